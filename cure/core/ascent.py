@@ -1,0 +1,112 @@
+"""Projected gradient ascent: the one inner loop of training, of PGD and of C&W.
+
+    x_0 = start(x);   x_{k+1} = clip(x_k + a * sign grad J(x_k), to the eps-ball around x and to [0, 1])
+
+Madry et al., ICLR 2018, Eq. (4). The last iterate is returned; nothing is chosen by its loss.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from cure.core.batchnorm import scope
+from cure.core.losses import cross_entropy, kl, margin
+from cure.core.method import Batch
+from cure.core.noise import Noise
+from cure.core.settings import Search
+from cure.core.tensors import Flags, Images, Logits, PerExample, Tensor
+
+Objective = Callable[[Logits], PerExample]
+Maximise = Callable[[nn.Module, Batch], Objective]
+
+
+class Stop(Protocol):
+    """A stop rule with the state of one attack: given the logits of the iterate, which rows end here?"""
+
+    def __call__(self, z: Logits) -> Flags:
+        """True where the present iterate is final."""
+
+
+def error(net: nn.Module, batch: Batch) -> Objective:
+    """Maximise CE(f(x'), y)."""
+    return lambda z: cross_entropy(z, batch.y)
+
+
+def wrongness(net: nn.Module, batch: Batch) -> Objective:
+    """Maximise the logit margin of the best wrong class (C&W, L-inf)."""
+    return lambda z: margin(z, batch.y)
+
+
+def divergence(net: nn.Module, batch: Batch) -> Objective:
+    """Maximise KL(f(x) || f(x')), f(x) computed once and held constant (TRADES, Eq. 5)."""
+    with torch.no_grad():
+        p = net(batch.x)
+    return lambda z: kl(p, z)
+
+
+def ascend(
+    net: nn.Module, batch: Batch, search: Search, maximise: Maximise, *, stop: Stop | None = None, jitter: float = 0.0
+) -> Images:
+    """The last iterate of the ascent that `search` describes; gradients are taken to the images only."""
+    with scope(net, search.bn):
+        return climb(
+            net,
+            batch.x,
+            begin(batch.x, search, batch.noise),
+            maximise(net, batch),
+            eps=search.eps,
+            step=search.step,
+            steps=search.steps,
+            stop=stop,
+            jitter=(lambda x: batch.noise.normal(x, jitter)) if jitter else None,
+        )
+
+
+def begin(x: Images, search: Search, noise: Noise) -> Images:
+    """The start: x plus U(-eps, eps), plus sigma N(0, 1), or x itself."""
+    x_adv = x
+    if search.start == "uniform":
+        x_adv = x + noise.uniform(x, search.eps)
+    elif search.start == "gaussian":
+        x_adv = x + noise.normal(x, search.sigma)
+    return x_adv.clamp(0, 1) if search.clip_start else x_adv
+
+
+def climb(
+    net: nn.Module,
+    x: Images,
+    x_adv: Images,
+    objective: Objective,
+    *,
+    eps: float | Tensor,
+    step: float | Tensor,
+    steps: int | Tensor,
+    stop: Stop | None = None,
+    jitter: Callable[[Images], Images] | None = None,
+) -> Images:
+    """The loop. eps, step and steps are numbers, one per example (n) or, eps and step, one per pixel (n, 1, h, w).
+
+    A row ends early when the stop rule says so, asked before the step, or after its own number of steps.
+    """
+    eps, step = _per_pixel(eps), _per_pixel(step)
+    low, high = (x - eps).clamp(min=0), (x + eps).clamp(max=1)  # both clips at once, since x is in [0, 1]
+    live: Flags | None = None
+    for k in range(int(steps.max()) if isinstance(steps, Tensor) else steps):
+        x_adv = x_adv.detach().requires_grad_()
+        z = net(x_adv)
+        (g,) = torch.autograd.grad(objective(z).sum(), x_adv)
+        with torch.no_grad():
+            if stop is not None:
+                live = ~stop(z) if live is None else live & ~stop(z)
+            if isinstance(steps, Tensor):
+                live = (k < steps) if live is None else live & (k < steps)
+            moved = x_adv + step * g.sign()
+            moved = (moved + jitter(x) if jitter else moved).clamp(low, high)
+            x_adv = moved if live is None else torch.where(live[:, None, None, None], moved, x_adv)
+    return x_adv.detach()
+
+
+def _per_pixel(value: float | Tensor) -> float | Tensor:
+    return value[:, None, None, None] if isinstance(value, Tensor) and value.ndim == 1 else value

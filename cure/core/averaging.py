@@ -1,0 +1,15 @@
+"""Weight averages of a network over its own training."""
+
+import torch
+from torch import nn
+
+
+def average_(average: nn.Module, net: nn.Module, decay: float) -> None:
+    """average <- decay * average + (1 - decay) * net, parameters only; buffers stay the average's own."""
+    with torch.no_grad():
+        torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1 - decay)
+
+
+def warmed(decay: float, step: int) -> float:
+    """min(decay, 1 - 1/(step + 1)): the first averages are short, so that the start is forgotten."""
+    return min(decay, 1 - 1 / (step + 1))

@@ -1,0 +1,25 @@
+"""Losses: logits to one value per example; the engine alone averages."""
+
+import torch.nn.functional as F
+
+from cure.core.tensors import Labels, Logits, PerExample
+
+
+def cross_entropy(z: Logits, y: Labels) -> PerExample:
+    """-log softmax(z)_y."""
+    return F.cross_entropy(z, y, reduction="none")
+
+
+def kl(p: Logits, q: Logits) -> PerExample:
+    """KL(softmax(p) || softmax(q)) in nats, summed over classes; gradients flow into both arguments."""
+    log_p, log_q = F.log_softmax(p, dim=1), F.log_softmax(q, dim=1)
+    return (log_p.exp() * (log_p - log_q)).sum(dim=1)
+
+
+def margin(z: Logits, y: Labels) -> PerExample:
+    """max_{k != y} z_k - z_y: the loss of the attack that tables of L-inf results call C&W.
+
+    Carlini & Wagner 2017, f_6 without the confidence, as in the PGD form of Madry et al. 2018.
+    """
+    true = z.gather(1, y[:, None])
+    return z.scatter(1, y[:, None], float("-inf")).amax(dim=1) - true[:, 0]

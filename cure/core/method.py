@@ -1,0 +1,140 @@
+"""What a method is: the slots of the one training step, and what they are given.
+
+The step (engine/step.py) runs the slots in this order:
+
+    points  = inner(nets, batch, hyper)                  1  the attack, or any other search for points
+    terms   = loss(nets, batch, hyper)                   2  named terms: (weight, one value per example)
+    grads   = combine(nets, batch, hyper, terms, ...)    3  a gradient rule other than the plain backward
+    after_step(nets, batch, hyper)                       4  companions that move by a rule of their own
+
+`networks` (5) names the companions and roles it needs, `finish` (6) turns a trajectory into one network.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from torch import nn
+
+from cure.core.noise import Noise
+from cure.core.settings import Settings
+from cure.core.tensors import Images, Labels, PerExample, Tensor
+
+Terms = dict[str, tuple[float, PerExample]]
+"""Name -> (weight, values). The objective is the weighted sum of means; weight 0 is looked at, not optimised."""
+
+Means = dict[str, tuple[float, Tensor]]
+Gradients = dict[str, Tensor]
+
+
+@dataclass
+class Batch:
+    """One mini-batch and where training stands.
+
+    x in [0, 1] (n, c, h, w); y (n); index (n), each image's place in its split; epoch counts from 1; step counts
+    the optimiser steps taken so far. `points` carries what `inner` found to the later slots; `watch`, where set,
+    receives named tensors that an analysis or a test wants to see.
+    """
+
+    x: Images
+    y: Labels
+    index: Labels
+    noise: Noise
+    epoch: int = 1
+    step: int = 0
+    points: dict[str, Any] = field(default_factory=dict)
+    watch: Callable[[str, Any], None] | None = None
+
+    @property
+    def x_adv(self) -> Images:
+        """The adversarial images that `inner` found."""
+        found: Images = self.points["adv"]
+        return found
+
+    def show(self, name: str, value: Any) -> None:
+        """Hand `value` to whoever watches; free when nobody does."""
+        if self.watch is not None:
+            self.watch(name, value)
+
+
+@dataclass(frozen=True)
+class Companion:
+    """A network beside the student: a second student, a predictor, an averaged copy.
+
+    `trained` ones share the student's optimiser settings. `mode` is the mode in which it is forwarded.
+    """
+
+    build: Callable[[nn.Module], nn.Module]  # from the freshly initialised student
+    trained: bool = False
+    mode: Literal["train", "eval"] = "eval"
+
+
+class Networks(nn.ModuleDict):
+    """The student and its companions by name: nets.student, nets.revision, nets.robust, ..."""
+
+    modes: dict[str, str]
+    trained: tuple[str, ...]
+
+    def __init__(self, student: nn.Module, companions: dict[str, Companion], teachers: dict[str, nn.Module]) -> None:
+        built = {name: c.build(student) for name, c in companions.items()}
+        super().__init__({"student": student, **built, **teachers})
+        self.trained = ("student", *(name for name, c in companions.items() if c.trained))
+        self.modes = {"student": "train"} | {n: c.mode for n, c in companions.items()} | dict.fromkeys(teachers, "eval")
+        for name, net in self.items():
+            net.requires_grad_(name in self.trained)
+
+    def __getattr__(self, name: str) -> nn.Module:
+        module = super().__getattr__(name)
+        assert isinstance(module, nn.Module)
+        return module
+
+    def ready(self) -> None:
+        """Put every network into the mode in which the step forwards it."""
+        for name, net in self.items():
+            net.train(self.modes[name] == "train")
+
+    def weights(self) -> dict[str, nn.Parameter]:
+        """Every trained parameter; the student's under their own names, a companion's behind its name."""
+        return dict(self._weights())
+
+    def _weights(self) -> Iterator[tuple[str, nn.Parameter]]:
+        for name in self.trained:
+            prefix = "" if name == "student" else f"{name}."
+            yield from ((prefix + key, weight) for key, weight in self[name].named_parameters())
+
+
+Inner = Callable[[Networks, Batch, Any], dict[str, Any]]
+Loss = Callable[[Networks, Batch, Any], Terms]
+Combine = Callable[[Networks, Batch, Any, Means], Gradients]
+AfterStep = Callable[[Networks, Batch, Any], None]
+
+
+@dataclass(frozen=True)
+class Consolidation:
+    """What `finish` may use: the trajectory's networks, training batches, and a validation score."""
+
+    nets: dict[str, nn.Module]  # last, best, and whatever the method brought
+    epochs: dict[str, int]  # of last and best
+    batches: Callable[[], Iterator[Batch]]
+    score: Callable[[nn.Module], dict[str, float]]  # clean and PGD accuracy on the validation split
+
+
+Finish = Callable[[Consolidation, Any], tuple[nn.Module, int, dict[str, Any]]]
+"""The one network, the epoch it stems from, and a report for people."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """One entry of cure/methods."""
+
+    cite: str
+    hyper: type[Settings]
+    loss: Loss
+    inner: Inner | None = None
+    combine: Combine | None = None
+    after_step: AfterStep | None = None
+    companions: Callable[[Any], dict[str, Companion]] | None = None
+    teachers: tuple[str, ...] = ()  # roles used frozen: natural, robust
+    init: Literal["natural", "robust"] | None = None  # the role whose weights the student starts from
+    finish: Finish | None = None
+    revise: type[Settings] | None = None  # the section that `finish` takes

@@ -1,0 +1,74 @@
+"""Where random starts come from, so that a run, a test and an evaluation can each decide."""
+
+import hashlib
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+
+from cure.core.tensors import Images, Labels
+
+
+def seed_for(*parts: object) -> int:
+    """A 63-bit seed from any description: (seed, epoch, purpose) is a restart point by itself."""
+    text = "/".join(map(str, parts)).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
+
+
+class Noise(Protocol):
+    """A source of the draws that one training step or one attack makes."""
+
+    def uniform(self, x: Images, width: float | torch.Tensor) -> Images:
+        """U(-width, width) per pixel, shaped like x."""
+
+    def normal(self, x: Images, sigma: float) -> Images:
+        """sigma * N(0, 1) per pixel, shaped like x."""
+
+    def chance(self, probability: float) -> bool:
+        """True with this probability; drawn on the host, so that no device waits."""
+
+
+class Stream:
+    """Training noise: one generator on the device and one on the host, both from one seed."""
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        self.device_draws = torch.Generator(device).manual_seed(seed)
+        self.host_draws = torch.Generator().manual_seed(seed)
+
+    def uniform(self, x: Images, width: float | torch.Tensor) -> Images:
+        """U(-width, width) per pixel, shaped like x."""
+        return torch.empty_like(x).uniform_(-1, 1, generator=self.device_draws) * width
+
+    def normal(self, x: Images, sigma: float) -> Images:
+        """sigma * N(0, 1) per pixel, shaped like x."""
+        return torch.empty_like(x).normal_(generator=self.device_draws) * sigma
+
+    def chance(self, probability: float) -> bool:
+        """True with this probability."""
+        return bool(torch.rand((), generator=self.host_draws) < probability)
+
+
+class PerImage:
+    """Evaluation noise: image i draws from a generator of its own, seeded by (seed, i).
+
+    Neither the batch size, nor the order, nor the device changes what an image receives.
+    """
+
+    def __init__(self, seed: int, index: Labels) -> None:
+        self.draws = [torch.Generator().manual_seed(seed_for(seed, int(i))) for i in index]
+
+    def uniform(self, x: Images, width: float | torch.Tensor) -> Images:
+        """U(-width, width) per pixel, shaped like x."""
+        return self._stack(x, lambda out, g: out.uniform_(-1, 1, generator=g)) * width
+
+    def normal(self, x: Images, sigma: float) -> Images:
+        """sigma * N(0, 1) per pixel, shaped like x."""
+        return self._stack(x, lambda out, g: out.normal_(generator=g)) * sigma
+
+    def chance(self, probability: float) -> bool:
+        """Refused: a decision about a whole batch would depend on the batch."""
+        raise TypeError(f"evaluation noise is drawn per image, so no batch has a chance of {probability}")
+
+    def _stack(self, x: Images, draw: Callable[[torch.Tensor, torch.Generator], torch.Tensor]) -> Images:
+        rows = [draw(torch.empty(x.shape[1:], dtype=x.dtype), g) for g in self.draws]
+        return torch.stack(rows).to(x.device)

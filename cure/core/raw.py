@@ -1,0 +1,54 @@
+"""A data set as its source gives it, before validation is split off; and how images are set aside."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cure.errors import Refused
+
+Pixels = NDArray[np.uint8]
+Classes = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Images (n, c, h, w) uint8 with labels (n), for training and for testing."""
+
+    train: tuple[Pixels, Classes]
+    test: tuple[Pixels, Classes]
+    classes: list[str]
+    source: str  # where the images came from, with the checksum that vouches for them
+
+    def __post_init__(self) -> None:
+        for name, (images, labels) in (("train", self.train), ("test", self.test)):
+            if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
+                found = f"{images.dtype} {images.shape}"
+                raise Refused(f"{self.source}: {name} images are {found}, not uint8 (n, 1 or 3, h, w)")
+            if len(images) != len(labels) or not len(labels):
+                raise Refused(f"{self.source}: {name} has {len(images)} images and {len(labels)} labels")
+            if set(np.unique(labels)) != set(range(len(self.classes))):
+                raise Refused(f"{self.source}: {name} does not hold each of the {len(self.classes)} classes")
+        if len(self.classes) < 2:
+            raise Refused(f"{self.source}: one class only; there is nothing to tell apart")
+        if self.train[0].shape[1:] != self.test[0].shape[1:]:
+            shapes = f"train images are {self.train[0].shape[1:]}, test images {self.test[0].shape[1:]}"
+            raise Refused(f"{self.source}: {shapes}; they must agree")
+
+
+def stratified(labels: Classes, count: int, seed: int) -> NDArray[np.bool_]:
+    """A mask of `count` images, each class in proportion (largest remainders first), drawn with `seed`."""
+    classes, sizes = np.unique(labels, return_counts=True)
+    if not len(classes) <= count <= len(labels) - len(classes):
+        raise Refused(
+            f"cannot set {count} of {len(labels)} images aside and keep each of {len(classes)} classes on both sides; "
+            f"allowed: {len(classes)} to {len(labels) - len(classes)}"
+        )
+    quota = count * sizes / len(labels)
+    share = np.floor(quota).astype(int)
+    share[np.argsort(share - quota, kind="stable")[: count - share.sum()]] += 1
+    draws = np.random.Generator(np.random.PCG64(seed))
+    mask = np.zeros(len(labels), dtype=bool)
+    for kind, take in zip(classes, share, strict=True):
+        mask[draws.permutation(np.flatnonzero(labels == kind))[:take]] = True
+    return mask

@@ -1,0 +1,65 @@
+"""What every section of params.yaml is made of: frozen, typed values in which unknown keys are errors."""
+
+import math
+from fractions import Fraction
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+class Settings(BaseModel):
+    """A section of params.yaml; nothing in it can change after it was read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    top_level: ClassVar[tuple[str, ...]] = ()
+    """Fields that stand at the top of params.yaml, so that `-S alpha=0.5` reaches them."""
+
+
+def number(value: Any) -> Any:
+    """8/255, 5e-4 or 0.1 as the nearest float; anything else is left for pydantic to refuse."""
+    if isinstance(value, str):
+        try:
+            value = float(Fraction(value.replace(" ", "")))
+        except (ValueError, ZeroDivisionError):
+            raise ValueError("not a number or a fraction such as 8/255") from None
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("not a finite number")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(number)]
+Positive = Annotated[Number, Field(gt=0)]
+NonNegative = Annotated[Number, Field(ge=0)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Scope = Literal["eval", "train", "batch"]
+
+
+class Augment(Settings):
+    """Training-time augmentation, drawn anew each epoch."""
+
+    crop: Annotated[int, Field(ge=0)]  # zero padding in pixels around each image before a random crop
+    flip: bool  # horizontal, with probability 1/2
+
+
+class DataSettings(Settings):
+    """What every data set's section holds besides the fields of its own."""
+
+    validation: Count  # images taken from the training split, stratified
+    split_seed: Annotated[int, Field(ge=0)]
+    augment: Augment
+
+
+class Search(Settings):
+    """An L-infinity ascent: `steps` sign steps of size `step` in the ball of radius `eps` (units of [0, 1])."""
+
+    eps: Positive
+    step: Positive
+    steps: Count
+    start: Literal["uniform", "gaussian", "zero"]
+    sigma: NonNegative = 0.001  # of the Gaussian start, TRADES' constant
+    clip_start: bool  # whether the start is clipped to [0, 1] before the first gradient
+    bn: Scope = "eval"  # batch-norm scope: running | batch and moved | batch and left alone

@@ -1,0 +1,14 @@
+"""Contrast: each channel is drawn towards its own mean over the pixels of the image."""
+
+from cure.core.corruption import Corruption
+from cure.core.noise import Noise
+from cure.core.tensors import Images
+
+
+def apply(x: Images, factor: float, noise: Noise) -> Images:
+    """factor of the distance from the mean that is left."""
+    mean = x.mean(dim=(2, 3), keepdim=True)
+    return (x - mean) * factor + mean
+
+
+CORRUPTION = Corruption("digital", (0.75, 0.5, 0.4, 0.3, 0.15), apply)

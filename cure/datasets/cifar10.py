@@ -1,0 +1,28 @@
+"""CIFAR-10: 50,000 + 10,000 colour 32x32 images in 10 classes, downloaded through torchvision with its checksum.
+
+Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
+"""
+
+from pathlib import Path
+
+from cure.core import archive
+from cure.core.raw import Raw
+from cure.core.settings import DataSettings
+
+
+class Hyper(DataSettings):
+    """Nothing of its own."""
+
+
+def missing(hyper: Hyper, downloads: Path) -> str | None:
+    """Why it cannot be read, or None."""
+    from torchvision.datasets import CIFAR10 as KIND
+
+    return archive.missing({KIND.filename: (KIND.url, KIND.tgz_md5)}, downloads)
+
+
+def read(hyper: Hyper, downloads: Path) -> Raw:
+    """The official splits."""
+    from torchvision.datasets import CIFAR10
+
+    return archive.cifar(CIFAR10, downloads)

@@ -1,0 +1,144 @@
+"""One training cell from its inputs to its files: what the stages pretrain and update share."""
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from cure import catalogue, paths
+from cure.core.method import Method, Networks
+from cure.core.network import Network
+from cure.core.noise import seed_for
+from cure.core.settings import DataSettings, Settings
+from cure.engine import checkpoint, data, device, provenance
+from cure.engine.checkpoint import Description
+from cure.engine.fit import Task, Trajectory, train
+from cure.engine.scratch import Scratch
+from cure.errors import Refused
+from cure.files import write_text
+from cure.params import Params
+from cure.paths import Cell
+from cure.schema import Fit, Run
+from cure.terminal import progress
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training cell: its method with its settings, and where its inputs are."""
+
+    stage: str
+    cell: Cell
+    params: Params
+    method: Method
+    hyper: Settings
+    fit: Fit
+
+    @property
+    def run(self) -> Run:
+        """Where and how it is computed."""
+        return self.params.get("run", Run)
+
+    @property
+    def model(self) -> Settings:
+        """The settings of the model."""
+        section: Settings = self.params.get(f"models.{self.cell.model}", catalogue.hyper("models", self.cell.model))
+        return section
+
+    @property
+    def dataset(self) -> DataSettings:
+        """The settings of the data set."""
+        kind = catalogue.hyper("datasets", self.cell.dataset)
+        section: DataSettings = self.params.get(f"datasets.{self.cell.dataset}", kind)
+        return section
+
+    def parents(self) -> list[Path]:
+        """Weight files of earlier stages that the method asks for by role."""
+        roles = {*self.method.teachers} | ({self.method.init} if self.method.init else set())
+        return [self.cell.of(role).weights for role in sorted(roles)]
+
+    def assemble(self, source: data.Data) -> Networks:
+        """The student, from its seed or its parent, with the companions and teachers of the method."""
+        torch.manual_seed(seed_for(self.cell.seed, "weights"))
+        settings = self.model.model_dump()
+        student = checkpoint.build(self.cell.model, settings, source.channels, len(source.classes))
+        if self.method.init:
+            student.load_state_dict(self.parent(self.method.init, source).state_dict())
+        companions = self.method.companions(self.hyper) if self.method.companions else {}
+        return Networks(student, companions, {role: self.parent(role, source) for role in self.method.teachers})
+
+    def parent(self, role: str, source: data.Data) -> Network:
+        """The network in the role `natural` or `robust`; refuses one of another model or data set."""
+        path = self.cell.of(role).weights
+        about, states = checkpoint.load(path)
+        for what, found, wanted in (
+            ("model", about.model, self.cell.model),
+            ("data set", about.dataset, self.cell.dataset),
+            ("data", about.data_digest, source.digest),
+        ):
+            if found != wanted:
+                raise Refused(f"{path}: its {what} is {found}, but {self.cell.name} needs {wanted} in the role {role}")
+        if "" not in states:
+            raise Refused(f"{path}: holds a trajectory, not one network, so it cannot take the role {role}")
+        return checkpoint.network(about, states[""], path)
+
+    def describe(self, source: data.Data, kept: Trajectory, kind: Literal["network", "trajectory"]) -> Description:
+        """The description of the trajectory, or of the network chosen from it."""
+        last = self.fit.select == "last" or kind == "trajectory"
+        epoch = len(kept.history) if last else kept.best_epoch
+        scores = {k: v for k, v in kept.history[epoch - 1].items() if k.startswith("val_")}
+        return Description(
+            kind=kind,
+            model=self.cell.model,
+            settings=self.model.model_dump(),
+            channels=source.channels,
+            classes=source.classes,
+            dataset=self.cell.dataset,
+            data_digest=source.digest,
+            method=self.cell.method,
+            seed=self.cell.seed,
+            params=self.params.as_text(),
+            epoch=epoch,
+            best_epoch=kept.best_epoch,
+            validation=scores,
+        )
+
+
+def execute(job: Job, *, trajectory: bool) -> None:
+    """Train, or finish an interrupted run, and write what the cell owes: curve, sidecar, networks.
+
+    A method that consolidates leaves its one network to the stage revise; everyone else's is written here. The
+    resume file goes only when all of it is on disk.
+    """
+    where = device.set_up(job.run)
+    source = data.load(paths.data(job.cell.dataset), ("train", "val"), where)
+    nets = job.assemble(source).to(where)
+    splits = source.splits
+    task = Task(
+        nets, job.method, job.hyper, job.fit, splits["train"], splits["val"], job.dataset.augment, job.cell.seed, where
+    )
+    scratch = Scratch(job.stage, job.cell.name, job.params.as_text(), [source.path, *job.parents()])
+    with scratch.locked():
+        with progress(f"{job.stage} {job.cell.name}", job.fit.epochs) as tick:
+            kept = train(task, scratch, tick)
+        states = {name: net.state_dict() for name, net in nets.items() if name not in job.method.teachers}
+        states = {"last": states.pop("student"), "best": kept.best, **states}
+        if trajectory:
+            checkpoint.save(job.cell.trajectory, states, job.describe(source, kept, "trajectory"))
+        if job.method.finish is None:
+            checkpoint.save(job.cell.weights, {"": states[job.fit.select]}, job.describe(source, kept, "network"))
+        write_text(job.cell.curve, curve(kept.history))
+        provenance.write(job.cell.provenance(job.stage), job.run, where, epochs=job.fit.epochs)
+        scratch.delete()
+
+
+def curve(history: list[dict[str, float]]) -> str:
+    """The history as CSV, one line per epoch; a cell is empty where an epoch was not validated."""
+    columns = list(dict.fromkeys(key for row in history for key in row))
+    out = io.StringIO()
+    writer = csv.DictWriter(out, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    return out.getvalue()

@@ -1,0 +1,96 @@
+"""Weight files that describe themselves: safetensors, with a JSON description in the header. No pickle anywhere."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from cure import catalogue
+from cure.core.network import Network
+from cure.core.settings import Settings
+from cure.errors import Refused
+from cure.files import replacing
+
+State = dict[str, Tensor]
+
+
+class Description(Settings):
+    """What a reader needs to build and judge the networks in a file, and nothing that differs between machines."""
+
+    kind: Literal["network", "trajectory"]
+    model: str  # an entry of cure/models
+    settings: dict[str, Any]  # its section of params.yaml, normalisation included
+    channels: int
+    classes: list[str]
+    dataset: str
+    data_digest: str  # sha256 of the prepared file
+    method: str
+    seed: int
+    params: dict[str, Any]  # the declared keys, as written
+    epoch: int  # of the network; of the last one in a trajectory
+    best_epoch: int  # the one with the highest validation PGD accuracy
+    validation: dict[str, float]  # accuracies in [0, 1] on the validation split
+
+
+def build(model: str, settings: dict[str, Any], channels: int, classes: int) -> Network:
+    """A freshly initialised network of the catalogue."""
+    entry = catalogue.entry("models", model)
+    net: Network = entry.MODEL(entry.Hyper.model_validate(settings), channels, classes)
+    return net
+
+
+def save(path: Path, states: dict[str, State], about: Description) -> None:
+    """Write networks by name ('' for the only one), whole or not at all."""
+    tensors = {f"{name}/{key}" if name else key: t for name, state in states.items() for key, t in state.items()}
+    # one metadata key: safetensors writes several in random order, and a hash must not depend on that
+    header = {"cure": json.dumps(about.model_dump(), sort_keys=True)}
+    with replacing(path) as draft:
+        save_file({key: t.detach().cpu().contiguous() for key, t in tensors.items()}, draft, metadata=header)
+
+
+def load(path: Path) -> tuple[Description, dict[str, State]]:
+    """The description and the state dicts by name of a file that this pipeline made."""
+    if not path.exists():
+        raise Refused(f"{path}: not found")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = (file.metadata() or {}).get("cure")
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, not a mapping
+        if header is None:
+            raise Refused(f"{path}: safetensors without a description; not made by this pipeline")
+        about = Description.model_validate(json.loads(header))
+    except (SafetensorError, OSError, ValueError) as problem:
+        reason = " ".join(str(problem).split())[:200]
+        raise Refused(f"{path}: not a whole weight file of this pipeline ({reason})") from None
+    states: dict[str, State] = {}
+    for key, tensor in tensors.items():
+        name, _, inner = key.rpartition("/")
+        states.setdefault(name, {})[inner] = tensor
+    return about, states
+
+
+def network(about: Description, state: State, path: Path) -> Network:
+    """The described network with these weights, in eval mode; refuses weights of another shape."""
+    net = build(about.model, about.settings, about.channels, len(about.classes))
+    fill(net, state, f"{path}: weights do not fit {about.model}")
+    return net.eval()
+
+
+def fill(net: nn.Module, state: State, complaint: str) -> None:
+    """Load `state`; refuse missing, unknown or differently shaped tensors, naming the first."""
+    own = net.state_dict()
+    wrong = [f"{key} is missing" for key in own if key not in state]
+    wrong += [f"{key} is unknown" for key in state if key not in own]
+    wrong += [
+        f"{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}"
+        for key in own
+        if key in state and own[key].shape != state[key].shape
+    ]
+    if wrong:
+        raise Refused(f"{complaint}: {wrong[0]}" + (f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""))
+    with torch.no_grad():
+        net.load_state_dict(state)

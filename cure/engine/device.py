@@ -1,0 +1,34 @@
+"""Where a stage computes, set up so that a second run gives the same bits."""
+
+import os
+
+import torch
+
+from cure.errors import Refused
+from cure.schema import Run
+
+_AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "AVX2"}
+
+
+def missing_device(run: Run) -> str | None:
+    """Why `run.device` cannot be had here and what to do, or None."""
+    if run.device != "cuda" or torch.cuda.is_available():
+        return None
+    return (
+        "run.device is cuda, but PyTorch finds no CUDA device on this machine. Run the pipeline where there is one; "
+        "or, on a laptop, use the same commands inside quickstart/; or set run.device to cpu in params.yaml"
+    )
+
+
+def set_up(run: Run) -> torch.device:
+    """Fix threads, kernels and instruction set, and return the device; refuses if it is not there."""
+    if problem := missing_device(run):
+        raise Refused(problem)
+    if run.cpu_isa == "avx2":  # read by the libraries at their first call, which is still to come
+        os.environ.update(_AVX2)
+    torch.set_num_threads(run.threads)
+    if run.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.set_deterministic_debug_mode("error")
+    cuda = run.device != "cpu" and torch.cuda.is_available()
+    return torch.device("cuda" if cuda else "cpu")

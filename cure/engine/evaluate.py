@@ -1,0 +1,67 @@
+"""Evaluation of one network on the test split: what the stages attack and corrupt and `cure eval` share."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from cure import catalogue
+from cure.core.noise import PerImage, seed_for
+from cure.core.tensors import Flags
+from cure.engine import data
+from cure.engine.checkpoint import Description
+from cure.engine.loader import Split
+from cure.engine.measure import Attack, frozen, outcomes
+from cure.errors import Refused
+from cure.params import armed
+from cure.schema import AttackSuite, CorruptSuite, Threat
+
+Tick = Callable[[str], None]
+
+
+def test_split(about: Description, source: data.Data, images: int) -> Split:
+    """`images` test images, evenly spread; refuses data other than those the network was trained on."""
+    if source.digest != about.data_digest:
+        raise Refused(f"{source.path}: not the file that these weights were trained with (its sha256 differs)")
+    return source.splits["test"].spread(images)
+
+
+def columns(suite: AttackSuite, threat: Threat) -> dict[str, Attack]:
+    """The attacks of the suite by column, each with its settings over the threat model."""
+
+    def bind(settings: dict[str, Any]) -> Attack:
+        entry = catalogue.entry("attacks", settings["attack"])
+        own = {key: value for key, value in settings.items() if key != "attack"}
+        hyper = entry.Hyper.model_validate(armed(entry.Hyper, own, threat.model_dump()))
+        return partial(entry.attack, hyper=hyper)
+
+    return {name: bind(settings) for name, settings in suite.columns.items()}
+
+
+def attacked(net: nn.Module, split: Split, suite: AttackSuite, threat: Threat, tick: Tick) -> dict[str, Flags]:
+    """Per-image flags: clean, and each column of the suite."""
+    return outcomes(net, split, columns(suite, threat), batch=suite.batch, seed=suite.seed, tick=tick)
+
+
+def corrupted(net: nn.Module, split: Split, suite: CorruptSuite, tick: Tick) -> dict[str, dict[str, int]]:
+    """Corruption -> severity -> number of correctly classified images. Noise is seeded per image."""
+    counts: dict[str, dict[str, int]] = {}
+    with frozen(net), torch.no_grad():
+        for name in suite.corruptions:
+            corruption = catalogue.entry("corruptions", name).CORRUPTION
+            for severity in suite.severities:
+                right = 0
+                for x, y, index in split.batches(suite.batch):
+                    noise = PerImage(seed_for(suite.seed, name, severity), index)
+                    right += int((net(corruption(x, severity, noise)).argmax(dim=1) == y).sum())
+                counts.setdefault(name, {})[str(severity)] = right
+                tick(name)
+    return counts
+
+
+def batches(split: Split, size: int) -> int:
+    """How many batches `split` makes."""
+    return math.ceil(len(split) / size)

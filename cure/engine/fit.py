@@ -1,0 +1,114 @@
+"""The epoch loop: train, watch the validation split, remember the best, survive being killed."""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from cure.core.ascent import ascend, error
+from cure.core.averaging import average_, warmed
+from cure.core.method import Batch, Method, Networks
+from cure.core.noise import Stream, seed_for
+from cure.core.settings import Augment
+from cure.engine.checkpoint import State
+from cure.engine.loader import Loader, Split
+from cure.engine.measure import accuracies, outcomes
+from cure.engine.schedule import rate, set_rate, sgd
+from cure.engine.scratch import Scratch
+from cure.engine.step import Step
+from cure.errors import Refused
+from cure.schema import Fit
+
+
+@dataclass
+class Task:
+    """Everything that one training run is a function of."""
+
+    nets: Networks
+    method: Method
+    hyper: Any
+    fit: Fit
+    train: Split
+    val: Split
+    augment: Augment
+    seed: int
+    device: torch.device
+
+
+@dataclass
+class Trajectory:
+    """What a run leaves: networks by name, one history row per epoch, and the epoch of the best validation PGD."""
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    best: State = field(default_factory=dict)
+    best_epoch: int = 0
+    best_score: float = -1.0
+
+
+def validation(net: nn.Module, val: Split, fit: Fit, seed: int) -> dict[str, float]:
+    """Clean and PGD accuracy on the validation split."""
+
+    def pgd(net: nn.Module, batch: Batch) -> torch.Tensor:
+        return ascend(net, batch, fit.validate_attack, error)
+
+    return accuracies(outcomes(net, val, {"pgd": pgd}, batch=fit.batch, seed=seed))
+
+
+def train(task: Task, scratch: Scratch, tick: Callable[[str], None]) -> Trajectory:
+    """Run the remaining epochs of `task`; `task.nets` ends in the state of the last one."""
+    optimizer = sgd(task.nets, task.fit)
+    average = copy.deepcopy(task.nets.student).requires_grad_(False) if task.fit.average is not None else None
+    kept = Trajectory()
+    parts: dict[str, Any] = {"nets": task.nets, "optimizer": optimizer} | ({"average": average} if average else {})
+    if state := scratch.load():
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        kept = Trajectory(**state["kept"])
+    step = Step(task.nets, task.method, task.hyper, optimizer)
+    loader = Loader(task.train, task.fit.batch, task.augment, task.seed)
+    for epoch in range(len(kept.history) + 1, task.fit.epochs + 1):
+        row = {"epoch": epoch, "lr": rate(task.fit, epoch)} | _epoch(task, step, loader, epoch, average)
+        _watch(task, epoch, row, kept)
+        scratch.save({name: part.state_dict() for name, part in parts.items()} | {"kept": vars(kept)})
+        tick(" ".join(f"{k} {v:.3f}" for k, v in row.items() if k.startswith("val_")))
+    if average is not None:
+        task.nets["average"] = average
+    return kept
+
+
+def _epoch(task: Task, step: Step, loader: Loader, epoch: int, average: nn.Module | None) -> dict[str, float]:
+    """One pass over the training split; the mean of each term over its images."""
+    set_rate(step.optimizer, rate(task.fit, epoch))
+    task.nets.ready()
+    torch.manual_seed(seed_for(task.seed, epoch, "dropout"))
+    noise = Stream(seed_for(task.seed, epoch, "noise"), task.device)
+    done, sums = (epoch - 1) * len(loader), dict[str, torch.Tensor]()
+    for i, (x, y, index) in enumerate(loader.epoch(epoch)):
+        means = step(Batch(x, y, index, noise, epoch, done + i))
+        for name, mean in means.items():
+            sums[name] = sums.get(name, torch.zeros_like(mean)) + mean * len(y)
+        if average is not None and task.fit.average is not None:
+            average_(average, task.nets.student, warmed(task.fit.average, done + i + 1))
+    row = {name: float(total) / len(loader.split) for name, total in sums.items()}  # the epoch's one look at the device
+    for name, value in row.items():
+        if not math.isfinite(value):
+            raise Refused(
+                f"epoch {epoch}: the term {name} became {value}; earlier epochs are kept in the resume file. "
+                "Lower lr, or look at the data and the attack's step"
+            )
+    return row
+
+
+def _watch(task: Task, epoch: int, row: dict[str, float], kept: Trajectory) -> None:
+    """Add the row to the history, with validation accuracies where due, and keep the best student."""
+    if epoch % task.fit.validate_every == 0 or epoch == task.fit.epochs:
+        scores = validation(task.nets.student, task.val, task.fit, task.seed)
+        row.update({f"val_{name}": value for name, value in scores.items()})
+        if scores["pgd"] > kept.best_score:
+            kept.best_score, kept.best_epoch = scores["pgd"], epoch
+            kept.best = {key: t.detach().cpu().clone() for key, t in task.nets.student.state_dict().items()}
+    kept.history.append(row)

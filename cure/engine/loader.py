@@ -1,0 +1,63 @@
+"""A split that lives on the device as uint8, and its batches: one gather for crops, one select for flips."""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+
+from cure.core.noise import seed_for
+from cure.core.settings import Augment
+from cure.core.tensors import Images, Labels, Tensor
+
+
+def as_float(images: Tensor) -> Images:
+    """uint8 0..255 -> float32 in [0, 1]."""
+    return images.float().div_(255)
+
+
+class Split:
+    """Images (n, c, h, w) uint8 and labels (n) of one split, on one device."""
+
+    def __init__(self, images: Tensor, labels: Labels) -> None:
+        self.images, self.labels = images, labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batches(self, size: int) -> Iterator[tuple[Images, Labels, Labels]]:
+        """(x, y, index) in order, unaugmented."""
+        for index in torch.split(torch.arange(len(self), device=self.labels.device), size):
+            yield as_float(self.images[index]), self.labels[index], index
+
+    def spread(self, count: int) -> "Split":
+        """`count` images, evenly spread over the split (all of them if there are fewer)."""
+        if count >= len(self):
+            return self
+        index = torch.arange(count, device=self.labels.device) * len(self) // count
+        return Split(self.images[index], self.labels[index])
+
+
+class Loader:
+    """Shuffled, augmented training batches; epoch e is a function of (seed, e) alone."""
+
+    def __init__(self, split: Split, batch: int, augment: Augment, seed: int) -> None:
+        self.split, self.batch, self.augment, self.seed = split, batch, augment, seed
+        size = split.images.shape[2:]
+        padded = F.pad(split.images, [augment.crop] * 4) if augment.crop else split.images
+        self.windows = padded.unfold(2, size[0], 1).unfold(3, size[1], 1)  # (n, c, offsets, offsets, h, w), a view
+
+    def __len__(self) -> int:
+        return -(-len(self.split) // self.batch)
+
+    def epoch(self, epoch: int) -> Iterator[tuple[Images, Labels, Labels]]:
+        """(x, y, index) of every batch; the last one may be smaller."""
+        n, device = len(self.split), self.split.labels.device
+        draws = torch.Generator(device).manual_seed(seed_for(self.seed, epoch, "batches"))
+        order = torch.randperm(n, generator=draws, device=device)
+        offsets = torch.randint(2 * self.augment.crop + 1, (2, n), generator=draws, device=device)
+        flips = torch.rand(n, generator=draws, device=device) < 0.5
+        for index in torch.split(order, self.batch):
+            x = as_float(self.windows[index, :, offsets[0, index], offsets[1, index]])
+            if self.augment.flip:
+                x = torch.where(flips[index, None, None, None], x.flip(3), x)
+            yield x, self.split.labels[index], index

@@ -1,0 +1,29 @@
+"""SGD and its learning rate."""
+
+import torch
+
+from cure.core.method import Networks
+from cure.schema import Schedule
+
+
+def sgd(nets: Networks, schedule: Schedule) -> torch.optim.SGD:
+    """SGD over every trained parameter; weight decay reaches biases and batch norms too, as in all the papers."""
+    return torch.optim.SGD(
+        nets.weights().values(),
+        lr=schedule.lr,
+        momentum=schedule.momentum,
+        nesterov=schedule.nesterov,
+        weight_decay=schedule.weight_decay,
+    )
+
+
+def rate(schedule: Schedule, epoch: int) -> float:
+    """The learning rate of a 1-based epoch: `lr` times the factor of the last drop reached."""
+    reached = [at for at in schedule.drops if at <= epoch]
+    return schedule.lr * (schedule.drops[max(reached)] if reached else 1.0)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give every parameter group this learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr

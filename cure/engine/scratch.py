@@ -1,0 +1,75 @@
+"""Resume files: outside DVC, named by everything that decides the result, locked, deleted on success."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import pickle
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cure.files import replacing, sha256
+
+FOLDER = Path(os.environ.get("CURE_SCRATCH", "~/.cache/cure/scratch")).expanduser()
+
+
+class Scratch:
+    """The resume file of one stage of one cell.
+
+    Its name hashes the stage, the cell, the declared params, the input files, the loaded code and PyTorch's version,
+    so that a run can only ever resume itself.
+    """
+
+    def __init__(self, stage: str, cell: str, params: dict[str, Any], inputs: list[Path]) -> None:
+        facts = [stage, cell, params, [sha256(path) for path in inputs], _code(), torch.__version__]
+        key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+        self.path = FOLDER / f"{key}.pt"
+        self.label = f"{stage} {cell}"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the cell; where another process holds it, say so and wait."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.with_suffix(".lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                owner = file.read().strip() or "unknown"
+                print(
+                    f"{self.label}: process {owner} is at this cell; waiting for its end", file=sys.stderr, flush=True
+                )
+                fcntl.flock(file, fcntl.LOCK_EX)
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+    def load(self) -> dict[str, Any] | None:
+        """The state of an interrupted run, or None. A file that cannot be read counts as none."""
+        with contextlib.suppress(OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
+            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+            return state
+        return None
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the state as a whole."""
+        with replacing(self.path) as draft:
+            torch.save(state, draft)
+
+    def delete(self) -> None:
+        """Forget the run: its outputs are written. The lock file stays, since others may be waiting on it."""
+        self.path.unlink(missing_ok=True)
+
+
+def _code() -> list[str]:
+    """Digests of this project's modules that are loaded, the running script included."""
+    ours = [module for name, module in sys.modules.items() if name.split(".")[0] in ("cure", "__main__")]
+    files = [getattr(module, "__file__", None) for module in ours]
+    return sorted(sha256(Path(file)) for file in files if file and Path(file).suffix == ".py")

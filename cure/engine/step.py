@@ -1,0 +1,44 @@
+"""The one training step. Every method is this step with some slots filled (core/method.py)."""
+
+from typing import Any
+
+import torch
+
+from cure.core.gradients import objective
+from cure.core.method import Batch, Means, Method, Networks, Terms
+from cure.core.tensors import Tensor
+
+
+class Step:
+    """One optimiser step of `method`; calling it returns the mean of each term, still on the device."""
+
+    def __init__(self, nets: Networks, method: Method, hyper: Any, optimizer: torch.optim.Optimizer) -> None:
+        self.nets, self.method, self.hyper, self.optimizer = nets, method, hyper, optimizer
+
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        """Search, losses, gradients, update, companions, in this order. Nothing here waits for the device."""
+        method, nets, hyper = self.method, self.nets, self.hyper
+        if method.inner is not None:
+            batch.points.update(method.inner(nets, batch, hyper))
+        means = reduce(method.loss(nets, batch, hyper))
+        self.optimizer.zero_grad(set_to_none=True)
+        if method.combine is None:
+            objective(means).backward()  # type: ignore[no-untyped-call]
+        else:
+            grads = method.combine(nets, batch, hyper, means)
+            for name, weight in nets.weights().items():
+                weight.grad = grads[name]
+        batch.show("means", means)
+        self.optimizer.step()
+        if method.after_step is not None:
+            method.after_step(nets, batch, hyper)
+        return {name: mean.detach() for name, (_, mean) in means.items()}
+
+
+def reduce(terms: Terms) -> Means:
+    """The mean of each term over the batch, in fp32 or better whatever the forward's precision."""
+
+    def mean(values: Tensor) -> Tensor:
+        return values.to(torch.promote_types(values.dtype, torch.float32)).mean()
+
+    return {name: (weight, mean(values)) for name, (weight, values) in terms.items()}

@@ -1,0 +1,13 @@
+"""The one exception that a user is meant to read."""
+
+from difflib import get_close_matches
+
+
+class Refused(Exception):
+    """Something the user can mend: where it is, what was found, what is allowed, what to do. Exit code 2."""
+
+
+def did_you_mean(found: str, allowed: list[str]) -> str:
+    """`, did you mean beta?` or, without a near miss, `; known: alpha, beta`."""
+    near = get_close_matches(found, allowed, n=1)
+    return f", did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(allowed)) or 'none'}"

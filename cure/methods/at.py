@@ -1,0 +1,53 @@
+"""AT: train on the adversarial images alone.
+
+Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks", ICLR 2018, Eq. (2.1).
+https://arxiv.org/abs/1706.06083
+
+    min_theta  mean max_{|x' - x|_inf <= eps} CE(f(x'), y)
+
+Deviations. The attack runs on running batch-norm statistics unless `attack.bn` says otherwise; so the training
+forward is the only one that moves them. Rice et al. (ICML 2020) attack in training mode, forward the last iterate
+once more to choose among restarts (void with one) and log a clean forward after the step: all three move running
+statistics and nothing else. `forward_final` and `forward_clean` are those two forwards, on in the preset `rice`.
+"""
+
+import torch
+
+from cure.core.ascent import ascend, error
+from cure.core.batchnorm import scope
+from cure.core.losses import cross_entropy
+from cure.core.method import Batch, Method, Networks, Terms
+from cure.core.settings import Search, Settings
+from cure.core.tensors import Images
+
+
+class Hyper(Settings):
+    """The attack, and Rice et al.'s two extra forwards."""
+
+    attack: Search
+    forward_final: bool
+    forward_clean: bool
+
+
+def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
+    """x' = PGD on CE."""
+    x_adv = ascend(nets.student, batch, hyper.attack, error)
+    if hyper.forward_final:
+        with torch.no_grad(), scope(nets.student, hyper.attack.bn):
+            nets.student(x_adv)
+    return {"adv": x_adv}
+
+
+def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
+    """CE(f(x'), y)."""
+    return {"robust": (1.0, cross_entropy(nets.student(batch.x_adv), batch.y))}
+
+
+def after_step(nets: Networks, batch: Batch, hyper: Hyper) -> None:
+    """Rice et al.'s logging forward."""
+    if hyper.forward_clean:
+        with torch.no_grad():
+            nets.student(batch.x)
+
+
+METHOD = Method("Madry et al. 2018, Eq. (2.1)", Hyper, loss, inner, after_step=after_step)

@@ -1,0 +1,20 @@
+"""Standard training: what CURE conserves, and the accuracy that robust methods trade against.
+
+min_theta  mean CE(f(x), y)
+"""
+
+from cure.core.losses import cross_entropy
+from cure.core.method import Batch, Method, Networks, Terms
+from cure.core.settings import Settings
+
+
+class Hyper(Settings):
+    """Standard training has no parameter of its own."""
+
+
+def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
+    """CE(f(x), y)."""
+    return {"natural": (1.0, cross_entropy(nets.student(batch.x), batch.y))}
+
+
+METHOD = Method("Empirical risk minimisation", Hyper, loss)

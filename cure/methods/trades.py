@@ -1,0 +1,38 @@
+"""TRADES: pull the adversarial prediction towards the clean one.
+
+Zhang et al., "Theoretically Principled Trade-off between Robustness and Accuracy", ICML 2019, Eq. (5).
+https://arxiv.org/abs/1901.08573
+
+    min_theta  mean CE(f(x), y) + beta * mean max_{|x' - x|_inf <= eps} KL(f(x) || f(x'))
+
+Deviation. The authors forward x twice in training mode (x, x', x); the two clean gradients add up to the gradient
+of one forward, so here x is forwarded once. Only the running batch-norm statistics differ: they see x once.
+Gradients flow through both arguments of the KL.
+"""
+
+from cure.core.ascent import ascend, divergence
+from cure.core.losses import cross_entropy, kl
+from cure.core.method import Batch, Method, Networks, Terms
+from cure.core.settings import NonNegative, Search, Settings
+from cure.core.tensors import Images
+
+
+class Hyper(Settings):
+    """beta is the paper's 1/lambda."""
+
+    beta: NonNegative
+    attack: Search
+
+
+def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
+    """x' = PGD on KL(f(x) || f(x')), f(x) held constant."""
+    return {"adv": ascend(nets.student, batch, hyper.attack, divergence)}
+
+
+def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
+    """CE(f(x), y) + beta KL(f(x) || f(x'))."""
+    clean, adv = nets.student(batch.x), nets.student(batch.x_adv)
+    return {"natural": (1.0, cross_entropy(clean, batch.y)), "robust": (hyper.beta, kl(clean, adv))}
+
+
+METHOD = Method("Zhang et al. 2019, Eq. (5)", Hyper, loss, inner)

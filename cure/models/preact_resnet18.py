@@ -1,0 +1,60 @@
+"""Pre-activation ResNet-18 for 32x32 images, with a final batch norm: 11,172,170 parameters (3 channels, 10 classes).
+
+He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016; the variant of Rice et al. 2020.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cure.core.network import Network, Normalisation, Part, chain, conv, pool
+from cure.core.settings import Settings
+
+
+class Hyper(Settings):
+    """Nothing but an optional input normalisation."""
+
+    normalise: Normalisation | None = None
+
+
+class PreActBlock(nn.Module):
+    """Batch norm and ReLU before each 3x3 convolution; a 1x1 shortcut sees the activated input."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.conv1 = conv(inputs, outputs, stride=stride)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.conv2 = conv(outputs, outputs)
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(conv(inputs, outputs, 1, stride))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, inputs, h, w) -> (n, outputs, h/stride, w/stride)."""
+        h = F.relu(self.bn1(x))
+        past: Tensor = self.shortcut(h) if hasattr(self, "shortcut") else x
+        out: Tensor = self.conv2(F.relu(self.bn2(self.conv1(h))))
+        return out + past
+
+
+class PreActResNet18(Network):
+    """Four stages of two blocks, 64 to 512 channels."""
+
+    def __init__(self, hyper: Hyper, channels: int, classes: int) -> None:
+        super().__init__(hyper.normalise)
+        self.conv1 = conv(channels, 64)
+        stages = chain(PreActBlock, [64, 64, 128, 256, 512], depth=2, strides=[1, 2, 2, 2])
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
+        self.bn = nn.BatchNorm2d(512)
+        self.linear = nn.Linear(512, classes)
+
+    def parts(self) -> list[Part]:
+        """stem, layer1 .. layer4, pooled (after the final batch norm and ReLU), logits."""
+        return [
+            ("stem", self.conv1),
+            *((f"layer{i}", getattr(self, f"layer{i}")) for i in (1, 2, 3, 4)),
+            ("pooled", lambda x: pool(F.relu(self.bn(x)))),
+            ("logits", self.linear),
+        ]
+
+
+MODEL = PreActResNet18

@@ -1,0 +1,80 @@
+"""WideResNet-34-10 for 32x32 images: 46,160,474 parameters (3 channels, 10 classes).
+
+Zagoruyko & Komodakis, "Wide Residual Networks", BMVC 2016. Parameter names are those of the released TRADES network;
+its extra first block, built but never used (2,102,112 parameters), is left out.
+"""
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cure.core.network import Network, Normalisation, Part, chain, conv, pool
+from cure.core.settings import Settings
+
+
+class Hyper(Settings):
+    """Nothing but an optional input normalisation."""
+
+    normalise: Normalisation | None = None
+
+
+class WideBlock(nn.Module):
+    """Batch norm and ReLU before each 3x3 convolution; a shortcut that changes the width sees the activated input."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.conv1 = conv(inputs, outputs, stride=stride)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.conv2 = conv(outputs, outputs)
+        self.convShortcut = conv(inputs, outputs, 1, stride) if inputs != outputs else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, inputs, h, w) -> (n, outputs, h/stride, w/stride)."""
+        h = F.relu(self.bn1(x))
+        past: Tensor = self.convShortcut(h) if self.convShortcut is not None else x
+        out: Tensor = self.conv2(F.relu(self.bn2(self.conv1(h))))
+        return past + out
+
+
+class Stage(nn.Module):
+    """A stage under the released name `layer`."""
+
+    def __init__(self, layer: nn.Sequential) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Its blocks, one after the other."""
+        out: Tensor = self.layer(x)
+        return out
+
+
+class WideResNet(Network):
+    """Three stages of five blocks, 160 to 640 channels; no dropout."""
+
+    def __init__(self, hyper: Hyper, channels: int, classes: int) -> None:
+        super().__init__(hyper.normalise)
+        self.conv1 = conv(channels, 16)
+        stages = chain(WideBlock, [16, 160, 320, 640], depth=5, strides=[1, 2, 2])
+        self.block1, self.block2, self.block3 = map(Stage, stages)
+        self.bn1 = nn.BatchNorm2d(640)
+        self.fc = nn.Linear(640, classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):  # He initialisation by fan-out
+                fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
+                nn.init.normal_(module.weight, 0, math.sqrt(2 / fan_out))
+        nn.init.zeros_(self.fc.bias)
+
+    def parts(self) -> list[Part]:
+        """stem, block1 .. block3, pooled (after the final batch norm and ReLU), logits."""
+        return [
+            ("stem", self.conv1),
+            *((f"block{i}", getattr(self, f"block{i}")) for i in (1, 2, 3)),
+            ("pooled", lambda x: pool(F.relu(self.bn1(x)))),
+            ("logits", self.fc),
+        ]
+
+
+MODEL = WideResNet

@@ -1,0 +1,131 @@
+"""params.yaml -> frozen, typed settings of one stage and one cell.
+
+Four rules spare repetition. A section may name a `preset:` of its `presets:`, which is laid over it. Any value may
+be a mapping from data sets or models to values (with `default:`), of which a cell takes its own. `threat:` is laid
+under every attack. A method's `train:` is laid over the common `train:` under the protocol `paper`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from cure import catalogue
+from cure.core.settings import Search, Settings
+from cure.errors import Refused, did_you_mean
+from cure.problems import Problems, fill
+from cure.schema import Train
+
+S = TypeVar("S", bound=Settings)
+FILE = Path("params.yaml")
+
+
+def read(path: Path = FILE) -> dict[str, Any]:
+    """The file as plain data; YAML 1.2, duplicate keys refused."""
+    try:
+        raw = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Refused(f"{path}: not found; run this in a folder with a params.yaml, such as quickstart/") from None
+    except (YAMLError, UnicodeDecodeError) as problem:
+        raise Refused(f"{path}: not valid YAML: {' '.join(str(problem).split())}") from None
+    if not isinstance(raw, dict):
+        raise Refused(f"{path}: has no sections")
+    return raw
+
+
+def lay_over(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """`top` over `base`; a mapping in both is merged one level deep."""
+    both = {k: {**base[k], **v} for k, v in top.items() if isinstance(v, dict) and isinstance(base.get(k), dict)}
+    return {**base, **top, **both}
+
+
+def for_cell(value: Any, dataset: str, model: str, where: str) -> Any:
+    """Resolve mappings by data set or model, at any depth."""
+    if not isinstance(value, dict):
+        return value
+    places = {*catalogue.names("datasets"), *catalogue.names("models")}
+    if value and set(value) <= {*places, "default"} and set(value) & places:
+        hits = [key for key in (dataset, model) if key in value] or ["default"]
+        if len(hits) > 1:
+            raise Refused(f"{where}: both {dataset} and {model} have a value; say which by leaving one out")
+        if hits[0] not in value:
+            raise Refused(f"{where}: no value for {dataset} or {model}, and no default")
+        return for_cell(value[hits[0]], dataset, model, where)
+    return {key: for_cell(inner, dataset, model, f"{where}.{key}") for key, inner in value.items()}
+
+
+def preset(section: Any, where: str) -> Any:
+    """Lay the named preset over its section."""
+    if not isinstance(section, dict) or not {"preset", "presets"} & set(section):
+        return section
+    base = {key: value for key, value in section.items() if key not in ("preset", "presets")}
+    known = section.get("presets") or {}
+    if section.get("preset") not in known:
+        name = str(section.get("preset"))
+        raise Refused(f"{where}.preset: no preset {name!r}{did_you_mean(name, list(known))}")
+    return lay_over(base, known[section["preset"]] or {})
+
+
+def armed(kind: type[Settings], section: Any, threat: Mapping[str, Any]) -> Any:
+    """Lay the threat model under `section` if it is an attack, and under every attack inside it."""
+    if not isinstance(section, dict):
+        return section
+    inside = {
+        name: armed(field.annotation, section[name], threat)
+        for name, field in kind.model_fields.items()
+        if name in section and isinstance(field.annotation, type) and issubclass(field.annotation, Settings)
+    }
+    return {**(threat if issubclass(kind, Search) else {}), **section, **inside}
+
+
+class Params:
+    """The settings that one stage declared, for one cell. Reading anything else is refused.
+
+    `declared` are the keys that stand under `params:` of the stage in dvc.yaml: what DVC does not track, a stage
+    cannot read.
+    """
+
+    def __init__(self, raw: dict[str, Any], declared: list[str], dataset: str = "", model: str = "") -> None:
+        self.raw, self.declared, self.dataset, self.model = raw, declared, dataset, model
+
+    def get(self, key: str, kind: type[S]) -> S:
+        """Section `key` as settings."""
+        problems = Problems()
+        found = fill(kind, self._section(key, kind), key, problems)
+        if found is None:
+            raise Refused("\n".join(problems))
+        return found
+
+    def method(self, key: str, kind: type[S]) -> tuple[S, Train]:
+        """A method's settings, and its schedule: the common one, under `paper` with the method's own laid over."""
+        section = dict(self._section(key, kind))
+        own, base = section.pop("train", None) or {}, dict(self._section("train", Train))
+        problems = Problems()
+        hyper = fill(kind, section, key, problems)
+        train = fill(Train, {**base, **own} if base.get("protocol") == "paper" else base, f"{key}.train", problems)
+        if hyper is None or train is None:
+            raise Refused("\n".join(problems))
+        return hyper, train
+
+    def as_text(self) -> dict[str, Any]:
+        """The declared keys with their values as written, for a description that travels with the weights."""
+        return {key: self._raw(key) for key in self.declared}
+
+    def _section(self, key: str, kind: type[Settings]) -> Any:
+        section = for_cell(preset(self._raw(key), key), self.dataset, self.model, key)
+        if "threat" in self.declared:
+            section = armed(kind, section, self._raw("threat"))
+        shared = {name: for_cell(self._raw(name), self.dataset, self.model, name) for name in kind.top_level}
+        return section if not shared or not isinstance(section, dict) else {**section, **shared}
+
+    def _raw(self, key: str) -> Any:
+        if key not in self.declared:
+            raise Refused(f"{key}: this stage reads it but does not declare it under params: in dvc.yaml")
+        value: Any = self.raw
+        for part in key.split("."):
+            if not isinstance(value, dict) or part not in value:
+                raise Refused(f"{key}: missing")
+            value = value[part]
+        return value

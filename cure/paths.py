@@ -1,0 +1,51 @@
+"""The one place that spells an artefact's path, relative to the folder of the pipeline (its params.yaml)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+def data(dataset: str) -> Path:
+    """Prepared images, labels and splits."""
+    return Path("data") / f"{dataset}.safetensors"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of the table on one data set, with one model and one seed."""
+
+    dataset: str
+    model: str
+    method: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """digits/small/trades-s0."""
+        return f"{self.dataset}/{self.model}/{self.method}-s{self.seed}"
+
+    def of(self, method: str) -> "Cell":
+        """The same cell of another method: the natural parent of CURE, say."""
+        return Cell(self.dataset, self.model, method, self.seed)
+
+    @property
+    def weights(self) -> Path:
+        """The evaluated network, whoever made it."""
+        return Path("weights") / f"{self.name}.safetensors"
+
+    @property
+    def trajectory(self) -> Path:
+        """What the update loop leaves: last, best and average student, and companions."""
+        return Path("trajectories") / f"{self.name}.safetensors"
+
+    @property
+    def curve(self) -> Path:
+        """One line per epoch."""
+        return Path("curves") / f"{self.name}.csv"
+
+    def provenance(self, stage: str) -> Path:
+        """Which software and device made the cell; only the report reads it."""
+        return Path("provenance") / f"{self.name}-{stage}.json"
+
+    def result(self, stage: str) -> Path:
+        """Counts and per-example outcomes of attack, corrupt or revise."""
+        return Path("results") / f"{self.name}-{stage}.json"

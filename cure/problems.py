@@ -1,0 +1,51 @@
+"""Mistakes in a settings file as sentences: where, what was found, what is allowed."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from cure.core.settings import Settings
+from cure.errors import Refused, did_you_mean
+
+S = TypeVar("S", bound=Settings)
+
+
+class Problems(list[str]):
+    """What is wrong with a params file, one line each."""
+
+    def refuse(self, path: Path) -> None:
+        """Raise if there is anything to say."""
+        if self:
+            raise Refused("\n  ".join([f"{path} has problems:", *sorted(set(self))]))
+
+
+def fill(kind: type[S], raw: Any, where: str, problems: Problems) -> S | None:
+    """`raw` as settings, or None with the reasons added to `problems`."""
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as failed:
+        problems.extend(_sentence(kind, e, where) for e in failed.errors())
+    return None
+
+
+def _sentence(kind: type[Settings], e: Mapping[str, Any], where: str) -> str:
+    *inside, last = [str(part) for part in e["loc"]] or [""]
+    if last in kind.top_level:
+        where = ""
+    at = ".".join(part for part in (where, *inside, last) if part)
+    if e["type"] == "missing":
+        return f"{at}: missing"
+    if e["type"] == "extra_forbidden":
+        return f"{at}: unknown key{did_you_mean(last, _fields(kind, inside))}"
+    return f"{at}: {e['msg'].removeprefix('Value error, ')}; found {e['input']!r}"
+
+
+def _fields(kind: type[Settings], inside: list[str]) -> list[str]:
+    for part in inside:
+        field = kind.model_fields.get(part)
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, Settings)):
+            return []
+        kind = field.annotation
+    return [name for name in kind.model_fields if name not in kind.top_level]

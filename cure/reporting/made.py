@@ -1,0 +1,73 @@
+"""When, where and by which code the numbers of a report were first produced.
+
+The note is kept as long as the results keep their digest, so that reproducing a committed report changes no byte of
+it, and is written anew, with the present commit, as soon as a number differs.
+"""
+
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from cure import catalogue
+from cure.files import write_text
+from cure.paths import Cell
+
+NOTE = Path("reports/made.json")
+
+
+def note(cells: list[Cell]) -> dict[str, Any]:
+    """The commit, devices and software behind the results of `cells`; read back if they are the recorded ones."""
+    files = [path for cell in cells for path in (cell.result("attack"), cell.result("corrupt"), cell.curve)]
+    digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
+    try:
+        known = json.loads(NOTE.read_text())
+        if known["results"] == digest:
+            return dict(known)
+    except (OSError, ValueError, KeyError):
+        pass  # none yet, or not one of ours: it is written anew
+    sidecars = [_sidecar(cell, stage) for cell in cells for stage in ("pretrain", "update", "attack")]
+    facts = [side for side in sidecars if side]
+    fresh = {
+        "results": digest,
+        "commit": commit(),
+        "devices": sorted({side["device"] for side in facts}),
+        "torch": sorted({side["torch"] for side in facts}),
+    }
+    write_text(NOTE, json.dumps(fresh, indent=1) + "\n")
+    return fresh
+
+
+def epochs(cell: Cell) -> int | None:
+    """How many epochs the cell was trained for, by its sidecar."""
+    for stage in ("pretrain", "update"):
+        if side := _sidecar(cell, stage):
+            return int(side["epochs"])
+    return None
+
+
+def commit() -> str:
+    """The commit of the code, `+ changes` if code or settings differ from it."""
+    root = catalogue.ROOT.parent
+    sources = [str(root / name) for name in ("cure", "stages", "uv.lock")] + ["params.yaml", "dvc.yaml"]
+    head = _git("rev-parse", "--short=12", "HEAD")
+    if head is None:
+        return "unknown (no git)"
+    return head + (" + changes" if _git("status", "--porcelain", "--", *sources) else "")
+
+
+def _git(*words: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *words], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _sidecar(cell: Cell, stage: str) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads(cell.provenance(stage).read_text())
+    except FileNotFoundError:
+        return None
+    return found

@@ -1,0 +1,98 @@
+"""The rows of the table, from the results of the cells that `grid` names."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cure.engine.ratio import nrr
+from cure.errors import Refused
+from cure.paths import Cell
+from cure.schema import AttackSuite, Grid
+
+
+def cells(grid: Grid) -> list[Cell]:
+    """Every cell of the table, never what happens to lie on the disk."""
+    return [
+        Cell(dataset, model, method, seed)
+        for dataset in grid.datasets
+        for model in grid.models
+        for method in grid.rows
+        for seed in grid.seeds
+    ]
+
+
+def read(path: Path) -> Any:
+    """A result file; refuses with the command that makes it."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise Refused(f"{path}: not there yet; `dvc repro` makes it") from None
+    except ValueError:
+        raise Refused(f"{path}: not a whole result; delete it and run `dvc repro`") from None
+
+
+def measured(grid: Grid, suite: AttackSuite) -> pd.DataFrame:
+    """One line per cell: accuracies in percent, clean, per attack column, NRR, corruptions' mean."""
+    return pd.DataFrame([_line(cell, suite) for cell in cells(grid)])
+
+
+def _line(cell: Cell, suite: AttackSuite) -> dict[str, Any]:
+    attack, corrupt = read(cell.result("attack")), read(cell.result("corrupt"))
+    accuracy = {name: 100 * right / attack["images"] for name, right in attack["correct"].items()}
+    shares = [100 * right / corrupt["images"] for by in corrupt["correct"].values() for right in by.values()]
+    return {
+        "setting": f"{cell.dataset}/{cell.model}",
+        "method": cell.method,
+        "seed": cell.seed,
+        **accuracy,
+        f"nrr_{suite.nrr}": nrr(accuracy["clean"], accuracy[suite.nrr]),
+        "corrupted": sum(shares) / len(shares),
+        "epoch": attack["epoch"],
+        "images": attack["images"],
+    }
+
+
+def over_seeds(lines: pd.DataFrame, grid: Grid) -> pd.DataFrame:
+    """Means over seeds, settings and methods in the order of the grid."""
+    means = lines.groupby(["setting", "method"], sort=False).mean(numeric_only=True).drop(columns="seed").reset_index()
+    return means.sort_values(by="method", key=lambda names: names.map(grid.rows.index), kind="stable").sort_values(
+        by="setting", kind="stable"
+    )
+
+
+def metrics(means: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
+    """setting -> method -> measure -> percent, rounded to two decimals, for `dvc metrics diff`."""
+    numbers = [name for name in means.columns if name not in ("setting", "method", "epoch", "images")]
+    nested: dict[str, dict[str, dict[str, float]]] = {}
+    for line in means.to_dict("records"):
+        values = {name: round(float(line[name]), 2) for name in numbers}
+        nested.setdefault(str(line["setting"]), {})[str(line["method"])] = values
+    return nested
+
+
+def curves(grid: Grid) -> pd.DataFrame:
+    """Validation accuracy per epoch of every cell, one line per cell and epoch."""
+    frames = []
+    for cell in cells(grid):
+        try:
+            frame = pd.read_csv(cell.curve)
+        except FileNotFoundError:
+            raise Refused(f"{cell.curve}: not there yet; `dvc repro` makes it") from None
+        frame = frame[["epoch", "val_clean", "val_pgd"]].dropna()
+        frames.append(frame.assign(setting=f"{cell.dataset}/{cell.model}", method=cell.method, seed=cell.seed))
+    return pd.concat(frames, ignore_index=True)
+
+
+def corruptions(grid: Grid) -> pd.DataFrame:
+    """Accuracy in percent per cell, corruption and severity."""
+    lines = []
+    for cell in cells(grid):
+        found = read(cell.result("corrupt"))
+        for name, by in found["correct"].items():
+            for severity, right in by.items():
+                line = {"setting": f"{cell.dataset}/{cell.model}", "method": cell.method, "seed": cell.seed}
+                line |= {"corruption": name, "category": found["categories"][name], "severity": int(severity)}
+                lines.append(line | {"accuracy": round(100 * right / found["images"], 2)})
+    return pd.DataFrame(lines)

@@ -1,0 +1,113 @@
+"""The sections of params.yaml that belong to no catalogue entry."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from cure.core.settings import Count, NonNegative, Number, Positive, Search, Settings, Share
+
+
+class Grid(Settings):
+    """The cells of the table: data sets x models x rows x seeds."""
+
+    datasets: Annotated[list[str], Field(min_length=1)]
+    models: Annotated[list[str], Field(min_length=1)]
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
+    update: list[str]  # from random weights to the evaluated network
+    update_to_revise: list[str]  # from the natural network, through update and revise
+    rows: list[str]  # every evaluated network: natural and the lists above
+
+    @model_validator(mode="after")
+    def _rows_are_the_union(self) -> "Grid":
+        union = ["natural", *self.update, *self.update_to_revise]
+        if sorted(self.rows) != sorted(union):
+            raise ValueError(f"rows must be natural and the entries of the update lists: {', '.join(union)}")
+        for name, values in self:
+            if len(set(values)) != len(values):
+                raise ValueError(f"{name} names something twice")
+        return self
+
+
+class Threat(Settings):
+    """The L-infinity ball; laid under every attack, training and evaluation, that does not name its own."""
+
+    eps: Positive
+    step: Positive
+
+
+class Run(Settings):
+    """Where and how things are computed; part of every result, so part of every hash."""
+
+    device: Literal["cuda", "cpu", "auto"]
+    threads: Count  # of one CPU process; another number gives other roundings
+    deterministic: bool
+    cpu_isa: Literal["native", "avx2"]  # avx2: newer CPUs round as older ones, so that hashes agree
+
+
+def _integer_keys(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {int(k) if isinstance(k, str) and k.isdigit() else k: v for k, v in value.items()}
+    return value
+
+
+class Schedule(Settings):
+    """SGD with momentum and a piecewise constant learning rate."""
+
+    epochs: Count
+    batch: Count
+    lr: Positive
+    momentum: Annotated[Number, Field(ge=0, lt=1)]
+    nesterov: bool
+    weight_decay: NonNegative
+    drops: Annotated[dict[Annotated[int, Field(ge=1)], Positive], BeforeValidator(_integer_keys)]
+    """1-based epoch from which the rate is `lr` times this factor."""
+
+
+class Fit(Schedule):
+    """A schedule, how it is watched on the validation split, and what is kept."""
+
+    select: Literal["best", "last"]  # the network a cell without consolidation reports; best by validation PGD
+    average: Share | None  # decay of a weight average beside the student
+    validate_every: Count  # epochs; the last one always counts
+    validate_attack: Search
+
+
+class Train(Fit):
+    """Adversarial training. Under `paper` a method's own `train:` is laid over this, under `matched` it is not."""
+
+    protocol: Literal["paper", "matched"]
+
+
+class Suite(Settings):
+    """What evaluates networks on the test split."""
+
+    images: Count  # of the test split, evenly spread; more than there are means all
+    batch: Count
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class AttackSuite(Suite):
+    """Columns of the table by name; each names an entry of cure/attacks and its settings."""
+
+    nrr: str  # the column that the natural-robustness ratio of the table pairs with clean accuracy
+    columns: dict[str, dict[str, Any]]
+
+    @model_validator(mode="after")
+    def _nrr_is_a_column(self) -> "AttackSuite":
+        if self.nrr not in self.columns:
+            raise ValueError(f"nrr names {self.nrr!r}, which is not among columns: {', '.join(self.columns)}")
+        return self
+
+
+class CorruptSuite(Suite):
+    """Corruptions by name (entries of cure/corruptions) at these severities."""
+
+    severities: list[Annotated[int, Field(ge=1, le=5)]]
+    corruptions: Annotated[list[str], Field(min_length=1)]
+
+
+class ReportText(Settings):
+    """What the table says of itself."""
+
+    title: str
+    note: str  # a stand-in data set or a shortened schedule is named here

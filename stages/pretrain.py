@@ -1,0 +1,34 @@
+"""Conservation: train the natural network of a data set, model and seed.
+
+Reads the prepared data. Writes weights/DATASET/MODEL/natural-sSEED.safetensors, its curve and its sidecar. CURE starts
+from this network; as the row `natural` it is evaluated like any other.
+"""
+
+from cure import catalogue
+from cure.check import load
+from cure.engine.cell import Job, execute
+from cure.paths import Cell
+from cure.schema import Fit
+from cure.terminal import stage
+
+
+def reads(cell: Cell) -> list[str]:
+    """The params that dvc.yaml declares for this stage."""
+    return ["run", "threat", "pretrain", f"datasets.{cell.dataset}", f"models.{cell.model}", "methods.natural"]
+
+
+def main(dataset: str, model: str, seed: int) -> None:
+    """Train the natural network (conservation): data/DATASET -> weights/DATASET/MODEL/natural-sSEED.
+
+    Settings come from the sections run, pretrain, datasets and models of params.yaml in the current folder. An
+    interrupted run continues at its last epoch and ends in the same bits.
+    """
+    cell = Cell(dataset, model, "natural", seed)
+    params = load(reads(cell), dataset, model)
+    method = catalogue.entry("methods", "natural").METHOD
+    hyper = params.get("methods.natural", method.hyper)
+    execute(Job("pretrain", cell, params, method, hyper, params.get("pretrain", Fit)), trajectory=False)
+
+
+if __name__ == "__main__":
+    stage(main)

@@ -1,0 +1,53 @@
+"""Report: the table, metrics and figures of every cell that `grid` names.
+
+Reads results/, curves/ and provenance/. Writes reports/: table.md, metrics.json, curves.csv, corruptions.csv and two
+PNG figures, all in git, and made.json, which remembers the commit and device the numbers were first made with.
+"""
+
+import json
+from pathlib import Path
+
+from cure.check import load
+from cure.files import write_text
+from cure.reporting import figures, made, rows, table
+from cure.schema import AttackSuite, Grid, ReportText
+from cure.terminal import stage
+
+FOLDER = Path("reports")
+
+
+def reads() -> list[str]:
+    """The params that dvc.yaml declares for this stage."""
+    return ["grid", "threat", "attack", "report"]
+
+
+def main() -> None:
+    """Rebuild reports/ from results/ and curves/ and print the table."""
+    params = load(reads())
+    grid, suite, text = params.get("grid", Grid), params.get("attack", AttackSuite), params.get("report", ReportText)
+    lines = rows.measured(grid, suite)
+    means = rows.over_seeds(lines, grid)
+    history, corruptions = rows.curves(grid), rows.corruptions(grid)
+    cells = rows.cells(grid)
+    note = made.note(cells)
+    epochs = {cell.method: str(made.epochs(cell) or "?") for cell in cells}
+    eps = params.as_text()["threat"]["eps"]
+    about = [
+        f"Percent of {lines['images'].iloc[0]} test images; L-inf attacks with eps {eps}; seeds {grid.seeds}.",
+        f"Corrupted: mean over {corruptions['corruption'].nunique()} generated corruptions at each severity.",
+        "Epoch: the epoch of the evaluated network, chosen on the validation split, of the epochs trained.",
+        f"Made at commit {note['commit']} on {', '.join(note['devices'])} with PyTorch {', '.join(note['torch'])}.",
+    ]
+    body = table.rows(lines, means, epochs, suite)
+    write_text(FOLDER / "table.md", table.markdown(body, text, suite, about))
+    write_text(FOLDER / "metrics.json", json.dumps(rows.metrics(means), indent=1) + "\n")
+    write_text(FOLDER / "curves.csv", history.round(6).to_csv(index=False))
+    write_text(FOLDER / "corruptions.csv", corruptions.to_csv(index=False))
+    figures.curves(FOLDER / "curves.png", history)
+    figures.corruptions(FOLDER / "corruptions.png", corruptions)
+    table.show(FOLDER / "table.md")
+    print(f"report: {FOLDER.resolve() / 'table.md'}")
+
+
+if __name__ == "__main__":
+    stage(main)

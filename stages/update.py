@@ -1,0 +1,36 @@
+"""Update: the one joint training loop of a robust method.
+
+Reads the prepared data and, where the method starts from or asks for one, networks of earlier stages. Writes the
+trajectory (last, best and companion networks), the curve and the sidecar, and for methods that do not consolidate
+also weights/DATASET/MODEL/METHOD-sSEED.safetensors, the network that is evaluated.
+"""
+
+from cure import catalogue
+from cure.check import hyper_keys, load
+from cure.engine.cell import Job, execute
+from cure.paths import Cell
+from cure.terminal import stage
+
+
+def reads(cell: Cell) -> list[str]:
+    """The params that dvc.yaml declares for this stage."""
+    method = catalogue.entry("methods", cell.method).METHOD
+    key = next(iter(hyper_keys(cell.method, method)))
+    return [*method.hyper.top_level, "run", "threat", "train", f"datasets.{cell.dataset}", f"models.{cell.model}", key]
+
+
+def main(dataset: str, model: str, method: str, seed: int) -> None:
+    """Train METHOD: data/DATASET (and its parents' weights) -> trajectories/DATASET/MODEL/METHOD-sSEED.
+
+    Settings come from the sections run, train, datasets, models and methods.METHOD of params.yaml in the current
+    folder (and alpha, for CURE). An interrupted run continues at its last epoch and ends in the same bits.
+    """
+    cell = Cell(dataset, model, method, seed)
+    params = load(reads(cell), dataset, model)
+    entry = catalogue.entry("methods", method).METHOD
+    hyper, train = params.method(next(iter(hyper_keys(method, entry))), entry.hyper)
+    execute(Job("update", cell, params, entry, hyper, train), trajectory=True)
+
+
+if __name__ == "__main__":
+    stage(main)

@@ -1,0 +1,46 @@
+"""What a stage imports, statically: the modules of this project that its script reaches, itself included.
+
+`python -m tests.closure update` prints the files, as dvc.yaml should list them.
+"""
+
+import ast
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+NEUTRAL = {"cure/errors.py", "cure/problems.py", "cure/check.py", "cure/schema.py", "cure/terminal.py"}
+"""They check, complain or show progress and hold no default, so an edit there changes no number and re-runs nothing."""
+
+
+def module_file(name: str) -> Path | None:
+    """cure.core.losses -> cure/core/losses.py, None for foreign modules, packages and names inside modules."""
+    path = ROOT / (name.replace(".", "/") + ".py")
+    return path if name.split(".")[0] == "cure" and path.exists() else None
+
+
+def imports(path: Path) -> set[Path]:
+    """The project's files that one file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        found |= {file for name in names if (file := module_file(name))}
+    return found
+
+
+def closure(*starts: Path) -> set[str]:
+    """Every file of the project reached from `starts`, relative to the root, without the neutral ones."""
+    todo, seen = list(starts), set(starts)
+    while todo:
+        new = imports(todo.pop()) - seen
+        seen |= new
+        todo.extend(new)
+    return {str(path.relative_to(ROOT)) for path in seen} - NEUTRAL
+
+
+if __name__ == "__main__":
+    for name in sorted(closure(ROOT / "stages" / f"{sys.argv[1]}.py", *(ROOT / extra for extra in sys.argv[2:]))):
+        print(f"    - ${{root}}/{name}")
