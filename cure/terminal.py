@@ -3,17 +3,26 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from cure.errors import Refused
 
+Dataset = Annotated[
+    str, typer.Argument(help="A data set of params.yaml: an entry of cure/datasets.", metavar="DATASET")
+]
+Model = Annotated[str, typer.Argument(help="A model of params.yaml: an entry of cure/models.", metavar="MODEL")]
+MethodName = Annotated[str, typer.Argument(help="A row of params.yaml: an entry of cure/methods.", metavar="METHOD")]
+Seed = Annotated[int, typer.Argument(help="Decides weights, order, augmentation and noise.", min=0, metavar="SEED")]
+
 
 def stage(main: Callable[..., None]) -> NoReturn:
     """Run a stage's main function as a command; a refusal is printed and exits with 2."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+    app.command()(main)
     try:
-        typer.run(main)
+        app()
     except Refused as refused:
         refuse(refused)
     sys.exit(0)

@@ -6,12 +6,12 @@ correct images per corruption and severity. Corrupted images are generated here,
 
 import json
 
-from cure import catalogue, paths
+from cure import catalogue
 from cure.check import load
 from cure.files import write_text
 from cure.paths import Cell
-from cure.schema import CorruptSuite, Run
-from cure.terminal import progress, stage
+from cure.schema import CorruptSuite
+from cure.terminal import Dataset, MethodName, Model, Seed, progress, stage
 
 
 def reads(cell: Cell) -> list[str]:
@@ -19,23 +19,20 @@ def reads(cell: Cell) -> list[str]:
     return ["run", "corrupt"]
 
 
-def main(dataset: str, model: str, method: str, seed: int) -> None:
+def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None:
     """Corrupt the test images as the section corrupt of params.yaml says and count what the network still sees."""
-    from cure.engine import checkpoint, data, device, evaluate, provenance
+    from cure.engine import evaluate, provenance
 
     cell = Cell(dataset, model, method, seed)
     params = load(reads(cell), dataset, model)
-    suite, run = params.get("corrupt", CorruptSuite), params.get("run", Run)
-    where = device.set_up(run)
-    about, states = checkpoint.load(cell.weights)
-    net = checkpoint.network(about, states[""], cell.weights).to(where)
-    split = evaluate.test_split(about, data.load(paths.data(dataset), ("test",), where), suite.images)
+    suite = params.get("corrupt", CorruptSuite)
+    bench = evaluate.bench(cell, params, suite)
     with progress(f"corrupt {cell.name}", len(suite.corruptions) * len(suite.severities)) as tick:
-        counts = evaluate.corrupted(net, split, suite, tick)
+        counts = evaluate.corrupted(bench.net, bench.split, suite, tick)
     categories = {name: catalogue.entry("corruptions", name).CORRUPTION.category for name in suite.corruptions}
-    result = {"images": len(split), "source": "generated", "categories": categories, "correct": counts}
+    result = {"images": len(bench.split), "source": "generated", "categories": categories, "correct": counts}
     write_text(cell.result("corrupt"), json.dumps(result, indent=1) + "\n")
-    provenance.write(cell.provenance("corrupt"), run, where)
+    provenance.write(cell.provenance("corrupt"), bench.run, bench.device)
 
 
 if __name__ == "__main__":

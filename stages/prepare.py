@@ -13,7 +13,7 @@ from cure.check import load
 from cure.errors import Refused
 from cure.files import replacing
 from cure.schema import Run
-from cure.terminal import stage
+from cure.terminal import Dataset, stage
 
 
 def reads(dataset: str) -> list[str]:
@@ -21,7 +21,7 @@ def reads(dataset: str) -> list[str]:
     return ["run", f"datasets.{dataset}"]
 
 
-def main(dataset: str) -> None:
+def main(dataset: Dataset) -> None:
     """Prepare DATASET: its source -> data/DATASET.safetensors.
 
     Being the first stage, it also says at once what the machine lacks for the others: a device, a network, a file.

@@ -9,7 +9,7 @@ from cure.check import load
 from cure.engine.cell import Job, execute
 from cure.paths import Cell
 from cure.schema import Fit
-from cure.terminal import stage
+from cure.terminal import Dataset, Model, Seed, stage
 
 
 def reads(cell: Cell) -> list[str]:
@@ -17,7 +17,7 @@ def reads(cell: Cell) -> list[str]:
     return ["run", "threat", "pretrain", f"datasets.{cell.dataset}", f"models.{cell.model}", "methods.natural"]
 
 
-def main(dataset: str, model: str, seed: int) -> None:
+def main(dataset: Dataset, model: Model, seed: Seed) -> None:
     """Train the natural network (conservation): data/DATASET -> weights/DATASET/MODEL/natural-sSEED.
 
     Settings come from the sections run, pretrain, datasets and models of params.yaml in the current folder. An

@@ -35,7 +35,7 @@ def main() -> None:
     about = [
         f"Percent of {lines['images'].iloc[0]} test images; L-inf attacks with eps {eps}; seeds {grid.seeds}.",
         f"Corrupted: mean over {corruptions['corruption'].nunique()} generated corruptions at each severity.",
-        "Epoch: the epoch of the evaluated network, chosen on the validation split, of the epochs trained.",
+        "Epoch: the epoch of the evaluated network, chosen on the validation split, and the epochs trained.",
         f"Made at commit {note['commit']} on {', '.join(note['devices'])} with PyTorch {', '.join(note['torch'])}.",
     ]
     body = table.rows(lines, means, epochs, suite)

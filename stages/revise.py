@@ -10,7 +10,7 @@ from cure.engine.consolidate import consolidate
 from cure.errors import Refused
 from cure.paths import Cell
 from cure.schema import Run
-from cure.terminal import stage
+from cure.terminal import Dataset, MethodName, Model, Seed, stage
 
 
 def reads(cell: Cell) -> list[str]:
@@ -19,7 +19,7 @@ def reads(cell: Cell) -> list[str]:
     return ["run", "threat", "train", keys[-1]]
 
 
-def main(dataset: str, model: str, method: str, seed: int) -> None:
+def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None:
     """Consolidate METHOD: trajectories/DATASET/MODEL/METHOD-sSEED -> weights/DATASET/MODEL/METHOD-sSEED.
 
     The working network and its revision are trained together in the stage update; here the one that is reported is

@@ -9,7 +9,7 @@ from cure import catalogue
 from cure.check import hyper_keys, load
 from cure.engine.cell import Job, execute
 from cure.paths import Cell
-from cure.terminal import stage
+from cure.terminal import Dataset, MethodName, Model, Seed, stage
 
 
 def reads(cell: Cell) -> list[str]:
@@ -19,7 +19,7 @@ def reads(cell: Cell) -> list[str]:
     return [*method.hyper.top_level, "run", "threat", "train", f"datasets.{cell.dataset}", f"models.{cell.model}", key]
 
 
-def main(dataset: str, model: str, method: str, seed: int) -> None:
+def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None:
     """Train METHOD: data/DATASET (and its parents' weights) -> trajectories/DATASET/MODEL/METHOD-sSEED.
 
     Settings come from the sections run, train, datasets, models and methods.METHOD of params.yaml in the current

@@ -35,6 +35,13 @@ def missing(archives: dict[str, tuple[str, str]], folder: Path) -> str | None:
     return None
 
 
+def torchvision(name: str) -> Any:
+    """The class of torchvision.datasets called `name`; imported here, since the import takes seconds."""
+    from torchvision import datasets
+
+    return getattr(datasets, name)
+
+
 def fetch(kind: Any, folder: Path, **which: Any) -> Any:
     """A torchvision data set, downloaded, verified and extracted where needed."""
     try:
@@ -43,8 +50,15 @@ def fetch(kind: Any, folder: Path, **which: Any) -> Any:
         raise Refused(f"{folder}: {kind.__name__} could not be downloaded and verified: {problem}") from problem
 
 
-def cifar(kind: Any, folder: Path) -> Raw:
-    """CIFAR-10 or CIFAR-100 from the pickles that torchvision has checked."""
+def cifar_missing(name: str, folder: Path) -> str | None:
+    """What keeps CIFAR10 or CIFAR100 from being read."""
+    kind = torchvision(name)
+    return missing({kind.filename: (kind.url, kind.tgz_md5)}, folder)
+
+
+def cifar(name: str, folder: Path) -> Raw:
+    """CIFAR10 or CIFAR100 from the pickles that torchvision has checked."""
+    kind = torchvision(name)
     train, test = (fetch(kind, folder, train=train) for train in (True, False))
 
     def split(part: Any) -> tuple[Any, Any]:

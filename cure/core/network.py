@@ -4,6 +4,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from cure.core.settings import NonNegative, Positive, Settings
@@ -27,12 +28,13 @@ class Normalise(nn.Module):
 
     def __init__(self, how: Normalisation) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(how.mean)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(how.std)[:, None, None], persistent=False)
+        for name, values in how:  # exact until the images' own precision is known
+            exact = torch.tensor(values, dtype=torch.float64)[:, None, None]
+            self.register_buffer(name, exact, persistent=False)
 
     def forward(self, x: Images) -> Images:
         """x in [0, 1]."""
-        return (x - self.mean) / self.std
+        return (x - self.mean.to(x.dtype)) / self.std.to(x.dtype)
 
 
 class Network(nn.Module):
@@ -67,6 +69,27 @@ class Network(nn.Module):
     def block_names(self) -> list[str]:
         """The names that `features` knows, in order."""
         return [name for name, _ in self.parts()]
+
+
+class PreActivation(nn.Module):
+    """Batch norm and ReLU before each of two 3x3 convolutions, around a skip that a model defines."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.conv1 = conv(inputs, outputs, stride=stride)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.conv2 = conv(outputs, outputs)
+
+    def skip(self, x: Tensor, h: Tensor) -> Tensor:
+        """What is added to the convolutions' output, from the input x and its activation h."""
+        raise TypeError(f"{type(self).__name__} does not say what it skips")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, inputs, h, w) -> (n, outputs, h/stride, w/stride)."""
+        h = F.relu(self.bn1(x))
+        out: Tensor = self.conv2(F.relu(self.bn2(self.conv1(h))))
+        return out + self.skip(x, h)
 
 
 def chain(

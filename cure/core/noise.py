@@ -67,7 +67,7 @@ class PerImage:
 
     def chance(self, probability: float) -> bool:
         """Refused: a decision about a whole batch would depend on the batch."""
-        raise TypeError(f"evaluation noise is drawn per image, so no batch has a chance of {probability}")
+        raise TypeError("evaluation noise is drawn per image, never per batch")
 
     def _stack(self, x: Images, draw: Callable[[torch.Tensor, torch.Generator], torch.Tensor]) -> Images:
         rows = [draw(torch.empty(x.shape[1:], dtype=x.dtype), g) for g in self.draws]

@@ -16,13 +16,9 @@ class Hyper(DataSettings):
 
 def missing(hyper: Hyper, downloads: Path) -> str | None:
     """Why it cannot be read, or None."""
-    from torchvision.datasets import CIFAR100 as KIND
-
-    return archive.missing({KIND.filename: (KIND.url, KIND.tgz_md5)}, downloads)
+    return archive.cifar_missing("CIFAR100", downloads)
 
 
 def read(hyper: Hyper, downloads: Path) -> Raw:
     """The official splits."""
-    from torchvision.datasets import CIFAR100
-
-    return archive.cifar(CIFAR100, downloads)
+    return archive.cifar("CIFAR100", downloads)

@@ -5,7 +5,6 @@ used, as in CURE and its baselines.
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,21 +17,16 @@ class Hyper(DataSettings):
     """Nothing of its own."""
 
 
-def _official() -> Any:
-    from torchvision.datasets import SVHN
-
-    return SVHN
-
-
 def missing(hyper: Hyper, downloads: Path) -> str | None:
     """Why it cannot be read, or None."""
-    files = {name: (url, md5) for url, name, md5 in (_official().split_list[s] for s in ("train", "test"))}
-    return archive.missing(files, downloads)
+    listed = archive.torchvision("SVHN").split_list
+    return archive.missing({name: (url, md5) for url, name, md5 in (listed["train"], listed["test"])}, downloads)
 
 
 def read(hyper: Hyper, downloads: Path) -> Raw:
     """The official train and test splits."""
-    parts = {name: archive.fetch(_official(), downloads, split=name) for name in ("train", "test")}
+    official = archive.torchvision("SVHN")
+    parts = {name: archive.fetch(official, downloads, split=name) for name in ("train", "test")}
     train, test = ((part.data, np.asarray(part.labels, dtype=np.int64)) for part in parts.values())
-    md5s = ", ".join(_official().split_list[name][2] for name in parts)
+    md5s = ", ".join(official.split_list[name][2] for name in parts)
     return Raw(train=train, test=test, classes=[str(digit) for digit in range(10)], source=f"SVHN, md5 {md5s}")

@@ -7,7 +7,7 @@ import torch
 from cure.errors import Refused
 from cure.schema import Run
 
-_AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "AVX2"}
+_PORTABLE = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "COMPATIBLE"}
 
 
 def missing_device(run: Run) -> str | None:
@@ -25,7 +25,7 @@ def set_up(run: Run) -> torch.device:
     if problem := missing_device(run):
         raise Refused(problem)
     if run.cpu_isa == "avx2":  # read by the libraries at their first call, which is still to come
-        os.environ.update(_AVX2)
+        os.environ.update(_PORTABLE)
     torch.set_num_threads(run.threads)
     if run.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -2,24 +2,49 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from cure import catalogue
+from cure import catalogue, paths
 from cure.core.noise import PerImage, seed_for
 from cure.core.tensors import Flags
-from cure.engine import data
+from cure.engine import checkpoint, data, device
 from cure.engine.checkpoint import Description
 from cure.engine.loader import Split
 from cure.engine.measure import Attack, frozen, outcomes
 from cure.errors import Refused
-from cure.params import armed
-from cure.schema import AttackSuite, CorruptSuite, Threat
+from cure.params import Params, armed
+from cure.paths import Cell
+from cure.schema import AttackSuite, CorruptSuite, Run, Suite, Threat
 
 Tick = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """An evaluated network of the pipeline and the test images it meets."""
+
+    about: Description
+    net: nn.Module
+    split: Split
+    run: Run
+    device: torch.device
+
+
+def bench(cell: Cell, params: Params, suite: Suite) -> Bench:
+    """The network of `cell` on its device, with the suite's number of test images."""
+    run = params.get("run", Run)
+    where = device.set_up(run)
+    about, states = checkpoint.load(cell.weights)
+    if "" not in states:
+        raise Refused(f"{cell.weights}: holds a trajectory, not one network")
+    source = data.load(paths.data(cell.dataset), ("test",), where)
+    net = checkpoint.network(about, states[""], cell.weights).to(where)
+    return Bench(about, net, test_split(about, source, suite.images), run, where)
 
 
 def test_split(about: Description, source: data.Data, images: int) -> Split:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from cure.core.batchnorm import scope
 from cure.core.method import Batch
 from cure.core.noise import PerImage
 from cure.core.tensors import Flags, Images
@@ -17,15 +18,12 @@ Attack = Callable[[nn.Module, Batch], Images]
 @contextmanager
 def frozen(net: nn.Module) -> Iterator[None]:
     """Eval mode and no gradient to the weights, both restored afterwards."""
-    modes = [(module, module.training) for module in net.modules()]
     wanted = [(weight, weight.requires_grad) for weight in net.parameters()]
-    net.eval()
     net.requires_grad_(False)
     try:
-        yield
+        with scope(net, "eval"):
+            yield
     finally:
-        for module, training in modes:
-            module.training = training
         for weight, wants in wanted:
             weight.requires_grad_(wants)
 

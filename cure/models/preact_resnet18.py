@@ -6,7 +6,7 @@ He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016; the variant
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cure.core.network import Network, Normalisation, Part, chain, conv, pool
+from cure.core.network import Network, Normalisation, Part, PreActivation, chain, conv, pool
 from cure.core.settings import Settings
 
 
@@ -16,24 +16,18 @@ class Hyper(Settings):
     normalise: Normalisation | None = None
 
 
-class PreActBlock(nn.Module):
-    """Batch norm and ReLU before each 3x3 convolution; a 1x1 shortcut sees the activated input."""
+class PreActBlock(PreActivation):
+    """Where size or width changes, a 1x1 shortcut sees the activated input."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.bn1 = nn.BatchNorm2d(inputs)
-        self.conv1 = conv(inputs, outputs, stride=stride)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.conv2 = conv(outputs, outputs)
+        super().__init__(inputs, outputs, stride)
         if stride != 1 or inputs != outputs:
             self.shortcut = nn.Sequential(conv(inputs, outputs, 1, stride))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, inputs, h, w) -> (n, outputs, h/stride, w/stride)."""
-        h = F.relu(self.bn1(x))
+    def skip(self, x: Tensor, h: Tensor) -> Tensor:
+        """The shortcut of h, or x itself."""
         past: Tensor = self.shortcut(h) if hasattr(self, "shortcut") else x
-        out: Tensor = self.conv2(F.relu(self.bn2(self.conv1(h))))
-        return out + past
+        return past
 
 
 class PreActResNet18(Network):

@@ -9,7 +9,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cure.core.network import Network, Normalisation, Part, chain, conv, pool
+from cure.core.network import Network, Normalisation, Part, PreActivation, chain, conv, pool
 from cure.core.settings import Settings
 
 
@@ -19,23 +19,17 @@ class Hyper(Settings):
     normalise: Normalisation | None = None
 
 
-class WideBlock(nn.Module):
-    """Batch norm and ReLU before each 3x3 convolution; a shortcut that changes the width sees the activated input."""
+class WideBlock(PreActivation):
+    """Where the width changes, a 1x1 shortcut sees the activated input."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.bn1 = nn.BatchNorm2d(inputs)
-        self.conv1 = conv(inputs, outputs, stride=stride)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.conv2 = conv(outputs, outputs)
+        super().__init__(inputs, outputs, stride)
         self.convShortcut = conv(inputs, outputs, 1, stride) if inputs != outputs else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, inputs, h, w) -> (n, outputs, h/stride, w/stride)."""
-        h = F.relu(self.bn1(x))
+    def skip(self, x: Tensor, h: Tensor) -> Tensor:
+        """The shortcut of h, or x itself."""
         past: Tensor = self.convShortcut(h) if self.convShortcut is not None else x
-        out: Tensor = self.conv2(F.relu(self.bn2(self.conv1(h))))
-        return past + out
+        return past
 
 
 class Stage(nn.Module):

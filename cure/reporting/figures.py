@@ -32,6 +32,8 @@ def figure(path: Path, panels: int) -> Iterator[Any]:
 
     drawn, axes = plt.subplots(1, panels, squeeze=False, figsize=(6.4 * panels, 4.0), dpi=120, layout="constrained")
     yield axes[0]
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    drawn.legend(handles, labels, loc="outside lower center", ncols=8, frameon=False)
     with replacing(path) as draft:
         drawn.savefig(draft, format="png", metadata={"Software": None})
     plt.close(drawn)
@@ -50,7 +52,6 @@ def curves(path: Path, history: pd.DataFrame) -> None:
                 ax.plot([line.idxmax()], [line.max()], "o", color=colour, markersize=5)
             ax.set(title=setting, xlabel="epoch", ylabel="validation PGD accuracy (%)", ylim=(0, 100))
             ax.grid(alpha=0.3)
-            ax.legend(loc="best", frameon=False)
 
 
 def corruptions(path: Path, measured: pd.DataFrame) -> None:
@@ -71,4 +72,3 @@ def corruptions(path: Path, measured: pd.DataFrame) -> None:
                 ax.bar(places, mean, width, yerr=ends, error_kw={"lw": 0.8, "ecolor": "#333333"}, **bars)
             ax.set_xticks(range(len(names)), [name.replace("_", " ") for name in names])
             ax.set(title=setting, ylabel="accuracy (%), severities 1 to 5", ylim=(0, 100))
-            ax.legend(loc="lower left", ncols=len(methods), frameon=True, fontsize="small")

@@ -1,0 +1,38 @@
+.DEFAULT_GOAL := help
+UV := .uv/bin/uv
+RUN := $(UV) run --locked
+
+.PHONY: help
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+$(UV):
+	python3 -m pip install -q --upgrade --target .uv uv==0.13.8
+
+.PHONY: setup
+setup: $(UV) ## .venv from uv.lock, and the pre-commit hooks
+	$(UV) sync --locked
+	$(RUN) pre-commit install
+
+.PHONY: check
+check: $(UV) ## format, lint, types, tests
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+	$(RUN) mypy
+	$(RUN) pytest
+
+.PHONY: fast
+fast: $(UV) ## the tests that do not run the pipeline
+	$(RUN) pytest -m "not slow"
+
+.PHONY: quickstart
+quickstart: $(UV) ## the embedded default: digits on a CPU
+	$(RUN) dvc repro quickstart/dvc.yaml
+
+.PHONY: repro
+repro: $(UV) ## the paper: CIFAR-10 on CUDA
+	$(RUN) dvc repro dvc.yaml
+
+.PHONY: dag
+dag: $(UV) ## the pipeline as a mermaid graph
+	$(RUN) dvc dag --collapse-foreach-matrix --md dvc.yaml

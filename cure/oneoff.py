@@ -1,0 +1,64 @@
+"""What `cure eval` does: the stage attack on any file of networks, printed instead of written."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from cure import paths
+from cure.check import check
+from cure.engine import checkpoint, data, device, evaluate
+from cure.engine.measure import accuracies
+from cure.engine.ratio import nrr
+from cure.errors import Refused
+from cure.params import FILE, Params, read
+from cure.reporting.table import heading
+from cure.schema import AttackSuite, Run, Threat
+from cure.terminal import progress
+
+
+def evaluate_all(
+    path: Path, prepared: Path | None, settings: Path | None, images: int | None
+) -> dict[str, dict[str, float]]:
+    """Network -> clean, each column, NRR, all in [0, 1]; the only network of a weight file is called `network`."""
+    about, states = checkpoint.load(path)
+    settings = settings or _nearest_params(path)
+    raw = read(settings)
+    check(raw).refuse(settings)
+    params = Params(raw, ["run", "threat", "attack"])
+    suite, threat = params.get("attack", AttackSuite), params.get("threat", Threat)
+    where = device.set_up(params.get("run", Run).model_copy(update={"device": "auto"}))
+    source = data.load(prepared or settings.parent / paths.data(about.dataset), ("test",), where)
+    split = evaluate.test_split(about, source, images or suite.images)
+    found = {}
+    with progress(f"eval {path.name}", evaluate.batches(split, suite.batch) * len(suite.columns) * len(states)) as tick:
+        for name, state in sorted(states.items()):
+            net = checkpoint.network(about, state, path).to(where)
+            measured = accuracies(evaluate.attacked(net, split, suite, threat, tick))
+            found[name or "network"] = measured | {f"nrr_{suite.nrr}": nrr(measured["clean"], measured[suite.nrr])}
+    Console(stderr=True).print(
+        f"{about.method} ({about.model}) on {len(split)} of the test images of {about.dataset}, "
+        f"eps {raw['threat']['eps']}, device {where}",
+        style="dim",
+        highlight=False,
+    )
+    return found
+
+
+def evaluate_and_print(path: Path, prepared: Path | None, settings: Path | None, images: int | None) -> None:
+    """The same as a table in percent."""
+    found = evaluate_all(path, prepared, settings, images)
+    shown = Table("Network", title=str(path.name))
+    columns = list(next(iter(found.values())))
+    for name in columns:
+        shown.add_column(heading(name), justify="right")
+    for network, line in found.items():
+        shown.add_row(network, *(f"{100 * line[name]:.2f}" for name in columns))
+    Console().print(shown)
+
+
+def _nearest_params(path: Path) -> Path:
+    for folder in path.resolve().parents:
+        if (folder / FILE).exists():
+            return folder / FILE
+    raise Refused(f"{path}: no params.yaml in any folder above it; name one with --params")

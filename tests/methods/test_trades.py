@@ -1,0 +1,64 @@
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from cure.core.ascent import ascend, divergence
+from cure.methods.trades import METHOD
+from tests.methods.rig import Rig, assert_close, changed, differentiate, shipped
+
+
+def test_without_beta_the_gradient_is_that_of_clean_training(net, batch) -> None:
+    before = copy.deepcopy(net)
+    rig = Rig(METHOD, changed(shipped("trades"), beta=0), net)
+    rig.step(batch)
+    assert_close(rig.gradients(), differentiate(F.cross_entropy(before(batch.x), batch.y), before))
+
+
+@pytest.mark.parametrize("beta", [1.0, 6.0])
+def test_the_gradient_flows_through_both_arguments_of_the_divergence(net, batch, beta: float) -> None:
+    before = copy.deepcopy(net)
+    rig = Rig(METHOD, changed(shipped("trades"), beta=beta), net)
+    rig.step(batch)
+    clean, adv = before(batch.x), before(batch.x_adv)
+    value = F.cross_entropy(clean, batch.y) + beta * F.kl_div(
+        adv.log_softmax(1), clean.softmax(1), reduction="batchmean"
+    )
+    assert_close(rig.gradients(), differentiate(value, before))
+
+
+def test_the_search_maximises_the_divergence_from_the_eval_mode_prediction(make_net, make_batch) -> None:
+    batch, hyper = make_batch(), shipped("trades")
+    Rig(METHOD, hyper, make_net()).step(batch)
+    assert torch.equal(batch.x_adv, ascend(make_net(), make_batch(), hyper.attack, divergence))
+
+
+def test_the_search_uses_no_label(make_net, make_batch) -> None:
+    found = []
+    for shift in (0, 1):
+        batch = make_batch()
+        batch.y = (batch.y + shift) % 3
+        Rig(METHOD, shipped("trades"), make_net()).step(batch)
+        found.append(batch.x_adv)
+    assert torch.equal(*found)
+
+
+def test_ten_steps_cost_thirteen_forwards(net, batch, passes) -> None:
+    rig = Rig(METHOD, shipped("trades"), net)
+    passes.watch(student=net)
+    rig.step(batch)
+    assert passes.forwards == {
+        ("student", "eval", False): 1,
+        ("student", "eval", True): 10,
+        ("student", "train", True): 2,
+    }
+    assert passes.backwards == {"images": 10, "weights": 1}
+
+
+def test_the_clean_images_move_the_running_statistics_first(make_net, batch) -> None:
+    net, by_hand = make_net(), make_net()
+    Rig(METHOD, shipped("trades"), net).step(batch)
+    by_hand(batch.x)
+    by_hand(batch.x_adv)
+    assert all(torch.equal(a, b) for a, b in zip(net.buffers(), by_hand.buffers(), strict=True))
