@@ -34,6 +34,7 @@ def main() -> None:
     eps = params.as_text()["threat"]["eps"]
     about = [
         f"Percent of {lines['images'].iloc[0]} test images; L-inf attacks with eps {eps}; seeds {grid.seeds}.",
+        f"NRR: 2 n r / (n + r) of clean and {table.heading(suite.nrr)}, of unrounded values.",
         f"Corrupted: mean over {corruptions['corruption'].nunique()} generated corruptions at each severity.",
         "Epoch: the epoch of the evaluated network, chosen on the validation split, and the epochs trained.",
         f"Made at commit {note['commit']} on {', '.join(note['devices'])} with PyTorch {', '.join(note['torch'])}.",

@@ -17,9 +17,9 @@ NAMES = {
 
 
 def heading(column: str) -> str:
-    """pgd20 -> PGD-20, cw20 -> C&W-20, nrr_cw20 -> NRR (C&W-20), clean -> Clean."""
+    """pgd20 -> PGD-20, cw20 -> C&W-20, nrr_cw20 -> NRR, clean -> Clean."""
     if column.startswith("nrr_"):
-        return f"NRR ({heading(column.removeprefix('nrr_'))})"
+        return "NRR"
     word, steps = re.fullmatch(r"(.*?)(\d*)", column).groups()  # type: ignore[union-attr]
     name = {"pgd": "PGD", "cw": "C&W"}.get(word, word.replace("_", " ").capitalize())
     return f"{name}-{steps}" if steps else name
