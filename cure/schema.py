@@ -66,10 +66,16 @@ class Schedule(Settings):
 class Fit(Schedule):
     """A schedule, how it is watched on the validation split, and what is kept."""
 
-    select: Literal["best", "last"]  # the network a cell without consolidation reports; best by validation PGD
+    select: Literal["best", "last", "average"]  # what a cell without consolidation reports; best by validation PGD
     average: Share | None  # decay of a weight average beside the student
     validate_every: Count  # epochs; the last one always counts
     validate_attack: Search
+
+    @model_validator(mode="after")
+    def _there_is_an_average_to_select(self) -> "Fit":
+        if self.select == "average" and self.average is None:
+            raise ValueError("select is average, but average is null; give it a decay such as 0.999")
+        return self
 
 
 class Train(Fit):

@@ -6,7 +6,7 @@ Madry et al., ICLR 2018, Eq. (4). The last iterate is returned; nothing is chose
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -22,6 +22,7 @@ Objective = Callable[[Logits], PerExample]
 Maximise = Callable[[nn.Module, Batch], Objective]
 
 
+@runtime_checkable
 class Stop(Protocol):
     """A stop rule with the state of one attack: given the logits of the iterate, which rows end here?"""
 

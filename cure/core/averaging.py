@@ -10,6 +10,12 @@ def average_(average: nn.Module, net: nn.Module, decay: float) -> None:
         torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1 - decay)
 
 
+def take_buffers_(average: nn.Module, net: nn.Module) -> None:
+    """Give an average that is never forwarded in training mode the running statistics of the network."""
+    for mine, theirs in zip(average.buffers(), net.buffers(), strict=True):
+        mine.copy_(theirs)
+
+
 def warmed(decay: float, step: int) -> float:
     """min(decay, 1 - 1/(step + 1)): the first averages are short, so that the start is forgotten."""
     return min(decay, 1 - 1 / (step + 1))

@@ -65,7 +65,9 @@ class Job:
         settings = self.model.model_dump()
         student = checkpoint.build(self.cell.model, settings, source.channels, len(source.classes))
         if self.method.init:
-            student.load_state_dict(self.parent(self.method.init, source).state_dict())
+            parent = self.cell.of(self.method.init).weights
+            complaint = f"{parent}: does not fit {self.cell.model} as params.yaml describes it"
+            checkpoint.fill(student, self.parent(self.method.init, source).state_dict(), complaint)
         companions = self.method.companions(self.hyper) if self.method.companions else {}
         return Networks(student, companions, {role: self.parent(role, source) for role in self.method.teachers})
 
@@ -86,7 +88,7 @@ class Job:
 
     def describe(self, source: data.Data, kept: Trajectory, kind: Literal["network", "trajectory"]) -> Description:
         """The description of the trajectory, or of the network chosen from it."""
-        last = self.fit.select == "last" or kind == "trajectory"
+        last = self.fit.select != "best" or kind == "trajectory"
         epoch = len(kept.history) if last else kept.best_epoch
         scores = {k: v for k, v in kept.history[epoch - 1].items() if k.startswith("val_")}
         return Description(

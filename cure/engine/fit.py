@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from cure.core.ascent import ascend, error
-from cure.core.averaging import average_, warmed
+from cure.core.averaging import average_, take_buffers_, warmed
 from cure.core.method import Batch, Method, Networks
 from cure.core.noise import Stream, seed_for
 from cure.core.settings import Augment
@@ -93,6 +93,8 @@ def _epoch(task: Task, step: Step, loader: Loader, epoch: int, average: nn.Modul
             sums[name] = sums.get(name, torch.zeros_like(mean)) + mean * len(y)
         if average is not None and task.fit.average is not None:
             average_(average, task.nets.student, warmed(task.fit.average, done + i + 1))
+    if average is not None:
+        take_buffers_(average, task.nets.student)
     row = {name: float(total) / len(loader.split) for name, total in sums.items()}  # the epoch's one look at the device
     for name, value in row.items():
         if not math.isfinite(value):
