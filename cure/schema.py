@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from cure.core.settings import Count, NonNegative, Number, Positive, Search, Settings, Share
+from cure.core.settings import Count, NonNegative, Number, Positive, Search, Settings, Share, integer_keys
 
 
 class Grid(Settings):
@@ -44,12 +44,6 @@ class Run(Settings):
     cpu_isa: Literal["native", "avx2"]  # avx2: newer CPUs round as older ones, so that hashes agree
 
 
-def _integer_keys(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {int(k) if isinstance(k, str) and k.isdigit() else k: v for k, v in value.items()}
-    return value
-
-
 class Schedule(Settings):
     """SGD with momentum and a piecewise constant learning rate."""
 
@@ -59,7 +53,7 @@ class Schedule(Settings):
     momentum: Annotated[Number, Field(ge=0, lt=1)]
     nesterov: bool
     weight_decay: NonNegative
-    drops: Annotated[dict[Annotated[int, Field(ge=1)], Positive], BeforeValidator(_integer_keys)]
+    drops: Annotated[dict[Annotated[int, Field(ge=1)], Positive], BeforeValidator(integer_keys)]
     """1-based epoch from which the rate is `lr` times this factor."""
 
 

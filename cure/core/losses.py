@@ -16,6 +16,17 @@ def kl(p: Logits, q: Logits) -> PerExample:
     return (log_p.exp() * (log_p - log_q)).sum(dim=1)
 
 
+def distillation(teacher: Logits, student: Logits, temperature: float) -> PerExample:
+    """T^2 KL(softmax(teacher / T) || softmax(student / T)). Hinton et al. 2015."""
+    return temperature**2 * kl(teacher / temperature, student / temperature)
+
+
+def boosted_cross_entropy(z: Logits, y: Labels) -> PerExample:
+    """-log q_y - log(1.0001 - max_{k != y} q_k + 1e-12), q = softmax(z). Wang et al., ICLR 2020 (MART), BCE."""
+    wrong = z.softmax(dim=1).scatter(1, y[:, None], 0.0).amax(dim=1)
+    return cross_entropy(z, y) - (1.0001 - wrong + 1e-12).log()
+
+
 def margin(z: Logits, y: Labels) -> PerExample:
     """max_{k != y} z_k - z_y: the loss of the attack that tables of L-inf results call C&W.
 

@@ -38,6 +38,13 @@ Count = Annotated[int, Field(ge=1)]
 Scope = Literal["eval", "train", "batch"]
 
 
+def integer_keys(value: Any) -> Any:
+    """Epochs as keys: YAML gives integers, an experiment's override may give words."""
+    if isinstance(value, dict):
+        return {int(k) if isinstance(k, str) and k.isdigit() else k: v for k, v in value.items()}
+    return value
+
+
 class Augment(Settings):
     """Training-time augmentation, drawn anew each epoch."""
 

@@ -13,9 +13,9 @@ statistics and nothing else. `forward_final` and `forward_clean` are those two f
 
 import torch
 
+from cure.core import bases
 from cure.core.ascent import ascend, error
 from cure.core.batchnorm import scope
-from cure.core.losses import cross_entropy
 from cure.core.method import Batch, Method, Networks, Terms
 from cure.core.settings import Search, Settings
 from cure.core.tensors import Images
@@ -40,7 +40,7 @@ def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     """CE(f(x'), y)."""
-    return {"robust": (1.0, cross_entropy(nets.student(batch.x_adv), batch.y))}
+    return bases.adversarial(nets, batch, 1.0)
 
 
 def after_step(nets: Networks, batch: Batch, hyper: Hyper) -> None:

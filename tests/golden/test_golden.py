@@ -101,7 +101,8 @@ def cure_hyper(golden: Golden, alpha: float, **changes):
 
 def cure_iteration(golden: Golden, hyper) -> Iteration:
     step = golden.hyper.get("global_step_before", 0)
-    return Iteration(golden, method("cure").METHOD, hyper, step, revision=golden.network("ema"))
+    revision = {"revision": golden.network("ema")}
+    return Iteration(golden, method("cure").METHOD, hyper, companions=revision, step=step)
 
 
 def expect_cure_forwards_and_losses(golden: Golden, done: Iteration) -> None:

@@ -15,8 +15,6 @@ from cure.engine.schedule import sgd
 from cure.engine.step import Step
 from cure.schema import Schedule
 
-INPUTS = ("x", "y", "before/")
-
 
 class Golden:
     """One description with its tensors in float64, and the list of what has been compared."""
@@ -60,7 +58,8 @@ class Golden:
         self.compared |= {name for name in self.tensors if name.startswith(prefixes)}
 
     def assert_all_compared(self) -> None:
-        left = [n for n in self.tensors if n not in self.compared and not n.startswith(INPUTS) and "start" not in n]
+        inputs = {"x", "y", *self.about.get("random_tensors", [])}
+        left = [n for n in self.tensors if n not in self.compared | inputs and not n.startswith("before/")]
         assert not left, f"not compared: {left}"
 
     def _tolerance(self, name: str) -> dict[str, float]:
@@ -120,16 +119,17 @@ class GoldenNet(Network):
 
 
 class Recorded:
-    """Noise that gives back a recorded start, and always says yes."""
+    """Noise that gives back recorded starts, one after the other, a recorded jitter, and always says yes."""
 
-    def __init__(self, start: Tensor) -> None:
-        self.start = start
+    def __init__(self, *starts: Tensor, jitter: Tensor | None = None) -> None:
+        self.starts = list(starts)
+        self.jitter = jitter
 
     def uniform(self, x: Tensor, width: float | Tensor) -> Tensor:
-        return self.start
+        return self.starts.pop(0)
 
     def normal(self, x: Tensor, sigma: float) -> Tensor:
-        return self.start
+        return self.starts.pop(0) if self.jitter is None else sigma * self.jitter
 
     def chance(self, probability: float) -> bool:
         return probability > 0
@@ -138,11 +138,28 @@ class Recorded:
 class Iteration:
     """One call of the product's step on golden inputs, and everything that can be seen of it."""
 
-    def __init__(self, golden: Golden, method: Method, hyper: Any, step: int = 0, **companions: nn.Module) -> None:
-        built = {name: Companion(lambda student, net=net: net, mode="train") for name, net in companions.items()}
-        self.nets = Networks(golden.network("model"), built, {}).double()
+    def __init__(
+        self,
+        golden: Golden,
+        method: Method,
+        hyper: Any,
+        *,
+        student: str = "model",
+        companions: dict[str, nn.Module] | None = None,
+        teachers: dict[str, nn.Module] | None = None,
+        noise: Recorded | None = None,
+        step: int = 0,
+        epoch: int = 1,
+    ) -> None:
+        declared = method.companions(hyper) if method.companions else {}
+        built = {
+            name: Companion(lambda student, net=net: net, declared[name].trained, declared[name].mode)
+            for name, net in (companions or {}).items()
+        }
+        self.nets = Networks(golden.network(student), built, teachers or {}).double()
         self.nets.ready()
         self.seen: dict[str, Any] = {}
+        self.history: dict[str, list[Any]] = {}
         self.forwards: dict[str, list[Tensor]] = {}
         for name, net in self.nets.items():
             net.register_forward_hook(lambda module, _, out, name=name: self._note(name, module, out))
@@ -156,7 +173,8 @@ class Iteration:
             drops={},
         )
         x, y = golden.tensors["x"], golden.tensors["y"]
-        self.batch = Batch(x, y, torch.arange(len(y)), Recorded(golden.tensors["start"]), 1, step, {}, self.watch)
+        noise = noise or Recorded(golden.tensors["start"])
+        self.batch = Batch(x, y, torch.arange(len(y)), noise, epoch, step, {}, self.watch)
         self.terms = Step(self.nets, method, hyper, sgd(self.nets, schedule))(self.batch)
 
     def _note(self, name: str, module: nn.Module, out: Tensor) -> None:
@@ -164,13 +182,14 @@ class Iteration:
 
     def watch(self, name: str, value: Any) -> None:
         self.seen[name] = value
+        self.history.setdefault(name, []).append(value)
 
     @property
     def x_adv(self) -> Tensor:
         return self.batch.x_adv
 
-    def gradients(self) -> dict[str, Tensor]:
-        return {name: w.grad for name, w in self.nets.student.named_parameters() if w.grad is not None}
+    def gradients(self, network: str = "student") -> dict[str, Tensor]:
+        return {name: w.grad for name, w in self.nets[network].named_parameters() if w.grad is not None}
 
     def state(self, name: str = "student") -> dict[str, Tensor]:
         return self.nets[name].state_dict()

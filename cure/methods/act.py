@@ -1,0 +1,74 @@
+"""ACT: a robust and a natural network learn from each other.
+
+Arani, Sarfraz, Zonooz, "Adversarial Concurrent Training: Optimizing Robustness and Accuracy Trade-off of Deep Neural
+Networks", BMVC 2020. https://arxiv.org/abs/2008.07015
+
+    L_F = (1 - a_F) CE(F(x'), y) + a_F T^2 KL(G(x)/T || F(x')/T),   G(x) constant
+    L_G = (1 - a_G) CE(G(x), y)  + a_G T^2 KL(F(x')/T || G(x)/T),   F(x') constant
+
+F, the student, never sees clean images; G, `natural_peer`, never sees adversarial ones; F is reported and G dropped.
+x' climbs (1 - a_F) CE(F(x'), y) + a_F KL(G(x) || F(x')) at T = 1, with the one training-mode forward of G(x). In the
+released attack the CE is a batch mean and the KL a batch sum (`reduction: sum`); `mean` is the paper's formula.
+"""
+
+import copy
+from typing import Any, Literal
+
+from torch import nn
+
+from cure.core.ascent import Objective, ascend
+from cure.core.losses import cross_entropy, distillation, kl
+from cure.core.method import Batch, Companion, Method, Networks, Terms
+from cure.core.settings import Positive, Search, Settings, Share
+
+
+class Hyper(Settings):
+    """T, a_F, a_G and the attack."""
+
+    temperature: Positive
+    alpha_robust: Share
+    alpha_natural: Share
+    reduction: Literal["sum", "mean"]  # of the KL in the attack, beside a batch mean of the CE
+    attack: Search
+
+
+def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Any]:
+    """G(x), forwarded once, and x' on F."""
+    peer = nets.natural_peer(batch.x)
+    fixed, a = peer.detach(), hyper.alpha_robust
+    share = len(batch.y) if hyper.reduction == "sum" else 1
+
+    def maximise(net: nn.Module, batch: Batch) -> Objective:
+        return lambda z: (1 - a) / share * cross_entropy(z, batch.y) + a * kl(fixed, z)
+
+    return {"adv": ascend(nets.student, batch, hyper.attack, maximise), "peer": peer}
+
+
+def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
+    """L_F + L_G; each side of a distillation is constant to the other, so the two gradients do not mix."""
+    robust, natural, t = nets.student(batch.x_adv), batch.points["peer"], hyper.temperature
+    a_f, a_g = hyper.alpha_robust, hyper.alpha_natural
+    return {
+        "robust": (1 - a_f, cross_entropy(robust, batch.y)),
+        "robust_kd": (a_f, distillation(natural.detach(), robust, t)),
+        "natural": (1 - a_g, cross_entropy(natural, batch.y)),
+        "natural_kd": (a_g, distillation(robust.detach(), natural, t)),
+    }
+
+
+def companions(hyper: Hyper) -> dict[str, Companion]:
+    """G: the same architecture with weights of its own, trained by the same schedule."""
+    return {"natural_peer": Companion(reinitialised, trained=True, mode="train")}
+
+
+def reinitialised(student: nn.Module) -> nn.Module:
+    """A copy with fresh weights."""
+    peer = copy.deepcopy(student)
+    for module in peer.modules():
+        reset = getattr(module, "reset_parameters", None)
+        if callable(reset):
+            reset()
+    return peer
+
+
+METHOD = Method("Arani et al. 2020", Hyper, loss, inner, companions=companions)

@@ -1,0 +1,47 @@
+"""ARD: distil a robust teacher's clean predictions into the student's adversarial ones.
+
+Goldblum et al., "Adversarially Robust Distillation", AAAI 2020. https://arxiv.org/abs/1905.09747
+
+    L = a T^2 KL(teacher(x)/T || f(x')/T) + (1 - a) CE(f(x), y)
+
+The teacher is frozen, in eval mode, and sees clean images only. The released KL is divided by the number of classes
+too (`reduction: element`); everyone else's ARD has T = 1 and a batch mean (preset `ard_t1`). The released student is in
+training mode throughout the attack, and f(x) is forwarded even where a = 1 leaves it no weight, which moves running
+statistics (`clean_forward`).
+"""
+
+from typing import Literal
+
+from cure.core.ascent import ascend, error
+from cure.core.losses import cross_entropy, distillation
+from cure.core.method import Batch, Method, Networks, Terms
+from cure.core.settings import Positive, Search, Settings, Share
+from cure.core.tensors import Images
+
+
+class Hyper(Settings):
+    """T, a, the KL's reduction, and the attack."""
+
+    temperature: Positive
+    alpha: Share
+    reduction: Literal["element", "batch"]
+    clean_forward: bool  # forward f(x) also where a is 1
+    attack: Search
+
+
+def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
+    """x' = PGD on the student's CE."""
+    return {"adv": ascend(nets.student, batch, hyper.attack, error)}
+
+
+def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
+    """Distillation, and the clean CE where it has weight or is asked for."""
+    adv, target = nets.student(batch.x_adv), nets.robust(batch.x).detach()
+    scale = adv.shape[1] if hyper.reduction == "element" else 1
+    terms: Terms = {"distill": (hyper.alpha, distillation(target, adv, hyper.temperature) / scale)}
+    if hyper.clean_forward or hyper.alpha < 1:
+        terms["natural"] = (1 - hyper.alpha, cross_entropy(nets.student(batch.x), batch.y))
+    return terms
+
+
+METHOD = Method("Goldblum et al. 2020", Hyper, loss, inner, teachers=("robust",))

@@ -1,0 +1,68 @@
+"""FAT: adversarial examples that stop as soon as they fool the network (plus patience tau).
+
+Zhang et al., "Attacks Which Do Not Kill Training Make Adversarial Learning Stronger", ICML 2020, Algorithms 1 and 2.
+https://arxiv.org/abs/2002.11242
+
+    before each of at most K steps, an example that is misclassified and has no patience left keeps its iterate;
+    a misclassified one with patience left loses one unit; then x' <- clip(x' + a sign grad + omega N(0, 1))
+
+on the base loss CE (FAT), TRADES (FAT-TRADES) or MART (FAT-MART). Patience counts misclassified visits and is not
+reset. The released code emits examples sorted by stopping time; here each keeps its place, which changes nothing.
+omega is 0.001 for the base `at` and 0 for the others.
+"""
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import BeforeValidator, Field
+
+from cure.core.ascent import ascend
+from cure.core.bases import BASES
+from cure.core.method import Batch, Method, Networks, Terms
+from cure.core.settings import NonNegative, Search, Settings, integer_keys
+from cure.core.tensors import Flags, Images, Logits
+
+
+class Hyper(Settings):
+    """tau by 1-based epoch, omega, the base and its weight (beta or lambda; unused by `at`)."""
+
+    attack: Search
+    tau: Annotated[dict[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=0)]], BeforeValidator(integer_keys)]
+    omega: NonNegative
+    base: Literal["at", "trades", "mart"]
+    weight: NonNegative
+
+
+class Friendly:
+    """The stop rule: a row ends at its first misclassified visit without patience."""
+
+    def __init__(self, batch: Batch, tau: int) -> None:
+        self.y = batch.y
+        self.patience = torch.full_like(batch.y, tau)
+
+    def __call__(self, z: Logits) -> Flags:
+        """True where the present iterate is final."""
+        wrong = z.argmax(dim=1) != self.y
+        done = wrong & (self.patience == 0)
+        self.patience -= (wrong & ~done).long()
+        return done
+
+
+def patience(hyper: Hyper, epoch: int) -> int:
+    """tau of an epoch: the one of the last key reached."""
+    return hyper.tau[max(at for at in hyper.tau if at <= epoch)]
+
+
+def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
+    """x' = the base's PGD, stopped early."""
+    stop = Friendly(batch, patience(hyper, batch.epoch))
+    maximise = BASES[hyper.base].maximise
+    return {"adv": ascend(nets.student, batch, hyper.attack, maximise, stop=stop, jitter=hyper.omega)}
+
+
+def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
+    """The base's loss on x'."""
+    return BASES[hyper.base].loss(nets, batch, hyper.weight)
+
+
+METHOD = Method("Zhang et al. 2020, Algorithms 1 and 2", Hyper, loss, inner)

@@ -1,0 +1,172 @@
+"""The baselines' own steps against numbers of their published implementations, in float64."""
+
+import torch
+
+from cure.core.bases import misclassified, smoothed_kl
+from cure.core.losses import boosted_cross_entropy
+from tests.golden.test_golden import method
+from tests.golden.vectors import Golden, Iteration, Recorded
+
+
+def test_mart(golden: Golden) -> None:
+    mart = method("mart")
+    done = Iteration(golden, mart.METHOD, mart.Hyper(lam=golden.hyper["lam"], attack=golden.search()))
+    golden.expect("x_adv", done.x_adv)
+    clean, adv = done.forwards["student/train"]
+    golden.expect("logits/clean", clean)
+    golden.expect("logits/adv", adv)
+    golden.expect("runner_up", adv.scatter(1, done.batch.y[:, None], float("-inf")).argmax(1))
+    golden.expect("per_sample/boosted", boosted_cross_entropy(adv, done.batch.y))
+    golden.expect("per_sample/kl", smoothed_kl(clean, adv))
+    golden.expect("per_sample/weight", misclassified(clean, done.batch))
+    golden.expect("loss/boosted", done.terms["boosted"])
+    golden.expect("loss/robust", done.terms["robust"])
+    golden.expect("loss/total", done.terms["boosted"] + golden.hyper["lam"] * done.terms["robust"])
+    golden.expect_group("grad", done.gradients())
+    golden.expect_group("after/model", done.state())
+
+
+def test_fat(golden: Golden) -> None:
+    fat, y = method("fat"), golden.tensors["y"]
+    for tau in golden.hyper["taus"]:
+        attack = golden.search()
+        hyper = fat.Hyper(attack=attack, tau={1: tau}, omega=golden.hyper["omega"], base="at", weight=0)
+        noise = Recorded(golden.tensors["start"], jitter=golden.tensors["jitter"])
+        done = Iteration(golden, fat.METHOD, hyper, noise=noise)
+        here = f"tau{tau}"
+        golden.expect(f"{here}/x_adv", done.x_adv)
+        golden.expect(f"{here}/logits/adv", done.forwards["student/train"][0])
+        golden.expect(f"{here}/loss/total", done.terms["robust"])
+        golden.expect_group(f"{here}/grad", done.gradients())
+        golden.expect_group(f"{here}/after/model", done.state())
+        stop, live, steps = fat.Friendly(done.batch, tau), torch.ones_like(y, dtype=torch.bool), torch.zeros_like(y)
+        for z in done.forwards["student/eval"]:
+            live &= ~stop(z)
+            steps += live
+        golden.expect(f"{here}/steps_taken", steps)
+        golden.expect(f"{here}/backward_count", steps.sum())
+        golden.expect(f"{here}/emit_order", torch.argsort(steps, stable=True))
+
+
+def test_st_at(golden: Golden) -> None:
+    st = method("st_at")
+    noise = Recorded(golden.tensors["start_adv"], golden.tensors["start_col"])
+    hyper = st.Hyper(beta=golden.hyper["beta"], attack=golden.search(bn="batch"))
+    done = Iteration(golden, st.METHOD, hyper, noise=noise)
+    golden.expect("roles", torch.stack([torch.stack(pair) for pair in done.history["roles"]]))
+    golden.expect("x_adv", done.x_adv)
+    golden.expect("x_col", done.batch.points["col"])
+    for name, z in zip(("col", "clean", "adv"), done.forwards["student/train"][-3:], strict=True):
+        golden.expect(f"logits/{name}", z)
+    golden.expect("loss/natural", done.terms["natural"])
+    golden.expect("loss/squeeze", done.terms["squeeze"])
+    golden.expect("loss/total", done.terms["natural"] + golden.hyper["beta"] * done.terms["squeeze"])
+    golden.expect_group("grad", done.gradients())
+    golden.expect_group("after/model", done.state())
+
+
+def test_act(golden: Golden) -> None:
+    act, h = method("act"), golden.hyper
+    hyper = act.Hyper(
+        temperature=h["temperature"],
+        alpha_robust=h["robust_alpha"],
+        alpha_natural=h["natural_alpha"],
+        reduction="sum",
+        attack=golden.search(),
+    )
+    peer = {"natural_peer": golden.network("natural")}
+    done = Iteration(golden, act.METHOD, hyper, student="robust", companions=peer)
+    golden.expect("x_adv", done.x_adv)
+    golden.expect("logits/natural", done.forwards["natural_peer/train"][0])
+    golden.expect("logits/robust", done.forwards["student/train"][0])
+    for name in ("natural", "robust"):
+        ce, kd, a = done.terms[name], done.terms[f"{name}_kd"], h[f"{name}_alpha"]
+        golden.expect(f"loss/{name}_ce", ce)
+        golden.expect(f"loss/{name}_kd", kd)
+        golden.expect(f"loss/{name}_total", (1 - a) * ce + a * kd)
+    for name, network in (("robust", "student"), ("natural", "natural_peer")):
+        golden.expect_group(f"grad/{name}", done.gradients(network))
+        golden.expect_group(f"after/{name}", done.state(network))
+
+
+def test_ard(golden: Golden) -> None:
+    ard, h = method("ard"), golden.hyper
+    hyper = ard.Hyper(
+        temperature=h["temperature"],
+        alpha=h["alpha"],
+        reduction="element",
+        clean_forward=True,
+        attack=golden.search(bn="train"),
+    )
+    teacher = {"robust": golden.network("teacher")}
+    done = Iteration(golden, ard.METHOD, hyper, student="student", teachers=teacher)
+    golden.expect("x_adv", done.x_adv)
+    golden.expect("logits/teacher_clean", done.forwards["robust/eval"][0])
+    adv, clean = done.forwards["student/train"][-2:]
+    golden.expect("logits/adv", adv)
+    golden.expect("logits/clean", clean)
+    golden.expect("loss/distill", done.terms["distill"])
+    golden.expect("loss/clean_ce", done.terms["natural"])
+    golden.expect("loss/total", h["alpha"] * done.terms["distill"] + (1 - h["alpha"]) * done.terms["natural"])
+    golden.expect_group("grad", done.gradients())
+    golden.expect_group("after/student", done.state())
+
+
+def iad(golden: Golden, variant: int, epoch: int) -> Iteration:
+    h = golden.hyper
+    hyper = method("iad").Hyper(
+        variant=variant,
+        beta=h["beta"],
+        temperature=h["temperature"],
+        alpha=h.get("alpha", 1.0),
+        alpha1=h.get("alpha1", 0.5),
+        alpha2=h.get("alpha2", 0.25),
+        begin=2,
+        weight_teacher=variant == 2,
+        spare_forwards=True,
+        attack=golden.search(bn="train"),
+    )
+    teachers = {"robust": golden.network("teacher")}
+    if variant == 2:
+        teachers["natural"] = golden.network("natural")
+    return Iteration(golden, method("iad").METHOD, hyper, student="student", teachers=teachers, epoch=epoch)
+
+
+def expect_iad(golden: Golden, done: Iteration, prefix: str, names: dict[str, str]) -> None:
+    for golden_name, term in names.items():
+        golden.expect(f"{prefix}loss/{golden_name}", done.terms[term])
+    means = done.seen["means"]
+    golden.expect(f"{prefix}loss/total", sum(weight * mean.detach() for weight, mean in means.values()))
+    golden.expect_group(f"{prefix}grad", done.gradients())
+
+
+def test_iad_1(golden: Golden) -> None:
+    done = iad(golden, 1, epoch=2)
+    golden.expect("x_adv", done.x_adv)
+    clean_view, adv_view = done.forwards["robust/eval"]
+    golden.expect("logits/teacher_clean", clean_view)
+    golden.expect("logits/teacher_adv", adv_view)
+    golden.expect("trust", done.seen["trust"].detach())
+    golden.expect("logits/adv", done.forwards["student/train"][-4])
+    golden.expect("logits/clean", done.forwards["student/train"][-1])
+    expect_iad(golden, done, "", {"teacher": "teacher", "clean_ce": "natural_ce", "self": "self"})
+    golden.expect_group("after/student", done.state())
+    expect_iad(golden, iad(golden, 1, epoch=1), "warmup/", {"teacher": "teacher", "clean_ce": "natural_ce"})
+
+
+def test_iad_2(golden: Golden) -> None:
+    done = iad(golden, 2, epoch=2)
+    t2 = golden.hyper["temperature"] ** 2
+    golden.expect("x_adv", done.x_adv)
+    golden.expect("logits/teacher_adv", done.forwards["robust/eval"][0])
+    golden.expect("logits/natural_adv", done.forwards["natural/eval"][0])
+    golden.expect("trust", done.seen["trust"].detach())
+    adv, clean = done.forwards["student/train"][-2:]
+    golden.expect("logits/adv", adv)
+    golden.expect("logits/clean", clean)
+    golden.expect("loss/teacher", done.terms["teacher"] / t2)  # the file gives it before the factor T^2
+    expect_iad(golden, done, "", {"adv_ce": "adv_ce", "natural": "natural", "self": "self"})
+    golden.expect_group("after/student", done.state())
+    warm = iad(golden, 2, epoch=1)
+    golden.expect("warmup/loss/teacher", warm.terms["teacher"] / t2)
+    expect_iad(golden, warm, "warmup/", {"adv_ce": "adv_ce", "natural": "natural"})
