@@ -10,32 +10,30 @@ from dataclasses import dataclass
 from cure.core.ascent import Maximise, divergence, error
 from cure.core.losses import boosted_cross_entropy, cross_entropy, kl
 from cure.core.method import Batch, Networks, Terms
-from cure.core.tensors import Logits, PerExample
+from cure.core.tensors import Labels, Logits, PerExample
 
 
-def adversarial(nets: Networks, batch: Batch, weight: float) -> Terms:
-    """CE(f(x'), y). Madry et al. 2018, Eq. (2.1)."""
-    return {"robust": (1.0, cross_entropy(nets.student(batch.x_adv), batch.y))}
+def adversarial(clean: Logits, adv: Logits, y: Labels, weight: float) -> Terms:
+    """CE(f(x'), y); the clean logits are not used. Madry et al. 2018, Eq. (2.1)."""
+    return {"robust": (1.0, cross_entropy(adv, y))}
 
 
-def trades(nets: Networks, batch: Batch, beta: float) -> Terms:
-    """CE(f(x), y) + beta KL(f(x) || f(x')), gradients through both arguments. Zhang et al. 2019, Eq. (5)."""
-    clean, adv = nets.student(batch.x), nets.student(batch.x_adv)
-    return {"natural": (1.0, cross_entropy(clean, batch.y)), "robust": (beta, kl(clean, adv))}
+def trades(clean: Logits, adv: Logits, y: Labels, beta: float) -> Terms:
+    """CE(f(x), y) + beta KL(f(x) || f(x')), gradients through both arguments. Zhang et al. 2019."""
+    return {"natural": (1.0, cross_entropy(clean, y)), "robust": (beta, kl(clean, adv))}
 
 
-def mart(nets: Networks, batch: Batch, lam: float) -> Terms:
-    """BCE(f(x'), y) + lambda (1 - p_y) KL(p || q), nothing detached. Wang et al. 2020, Eq. (8)."""
-    clean, adv = nets.student(batch.x), nets.student(batch.x_adv)
+def mart(clean: Logits, adv: Logits, y: Labels, lam: float) -> Terms:
+    """BCE(f(x'), y) + lambda (1 - p_y) KL(p || q), nothing detached. Wang et al. 2020."""
     return {
-        "boosted": (1.0, boosted_cross_entropy(adv, batch.y)),
-        "robust": (lam, misclassified(clean, batch) * smoothed_kl(clean, adv)),
+        "boosted": (1.0, boosted_cross_entropy(adv, y)),
+        "robust": (lam, misclassified(clean, y) * smoothed_kl(clean, adv)),
     }
 
 
-def misclassified(clean: Logits, batch: Batch) -> PerExample:
+def misclassified(clean: Logits, y: Labels) -> PerExample:
     """1 - p_y with MART's 1e-7 that keeps it positive."""
-    return 1.0000001 - clean.softmax(dim=1).gather(1, batch.y[:, None])[:, 0]
+    return 1.0000001 - clean.softmax(dim=1).gather(1, y[:, None])[:, 0]
 
 
 def smoothed_kl(clean: Logits, adv: Logits) -> PerExample:
@@ -46,14 +44,20 @@ def smoothed_kl(clean: Logits, adv: Logits) -> PerExample:
 
 @dataclass(frozen=True)
 class Base:
-    """An objective for the ascent, and the loss on its result; `weight` is beta or lambda."""
+    """An objective for the ascent, and the loss of its result; `weight` is beta or lambda."""
 
     maximise: Maximise
-    loss: Callable[[Networks, Batch, float], Terms]
+    terms: Callable[[Logits, Logits, Labels, float], Terms]
+    clean: bool  # whether the loss forwards x
+
+    def loss(self, nets: Networks, batch: Batch, weight: float) -> Terms:
+        """The terms on the student: f(x) first, where the base looks at it, then f(x')."""
+        clean = nets.student(batch.x) if self.clean else None
+        adv = nets.student(batch.x_adv)
+        return self.terms(adv if clean is None else clean, adv, batch.y, weight)
 
 
-BASES = {
-    "at": Base(error, adversarial),
-    "trades": Base(divergence, trades),
-    "mart": Base(error, mart),
-}
+AT = Base(error, adversarial, clean=False)
+TRADES = Base(divergence, trades, clean=True)
+MART = Base(error, mart, clean=True)
+BASES = {"at": AT, "trades": TRADES, "mart": MART}

@@ -33,20 +33,19 @@ def scope(net: nn.Module, mode: Scope) -> Iterator[None]:
             norm.track_running_stats = tracked
 
 
-class SplitBatchNorm2d(nn.Module):
+class SplitBatchNorm2d(nn.ModuleDict):
     """Several batch norms over one set of weights; `branch` says which one a forward uses.
 
     Xie et al. 2020 (auxiliary batch norm); AR-AT trains with one for clean and one for adversarial images.
     """
 
     def __init__(self, norm: nn.BatchNorm2d, names: tuple[str, ...]) -> None:
-        super().__init__()
-        self.sets = nn.ModuleDict({name: copy.deepcopy(norm) for name in names})
+        super().__init__({name: copy.deepcopy(norm) for name in names})
         self.active = names[0]
 
     def forward(self, x: Tensor) -> Tensor:
         """The active branch's normalisation."""
-        out: Tensor = self.sets[self.active](x)
+        out: Tensor = self[self.active](x)
         return out
 
 
@@ -54,7 +53,7 @@ def split(net: nn.Module, names: tuple[str, ...]) -> None:
     """Replace every BatchNorm2d inside `net` by one batch norm per name, all starting as copies."""
     for parent in list(net.modules()):
         for key, child in list(parent.named_children()):
-            if isinstance(child, nn.BatchNorm2d) and not isinstance(parent, nn.ModuleDict):
+            if isinstance(child, nn.BatchNorm2d) and not isinstance(parent, SplitBatchNorm2d):
                 setattr(parent, key, SplitBatchNorm2d(child, names))
 
 
@@ -63,7 +62,7 @@ def fold(net: nn.Module, name: str) -> None:
     for parent in list(net.modules()):
         for key, child in list(parent.named_children()):
             if isinstance(child, SplitBatchNorm2d):
-                setattr(parent, key, child.sets[name])
+                setattr(parent, key, child[name])
 
 
 @contextmanager

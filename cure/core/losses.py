@@ -22,7 +22,7 @@ def distillation(teacher: Logits, student: Logits, temperature: float) -> PerExa
 
 
 def boosted_cross_entropy(z: Logits, y: Labels) -> PerExample:
-    """-log q_y - log(1.0001 - max_{k != y} q_k + 1e-12), q = softmax(z). Wang et al., ICLR 2020 (MART), BCE."""
+    """-log q_y - log(1.0001 - max_{k != y} q_k + 1e-12), q = softmax(z). Wang et al., ICLR 2020 (MART)."""
     wrong = z.softmax(dim=1).scatter(1, y[:, None], 0.0).amax(dim=1)
     return cross_entropy(z, y) - (1.0001 - wrong + 1e-12).log()
 

@@ -32,8 +32,9 @@ class Batch:
     """One mini-batch and where training stands.
 
     x in [0, 1] (n, c, h, w); y (n); index (n), each image's place in its split; epoch counts from 1; step counts
-    the optimiser steps taken so far. `points` carries what `inner` found to the later slots; `watch`, where set,
-    receives named tensors that an analysis or a test wants to see.
+    the optimiser steps taken so far; lr is the epoch's learning rate; `past` holds the means of the last epoch.
+    `points` carries what `inner` found to the later slots; `watch`, where set, receives named tensors that an
+    analysis or a test wants to see.
     """
 
     x: Images
@@ -42,6 +43,8 @@ class Batch:
     noise: Noise
     epoch: int = 1
     step: int = 0
+    lr: float = 0.0
+    past: dict[str, float] = field(default_factory=dict)
     points: dict[str, Any] = field(default_factory=dict)
     watch: Callable[[str, Any], None] | None = None
 
@@ -134,6 +137,7 @@ class Method:
     combine: Combine | None = None
     after_step: AfterStep | None = None
     companions: Callable[[Any], dict[str, Companion]] | None = None
+    prepare: Callable[[nn.Module], None] | None = None  # what training adds to the student itself: split batch norms
     teachers: tuple[str, ...] = ()  # roles used frozen: natural, robust
     init: Literal["natural", "robust"] | None = None  # the role whose weights the student starts from
     finish: Finish | None = None

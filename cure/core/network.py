@@ -1,7 +1,9 @@
 """What a model is: a named chain of parts from images to logits."""
 
+import copy
 from collections.abc import Callable
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +12,7 @@ from torch import nn
 from cure.core.settings import NonNegative, Positive, Settings
 from cure.core.tensors import Images, Logits, Tensor
 
+N = TypeVar("N", bound=nn.Module)
 Part = tuple[str, Callable[[Tensor], Tensor]]
 
 
@@ -66,9 +69,33 @@ class Network(nn.Module):
                 found[name] = h
         return found
 
+    def map_and_rest(self, x: Images) -> tuple[Tensor, Callable[[Tensor], Logits]]:
+        """The last feature map (n, c, h, w), and the function from it to the logits."""
+        (*before, (_, pooled), (_, classify)) = self.parts()
+        h = self.normalise(x)
+        for _, part in before:
+            h = part(h)
+        return h, lambda features: classify(pooled(features))
+
+    def width(self) -> int:
+        """How many features the classifier sees."""
+        _, classifier = self.parts()[-1]
+        assert isinstance(classifier, nn.Linear)
+        return classifier.in_features
+
     def block_names(self) -> list[str]:
         """The names that `features` knows, in order."""
         return [name for name, _ in self.parts()]
+
+
+def reinitialised(net: N) -> N:
+    """A copy with fresh weights: the same architecture, another draw."""
+    fresh = copy.deepcopy(net)
+    for module in reversed(list(fresh.modules())):  # a network that has a draw of its own has the last word
+        reset = getattr(module, "reset_parameters", None)
+        if callable(reset):
+            reset()
+    return fresh
 
 
 class PreActivation(nn.Module):

@@ -71,7 +71,8 @@ def train(task: Task, scratch: Scratch, tick: Callable[[str], None]) -> Trajecto
     step = Step(task.nets, task.method, task.hyper, optimizer)
     loader = Loader(task.train, task.fit.batch, task.augment, task.seed)
     for epoch in range(len(kept.history) + 1, task.fit.epochs + 1):
-        row = {"epoch": epoch, "lr": rate(task.fit, epoch)} | _epoch(task, step, loader, epoch, average)
+        past = kept.history[-1] if kept.history else {}
+        row = {"epoch": epoch, "lr": rate(task.fit, epoch)} | _epoch(task, step, loader, epoch, average, past)
         _watch(task, epoch, row, kept)
         scratch.save({name: part.state_dict() for name, part in parts.items()} | {"kept": vars(kept)})
         tick(" ".join(f"{k} {v:.3f}" for k, v in row.items() if k.startswith("val_")))
@@ -80,7 +81,9 @@ def train(task: Task, scratch: Scratch, tick: Callable[[str], None]) -> Trajecto
     return kept
 
 
-def _epoch(task: Task, step: Step, loader: Loader, epoch: int, average: nn.Module | None) -> dict[str, float]:
+def _epoch(
+    task: Task, step: Step, loader: Loader, epoch: int, average: nn.Module | None, past: dict[str, float]
+) -> dict[str, float]:
     """One pass over the training split; the mean of each term over its images."""
     set_rate(step.optimizer, rate(task.fit, epoch))
     task.nets.ready()
@@ -88,7 +91,7 @@ def _epoch(task: Task, step: Step, loader: Loader, epoch: int, average: nn.Modul
     noise = Stream(seed_for(task.seed, epoch, "noise"), task.device)
     done, sums = (epoch - 1) * len(loader), dict[str, torch.Tensor]()
     for i, (x, y, index) in enumerate(loader.epoch(epoch)):
-        means = step(Batch(x, y, index, noise, epoch, done + i))
+        means = step(Batch(x, y, index, noise, epoch, done + i, rate(task.fit, epoch), past))
         for name, mean in means.items():
             sums[name] = sums.get(name, torch.zeros_like(mean)) + mean * len(y)
         if average is not None and task.fit.average is not None:

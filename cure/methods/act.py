@@ -11,7 +11,6 @@ x' climbs (1 - a_F) CE(F(x'), y) + a_F KL(G(x) || F(x')) at T = 1, with the one 
 released attack the CE is a batch mean and the KL a batch sum (`reduction: sum`); `mean` is the paper's formula.
 """
 
-import copy
 from typing import Any, Literal
 
 from torch import nn
@@ -19,6 +18,7 @@ from torch import nn
 from cure.core.ascent import Objective, ascend
 from cure.core.losses import cross_entropy, distillation, kl
 from cure.core.method import Batch, Companion, Method, Networks, Terms
+from cure.core.network import reinitialised
 from cure.core.settings import Positive, Search, Settings, Share
 
 
@@ -59,16 +59,6 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
 def companions(hyper: Hyper) -> dict[str, Companion]:
     """G: the same architecture with weights of its own, trained by the same schedule."""
     return {"natural_peer": Companion(reinitialised, trained=True, mode="train")}
-
-
-def reinitialised(student: nn.Module) -> nn.Module:
-    """A copy with fresh weights."""
-    peer = copy.deepcopy(student)
-    for module in peer.modules():
-        reset = getattr(module, "reset_parameters", None)
-        if callable(reset):
-            reset()
-    return peer
 
 
 METHOD = Method("Arani et al. 2020", Hyper, loss, inner, companions=companions)

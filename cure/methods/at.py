@@ -13,8 +13,8 @@ statistics and nothing else. `forward_final` and `forward_clean` are those two f
 
 import torch
 
-from cure.core import bases
 from cure.core.ascent import ascend, error
+from cure.core.bases import AT
 from cure.core.batchnorm import scope
 from cure.core.method import Batch, Method, Networks, Terms
 from cure.core.settings import Search, Settings
@@ -40,7 +40,7 @@ def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     """CE(f(x'), y)."""
-    return bases.adversarial(nets, batch, 1.0)
+    return AT.loss(nets, batch, 1.0)
 
 
 def after_step(nets: Networks, batch: Batch, hyper: Hyper) -> None:

@@ -1,6 +1,6 @@
 """MART: weigh the consistency by how wrong the clean prediction is.
 
-Wang et al., "Improving Adversarial Robustness Requires Revisiting Misclassified Examples", ICLR 2020, Eq. (8).
+Wang et al., "Improving Adversarial Robustness Requires Revisiting Misclassified Examples", ICLR 2020.
 https://openreview.net/forum?id=rklOg6EFwS
 
     min_theta  mean [ BCE(f(x'), y) + lambda (1 - p_y) KL(p || q) ],   p = softmax f(x), q = softmax f(x')
@@ -10,8 +10,8 @@ There is no clean cross-entropy: the clean branch learns through the weight and 
 x' = PGD on CE from 0.001 N(0, 1), as in the released scripts, which give lambda 5 for ResNet-18 and 6 for WRN-34-10.
 """
 
-from cure.core import bases
 from cure.core.ascent import ascend, error
+from cure.core.bases import MART
 from cure.core.method import Batch, Method, Networks, Terms
 from cure.core.settings import NonNegative, Search, Settings
 from cure.core.tensors import Images
@@ -31,7 +31,7 @@ def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     """BCE + lambda (1 - p_y) KL."""
-    return bases.mart(nets, batch, hyper.lam)
+    return MART.loss(nets, batch, hyper.lam)
 
 
-METHOD = Method("Wang et al. 2020, Eq. (8)", Hyper, loss, inner)
+METHOD = Method("Wang et al. 2020", Hyper, loss, inner)

@@ -10,8 +10,8 @@ of one forward, so here x is forwarded once. Only the running batch-norm statist
 Gradients flow through both arguments of the KL.
 """
 
-from cure.core import bases
 from cure.core.ascent import ascend, divergence
+from cure.core.bases import TRADES
 from cure.core.method import Batch, Method, Networks, Terms
 from cure.core.settings import NonNegative, Search, Settings
 from cure.core.tensors import Images
@@ -31,7 +31,7 @@ def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     """CE(f(x), y) + beta KL(f(x) || f(x'))."""
-    return bases.trades(nets, batch, hyper.beta)
+    return TRADES.loss(nets, batch, hyper.beta)
 
 
 METHOD = Method("Zhang et al. 2019, Eq. (5)", Hyper, loss, inner)

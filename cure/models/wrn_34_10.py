@@ -55,8 +55,12 @@ class WideResNet(Network):
         self.block1, self.block2, self.block3 = map(Stage, stages)
         self.bn1 = nn.BatchNorm2d(640)
         self.fc = nn.Linear(640, classes)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """He initialisation by fan-out; the classifier starts without bias."""
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):  # He initialisation by fan-out
+            if isinstance(module, nn.Conv2d):
                 fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
                 nn.init.normal_(module.weight, 0, math.sqrt(2 / fan_out))
         nn.init.zeros_(self.fc.bias)

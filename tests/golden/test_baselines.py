@@ -18,7 +18,7 @@ def test_mart(golden: Golden) -> None:
     golden.expect("runner_up", adv.scatter(1, done.batch.y[:, None], float("-inf")).argmax(1))
     golden.expect("per_sample/boosted", boosted_cross_entropy(adv, done.batch.y))
     golden.expect("per_sample/kl", smoothed_kl(clean, adv))
-    golden.expect("per_sample/weight", misclassified(clean, done.batch))
+    golden.expect("per_sample/weight", misclassified(clean, done.batch.y))
     golden.expect("loss/boosted", done.terms["boosted"])
     golden.expect("loss/robust", done.terms["robust"])
     golden.expect("loss/total", done.terms["boosted"] + golden.hyper["lam"] * done.terms["robust"])
@@ -170,3 +170,46 @@ def test_iad_2(golden: Golden) -> None:
     warm = iad(golden, 2, epoch=1)
     golden.expect("warmup/loss/teacher", warm.terms["teacher"] / t2)
     expect_iad(golden, warm, "warmup/", {"adv_ce": "adv_ce", "natural": "natural"})
+
+
+class Decided(torch.nn.Module):
+    """A strategy that was recorded."""
+
+    def __init__(self, golden: Golden) -> None:
+        super().__init__()
+        chosen = {name: golden.tensors[f"strategy/{name}"].double() for name in ("eps255", "step255", "steps")}
+        self.actions = {"eps": chosen["eps255"] / 255, "step": chosen["step255"] / 255, "steps": chosen["steps"]}
+
+    def sample(self, x: torch.Tensor, noise: Recorded) -> tuple[dict[str, torch.Tensor], None]:
+        return self.actions, None
+
+
+def test_las_at(golden: Golden) -> None:
+    las, h = method("las_at"), golden.hyper
+    attack = golden.search("uniform, clipped", eps=h["start_eps"], step=h["start_eps"], steps=1)
+    hyper = las.Hyper(
+        loss="at",
+        beta=0,
+        label=h["label_of_true_class"],
+        eps=[h["start_eps"]],
+        step=[h["start_eps"]],
+        steps=[1],
+        attack=attack,
+        every=1,
+        strategy_lr=0,
+        clip=1,
+        c2=0,
+        c3=0,
+        weight_decay=0,
+    )
+    golden.excuse("strategy/")  # inputs
+    done = Iteration(golden, las.METHOD, hyper, companions={"strategy": Decided(golden)})
+    golden.expect("x_adv", done.x_adv)
+    golden.expect("logits/adv", done.forwards["student/train"][-1])
+    golden.expect("loss/total", done.terms["robust"])
+    golden.expect_group("grad", done.gradients())
+    golden.expect_group("after/model", done.state())
+    y, k = golden.tensors["y"], golden.about["network"]["classes"]
+    uniform = torch.zeros(len(y), k, dtype=torch.float64, requires_grad=True)
+    las.smoothed(uniform, y, hyper.label).sum().backward()  # at uniform p the gradient is p - t
+    golden.expect("smoothed_labels", 1 / k - uniform.grad)

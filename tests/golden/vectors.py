@@ -174,7 +174,7 @@ class Iteration:
         )
         x, y = golden.tensors["x"], golden.tensors["y"]
         noise = noise or Recorded(golden.tensors["start"])
-        self.batch = Batch(x, y, torch.arange(len(y)), noise, epoch, step, {}, self.watch)
+        self.batch = Batch(x, y, torch.arange(len(y)), noise, epoch, step, golden.hyper["lr"], {}, {}, self.watch)
         self.terms = Step(self.nets, method, hyper, sgd(self.nets, schedule))(self.batch)
 
     def _note(self, name: str, module: nn.Module, out: Tensor) -> None:

@@ -1,0 +1,62 @@
+"""VFD: keep the features that standard training found. A RECONSTRUCTION from the abstract: no code was published.
+
+"Vanilla Feature Distillation for Improving the Accuracy-Robustness Trade-Off in Adversarial Training", 2022.
+https://arxiv.org/abs/2206.02158
+
+    L = L_base(x, x', y) + lambda [ D(z(x'), z_N(x)) + D(z(x), z_N(x)) ]
+
+z are the pooled features before the classifier, N the naturally trained network, frozen and in eval mode, on the same
+augmented x. The abstract names the idea and these two pulls; D (the squared error, averaged over features), the layer
+and lambda are ours. The attack is the base's own. The student starts from random weights.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+
+from cure.core.ascent import ascend
+from cure.core.bases import BASES
+from cure.core.method import Batch, Method, Networks, Terms
+from cure.core.network import Network
+from cure.core.settings import NonNegative, Search, Settings
+from cure.core.tensors import Images, PerExample, Tensor
+
+
+class Hyper(Settings):
+    """lambda, D, the base with its weight (beta or lambda of MART; unused by `at`), and the attack."""
+
+    lam: NonNegative
+    distance: Literal["squared", "cosine"]
+    base: Literal["at", "trades", "mart"]
+    weight: NonNegative
+    attack: Search
+
+
+def distance(z: Tensor, target: Tensor, kind: str) -> PerExample:
+    """D: mean squared difference, or one minus the cosine."""
+    if kind == "cosine":
+        return 1 - F.cosine_similarity(z, target, dim=1)
+    return (z - target).square().mean(dim=1)
+
+
+def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
+    """x' = the base's PGD; features are not attacked."""
+    return {"adv": ascend(nets.student, batch, hyper.attack, BASES[hyper.base].maximise)}
+
+
+def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
+    """The base's terms and the two pulls, from one forward each of x and x'."""
+    student, natural = nets.student, nets.natural
+    assert isinstance(student, Network)
+    assert isinstance(natural, Network)
+    clean, adv = (student.features(x, ["pooled", "logits"]) for x in (batch.x, batch.x_adv))
+    with torch.no_grad():
+        target = natural.features(batch.x, ["pooled"])["pooled"]
+    return BASES[hyper.base].terms(clean["logits"], adv["logits"], batch.y, hyper.weight) | {
+        "feature_adv": (hyper.lam, distance(adv["pooled"], target, hyper.distance)),
+        "feature_clean": (hyper.lam, distance(clean["pooled"], target, hyper.distance)),
+    }
+
+
+METHOD = Method("Vanilla Feature Distillation 2022 (reconstruction)", Hyper, loss, inner, teachers=("natural",))
