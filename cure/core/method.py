@@ -116,9 +116,10 @@ AfterStep = Callable[[Networks, Batch, Any], None]
 class Consolidation:
     """What `finish` may use: the trajectory's networks, training batches, and a validation score."""
 
-    nets: dict[str, nn.Module]  # last, best, and whatever the method brought
+    nets: dict[str, nn.Module]  # last, best and what the method brought; or `robust`, where it has no trajectory
     epochs: dict[str, int]  # of last and best
-    batches: Callable[[], Iterator[Batch]]
+    batches: Callable[[int], Iterator[Batch]]  # augmented training batches of a 1-based epoch
+    val: list[Batch]
     score: Callable[[nn.Module], dict[str, float]]  # clean and PGD accuracy on the validation split
 
 

@@ -150,7 +150,7 @@ def finish(found: Consolidation, hyper: Revise) -> tuple[nn.Module, int, dict[st
     net = found.nets[hyper.network]
     if hyper.batchnorm == "clean":
         with torch.no_grad(), reestimating(net):
-            for batch in found.batches():
+            for batch in found.batches(1):
                 net(batch.x)
     scores = {name: found.score(relative) for name, relative in found.nets.items()}
     return net, found.epochs.get(hyper.network, found.epochs["last"]), {"exported": hyper.network, "scores": scores}

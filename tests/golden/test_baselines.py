@@ -213,3 +213,28 @@ def test_las_at(golden: Golden) -> None:
     uniform = torch.zeros(len(y), k, dtype=torch.float64, requires_grad=True)
     las.smoothed(uniform, y, hyper.label).sum().backward()  # at uniform p the gradient is p - t
     golden.expect("smoothed_labels", 1 / k - uniform.grad)
+
+
+def test_ar_at(golden: Golden) -> None:
+    arat, h = method("arat"), golden.hyper
+    hyper = arat.Hyper(gamma=h["gamma"], p=h["p"], taps=h["taps"], attack=golden.search(bn="train"))
+    predictor = torch.nn.ModuleDict(
+        {tap: arat.head(golden.tensors[f"before/predictor/{tap}.0.weight"].shape[1]) for tap in h["taps"]}
+    ).double()
+    predictor.load_state_dict(golden.group("before/predictor"))
+    past = {"clean_accuracy": h["a"]}
+    done = Iteration(golden, arat.METHOD, hyper, companions={"predictor": predictor}, past=past)
+    golden.expect("x_adv", done.x_adv)
+    clean, adv = done.forwards["student/train"][-2:]
+    golden.expect("logits/clean", clean)
+    golden.expect("logits/adv", adv)
+    for tap in h["taps"]:
+        golden.expect(f"feature/clean/{tap}", done.seen["features"]["clean"][tap].detach())
+        golden.expect(f"feature/adv/{tap}", done.seen["features"]["adv"][tap].detach())
+        golden.expect(f"loss/align/{tap}", done.terms[f"align_{tap}"])
+    golden.expect("loss/adv_ce", done.terms["adv"])
+    golden.expect("loss/clean_ce", done.terms["clean"])
+    golden.expect("loss/total", sum(weight * mean.detach() for weight, mean in done.seen["means"].values()))
+    for name, network in (("model", "student"), ("predictor", "predictor")):
+        golden.expect_group(f"grad/{name}", done.gradients(network))
+        golden.expect_group(f"after/{name}", done.state(network))

@@ -1,6 +1,7 @@
 """Golden vectors: numbers of one iteration of the published code, read from a JSON description and its tensors."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +69,15 @@ class Golden:
         default: dict[str, float] = self.about["tolerance_default"]
         return default if found in ("default", "exact") else found
 
-    def network(self, name: str) -> "GoldenNet":
+    def network(self, name: str, prepare: Callable[[nn.Module], None] | None = None) -> "GoldenNet":
         """The network called `name`, in the state before the iteration."""
         state = self.group(f"before/{name}")
         normalisation = None
         if "input_mean" in self.hyper:
             normalisation = Normalisation(mean=self.hyper["input_mean"], std=self.hyper["input_std"])
         net = GoldenNet(state, normalisation).double()
+        if prepare is not None:
+            prepare(net)
         net.load_state_dict(state)
         return net
 
@@ -150,13 +153,14 @@ class Iteration:
         noise: Recorded | None = None,
         step: int = 0,
         epoch: int = 1,
+        past: dict[str, float] | None = None,
     ) -> None:
         declared = method.companions(hyper) if method.companions else {}
         built = {
             name: Companion(lambda student, net=net: net, declared[name].trained, declared[name].mode)
             for name, net in (companions or {}).items()
         }
-        self.nets = Networks(golden.network(student), built, teachers or {}).double()
+        self.nets = Networks(golden.network(student, method.prepare), built, teachers or {}).double()
         self.nets.ready()
         self.seen: dict[str, Any] = {}
         self.history: dict[str, list[Any]] = {}
@@ -174,7 +178,9 @@ class Iteration:
         )
         x, y = golden.tensors["x"], golden.tensors["y"]
         noise = noise or Recorded(golden.tensors["start"])
-        self.batch = Batch(x, y, torch.arange(len(y)), noise, epoch, step, golden.hyper["lr"], {}, {}, self.watch)
+        self.batch = Batch(
+            x, y, torch.arange(len(y)), noise, epoch, step, golden.hyper["lr"], past or {}, {}, self.watch
+        )
         self.terms = Step(self.nets, method, hyper, sgd(self.nets, schedule))(self.batch)
 
     def _note(self, name: str, module: nn.Module, out: Tensor) -> None:
