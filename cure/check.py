@@ -10,10 +10,11 @@ from cure.core.settings import Settings
 from cure.errors import Refused, did_you_mean
 from cure.params import FILE, Params, armed, read
 from cure.problems import Problems, fill
-from cure.schema import AttackSuite, CorruptSuite, Fit, Grid, ReportText, Run, Threat, Train
+from cure.schema import AttackSuite, CorruptSuite, Fit, Grid, ReportText, Roles, Run, Threat, Train
 
 SECTIONS: dict[str, type[Settings]] = {
     "grid": Grid,
+    "roles": Roles,
     "run": Run,
     "threat": Threat,
     "pretrain": Fit,
@@ -44,6 +45,7 @@ def check(raw: dict[str, Any]) -> Problems:
             _collect(partial(view.get, name, kind), problems)
     for folder in FOLDERS:
         _check_entries(raw, folder, problems)
+    _check_roles(raw, problems)
     _check_suites(raw, problems)
     _check_methods(raw, problems)
     return problems
@@ -62,6 +64,16 @@ def _check_entries(raw: dict[str, Any], folder: str, problems: Problems) -> None
     for name in (grid if isinstance(grid, dict) else {}).get({"methods": "rows"}.get(folder, folder)) or ():
         if name not in section:
             problems.append(f"grid: {name!r} has no section under {folder}{did_you_mean(str(name), list(section))}")
+
+
+def _check_roles(raw: dict[str, Any], problems: Problems) -> None:
+    roles, grid = raw.get("roles"), raw.get("grid")
+    rows = grid.get("rows") if isinstance(grid, dict) else None
+    if not isinstance(roles, dict) or not isinstance(rows, list):
+        return
+    for role, row in roles.items():
+        if row not in rows:
+            problems.append(f"roles.{role}: {row!r} is no row of the grid{did_you_mean(str(row), rows)}")
 
 
 def _check_suites(raw: dict[str, Any], problems: Problems) -> None:
@@ -106,6 +118,6 @@ def _collect(read_section: Callable[[], Any], problems: Problems) -> None:
 
 def hyper_keys(name: str, method: Any) -> dict[str, type[Settings]]:
     """The params keys of a method: one section, or `update` and `revise` where it consolidates."""
-    if method.finish is None:
+    if method.revise is None:
         return {f"methods.{name}": method.hyper}
     return {f"methods.{name}.update": method.hyper, f"methods.{name}.revise": method.revise}

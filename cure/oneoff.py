@@ -30,11 +30,10 @@ def evaluate_all(
     where = device.set_up(params.get("run", Run).model_copy(update={"device": "auto"}))
     source = data.load(prepared or settings.parent / paths.data(about.dataset), ("test",), where)
     split = evaluate.test_split(about, source, images or suite.images)
-    found = {}
-    with progress(f"eval {path.name}", evaluate.batches(split, suite.batch) * len(suite.columns) * len(states)) as tick:
-        for name, state in sorted(states.items()):
-            net = checkpoint.network(about, state, path).to(where)
-            measured = accuracies(evaluate.attacked(net, split, suite, threat, tick))
+    found, nets = {}, dict(sorted(checkpoint.networks(about, states, path).items()))
+    with progress(f"eval {path.name}", evaluate.batches(split, suite.batch) * len(suite.columns) * len(nets)) as tick:
+        for name, net in nets.items():
+            measured = accuracies(evaluate.attacked(net.to(where), split, suite, threat, tick))
             found[name or "network"] = measured | {f"nrr_{suite.nrr}": nrr(measured["clean"], measured[suite.nrr])}
     Console(stderr=True).print(
         f"{about.method} ({about.model}) on {len(split)} of the test images of {about.dataset}, "

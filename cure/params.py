@@ -36,8 +36,12 @@ def read(path: Path = FILE) -> dict[str, Any]:
 
 
 def lay_over(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    """`top` over `base`; a mapping in both is merged one level deep."""
-    both = {k: {**base[k], **v} for k, v in top.items() if isinstance(v, dict) and isinstance(base.get(k), dict)}
+    """`top` over `base`; settings in both are merged one level deep, mappings by epoch are replaced."""
+
+    def settings(value: Any) -> bool:
+        return isinstance(value, dict) and all(isinstance(key, str) for key in value)
+
+    both = {k: {**base[k], **v} for k, v in top.items() if settings(v) and settings(base.get(k))}
     return {**base, **top, **both}
 
 
@@ -108,6 +112,10 @@ class Params:
         if hyper is None or train is None:
             raise Refused("\n".join(problems))
         return hyper, train
+
+    def role(self, role: str) -> str:
+        """The row that plays `natural`, `robust` or `teacher`."""
+        return role if role == "natural" else str(self._raw(f"roles.{role}"))
 
     def as_text(self) -> dict[str, Any]:
         """The declared keys with their values as written, for a description that travels with the weights."""

@@ -13,15 +13,26 @@ class Grid(Settings):
     datasets: Annotated[list[str], Field(min_length=1)]
     models: Annotated[list[str], Field(min_length=1)]
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
-    update: list[str]  # from random weights to the evaluated network
-    update_to_revise: list[str]  # from the natural network, through update and revise
-    rows: list[str]  # every evaluated network: natural and the lists above
+    # one list per family of stages in dvc.yaml, named by where its methods start and where they end
+    update: list[str]
+    update_to_revise: list[str]
+    update_from_natural: list[str]
+    update_from_natural_to_revise: list[str]
+    update_from_teacher: list[str]
+    update_from_both: list[str]  # natural and teacher
+    revise: list[str]  # the two lists _to_revise
+    revise_from_robust: list[str]
+    rows: list[str]  # every evaluated network
 
     @model_validator(mode="after")
     def _rows_are_the_union(self) -> "Grid":
-        union = ["natural", *self.update, *self.update_to_revise]
+        consolidated = [*self.update_to_revise, *self.update_from_natural_to_revise]
+        ended = [*self.update, *self.update_from_natural, *self.update_from_teacher, *self.update_from_both]
+        union = ["natural", *ended, *consolidated, *self.revise_from_robust]
+        if sorted(self.revise) != sorted(consolidated):
+            raise ValueError(f"revise must hold the entries of the lists _to_revise: {', '.join(consolidated)}")
         if sorted(self.rows) != sorted(union):
-            raise ValueError(f"rows must be natural and the entries of the update lists: {', '.join(union)}")
+            raise ValueError(f"rows must be natural and the entries of the other lists: {', '.join(union)}")
         for name, values in self:
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} names something twice")
@@ -33,6 +44,13 @@ class Threat(Settings):
 
     eps: Positive
     step: Positive
+
+
+class Roles(Settings):
+    """Which rows serve others: `robust` is where RiFT starts, `teacher` is whom ARD and IAD learn from."""
+
+    robust: str
+    teacher: str
 
 
 class Run(Settings):

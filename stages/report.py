@@ -1,15 +1,17 @@
 """Report: the table, metrics and figures of every cell that `grid` names.
 
-Reads results/, curves/ and provenance/. Writes reports/: table.md, metrics.json, curves.csv, corruptions.csv and two
-PNG figures, all in git, and made.json, which remembers the commit and device the numbers were first made with.
+Reads results/, curves/, provenance/ and claims.yaml. Writes reports/: table.md, claims.md (ours beside the papers'),
+metrics.json, curves.csv, corruptions.csv and two PNG figures, all in git, and made.json, which remembers the commit and
+device the numbers were first made with.
 """
 
 import json
 from pathlib import Path
 
+from cure import catalogue
 from cure.check import load
 from cure.files import write_text
-from cure.reporting import figures, made, rows, table
+from cure.reporting import beside, claims, figures, made, rows, table
 from cure.schema import AttackSuite, Grid, ReportText
 from cure.terminal import stage
 
@@ -44,6 +46,9 @@ def main() -> None:
     write_text(FOLDER / "metrics.json", json.dumps(rows.metrics(means), indent=1) + "\n")
     write_text(FOLDER / "curves.csv", history.round(6).to_csv(index=False))
     write_text(FOLDER / "corruptions.csv", corruptions.to_csv(index=False))
+    trained = {name: f"{count} epochs, {', '.join(note['devices'])}" for name, count in epochs.items()}
+    published = claims.load(catalogue.ROOT.parent / "claims.yaml")
+    write_text(FOLDER / "claims.md", beside.page(means, published, suite, trained))
     figures.curves(FOLDER / "curves.png", history)
     figures.corruptions(FOLDER / "corruptions.png", corruptions)
     table.show(FOLDER / "table.md")

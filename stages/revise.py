@@ -1,7 +1,8 @@
-"""Revise: consolidate a trajectory into the one network that is evaluated.
+"""Revise: consolidate what was trained into the one network that is evaluated.
 
-Reads the prepared data and trajectories/DATASET/MODEL/METHOD-sSEED. Writes weights/DATASET/MODEL/METHOD-sSEED and
-results/DATASET/MODEL/METHOD-sSEED-revise.json: what the method says of the choice, on the validation split.
+Reads the prepared data and trajectories/DATASET/MODEL/METHOD-sSEED or, for RiFT, the network of the row `roles.robust`.
+Writes weights/DATASET/MODEL/METHOD-sSEED and results/DATASET/MODEL/METHOD-sSEED-revise.json: what the method says of
+its choice, on the validation split.
 """
 
 from cure import catalogue
@@ -9,20 +10,21 @@ from cure.check import hyper_keys, load
 from cure.engine.consolidate import consolidate
 from cure.errors import Refused
 from cure.paths import Cell
-from cure.schema import Run
 from cure.terminal import Dataset, MethodName, Model, Seed, stage
 
 
 def reads(cell: Cell) -> list[str]:
     """The params that dvc.yaml declares for this stage."""
-    keys = list(hyper_keys(cell.method, catalogue.entry("methods", cell.method).METHOD))
-    return ["run", "threat", "train", keys[-1]]
+    method = catalogue.entry("methods", cell.method).METHOD
+    role = [] if method.revise else ["roles.robust"]
+    key = list(hyper_keys(cell.method, method))[-1]
+    return [*role, "run", "threat", "train", f"datasets.{cell.dataset}", key]
 
 
 def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None:
-    """Consolidate METHOD: trajectories/DATASET/MODEL/METHOD-sSEED -> weights/DATASET/MODEL/METHOD-sSEED.
+    """Consolidate METHOD: its trajectory (RiFT: the robust row's network) -> weights/DATASET/MODEL/METHOD-sSEED.
 
-    The working network and its revision are trained together in the stage update; here the one that is reported is
+    CURE's working network and its revision are trained together in the stage update; here the one that is reported is
     chosen, by the section methods.METHOD.revise of params.yaml, and its relatives are scored beside it.
     """
     cell = Cell(dataset, model, method, seed)
@@ -30,8 +32,8 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
     if entry.finish is None:
         raise Refused(f"{method} does not consolidate: its update already writes the evaluated network")
     params = load(reads(cell), dataset, model)
-    hyper, train = params.method(reads(cell)[-1], entry.revise)
-    consolidate(cell, entry.finish, hyper, train, params.get("run", Run))
+    hyper, train = params.method(reads(cell)[-1], entry.revise or entry.hyper)
+    consolidate(cell, entry, hyper, train, params)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ also weights/DATASET/MODEL/METHOD-sSEED.safetensors, the network that is evaluat
 from cure import catalogue
 from cure.check import hyper_keys, load
 from cure.engine.cell import Job, execute
+from cure.errors import Refused
 from cure.paths import Cell
 from cure.terminal import Dataset, MethodName, Model, Seed, stage
 
@@ -16,7 +17,9 @@ def reads(cell: Cell) -> list[str]:
     """The params that dvc.yaml declares for this stage."""
     method = catalogue.entry("methods", cell.method).METHOD
     key = next(iter(hyper_keys(cell.method, method)))
-    return [*method.hyper.top_level, "run", "threat", "train", f"datasets.{cell.dataset}", f"models.{cell.model}", key]
+    roles = [f"roles.{role}" for role in method.roles if role != "natural"]
+    entries = [f"datasets.{cell.dataset}", f"models.{cell.model}", key]
+    return [*method.hyper.top_level, *roles, "run", "threat", "train", *entries]
 
 
 def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None:
@@ -26,8 +29,10 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
     folder (and alpha, for CURE). An interrupted run continues at its last epoch and ends in the same bits.
     """
     cell = Cell(dataset, model, method, seed)
-    params = load(reads(cell), dataset, model)
     entry = catalogue.entry("methods", method).METHOD
+    if not entry.updates:
+        raise Refused(f"{method} has no update: its stage is revise")
+    params = load(reads(cell), dataset, model)
     hyper, train = params.method(next(iter(hyper_keys(method, entry))), entry.hyper)
     execute(Job("update", cell, params, entry, hyper, train), trajectory=True)
 

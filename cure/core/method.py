@@ -106,6 +106,9 @@ class Networks(nn.ModuleDict):
             yield from ((prefix + key, weight) for key, weight in self[name].named_parameters())
 
 
+Role = Literal["natural", "robust", "teacher"]
+"""`natural` is the conserved network; params.yaml says under `roles` which rows are `robust` and `teacher`."""
+
 Inner = Callable[[Networks, Batch, Any], dict[str, Any]]
 Loss = Callable[[Networks, Batch, Any], Terms]
 Combine = Callable[[Networks, Batch, Any, Means], Gradients]
@@ -139,7 +142,17 @@ class Method:
     after_step: AfterStep | None = None
     companions: Callable[[Any], dict[str, Companion]] | None = None
     prepare: Callable[[nn.Module], None] | None = None  # what training adds to the student itself: split batch norms
-    teachers: tuple[str, ...] = ()  # roles used frozen: natural, robust
-    init: Literal["natural", "robust"] | None = None  # the role whose weights the student starts from
+    teachers: tuple[Role, ...] = ()  # networks of other rows, used frozen and in eval mode
+    init: Role | None = None  # the one whose weights it starts from
     finish: Finish | None = None
-    revise: type[Settings] | None = None  # the section that `finish` takes
+    revise: type[Settings] | None = None  # the section that `finish` takes; None: its only section is for `finish`
+
+    @property
+    def roles(self) -> list[Role]:
+        """Every network of an earlier stage that the method asks for."""
+        return sorted({*self.teachers} | ({self.init} if self.init else set()))
+
+    @property
+    def updates(self) -> bool:
+        """Whether it has an update loop of its own."""
+        return self.finish is None or self.revise is not None

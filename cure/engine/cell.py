@@ -56,8 +56,7 @@ class Job:
 
     def parents(self) -> list[Path]:
         """Weight files of earlier stages that the method asks for by role."""
-        roles = {*self.method.teachers} | ({self.method.init} if self.method.init else set())
-        return [self.cell.of(role).weights for role in sorted(roles)]
+        return [self.cell.of(self.params.role(role)).weights for role in self.method.roles]
 
     def assemble(self, source: data.Data) -> Networks:
         """The student, from its seed or its parent, with the companions and teachers of the method."""
@@ -65,26 +64,18 @@ class Job:
         settings = self.model.model_dump()
         student = checkpoint.build(self.cell.model, settings, source.channels, len(source.classes))
         if self.method.init:
-            parent = self.cell.of(self.method.init).weights
+            parent = self.cell.of(self.params.role(self.method.init)).weights
             complaint = f"{parent}: does not fit {self.cell.model} as params.yaml describes it"
             checkpoint.fill(student, self.parent(self.method.init, source).state_dict(), complaint)
+        if self.method.prepare:
+            self.method.prepare(student)
         companions = self.method.companions(self.hyper) if self.method.companions else {}
         return Networks(student, companions, {role: self.parent(role, source) for role in self.method.teachers})
 
     def parent(self, role: str, source: data.Data) -> Network:
-        """The network in the role `natural` or `robust`; refuses one of another model or data set."""
-        path = self.cell.of(role).weights
-        about, states = checkpoint.load(path)
-        for what, found, wanted in (
-            ("model", about.model, self.cell.model),
-            ("data set", about.dataset, self.cell.dataset),
-            ("data", about.data_digest, source.digest),
-        ):
-            if found != wanted:
-                raise Refused(f"{path}: its {what} is {found}, but {self.cell.name} needs {wanted} in the role {role}")
-        if "" not in states:
-            raise Refused(f"{path}: holds a trajectory, not one network, so it cannot take the role {role}")
-        return checkpoint.network(about, states[""], path)
+        """The network in a role; refuses one of another model or data set."""
+        path = self.cell.of(self.params.role(role)).weights
+        return parent(path, self.cell, source.digest, role)[1]
 
     def describe(self, source: data.Data, kept: Trajectory, kind: Literal["network", "trajectory"]) -> Description:
         """The description of the trajectory, or of the network chosen from it."""
@@ -106,6 +97,21 @@ class Job:
             best_epoch=kept.best_epoch,
             validation=scores,
         )
+
+
+def parent(path: Path, cell: Cell, digest: str, role: str) -> tuple[Description, Network]:
+    """The network in `path`, which must fit the cell that needs it in this role."""
+    about, states = checkpoint.load(path)
+    for what, found, wanted in (
+        ("model", about.model, cell.model),
+        ("data set", about.dataset, cell.dataset),
+        ("data", about.data_digest, digest),
+    ):
+        if found != wanted:
+            raise Refused(f"{path}: its {what} is {found}, but {cell.name} needs {wanted} in the role {role}")
+    if "" not in states:
+        raise Refused(f"{path}: holds a trajectory, not one network, so it cannot take the role {role}")
+    return about, checkpoint.network(about, states[""], path)
 
 
 def execute(job: Job, *, trajectory: bool) -> None:

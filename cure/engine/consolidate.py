@@ -1,44 +1,66 @@
-"""From a trajectory to one network: the engine of the stage revise."""
+"""From a trajectory, or from another row's network, to the one that is evaluated: the engine of the stage revise."""
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from torch import nn
 
-from cure import paths
-from cure.core.method import Batch, Consolidation, Finish
-from cure.core.noise import PerImage
-from cure.core.settings import Settings
+from cure import catalogue, paths
+from cure.core.method import Batch, Consolidation, Method
+from cure.core.noise import PerImage, Stream, seed_for
+from cure.core.settings import DataSettings, Settings
 from cure.engine import checkpoint, data, device, provenance
+from cure.engine.cell import parent
 from cure.engine.fit import validation
+from cure.engine.loader import Loader
 from cure.errors import Refused
 from cure.files import write_text
+from cure.params import Params
 from cure.paths import Cell
 from cure.schema import Run, Train
 
 
-def consolidate(cell: Cell, finish: Finish, hyper: Settings, train: Train, run: Run) -> None:
-    """Apply `finish` to the cell's trajectory and write the network, its report and its sidecar."""
+def consolidate(cell: Cell, method: Method, hyper: Settings, train: Train, params: Params) -> None:
+    """Apply `finish` and write the network, its report and its sidecar."""
+    run = params.get("run", Run)
     where = device.set_up(run)
-    about, states = checkpoint.load(cell.trajectory)
     source = data.load(paths.data(cell.dataset), ("train", "val"), where)
-    if source.digest != about.data_digest:
-        raise Refused(f"{source.path}: not the file that {cell.trajectory} was trained with (its sha256 differs)")
+    if method.revise is None:
+        path = cell.of(params.role("robust")).weights
+        about, net = parent(path, cell, source.digest, "robust")
+        nets: dict[str, Any] = {"robust": net}
+    else:
+        path = cell.trajectory
+        about, nets = trajectory(path, source)
+    for net in nets.values():
+        net.to(where)
+    augment: DataSettings = params.get(f"datasets.{cell.dataset}", catalogue.hyper("datasets", cell.dataset))
+    loader = Loader(source.splits["train"], train.batch, augment.augment, cell.seed)
 
-    def batches() -> Iterator[Batch]:
-        for x, y, index in source.splits["train"].batches(train.batch):
-            yield Batch(x, y, index, PerImage(cell.seed, index))
+    def batches(epoch: int) -> Iterator[Batch]:
+        noise = Stream(seed_for(cell.seed, epoch, "revise"), where)
+        return (Batch(x, y, index, noise, epoch) for x, y, index in loader.epoch(epoch))
 
     def score(net: nn.Module) -> dict[str, float]:
         return validation(net, source.splits["val"], train, cell.seed)
 
-    nets: dict[str, nn.Module] = {
-        name: checkpoint.network(about, state, cell.trajectory).to(where) for name, state in states.items()
-    }
+    val = [Batch(x, y, i, PerImage(cell.seed, i)) for x, y, i in source.splits["val"].batches(train.batch)]
+    assert method.finish is not None
     epochs = {"last": about.epoch, "best": about.best_epoch}
-    net, epoch, report = finish(Consolidation(nets, epochs, batches, score), hyper)
-    scores = {f"val_{name}": value for name, value in score(net).items()}
-    described = about.model_copy(update={"kind": "network", "epoch": epoch, "validation": scores})
-    checkpoint.save(cell.weights, {"": net.state_dict()}, described)
+    final, epoch, report = method.finish(Consolidation(nets, epochs, batches, val, score), hyper)
+    scores = {f"val_{name}": value for name, value in score(final).items()}
+    changes = {"kind": "network", "method": cell.method, "epoch": epoch, "validation": scores}
+    described = about.model_copy(update=changes | {"params": params.as_text()})
+    checkpoint.save(cell.weights, {"": final.state_dict()}, described)
     write_text(cell.result("revise"), json.dumps(report, indent=1, sort_keys=True) + "\n")
-    provenance.write(cell.provenance("revise"), run, where)
+    provenance.write(cell.provenance("revise"), run, where, epochs=about.epoch)
+
+
+def trajectory(path: Path, source: data.Data) -> tuple[checkpoint.Description, dict[str, Any]]:
+    """The networks of a trajectory that was trained on this very data."""
+    about, states = checkpoint.load(path)
+    if source.digest != about.data_digest:
+        raise Refused(f"{source.path}: not the file that {path} was trained with (its sha256 differs)")
+    return about, dict(checkpoint.networks(about, states, path))

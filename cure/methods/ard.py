@@ -36,7 +36,7 @@ def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     """Distillation, and the clean CE where it has weight or is asked for."""
-    adv, target = nets.student(batch.x_adv), nets.robust(batch.x).detach()
+    adv, target = nets.student(batch.x_adv), nets.teacher(batch.x).detach()
     scale = adv.shape[1] if hyper.reduction == "element" else 1
     terms: Terms = {"distill": (hyper.alpha, distillation(target, adv, hyper.temperature) / scale)}
     if hyper.clean_forward or hyper.alpha < 1:
@@ -44,4 +44,4 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     return terms
 
 
-METHOD = Method("Goldblum et al. 2020", Hyper, loss, inner, teachers=("robust",))
+METHOD = Method("Goldblum et al. 2020", Hyper, loss, inner, teachers=("teacher",))

@@ -56,14 +56,14 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
 def first(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     """IAD-I."""
     introspective = batch.epoch >= hyper.begin
-    adv, target = nets.student(batch.x_adv), nets.robust(batch.x).detach()
+    adv, target = nets.student(batch.x_adv), nets.teacher(batch.x).detach()
     if hyper.spare_forwards:
         with torch.no_grad():
             nets.student(batch.x_adv)
             if introspective:
                 nets.student(batch.x)
     clean = nets.student(batch.x)
-    w = trust(nets.robust(batch.x_adv).detach(), batch, hyper.beta) if introspective else torch.ones_like(adv[:, 0])
+    w = trust(nets.teacher(batch.x_adv).detach(), batch, hyper.beta) if introspective else torch.ones_like(adv[:, 0])
     batch.show("trust", w)
     teacher = distillation(target, adv, hyper.temperature)
     terms: Terms = {"teacher": (hyper.alpha, teacher * (w if hyper.weight_teacher else 1))}
@@ -75,7 +75,7 @@ def first(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
 def second(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     """IAD-II."""
     introspective, t = batch.epoch >= hyper.begin, hyper.temperature
-    adv, target = nets.student(batch.x_adv), nets.robust(batch.x_adv).detach()
+    adv, target = nets.student(batch.x_adv), nets.teacher(batch.x_adv).detach()
     w = trust(target, batch, hyper.beta) if introspective and hyper.weight_teacher else torch.ones_like(adv[:, 0])
     batch.show("trust", w)
     terms: Terms = {
@@ -89,4 +89,4 @@ def second(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     return terms
 
 
-METHOD = Method("Zhu et al. 2022", Hyper, loss, inner, teachers=("natural", "robust"))
+METHOD = Method("Zhu et al. 2022", Hyper, loss, inner, teachers=("natural", "teacher"))

@@ -11,6 +11,17 @@ NAMES = {
     "natural": "Natural",
     "at": "AT",
     "trades": "TRADES",
+    "mart": "MART",
+    "fat": "FAT",
+    "st_at": "ST-AT",
+    "act": "ACT",
+    "ard": "ARD",
+    "iad": "IAD",
+    "las_at": "LAS-AT",
+    "part": "PART",
+    "vfd": "VFD",
+    "rift": "RiFT",
+    "arat": "AR-AT",
     "cure": "CURE",
 }
 """Spellings of the papers; a method without one is shown by its key."""
@@ -21,7 +32,7 @@ def heading(column: str) -> str:
     if column.startswith("nrr_"):
         return "NRR"
     word, steps = re.fullmatch(r"(.*?)(\d*)", column).groups()  # type: ignore[union-attr]
-    name = {"pgd": "PGD", "cw": "C&W"}.get(word, word.replace("_", " ").capitalize())
+    name = {"pgd": "PGD", "cw": "C&W", "aa": "AA", "nrr": "NRR"}.get(word, word.replace("_", " ").capitalize())
     return f"{name}-{steps}" if steps else name
 
 

@@ -16,6 +16,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("golden", files, ids=[path.stem for path in files], indirect=True)
 
 
+def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.Item]) -> None:
+    """Every description in the folder must be claimed by a test."""
+    chosen = {item.callspec.params["golden"] for item in items if "golden" in getattr(item, "fixturenames", ())}
+    folders = {path.parent for path in chosen}
+    left = [path.name for folder in folders for path in folder.glob("*.json") if path not in chosen]
+    if left and not session.config.getoption("keyword"):
+        raise pytest.UsageError(f"no test for the golden files {', '.join(sorted(left))}")
+
+
 @pytest.fixture
 def golden(request: pytest.FixtureRequest):
     """The vectors of one file; afterwards every output in it must have been compared."""

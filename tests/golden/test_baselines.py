@@ -98,10 +98,10 @@ def test_ard(golden: Golden) -> None:
         clean_forward=True,
         attack=golden.search(bn="train"),
     )
-    teacher = {"robust": golden.network("teacher")}
+    teacher = {"teacher": golden.network("teacher")}
     done = Iteration(golden, ard.METHOD, hyper, student="student", teachers=teacher)
     golden.expect("x_adv", done.x_adv)
-    golden.expect("logits/teacher_clean", done.forwards["robust/eval"][0])
+    golden.expect("logits/teacher_clean", done.forwards["teacher/eval"][0])
     adv, clean = done.forwards["student/train"][-2:]
     golden.expect("logits/adv", adv)
     golden.expect("logits/clean", clean)
@@ -126,7 +126,7 @@ def iad(golden: Golden, variant: int, epoch: int) -> Iteration:
         spare_forwards=True,
         attack=golden.search(bn="train"),
     )
-    teachers = {"robust": golden.network("teacher")}
+    teachers = {"teacher": golden.network("teacher")}
     if variant == 2:
         teachers["natural"] = golden.network("natural")
     return Iteration(golden, method("iad").METHOD, hyper, student="student", teachers=teachers, epoch=epoch)
@@ -143,7 +143,7 @@ def expect_iad(golden: Golden, done: Iteration, prefix: str, names: dict[str, st
 def test_iad_1(golden: Golden) -> None:
     done = iad(golden, 1, epoch=2)
     golden.expect("x_adv", done.x_adv)
-    clean_view, adv_view = done.forwards["robust/eval"]
+    clean_view, adv_view = done.forwards["teacher/eval"]
     golden.expect("logits/teacher_clean", clean_view)
     golden.expect("logits/teacher_adv", adv_view)
     golden.expect("trust", done.seen["trust"].detach())
@@ -158,7 +158,7 @@ def test_iad_2(golden: Golden) -> None:
     done = iad(golden, 2, epoch=2)
     t2 = golden.hyper["temperature"] ** 2
     golden.expect("x_adv", done.x_adv)
-    golden.expect("logits/teacher_adv", done.forwards["robust/eval"][0])
+    golden.expect("logits/teacher_adv", done.forwards["teacher/eval"][0])
     golden.expect("logits/natural_adv", done.forwards["natural/eval"][0])
     golden.expect("trust", done.seen["trust"].detach())
     adv, clean = done.forwards["student/train"][-2:]

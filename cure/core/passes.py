@@ -1,0 +1,37 @@
+"""Counting what a step costs: passes per image through the trained network and through others of its kind.
+
+Unit: one forward = 1, the gradient to the input = 1, the gradient to the weights = 1. The count is exact: it watches
+the convolutions whose weights have one given shape, so a network whose middle convolution alone has it counts once
+per pass.
+"""
+
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from cure.core.tensors import Tensor
+
+
+class Passes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """While active, add up images x passes of convolutions with this weight shape."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.shape = shape
+        self.forward = self.to_input = self.to_weights = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        """Count, then do what was asked."""
+        if func is torch.ops.aten.convolution.default and tuple(args[1].shape) == self.shape:
+            self.forward += len(args[0])
+        elif func is torch.ops.aten.convolution_backward.default and tuple(args[2].shape) == self.shape:
+            gradient: Tensor = args[0]
+            to_input, to_weights, _ = args[-1]
+            self.to_input += len(gradient) * int(to_input)
+            self.to_weights += len(gradient) * int(to_weights)
+        return func(*args, **(kwargs or {}))
+
+    def per_image(self, images: int) -> float:
+        """All passes, for each image of the batch."""
+        return (self.forward + self.to_input + self.to_weights) / images

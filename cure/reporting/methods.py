@@ -1,0 +1,102 @@
+"""docs/methods.md, from the catalogue: what each method is, cites, needs and costs.
+
+`python -m cure.reporting.methods` rewrites it; a test holds it against the catalogue.
+"""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cure import catalogue
+from cure.check import hyper_keys
+from cure.core.method import Batch, Method, Networks
+from cure.core.network import Network
+from cure.core.noise import Stream
+from cure.core.passes import Passes
+from cure.engine import checkpoint
+from cure.engine.schedule import sgd
+from cure.engine.step import Step
+from cure.params import Params, read
+
+PAGE = Path(__file__).parents[2] / "docs" / "methods.md"
+SCALE = Path(__file__).parents[2] / "quickstart" / "params.yaml"
+IMAGES = 8
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [
+        "# Methods",
+        "",
+        "Generated from cure/methods by `python -m cure.reporting.methods`. Cost: passes per image of one training",
+        "step with the quickstart's settings (10 attack steps) through networks of the student's architecture, counted;",
+        "one forward, one gradient to the input and one gradient to the weights are 1 each.",
+    ]
+    for name in catalogue.names("methods"):
+        parts += ["", *section(name)]
+    return "\n".join(parts) + "\n"
+
+
+def section(name: str) -> list[str]:
+    """One method: the docstring's first line, facts, and the rest of the docstring."""
+    module = catalogue.entry("methods", name)
+    method: Method = module.METHOD
+    title, _, rest = inspect.cleandoc(module.__doc__ or "").partition("\n")
+    needs = ", ".join(method.roles) or "nothing"
+    brings = ", ".join(companions(name, method)) or "none"
+    cost = f"{passes(name, method):g}" if method.updates else "no step of its own: it fine-tunes another row"
+    facts = [f"needs: {needs}", f"companions: {brings}", f"passes per image: {cost}"]
+    return [f"## {title}", "", f"`{name}`. " + "; ".join(facts) + ".", "", "```text", rest.strip(), "```"]
+
+
+def settings(name: str, method: Method) -> Any:
+    """The method's settings in the quickstart."""
+    key, kind = next(iter(hyper_keys(name, method).items()))
+    declared = [key, "train", "threat", *kind.top_level]
+    return Params(read(SCALE), declared, "digits", "small").method(key, kind)
+
+
+def companions(name: str, method: Method) -> list[str]:
+    """Names of the networks that the method brings."""
+    return list(method.companions(settings(name, method)[0])) if method.companions else []
+
+
+def networks(method: Method, hyper: Any) -> Networks:
+    """A student of the quickstart's architecture with companions, and stand-ins for its teachers."""
+
+    def fresh() -> Network:
+        return checkpoint.build("small", {"width": 4}, 1, 10)
+
+    torch.manual_seed(0)
+    student = fresh()
+    if method.prepare:
+        method.prepare(student)
+    teachers: dict[str, nn.Module] = {role: fresh() for role in method.teachers}
+    return Networks(student, method.companions(hyper) if method.companions else {}, teachers)
+
+
+def passes(name: str, method: Method) -> float:
+    """Passes per image of one step, averaged over the steps after which the method repeats itself."""
+    hyper, train = settings(name, method)
+    nets = networks(method, hyper)
+    step, noise = Step(nets, method, hyper, sgd(nets, train)), Stream(0, torch.device("cpu"))
+    x, y = torch.rand(IMAGES, 1, 8, 8), torch.arange(IMAGES) % 10
+    period = int(getattr(hyper, "every", 1))
+    nets.ready()
+    with Passes((8, 4, 3, 3)) as count:  # the middle convolution of `small` at width 4
+        for i in range(period):
+            step(Batch(x, y, torch.arange(IMAGES), noise, train.epochs, i, train.lr))
+    cost: float = round(count.per_image(IMAGES * period), 2)
+    return cost
+
+
+def main() -> None:
+    """Rewrite the page."""
+    PAGE.write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
