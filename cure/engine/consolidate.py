@@ -21,6 +21,9 @@ def consolidate(cell: Cell, finish: Finish, hyper: Settings, train: Train, run: 
     """Apply `finish` to the cell's trajectory and write the network, its report and its sidecar."""
     where = device.set_up(run)
     about, states = checkpoint.load(cell.trajectory)
+    for what, found, wanted in (("content", about.kind, "trajectory"), ("method", about.method, cell.method)):
+        if found != wanted:
+            raise Refused(f"{cell.trajectory}: its {what} is {found}, but the revision of {cell.name} needs {wanted}")
     source = data.load(paths.data(cell.dataset), ("train", "val"), where)
     if source.digest != about.data_digest:
         raise Refused(f"{source.path}: not the file that {cell.trajectory} was trained with (its sha256 differs)")
