@@ -1,6 +1,7 @@
 """Name -> entry: a file in a plural folder is an entry, its name is its key. There is no list to keep in step."""
 
 import importlib
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,6 +11,7 @@ from cure.errors import Refused, did_you_mean
 ROOT = Path(__file__).parent
 
 
+@cache
 def names(folder: str) -> list[str]:
     """The entries of a catalogue such as `methods`."""
     return sorted(path.stem for path in (ROOT / folder).glob("*.py") if not path.stem.startswith("_"))

@@ -1,14 +1,15 @@
 """Check a whole params.yaml before any work, and open what a stage declared of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from cure import catalogue
 from cure.core.settings import Settings
 from cure.errors import Refused, did_you_mean
-from cure.params import FILE, Params, armed, read
+from cure.params import FILE, Params, armed, for_cell, read
 from cure.problems import Problems, fill
 from cure.schema import AttackSuite, CorruptSuite, Fit, Grid, ReportText, Roles, Run, Threat, Train
 
@@ -24,12 +25,17 @@ SECTIONS: dict[str, type[Settings]] = {
     "report": ReportText,
 }
 FOLDERS = ("datasets", "models", "methods")
+TAKEN = {"setting", "method", "seed", "clean", "corrupted", "epoch", "images"}
+"""What reporting/rows.py calls the other columns."""
 
 
 def load(declared: list[str], dataset: str = "", model: str = "", path: Path = FILE) -> Params:
     """Read and check the whole file, then open the declared part of it."""
     raw = read(path)
     check(raw).refuse(path)
+    for folder, name in (("datasets", dataset), ("models", model)):
+        if name:
+            catalogue.entry(folder, name)
     return Params(raw, declared, dataset, model)
 
 
@@ -39,20 +45,36 @@ def check(raw: dict[str, Any]) -> Problems:
     known = [*SECTIONS, *FOLDERS, "alpha"]
     problems.extend(f"{key}: unknown section{did_you_mean(str(key), known)}" for key in raw if key not in known)
     problems.extend(f"{key}: missing section" for key in known if key not in raw)
-    view = Params(raw, known)
-    for name, kind in SECTIONS.items():
-        if name in raw and "threat" in raw:
-            _collect(partial(view.get, name, kind), problems)
+    for dataset, model in _cells(raw):
+        _collect(partial(Params(raw, ["threat"], dataset, model).get, "threat", Threat), problems)
+    if any(line.startswith("threat") for line in problems):  # told once; what it lies under is checked with a sound one
+        raw = {**raw, "threat": {"eps": 1, "step": 1}}
+    for name in raw.keys() & SECTIONS.keys() - {"threat"}:
+        for dataset, model in _cells(raw) if name in ("pretrain", "train") else [("", "")]:
+            declared = [name, "threat"] if name in ("pretrain", "train") else [name]
+            _collect(partial(Params(raw, declared, dataset, model).get, name, SECTIONS[name]), problems)
     for folder in FOLDERS:
         _check_entries(raw, folder, problems)
     _check_roles(raw, problems)
     _check_suites(raw, problems)
     _check_methods(raw, problems)
-    return problems
+    return Problems(dict.fromkeys(problems))
+
+
+def _cells(raw: dict[str, Any]) -> list[tuple[str, str]]:
+    """Data sets x models of the grid, or of the sections where the grid is broken."""
+    grid = raw.get("grid")
+
+    def named(folder: str) -> list[str]:
+        listed = grid.get(folder) if isinstance(grid, dict) else None
+        found = listed if isinstance(listed, list) else raw.get(folder)
+        return [name for name in found if isinstance(name, str)] if isinstance(found, list | dict) else []
+
+    return list(product(named("datasets") or [""], named("models") or [""]))
 
 
 def _check_entries(raw: dict[str, Any], folder: str, problems: Problems) -> None:
-    section = raw.get(folder)
+    section, grid = raw.get(folder), raw.get("grid")
     if not isinstance(section, dict):
         problems.append(f"{folder}: not a mapping from entries to settings")
         return
@@ -60,10 +82,12 @@ def _check_entries(raw: dict[str, Any], folder: str, problems: Problems) -> None
     problems.extend(f"{folder}.{n}: no such entry{did_you_mean(str(n), known)}" for n in section if n not in known)
     for name in set(section) & set(known) if folder != "methods" else ():
         fill(catalogue.hyper(folder, name), section[name] or {}, f"{folder}.{name}", problems)
-    grid = raw.get("grid")
-    for name in (grid if isinstance(grid, dict) else {}).get({"methods": "rows"}.get(folder, folder)) or ():
-        if name not in section:
-            problems.append(f"grid: {name!r} has no section under {folder}{did_you_mean(str(name), list(section))}")
+    listed = grid.get({"methods": "rows"}.get(folder, folder)) if isinstance(grid, dict) else None
+    for name in listed if isinstance(listed, list) else ():
+        if isinstance(name, str) and name not in section:
+            problems.append(
+                f"grid: {name!r} has no section under {folder}{did_you_mean(name, list(map(str, section)))}"
+            )
 
 
 def _check_roles(raw: dict[str, Any], problems: Problems) -> None:
@@ -81,30 +105,59 @@ def _check_suites(raw: dict[str, Any], problems: Problems) -> None:
     columns = attack.get("columns") if isinstance(attack, dict) else None
     for name, column in (columns if isinstance(columns, dict) else {}).items():
         where, known = f"attack.columns.{name}", catalogue.names("attacks")
+        if name in TAKEN or str(name).startswith("nrr_"):
+            problems.append(f"{where}: the table has a column of this name already")
         if not isinstance(column, dict) or column.get("attack") not in known:
             found = column.get("attack") if isinstance(column, dict) else column
             problems.append(f"{where}.attack: no attack {found!r}{did_you_mean(str(found), known)}")
         else:
             kind = catalogue.hyper("attacks", column["attack"])
             settings = {key: value for key, value in column.items() if key != "attack"}
-            fill(kind, armed(kind, settings, raw.get("threat") or {}), where, problems)
-    known = catalogue.names("corruptions")
-    for name in (corrupt.get("corruptions") if isinstance(corrupt, dict) else None) or ():
-        if name not in known:
-            problems.append(f"corrupt.corruptions: no corruption {name!r}{did_you_mean(str(name), known)}")
+            for dataset, model in _cells(raw):
+                threat = for_cell(raw["threat"], dataset, model, "threat")
+                fill(kind, armed(kind, settings, threat), where, problems)
+    listed, known = corrupt.get("corruptions") if isinstance(corrupt, dict) else None, catalogue.names("corruptions")
+    for name in listed if isinstance(listed, list) else ():
+        if isinstance(name, str) and name not in known:
+            problems.append(f"corrupt.corruptions: no corruption {name!r}{did_you_mean(name, known)}")
 
 
 def _check_methods(raw: dict[str, Any], problems: Problems) -> None:
-    methods, grid = raw.get("methods"), raw.get("grid")
-    if not isinstance(methods, dict) or not isinstance(grid, dict):
-        return
+    methods: Any = raw.get("methods") if isinstance(raw.get("methods"), dict) else {}
     for name in set(methods) & set(catalogue.names("methods")):
         method = catalogue.entry("methods", name).METHOD
-        for key, kind in hyper_keys(name, method).items():
-            for dataset in grid.get("datasets") or ():
-                for model in grid.get("models") or ():
-                    view = Params(raw, [key, "train", "threat", "alpha"], str(dataset), str(model))
-                    _collect(partial(view.method, key, kind), problems)
+        keys = hyper_keys(name, method)
+        if len(keys) > 1 and isinstance(methods[name], dict):
+            parts = [key.rpartition(".")[2] for key in keys]
+            odd = [part for part in methods[name] if part not in parts]
+            problems.extend(f"methods.{name}.{part}: unknown key{did_you_mean(str(part), parts)}" for part in odd)
+        for key, kind in keys.items():
+            told = {line.replace("train", f"{key}.train", 1) for line in problems if line.startswith("train")}
+            for preset, variant in _variants(raw, key):
+                for dataset, model in _cells(raw):
+                    found = Problems()
+                    view = Params(variant, [key, "train", "threat", "alpha"], dataset, model)
+                    _collect(partial(view.method, key, kind), found)
+                    problems.extend(line + preset for line in found if line not in told)
+                    told |= set(found)
+
+
+def _variants(raw: dict[str, Any], key: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The file with a method's own schedule in force, as it is and with each of the section's presets."""
+    if isinstance(raw.get("train"), dict):
+        raw = {**raw, "train": {**raw["train"], "protocol": "paper"}}
+    yield "", raw
+    section: Any = raw
+    for part in key.split("."):
+        section = section.get(part) if isinstance(section, dict) else None
+    presets = section.get("presets") if isinstance(section, dict) else None
+    for name in presets if isinstance(presets, dict) else ():
+        yield f" (preset {name})", _replaced(raw, key.split("."), {**section, "preset": name})
+
+
+def _replaced(tree: dict[str, Any], place: list[str], value: Any) -> dict[str, Any]:
+    head, *rest = place
+    return {**tree, head: _replaced(tree[head], rest, value) if rest else value}
 
 
 def _collect(read_section: Callable[[], Any], problems: Problems) -> None:
@@ -112,8 +165,6 @@ def _collect(read_section: Callable[[], Any], problems: Problems) -> None:
         read_section()
     except Refused as refused:
         problems.extend(str(refused).splitlines())
-    except (TypeError, ValueError, AttributeError) as odd:  # a section that is a list or a word, say
-        problems.append(f"methods: not readable: {odd}")
 
 
 def hyper_keys(name: str, method: Any) -> dict[str, type[Settings]]:

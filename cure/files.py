@@ -1,5 +1,6 @@
 """Files that are either whole or absent."""
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterator
@@ -20,7 +21,8 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as problem:
         raise Refused(f"{path}: cannot be written: {problem.strerror or problem}; nothing was changed") from problem
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the folder itself may be what is wrong
+            draft.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

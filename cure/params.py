@@ -28,14 +28,16 @@ def read(path: Path = FILE) -> dict[str, Any]:
         raw = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise Refused(f"{path}: not found; run this in a folder with a params.yaml, such as quickstart/") from None
-    except (YAMLError, UnicodeDecodeError) as problem:
+    except OSError as problem:
+        raise Refused(f"{path}: cannot be read: {problem.strerror}") from None
+    except (YAMLError, ValueError, LookupError, OverflowError, RecursionError) as problem:  # ruamel lets some through
         raise Refused(f"{path}: not valid YAML: {' '.join(str(problem).split())}") from None
     if not isinstance(raw, dict):
         raise Refused(f"{path}: has no sections")
     return raw
 
 
-def lay_over(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+def lay_over(base: dict[Any, Any], top: Mapping[Any, Any]) -> dict[Any, Any]:
     """`top` over `base`; settings in both are merged one level deep, mappings by epoch are replaced."""
 
     def settings(value: Any) -> bool:
@@ -65,14 +67,23 @@ def preset(section: Any, where: str) -> Any:
     if not isinstance(section, dict) or not {"preset", "presets"} & set(section):
         return section
     base = {key: value for key, value in section.items() if key not in ("preset", "presets")}
-    known = section.get("presets") or {}
-    if section.get("preset") not in known:
-        name = str(section.get("preset"))
-        raise Refused(f"{where}.preset: no preset {name!r}{did_you_mean(name, list(known))}")
-    return lay_over(base, known[section["preset"]] or {})
+    if "presets" not in section:
+        raise Refused(f"{where}.presets: missing, but preset names one of them")
+    known = mapping(section["presets"], f"{where}.presets")
+    name = str(section.get("preset"))
+    if name not in known:
+        raise Refused(f"{where}.preset: no preset {name!r}{did_you_mean(name, list(map(str, known)))}")
+    return lay_over(base, mapping(known[name], f"{where}.presets.{name}"))
 
 
-def armed(kind: type[Settings], section: Any, threat: Mapping[str, Any]) -> Any:
+def mapping(value: Any, where: str) -> dict[Any, Any]:
+    """`value` if it is a mapping, {} for nothing."""
+    if value is not None and not isinstance(value, dict):
+        raise Refused(f"{where}: not a mapping; found {value!r}")
+    return value or {}
+
+
+def armed(kind: type[Settings], section: Any, threat: Mapping[Any, Any]) -> Any:
     """Lay the threat model under `section` if it is an attack, and under every attack inside it."""
     if not isinstance(section, dict):
         return section
@@ -104,8 +115,9 @@ class Params:
 
     def method(self, key: str, kind: type[S]) -> tuple[S, Train]:
         """A method's settings, and its schedule: the common one, under `paper` with the method's own laid over."""
-        section = dict(self._section(key, kind))
-        own, base = section.pop("train", None) or {}, dict(self._section("train", Train))
+        section = dict(mapping(self._section(key, kind), key))
+        own = mapping(section.pop("train", None), f"{key}.train")
+        base = mapping(self._section("train", Train), "train")
         problems = Problems()
         hyper = fill(kind, section, key, problems)
         train = fill(Train, {**base, **own} if base.get("protocol") == "paper" else base, f"{key}.train", problems)
@@ -124,9 +136,14 @@ class Params:
     def _section(self, key: str, kind: type[Settings]) -> Any:
         section = for_cell(preset(self._raw(key), key), self.dataset, self.model, key)
         if "threat" in self.declared:
-            section = armed(kind, section, self._raw("threat"))
+            threat = mapping(for_cell(self._raw("threat"), self.dataset, self.model, "threat"), "threat")
+            section = armed(kind, section, threat)
         shared = {name: for_cell(self._raw(name), self.dataset, self.model, name) for name in kind.top_level}
-        return section if not shared or not isinstance(section, dict) else {**section, **shared}
+        if not isinstance(section, dict):
+            return section
+        if doubled := set(shared) & set(section):
+            raise Refused("\n".join(f"{key}.{name}: belongs at the top of the file" for name in sorted(doubled)))
+        return {**section, **shared}
 
     def _raw(self, key: str) -> Any:
         if key not in self.declared:

@@ -39,7 +39,8 @@ def _sentence(kind: type[Settings], e: Mapping[str, Any], where: str) -> str:
         return f"{at}: missing"
     if e["type"] == "extra_forbidden":
         return f"{at}: unknown key{did_you_mean(last, _fields(kind, inside))}"
-    return f"{at}: {e['msg'].removeprefix('Value error, ')}; found {e['input']!r}"
+    said = f"{at}: {e['msg'].removeprefix('Value error, ')}"
+    return said if e["type"] == "value_error" and not e["loc"] else f"{said}; found {e['input']!r}"
 
 
 def _fields(kind: type[Settings], inside: list[str]) -> list[str]:

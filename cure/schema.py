@@ -74,6 +74,12 @@ class Schedule(Settings):
     drops: Annotated[dict[Annotated[int, Field(ge=1)], Positive], BeforeValidator(integer_keys)]
     """1-based epoch from which the rate is `lr` times this factor."""
 
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> "Schedule":
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov is true, but momentum is 0; PyTorch has no such SGD")
+        return self
+
 
 class Fit(Schedule):
     """A schedule, how it is watched on the validation split, and what is kept."""
@@ -120,7 +126,7 @@ class AttackSuite(Suite):
 class CorruptSuite(Suite):
     """Corruptions by name (entries of cure/corruptions) at these severities."""
 
-    severities: list[Annotated[int, Field(ge=1, le=5)]]
+    severities: Annotated[list[Annotated[int, Field(ge=1, le=5)]], Field(min_length=1)]
     corruptions: Annotated[list[str], Field(min_length=1)]
 
 

@@ -28,7 +28,7 @@ def main(dataset: Dataset) -> None:
     Downloads are kept in $CURE_DOWNLOADS (default ~/.cache/cure/downloads).
     """
     import numpy as np
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     from cure.core.raw import stratified
     from cure.engine.device import missing_device
@@ -48,7 +48,7 @@ def main(dataset: Dataset) -> None:
     tensors |= {f"{name}/labels": np.ascontiguousarray(y.astype(np.int64)) for name, (_, y) in splits.items()}
     about = {"kind": "data", "name": dataset, "source": raw.source, "classes": raw.classes, "channels": images.shape[1]}
     with replacing(paths.data(dataset)) as draft:
-        save_file(tensors, draft, metadata={"cure": json.dumps(about, sort_keys=True)})
+        draft.write_bytes(save(tensors, metadata={"cure": json.dumps(about, sort_keys=True)}))
     print(f"{dataset}: " + ", ".join(f"{len(y):,} {name}" for name, (_, y) in splits.items()))
 
 

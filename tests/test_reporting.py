@@ -22,7 +22,7 @@ def means(setting: str) -> pd.DataFrame:
 
 def test_ours_and_theirs_stand_in_lines_of_their_own() -> None:
     text = beside.page(means("cifar10/resnet18"), claims.load(CLAIMS), suite(), {"cure": "3 epochs, CPU"})
-    ours = [line for line in text.splitlines() if "**ours**" in line]
+    ours = [line for line in text.splitlines() if "| **ours** |" in line]
     theirs = [line for line in text.splitlines() if "| cure, Table 1 |" in line]
     assert ours == ["| CURE | **ours** | 12.34 | 5.00 |  | 4.00 | 6.00 | 3 epochs, CPU |"]
     assert len(theirs) == 1

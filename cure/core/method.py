@@ -44,7 +44,7 @@ class Batch:
     epoch: int = 1
     step: int = 0
     lr: float = 0.0
-    past: dict[str, float] = field(default_factory=dict)
+    past: dict[str, float | int] = field(default_factory=dict)
     points: dict[str, Any] = field(default_factory=dict)
     watch: Callable[[str, Any], None] | None = None
 

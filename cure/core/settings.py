@@ -18,13 +18,16 @@ class Settings(BaseModel):
 
 def number(value: Any) -> Any:
     """8/255, 5e-4 or 0.1 as the nearest float; anything else is left for pydantic to refuse."""
-    if isinstance(value, str):
-        try:
-            value = float(Fraction(value.replace(" ", "")))
-        except (ValueError, ZeroDivisionError):
-            raise ValueError("not a number or a fraction such as 8/255") from None
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+    try:
+        if isinstance(value, str):
+            plain = value.replace(" ", "")
+            value = float(Fraction(plain) if "/" in plain else plain)  # a Fraction of 1e999999999 would fill the memory
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError("not a number or a fraction such as 8/255") from None
+    except OverflowError:
+        raise ValueError("not a finite number") from None
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("not a finite number")
     return value

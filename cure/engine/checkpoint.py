@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from cure import catalogue
@@ -49,7 +49,8 @@ def save(path: Path, states: dict[str, State], about: Description) -> None:
     # one metadata key: safetensors writes several in random order, and a hash must not depend on that
     header = {"cure": json.dumps(about.model_dump(), sort_keys=True)}
     with replacing(path) as draft:
-        save_file({key: t.detach().cpu().contiguous() for key, t in tensors.items()}, draft, metadata=header)
+        whole = {key: t.detach().cpu().contiguous() for key, t in tensors.items()}
+        draft.write_bytes(to_bytes(whole, metadata=header))  # safetensors tells of a full disk by an error of its own
 
 
 def load(path: Path) -> tuple[Description, dict[str, State]]:
@@ -75,7 +76,11 @@ def load(path: Path) -> tuple[Description, dict[str, State]]:
 
 def network(about: Description, state: State, path: Path) -> Network:
     """The described network with these weights, in eval mode; refuses weights of another shape."""
-    net = build(about.model, about.settings, about.channels, len(about.classes))
+    try:
+        net = build(about.model, about.settings, about.channels, len(about.classes))
+    except (Refused, ValueError, RuntimeError) as problem:
+        reason = " ".join(str(problem).split())[:200]
+        raise Refused(f"{path}: its description is of no {about.model} that can be built ({reason})") from None
     fill(net, state, f"{path}: weights do not fit {about.model}")
     return net.eval()
 

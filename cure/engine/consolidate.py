@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -28,12 +27,10 @@ def consolidate(cell: Cell, method: Method, hyper: Settings, train: Train, param
     where = device.set_up(run)
     source = data.load(paths.data(cell.dataset), ("train", "val"), where)
     if method.revise is None:
-        path = cell.of(params.role("robust")).weights
-        about, net = parent(path, cell, source.digest, "robust")
+        about, net = parent(cell.of(params.role("robust")).weights, cell, source.digest, "robust")
         nets: dict[str, Any] = {"robust": net}
     else:
-        path = cell.trajectory
-        about, nets = trajectory(path, source)
+        about, nets = trajectory(cell, source)
     for net in nets.values():
         net.to(where)
     augment: DataSettings = params.get(f"datasets.{cell.dataset}", catalogue.hyper("datasets", cell.dataset))
@@ -58,9 +55,13 @@ def consolidate(cell: Cell, method: Method, hyper: Settings, train: Train, param
     provenance.write(cell.provenance("revise"), run, where, epochs=about.epoch)
 
 
-def trajectory(path: Path, source: data.Data) -> tuple[checkpoint.Description, dict[str, Any]]:
-    """The networks of a trajectory that was trained on this very data."""
+def trajectory(cell: Cell, source: data.Data) -> tuple[checkpoint.Description, dict[str, Any]]:
+    """The networks of the cell's own trajectory, trained on this very data."""
+    path = cell.trajectory
     about, states = checkpoint.load(path)
+    for what, found, wanted in (("content", about.kind, "trajectory"), ("method", about.method, cell.method)):
+        if found != wanted:
+            raise Refused(f"{path}: its {what} is {found}, but the revision of {cell.name} needs {wanted}")
     if source.digest != about.data_digest:
         raise Refused(f"{source.path}: not the file that {path} was trained with (its sha256 differs)")
     return about, dict(checkpoint.networks(about, states, path))

@@ -42,6 +42,9 @@ def bench(cell: Cell, params: Params, suite: Suite) -> Bench:
     about, states = checkpoint.load(cell.weights)
     if "" not in states:
         raise Refused(f"{cell.weights}: holds a trajectory, not one network")
+    for what, found, wanted in (("model", about.model, cell.model), ("method", about.method, cell.method)):
+        if found != wanted:
+            raise Refused(f"{cell.weights}: its {what} is {found}, but {cell.name} needs {wanted}")
     source = data.load(paths.data(cell.dataset), ("test",), where)
     net = checkpoint.network(about, states[""], cell.weights).to(where)
     return Bench(about, net, test_split(about, source, suite.images), run, where)

@@ -23,6 +23,8 @@ from cure.engine.step import Step
 from cure.errors import Refused
 from cure.schema import Fit
 
+Row = dict[str, float | int]
+
 
 @dataclass
 class Task:
@@ -43,7 +45,7 @@ class Task:
 class Trajectory:
     """What a run leaves: networks by name, one history row per epoch, and the epoch of the best validation PGD."""
 
-    history: list[dict[str, float]] = field(default_factory=list)
+    history: list[Row] = field(default_factory=list)
     best: State = field(default_factory=dict)
     best_epoch: int = 0
     best_score: float = -1.0
@@ -72,7 +74,7 @@ def train(task: Task, scratch: Scratch, tick: Callable[[str], None]) -> Trajecto
     loader = Loader(task.train, task.fit.batch, task.augment, task.seed)
     for epoch in range(len(kept.history) + 1, task.fit.epochs + 1):
         past = kept.history[-1] if kept.history else {}
-        row = {"epoch": epoch, "lr": rate(task.fit, epoch)} | _epoch(task, step, loader, epoch, average, past)
+        row: Row = {"epoch": epoch, "lr": rate(task.fit, epoch)} | _epoch(task, step, loader, epoch, average, past)
         _watch(task, epoch, row, kept)
         scratch.save({name: part.state_dict() for name, part in parts.items()} | {"kept": vars(kept)})
         tick(" ".join(f"{k} {v:.3f}" for k, v in row.items() if k.startswith("val_")))
@@ -81,9 +83,7 @@ def train(task: Task, scratch: Scratch, tick: Callable[[str], None]) -> Trajecto
     return kept
 
 
-def _epoch(
-    task: Task, step: Step, loader: Loader, epoch: int, average: nn.Module | None, past: dict[str, float]
-) -> dict[str, float]:
+def _epoch(task: Task, step: Step, loader: Loader, epoch: int, average: nn.Module | None, past: Row) -> Row:
     """One pass over the training split; the mean of each term over its images."""
     set_rate(step.optimizer, rate(task.fit, epoch))
     task.nets.ready()
@@ -98,7 +98,9 @@ def _epoch(
             average_(average, task.nets.student, warmed(task.fit.average, done + i + 1))
     if average is not None:
         take_buffers_(average, task.nets.student)
-    row = {name: float(total) / len(loader.split) for name, total in sums.items()}  # the epoch's one look at the device
+    row: Row = {
+        name: float(total) / len(loader.split) for name, total in sums.items()
+    }  # the epoch's one look at the device
     for name, value in row.items():
         if not math.isfinite(value):
             raise Refused(
@@ -108,7 +110,7 @@ def _epoch(
     return row
 
 
-def _watch(task: Task, epoch: int, row: dict[str, float], kept: Trajectory) -> None:
+def _watch(task: Task, epoch: int, row: Row, kept: Trajectory) -> None:
     """Add the row to the history, with validation accuracies where due, and keep the best student."""
     if epoch % task.fit.validate_every == 0 or epoch == task.fit.epochs:
         scores = validation(task.nets.student, task.val, task.fit, task.seed)

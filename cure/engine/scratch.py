@@ -3,9 +3,9 @@
 import contextlib
 import fcntl
 import hashlib
+import io
 import json
 import os
-import pickle
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,15 +53,17 @@ class Scratch:
 
     def load(self) -> dict[str, Any] | None:
         """The state of an interrupted run, or None. A file that cannot be read counts as none."""
-        with contextlib.suppress(OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
+        with contextlib.suppress(Exception):
             state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
             return state
         return None
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the state as a whole."""
+        buffer = io.BytesIO()  # PyTorch tells of a full disk as a RuntimeError
+        torch.save(state, buffer)
         with replacing(self.path) as draft:
-            torch.save(state, draft)
+            draft.write_bytes(buffer.getbuffer())
 
     def delete(self) -> None:
         """Forget the run: its outputs are written. The lock file stays, since others may be waiting on it."""

@@ -11,7 +11,7 @@ MEASURES = ["clean", "pgd20", "aa", "cw", "nrr"]
 
 
 def page(means: pd.DataFrame, claims: list[Claim], suite: AttackSuite, made: dict[str, str]) -> str:
-    """claims.md: for every row of ours the published lines about it; `made` says how each method of ours was trained."""
+    """claims.md: every row of ours and the published lines about it; `made` says how each of ours was trained."""
     ours = {"cw": "cw20", "nrr": f"nrr_{suite.nrr}"}
     lines = [
         "# Ours beside the papers'",

@@ -31,9 +31,9 @@ def page() -> str:
     parts = [
         "# Methods",
         "",
-        "Generated from cure/methods by `python -m cure.reporting.methods`. Cost: passes per image of one training",
-        "step with the quickstart's settings (10 attack steps) through networks of the student's architecture, counted;",
-        "one forward, one gradient to the input and one gradient to the weights are 1 each.",
+        "Generated from cure/methods by `python -m cure.reporting.methods`. Cost: passes per image of one",
+        "training step with the quickstart's settings (10 attack steps), counted over all networks of the student's",
+        "architecture; one forward, one gradient to the input and one gradient to the weights are 1 each.",
     ]
     for name in catalogue.names("methods"):
         parts += ["", *section(name)]

@@ -153,7 +153,7 @@ class Iteration:
         noise: Recorded | None = None,
         step: int = 0,
         epoch: int = 1,
-        past: dict[str, float] | None = None,
+        past: dict[str, float | int] | None = None,
     ) -> None:
         declared = method.companions(hyper) if method.companions else {}
         built = {

@@ -1,0 +1,581 @@
+"""Broken settings, data, weights, resume files and disks: every one is refused in plain words, and nothing changes."""
+
+import contextlib
+import importlib
+import io
+import json
+import os
+import pickle
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from ruamel.yaml import YAML
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from cure.check import load
+from cure.engine import checkpoint, scratch
+from cure.errors import Refused
+from cure.files import replacing, write_text
+from tests.test_params import GONE, QUICKSTART, ROOT, changed
+
+YAML_12 = YAML(typ="safe", pure=True)
+DATA = "data/digits.safetensors"
+NATURAL = "weights/digits/small/natural-s0.safetensors"
+TRAJECTORY = "trajectories/digits/small/cure-s0.safetensors"
+CELL = ("digits", "small")
+UPDATE_CURE, REVISE_CURE = ("update", *CELL, "cure", 0), ("revise", *CELL, "cure", 0)
+ATTACK, CORRUPT = ("attack", *CELL, "natural", 0), ("corrupt", *CELL, "natural", 0)
+UPDATE_TRADES = ("update", *CELL, "trades", 0)
+
+
+def tiny():
+    """The quickstart, shortened; its device settings, which would outlive a test, are the process's own."""
+    raw = QUICKSTART
+    for section in ("train", "pretrain"):
+        for key, value in (("epochs", 1), ("batch", 256), ("drops", {}), ("validate_attack.steps", 1)):
+            raw = changed(raw, f"{section}.{key}", value)
+    for method in ("at", "trades", "cure.update"):
+        raw = changed(raw, f"methods.{method}.attack.steps", 1)
+    return raw | {"run": {"device": "cpu", "threads": 1, "deterministic": False, "cpu_isa": "native"}}
+
+
+def command(folder, stage, *args):
+    """A stage as DVC or a person runs it."""
+    line = [sys.executable, ROOT / "stages" / f"{stage}.py", *map(str, args)]
+    return subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def call(folder, stage, *args):
+    """The same within this process, which saves its start."""
+    with contextlib.chdir(folder):
+        importlib.import_module(f"stages.{stage}").main(*args)
+
+
+def everything(folder):
+    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def refusal(folder, *stage):
+    """What a stage says when it refuses; it must leave the folder as it was."""
+    before = everything(folder)
+    with pytest.raises(Refused) as refused:
+        call(folder, *stage)
+    assert everything(folder) == before
+    return str(refused.value)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A folder in which prepare, pretrain, update and revise have run."""
+    folder = tmp_path_factory.mktemp("finished")
+    YAML_12.dump(tiny(), folder / "params.yaml")
+    done = command(folder, "prepare", "digits")
+    assert done.returncode == 0, done.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scratch, "FOLDER", tmp_path_factory.mktemp("scratch"))  # CURE_SCRATCH was read at the import
+        for stage in (("pretrain", *CELL, 0), UPDATE_CURE, REVISE_CURE):
+            call(folder, *stage)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def resume(tmp_path_factory, monkeypatch):
+    """A folder of resume files for this test alone: of the commands it runs, and of this process."""
+    folder = tmp_path_factory.mktemp("scratch")
+    monkeypatch.setenv("CURE_SCRATCH", str(folder))
+    monkeypatch.setattr(scratch, "FOLDER", folder)
+    return folder
+
+
+@pytest.fixture
+def folder(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "pipeline")
+
+
+def edit_params(folder, where, value):
+    path = folder / "params.yaml"
+    YAML_12.dump(changed(YAML_12.load(path), where, value), path)
+
+
+def opened(path):
+    """What a file says of itself, and its tensors."""
+    with safe_open(path, framework="pt") as file:
+        return json.loads(file.metadata()["cure"]), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+
+
+def edit_header(path, **changes):
+    about, tensors = opened(path)
+    about = {key: value for key, value in (about | changes).items() if value is not GONE}
+    save_file(tensors, path, metadata={"cure": json.dumps(about)})
+
+
+def edit_tensors(path, names, change):
+    about, tensors = opened(path)
+    tensors |= {name: change(tensors[name]) for name in names.split()}
+    save_file(tensors, path, metadata={"cure": json.dumps(about)})
+
+
+def strip_header(path):
+    save_file(opened(path)[1], path)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+# ---- params.yaml
+
+
+BROKEN = [  # where, what stands there, what must be said
+    ("trian", {}, "trian: unknown section, did you mean train?"),
+    ("corrupt", GONE, "corrupt: missing section"),
+    ("train", [1, 2], "train: Input should be a valid dictionary"),
+    ("grid", "digits", "grid: Input should be a valid dictionary"),
+    ("run", None, "run: Input should be a valid dictionary"),
+    ("threat", 5, "threat: "),
+    ("models", ["small"], "models: not a mapping from entries to settings"),
+    ("methods.at", [1], "methods.at: "),
+    ("train.momentun", 0.9, "train.momentun: unknown key, did you mean momentum?"),
+    ("train.lr", GONE, "train.lr: missing"),
+    ("train.epochs", "forty", "train.epochs: Input should be a valid integer; found 'forty'"),
+    ("train.epochs", 0, "train.epochs: Input should be greater than or equal to 1; found 0"),
+    ("train.epochs", 1.5, "train.epochs: Input should be a valid integer; found 1.5"),
+    ("train.momentum", 1, "train.momentum: Input should be less than 1; found 1"),
+    ("train.lr", True, "train.lr: Input should be a valid number; found True"),
+    ("train.nesterov", 1, "train.nesterov: Input should be a valid boolean; found 1"),
+    ("train.protocol", "papr", "train.protocol: Input should be 'paper' or 'matched'; found 'papr'"),
+    ("train.drops", {"late": 0.1}, "train.drops.late.[key]: Input should be a valid integer; found 'late'"),
+    ("train.drops", {0: 0.1}, "train.drops.0.[key]: Input should be greater than or equal to 1; found 0"),
+    ("pretrain", QUICKSTART["pretrain"] | {"nesterov": True, "momentum": 0}, "pretrain: "),  # PyTorch has no such SGD
+    ("threat.eps", -0.1, "threat.eps: Input should be greater than 0; found -0.1"),
+    ("threat.eps", "8/0", "threat.eps: not a number or a fraction such as 8/255; found '8/0'"),
+    ("alpha", 1.5, "alpha: Input should be less than or equal to 1; found 1.5"),
+    ("alpha", GONE, "alpha: missing"),
+    ("run.device", "gpu", "run.device: Input should be 'cuda', 'cpu' or 'auto'; found 'gpu'"),
+    ("grid.datasets", ["digit"], "grid: 'digit' has no section under datasets, did you mean digits?"),
+    ("grid.datasets", 5, "grid.datasets: Input should be a valid list; found 5"),
+    ("grid.models", ["smal"], "grid: 'smal' has no section under models, did you mean small?"),
+    ("grid.rows", ["natural", "at", "tradez", "cure"], "grid: 'tradez' has no section under methods, did you mean"),
+    ("grid.rows", ["natural", "at", "cure"], "grid: rows must be natural and the entries of the update lists:"),
+    ("grid.rows", [["at"]], "grid.rows.0: Input should be a valid string; found ['at']"),
+    ("grid.seeds", [0, 0], "grid: seeds names something twice"),
+    ("grid.seeds", [-1], "grid.seeds.0: Input should be greater than or equal to 0; found -1"),
+    ("methods.at.preset", "ricee", "methods.at.preset: no preset 'ricee', did you mean rice?"),
+    ("methods.at.presets.rice", "x", "methods.at.presets.rice: "),
+    ("methods.tradez", {}, "methods.tradez: no such entry, did you mean trades?"),
+    ("models.small.width", "wide", "models.small.width: Input should be a valid integer; found 'wide'"),
+    ("datasets.digits.test", 1, "datasets.digits.test: Input should be less than 1; found 1"),
+    ("attack.columns.pgd20.attack", "pgdd", "attack.columns.pgd20.attack: no attack 'pgdd', did you mean pgd?"),
+    ("attack.columns.pgd20.attack", GONE, "attack.columns.pgd20.attack: no attack None; known: "),
+    ("attack.columns.clean", QUICKSTART["attack"]["columns"]["pgd20"], "attack.columns.clean: "),  # a column of its own
+    ("attack.nrr", "cw200", "attack: nrr names 'cw200', which is not among columns: "),
+    ("corrupt.severities", [0, 6], "corrupt.severities.1: Input should be less than or equal to 5; found 6"),
+    ("corrupt.severities", [], "corrupt.severities: "),  # the table's mean over them would be that of nothing
+    ("corrupt.corruptions", ["contrst"], "corrupt.corruptions: no corruption 'contrst', did you mean contrast?"),
+    ("report.title", 3, "report.title: Input should be a valid string; found 3"),
+]
+
+
+@pytest.mark.parametrize(("where", "value", "said"), BROKEN, ids=[f"{w}-{i}" for i, (w, *_) in enumerate(BROKEN)])
+def test_broken_settings_are_refused_by_place(tmp_path, where, value, said):
+    path = tmp_path / "params.yaml"
+    YAML_12.dump(changed(QUICKSTART, where, value), path)
+    with pytest.raises(Refused) as refused:
+        load(["run"], path=path)
+    assert str(refused.value).startswith(f"{path} has problems:\n")
+    assert f"\n  {said}" in str(refused.value)
+
+
+@pytest.mark.parametrize("where", ["train.lr", "threat.eps", "train.validate_attack.steps"])
+def test_one_mistake_is_told_once(tmp_path, where):
+    path = tmp_path / "params.yaml"
+    YAML_12.dump(changed(QUICKSTART, where, -1), path)
+    with pytest.raises(Refused) as refused:
+        load(["run"], path=path)
+    assert str(refused.value).count("found -1") == 1
+
+
+NOT_SETTINGS = {
+    "unclosed": (b"train: [1\n", "not valid YAML: "),
+    "tab": (b"train:\n\tlr: 1\n", "not valid YAML: "),
+    "twice": (b"alpha: 0.1\nalpha: 0.2\n", 'found duplicate key "alpha"'),
+    "deep twice": (b"train:\n  lr: 1\n  lr: 2\n", 'found duplicate key "lr"'),
+    "python object": (b"alpha: !!python/object/apply:os.getpid []\n", "not valid YAML: could not determine a constr"),
+    "two documents": (b"alpha: 1\n---\nalpha: 2\n", "not valid YAML: expected a single document"),
+    "latin": ("title: Größe\n".encode("latin-1"), "not valid YAML: 'utf-8' codec can't decode"),
+    "no such day": (b"title: 2024-02-31\n", "not valid YAML: "),
+    "list": (b"- alpha\n", "has no sections"),
+    "empty": (b"", "has no sections"),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_SETTINGS)
+def test_a_file_that_is_not_settings_is_refused(tmp_path, kind):
+    path = tmp_path / "params.yaml"
+    text, said = NOT_SETTINGS[kind]
+    path.write_bytes(text)
+    with pytest.raises(Refused) as refused:
+        load(["run"], path=path)
+    assert str(refused.value).startswith(f"{path}: ")
+    assert said in str(refused.value)
+
+
+def test_missing_settings_are_refused_with_where_to_go(tmp_path):
+    with pytest.raises(Refused, match=r"params\.yaml: not found; run this in a folder with a params\.yaml"):
+        load(["run"], path=tmp_path / "params.yaml")
+
+
+def test_a_folder_in_place_of_settings_is_refused(tmp_path):
+    with pytest.raises(Refused, match=r"cannot be read: Is a directory"):
+        load(["run"], path=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("digits", "small", "tradez"), "no entry 'tradez', did you mean trades?"),
+        (("digits", "smal", "trades"), "no entry 'smal', did you mean small?"),
+        (("digitz", "small", "trades"), "no entry 'digitz', did you mean digits?"),
+        (("digits", "resnet18", "trades"), "models.resnet18: missing"),
+    ],
+)
+def test_a_cell_that_the_settings_do_not_know_is_refused(folder, args, said):
+    assert said in refusal(folder, "update", *args, 0)
+
+
+def test_a_method_that_does_not_consolidate_cannot_be_revised(folder):
+    assert "trades does not consolidate" in refusal(folder, "revise", *CELL, "trades", 0)
+
+
+@pytest.mark.parametrize(("where", "said"), [("validation", "cannot set 9999 of"), ("test", "cannot set ")])
+def test_a_split_larger_than_the_data_is_refused(folder, where, said):
+    edit_params(folder, f"datasets.digits.{where}", {"validation": 9999, "test": 0.9999}[where])
+    assert said in refusal(folder, "prepare", "digits")
+
+
+# ---- prepared data
+
+
+BAD_DATA = {  # what happens to data/digits.safetensors -> what must be said
+    "missing": (Path.unlink, "not found; `dvc repro` makes it in its stage prepare"),
+    "truncated": (truncate, "not a whole prepared data file"),
+    "empty": (lambda path: path.write_bytes(b""), "not a whole prepared data file"),
+    "text": (lambda path: path.write_text("image,label\n" * 99), "not a whole prepared data file"),
+    "weights": (lambda path: shutil.copy(path.parents[1] / NATURAL, path), "prepared data"),
+    "undescribed": (strip_header, "not prepared data"),
+    "of another kind": (lambda path: edit_header(path, kind="network"), "holds network, not prepared data"),
+    "without class names": (lambda path: edit_header(path, classes=GONE), "classes"),
+    "fewer classes": (lambda path: edit_header(path, classes=["0", "1"]), "labels outside its 2 classes"),
+    "fewer labels": (lambda path: edit_tensors(path, "train/labels", lambda y: y[:9].clone()), "1018 images and 9"),
+    "other labels": (
+        lambda path: edit_tensors(path, "val/labels", lambda y: y - 5),
+        "split val is empty or has labels",
+    ),
+    "empty split": (
+        lambda path: edit_tensors(path, "val/images val/labels", lambda t: t[:0].clone()),
+        "split val is empty",
+    ),
+    "float images": (lambda path: edit_tensors(path, "train/images", torch.Tensor.float), "uint8"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_DATA)
+def test_bad_data_is_refused_with_its_path(folder, kind):
+    damage, said = BAD_DATA[kind]
+    damage(folder / DATA)
+    message = refusal(folder, *UPDATE_TRADES)
+    assert message.startswith(f"{DATA}: ")
+    assert said in message
+
+
+# ---- weights
+
+
+def damaged(path, **changes):
+    return lambda folder: edit_header(folder / path, **changes)
+
+
+OTHER_DATA = "0" * 64
+BAD_WEIGHTS = {  # what happens, which stage reads it, what must be said
+    "parent missing": (lambda f: (f / NATURAL).unlink(), UPDATE_CURE, NATURAL, "not found"),
+    "parent truncated": (lambda f: truncate(f / NATURAL), UPDATE_CURE, NATURAL, "not a whole weight file"),
+    "parent empty": (lambda f: (f / NATURAL).write_bytes(b""), UPDATE_CURE, NATURAL, "not a whole weight file"),
+    "parent undescribed": (lambda f: strip_header(f / NATURAL), UPDATE_CURE, NATURAL, "without a description"),
+    "parent half described": (damaged(NATURAL, classes=GONE), UPDATE_CURE, NATURAL, "not a whole weight file"),
+    "parent of another width": (
+        lambda f: edit_params(f, "models.small.width", 8),
+        UPDATE_CURE,
+        NATURAL,
+        "(16, 1, 3, 3), not (8, 1, 3, 3)",
+    ),
+    "parent of another model": (
+        damaged(NATURAL, model="resnet18"),
+        UPDATE_CURE,
+        NATURAL,
+        "its model is resnet18, but digits/small/cure-s0 needs small in the role natural",
+    ),
+    "parent of another data set": (damaged(NATURAL, dataset="svhn"), UPDATE_CURE, NATURAL, "data set is svhn, but"),
+    "parent of other data": (damaged(NATURAL, data_digest=OTHER_DATA), UPDATE_CURE, NATURAL, f"is {OTHER_DATA}, but"),
+    "parent is a trajectory": (
+        lambda f: shutil.copy(f / TRAJECTORY, f / NATURAL),
+        UPDATE_CURE,
+        NATURAL,
+        "holds a trajectory, not one network",
+    ),
+    "attacked trajectory": (
+        lambda f: shutil.copy(f / TRAJECTORY, f / NATURAL),
+        ATTACK,
+        NATURAL,
+        "holds a trajectory, not one network",
+    ),
+    "corrupted trajectory": (
+        lambda f: shutil.copy(f / TRAJECTORY, f / NATURAL),
+        CORRUPT,
+        NATURAL,
+        "holds a trajectory, not one network",
+    ),
+    "attacked of another width": (
+        damaged(NATURAL, settings={"width": 8}),
+        ATTACK,
+        NATURAL,
+        "weights do not fit small: stem.conv1.weight is (16, 1, 3, 3), not (8, 1, 3, 3), and ",
+    ),
+    "attacked of another model": (damaged(NATURAL, model="resnet18"), ATTACK, NATURAL, "resnet18"),
+    "attacked of no model": (damaged(NATURAL, model="smal"), ATTACK, NATURAL, "smal"),
+    "attacked without settings": (damaged(NATURAL, settings={}), ATTACK, NATURAL, "width"),
+    "attacked of other data": (damaged(NATURAL, data_digest=OTHER_DATA), ATTACK, DATA, "its sha256 differs"),
+    "corrupted of other data": (damaged(NATURAL, data_digest=OTHER_DATA), CORRUPT, DATA, "its sha256 differs"),
+    "revised of other data": (damaged(TRAJECTORY, data_digest=OTHER_DATA), REVISE_CURE, DATA, "its sha256 differs"),
+    "revised truncated": (lambda f: truncate(f / TRAJECTORY), REVISE_CURE, TRAJECTORY, "not a whole weight file"),
+    "revised of another method": (damaged(TRAJECTORY, method="trades"), REVISE_CURE, TRAJECTORY, "method is trades"),
+    "attacked of another method": (damaged(NATURAL, method="trades"), ATTACK, NATURAL, "method is trades"),
+    "revised network": (lambda f: shutil.copy(f / NATURAL, f / TRAJECTORY), REVISE_CURE, TRAJECTORY, "trajectory"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_WEIGHTS)
+def test_bad_weights_are_refused_with_their_path(folder, kind):
+    damage, stage, path, said = BAD_WEIGHTS[kind]
+    damage(folder)
+    message = refusal(folder, *stage)
+    assert message.startswith(f"{path}: ")
+    assert said in message
+
+
+class Trap:
+    """Unpickling one makes a folder."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.mark),)
+
+
+PICKLES = {
+    "torch": lambda trap, path: torch.save(trap, path),
+    "old torch": lambda trap, path: torch.save(trap, path, _use_new_zipfile_serialization=False),
+    "plain": lambda trap, path: path.write_bytes(pickle.dumps(trap)),
+}
+
+
+@pytest.mark.parametrize("how", PICKLES)
+@pytest.mark.parametrize(
+    ("victim", "stage"), [(NATURAL, UPDATE_CURE), (TRAJECTORY, REVISE_CURE), (DATA, UPDATE_TRADES)]
+)
+def test_a_pickle_is_refused_and_never_opened(folder, tmp_path, how, victim, stage):
+    mark = tmp_path / "unpickled"
+    PICKLES[how](Trap(mark), folder / victim)
+    assert refusal(folder, *stage).startswith(f"{victim}: not a whole ")
+    assert not mark.exists()
+    with contextlib.suppress(Exception):
+        torch.load(io.BytesIO((folder / victim).read_bytes()), weights_only=False)
+    assert mark.exists()  # so it was a trap
+
+
+# ---- resume files
+
+
+BAD_RESUME = {
+    "empty": lambda path, mark: path.write_bytes(b""),
+    "truncated": lambda path, mark: truncate(path),
+    "zeros": lambda path, mark: path.write_bytes(bytes(999)),
+    "text": lambda path, mark: path.write_text("not a resume file"),
+    "word": lambda path, mark: path.write_text("hello"),  # a pickle of which each letter is a command
+    "stop": lambda path, mark: path.write_text("."),
+    "trap": lambda path, mark: torch.save(Trap(mark), path),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_RESUME)
+def test_a_corrupt_resume_file_counts_as_none_and_is_never_opened(tmp_path, kind):
+    kept = scratch.Scratch("update", "digits/small/trades-s0", {}, [])
+    kept.save({"state": torch.zeros(999)})
+    assert kept.load() is not None
+    BAD_RESUME[kind](kept.path, tmp_path / "unpickled")
+    assert kept.load() is None
+    assert not (tmp_path / "unpickled").exists()
+
+
+def test_a_run_with_a_corrupt_resume_file_ends_like_one_without(folder, resume, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(scratch.Scratch, "delete", lambda self: None)
+        call(folder, *UPDATE_TRADES)
+    expected = everything(folder)
+    (left,) = resume.glob("*.pt")
+    truncate(left)
+    (folder / "curves" / "digits" / "small" / "trades-s0.csv").unlink()
+    call(folder, *UPDATE_TRADES)
+    assert everything(folder) == expected
+    assert list(resume.glob("*.pt")) == []
+
+
+# ---- writing
+
+
+def no_space(self, target):
+    raise OSError(28, "No space left on device")
+
+
+@pytest.fixture
+def old(tmp_path):
+    path = tmp_path / "out" / "result.json"
+    write_text(path, "old")
+    return path
+
+
+@pytest.mark.parametrize("failing", ["write_text", "replace"])
+def test_a_failed_write_leaves_the_old_file_and_no_draft(old, monkeypatch, failing):
+    monkeypatch.setattr(Path, failing, lambda self, *args, **kwargs: no_space(self, *args))
+    with pytest.raises(
+        Refused, match=r"result\.json: cannot be written: No space left on device; nothing was changed$"
+    ):
+        write_text(old, "new")
+    assert everything(old.parent) == {old: b"old"}
+
+
+@pytest.mark.parametrize("problem", [KeyboardInterrupt, ValueError])
+def test_an_interrupted_write_leaves_the_old_file_and_no_draft(old, problem):
+    def write_half():
+        with replacing(old) as draft:
+            draft.write_text("half")
+            raise problem
+
+    with pytest.raises(problem):
+        write_half()
+    assert everything(old.parent) == {old: b"old"}
+
+
+def test_a_write_that_ends_well_replaces_the_old_file_and_leaves_no_draft(old):
+    write_text(old, "new")
+    assert everything(old.parent) == {old: b"new"}
+
+
+@contextlib.contextmanager
+def full_disk():
+    """Files end at 512 bytes, as on a disk that fills up while they are written."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (512, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def save_weights(path, finished):
+    about, states = checkpoint.load(finished / NATURAL)
+    checkpoint.save(path, states, about)
+
+
+def save_resume(path, finished):
+    kept = scratch.Scratch("update", "digits/small/trades-s0", {}, [])
+    kept.path = path
+    kept.save({"state": torch.zeros(9999)})
+
+
+WRITERS = {"text": lambda path, finished: write_text(path, "x" * 9999), "weights": save_weights, "resume": save_resume}
+
+
+@pytest.mark.parametrize("what", WRITERS)
+def test_on_a_full_disk_every_writer_refuses_and_keeps_the_old_file(old, finished, what):
+    with full_disk(), pytest.raises(Refused) as refused:
+        WRITERS[what](old, finished)
+    assert str(refused.value).startswith(f"{old}: cannot be written: ")
+    assert everything(old.parent) == {old: b"old"}
+
+
+def test_a_file_in_place_of_the_output_folder_is_refused(tmp_path):
+    (tmp_path / "weights").write_text("mine")
+    with pytest.raises(Refused, match=r"a\.json: cannot be written: Not a directory; nothing was changed$"):
+        write_text(tmp_path / "weights" / "digits" / "a.json", "new")
+    assert everything(tmp_path) == {tmp_path / "weights": b"mine"}
+
+
+def test_a_stage_that_cannot_write_keeps_its_old_outputs_and_its_resume_file(folder, resume, monkeypatch):
+    def fail_on_outputs(self, target):
+        return no_space(self, target) if folder in self.resolve().parents else real(self, target)
+
+    real = Path.replace
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", fail_on_outputs)
+        assert f"{TRAJECTORY}: cannot be written: No space left on device" in refusal(folder, *UPDATE_CURE)
+    assert len(list(resume.glob("*.pt"))) == 1
+
+
+# ---- as a user meets it
+
+
+def settings_gone(folder):
+    (folder / "params.yaml").unlink()
+
+
+def settings_broken(folder):
+    edit_params(folder, "threat.eps", "8/0")
+    edit_params(folder, "train.momentun", 0.9)
+
+
+def loss_explodes(folder):
+    edit_params(folder, "train.epochs", 2)
+    edit_params(folder, "train.lr", "1e30")
+
+
+AS_A_USER = {
+    "settings gone": (settings_gone, UPDATE_TRADES, ["error: params.yaml: not found; run this in a folder with"]),
+    "settings broken": (
+        settings_broken,
+        UPDATE_TRADES,
+        ["error: params.yaml has problems:\n", "threat.eps: not a number or", "train.momentun: unknown key, did you"],
+    ),
+    "data gone": (lambda f: (f / DATA).unlink(), UPDATE_TRADES, [f"error: {DATA}: not found; `dvc repro` makes it"]),
+    "parent truncated": (lambda f: truncate(f / NATURAL), UPDATE_CURE, [f"error: {NATURAL}: not a whole weight file"]),
+    "loss explodes": (
+        loss_explodes,
+        UPDATE_TRADES,
+        ["error: epoch 1: the term ", " became nan; ", "Lower lr, or look at the data"],
+    ),
+    "model unknown": (
+        damaged(NATURAL, model="smal"),
+        ATTACK,
+        [f"error: {NATURAL}: ", "smal"],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", AS_A_USER)
+def test_a_stage_exits_with_2_and_plain_words_and_changes_nothing(folder, resume, kind):
+    damage, stage, said = AS_A_USER[kind]
+    damage(folder)
+    before = everything(folder)
+    ended = command(folder, *stage)
+    assert ended.returncode == 2
+    assert [phrase for phrase in said if phrase not in ended.stderr] == []
+    assert "Traceback" not in ended.stderr
+    assert ended.stdout == ""
+    assert everything(folder) == before
+    assert list(resume.glob("*.pt")) == []
