@@ -10,6 +10,7 @@ from cure.check import check
 from cure.engine import checkpoint, data, device, evaluate
 from cure.engine.measure import accuracies
 from cure.engine.ratio import nrr
+from cure.engine.trajectory import networks
 from cure.errors import Refused
 from cure.params import FILE, Params, read
 from cure.reporting.table import heading
@@ -30,7 +31,7 @@ def evaluate_all(
     where = device.set_up(params.get("run", Run).model_copy(update={"device": "auto"}))
     source = data.load(prepared or settings.parent / paths.data(about.dataset), ("test",), where)
     split = evaluate.test_split(about, source, images or suite.images)
-    found, nets = {}, dict(sorted(checkpoint.networks(about, states, path).items()))
+    found, nets = {}, dict(sorted(networks(about, states, path).items()))
     with progress(f"eval {path.name}", evaluate.batches(split, suite.batch) * len(suite.columns) * len(nets)) as tick:
         for name, net in nets.items():
             measured = accuracies(evaluate.attacked(net.to(where), split, suite, threat, tick))

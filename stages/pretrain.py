@@ -14,7 +14,7 @@ from cure.terminal import Dataset, Model, Seed, stage
 
 def reads(cell: Cell) -> list[str]:
     """The params that dvc.yaml declares for this stage."""
-    return ["run", "threat", "pretrain", f"datasets.{cell.dataset}", f"models.{cell.model}", "methods.natural"]
+    return ["run", "threat", "pretrain", f"datasets.{cell.dataset}.augment", f"models.{cell.model}", "methods.natural"]
 
 
 def main(dataset: Dataset, model: Model, seed: Seed) -> None:

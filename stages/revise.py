@@ -18,7 +18,7 @@ def reads(cell: Cell) -> list[str]:
     method = catalogue.entry("methods", cell.method).METHOD
     role = [] if method.revise else ["roles.robust"]
     key = list(hyper_keys(cell.method, method))[-1]
-    return [*role, "run", "threat", "train", f"datasets.{cell.dataset}", key]
+    return [*role, "run", "threat", "train", f"datasets.{cell.dataset}.augment", key]
 
 
 def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None:

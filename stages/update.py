@@ -18,7 +18,7 @@ def reads(cell: Cell) -> list[str]:
     method = catalogue.entry("methods", cell.method).METHOD
     key = next(iter(hyper_keys(cell.method, method)))
     roles = [f"roles.{role}" for role in method.roles if role != "natural"]
-    entries = [f"datasets.{cell.dataset}", f"models.{cell.model}", key]
+    entries = [f"datasets.{cell.dataset}.augment", f"models.{cell.model}", key]
     return [*method.hyper.top_level, *roles, "run", "threat", "train", *entries]
 
 

@@ -12,7 +12,7 @@ from cure import catalogue, paths
 from cure.core.method import Method, Networks
 from cure.core.network import Network
 from cure.core.noise import seed_for
-from cure.core.settings import DataSettings, Settings
+from cure.core.settings import Augment, Settings
 from cure.engine import checkpoint, data, device, provenance
 from cure.engine.checkpoint import Description
 from cure.engine.fit import Row, Task, Trajectory, train
@@ -48,11 +48,9 @@ class Job:
         return section
 
     @property
-    def dataset(self) -> DataSettings:
-        """The settings of the data set."""
-        kind = catalogue.hyper("datasets", self.cell.dataset)
-        section: DataSettings = self.params.get(f"datasets.{self.cell.dataset}", kind)
-        return section
+    def augment(self) -> Augment:
+        """How training images are augmented; the rest of the data set's section went into the prepared file."""
+        return self.params.get(f"datasets.{self.cell.dataset}.augment", Augment)
 
     def parents(self) -> list[Path]:
         """Weight files of earlier stages that the method asks for by role."""
@@ -124,9 +122,7 @@ def execute(job: Job, *, trajectory: bool) -> None:
     source = data.load(paths.data(job.cell.dataset), ("train", "val"), where)
     nets = job.assemble(source).to(where)
     splits = source.splits
-    task = Task(
-        nets, job.method, job.hyper, job.fit, splits["train"], splits["val"], job.dataset.augment, job.cell.seed, where
-    )
+    task = Task(nets, job.method, job.hyper, job.fit, splits["train"], splits["val"], job.augment, job.cell.seed, where)
     scratch = Scratch(job.stage, job.cell.name, job.params.as_text(), [source.path, *job.parents()])
     with scratch.locked():
         with progress(f"{job.stage} {job.cell.name}", job.fit.epochs) as tick:

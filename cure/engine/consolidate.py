@@ -6,14 +6,15 @@ from typing import Any
 
 from torch import nn
 
-from cure import catalogue, paths
+from cure import paths
 from cure.core.method import Batch, Consolidation, Method
 from cure.core.noise import PerImage, Stream, seed_for
-from cure.core.settings import DataSettings, Settings
+from cure.core.settings import Augment, Settings
 from cure.engine import checkpoint, data, device, provenance
 from cure.engine.cell import parent
 from cure.engine.fit import validation
 from cure.engine.loader import Loader
+from cure.engine.trajectory import networks
 from cure.errors import Refused
 from cure.files import write_text
 from cure.params import Params
@@ -33,8 +34,8 @@ def consolidate(cell: Cell, method: Method, hyper: Settings, train: Train, param
         about, nets = trajectory(cell, source)
     for net in nets.values():
         net.to(where)
-    augment: DataSettings = params.get(f"datasets.{cell.dataset}", catalogue.hyper("datasets", cell.dataset))
-    loader = Loader(source.splits["train"], train.batch, augment.augment, cell.seed)
+    augment = params.get(f"datasets.{cell.dataset}.augment", Augment)
+    loader = Loader(source.splits["train"], train.batch, augment, cell.seed)
 
     def batches(epoch: int) -> Iterator[Batch]:
         noise = Stream(seed_for(cell.seed, epoch, "revise"), where)
@@ -64,4 +65,4 @@ def trajectory(cell: Cell, source: data.Data) -> tuple[checkpoint.Description, d
             raise Refused(f"{path}: its {what} is {found}, but the revision of {cell.name} needs {wanted}")
     if source.digest != about.data_digest:
         raise Refused(f"{source.path}: not the file that {path} was trained with (its sha256 differs)")
-    return about, dict(checkpoint.networks(about, states, path))
+    return about, dict(networks(about, states, path))

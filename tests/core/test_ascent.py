@@ -70,11 +70,14 @@ class TestBounds:
         assert moved[..., :3].max() == 0
         assert 0 < moved[..., 3:].max() <= 0.1 + 1e-12
 
-    def test_jitter_does_not_leave_the_ball(self, net, batch) -> None:
-        x_adv = ascend(net, batch, search(), error, jitter=1.0)
-        assert (x_adv - batch.x).abs().max() <= 0.1 + 1e-12
-        assert x_adv.min() >= 0
-        assert x_adv.max() <= 1
+    def test_jitter_never_leaves_the_ball(self, net, batch) -> None:
+        seen: list[Tensor] = []
+        net.register_forward_pre_hook(lambda module, args: seen.append(args[0].detach()))
+        seen.append(ascend(net, batch, search(), error, jitter=1.0))
+        assert len(seen) == 6
+        for x in seen:
+            assert (x - batch.x).abs().max() <= 0.1 + 1e-12
+            assert 0 <= x.min() <= x.max() <= 1
 
 
 class TestPerExample:
@@ -251,6 +254,14 @@ class TestValue:
         for maximise in (error, wrongness):
             x_adv = ascend(net, batch, search(start="zero"), maximise)
             torch.testing.assert_close(x_adv, (batch.x + 0.1 * uphill).clamp(0, 1))
+
+    def test_objectives_are_the_named_losses_of_the_iterates_logits(self, net, batch) -> None:
+        net.eval()
+        z, p = torch.randn(6, 3, dtype=torch.float64), net(batch.x).softmax(1).detach()
+        torch.testing.assert_close(error(net, batch)(z), F.cross_entropy(z, batch.y, reduction="none"))
+        torch.testing.assert_close(divergence(net, batch)(z), (p * (p.log() - z.log_softmax(1))).sum(1))
+        wrong = z.masked_fill(F.one_hot(batch.y, 3).bool(), float("-inf")).amax(1)
+        torch.testing.assert_close(wrongness(net, batch)(z), wrong - z[torch.arange(6), batch.y])
 
     @pytest.mark.parametrize(
         ("maximise", "value"),

@@ -85,9 +85,9 @@ class TestSplit:
         for name in ("bn1", "bn2"):
             layer = getattr(net, name)
             assert isinstance(layer, SplitBatchNorm2d)
-            for part in layer.sets.values():
+            for part in layer.values():
                 assert same(list(part.state_dict().values()), list(getattr(before, name).state_dict().values()))
-            pointers = {part.weight.data_ptr() for part in layer.sets.values()}
+            pointers = {part.weight.data_ptr() for part in layer.values()}
             assert len(pointers) == 2
 
     def test_before_any_training_the_branches_are_the_network(self, net) -> None:
@@ -117,7 +117,7 @@ class TestSplit:
             clean_only(images(seed))
             adv_only(images(seed) * 0.1)
         for norm in ("bn1", "bn2"):
-            sets = getattr(net, norm).sets
+            sets = getattr(net, norm)
             assert same(stats(sets["clean"]), stats(getattr(clean_only, norm)))
             assert same(stats(sets["adv"]), stats(getattr(adv_only, norm)))
             assert not same(stats(sets["clean"]), stats(sets["adv"]))
@@ -126,8 +126,8 @@ class TestSplit:
         split(net, BOTH)
         with branch(net, "adv"):
             net(images(0)).square().sum().backward()
-        assert net.bn1.sets["adv"].weight.grad is not None
-        assert net.bn1.sets["clean"].weight.grad is None
+        assert net.bn1["adv"].weight.grad is not None
+        assert net.bn1["clean"].weight.grad is None
         assert net.conv1.weight.grad is not None
 
     @pytest.mark.parametrize("name", BOTH)
@@ -156,10 +156,10 @@ class TestSplit:
     @pytest.mark.parametrize("mode", SCOPES)
     def test_scopes_reach_into_the_branches(self, net, mode: str) -> None:
         split(net, BOTH)
-        before = stats(net.bn1.sets["adv"])
+        before = stats(net.bn1["adv"])
         with scope(net, mode), branch(net, "adv"):
             net(images(0))
-        assert same(stats(net.bn1.sets["adv"]), before) is (mode != "train")
+        assert same(stats(net.bn1["adv"]), before) is (mode != "train")
 
 
 class TestReestimating:

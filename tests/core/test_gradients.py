@@ -51,12 +51,12 @@ def test_separate_equals_plain_differentiation(seed: int, weighting: list[float]
 @pytest.mark.parametrize(
     ("weighting", "apart", "count"),
     [
-        ([1, 1, 1, 1], [], 1),
-        ([1, 1, 1, 1], ["a"], 2),
-        ([1, 1, 1, 1], ["a", "b"], 3),
-        ([1, 1, 1, 1], NAMES, 4),
-        ([1, 0, 1, 1], ["a", "b"], 3),  # b is looked at, not optimised
-        ([1, 1, 0, 0], ["a", "b"], 2),  # nothing is left for a pass of its own
+        ([1.0, 1.0, 1.0, 1.0], [], 1),
+        ([1.0, 1.0, 1.0, 1.0], ["a"], 2),
+        ([1.0, 1.0, 1.0, 1.0], ["a", "b"], 3),
+        ([1.0, 1.0, 1.0, 1.0], NAMES, 4),
+        ([1.0, 0.0, 1.0, 1.0], ["a", "b"], 3),  # b is looked at, not optimised
+        ([1.0, 1.0, 0.0, 0.0], ["a", "b"], 2),  # nothing is left for a pass of its own
     ],
 )
 def test_one_backward_per_term_apart_and_one_for_the_rest(

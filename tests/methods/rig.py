@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from cure import catalogue
 from cure.check import hyper_keys
 from cure.core.method import Batch, Method, Networks
-from cure.core.settings import Settings
 from cure.engine.step import Step
 from cure.params import Params, read
 
@@ -25,11 +24,6 @@ def shipped(name: str, file: Path = QUICKSTART, dataset: str = "digits", model: 
     declared = [*method.hyper.top_level, "train", "threat", key]
     hyper, _ = Params(read(file), declared, dataset, model).method(key, method.hyper)
     return hyper
-
-
-def changed(hyper: Settings, **changes: Any) -> Any:
-    """The settings with some values replaced, checked anew."""
-    return type(hyper).model_validate(hyper.model_dump() | changes)
 
 
 class Rig:

@@ -5,14 +5,14 @@ import torch
 import torch.nn.functional as F
 
 from cure.core.ascent import ascend, error
-from cure.methods.at import METHOD
-from tests.methods.rig import Rig, assert_close, changed, differentiate, shipped
+from cure.methods.at import METHOD, Hyper
+from tests.methods.rig import Rig, assert_close, differentiate
+
+ATTACK = {"eps": 0.15, "step": 0.0375, "steps": 10, "start": "uniform", "clip_start": True}
 
 
-def hyper(**changes):
-    attack = changes.pop("attack", {})
-    base = shipped("at")
-    return changed(base, attack=base.attack.model_dump() | attack, **changes)
+def hyper(*, bn: str = "eval", forward_final: bool = False, forward_clean: bool = False) -> Hyper:
+    return Hyper(attack=ATTACK | {"bn": bn}, forward_final=forward_final, forward_clean=forward_clean)
 
 
 def test_the_gradient_is_that_of_the_cross_entropy_on_the_adversarial_images(net, batch) -> None:
@@ -42,13 +42,13 @@ def test_ten_steps_cost_eleven_forwards(net, batch, passes) -> None:
 )
 def test_running_statistics_see_rices_passes_only_if_asked(net, batch, final, clean, bn: str, moves: int) -> None:
     before = int(net.bn1.num_batches_tracked)
-    rig = Rig(METHOD, hyper(attack={"bn": bn}, forward_final=final, forward_clean=clean), net)
+    rig = Rig(METHOD, hyper(bn=bn, forward_final=final, forward_clean=clean), net)
     rig.step(batch)
     assert int(net.bn1.num_batches_tracked) == before + moves
 
 
 def test_rices_extra_forwards_keep_no_graph(net, batch, passes) -> None:
-    rig = Rig(METHOD, hyper(attack={"bn": "train"}, forward_final=True, forward_clean=True), net)
+    rig = Rig(METHOD, hyper(bn="train", forward_final=True, forward_clean=True), net)
     passes.watch(student=net)
     rig.step(batch)
     assert passes.forwards == {("student", "train", True): 11, ("student", "train", False): 2}

@@ -5,13 +5,19 @@ import torch
 import torch.nn.functional as F
 
 from cure.core.ascent import ascend, divergence
-from cure.methods.trades import METHOD
-from tests.methods.rig import Rig, assert_close, changed, differentiate, shipped
+from cure.methods.trades import METHOD, Hyper
+from tests.methods.rig import Rig, assert_close, differentiate
+
+ATTACK = {"eps": 0.15, "step": 0.0375, "steps": 10, "start": "gaussian", "clip_start": False}
+
+
+def hyper(beta: float = 6.0) -> Hyper:
+    return Hyper(beta=beta, attack=ATTACK)
 
 
 def test_without_beta_the_gradient_is_that_of_clean_training(net, batch) -> None:
     before = copy.deepcopy(net)
-    rig = Rig(METHOD, changed(shipped("trades"), beta=0), net)
+    rig = Rig(METHOD, hyper(0), net)
     rig.step(batch)
     assert_close(rig.gradients(), differentiate(F.cross_entropy(before(batch.x), batch.y), before))
 
@@ -19,7 +25,7 @@ def test_without_beta_the_gradient_is_that_of_clean_training(net, batch) -> None
 @pytest.mark.parametrize("beta", [1.0, 6.0])
 def test_the_gradient_flows_through_both_arguments_of_the_divergence(net, batch, beta: float) -> None:
     before = copy.deepcopy(net)
-    rig = Rig(METHOD, changed(shipped("trades"), beta=beta), net)
+    rig = Rig(METHOD, hyper(beta), net)
     rig.step(batch)
     clean, adv = before(batch.x), before(batch.x_adv)
     value = F.cross_entropy(clean, batch.y) + beta * F.kl_div(
@@ -29,9 +35,9 @@ def test_the_gradient_flows_through_both_arguments_of_the_divergence(net, batch,
 
 
 def test_the_search_maximises_the_divergence_from_the_eval_mode_prediction(make_net, make_batch) -> None:
-    batch, hyper = make_batch(), shipped("trades")
-    Rig(METHOD, hyper, make_net()).step(batch)
-    assert torch.equal(batch.x_adv, ascend(make_net(), make_batch(), hyper.attack, divergence))
+    batch = make_batch()
+    Rig(METHOD, hyper(), make_net()).step(batch)
+    assert torch.equal(batch.x_adv, ascend(make_net(), make_batch(), hyper().attack, divergence))
 
 
 def test_the_search_uses_no_label(make_net, make_batch) -> None:
@@ -39,13 +45,13 @@ def test_the_search_uses_no_label(make_net, make_batch) -> None:
     for shift in (0, 1):
         batch = make_batch()
         batch.y = (batch.y + shift) % 3
-        Rig(METHOD, shipped("trades"), make_net()).step(batch)
+        Rig(METHOD, hyper(), make_net()).step(batch)
         found.append(batch.x_adv)
     assert torch.equal(*found)
 
 
 def test_ten_steps_cost_thirteen_forwards(net, batch, passes) -> None:
-    rig = Rig(METHOD, shipped("trades"), net)
+    rig = Rig(METHOD, hyper(), net)
     passes.watch(student=net)
     rig.step(batch)
     assert passes.forwards == {
@@ -58,7 +64,7 @@ def test_ten_steps_cost_thirteen_forwards(net, batch, passes) -> None:
 
 def test_the_clean_images_move_the_running_statistics_first(make_net, batch) -> None:
     net, by_hand = make_net(), make_net()
-    Rig(METHOD, shipped("trades"), net).step(batch)
+    Rig(METHOD, hyper(), net).step(batch)
     by_hand(batch.x)
     by_hand(batch.x_adv)
     assert all(torch.equal(a, b) for a, b in zip(net.buffers(), by_hand.buffers(), strict=True))

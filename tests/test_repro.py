@@ -1,0 +1,353 @@
+"""The pipeline under DVC, in a temporary clone: what runs, what does not, and that it ends in the same bytes."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from ruamel.yaml import YAML
+
+from tests.closure import ROOT
+
+pytestmark = pytest.mark.slow
+
+EPOCHS = 5
+GRID = YAML(typ="safe").load((ROOT / "quickstart/params.yaml").read_text())["grid"]
+
+
+def cells(stage, methods):
+    return {f"{stage}@digits-small-{method}-0" for method in methods}
+
+
+PREPARE, PRETRAIN = "prepare@digits", "pretrain@digits-small-0"
+AT, TRADES = "update@digits-small-at-0", "update@digits-small-trades-0"
+CURE, REVISE = "update_to_revise@digits-small-cure-0", "revise@digits-small-cure-0"
+ROBUST = cells("update", GRID["update"]) | cells("update_to_revise", GRID["update_to_revise"])
+REVISES = cells("revise", GRID["update_to_revise"])
+ATTACKS, CORRUPTS = cells("attack", GRID["rows"]), cells("corrupt", GRID["rows"])
+STAGES = {PREPARE, PRETRAIN, *ROBUST, *REVISES, *ATTACKS, *CORRUPTS, "report"}
+
+PARAMS = {  # a changed value -> the stages that see it themselves; what lies downstream follows their outs
+    "alpha": (0.5, {CURE}),
+    "methods.cure.revise.network": ("last", {REVISE}),
+    "methods.trades.beta": (3, {TRADES}),
+    "methods.at.attack.steps": (3, {AT}),
+    "pretrain.lr": (0.05, {PRETRAIN}),
+    "train.lr": (0.05, {*ROBUST, *REVISES}),
+    "threat.eps": (0.1, {PRETRAIN, *ROBUST, *REVISES, *ATTACKS, "report"}),
+    "models.small.width": (8, {PRETRAIN, *ROBUST}),
+    "datasets.digits.augment.crop": (0, {PREPARE, PRETRAIN, *ROBUST}),
+    "attack.columns.pgd20.steps": (3, {*ATTACKS, "report"}),
+    "corrupt.severities": ([1], CORRUPTS),
+    "report.title": ("Another", {"report"}),
+    "grid.seeds": ([0, 1], {f"{stage[:-1]}1" for stage in STAGES if stage.endswith("-0")} | {"report"}),
+}
+CODE = {  # an edited file -> the stages that run it
+    "cure/methods/trades.py": {TRADES},
+    "cure/models/small.py": {PRETRAIN, *ROBUST, *REVISES, *ATTACKS, *CORRUPTS},
+    "cure/datasets/digits.py": {PREPARE},
+    "cure/attacks/pgd.py": ATTACKS,
+    "cure/corruptions/contrast.py": CORRUPTS,
+    "cure/reporting/table.py": {"report"},
+    "cure/attacks/left_over.pyc": set(),
+}
+
+
+@dataclass(frozen=True)
+class Clone:
+    """A copy of the project with a git history of its own."""
+
+    root: Path
+    scratch: Path
+
+    @property
+    def quickstart(self):
+        return self.root / "quickstart"
+
+    @property
+    def params(self):
+        return self.quickstart / "params.yaml"
+
+    @property
+    def environment(self):
+        aside = {name: str(self.scratch) for name in ("CURE_SCRATCH", "CURE_DOWNLOADS", "DVC_SITE_CACHE_DIR")}
+        aside |= {name: str(self.scratch) for name in ("DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR")}
+        people = {f"GIT_{who}_{what}": "t@t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        own = {"PYTHONPATH": str(self.root), "PATH": path, "COLUMNS": "400", "GIT_CONFIG_GLOBAL": os.devnull}
+        kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+        return kept | aside | people | own
+
+    def run(self, *words, folder="quickstart", expect=0, **more):
+        command = {"cwd": self.root / folder, "env": self.environment | more, "capture_output": True, "text": True}
+        done = subprocess.run(words, **command, timeout=600)
+        assert done.returncode == expect, f"{' '.join(words)}\n{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    @contextlib.contextmanager
+    def started(self, *words):
+        """A process that runs meanwhile; it ends, with all that it started, at the end of the block."""
+        with (self.scratch / "output").open("w") as output:
+            both = {"stdout": output, "stderr": output, "start_new_session": True}
+            process = subprocess.Popen(words, cwd=self.quickstart, env=self.environment, **both)
+            try:
+                yield process
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    def commit(self):
+        self.run("git", "add", "-A", folder=".")
+        self.run("git", "commit", "-qm", "made", folder=".")
+
+    def copy(self, place):
+        shutil.copytree(self.root, place / "clone", symlinks=True)
+        (place / "scratch").mkdir()
+        return Clone(place / "clone", place / "scratch")
+
+    def changed_stages(self):
+        status = json.loads(self.run("dvc", "status", "--json", "dvc.yaml"))
+        return {name.split(":")[-1] for name in status}
+
+    def resume_file(self):
+        return next(self.scratch.glob("*.pt"), None)
+
+
+def ran(output):
+    return re.findall(r"^Running stage '(?:.*:)?([^:']+)':$", output, re.MULTILINE)
+
+
+def shrink(text):
+    """The same lines with smaller values, so that what DVC does to this file it does to the committed one."""
+    for key, value in {"steps": 2, "epochs": EPOCHS, "images": 60}.items():
+        text = re.sub(rf"(?m)^( +{key}:).*$", rf"\1 {value}", text)
+    for key in ("severities", "corruptions"):
+        text = re.sub(rf"(?m)^(  {key}:\n(?:  - .*\n){{2}})(?:  - .*\n)+", r"\1", text)
+    return text
+
+
+@contextlib.contextmanager
+def edited(path, edit):
+    before = path.read_bytes() if path.exists() else None
+    try:
+        edit(path)
+        yield
+    finally:
+        path.unlink() if before is None else path.write_bytes(before)
+
+
+def set_param(key, value):
+    def edit(path):
+        yaml = YAML()
+        *outer, last = key.split(".")
+        section = raw = yaml.load(path.read_text())
+        for name in outer:
+            section = section[name]
+        assert section[last] != value
+        section[last] = value
+        yaml.dump(raw, path)
+
+    return edit
+
+
+def append_a_comment(path):
+    with path.open("a") as file:
+        file.write("# edited\n")
+
+
+@pytest.fixture(scope="session")
+def fresh(tmp_path_factory):
+    """The working tree with a tiny quickstart that was never run."""
+    place = tmp_path_factory.mktemp("repro")
+    clone = Clone(place / "clone", place / "scratch")
+    clone.scratch.mkdir()
+    listed = ["git", "-C", ROOT, "ls-files", "-coz", "--exclude-standard"]
+    for name in subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split("\0"):
+        if name and (ROOT / name).is_file() and name != "quickstart/dvc.lock":
+            (clone.root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, clone.root / name)
+    clone.params.write_text(shrink(clone.params.read_text()))
+    clone.run("git", "init", "-q", folder=".")
+    clone.commit()
+    return clone
+
+
+@pytest.fixture(scope="session")
+def first(fresh):
+    """What the one repro printed; afterwards its results are committed."""
+    output = fresh.run("dvc", "repro", "quickstart/dvc.yaml", folder=".")
+    fresh.commit()
+    return output
+
+
+@pytest.fixture(scope="session")
+def made(fresh, first):
+    """The tiny quickstart, reproduced and committed. Whoever changes it for good takes a copy."""
+    return fresh
+
+
+@pytest.fixture(scope="session")
+def forced(made, tmp_path_factory):
+    """A copy of `made` in which everything is run again, meanwhile, and its process."""
+    clone = made.copy(tmp_path_factory.mktemp("forced"))
+    with clone.started("dvc", "repro", "-f", "--no-run-cache", "dvc.yaml") as process:
+        yield clone, process
+
+
+@pytest.fixture(scope="session")
+def tried(made, tmp_path_factory):
+    """A copy of `made` after `dvc exp run -S alpha=0.5`, and what that printed."""
+    clone = made.copy(tmp_path_factory.mktemp("tried"))
+    return clone, clone.run("dvc", "exp", "run", "-S", "alpha=0.5")
+
+
+def test_a_fresh_clone_runs_every_stage_once(first):
+    assert sorted(ran(first)) == sorted(STAGES)
+
+
+def test_the_lock_file_knows_these_stages_and_their_files_are_there(made):
+    lock = YAML(typ="safe").load((made.quickstart / "dvc.lock").read_text())["stages"]
+    assert set(lock) == STAGES
+    outs = [out["path"] for stage in lock.values() for out in stage["outs"]]
+    assert [out for out in outs if not (made.quickstart / out).is_file()] == []
+
+
+def test_the_report_has_every_row(made):
+    metrics = json.loads((made.quickstart / "reports/metrics.json").read_text())
+    assert set(metrics["digits/small"]) == set(GRID["rows"])
+
+
+def test_a_second_repro_runs_nothing(made):
+    output = made.run("dvc", "repro", "quickstart/dvc.yaml", folder=".")
+    assert ran(output) == []
+    assert "up to date" in output
+    assert made.run("git", "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize("key", PARAMS)
+def test_a_changed_param_reaches_the_stages_that_read_it(made, key):
+    value, expected = PARAMS[key]
+    with edited(made.params, set_param(key, value)):
+        assert made.changed_stages() == expected
+
+
+@pytest.mark.parametrize("name", CODE)
+def test_an_edited_file_reaches_the_stages_that_run_it(made, name):
+    with edited(made.root / name, append_a_comment):
+        assert made.changed_stages() == CODE[name]
+
+
+@pytest.mark.usefixtures("forced")  # a long run on the second core, judged at the end of this file
+def test_another_alpha_runs_cure_and_the_report_alone(tried):
+    _, output = tried
+    assert sorted(ran(output)) == sorted(
+        {CURE, REVISE, *cells("attack", ["cure"]), *cells("corrupt", ["cure"]), "report"}
+    )
+
+
+def test_another_alpha_changes_one_line_of_params(tried):
+    clone, _ = tried
+    assert clone.run("git", "diff", "--numstat", "params.yaml").split() == ["1", "1", "quickstart/params.yaml"]
+
+
+def test_metrics_diff_shows_cure_alone(tried):
+    clone, _ = tried
+    shown = clone.run("dvc", "metrics", "diff")
+    assert set(re.findall(r"digits/small\.(\w+)\.", shown)) == {"cure"}
+
+
+def test_params_diff_shows_alpha_alone(tried):
+    clone, _ = tried
+    changes = [line.split() for line in clone.run("dvc", "params", "diff").splitlines()[1:]]
+    assert [(name, now) for _, name, _, now in changes] == [("alpha", "0.5")]
+
+
+def test_the_table_of_experiments_names_alpha_and_cure(tried):
+    clone, _ = tried
+    shown = clone.run("dvc", "exp", "show", "--only-changed")
+    assert re.search(r"\balpha\b", shown)
+    assert re.search(r"\bcure\.clean\b", shown)
+    assert not re.search(r"\btrades\.clean\b", shown)
+
+
+def update(method):
+    return [sys.executable, "../stages/update.py", "digits", "small", method, "0"]
+
+
+def outs_of_update(clone, method):
+    folders = {"trajectories", "curves", "provenance"} | ({"weights"} if method in GRID["update"] else set())
+    files = [path for folder in folders for path in clone.quickstart.glob(f"{folder}/digits/small/{method}-*")]
+    files = [path for path in files if not path.stem.endswith(("-revise", "-attack", "-corrupt"))]
+    return {path.relative_to(clone.quickstart).parts[0]: path for path in files}
+
+
+def killed_midway(made, place, method):
+    """A copy of `made` in which the training of one cell was killed without warning after its first epochs."""
+    clone = made.copy(place)
+    for path in outs_of_update(clone, method).values():
+        path.unlink()
+    with clone.started(*update(method)) as victim:
+        while victim.poll() is None and not clone.resume_file():
+            time.sleep(0.01)
+        assert victim.poll() is None, (clone.scratch / "output").read_text()
+    assert outs_of_update(clone, method) == {}
+    return clone
+
+
+def resumed(clone, method):
+    clone.run(*update(method))
+    return {name: path.read_bytes() for name, path in outs_of_update(clone, method).items()}
+
+
+def state_of(resume_file):
+    return torch.load(resume_file, weights_only=True)
+
+
+def test_killed_and_run_again_it_ends_in_the_same_bytes(made, tmp_path):
+    clone = killed_midway(made, tmp_path, "cure")
+    assert 1 <= len(state_of(clone.resume_file())["kept"]["history"]) < EPOCHS
+    undisturbed = {name: path.read_bytes() for name, path in outs_of_update(made, "cure").items()}
+    assert set(undisturbed) == {"trajectories", "curves", "provenance"}
+    assert resumed(clone, "cure") == undisturbed
+    assert clone.resume_file() is None
+
+
+def test_run_again_it_continues_where_it_was_killed(made, tmp_path):
+    clone = killed_midway(made, tmp_path, "trades")
+    state = state_of(clone.resume_file())
+    state["kept"]["history"][0]["lr"] = 7.0  # a mark that only a resumed run carries on
+    torch.save(state, clone.resume_file())
+    expected = {name: path.read_bytes() for name, path in outs_of_update(made, "trades").items()}
+    assert set(expected) == {"weights", "trajectories", "curves", "provenance"}
+    expected["curves"] = re.sub(rb"(?m)^1,[^,]+,", b"1,7.0,", expected["curves"])
+    assert resumed(clone, "trades") == expected
+
+
+def test_without_device_and_network_the_paper_says_so_before_any_work(fresh, tmp_path):
+    offline = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    offline |= {"no_proxy": "", "NO_PROXY": "", "CUDA_VISIBLE_DEVICES": "", "CURE_DOWNLOADS": str(tmp_path / "empty")}
+    said = fresh.run(sys.executable, "stages/prepare.py", "cifar10", folder=".", expect=2, **offline)
+    assert said.startswith("error: ")
+    assert "Traceback" not in said
+    assert "run.device is cuda" in said
+    assert "cifar-10-python.tar.gz is not in" in said
+    assert "cannot be downloaded" in said
+    assert not (fresh.root / "data").exists()
+
+
+def test_forced_again_it_ends_in_the_same_bytes(forced):
+    clone, process = forced
+    code, output = process.wait(), (clone.scratch / "output").read_text()
+    assert code == 0, output
+    assert sorted(ran(output)) == sorted(STAGES)
+    assert clone.run("git", "status", "--porcelain") == ""
