@@ -30,9 +30,9 @@ def cells(stage, methods):
 
 PREPARE, PRETRAIN = "prepare@digits", "pretrain@digits-small-0"
 AT, TRADES = "update@digits-small-at-0", "update@digits-small-trades-0"
-CURE, REVISE = "update_to_revise@digits-small-cure-0", "revise@digits-small-cure-0"
-ROBUST = cells("update", GRID["update"]) | cells("update_to_revise", GRID["update_to_revise"])
-REVISES = cells("revise", GRID["update_to_revise"])
+CURE, REVISE = "update_from_natural_to_revise@digits-small-cure-0", "revise@digits-small-cure-0"
+ROBUST = cells("update", GRID["update"]) | cells("update_from_natural_to_revise", GRID["update_from_natural_to_revise"])
+REVISES = cells("revise", GRID["revise"])
 ATTACKS, CORRUPTS = cells("attack", GRID["rows"]), cells("corrupt", GRID["rows"])
 STAGES = {PREPARE, PRETRAIN, *ROBUST, *REVISES, *ATTACKS, *CORRUPTS, "report"}
 
@@ -45,7 +45,7 @@ PARAMS = {  # a changed value -> the stages that see it themselves; what lies do
     "train.lr": (0.05, {*ROBUST, *REVISES}),
     "threat.eps": (0.1, {PRETRAIN, *ROBUST, *REVISES, *ATTACKS, "report"}),
     "models.small.width": (8, {PRETRAIN, *ROBUST}),
-    "datasets.digits.augment.crop": (0, {PREPARE, PRETRAIN, *ROBUST}),
+    "datasets.digits.augment.crop": (0, {PREPARE, PRETRAIN, *ROBUST, *REVISES}),
     "attack.columns.pgd20.steps": (3, {*ATTACKS, "report"}),
     "corrupt.severities": ([1], CORRUPTS),
     "report.title": ("Another", {"report"}),

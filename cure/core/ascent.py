@@ -106,7 +106,8 @@ def climb(
             moved = x_adv + step * g.sign()
             moved = (moved + jitter(x) if jitter else moved).clamp(low, high)
             x_adv = moved if live is None else torch.where(live[:, None, None, None], moved, x_adv)
-    return x_adv.detach()
+    # a row that never stepped is still at its start, which may lie outside
+    return x_adv.detach() if live is None else x_adv.detach().clamp(low, high)
 
 
 def _per_pixel(value: float | Tensor) -> float | Tensor:

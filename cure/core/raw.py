@@ -37,18 +37,29 @@ class Raw:
 
 
 def stratified(labels: Classes, count: int, seed: int) -> NDArray[np.bool_]:
-    """A mask of `count` images, each class in proportion (largest remainders first), drawn with `seed`."""
+    """A mask of `count` images, each class in proportion (largest remainders first), drawn with `seed`.
+
+    Every class keeps at least one image on each side.
+    """
     classes, sizes = np.unique(labels, return_counts=True)
-    if not len(classes) <= count <= len(labels) - len(classes):
+    if sizes.min() < 2 or not len(classes) <= count <= len(labels) - len(classes):
         raise Refused(
             f"cannot set {count} of {len(labels)} images aside and keep each of {len(classes)} classes on both sides; "
-            f"allowed: {len(classes)} to {len(labels) - len(classes)}"
+            f"allowed: {len(classes)} to {len(labels) - len(classes)}, and two images or more of every class"
         )
-    quota = count * sizes / len(labels)
-    share = np.floor(quota).astype(int)
-    share[np.argsort(share - quota, kind="stable")[: count - share.sum()]] += 1
+    share = _shares(count * sizes / len(labels), sizes, count)
     draws = np.random.Generator(np.random.PCG64(seed))
     mask = np.zeros(len(labels), dtype=bool)
     for kind, take in zip(classes, share, strict=True):
         mask[draws.permutation(np.flatnonzero(labels == kind))[:take]] = True
     return mask
+
+
+def _shares(quota: NDArray[np.float64], sizes: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Whole numbers near `quota` that add up to `count`, each from 1 to size - 1."""
+    share = np.clip(np.floor(quota).astype(np.int64), 1, sizes - 1)
+    while (short := count - int(share.sum())) != 0:
+        step = 1 if short > 0 else -1
+        free = share < sizes - 1 if step > 0 else share > 1
+        share[np.argmax(np.where(free, step * (quota - share), -np.inf))] += step
+    return share

@@ -1,6 +1,8 @@
 """folder: your own images, as PATH/train/CLASS/* and PATH/test/CLASS/*, in any format that Pillow reads."""
 
 import os
+import struct
+import zlib
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -61,12 +63,15 @@ def _split(folder: Path, classes: list[str], hyper: Hyper) -> tuple[Pixels, Clas
 
 
 def _image(path: Path, hyper: Hyper) -> Pixels:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
+    broken = (OSError, SyntaxError, ValueError, IndexError, struct.error, zlib.error, Image.DecompressionBombError)
     try:
         with Image.open(path) as picture:
+            if picture.mode[0] in "IF":  # Pillow would clip them to 8 bits
+                raise Refused(f"{path}: has more than 8 bits per channel (mode {picture.mode}); convert it to 8 bits")
             plain = picture.convert({"rgb": "RGB", "grey": "L"}[hyper.colour])
-    except (UnidentifiedImageError, OSError) as problem:
+    except broken as problem:
         raise Refused(f"{path}: not a readable image ({problem})") from None
     if hyper.size is not None:
         plain = plain.resize((hyper.size, hyper.size), Image.Resampling.BILINEAR)

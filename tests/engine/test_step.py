@@ -266,14 +266,14 @@ class TestSplitBatchNorm:
             alone = copy.deepcopy(before)
             alone(x)
             for norm in ("bn1", "bn2"):
-                own = getattr(nets.student, norm).sets[name]
+                own = getattr(nets.student, norm)[name]
                 assert same(list(own.buffers()), list(getattr(alone, norm).buffers()))
 
     def test_the_branches_affine_weights_go_apart_and_the_convolutions_are_shared(self, student, batch) -> None:
         step, nets = build(toy(self.loss, inner=self.inner), student)
         for _ in range(2):
             step(batch)
-        sets = nets.student.bn1.sets
+        sets = nets.student.bn1
         assert not torch.equal(sets["clean"].weight, sets["adv"].weight)
         assert sum(1 for name in nets.weights() if name.startswith("conv1")) == 1
 
