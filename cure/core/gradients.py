@@ -16,6 +16,8 @@ def objective(means: Means) -> Tensor:
 
 def gradients(value: Tensor, weights: Weights) -> Gradients:
     """d value / d w for every w; zero where value does not depend on it. The graph is kept for further calls."""
+    if not weights:
+        return {}
     found = torch.autograd.grad(value, list(weights.values()), retain_graph=True, materialize_grads=True)
     return dict(zip(weights, found, strict=True))
 

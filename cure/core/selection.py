@@ -23,7 +23,7 @@ def threshold(score: Tensor, share: float) -> Tensor:
 
 def masks(scores: dict[str, Tensor], share: float, scope: Literal["layer", "global"]) -> Masks:
     """True where a weight is updated; one threshold per tensor (`layer`) or one for all of them (`global`)."""
-    if scope == "global":
+    if scope == "global" and scores:
         common = threshold(torch.cat([score.flatten() for score in scores.values()]), share)
         return {name: score >= common for name, score in scores.items()}
     return {name: score >= threshold(score, share) for name, score in scores.items()}

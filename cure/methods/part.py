@@ -51,21 +51,24 @@ def activation_map(net: Network, x: Images) -> Tensor:
         return F.interpolate(scaled, size=x.shape[2:], mode="bilinear", align_corners=False)
 
 
-def radii(nets: Networks, batch: Batch, hyper: Hyper) -> Tensor:
-    """r, (n, 1, h, w)."""
+def important(nets: Networks, batch: Batch, hyper: Hyper) -> Tensor:
+    """Where the full radius holds, (n, 1, h, w) bool; everywhere before the first masks."""
+    if batch.epoch < hyper.begin:
+        return torch.ones_like(batch.x[:, :1], dtype=torch.bool)
     assert isinstance(nets.student, Network)
     cam = activation_map(nets.student, batch.x)
-    return torch.where(cam > cam.mean(dim=(2, 3), keepdim=True), hyper.attack.eps, hyper.eps_low).to(batch.x.dtype)
+    return cam > cam.mean(dim=(2, 3), keepdim=True)
 
 
 def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
     """The masks, and x' within them."""
     attack, maximise = hyper.attack, BASES[hyper.base].maximise
     with scope(nets.student, attack.bn):
-        r = radii(nets, batch, hyper) if batch.epoch >= hyper.begin else torch.full_like(batch.x[:, :1], attack.eps)
+        mask, one = important(nets, batch, hyper), torch.ones_like(batch.x[:, :1])
+        r = torch.where(mask, attack.eps * one, hyper.eps_low * one)
         start, objective = begin(batch.x, attack, batch.noise), maximise(nets.student, batch)
         adv = climb(nets.student, batch.x, start, objective, eps=r, step=attack.step, steps=attack.steps)
-    return {"adv": adv, "important": (r == attack.eps).to(r.dtype).mean(dim=(1, 2, 3))}
+    return {"adv": adv, "important": mask.to(r.dtype).mean(dim=(1, 2, 3))}
 
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:

@@ -39,6 +39,8 @@ class Rig:
         momentum: float = 0.9,
         weight_decay: float = 5e-4,
     ) -> None:
+        if method.prepare:
+            method.prepare(student)
         companions = method.companions(hyper) if method.companions else {}
         teachers = {role: copy.deepcopy(student) for role in method.teachers}
         self.nets = Networks(student, companions, teachers)

@@ -450,7 +450,8 @@ class TestFinish:
         return Consolidation(
             nets,
             {"last": 9, "best": 4},
-            lambda: iter([make_batch(seed=s) for s in (1, 2)]),
+            lambda epoch: iter([make_batch(seed=s) for s in (1, 2)]),
+            [],
             lambda net: {"clean": float(net.linear.bias[0].detach())},
         )
 
