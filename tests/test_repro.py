@@ -130,7 +130,7 @@ def ran(output):
 def shrink(text):
     """The same lines with smaller values, so that what DVC does to this file it does to the committed one."""
     for key, value in {"steps": 2, "epochs": EPOCHS, "images": 60}.items():
-        text = re.sub(rf"(?m)^( +{key}:).*$", rf"\1 {value}", text)
+        text = re.sub(rf"(?m)^( +{key}:) \S.*$", rf"\1 {value}", text)
     for key in ("severities", "corruptions"):
         text = re.sub(rf"(?m)^(  {key}:\n(?:  - .*\n){{2}})(?:  - .*\n)+", r"\1", text)
     return text
