@@ -11,11 +11,11 @@ from cure.files import replacing
 from cure.reporting.table import NAMES
 
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#444444", "#8c6bb1"]
-LINES = ["-", "--", "-.", ":"]
+LINES: list[Any] = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))]
 HATCHES = ["", "///", "...", "xxx", "\\\\\\"]
 
 
-def style(method: str) -> tuple[str, str, str]:
+def style(method: str) -> tuple[str, Any, str]:
     """(colour, line, hatch) of a method, the same in every figure and tellable in grey."""
     place = [*NAMES, method].index(method)  # not its place among the files, which a new method would shift
     return COLOURS[place % len(COLOURS)], LINES[place % len(LINES)], HATCHES[place % len(HATCHES)]
@@ -47,7 +47,7 @@ def curves(path: Path, history: pd.DataFrame) -> None:
             for method in part["method"].unique():
                 line = 100 * part[part["method"] == method].groupby("epoch")["val_pgd"].mean()
                 colour, dash, _ = style(method)
-                ax.plot(line.index, line, dash, color=colour, label=NAMES.get(method, method))
+                ax.plot(line.index, line, linestyle=dash, color=colour, label=NAMES.get(method, method))
                 ax.plot([line.idxmax()], [line.max()], "o", color=colour, markersize=5)
             ax.set(title=setting, xlabel="epoch", ylabel="validation PGD accuracy (%)", ylim=(0, 100))
             ax.grid(alpha=0.3)
