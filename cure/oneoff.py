@@ -26,7 +26,7 @@ def evaluate_all(
     settings = settings or _nearest_params(path)
     raw = read(settings)
     check(raw).refuse(settings)
-    params = Params(raw, ["run", "threat", "attack"])
+    params = Params(raw, ["run", "threat", "attack"], about.dataset, about.model)
     suite, threat = params.get("attack", AttackSuite), params.get("threat", Threat)
     where = device.set_up(params.get("run", Run).model_copy(update={"device": "auto"}))
     source = data.load(prepared or settings.parent / paths.data(about.dataset), ("test",), where)

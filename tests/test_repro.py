@@ -333,6 +333,36 @@ def test_run_again_it_continues_where_it_was_killed(made, tmp_path):
     assert resumed(clone, "trades") == expected
 
 
+def printed(table):
+    """Network -> the numbers of its line in a table on a terminal."""
+    lines = [line.strip("│ ").split("│") for line in table.splitlines() if "│" in line]
+    return {line[0].strip(): [float(cell) for cell in line[1:]] for line in lines}
+
+
+@pytest.mark.parametrize("method", ["natural", "cure"])
+def test_cure_eval_prints_the_numbers_of_the_stage_attack(made, method):
+    shown = printed(made.run("cure", "eval", f"weights/digits/small/{method}-s0.safetensors"))
+    result = json.loads((made.quickstart / f"results/digits/small/{method}-s0-attack.json").read_text())
+    clean, pgd, cw = (100 * result["correct"][name] / result["images"] for name in ("clean", "pgd20", "cw20"))
+    ratio = 2 * clean * cw / (clean + cw) if clean + cw else 0
+    assert shown == {"network": [round(value, 2) for value in (clean, pgd, cw, ratio)]}
+
+
+def test_cure_eval_shows_every_network_of_a_trajectory(made):
+    path = made.quickstart / "trajectories/digits/small/cure-s0.safetensors"
+    assert set(printed(made.run("cure", "eval", str(path), folder="."))) == {"best", "last", "revision"}
+
+
+def test_cure_table_prints_the_table_of_the_report(made):
+    shown = made.run("cure", "table", "quickstart", folder=".")
+    assert re.findall(r"digits/small +(\w+)", shown) == ["Natural", "AT", "TRADES", "CURE"]
+
+
+def test_cure_refuses_in_one_sentence(made):
+    shown = made.run("cure", "eval", "weights/nothing.safetensors", expect=2)
+    assert shown == "error: weights/nothing.safetensors: not found\n"
+
+
 def test_without_device_and_network_the_paper_says_so_before_any_work(fresh, tmp_path):
     offline = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     offline |= {"no_proxy": "", "NO_PROXY": "", "CUDA_VISIBLE_DEVICES": "", "CURE_DOWNLOADS": str(tmp_path / "empty")}
