@@ -95,9 +95,10 @@ def _check_roles(raw: dict[str, Any], problems: Problems) -> None:
     rows = grid.get("rows") if isinstance(grid, dict) else None
     if not isinstance(roles, dict) or not isinstance(rows, list):
         return
+    known = [row for row in rows if isinstance(row, str)]
     for role, row in roles.items():
-        if row not in rows:
-            problems.append(f"roles.{role}: {row!r} is no row of the grid{did_you_mean(str(row), rows)}")
+        if isinstance(row, str) and row not in known:
+            problems.append(f"roles.{role}: {row!r} is no row of the grid{did_you_mean(row, known)}")
 
 
 def _check_suites(raw: dict[str, Any], problems: Problems) -> None:

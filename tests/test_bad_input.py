@@ -162,7 +162,7 @@ BROKEN = [  # where, what stands there, what must be said
     ("grid.datasets", 5, "grid.datasets: Input should be a valid list; found 5"),
     ("grid.models", ["smal"], "grid: 'smal' has no section under models, did you mean small?"),
     ("grid.rows", ["natural", "at", "tradez", "cure"], "grid: 'tradez' has no section under methods, did you mean"),
-    ("grid.rows", ["natural", "at", "cure"], "grid: rows must be natural and the entries of the update lists:"),
+    ("grid.rows", ["natural", "at", "cure"], "grid: rows must be natural and the entries of the other lists:"),
     ("grid.rows", [["at"]], "grid.rows.0: Input should be a valid string; found ['at']"),
     ("grid.seeds", [0, 0], "grid: seeds names something twice"),
     ("grid.seeds", [-1], "grid.seeds.0: Input should be greater than or equal to 0; found -1"),
