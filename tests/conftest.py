@@ -16,6 +16,10 @@ settings.register_profile("cure", deadline=None, derandomize=True, database=None
 settings.load_profile("cure")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--golden-dir", help="golden vectors to compare with, instead of those in tests/golden")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in items:
