@@ -1,0 +1,54 @@
+"""Every method of the catalogue, trained on digits with the quickstart's settings and few epochs, becomes robust."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cure import catalogue
+from cure.paths import Cell
+from tests.methods.rig import QUICKSTART, ROOT
+
+pytestmark = pytest.mark.slow
+
+EPOCHS = 16
+CHANCE = 0.1
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with short schedules, prepared data, a natural network and both parents in their roles."""
+    folder = tmp_path_factory.mktemp("training")
+    text = (
+        QUICKSTART.read_text().replace("  epochs: 40\n", f"  epochs: {EPOCHS}\n").replace("    30: 0.1\n", "    12: 0.1\n")
+    )
+    (folder / "params.yaml").write_text(text.replace("  validate_every: 1\n", f"  validate_every: {EPOCHS}\n"))
+    run(folder, "prepare", "digits")
+    run(folder, "pretrain", "digits", "small", "0")
+    for method in ("at", "trades"):
+        run(folder, "update", "digits", "small", method, "0")
+    return folder
+
+
+def run(folder: Path, stage: str, *words: str) -> None:
+    aside = {"CURE_SCRATCH": str(folder / "scratch"), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(ROOT / "stages" / f"{stage}.py"), *words]
+    done = subprocess.run(command, cwd=folder, env=os.environ | aside, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", [name for name in catalogue.names("methods") if name != "natural"])
+def test_a_robust_method_becomes_robust(pipeline: Path, name: str, tmp_path: Path) -> None:
+    folder = shutil.copytree(pipeline, tmp_path / "pipeline")
+    method, cell = catalogue.entry("methods", name).METHOD, Cell("digits", "small", name, 0)
+    if method.updates and not (folder / cell.curve).exists():
+        run(folder, "update", "digits", "small", name, "0")
+    if method.finish is not None:
+        run(folder, "revise", "digits", "small", name, "0")
+    assert (folder / cell.weights).exists()
+    if method.updates:
+        assert pd.read_csv(folder / cell.curve)["val_pgd"].iloc[-1] > 3 * CHANCE
