@@ -24,7 +24,9 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with short schedules, prepared data, a natural network and both parents in their roles."""
     folder = tmp_path_factory.mktemp("training")
     text = (
-        QUICKSTART.read_text().replace("  epochs: 40\n", f"  epochs: {EPOCHS}\n").replace("    30: 0.1\n", "    12: 0.1\n")
+        QUICKSTART.read_text()
+        .replace("  epochs: 40\n", f"  epochs: {EPOCHS}\n")
+        .replace("    30: 0.1\n", "    12: 0.1\n")
     )
     (folder / "params.yaml").write_text(text.replace("  validate_every: 1\n", f"  validate_every: {EPOCHS}\n"))
     run(folder, "prepare", "digits")
