@@ -3,7 +3,7 @@
 import torch
 
 from cure.core.bases import misclassified, smoothed_kl
-from cure.core.losses import boosted_cross_entropy
+from cure.core.losses import boosted_cross_entropy, smoothed_cross_entropy
 from tests.golden.test_golden import method
 from tests.golden.vectors import Golden, Iteration, Recorded
 
@@ -189,7 +189,9 @@ def test_las_at(golden: Golden) -> None:
     attack = golden.search("uniform, clipped", eps=h["start_eps"], step=h["start_eps"], steps=1)
     hyper = las.Hyper(
         loss="at",
-        beta=0,
+        beta=[0],
+        gamma=0,
+        outer=1,
         label=h["label_of_true_class"],
         eps=[h["start_eps"]],
         step=[h["start_eps"]],
@@ -211,7 +213,7 @@ def test_las_at(golden: Golden) -> None:
     golden.expect_group("after/model", done.state())
     y, k = golden.tensors["y"], golden.about["network"]["classes"]
     uniform = torch.zeros(len(y), k, dtype=torch.float64, requires_grad=True)
-    las.smoothed(uniform, y, hyper.label).sum().backward()  # at uniform p the gradient is p - t
+    smoothed_cross_entropy(uniform, y, hyper.label).sum().backward()  # at uniform p the gradient is p - t
     golden.expect("smoothed_labels", 1 / k - uniform.grad)
 
 
