@@ -130,7 +130,7 @@ def ran(output):
 
 
 def shrink(text):
-    """The same lines with smaller values and fewer rows, so that what DVC does to this file it does to the committed."""
+    """The same lines with smaller values and fewer rows: what DVC does to this file it does to the committed."""
     yaml = YAML()
     raw = yaml.load(text)
     for key, methods in raw["grid"].items():

@@ -4,6 +4,7 @@ import torch
 
 from cure.core.bases import misclassified, smoothed_kl
 from cure.core.losses import boosted_cross_entropy, smoothed_cross_entropy
+from cure.core.predictor import head
 from tests.golden.test_golden import method
 from tests.golden.vectors import Golden, Iteration, Recorded
 
@@ -221,7 +222,7 @@ def test_ar_at(golden: Golden) -> None:
     arat, h = method("arat"), golden.hyper
     hyper = arat.Hyper(gamma=h["gamma"], p=h["p"], taps=h["taps"], attack=golden.search(bn="train"))
     predictor = torch.nn.ModuleDict(
-        {tap: arat.head(golden.tensors[f"before/predictor/{tap}.0.weight"].shape[1]) for tap in h["taps"]}
+        {tap: head(golden.tensors[f"before/predictor/{tap}.0.weight"].shape[1]) for tap in h["taps"]}
     ).double()
     predictor.load_state_dict(golden.group("before/predictor"))
     past = {"clean_accuracy": h["a"]}
