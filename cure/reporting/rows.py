@@ -33,6 +33,11 @@ def read(path: Path) -> Any:
         raise Refused(f"{path}: not a whole result; delete it and run `dvc repro`") from None
 
 
+def trained(grid: Grid) -> list[Cell]:
+    """The cells with a curve: all but those that only consolidate another row."""
+    return [cell for cell in cells(grid) if cell.method not in grid.revise_from_robust]
+
+
 def measured(grid: Grid, suite: AttackSuite) -> pd.DataFrame:
     """One line per cell: accuracies in percent, clean, per attack column, NRR, corruptions' mean."""
     return pd.DataFrame([_line(cell, suite) for cell in cells(grid)])
@@ -73,9 +78,9 @@ def metrics(means: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def curves(grid: Grid) -> pd.DataFrame:
-    """Validation accuracy per epoch of every cell, one line per cell and epoch."""
+    """Validation accuracy per epoch of every trained cell, one line per cell and epoch."""
     frames = []
-    for cell in cells(grid):
+    for cell in trained(grid):
         try:
             frame = pd.read_csv(cell.curve)
         except FileNotFoundError:
