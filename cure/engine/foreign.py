@@ -4,10 +4,7 @@ Weights only: a file is read by safetensors or by torch.load(weights_only=True);
 """
 
 import importlib
-import json
 import re
-import warnings
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +18,7 @@ from torch import Tensor, nn
 from cure import catalogue
 from cure.core.network import Normalisation, Normalise
 from cure.engine.checkpoint import State, build, fill
+from cure.engine.program import saved_program
 from cure.errors import Refused
 
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.", "sub_block1.")
@@ -43,18 +41,6 @@ class Shape:
     classes: int
 
 
-class Fixed(nn.Module):
-    """An exported program: its mode, device and weights were decided when it was made."""
-
-    def __init__(self, program: nn.Module) -> None:
-        super().__init__()
-        object.__setattr__(self, "program", program)  # not a submodule: exported modules refuse train() and eval()
-
-    def forward(self, x: Tensor) -> Any:
-        """Whatever the program returns."""
-        return self.program(x)
-
-
 def network(
     path: Path | None,
     shape: Shape,
@@ -71,8 +57,8 @@ def network(
     """
     if path is not None and not path.exists():
         raise Refused(f"{path}: not found")
-    if path is not None and (program := _program(path)) is not None:
-        found = Foreign(Fixed(program.to(device)))
+    if path is not None and (program := saved_program(path, device)) is not None:
+        found = Foreign(program)
     else:
         found = _from_state(path, shape, model, factory, settings)
     if normalisation is not None:
@@ -121,9 +107,8 @@ def tensors(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as problem:  # torch.load and safetensors fail in a dozen ways on foreign bytes
         reason = " ".join(str(problem).split())
-        if "weights_only" in reason or "Unsupported" in reason:
-            what = re.search(r"GLOBAL ([\w.]+)", reason)
-            named = f" ({what.group(1)})" if what else ""
+        if what := re.search(r"GLOBAL:? ([\w.]+)|Unsupported (?:global|class)", reason):
+            named = f" ({what.group(1)})" if what.group(1) else ""
             raise Refused(
                 f"{path}: holds pickled code{named}, which is never run; save the network's state_dict() alone"
             ) from None
@@ -195,42 +180,3 @@ def _statistics(net: nn.Module, state: State) -> tuple[Normalisation | None, Sta
         return None, state
     values = {what: [round(float(v), 6) for v in state[keys[0]].flatten()] for what, keys in found.items()}
     return Normalisation(**values), {key: t for key, t in state.items() if key not in extra}
-
-
-def _program(path: Path) -> nn.Module | None:
-    """The module of a TorchScript or torch.export file; None for anything else."""
-    if not zipfile.is_zipfile(path):
-        return None
-    with zipfile.ZipFile(path) as archive:
-        inside = [name.partition("/")[2] for name in archive.namelist()]
-        if any(name.startswith("models/") for name in inside):
-            _refuse_pickles(path, archive)
-            kind = "torch.export"
-        elif any(name.startswith("code/") for name in inside):
-            kind = "TorchScript"
-        else:
-            return None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated, its files live on
-            loaded = torch.export.load(path).module() if kind == "torch.export" else torch.jit.load(path, "cpu")
-    except Exception as problem:
-        raise Refused(f"{path}: not a readable {kind} file ({' '.join(str(problem).split())[:160]})") from None
-    module: nn.Module = loaded
-    return module
-
-
-def _refuse_pickles(path: Path, archive: zipfile.ZipFile) -> None:
-    """torch.export.load would unpickle weights, constants and sample inputs that are no plain tensors."""
-    for name in archive.namelist():
-        if name.endswith("_config.json"):
-            entries = json.loads(archive.read(name)).get("config", {}).items()
-            bad = [key for key, meta in entries if meta.get("use_pickle") or "custom_obj" in str(meta.get("path_name"))]
-            if bad:
-                raise Refused(f"{path}: {bad[0]} is pickled inside, which is never run; export the network again")
-        elif name.endswith(".pt"):
-            with archive.open(name) as held:
-                try:
-                    torch.load(held, map_location="cpu", weights_only=True)
-                except Exception:
-                    raise Refused(f"{path}: {name} holds pickled code, which is never run") from None
