@@ -27,7 +27,7 @@ class Scratch:
     """
 
     def __init__(self, stage: str, cell: str, params: dict[str, Any], inputs: list[Path]) -> None:
-        facts = [stage, cell, params, [sha256(path) for path in inputs], _code(), torch.__version__]
+        facts = [stage, cell, params, [sha256(path) for path in inputs], code(), torch.__version__]
         key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
         self.path = FOLDER / f"{key}.pt"
         self.label = f"{stage} {cell}"
@@ -70,7 +70,7 @@ class Scratch:
         self.path.unlink(missing_ok=True)
 
 
-def _code() -> list[str]:
+def code() -> list[str]:
     """Digests of this project's modules that are loaded, the running script included."""
     ours = [module for name, module in sys.modules.items() if name.split(".")[0] in ("cure", "__main__")]
     files = [getattr(module, "__file__", None) for module in ours]

@@ -1,0 +1,64 @@
+"""Units of an evaluation: what one attack found on one batch, kept under a digest of everything that decides it."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as from_bytes
+from safetensors.torch import save as to_bytes
+
+from cure.core.tensors import Tensor
+from cure.files import replacing
+
+Unit = dict[str, Tensor]
+"""Of the misclassified images of the batch: `rows`, `predicted` by the network itself, and `x_adv`."""
+
+Store = MutableMapping[str, Unit]
+"""Where units live: a dict, or a Folder that outlives the process and may be shared by several."""
+
+
+class Folder(Store):
+    """Units as files; each is written whole or not at all, and one that cannot be read counts as missing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def _file(self, key: str) -> Path:
+        return self.path / f"{key}.safetensors"
+
+    def __getitem__(self, key: str) -> Unit:
+        try:
+            return from_bytes(self._file(key).read_bytes())
+        except (OSError, SafetensorError) as problem:
+            raise KeyError(key) from problem
+
+    def __setitem__(self, key: str, unit: Unit) -> None:
+        with replacing(self._file(key)) as draft:
+            draft.write_bytes(to_bytes({name: t.contiguous() for name, t in unit.items()}))
+
+    def __delitem__(self, key: str) -> None:
+        self._file(key).unlink()
+
+    def __iter__(self) -> Iterator[str]:
+        return (path.stem for path in sorted(self.path.glob("[!.]*.safetensors")))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def clear(self) -> None:
+        """Remove the folder with all units."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def digest(facts: Any, tensors: dict[str, Tensor]) -> str:
+    """A name for facts and tensors: 32 hex digits."""
+    found = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for name, tensor in tensors.items():
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()[:32]
