@@ -1,11 +1,11 @@
 """What a column of an evaluation is: a chain of attacks, each on the images that survived those before it.
 
-PGD is a chain of one, AutoAttack a chain of four. A chain with a `norm` seeks the smallest perturbation instead: each of
-its attacks gets every image, and the shortest verified way out counts.
+PGD is a chain of one, AutoAttack a chain of four. A chain with a `norm` seeks the smallest perturbation instead: each
+of its attacks gets every image, and the shortest verified way out counts.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import nn

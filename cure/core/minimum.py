@@ -1,8 +1,8 @@
 """The smallest perturbation that changes a prediction: FMN in the L-inf norm, DDN in the L2 norm.
 
-Both walk along the normalised gradient with a step a_k that falls from a to a/100 on half a cosine, and hold the iterate
-in a ball around x whose radius shrinks while it is adversarial and grows while it is not. The smallest adversarial
-iterate is returned, x itself where there was none.
+Both walk along the normalised gradient with a step a_k that falls from a to a/100 on half a cosine, and hold the
+iterate in a ball around x whose radius shrinks while it is adversarial and grows while it is not. The smallest
+adversarial iterate is returned, x itself where there was none.
 """
 
 import math
@@ -30,7 +30,9 @@ def fmn(net: nn.Module, x: Images, y: Labels, *, steps: int, step: float, gamma:
         nonlocal e, found
         found, gamma_k = found | adversarial, _falling(k, steps, gamma, 0.001)
         reach = d.flatten(1).abs().amax(1) + loss.abs() / g.flatten(1).abs().sum(1).clamp(min=1e-12)
-        e = torch.where(adversarial, (e * (1 - gamma_k)).minimum(smallest), torch.where(found, e * (1 + gamma_k), reach))
+        e = torch.where(
+            adversarial, (e * (1 - gamma_k)).minimum(smallest), torch.where(found, e * (1 + gamma_k), reach)
+        )
         e = e.minimum(_farthest(x, "linf"))
         return (d + _falling(k, steps, step, step / 100) * _unit(g)).clamp(-_per_pixel(e), _per_pixel(e))
 
@@ -38,7 +40,7 @@ def fmn(net: nn.Module, x: Images, y: Labels, *, steps: int, step: float, gamma:
 
 
 def ddn(net: nn.Module, x: Images, y: Labels, *, steps: int, step: float, gamma: float, radius: float) -> Images:
-    """Decoupled direction and norm, L2. Rony et al., CVPR 2019, Algorithm 1, without quantisation; e starts at `radius`.
+    """Decoupled direction and norm, L2. Rony et al., CVPR 2019, Algorithm 1, not quantised; e starts at `radius`.
 
     d = e u / ||u||_2,   u = d + a_k grad CE / ||grad CE||_2,   e = e (1 - g) while adversarial, else e (1 + g)
     """

@@ -1,7 +1,7 @@
 """AutoAttack's own attack classes, under whichever name they are installed.
 
-The reference implementation (Croce and Hein, ICML 2020) is no package of the index; `pyautoattack` is the same code. Both
-are frozen: their classes are called, never their evaluation loop, whose resume, counters and tracer are defective.
+The reference implementation (Croce and Hein, ICML 2020) is no package of the index; `pyautoattack` is the same code.
+Both are frozen: their classes are called, never their evaluation loop, whose resume, counters and tracer are defective.
 Every call makes a new object, so that no unit of an evaluation sees the state of another.
 """
 
@@ -68,7 +68,7 @@ def fab_targeted(
 
 
 def fab_towards(net: nn.Module, x: Images, y: Labels, *, rank: int, iterations: int, norm: str) -> Images:
-    """FAB's nearest point of the `rank`-th likeliest wrong class, however far; x where it finds none. Norm: Linf, L2."""
+    """FAB's nearest point of the `rank`-th likeliest wrong class, however far, else x; `norm` is Linf or L2."""
     attack = FABAttack_PT(net, norm=norm, n_iter=iterations, targeted=True)
     attack.target_class = rank + 1
     return _quietly(partial(attack.attack_single_run, is_targeted=True), x, y)

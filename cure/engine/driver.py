@@ -87,13 +87,13 @@ class Driver:
         twin: nn.Module | None = None,
         store: Store | None = None,
         share: tuple[int, int] = (0, 1),
-        tick: Callable[[str], None] = lambda note: None,
+        tick: Callable[[str], None] | None = None,
     ) -> None:
         low, high = float(data.x.min()), float(data.x.max())
         if not 0 <= low <= high <= 1:
             raise Refused(f"images: values from {low:g} to {high:g}, not in [0, 1]; normalise inside the network")
         self.net, self.twin, self.data, self.batch, self.seed = net, twin or net, data, batch, seed
-        self.store, self.share, self.tick = {} if store is None else store, share, tick
+        self.store, self.share, self.tick = {} if store is None else store, share, tick or (lambda _: None)
         states = {f"{part} {key} {t.stride()}": t for part in (net, self.twin) for key, t in part.state_dict().items()}
         self.identity = digest([str(net), code(), torch.__version__, seed], states)
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -50,15 +49,11 @@ class Folder(Store):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
-    def clear(self) -> None:
-        """Remove the folder with all units."""
-        shutil.rmtree(self.path, ignore_errors=True)
-
 
 def digest(facts: Any, tensors: dict[str, Tensor]) -> str:
     """A name for facts and tensors: 32 hex digits."""
     found = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for name, tensor in tensors.items():
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()[:32]

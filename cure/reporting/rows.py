@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from cure.engine.ratio import nrr
+from cure.engine import outcomes
 from cure.errors import Refused
 from cure.paths import Cell
 from cure.schema import AttackSuite, Grid
@@ -34,20 +34,20 @@ def read(path: Path) -> Any:
 
 
 def measured(grid: Grid, suite: AttackSuite) -> pd.DataFrame:
-    """One line per cell: accuracies in percent, clean, per attack column, NRR, corruptions' mean."""
+    """One line per cell in percent: clean, each attack column, worst case, their NRR, corruptions' mean; and for a
+    column of smallest perturbations their median in percent of the pixel range."""
     return pd.DataFrame([_line(cell, suite) for cell in cells(grid)])
 
 
 def _line(cell: Cell, suite: AttackSuite) -> dict[str, Any]:
     attack, corrupt = read(cell.result("attack")), read(cell.result("corrupt"))
-    accuracy = {name: 100 * right / attack["images"] for name, right in attack["correct"].items()}
     shares = [100 * right / corrupt["images"] for by in corrupt["correct"].values() for right in by.values()]
     return {
         "setting": f"{cell.dataset}/{cell.model}",
         "method": cell.method,
         "seed": cell.seed,
-        **accuracy,
-        f"nrr_{suite.nrr}": nrr(accuracy["clean"], accuracy[suite.nrr]),
+        **{name: 100 * share for name, share in outcomes.shares(attack).items()},
+        **{f"median_{name}": 100 * outcomes.quantile(attack, name, 0.5) for name in outcomes.minima(attack)},
         "corrupted": sum(shares) / len(shares),
         "epoch": attack["epoch"],
         "images": attack["images"],
