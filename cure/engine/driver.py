@@ -7,7 +7,6 @@ process, or be taken from an earlier run. What it finds is verified by the netwo
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -15,10 +14,10 @@ from torch import nn
 from cure.core.attack import Attack, Chain, distance
 from cure.core.method import Batch
 from cure.core.noise import PerImage
-from cure.core.tensors import Flags, Images, Labels, PerExample, Tensor
+from cure.core.tensors import Images, Labels
 from cure.engine.measure import frozen
 from cure.engine.scratch import code
-from cure.engine.units import Store, Unit, digest
+from cure.engine.units import Examples, Outcome, Store, Unit, digest
 from cure.errors import Refused
 
 ROUNDING = 1e-6  # by which float32 may leave the ball
@@ -26,47 +25,6 @@ ROUNDING = 1e-6  # by which float32 may leave the ball
 
 class Unfinished(Exception):
     """Units of other shares are missing; call again when they are in the store."""
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Images in [0, 1], float32, their labels, and each image's place in its split, which seeds its noise."""
-
-    x: Images
-    y: Labels
-    index: Labels
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def __getitem__(self, rows: Tensor) -> "Examples":
-        return Examples(self.x[rows], self.y[rows], self.index[rows])
-
-
-@dataclass
-class Outcome:
-    """What a chain did to each of n images, on the CPU."""
-
-    clean: Flags  # classified correctly
-    predicted: Labels  # at x_adv
-    x_adv: Images  # the adversarial image; the image itself where none was found or needed
-    distance: PerExample  # of x_adv, in the chain's norm (L-inf without one); infinity where none was found
-    broken_by: dict[str, Labels] = field(default_factory=dict)  # attack -> rows whose x_adv it made
-
-    @property
-    def robust(self) -> Flags:
-        """Classified correctly, and no attack of the chain changed that."""
-        return self.distance.isinf()
-
-    def take(self, name: str, rows: Labels, unit: Unit, length: PerExample) -> None:
-        """Enter the adversarial images of one unit, of these rows, where they are nearer than what is known."""
-        nearer = length < self.distance[rows]
-        rows = rows[nearer]
-        for other, theirs in self.broken_by.items():
-            self.broken_by[other] = theirs[~torch.isin(theirs, rows)]
-        self.broken_by[name] = torch.cat([self.broken_by[name], rows])
-        self.predicted[rows], self.x_adv[rows] = unit["predicted"][nearer], unit["x_adv"][nearer]
-        self.distance[rows] = length[nearer]
 
 
 class Driver:

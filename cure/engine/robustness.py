@@ -11,10 +11,10 @@ from cure import catalogue
 from cure.core.attack import Chain
 from cure.core.folding import twin
 from cure.core.tensors import Flags, Labels
-from cure.engine.driver import ROUNDING, Driver, Examples, Outcome
+from cure.engine.driver import ROUNDING, Driver
 from cure.engine.loader import Split, as_float
 from cure.engine.outcomes import Result
-from cure.engine.units import Store
+from cure.engine.units import Examples, Outcome, Store
 from cure.params import armed
 from cure.schema import AttackSuite, Threat
 
