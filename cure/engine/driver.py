@@ -14,7 +14,7 @@ from torch import nn
 from cure.core.attack import Attack, Chain, distance
 from cure.core.method import Batch
 from cure.core.noise import PerImage
-from cure.core.tensors import Images, Labels
+from cure.core.tensors import Images, Labels, Tensor
 from cure.engine.measure import frozen
 from cure.engine.scratch import code
 from cure.engine.units import Examples, Outcome, Store, Unit, digest
@@ -76,7 +76,7 @@ class Driver:
                 self.tick(f"{name}: {int(found.robust.sum())} left")
         return found
 
-    def _cut(self, rows: Labels) -> list[Labels]:
+    def _cut(self, rows: Labels) -> list[Tensor]:
         return [part for part in torch.split(rows, self.batch) if len(part)]
 
     def _unit(self, chain: Chain, name: str, attack: Attack, part: Examples, place: int) -> Unit | None:

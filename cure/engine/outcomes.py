@@ -44,4 +44,5 @@ def quantile(result: Result, column: str, share: float) -> float:
     about = result["columns"][column]
     pairs = zip(about["distances"], about["rows"], strict=True)
     found = sorted(inf if d is None else d for d, row in pairs if result["outcomes"]["clean"][row] == "1")
-    return found[max(0, ceil(share * len(found)) - 1)] if found else 0.0
+    rank = ceil(share * len(found) - 1e-9)  # 0.55 * 20 is a little more than 11
+    return found[max(0, rank - 1)] if found else 0.0

@@ -1,6 +1,7 @@
 """The rows of the table, from the results of the cells that `grid` names."""
 
 import json
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def metrics(means: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
     numbers = [name for name in means.columns if name not in ("setting", "method", "epoch", "images")]
     nested: dict[str, dict[str, dict[str, float]]] = {}
     for line in means.to_dict("records"):
-        values = {name: round(float(line[name]), 2) for name in numbers}
+        values = {name: round(float(line[name]), 2) for name in numbers if isfinite(line[name])}
         nested.setdefault(str(line["setting"]), {})[str(line["method"])] = values
     return nested
 
