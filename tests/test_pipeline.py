@@ -24,8 +24,9 @@ from cure.paths import Cell
 from tests.closure import NEUTRAL, ROOT, closure
 
 SCALES = {"paper": ROOT, "quickstart": ROOT / "quickstart"}
-OF_ANOTHER_STAGE = {"attack": {"corruptions"}, "corrupt": {"attacks"}}  # engine/evaluate.py serves both
-REPORTS = ("table.md", "claims.md", "curves.csv", "corruptions.csv", "curves.png", "corruptions.png", "metrics.json")
+OF_ANOTHER_STAGE = {"attack": {"corruptions"}}  # engine/evaluate.py serves both
+PAGES, LISTS = ("table.md", "attacks.md", "claims.md"), ("attacks.csv", "survival.csv", "curves.csv", "corruptions.csv")
+REPORTS = (*PAGES, *LISTS, "curves.png", "corruptions.png", "metrics.json")
 
 
 class Item(NamedTuple):

@@ -49,6 +49,7 @@ PARAMS = {  # a changed value -> the stages that see it themselves; what lies do
     "models.small.width": (8, {PRETRAIN, *ROBUST}),
     "datasets.digits.augment.crop": (0, {PREPARE, PRETRAIN, *ROBUST, *REVISES}),
     "attack.columns.pgd20.steps": (3, {*ATTACKS, "report"}),
+    "attack.subset.aa": (30, {*ATTACKS, "report"}),
     "corrupt.severities": ([1], CORRUPTS),
     "report.title": ("Another", {"report"}),
     "grid.seeds": ([0, 1], {f"{stage[:-1]}1" for stage in STAGES if stage.endswith("-0")} | {"report"}),
@@ -58,6 +59,7 @@ CODE = {  # an edited file -> the stages that run it
     "cure/models/small.py": {PRETRAIN, *ROBUST, *REVISES, *ATTACKS, *CORRUPTS},
     "cure/datasets/digits.py": {PREPARE},
     "cure/attacks/pgd.py": ATTACKS,
+    "cure/engine/driver.py": ATTACKS,
     "cure/corruptions/contrast.py": CORRUPTS,
     "cure/reporting/table.py": {"report"},
     "cure/attacks/left_over.pyc": set(),
@@ -139,8 +141,9 @@ def shrink(text):
     out = io.StringIO()
     yaml.dump(raw, out)
     text = out.getvalue()
-    for key, value in {"steps": 2, "epochs": EPOCHS, "images": 60}.items():
-        text = re.sub(rf"(?m)^( +{key}:) \S.*$", rf"\1 {value}", text)
+    small = {"steps": 2, "epochs": EPOCHS, "images": 60, "iterations": 2, "queries": 5, "aa": 20, "min_l(?:inf|2)": 20}
+    for key, value in small.items():
+        text = re.sub(rf"(?m)^( +(?:{key}):) \S.*$", rf"\1 {value}", text)
     for key in ("severities", "corruptions"):
         text = re.sub(rf"(?m)^(  {key}:\n(?:  - .*\n){{2}})(?:  - .*\n)+", r"\1", text)
     return text
@@ -353,9 +356,10 @@ def printed(table):
 def test_cure_eval_prints_the_numbers_of_the_stage_attack(made, method):
     shown = printed(made.run("cure", "eval", f"weights/digits/small/{method}-s0.safetensors"))
     result = json.loads((made.quickstart / f"results/digits/small/{method}-s0-attack.json").read_text())
-    clean, pgd, cw = (100 * result["correct"][name] / result["images"] for name in ("clean", "pgd20", "cw20"))
+    flags = [result["outcomes"][name].replace("-", "") for name in ("clean", "pgd20", "cw20", "aa", "worst")]
+    clean, pgd, cw, aa, worst = (100 * found.count("1") / len(found) for found in flags)
     ratio = 2 * clean * cw / (clean + cw) if clean + cw else 0
-    assert shown == {"network": [round(value, 2) for value in (clean, pgd, cw, ratio)]}
+    assert shown == {"network": [round(value, 2) for value in (clean, pgd, cw, aa, worst, ratio)]}
 
 
 def test_cure_eval_shows_every_network_of_a_trajectory(made):
