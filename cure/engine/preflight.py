@@ -37,13 +37,13 @@ def preflight(net: nn.Module, x: Tensor, y: Tensor, classes: int) -> list[Line]:
     with untouched(net):
         net.requires_grad_(False)
         look = Look(net, x, y, classes)
-        for name, (check, advice, decides) in CHECKS.items():
+        for name, (check, advice) in CHECKS.items():
             try:
                 passed, found = check(look)
             except Exception as problem:  # foreign code may fail in any way
                 passed, found = False, first_sentence(problem)
             lines.append(Line(name, passed, found, advice))
-            if decides and not passed:
+            if name in NEEDED and not passed:
                 break
     return lines
 
@@ -137,24 +137,17 @@ def _accuracy(look: Look) -> tuple[bool, str]:
     return False, f"{found}; {best} if the classes were in the best other order"
 
 
-CHECKS: dict[str, tuple[Callable[[Look], tuple[bool, str]], str, bool]] = {  # check, advice, whether the rest needs it
-    "images": (_images, "give float images (n, c, h, w) in [0, 1]: divide by 255, normalise inside the network", False),
-    "output": (_output, "return one tensor (n, classes); wrap a network of several outputs in FirstOutput", True),
-    "autograd": (
-        _inside,
-        "an optimisation loop at inference needs an attack made for it (Croce et al. 2022)",
-        False,
-    ),
-    "classes": (_classes, "build the network with as many logits as the data set has classes, labelled from 0", True),
-    "logits": (_logits, "return logits, before softmax: saturated probabilities hide the gradient", False),
-    "finite": (_finite, "look for overflow, a division by zero, or 16-bit arithmetic", False),
-    "eval mode": (_mode, "call net.eval()", False),
-    "determinism": (_repeated, "for a network that draws at random use version: rand (mean of 20 gradients)", False),
-    "batch": (_batch, "a prediction must depend on its image alone: use running batch-norm statistics", False),
-    "gradients": (
-        _gradients,
-        "rounding, detaching or saturation blinds gradient attacks: trust black boxes",
-        False,
-    ),
-    "accuracy": (_accuracy, "check the order of the classes, the normalisation and the order of channels", False),
+CHECKS: dict[str, tuple[Callable[[Look], tuple[bool, str]], str]] = {  # check, and what to do where it is red
+    "images": (_images, "give float images (n, c, h, w) in [0, 1]: divide by 255, normalise inside the network"),
+    "output": (_output, "return one tensor (n, classes); wrap a network of several outputs in FirstOutput"),
+    "autograd": (_inside, "an optimisation loop at inference needs an attack made for it (Croce et al. 2022)"),
+    "classes": (_classes, "build the network with as many logits as the data set has classes, labelled from 0"),
+    "logits": (_logits, "return logits, before softmax: saturated probabilities hide the gradient"),
+    "finite": (_finite, "look for overflow, a division by zero, or 16-bit arithmetic"),
+    "eval mode": (_mode, "call net.eval()"),
+    "determinism": (_repeated, "for a network that draws at random use version: rand (mean of 20 gradients)"),
+    "batch": (_batch, "a prediction must depend on its image alone: use running batch-norm statistics"),
+    "gradients": (_gradients, "rounding, detaching or saturation blinds gradient attacks: trust black boxes alone"),
+    "accuracy": (_accuracy, "check the order of the classes, the normalisation and the order of channels"),
 }
+NEEDED = {"output", "classes"}  # by all that follow

@@ -114,6 +114,7 @@ SPOILT = {
     "saturated": ("gradients", "0 of 64 images on CE", lambda net, x: net(x) * 1e6),
     "a tie": ("gradients", "64 of 64 images on CE", lambda net, x: tie(net(x))),
     "another order": ("accuracy", "64 if the classes were in the best other order", lambda net, x: net(x).roll(1, 1)),
+    "functional": ("autograd", "inside the forward", lambda net, x: net(x + 1e-3 * ascent(net)(x).sign())),
     "optimisation": ("autograd", "inside the forward", lambda net, x: purified(net, x)),
 }
 
@@ -129,6 +130,10 @@ def ratio(a, b):
 def tie(z):
     """The margin between two equal logits is constant; the cross-entropy still sees the third."""
     return torch.stack([z[:, 0], z[:, 0], z[:, 0] - z[:, 1].abs() - 1], 1)
+
+
+def ascent(net):
+    return torch.func.grad(lambda x: net(x).logsumexp(1).sum())
 
 
 def purified(net, x):
