@@ -93,7 +93,7 @@ class Driver:
         return unit
 
     def _fresh(self, chain: Chain, attack: Attack, part: Examples) -> Unit:
-        noise = PerImage(self.seed, part.index)
+        noise = PerImage(self.seed, part.index.cpu())
         x_adv = attack(self.twin if chain.passes == 1 else self.net, Batch(part.x, part.y, part.index, noise))
         predicted = self._predicted(x_adv, chain)
         wrong = predicted != part.y.cpu()

@@ -11,7 +11,7 @@ from cure import catalogue
 from cure.core.attack import Chain
 from cure.core.folding import twin
 from cure.core.tensors import Flags, Labels
-from cure.engine.driver import ROUNDING, Driver
+from cure.engine.driver import ROUNDING, Driver, full_precision
 from cure.engine.loader import Split, as_float
 from cure.engine.outcomes import Result
 from cure.engine.units import Examples, Outcome, Store
@@ -52,7 +52,8 @@ def attacked(
 ) -> dict[str, Column]:
     """Every column on the whole split, or on as many of its images, evenly spread, as the suite gives it."""
     data = Examples(as_float(split.images), split.labels, torch.arange(len(split), device=split.labels.device))
-    fast, found = twin(net, data.x[: suite.batch], suite.layout), dict[str, Column]()
+    with full_precision():
+        fast, found = twin(net, data.x[: suite.batch], suite.layout), dict[str, Column]()
     for name, chain in columns.items():
         rows = split.places(suite.subset.get(name, len(split)))
         driver = Driver(
@@ -94,7 +95,7 @@ def result(columns: dict[str, Column], images: int, suite: AttackSuite, eps: flo
         "images": images,
         "outcomes": {name: "".join("-01"[int(hit) + 1] for hit in flag) for name, flag in outcomes.items()},
         "columns": {name: _about(column) for name, column in columns.items()},
-        "problems": _problems(ball, linf, eps),
+        "problems": _problems(ball, linf),
         "seed": suite.seed,
         "batch": suite.batch,
     }
@@ -118,16 +119,17 @@ def _about(column: Column) -> dict[str, Any]:
     return said
 
 
-def _problems(ball: dict[str, Column], linf: dict[str, Column], eps: float) -> list[str]:
+def _problems(ball: dict[str, Column], linf: dict[str, Column]) -> list[str]:
     """Smallest perturbations are upper bounds, so where they beat AutoAttack, AutoAttack was too weak."""
     found = []
     for name, strong in ball.items():
-        for other, minimum in linf.items() if strong.chain.label else ():
+        eps = strong.chain.eps
+        for other, minimum in linf.items() if strong.chain.label and eps is not None else ():
             both = torch.isin(strong.rows, minimum.rows), torch.isin(minimum.rows, strong.rows)
             robust, curve = strong.safe(eps)[both[0]], minimum.safe(eps)[both[1]]
             if curve.sum() < robust.sum():
                 found.append(
-                    f"{other} leaves {int(curve.sum())} of {len(curve)} images at eps, {name} {int(robust.sum())}: "
+                    f"{other} leaves {int(curve.sum())} of {len(curve)} images at eps {eps:g}, {name} {int(robust.sum())}: "
                     f"{name} overestimates robustness"
                 )
     return found
