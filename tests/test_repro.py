@@ -346,8 +346,7 @@ def test_an_attack_that_was_killed_continues_and_ends_in_the_same_bytes(made, tm
         while victim.poll() is None and not any(clone.scratch.glob("*/*.safetensors")):
             time.sleep(0.001)
         assert victim.poll() is None, (clone.scratch / "output").read_text()
-    units = {path: path.stat().st_mtime_ns for path in clone.scratch.glob("*/*.safetensors")}
-    assert units
+    assert any(clone.scratch.glob("*/*.safetensors"))
     assert not result.exists()
     clone.run(*command)
     assert result.read_bytes() == undisturbed
