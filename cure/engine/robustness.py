@@ -52,21 +52,12 @@ def attacked(
 ) -> dict[str, Column]:
     """Every column on the whole split, or on as many of its images, evenly spread, as the suite gives it."""
     data = Examples(as_float(split.images), split.labels, torch.arange(len(split), device=split.labels.device))
+    how: dict[str, Any] = {"batch": suite.batch, "seed": suite.seed, "store": store, "tick": tick}
     with full_precision():
-        fast, found = twin(net, data.x[: suite.batch], suite.layout), dict[str, Column]()
-    for name, chain in columns.items():
-        rows = split.places(suite.subset.get(name, len(split)))
-        driver = Driver(
-            net,
-            data[rows],
-            batch=suite.batch,
-            seed=suite.seed,
-            twin=fast,
-            store=store,
-            tick=lambda note, name=name: tick(f"{name}: {note}"),  # type: ignore[misc]
-        )
-        found[name] = Column(chain, rows.cpu(), driver.run(chain))
-    return found
+        how["twin"] = twin(net, data.x[: suite.batch], suite.layout)
+    rows = {name: split.places(suite.subset.get(name, len(split))) for name in columns}
+    drivers = {len(places): Driver(net, data[places], **how) for places in rows.values()}
+    return {n: Column(chain, rows[n].cpu(), drivers[len(rows[n])].run(chain)) for n, chain in columns.items()}
 
 
 def units(images: int, columns: dict[str, Chain], suite: AttackSuite) -> int:
