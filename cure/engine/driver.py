@@ -52,15 +52,23 @@ class Driver:
             raise Refused(f"images: values from {low:g} to {high:g}, not in [0, 1]; normalise inside the network")
         self.net, self.twin, self.data, self.batch, self.seed = net, twin or net, data, batch, seed
         self.store, self.share, self.tick = {} if store is None else store, share, tick or (lambda *_: None)
-        states = {f"{part} {key} {t.stride()}": t for part in (net, self.twin) for key, t in part.state_dict().items()}
-        self.identity = digest([str(net), code(), torch.__version__, seed], states)
+        parts = {"net": net, "twin": self.twin}
+        states = {f"{p} {key} {t.stride()}": t for p, part in parts.items() for key, t in part.state_dict().items()}
+        self.identity = digest([str(net), str(self.twin), code(), torch.__version__, seed], states)
+        self._clean: dict[int, Labels] = {}
+
+    def clean(self, passes: int = 1) -> Labels:
+        """What the network predicts for the images themselves; computed once."""
+        if passes not in self._clean:
+            with self._alone():
+                parts = [self._predicted(self.data[rows].x, passes) for rows in self._cut(torch.arange(len(self.data)))]
+            self._clean[passes] = torch.cat(parts)
+        return self._clean[passes].clone()
 
     def run(self, chain: Chain) -> Outcome:
         """All attacks of the chain, from the clean predictions on."""
-        everyone = torch.arange(len(self.data))
-        with self._alone():
-            predicted = torch.cat([self._predicted(self.data[part].x, chain) for part in self._cut(everyone)])
-        x, clean = self.data.x.cpu(), predicted == self.data.y.cpu()
+        everyone, predicted, x = torch.arange(len(self.data)), self.clean(chain.passes), self.data.x.cpu()
+        clean = predicted == self.data.y.cpu()
         found = Outcome(clean, predicted, x.clone(), torch.where(clean, torch.inf, 0.0))
         for name, attack in chain.attacks.items():
             batches = self._cut((clean if chain.norm else found.robust).nonzero()[:, 0])
@@ -81,7 +89,7 @@ class Driver:
 
     def _unit(self, chain: Chain, name: str, attack: Attack, part: Examples, place: int) -> Unit | None:
         """The stored unit, or a fresh one, or None if it is another's."""
-        key = digest([self.identity, name, chain.facts, chain.passes], vars(part))
+        key = digest([self.identity, name, chain.facts, chain.passes, chain.eps], vars(part))
         with suppress(KeyError):
             unit = self.store[key]
             self.tick(name, len(unit["rows"]), len(part))
@@ -95,18 +103,18 @@ class Driver:
         return unit
 
     def _fresh(self, chain: Chain, attack: Attack, part: Examples) -> Unit:
-        noise = PerImage(self.seed, part.index)
+        noise = PerImage(self.seed, part.index.cpu())
         x_adv = attack(self.twin if chain.passes == 1 else self.net, Batch(part.x, part.y, part.index, noise))
-        predicted = self._predicted(x_adv, chain)
+        predicted = self._predicted(x_adv, chain.passes)
         wrong = predicted != part.y.cpu()
         if chain.eps is not None:
             wrong &= (distance(x_adv, part.x, "linf") <= chain.eps + ROUNDING).cpu()
         return {"rows": wrong.nonzero()[:, 0], "predicted": predicted[wrong], "x_adv": x_adv.cpu()[wrong]}
 
-    def _predicted(self, x: Images, chain: Chain) -> Labels:
+    def _predicted(self, x: Images, passes: int) -> Labels:
         with torch.no_grad():
-            seen = [self.net(x) for _ in range(chain.passes)]
-        z = seen[0] if chain.passes == 1 else torch.stack(seen).softmax(2).mean(0)
+            seen = [self.net(x) for _ in range(passes)]
+        z = seen[0] if passes == 1 else torch.stack(seen).softmax(2).mean(0)
         if not bool(z.isfinite().all()):
             raise Refused("the network's logits are not finite on some images, so its predictions mean nothing")
         return z.argmax(1).cpu()

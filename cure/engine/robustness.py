@@ -11,7 +11,7 @@ from cure import catalogue
 from cure.core.attack import Chain
 from cure.core.folding import twin
 from cure.core.tensors import Flags, Labels
-from cure.engine.driver import ROUNDING, Driver
+from cure.engine.driver import ROUNDING, Driver, full_precision
 from cure.engine.loader import Split, as_float, spread
 from cure.engine.outcomes import Result
 from cure.engine.units import Examples, Outcome, Store
@@ -68,21 +68,24 @@ def chains(suite: AttackSuite, threat: Threat, classes: int) -> dict[str, Chain]
 
 
 def attacked(
-    net: nn.Module, data: Examples, columns: dict[str, Chain], suite: AttackSuite, tick: Tick, store: Store | None = None
+    net: nn.Module,
+    data: Examples,
+    columns: dict[str, Chain],
+    suite: AttackSuite,
+    tick: Tick,
+    store: Store | None = None,
 ) -> dict[str, Column]:
     """`clean` and every column, on all images or on as many of them, evenly spread, as the suite gives it."""
-    fast, found = twin(net, data.x[: suite.batch], suite.layout), dict[str, Column]()
+    how: dict[str, Any] = {"batch": suite.batch, "seed": suite.seed, "store": store}
+    with full_precision():
+        how["twin"] = twin(net, data.x[: suite.batch], suite.layout)
+    drivers, found = dict[int, Driver](), dict[str, Column]()
     for name, chain in {"clean": Chain({}, {}), **columns}.items():
         rows = spread(len(data), suite.subset.get(name, len(data)))
-        driver = Driver(
-            net,
-            data[rows.to(data.y.device)],
-            batch=suite.batch,
-            seed=suite.seed,
-            twin=fast,
-            store=store,
-            tick=lambda *news, name=name: tick(Progress(name, *news)),  # type: ignore[misc]
-        )
+        if len(rows) not in drivers:
+            drivers[len(rows)] = Driver(net, data[rows.to(data.y.device)], **how)
+        driver = drivers[len(rows)]
+        driver.tick = lambda *news, name=name: tick(Progress(name, *news))
         found[name] = Column(chain, rows, driver.run(chain))
     return found
 
@@ -114,7 +117,7 @@ def result(columns: dict[str, Column], data: Examples, suite: AttackSuite, eps: 
         "images": images,
         "outcomes": {name: "".join("-01"[int(hit) + 1] for hit in flag) for name, flag in outcomes.items()},
         "columns": {name: _about(column) for name, column in attacks.items()},
-        "problems": _problems(ball, linf, eps),
+        "problems": _problems(ball, linf),
         "seed": suite.seed,
         "batch": suite.batch,
     }
@@ -138,16 +141,15 @@ def _about(column: Column) -> dict[str, Any]:
     return said
 
 
-def _problems(ball: dict[str, Column], linf: dict[str, Column], eps: float) -> list[str]:
+def _problems(ball: dict[str, Column], linf: dict[str, Column]) -> list[str]:
     """Smallest perturbations are upper bounds, so where they beat AutoAttack, AutoAttack was too weak."""
     found = []
     for name, strong in ball.items():
         for other, minimum in linf.items() if strong.chain.label else ():
-            both = torch.isin(strong.rows, minimum.rows), torch.isin(minimum.rows, strong.rows)
-            robust, curve = strong.safe(eps)[both[0]], minimum.safe(eps)[both[1]]
-            if curve.sum() < robust.sum():
-                found.append(
-                    f"{other} leaves {int(curve.sum())} of {len(curve)} images at eps, {name} {int(robust.sum())}: "
-                    f"{name} overestimates robustness"
-                )
+            eps = strong.chain.eps or 0.0
+            robust = int(strong.safe(eps)[torch.isin(strong.rows, minimum.rows)].sum())
+            curve = minimum.safe(eps)[torch.isin(minimum.rows, strong.rows)]
+            if curve.sum() < robust:
+                left = f"{other} leaves {int(curve.sum())} of {len(curve)} images at eps {eps:g}, {name} {robust}"
+                found.append(f"{left}: {name} overestimates robustness")
     return found

@@ -53,7 +53,7 @@ def prepared(name: str, params: Params, folder: Path) -> Path:
     return path
 
 
-def test_images(path: Path, count: int | None, device: torch.device, expected: str | None = None) -> Images:
+def of_the_test_split(path: Path, count: int | None, device: torch.device, expected: str | None = None) -> Images:
     """`count` test images, evenly spread, or all; refuses another file than the `expected` sha256."""
     source = data.load(path, ("test",), device)
     if expected is not None and source.digest != expected:

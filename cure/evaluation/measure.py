@@ -50,8 +50,8 @@ class Evaluation:
     @property
     def flags(self) -> list[str]:
         """Everything that this evaluation doubts of itself."""
-        red = [f"{line.name}: {line.found}; {line.advice}" for line in (*self.preflight, *self.masking) if not line.passed]
-        return [*red, *self.result["problems"]]
+        red = [line for line in (*self.preflight, *self.masking) if not line.passed]
+        return [*(f"{line.name}: {line.found}; {line.advice}" for line in red), *self.result["problems"]]
 
     def adversarial(self) -> Tensor:
         """(n, c, h, w) float32 in the order of the images: the first verified adversarial image of each, or itself."""
