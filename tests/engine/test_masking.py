@@ -196,6 +196,15 @@ def test_only_what_is_missing_is_measured(trained):
     assert missing(net, split, have | found, probes(PGD20, RULES), RULES, batch=100, seed=0) == {}
 
 
+def test_what_is_missing_is_measured_where_the_others_looked(trained):
+    net, split = trained
+    have = {"pgd20": "1" * len(split), "aa": "10-" * (len(split) // 3) + "-" * (len(split) % 3)}
+    found = missing(net, split, have, {"far": probes(PGD20, RULES)["far"]}, RULES, batch=100, seed=0)["far"]
+    seen = [place for place, mark in enumerate(found) if mark != "-"]
+    assert len(seen) == RULES.images
+    assert all(have["aa"][place] != "-" for place in seen)
+
+
 def test_probes_leave_the_ball_of_pgd20_only_where_they_should(net, make_batch):
     batch = make_batch(dtype=torch.float64)
     reach = {}
