@@ -152,11 +152,8 @@ class Masking(Settings):
     """
 
     level: Annotated[Number, Field(gt=0, lt=1)]  # chance of a gap, were there none, below which it is one
-    slack: (
-        Share  # by how much an attack that should be the weaker may be the stronger: a black box, PGD beside AutoAttack
-    )
-    steps: Count  # of the long PGD
-    steps_gap: Share  # what the long PGD may take off PGD-20
+    slack: Share  # by how much the weaker attack may be the stronger: a black box, or PGD beside AutoAttack
+    steps_gap: Share  # what PGD-100 may take off PGD-20
     losses_gap: Share  # between PGD-20 on the cross-entropy and on the margin
     radius: Annotated[Number, Field(gt=1)]  # in eps: where every attack that works leaves next to nothing
     remaining: Share  # accuracy that may be left there

@@ -1,7 +1,7 @@
 """What an evaluation will cost, said before it starts: measured time per pass x exact counts of passes.
 
-An image that some attack of a chain breaks is spared the later ones, so what counts are the survivors. Nothing else is
-counted: for tiny networks the attacks' own arithmetic (FAB sorts every image's pixels) may double the estimate.
+An image that some attack of a chain breaks is spared the later ones, so what counts are the survivors. The attacks' own
+arithmetic is not counted; for tiny networks it is no longer small (FAB sorts every image's pixels).
 """
 
 import math
@@ -19,7 +19,8 @@ from cure.engine.measure import frozen
 from cure.engine.ratio import wilson
 from cure.errors import Refused
 
-ON_CPU = 16  # images: more change the time per image little there
+FEW = 16  # images of a first forward
+LONGEST = 0.25  # seconds of a forward that is worth repeating; a larger batch is timed in part
 REPEATS = 3
 
 
@@ -89,30 +90,33 @@ class Pace:
 
 def pace(net: nn.Module, x: Images) -> Pace:
     """The pace of `net` on the device of x, at this batch size: the median of a few repetitions after a warm-up."""
-    x = x if x.is_cuda else x[:ON_CPU]
 
-    def forward() -> None:
+    def forward(x: Images) -> None:
         with torch.no_grad():
             net(x)
 
-    def gradient() -> None:
+    def gradient(x: Images) -> None:
         inner = x.detach().requires_grad_()
         torch.autograd.grad(net(inner).sum(), inner)
 
     with frozen(net), torch.enable_grad():
-        return Pace(_median(forward, x) / len(x), _median(gradient, x) / len(x))
+        fit = LONGEST / _each(forward, x[:FEW])
+        x = x[: max(FEW, math.floor(fit))]
+        return Pace(_each(forward, x), _each(gradient, x))
 
 
-def _median(act: Callable[[], None], x: Images) -> float:
+def _each(act: Callable[[Images], None], x: Images) -> float:
+    """Seconds per image."""
+
     def timed() -> float:
         start = time.perf_counter()
-        act()
+        act(x)
         if x.is_cuda:
             torch.cuda.synchronize(x.device)
         return time.perf_counter() - start
 
     timed()
-    return median(timed() for _ in range(REPEATS))
+    return median(timed() for _ in range(REPEATS)) / len(x)
 
 
 @dataclass(frozen=True)

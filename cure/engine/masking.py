@@ -100,7 +100,8 @@ def _autoattack(outcomes: Outcomes, rules: Masking) -> Verdict | None:
     weaker = _named(outcomes, *LADDER)
     if not weaker or "aa" not in outcomes:
         return None
-    name = max(weaker, key=lambda name: pair(outcomes["aa"], weaker[name]).difference)
+    counts = {name: pair(outcomes["aa"], outcome) for name, outcome in weaker.items()}
+    name = max(counts, key=lambda name: (counts[name].difference, counts[name].images))
     return _below((name, "aa"), weaker[name], outcomes["aa"], rules.slack, rules)
 
 
@@ -114,7 +115,8 @@ def _clean(outcomes: Outcomes, rules: Masking) -> Verdict | None:
     attacked = {name: outcome for name, outcome in outcomes.items() if name != "clean"}
     if not attacked or "clean" not in outcomes:
         return None
-    name = max(attacked, key=lambda name: pair(attacked[name], outcomes["clean"]).difference)
+    counts = {name: pair(outcome, outcomes["clean"]) for name, outcome in attacked.items()}
+    name = max(counts, key=lambda name: (counts[name].difference, counts[name].images))
     return _below(("clean", name), outcomes["clean"], attacked[name], 0.0, rules)
 
 

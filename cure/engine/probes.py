@@ -40,19 +40,24 @@ def missing(
     seed: int,
     tick: Callable[[str], None] | None = None,
 ) -> Outcomes:
-    """The attacks that `have` lacks, on `rules.images` of the split's images, evenly spread; - for the others."""
+    """The attacks that `have` lacks, on `rules.images` evenly spread images; - for the others.
+
+    They are taken from those that every column of `have` looked at, so that gaps can be judged on the same images.
+    """
     todo = {name: attack for name, attack in attacks.items() if name not in have}
-    count = min(rules.images, len(split))
-    rows = torch.arange(count, device=split.labels.device) * len(split) // count
+    seen = [place for place in range(len(split)) if all(outcome[place] != "-" for outcome in have.values())]
+    count = min(rules.images, len(seen))
+    rows = torch.tensor([seen[k * len(seen) // count] for k in range(count)], device=split.labels.device)
     few = Split(split.images[rows], split.labels[rows])
-    flags = outcomes(net, few, todo, batch=batch, seed=seed, tick=tick) if todo else {}
-    found = {}
-    for name in todo:
-        text = ["-"] * len(split)
-        for row, hit in zip(rows.tolist(), flags[name].tolist(), strict=True):
-            text[row] = "01"[hit]
-        found[name] = "".join(text)
-    return found
+    flags = outcomes(net, few, todo, batch=batch, seed=seed, tick=tick) if todo and count else {}
+    return {name: _text(hits.tolist(), rows.tolist(), len(split)) for name, hits in flags.items() if name in todo}
+
+
+def _text(hits: list[bool], rows: list[int], images: int) -> str:
+    text = ["-"] * images
+    for row, hit in zip(rows, hits, strict=True):
+        text[row] = "01"[hit]
+    return "".join(text)
 
 
 def _ascend(net: nn.Module, batch: Batch, search: Search) -> Images:

@@ -1,0 +1,216 @@
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.datasets import load_digits
+from torch import nn
+
+from cure.core.ascent import climb, wrongness
+from cure.core.batchnorm import scope
+from cure.core.noise import PerImage
+from cure.core.settings import Search
+from cure.engine.loader import Split
+from cure.engine.masking import CHECKS, masking, parts
+from cure.engine.probes import missing, probes
+from cure.models.small import Hyper, Small
+from cure.schema import Masking
+
+RULES = Masking(level=0.01, slack=0.002, steps_gap=0.02, losses_gap=0.1, radius=8, remaining=0.05, images=90)
+SOUND = {  # correct images of 1000, the first ones in every column, as numbers of AT on CIFAR-10 go
+    "clean": 840,
+    "pgd20": 540,
+    "pgd100": 535,
+    "cw20": 510,
+    "apgd-ce": 530,
+    "apgd-t": 490,
+    "fab-t": 490,
+    "square": 490,
+    "aa": 490,
+    "transfer": 700,
+    "min_linf": 492,
+    "far": 0,
+}
+
+
+def outcomes(counts, images=1000):
+    return {name: "1" * right + "0" * (images - right) for name, right in counts.items()}
+
+
+def red(counts, rules=RULES, images=1000):
+    return [line.name for line in masking(outcomes(counts, images), rules) if not line.passed]
+
+
+def test_sound_numbers_are_green_all_over():
+    lines = masking(outcomes(SOUND), RULES)
+    assert [line.name for line in lines] == list(CHECKS)
+    assert all(line.passed for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "found"),
+    [
+        ({"square": 480}, "black box", "white box and Square leaves 480 of 1000 images, white box alone 490"),
+        ({"transfer": 480}, "transfer", "transfer leaves 480 of 1000 images, white box 490"),
+        ({"pgd20": 561}, "steps", "pgd100 leaves 535 of 1000 images, pgd20 561"),
+        ({"cw20": 650}, "losses", "pgd20 leaves 540 of 1000 images, cw20 650"),
+        ({"pgd20": 650, "pgd100": 650}, "losses", "pgd20 leaves 650 of 1000 images, cw20 510"),
+        ({"far": 80}, "far", "PGD-20 at 8 eps leaves 80 of 1000 images"),
+        ({"aa": 550}, "autoattack", "cw20 leaves 510 of 1000 images, aa 550"),
+        ({"min_linf": 480}, "minimum", "min_linf at eps leaves 480 of 1000 images, aa 490"),
+        ({"clean": 680}, "clean", "clean leaves 680 of 1000 images, transfer 700"),
+    ],
+)
+def test_each_sign_reddens_its_own_line_and_no_other(changes, name, found):
+    counts = SOUND | changes | ({"min_linf": 550} if changes == {"aa": 550} else {})
+    assert red(counts) == [name]
+    line = next(line for line in masking(outcomes(counts), RULES) if line.name == name)
+    assert line.found == found
+    assert line.advice
+
+
+@pytest.mark.parametrize("changes", [{"square": 488}, {"transfer": 488}, {"pgd20": 550}, {"cw20": 600}, {"far": 50}])
+def test_gaps_up_to_their_thresholds_are_green(changes):
+    assert red(SOUND | changes) == []
+
+
+def test_few_images_prove_nothing():
+    # 6 points lower, but of six discordant images all fall on one side once in 64 times
+    assert red({"pgd20": 50, "square": 44}, images=100) == []
+    assert red({"pgd20": 50, "square": 40}, images=100) == ["black box"]
+    assert red({"far": 1}, images=10) == []
+
+
+def test_noise_on_the_same_images_raises_no_flag():
+    # an attack no better than another, on 300 images of which each draws a tenth anew: within its level of false alarms
+    draws, raised = np.random.default_rng(0), 0
+    for _ in range(400):
+        easy = draws.random(300) < 0.5
+        one, other = (np.where(draws.random(300) < 0.1, draws.random(300) < 0.5, easy) for _ in range(2))
+        columns = {"aa": one, "pgd20": other}
+        lines = masking({name: "".join("01"[int(hit)] for hit in flags) for name, flags in columns.items()}, RULES)
+        raised += sum(not line.passed for line in lines)
+    assert raised <= 8
+
+
+def test_discordant_images_count_not_accuracies():
+    # as far apart as in the line above, but each column is right where the other is wrong
+    assert red({"pgd20": 30, "square": 20}, images=100) == ["black box"]
+    crossed = {"pgd20": "1" * 30 + "0" * 70, "pgd100": "0" * 72 + "1" * 28}
+    assert all(line.passed for line in masking(crossed, RULES))
+
+
+def test_only_what_was_measured_is_judged():
+    assert [line.name for line in masking(outcomes({"clean": 840}), RULES)] == []
+    assert [line.name for line in masking(outcomes({"clean": 840, "pgd20": 540}), RULES)] == ["clean"]
+    assert [line.name for line in masking(outcomes({"pgd20": 540, "aa": 500}), RULES)] == ["autoattack"]
+
+
+def test_a_column_of_few_images_is_judged_on_these():
+    seen = outcomes({"pgd20": 540}) | {"square": "0" * 100 + "-" * 900}
+    (line,) = masking(seen, RULES)
+    assert (line.passed, line.found) == (False, "white box and Square leaves 0 of 100 images, white box alone 100")
+
+
+def test_the_parts_of_a_chain():
+    columns = {"clean": "111101", "aa": "10010-"}
+    broken = {"apgd-ce": [1], "apgd-t": [], "square": [2]}
+    assert parts(columns, "aa", broken) == {"apgd-ce": "10110-", "apgd-t": "10110-", "square": "10010-"}
+
+
+class Masked(nn.Module):
+    def __init__(self, net, hide):
+        super().__init__()
+        self.net, self.hide = net, hide
+
+    def forward(self, x):
+        return self.hide(self.net, x)
+
+
+PGD20 = Search(eps=0.1, step=0.025, steps=20, start="uniform", clip_start=True)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A small network adversarially trained on digits, and test images that it has not seen."""
+    images, labels = load_digits(return_X_y=True)
+    x, y = torch.from_numpy(images).float().reshape(-1, 1, 8, 8) / 16, torch.from_numpy(labels).long()
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    net = Small(Hyper(width=16), 1, 10)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
+    for _ in range(12):
+        for rows in torch.randperm(1400).split(64):
+            with scope(net, "eval"):
+                loss = lambda z, rows=rows: F.cross_entropy(z, y[rows], reduction="none")  # noqa: E731
+                x_adv = climb(net, x[rows], x[rows], loss, eps=0.1, step=0.05, steps=4)
+            optimizer.zero_grad()
+            F.cross_entropy(net(x_adv), y[rows]).backward()
+            optimizer.step()
+    return net.eval(), Split((x[1400:] * 255).round().byte(), y[1400:])
+
+
+def square(net, batch):
+    search = pytest.importorskip("pyautoattack.square")
+    attack = search.SquareAttack(net, eps=0.1, n_queries=300, n_restarts=1, seed=0)
+    with torch.no_grad():
+        return attack.perturb(batch.x, batch.y)
+
+
+def report(net, split):
+    attacks = probes(PGD20, RULES, square)
+    attacks["cw20"] = lambda net, batch: climb(
+        net, batch.x, batch.x, wrongness(net, batch), eps=0.1, step=0.025, steps=20
+    )
+    found = missing(net, split, {}, attacks, RULES, batch=100, seed=0)
+    return masking(found, RULES)
+
+
+def test_a_sound_network_is_green_under_real_attacks(trained):
+    lines = report(*trained)
+    assert [line.name for line in lines] == ["black box", "steps", "losses", "far"]
+    assert [line for line in lines if not line.passed] == []
+
+
+@pytest.mark.parametrize(
+    ("hide", "names"),
+    [
+        (lambda net, x: net((x * 8).round() / 8), {"black box", "far"}),  # no gradient anywhere
+        (lambda net, x: net(x) * 1e4, {"losses", "far"}),  # none of the cross-entropy
+        (lambda net, x: net(x + 0.06 * torch.sin(400 * x)), {"black box", "far"}),  # gradients that point nowhere
+    ],
+    ids=["rounded", "saturated", "rippled"],
+)
+def test_masked_gradients_are_seen_under_real_attacks(trained, hide, names):
+    net, split = trained
+    found = {line.name for line in report(Masked(net, hide).eval(), split) if not line.passed}
+    assert found == names
+
+
+def test_only_what_is_missing_is_measured(trained):
+    net, split = trained
+    have = {"pgd20": "1" * len(split)}
+    found = missing(net, split, have, probes(PGD20, RULES), RULES, batch=100, seed=0)
+    assert set(found) == {"pgd100", "far"}
+    assert {len(outcome) for outcome in found.values()} == {len(split)}
+    assert {sum(mark != "-" for mark in outcome) for outcome in found.values()} == {RULES.images}
+    assert missing(net, split, have | found, probes(PGD20, RULES), RULES, batch=100, seed=0) == {}
+
+
+def test_what_is_missing_is_measured_where_the_others_looked(trained):
+    net, split = trained
+    have = {"pgd20": "1" * len(split), "aa": "10-" * (len(split) // 3) + "-" * (len(split) % 3)}
+    found = missing(net, split, have, {"far": probes(PGD20, RULES)["far"]}, RULES, batch=100, seed=0)["far"]
+    seen = [place for place, mark in enumerate(found) if mark != "-"]
+    assert len(seen) == RULES.images
+    assert all(have["aa"][place] != "-" for place in seen)
+
+
+def test_probes_leave_the_ball_of_pgd20_only_where_they_should(net, make_batch):
+    batch = make_batch(dtype=torch.float64)
+    reach = {}
+    for name, attack in probes(PGD20, RULES).items():
+        batch.noise = PerImage(0, batch.index)
+        reach[name] = float((attack(net.eval(), batch) - batch.x).abs().max())
+    assert reach["pgd20"] == pytest.approx(0.1)
+    assert reach["pgd100"] == pytest.approx(0.1)
+    assert 0.5 < reach["far"] <= 0.8
