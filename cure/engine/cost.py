@@ -143,7 +143,7 @@ class Column:
 
 def per_image(columns: list[Column], pace: Pace, clean: float, robust: float) -> float:
     """Expected seconds per image of a whole evaluation."""
-    return sum(column.per_image(pace, clean, robust) for column in columns)
+    return sum((column.per_image(pace, clean, robust) for column in columns), 0.0)
 
 
 def images_for(budget: float, each: float, images: int, robust: float) -> tuple[int, str]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cure.evaluation import images as sets
 from cure.evaluation import outputs
-from cure.evaluation.measure import Evaluation, measure
+from cure.evaluation.measure import Evaluation, look, measure
 from cure.evaluation.plan import opened, plan, published
 from cure.evaluation.subject import Subject
 from cure.schema import Threat
@@ -50,7 +50,8 @@ def evaluate(
     net.train(False)
     try:
         subject = Subject(type(net).__name__, net)
-        found = measure(subject, given, wanted, units=folder / "units" if folder else None, force=force)
+        looked = look(subject, given, force=force)
+        found = measure(subject, given, wanted, looked, units=folder / "units" if folder else None)
     finally:
         for module, training in was:
             module.training = training

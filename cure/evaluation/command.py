@@ -12,11 +12,10 @@ from cure.engine import device, foreign
 from cure.engine.compare import Table as Outcomes
 from cure.engine.compare import compare
 from cure.engine.cost import images_for
-from cure.engine.lines import Line
 from cure.errors import Refused
 from cure.evaluation import outputs, show
 from cure.evaluation.images import Images, of_the_test_split, prepared
-from cure.evaluation.measure import Evaluation, measure
+from cure.evaluation.measure import Evaluation, look, measure
 from cure.evaluation.plan import Plan, nearest, opened, pace, plan
 from cure.evaluation.subject import Loading, Subject, description, own, strangers
 from cure.params import Params
@@ -54,7 +53,7 @@ def evaluate_files(request: Request) -> int:
     if request.json:
         print(json.dumps([outputs.document(one) for one in found], indent=1))
     else:
-        Console().print(show.table(found))
+        show.page().print(show.table(found))
     for one in found:
         for flag in one.flags:
             console.print(f"{one.subject.name}: {flag}", style="red", highlight=False)
@@ -73,7 +72,7 @@ def _cases(path: Path | None, request: Request) -> list[tuple[Subject, Images, P
         raise Refused(
             f"{path or request.loading.factory}: --data is needed: a data set of the catalogue, or a prepared file"
         )
-    settings = request.settings or nearest(path)
+    settings = request.settings or nearest(path if about else None)
     dataset = about.dataset if about else name if not name.endswith(".safetensors") else ""
     params = opened(settings, dataset, about.model if about else request.loading.model or "")
     where = device.set_up(
@@ -108,47 +107,36 @@ def _models(params: Params) -> dict[str, dict[str, object]]:
 def _one(subject: Subject, images: Images, wanted: Plan, request: Request, console: Console) -> Evaluation:
     """Preflight, estimate, measure, write."""
     subject.net.to(images.examples.x.device)
-    speed = pace(subject.net, images.examples.x[: wanted.suite.batch])
-    clean, robust = ASSUMED
-    each = wanted.seconds(speed, clean, robust)
-    if request.budget:
-        count, said = images_for(request.budget, each, len(images.examples), robust)
-        images = images.some(count)
-        console.print(f"{subject.name}: {said}", style="dim", highlight=False)
-    else:
-        total = show.clock(each * len(images.examples))
-        console.print(
-            f"{subject.name} on {len(images.examples)} test images of {images.name}, eps "
-            f"{outputs.radius(wanted.threat.eps)}, {images.examples.x.device}: about {total} if half of them survive",
-            style="dim",
-            highlight=False,
-        )
     for note in subject.notes:
-        console.print(f"{subject.name}: {note}", style="dim", highlight=False)
-
-    def say(title: str, lines: list[Line]) -> None:
-        console.print(show.lines(title, lines, every=console.is_terminal), highlight=False)
-
+        _say(console, f"{subject.name}: {note}")
+    looked = look(subject, images, force=request.force)
+    console.print(show.lines("preflight", looked, every=console.is_terminal), highlight=False)
+    speed = pace(subject.net, images.examples.x[: wanted.suite.batch])
+    images, said = _affordable(images, wanted.seconds(speed, *ASSUMED), request.budget)
+    _say(console, f"{subject.name} on {said}, eps {outputs.radius(wanted.threat.eps)}, {images.examples.x.device}")
     folder = request.out / subject.name.replace(":", "-") if request.out else None
-    watch = show.Watch(subject.name, wanted, len(images.examples), speed)
-    with show.watching(watch):
-        found = measure(
-            subject,
-            images,
-            wanted,
-            units=folder / "units" if folder else None,
-            force=request.force,
-            tick=watch,
-            looked=lambda lines: (
-                None if request.json else console.print(show.lines("preflight", lines), highlight=False)
-            ),
-        )
+    with show.watching(show.Watch(subject.name, wanted, len(images.examples), speed)) as watch:
+        units = folder / "units" if folder else None
+        found = measure(subject, images, wanted, looked, units=units, tick=watch)
     if folder:
         outputs.write(found, folder)
-        console.print(f"wrote {folder}/results.json, per_image.csv, x_adv.pt", style="dim", highlight=False)
+        _say(console, f"wrote {folder}/results.json, per_image.csv, x_adv.pt")
     if found.masking:
-        say("masking", found.masking)
+        console.print(show.lines("masking", found.masking, every=console.is_terminal), highlight=False)
     return found
+
+
+def _affordable(images: Images, each: float, budget: float | None) -> tuple[Images, str]:
+    """As many images as the budget allows, and a sentence about images and time."""
+    count = len(images.examples)
+    if budget is None:
+        return images, f"{count} test images of {images.name}: about {show.clock(each * count)} if half of them survive"
+    fit, said = images_for(budget, each, count, ASSUMED[1])
+    return images.some(fit), f"{images.name}: {said}"
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, style="dim", highlight=False, soft_wrap=True)
 
 
 def outcomes_of(path: Path) -> Outcomes:

@@ -50,6 +50,8 @@ def prepared(name: str, params: Params, folder: Path) -> Path:
         raise Refused(f"--data {name}: no such data set{did_you_mean(name, catalogue.names('datasets'))}")
     if (path := folder / paths.data(name)).exists():
         return path
+    if name not in params.raw["datasets"]:
+        raise Refused(f"--data {name}: the params.yaml in use has no section datasets.{name}; name one by --params")
     hyper = params.get(f"datasets.{name}", catalogue.entry("datasets", name).Hyper)
     key = hashlib.sha256(json.dumps(hyper.model_dump(), sort_keys=True).encode()).hexdigest()[:16]
     if not (path := CACHE / f"{name}-{key}.safetensors").exists():

@@ -64,29 +64,28 @@ class Evaluation:
         return out
 
 
-def measure(
-    subject: Subject,
-    images: Images,
-    plan: Plan,
-    *,
-    units: Path | None = None,
-    force: bool = False,
-    tick: Callable[[Progress], None] = lambda _: None,
-    looked: Callable[[list[Line]], None] = lambda _: None,
-) -> Evaluation:
-    """Preflight, then every column. `units` is the folder in which finished batches outlive a killed run.
-
-    `looked` hears of the preflight before the long part begins. Refuses a network whose preflight is red, unless
-    `force`.
-    """
+def look(subject: Subject, images: Images, *, force: bool) -> list[Line]:
+    """The preflight; refuses a network with a red line, unless `force`."""
     data = images.examples
     lines = preflight(subject.net, data.x[:LOOKED_AT], data.y[:LOOKED_AT], images.classes)
-    looked(lines)
     red = [line for line in lines if not line.passed]
     if red and not force:
         said = "\n  ".join(f"{line.name}: {line.found}; {line.advice}" for line in red)
         raise Refused(f"{subject.name}: preflight is red (--force goes on all the same)\n  {said}")
+    return lines
+
+
+def measure(
+    subject: Subject,
+    images: Images,
+    plan: Plan,
+    looked: list[Line],
+    *,
+    units: Path | None = None,
+    tick: Callable[[Progress], None] = lambda _: None,
+) -> Evaluation:
+    """Every column. `units` is the folder in which finished batches outlive a killed run."""
     store: Any = Folder(units) if units else None
-    found = robustness.attacked(subject.net, data, plan.chains, plan.suite, tick, store)
-    result = robustness.result(found, data, plan.suite, plan.threat.eps)
-    return Evaluation(subject, images, plan, found, result, lines)
+    found = robustness.attacked(subject.net, images.examples, plan.chains, plan.suite, tick, store)
+    result = robustness.result(found, images.examples, plan.suite, plan.threat.eps)
+    return Evaluation(subject, images, plan, found, result, looked)

@@ -28,7 +28,7 @@ class Plan:
     def seconds(self, pace: Pace, clean: float, robust: float) -> float:
         """Expected seconds per image where these shares are right clean and after all attacks."""
         columns = [cost.Column(list(works(c).values()), c.passes, c.norm is None) for c in self.chains.values()]
-        return cost.per_image(columns, pace, clean, robust)
+        return pace.forward + cost.per_image(columns, pace, clean, robust)
 
 
 def works(chain: Chain) -> dict[str, Work]:
@@ -43,9 +43,9 @@ def published() -> Path:
 
 
 def nearest(path: Path | None) -> Path:
-    """The params.yaml in the folder of `path` (or here) or nearest above it; without one, the published."""
-    start = (path or Path("x")).resolve()
-    found = [folder / FILE for folder in start.parents if (folder / FILE).exists()]
+    """The params.yaml nearest above `path`, else nearest above the working folder, else the published one."""
+    starts = [*([path.resolve()] if path else []), Path("here").resolve()]
+    found = [folder / FILE for start in starts for folder in start.parents if (folder / FILE).exists()]
     return found[0] if found else published()
 
 

@@ -144,7 +144,7 @@ def comparison(a: str, b: str, found: list[Comparison]) -> None:
         seen = one.counts
         counts.add_row(heading(one.column), *(str(n) for n in (seen.both, seen.first, seen.second, seen.neither)))
         spans.add_row(heading(one.column), _span(one.accuracy), _span(one.ratio) if one.ratio else "", f"{one.p:.2g}")
-    console = Console()
+    console = page()
     console.print(f"images classified correctly by {a} and by {b}", counts, f"points by which {a} leads, 95 %", spans)
     for one in found:
         console.print(one.sentence, highlight=False, soft_wrap=True)
@@ -153,8 +153,14 @@ def comparison(a: str, b: str, found: list[Comparison]) -> None:
 def _plain(*names: str) -> Table:
     shown = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in names:
-        shown.add_column(name, justify="left" if name == names[0] else "right")
+        shown.add_column(name, justify="left" if name == names[0] else "right", overflow="fold")
     return shown
+
+
+def page() -> Console:
+    """Standard output: as wide as the terminal, or wide enough for any table where there is none."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
 
 
 def _span(values: tuple[float, float, float]) -> str:

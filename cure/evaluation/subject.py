@@ -1,5 +1,6 @@
 """Whom an evaluation is about: the networks in a file of this pipeline, or one network from anywhere."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,9 +76,9 @@ def strangers(
         normalisation=how.normalisation,
         device=example.device,
     )
-    net, notes = found.net, list(found.notes)
-    with torch.no_grad():
+    net, notes, several = found.net, list(found.notes), 1
+    with torch.no_grad(), suppress(Exception):  # whatever a foreign network raises, the preflight says it
         several = len(outputs(net(example)))
     if several > 1:
-        net, notes = FirstOutput(net), [*notes, f"the first of its {several} outputs counts"]
+        net, notes = FirstOutput(net).eval(), [*notes, f"the first of its {several} outputs counts"]
     return [Subject(path.stem if path else str(how.factory), net, notes)]

@@ -1,0 +1,120 @@
+"""`from cure import evaluate`, and what it returns."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import cure
+from cure import evaluate
+from cure.engine.ratio import nrr, wilson
+from cure.errors import Refused
+
+FEW = slice(0, 60)
+CHEAP = {"attacks": ["clean", "fgsm", "pgd20"], "eps": "38/255", "batch": 25}
+
+
+@pytest.fixture
+def found(trained, test_images):
+    return evaluate(trained, test_images[0][FEW], test_images[1][FEW], **CHEAP)
+
+
+def test_three_lines_give_the_numbers(found):
+    assert found.accuracy("clean") > 0.8
+    assert found.accuracy("pgd20") <= found.accuracy("fgsm") < found.accuracy("clean")
+    assert found.accuracy("worst") <= found.accuracy("pgd20")
+
+
+def test_accuracy_is_that_of_the_outcomes(found, trained, test_images):
+    right = trained(test_images[0][FEW].float() / 255).argmax(1) == test_images[1][FEW]
+    assert found.result["outcomes"]["clean"] == "".join("01"[int(hit)] for hit in right)
+    assert found.accuracy("clean") == int(right.sum()) / 60
+
+
+def test_intervals_and_ratios_are_of_these_counts(found):
+    robust = found.result["outcomes"]["pgd20"].count("1")
+    assert found.interval("pgd20") == wilson(robust, 60)
+    assert found.nrr("pgd20") == nrr(found.accuracy("clean"), robust / 60)
+
+
+def test_adversarial_images_are_in_the_ball_and_fool_the_network(found, trained, test_images):
+    x, y = test_images[0][FEW].float() / 255, test_images[1][FEW]
+    x_adv = found.adversarial()
+    assert x_adv.dtype == torch.float32
+    assert (x_adv - x).abs().max() <= 38 / 255 + 1e-6
+    fooled = "".join("10"[int(hit)] for hit in trained(x_adv).argmax(1) != y)
+    assert fooled == found.result["outcomes"]["worst"]
+
+
+def test_a_float_image_is_the_same_as_a_byte(found, trained, test_images):
+    x = (test_images[0][FEW].float() / 255).numpy()
+    again = evaluate(trained, x, test_images[1][FEW].numpy(), **CHEAP)
+    assert again.result["outcomes"] == found.result["outcomes"]
+
+
+def test_the_batch_size_decides_nothing(found, trained, test_images):
+    again = evaluate(trained, test_images[0][FEW], test_images[1][FEW], **(CHEAP | {"batch": 60}))
+    assert again.result["outcomes"] == found.result["outcomes"]
+
+
+def test_the_network_is_given_back_as_it_was(trained, test_images):
+    net = nn.Sequential(trained, nn.Identity()).train()
+    net[0].eval()
+    before = [module.training for module in net.modules()]
+    evaluate(net, test_images[0][FEW], test_images[1][FEW], **CHEAP)
+    assert [module.training for module in net.modules()] == before
+
+
+def test_a_killed_run_continues_with_its_units(found, trained, test_images, tmp_path, monkeypatch):
+    calls = []
+
+    class Dying(nn.Module):
+        def forward(self, x):
+            calls.append(len(x))
+            if len(calls) == 40:
+                raise KeyboardInterrupt
+            return trained(x)
+
+    net = Dying()
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(net, test_images[0][FEW], test_images[1][FEW], out=tmp_path, **CHEAP)
+    kept = {path.name for path in (tmp_path / "units").glob("*.safetensors")}
+    assert kept
+    assert not (tmp_path / "results.json").exists()
+    again = evaluate(net, test_images[0][FEW], test_images[1][FEW], out=tmp_path, **CHEAP)
+    assert again.result["outcomes"] == found.result["outcomes"]
+    assert kept <= {path.name for path in (tmp_path / "units").glob("*.safetensors")}
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "said"),
+    [
+        (np.zeros((4, 8, 8)), np.zeros(4), "needed: (n, c, h, w) and (n,)"),
+        (np.zeros((4, 1, 8, 8)), np.zeros(3), "needed: (n, c, h, w) and (n,)"),
+        (np.zeros((4, 1, 8, 8), dtype=np.int32), np.zeros(4), "needed: uint8 from 0 to 255, or floats in [0, 1]"),
+        (np.full((4, 1, 8, 8), 200.0), np.arange(4), "divide by 255, normalise inside the network"),
+        (np.random.default_rng(0).random((4, 1, 8, 8)), np.array([0, 1, 2, 99]), "10 logits, 100 classes"),
+    ],
+)
+def test_input_that_makes_no_sense_is_refused(trained, images, labels, said):
+    with pytest.raises(Refused) as refused:
+        evaluate(trained, images, labels, **CHEAP)
+    assert said in str(refused.value)
+
+
+def test_an_unknown_attack_is_told_with_its_neighbour(trained, test_images):
+    with pytest.raises(Refused, match="no column 'pgd2', did you mean pgd20"):
+        evaluate(trained, *test_images, attacks=["pgd2"])
+
+
+def test_probabilities_are_refused_unless_forced(trained, test_images):
+    net = nn.Sequential(trained, nn.Softmax(dim=1))
+    with pytest.raises(Refused, match="return logits, before softmax"):
+        evaluate(net, test_images[0][FEW], test_images[1][FEW], **CHEAP)
+    forced = evaluate(net, test_images[0][FEW], test_images[1][FEW], force=True, **CHEAP)
+    assert any("logits" in flag for flag in forced.flags)
+
+
+def test_the_package_says_what_it_lacks():
+    with pytest.raises(AttributeError, match="has no attribute 'evalute'"):
+        cure.evalute  # noqa: B018

@@ -1,0 +1,241 @@
+"""`cure eval` and `cure compare` on files: ours, strangers', wrong ones."""
+
+import csv
+import json
+import re
+import sys
+
+import pytest
+import torch
+from torch import nn
+from typer.testing import CliRunner
+
+from cure.cli import app
+from cure.engine.outcomes import counts
+from cure.errors import Refused
+from cure.evaluation.command import normalisation, seconds
+from tests.evaluation.conftest import document
+
+FEW = ["--attacks", "clean,pgd20", "--n", "40"]
+
+
+@pytest.fixture
+def run(weights, monkeypatch):
+    """The `cure` command inside the pipeline's folder: exit code, standard output, what was said on the way."""
+    monkeypatch.chdir(weights.parents[3])
+
+    def call(*words):
+        found = CliRunner().invoke(app, [str(word) for word in words])
+        if isinstance(found.exception, Refused):
+            return 2, found.stdout, str(found.exception)
+        if found.exception and not isinstance(found.exception, SystemExit):
+            raise found.exception
+        return found.exit_code, found.stdout, found.stderr
+
+    return call
+
+
+@pytest.fixture
+def theirs(trained, tmp_path):
+    """A stranger's checkpoint of the same network."""
+    path = tmp_path / "theirs.pt"
+    torch.save({"state_dict": {f"module.{key}": t for key, t in trained.state_dict().items()}, "epoch": 9}, path)
+    return path
+
+
+@pytest.fixture
+def params(pipeline, tmp_path):
+    """The pipeline's params with the model's width as the stranger has it."""
+    path = tmp_path / "params.yaml"
+    path.write_text((pipeline / "params.yaml").read_text().replace("    width: 16\n", "    width: 8\n"))
+    return path
+
+
+def numbers(text):
+    return json.loads(text)[0]["accuracy"]
+
+
+def test_a_checkpoint_of_ours_needs_no_option(run, weights):
+    code, shown, said = run("eval", weights)
+    assert code in (0, 3)
+    assert re.search(r"natural-s0 +\d+\.\d\d±", shown)
+    assert "11 of 11 checks are green" in said
+
+
+def test_json_has_every_column_with_its_interval(run, weights):
+    _, shown, _ = run("eval", weights, *FEW, "--json")
+    found = numbers(shown)
+    assert set(found) == {"clean", "pgd20", "worst"}
+    assert all(one["low"] <= one["accuracy"] <= one["high"] for one in found.values())
+    assert found["pgd20"]["images"] == 40
+
+
+def test_a_strangers_checkpoint_has_the_same_numbers(run, weights, theirs, params):
+    _, ours, _ = run("eval", weights, *FEW, "--json")
+    options = ["--model", "small", "--data", "data/digits.safetensors", "--params", params]
+    _, same, _ = run("eval", theirs, *options, *FEW, "--json")
+    assert numbers(same) == numbers(ours)
+
+
+def test_a_factory_has_the_same_numbers(run, weights, theirs, tmp_path, monkeypatch):
+    (tmp_path / "code_of_theirs.py").write_text(
+        "from cure.engine.checkpoint import build\ndef make():\n    return build('small', {'width': 8}, 1, 10)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    _, ours, _ = run("eval", weights, *FEW, "--json")
+    _, same, _ = run("eval", theirs, "--factory", "code_of_theirs:make", "--data", "digits", *FEW, "--json")
+    sys.modules.pop("code_of_theirs", None)
+    assert numbers(same) == numbers(ours)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_torchscript_with_two_outputs_and_a_normalisation(run, trained, tmp_path):
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = trained
+
+        def forward(self, x):
+            z = self.net(x * 0.5 + 0.5)
+            return z, z.sum()
+
+    torch.jit.trace(Two(), torch.rand(2, 1, 8, 8)).save(tmp_path / "two.pt")
+    options = ["--data", "digits", "--mean", "0.5", "--std", "0.5", *FEW]
+    code, _, said = run("eval", tmp_path / "two.pt", *options)
+    assert (code, "the first of its 2 outputs counts" in said) == (0, True), said
+
+
+def test_several_checkpoints_make_one_sorted_table(run, weights, theirs, trained, tmp_path, params):
+    weak = {
+        key: t + 0.05 * torch.randn_like(t) if t.is_floating_point() else t for key, t in trained.state_dict().items()
+    }
+    torch.save(weak, tmp_path / "weak.pt")
+    options = ["--data", "data/digits.safetensors", "--params", params, "--model", "small", "--force", *FEW]
+    _, shown, _ = run("eval", tmp_path / "weak.pt", theirs, *options, "--attacks", "clean")
+    names = re.findall(r"(?m)^ *(weak|theirs) ", shown)
+    assert names == ["theirs", "weak"]
+
+
+@pytest.fixture
+def written(run, weights, tmp_path):
+    """What `--out` leaves after every column of params.yaml."""
+    run("eval", weights, "--out", tmp_path / "out")
+    return tmp_path / "out" / "natural-s0"
+
+
+def test_results_have_robustbenchs_fields_beside_ours(written):
+    found = document(written)
+    entry = found["robustbench"]
+    assert entry["dataset"] == "digits"
+    assert entry["eps"] == "0.15"
+    assert entry["clean_acc"] == f"{100 * found['accuracy']['clean']['accuracy']:.2f}"
+    assert entry["autoattack_acc"] is None  # these iterations are not the published ones
+    assert found["result"]["columns"]["aa"]["label"] == "custom"
+
+
+def test_the_table_per_image_agrees_with_the_outcomes(written):
+    found, lines = document(written), list(csv.DictReader((written / "per_image.csv").open()))
+    outcomes = found["result"]["outcomes"]
+    assert [int(line["index"]) for line in lines] == found["index"]
+    assert "".join("01"[line["clean"] == line["label"]] for line in lines) == outcomes["clean"]
+    robust = [
+        "1" if line["pgd20"] == line["label"] and hit == "1" else "0"
+        for line, hit in zip(lines, outcomes["clean"], strict=True)
+    ]
+    assert "".join(robust) == outcomes["pgd20"]
+    seen = [line for line, hit in zip(lines, outcomes["aa"], strict=True) if hit != "-"]
+    assert counts(found["result"], "aa")[1] == len(seen) == sum(line["aa"] != "" for line in lines)
+    assert any(line["broken_by"] for line in lines)
+    assert all(float(line["min_linf"]) >= 0 for line in lines if line["min_linf"])
+
+
+def test_adversarial_images_are_a_tensor_in_test_order(written):
+    x_adv = torch.load(written / "x_adv.pt", weights_only=True)
+    assert x_adv.shape == (40, 1, 8, 8)
+    assert x_adv.dtype == torch.float32
+
+
+def test_the_same_command_again_computes_no_unit_twice(run, weights, written, monkeypatch):
+    before = {path: path.stat().st_mtime_ns for path in (written / "units").iterdir()}
+    first = document(written)
+    run("eval", weights, "--out", written.parent)
+    assert {path: path.stat().st_mtime_ns for path in (written / "units").iterdir()} == before
+    assert document(written) == first
+
+
+def test_a_budget_chooses_the_images_and_says_so(run, weights):
+    code, shown, said = run("eval", weights, "--attacks", "clean,pgd20", "--budget", "1h", "--json")
+    assert code == 0
+    assert re.search(r"40 of 40 images, about [\d.e-]+ s of 3.6e\+03 s", said)
+    assert numbers(shown)["clean"]["images"] == 40
+
+
+def test_compare_says_what_can_be_claimed(run, weights, theirs, params, tmp_path):
+    out = tmp_path / "out"
+    run("eval", weights, *FEW, "--out", out)
+    run("eval", theirs, "--model", "small", "--data", "data/digits.safetensors", "--params", params, *FEW, "--out", out)
+    code, shown, _ = run("compare", out / "natural-s0", out / "theirs")
+    assert code == 0
+    assert "no difference can be claimed between natural-s0 and theirs under pgd20: 0.0 points" in shown
+    _, shown, _ = run("compare", out / "natural-s0", out / "theirs", "--json")
+    assert {one["column"]: one["p"] for one in json.loads(shown)} == {"clean": 1.0, "pgd20": 1.0, "worst": 1.0}
+
+
+REFUSALS = {
+    "absent": (["absent.pt", "--data", "digits"], "absent.pt: not found"),
+    "no data": (["{theirs}"], "--data is needed"),
+    "no such data": (["{theirs}", "--data", "digit"], "no such data set, did you mean digits?"),
+    "no such attack": (["{weights}", "--attacks", "pgd2"], "no column 'pgd2', did you mean pgd20"),
+    "no such model": (["{theirs}", "--data", "digits", "--model", "smal"], "no entry 'smal', did you mean small?"),
+    "another width": (["{theirs}", "--data", "digits", "--model", "small"], "does not fit small"),
+    "fits none": (["{theirs}", "--data", "digits"], "does not fit small: stem.conv1.weight is (8, 1, 3, 3), not (16,"),
+    "ours with a model": (["{weights}", "--model", "small"], "says itself what it is"),
+    "mean without std": (["{theirs}", "--data", "digits", "--mean", "0.5"], "--mean and --std belong together"),
+    "nothing": (["--data", "digits"], "nothing to evaluate"),
+    "no budget": (["{weights}", "--budget", "0s"], "--budget 0s: not a time; allowed: 90s, 10m, 2h"),
+    "other data": (["{weights}", "--data", "{other}"], "not the file that these weights were trained with"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_what_makes_no_sense_is_refused_in_one_sentence(run, weights, theirs, pipeline, tmp_path, name):
+    words, said = REFUSALS[name]
+    other = tmp_path / "other.safetensors"
+    other.write_bytes((pipeline / "data/digits.safetensors").read_bytes() + b" ")
+    places = {"weights": weights, "theirs": theirs, "other": pipeline / "data/digits.safetensors"}
+    if name == "other data":
+        from tests.test_bad_input import edit_header
+
+        other.write_bytes((pipeline / "data/digits.safetensors").read_bytes())
+        edit_header(other, source="elsewhere")
+        places["other"] = other
+    code, _, refused = run("eval", *(word.format(**places) for word in words))
+    assert code == 2
+    assert said in refused
+
+
+@pytest.mark.parametrize(("text", "value"), [("90", 90), ("90s", 90), ("10m", 600), ("2h", 7200), (None, None)])
+def test_times(text, value):
+    assert seconds(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "s", "-1m", "inf", "nan", "ten"])
+def test_no_times(text):
+    with pytest.raises(Refused, match="not a time"):
+        seconds(text)
+
+
+@pytest.mark.parametrize(("mean", "std"), [("a", "b"), ("0.5", "0"), ("0.5;0.5", "1;1")])
+def test_no_normalisations(mean, std):
+    with pytest.raises(Refused, match="numbers separated by commas"):
+        normalisation(mean, std)
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"outcomes": 3}'])
+def test_compare_refuses_what_is_no_result(run, weights, tmp_path, content):
+    path = tmp_path / "a.json"
+    if content is not None:
+        path.write_text(content)
+    code, _, said = run("compare", path, path)
+    assert code == 2
+    assert "not found" in said or "not a result" in said
