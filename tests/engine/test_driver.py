@@ -65,20 +65,26 @@ def driver(net: nn.Module, data: Examples, **more) -> Driver:
     return Driver(net, data, **({"batch": 16, "seed": 0} | more))
 
 
-def reference(net: nn.Module, data: Examples, iterations: int, queries: int) -> tuple[Tensor, Tensor]:
+def reference(net: nn.Module, data: Examples, batch: int, iterations: int, queries: int) -> tuple[Tensor, Tensor]:
     """The package's own evaluation, with its published settings but for two numbers."""
     whole = pyautoattack.AutoAttack(net.eval(), eps=EPS, seed=0)
     how = {"n_iter": iterations, "n_restarts": 1, "eps": EPS, "seed": 0}
     whole.apgd, whole.apgd_targeted = APGDAttack(net, **how), APGDAttack_targeted(net, n_target_classes=9, **how)
     whole.fab = FABAttack_PT(net, n_target_classes=9, **how)
     whole.square = SquareAttack(net, n_queries=queries, n_restarts=1, eps=EPS, seed=0, p_init=0.8, resc_schedule=False)
-    return whole.run_standard_evaluation(data.x, data.y, batch_size=16)
+    return whole.run_standard_evaluation(data.x, data.y, batch_size=batch)
 
 
-@pytest.mark.parametrize(("iterations", "queries"), [(12, 60), pytest.param(100, 5000, marks=pytest.mark.slow)])
-def test_it_is_the_references_own_evaluation_bit_for_bit(net, data, iterations, queries) -> None:
-    found = driver(net, data).run(autoattack(iterations=iterations, queries=queries))
-    x_adv, y_adv = reference(net, data, iterations, queries)
+PUBLISHED = pytest.param(60, 16, 100, 5000, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "iterations", "queries"), [(60, 16, 12, 60), (60, 100, 12, 60), (9, 1, 12, 60), PUBLISHED]
+)
+def test_it_is_the_references_own_evaluation_bit_for_bit(net, data, images, batch, iterations, queries) -> None:
+    data = data[torch.arange(images)]
+    found = driver(net, data, batch=batch).run(autoattack(iterations=iterations, queries=queries))
+    x_adv, y_adv = reference(net, data, batch, iterations, queries)
     assert torch.equal(found.x_adv, x_adv)
     assert torch.equal(found.predicted, y_adv)
     assert 0 < found.robust.sum() < found.clean.sum()
