@@ -1,6 +1,7 @@
 """The pipeline under DVC, in a temporary clone: what runs, what does not, and that it ends in the same bytes."""
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -21,7 +22,8 @@ from tests.closure import ROOT
 pytestmark = pytest.mark.slow
 
 EPOCHS = 5
-GRID = YAML(typ="safe").load((ROOT / "quickstart/params.yaml").read_text())["grid"]
+ROWS = ["natural", "at", "trades", "cure"]
+GRID = {"update": ["at", "trades"], "update_from_natural_to_revise": ["cure"], "revise": ["cure"], "rows": ROWS}
 
 
 def cells(stage, methods):
@@ -130,7 +132,15 @@ def ran(output):
 
 
 def shrink(text):
-    """The same lines with smaller values, so that what DVC does to this file it does to the committed one."""
+    """The same lines with smaller values and fewer rows: what DVC does to this file it does to the committed."""
+    yaml = YAML()
+    raw = yaml.load(text)
+    for key, methods in raw["grid"].items():
+        if key not in ("datasets", "models", "seeds"):
+            raw["grid"][key] = [name for name in methods if name in ROWS]
+    out = io.StringIO()
+    yaml.dump(raw, out)
+    text = out.getvalue()
     small = {"steps": 2, "epochs": EPOCHS, "images": 60, "iterations": 2, "queries": 5, "aa": 20, "min_l(?:inf|2)": 20}
     for key, value in small.items():
         text = re.sub(rf"(?m)^( +(?:{key}):) \S.*$", rf"\1 {value}", text)

@@ -32,7 +32,7 @@ class Driver:
 
     `twin` is the module that the attacks see, such as core/folding.py makes it; by default the network. `share` is
     (rank, ranks): this process computes every ranks-th unit and raises `Unfinished` where it needs one that another
-    process has not stored yet. `tick` is called with a text for each batch of each attack.
+    process has not stored yet. `tick` hears of each batch of each attack: its name, images broken, images seen.
     """
 
     def __init__(
@@ -45,13 +45,13 @@ class Driver:
         twin: nn.Module | None = None,
         store: Store | None = None,
         share: tuple[int, int] = (0, 1),
-        tick: Callable[[str], None] | None = None,
+        tick: Callable[[str, int, int], None] | None = None,
     ) -> None:
         low, high = float(data.x.min()), float(data.x.max())
         if not 0 <= low <= high <= 1:
             raise Refused(f"images: values from {low:g} to {high:g}, not in [0, 1]; normalise inside the network")
         self.net, self.twin, self.data, self.batch, self.seed = net, twin or net, data, batch, seed
-        self.store, self.share, self.tick = {} if store is None else store, share, tick or (lambda _: None)
+        self.store, self.share, self.tick = {} if store is None else store, share, tick or (lambda *_: None)
         parts = {"net": net, "twin": self.twin}
         states = {f"{p} {key} {t.stride()}": t for p, part in parts.items() for key, t in part.state_dict().items()}
         self.identity = digest([str(net), str(self.twin), code(), torch.__version__, seed], states)
@@ -81,7 +81,7 @@ class Driver:
                     rows = part[unit["rows"]]
                     found.take(name, rows, unit, distance(unit["x_adv"], x[rows], chain.norm or "linf"))
             for _ in range(len(batches), len(self._cut(everyone))):
-                self.tick(f"{name}: {int(found.robust.sum())} left")
+                self.tick(name, 0, 0)
         return found
 
     def _cut(self, rows: Labels) -> list[Tensor]:
@@ -92,14 +92,14 @@ class Driver:
         key = digest([self.identity, name, chain.facts, chain.passes, chain.eps], vars(part))
         with suppress(KeyError):
             unit = self.store[key]
-            self.tick(f"{name}: known already")
+            self.tick(name, len(unit["rows"]), len(part))
             return unit
         rank, ranks = self.share
         if place % ranks != rank:
             return None
         with self._alone():
             unit = self.store[key] = self._fresh(chain, attack, part)
-        self.tick(f"{name}: broke {len(unit['rows'])} of {len(part)}")
+        self.tick(name, len(unit["rows"]), len(part))
         return unit
 
     def _fresh(self, chain: Chain, attack: Attack, part: Examples) -> Unit:

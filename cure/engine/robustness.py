@@ -12,13 +12,28 @@ from cure.core.attack import Chain
 from cure.core.folding import twin
 from cure.core.tensors import Flags, Labels
 from cure.engine.driver import ROUNDING, Driver, full_precision
-from cure.engine.loader import Split, as_float
+from cure.engine.loader import Split, as_float, spread
 from cure.engine.outcomes import Result
 from cure.engine.units import Examples, Outcome, Store
 from cure.params import armed
 from cure.schema import AttackSuite, Threat
 
-Tick = Callable[[str], None]
+
+@dataclass(frozen=True)
+class Progress:
+    """One more batch of one attack of a column is done."""
+
+    column: str
+    attack: str
+    broken: int
+    images: int
+
+    def __str__(self) -> str:
+        part = f" {self.attack}" if self.attack != self.column else ""
+        return f"{self.column}{part}: broke {self.broken} of {self.images}"
+
+
+Tick = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
@@ -32,6 +47,11 @@ class Column:
     def safe(self, eps: float) -> Flags:
         """Correct, and without a verified adversarial image in the L-inf ball of this radius."""
         return self.outcome.clean & (self.outcome.distance > eps + ROUNDING)
+
+
+def examples_of(split: Split) -> Examples:
+    """The images of a split with their places, which seed their noise."""
+    return Examples(as_float(split.images), split.labels, split.index)
 
 
 def chains(suite: AttackSuite, threat: Threat, classes: int) -> dict[str, Chain]:
@@ -48,16 +68,26 @@ def chains(suite: AttackSuite, threat: Threat, classes: int) -> dict[str, Chain]
 
 
 def attacked(
-    net: nn.Module, split: Split, columns: dict[str, Chain], suite: AttackSuite, tick: Tick, store: Store | None = None
+    net: nn.Module,
+    data: Examples,
+    columns: dict[str, Chain],
+    suite: AttackSuite,
+    tick: Tick,
+    store: Store | None = None,
 ) -> dict[str, Column]:
-    """Every column on the whole split, or on as many of its images, evenly spread, as the suite gives it."""
-    data = Examples(as_float(split.images), split.labels, torch.arange(len(split), device=split.labels.device))
-    how: dict[str, Any] = {"batch": suite.batch, "seed": suite.seed, "store": store, "tick": tick}
+    """`clean` and every column, on all images or on as many of them, evenly spread, as the suite gives it."""
+    how: dict[str, Any] = {"batch": suite.batch, "seed": suite.seed, "store": store}
     with full_precision():
         how["twin"] = twin(net, data.x[: suite.batch], suite.layout)
-    rows = {name: split.places(suite.subset.get(name, len(split))) for name in columns}
-    drivers = {len(places): Driver(net, data[places], **how) for places in rows.values()}
-    return {n: Column(chain, rows[n].cpu(), drivers[len(rows[n])].run(chain)) for n, chain in columns.items()}
+    drivers, found = dict[int, Driver](), dict[str, Column]()
+    for name, chain in {"clean": Chain({}, {}), **columns}.items():
+        rows = spread(len(data), suite.subset.get(name, len(data)))
+        if len(rows) not in drivers:
+            drivers[len(rows)] = Driver(net, data[rows.to(data.y.device)], **how)
+        driver = drivers[len(rows)]
+        driver.tick = lambda *news, name=name: tick(Progress(name, *news))
+        found[name] = Column(chain, rows, driver.run(chain))
+    return found
 
 
 def units(images: int, columns: dict[str, Chain], suite: AttackSuite) -> int:
@@ -66,16 +96,17 @@ def units(images: int, columns: dict[str, Chain], suite: AttackSuite) -> int:
     return sum(-(-seen[name] // suite.batch) * len(chain.attacks) for name, chain in columns.items())
 
 
-def result(columns: dict[str, Column], images: int, suite: AttackSuite, eps: float) -> Result:
+def result(columns: dict[str, Column], data: Examples, suite: AttackSuite, eps: float) -> Result:
     """The columns as plain data: one character per image, 1 correct, 0 not, - not looked at.
 
     `worst` is over everything that was run: correct only without any verified adversarial image within `eps`, on the
     images that every column with a ball looked at. AutoAttack's own number is its column alone. A chain that seeks the
     smallest perturbation is counted at `eps` in the L-inf norm, and its distances stand apart.
     """
-    ball = {name: column for name, column in columns.items() if column.chain.norm is None}
-    linf = {name: column for name, column in columns.items() if column.chain.norm == "linf"}
-    clean = next(column for column in columns.values() if len(column.rows) == images).outcome.clean
+    images, clean = len(data), columns["clean"].outcome.clean
+    attacks = {name: column for name, column in columns.items() if name != "clean"}
+    ball = {name: column for name, column in attacks.items() if column.chain.norm is None}
+    linf = {name: column for name, column in attacks.items() if column.chain.norm == "linf"}
     flags = {name: _spread(column.outcome.robust, column.rows, images) for name, column in ball.items()}
     flags |= {name: _spread(column.safe(eps), column.rows, images) for name, column in linf.items()}
     worst = torch.stack([clean.long(), *(_spread(c.safe(eps), c.rows, images) for c in ball.values())]).amin(0)
@@ -85,7 +116,7 @@ def result(columns: dict[str, Column], images: int, suite: AttackSuite, eps: flo
     return {
         "images": images,
         "outcomes": {name: "".join("-01"[int(hit) + 1] for hit in flag) for name, flag in outcomes.items()},
-        "columns": {name: _about(column) for name, column in columns.items()},
+        "columns": {name: _about(column) for name, column in attacks.items()},
         "problems": _problems(ball, linf),
         "seed": suite.seed,
         "batch": suite.batch,

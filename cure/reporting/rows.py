@@ -34,6 +34,11 @@ def read(path: Path) -> Any:
         raise Refused(f"{path}: not a whole result; delete it and run `dvc repro`") from None
 
 
+def trained(grid: Grid) -> list[Cell]:
+    """The cells with a curve: all but those that only consolidate another row."""
+    return [cell for cell in cells(grid) if cell.method not in grid.revise_from_robust]
+
+
 def measured(grid: Grid, suite: AttackSuite) -> pd.DataFrame:
     """One line per cell in percent: clean, each attack column, worst case, their NRR, corruptions' mean; and for a
     column of smallest perturbations their median in percent of the pixel range."""
@@ -74,9 +79,9 @@ def metrics(means: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def curves(grid: Grid) -> pd.DataFrame:
-    """Validation accuracy per epoch of every cell, one line per cell and epoch."""
+    """Validation accuracy per epoch of every trained cell, one line per cell and epoch."""
     frames = []
-    for cell in cells(grid):
+    for cell in trained(grid):
         try:
             frame = pd.read_csv(cell.curve)
         except FileNotFoundError:
