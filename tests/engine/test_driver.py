@@ -149,10 +149,13 @@ def test_killed_after_some_units_and_run_again_it_leaves_the_same_files(net, dat
     with pytest.raises(Killed):
         driver(net, data, store=Fragile(tmp_path / "killed", lives)).run(autoattack())
     assert len(Folder(tmp_path / "killed")) == lives
-    said: list[str] = []
-    found = driver(net, data, store=Folder(tmp_path / "killed"), tick=said.append).run(autoattack())
+    ticks: list[str] = []
+    again = Fragile(
+        tmp_path / "killed", len(Folder(tmp_path / "whole")) - lives
+    )  # dies if it must do more than the rest
+    found = driver(net, data, store=again, tick=lambda name, *_: ticks.append(name)).run(autoattack())
     assert same(found, whole)
-    assert sum("broke" in line for line in said) == len(Folder(tmp_path / "whole")) - lives
+    assert len(ticks) == 4 * 4
     files = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("whole", "killed")]
     assert files[0] == files[1]
 
@@ -278,9 +281,11 @@ def test_autoattack_leaves_no_more_images_than_pgd(net, data) -> None:
 
 
 def test_each_tick_is_a_batch_of_an_attack_and_they_all_come(net, data) -> None:
-    said: list[str] = []
-    driver(net, data, tick=said.append).run(autoattack())
-    assert len(said) == 4 * 4
+    said: list[tuple[str, int, int]] = []
+    found = driver(net, data, tick=lambda *news: said.append(news)).run(autoattack())
+    assert [name for name, _, _ in said] == [name for name in found.broken_by for _ in range(4)]
+    for name, rows in found.broken_by.items():
+        assert sum(broken for attack, broken, _ in said if attack == name) == len(rows)
 
 
 # ---- few classes, random networks
