@@ -92,6 +92,26 @@ def test_the_papers_threat_and_weight_decay_are_exact():
     assert (threat.eps, threat.step, train.weight_decay) == (8 / 255, 2 / 255, 0.0005)
 
 
+def test_the_papers_attacks_are_the_conventions_of_the_field():
+    columns = PAPER["attack"]["columns"]
+    ball = {"eps": 8 / 255, "step": 2 / 255, "start": "uniform", "clip_start": True}
+    wanted = {f"{kind}{steps}": ball | {"steps": steps} for kind in ("pgd", "cw") for steps in (20, 100)}
+    wanted["pgd20_trades"] = ball | {"eps": 0.031, "step": 0.003, "steps": 20, "clip_start": False}
+    wanted["fgsm"] = ball | {"step": 8 / 255, "steps": 1, "start": "zero"}
+    threat = view(PAPER, "threat").get("threat", Threat).model_dump()
+    for name, how in wanted.items():
+        entry, own = columns[name]["attack"], {key: value for key, value in columns[name].items() if key != "attack"}
+        kind = catalogue.hyper("attacks", entry)
+        assert kind(**armed(kind, own, threat)) == kind(**how)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_autoattack_is_the_published_one_at_either_scale(scale):
+    section = SCALES[scale]["attack"]["columns"]["aa"]
+    entry, own = catalogue.entry("attacks", section["attack"]), {k: v for k, v in section.items() if k != "attack"}
+    assert entry.chain(entry.Hyper(eps=8 / 255, **own), 10, 0).label == "standard"
+
+
 # ---- numbers
 
 

@@ -1,11 +1,15 @@
+import json
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from cure.core.settings import Settings
-from cure.reporting import beside, claims
+from cure.paths import Cell
+from cure.reporting import attacks, beside, claims, rows
 from cure.reporting.methods import PAGE, page
-from cure.schema import AttackSuite
+from cure.reporting.table import heading
+from cure.schema import AttackSuite, Grid
 
 CLAIMS = Path(__file__).parents[1] / "claims.yaml"
 
@@ -46,3 +50,103 @@ def test_the_cost_of_a_step_is_the_least_that_its_equation_needs() -> None:
     for method, passes in lean.items():
         found = page().partition(f"`{method}`. ")[2].splitlines()[0]
         assert found.endswith(f"passes per image: {passes}.")
+
+
+# ---- the page of attacks
+
+
+TWO = [Cell("digits", "small", method, 0) for method in ("natural", "at")]
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch) -> Path:
+    """Two cells: ten images, of which AutoAttack and the smallest perturbations saw five."""
+    monkeypatch.chdir(tmp_path)
+    about = {"label": "", "package": "", "broken_by": {}}
+    found = {"natural": [None] * 5, "at": [0.2, 0.1, 0.3, None, 0.0]}
+    for cell, problems in zip(TWO, ([], ["min_linf leaves 1 of 5"]), strict=True):
+        flags = {"clean": "1111111100", "pgd20": "1111100000", "cw20": "1111000000", "aa": "1-0-1-0-0-"}
+        columns = dict.fromkeys(("pgd20", "cw20"), about)
+        columns["aa"] = about | {"label": "standard", "package": "pyautoattack 0.2.0"}
+        lengths = {"norm": "linf", "rows": [0, 2, 4, 6, 8], "distances": found[cell.method]}
+        said = {"images": 10, "outcomes": flags | {"worst": "1-0-0-0-0-"}, "columns": columns | {"min_linf": lengths}}
+        said |= {"problems": problems, "epoch": 3}
+        for stage, content in (("attack", said), ("corrupt", {"images": 10, "correct": {"contrast": {"1": 5}}})):
+            cell.result(stage).parent.mkdir(parents=True, exist_ok=True)
+            cell.result(stage).write_text(json.dumps(content))
+    return tmp_path
+
+
+@pytest.mark.usefixtures("results")
+def test_every_column_has_its_images_its_interval_and_its_ratio() -> None:
+    lines = attacks.page(TWO).splitlines()
+    assert "| AT | 0 | PGD-20 | 10 | 50.00 | 23.66 to 76.34 | 61.54 |" in lines
+    assert "| AT | 0 | AA (standard) | 5 | 40.00 | 11.76 to 76.93 | 53.33 |" in lines
+    assert "| AT | 0 | Worst | 5 | 20.00 | 3.62 to 62.45 | 32.00 |" in lines
+    assert "| Natural | 0 | Clean | 10 | 80.00 | 49.02 to 94.33 |  |" in lines
+
+
+@pytest.mark.usefixtures("results")
+def test_smallest_perturbations_are_those_of_the_images_that_are_correct_clean() -> None:
+    assert "| AT | 0 | Min L-inf | 4 | 75.0 % | 0.1000 | 0.2000 | 0.3000 |" in attacks.page(TWO).splitlines()
+    curve = attacks.survival(TWO)
+    half = curve[(curve["method"] == "at") & (curve["surviving"] == 0.5)]
+    assert half["radius"].tolist() == [0.2]
+
+
+@pytest.mark.usefixtures("results")
+def test_problems_are_named_with_their_cell() -> None:
+    assert attacks.problems(TWO) == ["digits/small/at-s0: min_linf leaves 1 of 5"]
+    assert "- digits/small/at-s0: min_linf leaves 1 of 5" in attacks.page(TWO).splitlines()
+    assert "- none found" in attacks.page(TWO[:1]).splitlines()
+
+
+@pytest.mark.usefixtures("results")
+def test_the_table_says_which_autoattack_and_on_how_many_images() -> None:
+    table = suite().model_copy(update={"table": ["pgd20", "aa"]})
+    assert attacks.notes(TWO, table) == ["AA: AutoAttack standard (pyautoattack 0.2.0), on 5 of these images."]
+
+
+def test_where_autoattacks_differ_each_setting_has_its_note(results) -> None:
+    other = Cell("svhn", "small", "at", 0)
+    text = TWO[1].result("attack").read_text().replace('"standard"', '"custom"')
+    other.result("attack").parent.mkdir(parents=True)
+    other.result("attack").write_text(text)
+    said = attacks.notes([*TWO, other], suite().model_copy(update={"table": ["aa"]}))
+    assert [line.partition(" (")[0] for line in said] == [
+        "AA on digits/small: AutoAttack standard",
+        "AA on svhn/small: AutoAttack custom",
+    ]
+
+
+@pytest.mark.usefixtures("results")
+def test_metrics_hold_every_column_and_no_infinity() -> None:
+    lists = {name: [] for name in Grid.model_fields if name not in ("datasets", "models", "seeds", "rows")}
+    grid = Grid(
+        **lists
+        | {"datasets": ["digits"], "models": ["small"], "seeds": [0], "rows": ["natural", "at"]}
+        | {"update": ["at"]}
+    )
+    natural, found = rows.metrics(rows.over_seeds(rows.measured(grid, suite()), grid))["digits/small"].values()
+    wanted = {"clean": 80.0, "pgd20": 50.0, "cw20": 40.0, "aa": 40.0, "worst": 20.0, "median_min_linf": 20.0}
+    assert wanted.items() <= found.items()
+    assert found["nrr_aa"] == 53.33
+    assert set(found) - set(natural) == {"median_min_linf"}  # nothing was found, so the median is infinite
+
+
+@pytest.mark.parametrize(
+    ("column", "shown"),
+    [
+        ("pgd20", "PGD-20"),
+        ("cw100", "C&W-100"),
+        ("pgd20_trades", "PGD-20 trades"),
+        ("fgsm", "FGSM"),
+        ("aa", "AA"),
+        ("min_l2", "Min L2"),
+        ("min_linf", "Min L-inf"),
+        ("nrr_cw20", "NRR"),
+        ("clean", "Clean"),
+    ],
+)
+def test_headings_are_the_fields_own_words(column, shown) -> None:
+    assert heading(column) == shown

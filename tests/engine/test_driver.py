@@ -65,20 +65,26 @@ def driver(net: nn.Module, data: Examples, **more) -> Driver:
     return Driver(net, data, **({"batch": 16, "seed": 0} | more))
 
 
-def reference(net: nn.Module, data: Examples, iterations: int, queries: int) -> tuple[Tensor, Tensor]:
+def reference(net: nn.Module, data: Examples, batch: int, iterations: int, queries: int) -> tuple[Tensor, Tensor]:
     """The package's own evaluation, with its published settings but for two numbers."""
     whole = pyautoattack.AutoAttack(net.eval(), eps=EPS, seed=0)
     how = {"n_iter": iterations, "n_restarts": 1, "eps": EPS, "seed": 0}
     whole.apgd, whole.apgd_targeted = APGDAttack(net, **how), APGDAttack_targeted(net, n_target_classes=9, **how)
     whole.fab = FABAttack_PT(net, n_target_classes=9, **how)
     whole.square = SquareAttack(net, n_queries=queries, n_restarts=1, eps=EPS, seed=0, p_init=0.8, resc_schedule=False)
-    return whole.run_standard_evaluation(data.x, data.y, batch_size=16)
+    return whole.run_standard_evaluation(data.x, data.y, batch_size=batch)
 
 
-@pytest.mark.parametrize(("iterations", "queries"), [(12, 60), pytest.param(100, 5000, marks=pytest.mark.slow)])
-def test_it_is_the_references_own_evaluation_bit_for_bit(net, data, iterations, queries) -> None:
-    found = driver(net, data).run(autoattack(iterations=iterations, queries=queries))
-    x_adv, y_adv = reference(net, data, iterations, queries)
+PUBLISHED = pytest.param(60, 16, 100, 5000, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "iterations", "queries"), [(60, 16, 12, 60), (60, 100, 12, 60), (9, 1, 12, 60), PUBLISHED]
+)
+def test_it_is_the_references_own_evaluation_bit_for_bit(net, data, images, batch, iterations, queries) -> None:
+    data = data[torch.arange(images)]
+    found = driver(net, data, batch=batch).run(autoattack(iterations=iterations, queries=queries))
+    x_adv, y_adv = reference(net, data, batch, iterations, queries)
     assert torch.equal(found.x_adv, x_adv)
     assert torch.equal(found.predicted, y_adv)
     assert 0 < found.robust.sum() < found.clean.sum()
@@ -143,10 +149,13 @@ def test_killed_after_some_units_and_run_again_it_leaves_the_same_files(net, dat
     with pytest.raises(Killed):
         driver(net, data, store=Fragile(tmp_path / "killed", lives)).run(autoattack())
     assert len(Folder(tmp_path / "killed")) == lives
-    said: list[str] = []
-    found = driver(net, data, store=Folder(tmp_path / "killed"), tick=said.append).run(autoattack())
+    ticks: list[str] = []
+    again = Fragile(
+        tmp_path / "killed", len(Folder(tmp_path / "whole")) - lives
+    )  # dies if it must do more than the rest
+    found = driver(net, data, store=again, tick=lambda name, *_: ticks.append(name)).run(autoattack())
     assert same(found, whole)
-    assert sum("broke" in line for line in said) == len(Folder(tmp_path / "whole")) - lives
+    assert len(ticks) == 4 * 4
     files = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("whole", "killed")]
     assert files[0] == files[1]
 
@@ -272,9 +281,11 @@ def test_autoattack_leaves_no_more_images_than_pgd(net, data) -> None:
 
 
 def test_each_tick_is_a_batch_of_an_attack_and_they_all_come(net, data) -> None:
-    said: list[str] = []
-    driver(net, data, tick=said.append).run(autoattack())
-    assert len(said) == 4 * 4
+    said: list[tuple[str, int, int]] = []
+    found = driver(net, data, tick=lambda *news: said.append(news)).run(autoattack())
+    assert [name for name, _, _ in said] == [name for name in found.broken_by for _ in range(4)]
+    for name, rows in found.broken_by.items():
+        assert sum(broken for attack, broken, _ in said if attack == name) == len(rows)
 
 
 # ---- few classes, random networks

@@ -7,8 +7,8 @@ from cure.core.attack import Chain
 from cure.engine.loader import Split
 from cure.engine.outcomes import counts, minima, quantile, ratio, shares
 from cure.engine.ratio import nrr, wilson
-from cure.engine.robustness import Column, attacked, chains, result, units
-from cure.engine.units import Outcome
+from cure.engine.robustness import Column, Progress, attacked, chains, examples_of, result, units
+from cure.engine.units import Examples, Outcome
 from cure.schema import AttackSuite, Threat
 
 EPS = 0.1
@@ -48,23 +48,29 @@ FAR = column([1, 1, 0], [0.11, 0.3, 0], [1, 3, 4], norm="linf")
 L2 = column([1, 1, 0], [0.05, INF, 0], [1, 3, 4], norm="l2")
 
 
+def judged(columns: dict[str, Column]) -> dict:
+    """The result of these columns on five images, of which the fifth is wrong from the start."""
+    five = Examples(torch.zeros(5, 1, 1, 1), torch.zeros(5).long(), torch.arange(5))
+    return result({"clean": column([1, 1, 1, 1, 0], [INF, INF, INF, INF, 0]), **columns}, five, suite(), EPS)
+
+
 def test_each_image_has_a_character_in_each_column() -> None:
-    found = result({"pgd": PGD, "aa": AA, "min": FAR, "l2": L2}, 5, suite(), EPS)["outcomes"]
+    found = judged({"pgd": PGD, "aa": AA, "min": FAR, "l2": L2})["outcomes"]
     wanted = {"clean": "11110", "pgd": "01110", "aa": "-1-10", "min": "-1-10", "worst": "-1-10"}
     assert found == wanted
 
 
 def test_the_worst_case_is_over_everything_and_apart_from_autoattack() -> None:
-    found = result({"pgd": PGD, "aa": AA, "min": NEAR}, 5, suite(), EPS)["outcomes"]
+    found = judged({"pgd": PGD, "aa": AA, "min": NEAR})["outcomes"]
     assert found["aa"] == "-1-10"
     assert found["worst"] == "-0-10"
-    assert result({"pgd": PGD, "min": NEAR}, 5, suite(), EPS)["outcomes"]["worst"] == "00110"
+    assert judged({"pgd": PGD, "min": NEAR})["outcomes"]["worst"] == "00110"
 
 
 def test_an_adversarial_image_outside_eps_does_not_enter_the_worst_case() -> None:
     wide = column([1, 1, 1, 1, 0], [0.2, 0.2, INF, INF, 0], eps=0.2)
     small = column([1, 1, 1, 1, 0], [INF, INF, 0.05, INF, 0], eps=0.05)
-    found = result({"wide": wide, "small": small}, 5, suite(), EPS)["outcomes"]
+    found = judged({"wide": wide, "small": small})["outcomes"]
     assert (found["wide"], found["small"], found["worst"]) == ("00110", "11010", "11010")
 
 
@@ -74,18 +80,18 @@ def test_a_way_of_exactly_eps_is_inside() -> None:
 
 
 def test_smallest_perturbations_that_beat_autoattack_are_a_problem() -> None:
-    assert result({"pgd": PGD, "aa": AA, "min": FAR}, 5, suite(), EPS)["problems"] == []
+    assert judged({"pgd": PGD, "aa": AA, "min": FAR})["problems"] == []
     said = "min leaves 1 of 3 images at eps 0.1, aa 2: aa overestimates robustness"
-    assert result({"pgd": PGD, "aa": AA, "min": NEAR}, 5, suite(), EPS)["problems"] == [said]
+    assert judged({"pgd": PGD, "aa": AA, "min": NEAR})["problems"] == [said]
 
 
 def test_they_are_compared_on_the_images_that_both_saw() -> None:
     elsewhere = column([1, 0], [0.05, 0], [0, 4], norm="linf")
-    assert result({"pgd": PGD, "aa": AA, "min": elsewhere}, 5, suite(), EPS)["problems"] == []
+    assert judged({"pgd": PGD, "aa": AA, "min": elsewhere})["problems"] == []
 
 
 def test_distances_that_were_not_found_are_null() -> None:
-    about = result({"pgd": PGD, "l2": L2}, 5, suite(), EPS)["columns"]["l2"]
+    about = judged({"pgd": PGD, "l2": L2})["columns"]["l2"]
     assert about["distances"] == [pytest.approx(0.05), None, 0]
     assert (about["rows"], about["norm"]) == ([1, 3, 4], "l2")
 
@@ -141,11 +147,11 @@ def tested(make_net) -> tuple[torch.nn.Module, Split]:
         return net, Split(x, net(x / 255).argmax(1))
 
 
-def whole(tested: tuple[torch.nn.Module, Split], how: AttackSuite, ticks: list[str] | None = None) -> dict:
-    net, split = tested
+def whole(tested: tuple[torch.nn.Module, Split], how: AttackSuite, ticks: list[Progress] | None = None) -> dict:
+    net, data = tested[0], examples_of(tested[1])
     columns = chains(how, Threat(eps=0.01, step=0.0025), 10)
-    said = attacked(net, split, columns, how, (ticks if ticks is not None else []).append)
-    return result(said, len(split), how, 0.01)
+    said = attacked(net, data, columns, how, (ticks if ticks is not None else []).append)
+    return result(said, data, how, 0.01)
 
 
 def test_every_column_sees_its_number_of_images_and_the_worst_case_is_below_all(tested) -> None:
@@ -170,7 +176,7 @@ def test_rows_in_broken_by_are_places_among_all_images(tested) -> None:
 
 
 def test_the_number_of_ticks_is_known_beforehand(tested) -> None:
-    ticks: list[str] = []
+    ticks: list[Progress] = []
     whole(tested, suite(), ticks)
     assert len(ticks) == units(40, chains(suite(), Threat(eps=0.01, step=0.0025), 10), suite())
 
