@@ -34,7 +34,8 @@ CURE, REVISE = "update_from_natural_to_revise@digits-small-cure-0", "revise@digi
 ROBUST = cells("update", GRID["update"]) | cells("update_from_natural_to_revise", GRID["update_from_natural_to_revise"])
 REVISES = cells("revise", GRID["revise"])
 ATTACKS, CORRUPTS = cells("attack", GRID["rows"]), cells("corrupt", GRID["rows"])
-STAGES = {PREPARE, PRETRAIN, *ROBUST, *REVISES, *ATTACKS, *CORRUPTS, "report"}
+ANALYSES = cells("analyse_masks", GRID["analyse_masks"])
+STAGES = {PREPARE, PRETRAIN, *ROBUST, *REVISES, *ATTACKS, *CORRUPTS, *ANALYSES, "report"}
 
 PARAMS = {  # a changed value -> the stages that see it themselves; what lies downstream follows their outs
     "alpha": (0.5, {CURE}),
@@ -49,6 +50,8 @@ PARAMS = {  # a changed value -> the stages that see it themselves; what lies do
     "attack.columns.pgd20.steps": (3, {*ATTACKS, "report"}),
     "corrupt.severities": ([1], CORRUPTS),
     "report.title": ("Another", {"report"}),
+    "report.figures": (["curves"], {"report"}),
+    "analyse.images": (3, ANALYSES),
     "grid.seeds": ([0, 1], {f"{stage[:-1]}1" for stage in STAGES if stage.endswith("-0")} | {"report"}),
 }
 CODE = {  # an edited file -> the stages that run it
@@ -58,6 +61,9 @@ CODE = {  # an edited file -> the stages that run it
     "cure/attacks/pgd.py": ATTACKS,
     "cure/corruptions/contrast.py": CORRUPTS,
     "cure/reporting/table.py": {"report"},
+    "cure/figures/masks.py": {"report"},
+    "cure/figures/another.py": {"report"},
+    "cure/analyses/masks.py": ANALYSES,
     "cure/attacks/left_over.pyc": set(),
 }
 
@@ -219,7 +225,7 @@ def test_the_lock_file_knows_these_stages_and_their_files_are_there(made):
     lock = YAML(typ="safe").load((made.quickstart / "dvc.lock").read_text())["stages"]
     assert set(lock) == STAGES
     outs = [out["path"] for stage in lock.values() for out in stage["outs"]]
-    assert [out for out in outs if not (made.quickstart / out).is_file()] == []
+    assert [out for out in outs if not (made.quickstart / out).exists()] == []
 
 
 def test_the_report_has_every_row(made):

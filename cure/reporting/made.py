@@ -20,7 +20,8 @@ NOTE = Path("reports/made.json")
 def note(cells: list[Cell]) -> dict[str, Any]:
     """The commit, devices and software behind the results of `cells`; read back if they are the recorded ones."""
     files = [path for cell in cells for path in (cell.result("attack"), cell.result("corrupt"), cell.curve)]
-    digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
+    found = [path.read_bytes() for path in files if path.exists()]  # RiFT has no curve
+    digest = hashlib.sha256(b"\0".join(found)).hexdigest()
     try:
         known = json.loads(NOTE.read_text())
         if known["results"] == digest:

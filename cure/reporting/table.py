@@ -5,26 +5,8 @@ from typing import Any
 
 import pandas as pd
 
+from cure.core.names import NAMES
 from cure.schema import AttackSuite, ReportText
-
-NAMES = {
-    "natural": "Natural",
-    "at": "AT",
-    "trades": "TRADES",
-    "mart": "MART",
-    "fat": "FAT",
-    "st_at": "ST-AT",
-    "act": "ACT",
-    "ard": "ARD",
-    "iad": "IAD",
-    "las_at": "LAS-AT",
-    "part": "PART",
-    "vfd": "VFD",
-    "rift": "RiFT",
-    "arat": "AR-AT",
-    "cure": "CURE",
-}
-"""Spellings of the papers; a method without one is shown by its key."""
 
 
 def heading(column: str) -> str:
