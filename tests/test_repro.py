@@ -258,7 +258,7 @@ def extended(made, tmp_path_factory):
         ("  rows:\n", "  - toy\n"),
         ("methods:\n", "  toy: {attack: {steps: 2, start: uniform, clip_start: true}}\n"),
     ):
-        text = text.replace(before, before + line)
+        text = text.replace(before, before + line, 1)
     clone.params.write_text(text)
     return clone, clone.run("dvc", "repro", "quickstart/dvc.yaml", folder=".")
 
