@@ -12,9 +12,7 @@ from cure.core.batchnorm import SplitBatchNorm2d, branch
 from cure.core.method import Batch, Consolidation
 from cure.core.noise import Stream
 from cure.engine.checkpoint import build
-from cure.engine.schedule import rate
-from cure.params import Params, read
-from tests.methods.rig import ROOT, Rig, same, shipped, state
+from tests.methods.rig import Rig, same, shipped, state
 
 arat = catalogue.entry("methods", "arat")
 TAPS = ["layer1.bn1", "layer2.bn1"]
@@ -122,13 +120,6 @@ def test_without_predictor_and_attack_the_pull_is_zero() -> None:
     batch = digits()
     batch.points = {"adv": batch.x}
     assert abs(float(pulls(arat.loss(made.nets, batch, made.take.hyper)).detach())) < 1e-4
-
-
-def test_the_rate_is_the_released_one() -> None:
-    params = Params(read(ROOT / "params.yaml"), ["methods.arat.update", "train", "threat"], "cifar10", "resnet18")
-    _, train = params.method("methods.arat.update", arat.Hyper)
-    trace = [rate(train, epoch) for epoch in range(1, train.epochs + 1)]
-    assert trace == pytest.approx([0.02] + [0.1] * 75 + [0.01] * 15 + [0.001] * 9)
 
 
 def test_what_is_exported_is_the_adversarial_branch_and_knows_nothing_of_the_clean_one() -> None:
