@@ -29,6 +29,7 @@ def test_the_masks_are_those_that_the_attack_of_part_uses() -> None:
     assert {key: tuple(t.shape) for key, t in found.items() if t.ndim > 1} == dict.fromkeys(
         ("image", "map", "full"), (5, 1, 8, 8)
     )
+    assert torch.equal(found["map"], catalogue.entry("methods", "part").activation_map(given.net, given.batch.x))
     assert torch.equal(found["full"], found["map"] > found["map"].mean(dim=(2, 3), keepdim=True))
     moved = (given.method.inner(Networks(given.net, {}, {}), given.batch, given.hyper)["adv"] - given.batch.x).abs()
     assert (moved[~found["full"]] <= given.hyper.eps_low + 1e-6).all()

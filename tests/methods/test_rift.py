@@ -145,6 +145,7 @@ def test_interpolation_ends_in_its_networks_bit_for_bit(trained: nn.Module, make
     ("robust", "clean", "chosen"),
     [
         ([53.6, 53.7, 53.5, 53.4], [81.0, 82.0, 83.0, 84.0], 2),  # 53.5 is within a tenth of 53.6, 53.4 is not
+        ([64.2, 64.1], [81.0, 82.0], 1),  # 64.2 - 0.1 is more than 64.1 in floats
         ([53.6, 53.0, 52.0, 51.0], [81.0, 82.0, 83.0, 84.0], 0),
         ([53.6, 53.6, 53.6, 53.6], [81.0, 82.0, 82.0, 80.0], 1),  # ties go to the smaller a
     ],
