@@ -29,8 +29,8 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed, analysi
     cell = Cell(dataset, model, method, seed)
     entry = catalogue.entry("methods", method).METHOD
     params = load(reads(cell), dataset, model)
-    hyper, train = params.method(reads(cell)[-1], entry.hyper)
-    analyse(cell, analysis, entry, hyper, train.epochs, params)
+    hyper, _ = params.method(reads(cell)[-1], entry.hyper)
+    analyse(cell, analysis, entry, hyper, params)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
     image (n, c, h, w) in [0, 1]; map (n, 1, h, w) in [0, 1]; full (n, 1, h, w), 1 where the full radius holds;
     label, predicted (n)
 
-The method's own search runs, and a watcher takes the masks that it shows, so they are those of training.
+The method's own search runs, and a watcher takes the masks that it shows, so they are those of training
+behind its warm-up.
 """
 
 import dataclasses

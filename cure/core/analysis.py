@@ -11,7 +11,7 @@ from cure.core.tensors import Tensor
 
 @dataclass(frozen=True)
 class Subject:
-    """The evaluated network of a row, its method and settings, and validation images as a last epoch's batch.
+    """The evaluated network of a row, its method and settings, and validation images as a batch behind all warm-ups.
 
     The images are unaugmented, and their noise is drawn per image.
     """

@@ -16,15 +16,18 @@ from cure.params import Params
 from cure.paths import Cell
 from cure.schema import Analyse, Run
 
+LATE = 10**6
+"""An epoch behind every warm-up that a method may have."""
 
-def analyse(cell: Cell, name: str, method: Method, hyper: Settings, epochs: int, params: Params) -> None:
-    """Write the arrays of the analysis `name` and their sidecar; the method behaves as in epoch `epochs`, its last."""
+
+def analyse(cell: Cell, name: str, method: Method, hyper: Settings, params: Params) -> None:
+    """Write the arrays of the analysis `name` and their sidecar."""
     run, suite = params.get("run", Run), params.get("analyse", Analyse)
     where = device.set_up(run)
     source = data.load(paths.data(cell.dataset), ("val",), where)
     about, net = parent(cell.weights, cell, source.digest, f"of {name}")
     ((x, y, index),) = source.splits["val"].spread(suite.images).batches(suite.images)
-    batch = Batch(x, y, index, PerImage(suite.seed, index), epochs)
+    batch = Batch(x, y, index, PerImage(suite.seed, index), LATE)
     entry: Analysis = catalogue.entry("analyses", name).ANALYSIS
     arrays = entry.measure(Subject(net.to(where), method, hyper, batch))
     # as in weight files, one metadata key, since several would come in random order
