@@ -11,6 +11,7 @@ from cure import catalogue
 from cure.core import criticality as measured
 from cure.core.batchnorm import scope
 from cure.core.criticality import criticality, modules
+from cure.core.method import Consolidation
 from cure.core.settings import Search
 from cure.engine.checkpoint import build
 from cure.errors import Refused
@@ -139,6 +140,33 @@ def test_interpolation_ends_in_its_networks_bit_for_bit(trained: nn.Module, make
         else:
             assert torch.equal(last[key], start[key])
             assert last[key].dtype == tensor.dtype
+
+
+@pytest.mark.parametrize("bn", ["update", "freeze", "bn_only"])
+def test_every_treatment_of_batch_norm_starts_from_the_robust_network(
+    trained: nn.Module, make_batch, bn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, ends = state(trained), {}
+    honest, batches = rift.fine_tuned, [make_batch(), make_batch(seed=1)]
+
+    def watched(found, module, hyper):
+        assert same(state(found.nets["robust"]), start), f"{hyper.bn} goes on from another treatment"
+        ends[hyper.bn], epoch = honest(found, module, hyper)
+        return ends[hyper.bn], epoch
+
+    monkeypatch.setattr(rift, "fine_tuned", watched)
+    accuracies = iter(i / 1000 for i in range(1000))  # every point is better than the one before
+    found = Consolidation(
+        {"robust": trained},
+        {},
+        lambda epoch: iter(batches),
+        batches,
+        lambda net: {"clean": next(accuracies), "pgd": 0.5},
+    )
+    hyper = shipped("rift").model_copy(update={"bn": bn, "mrc_epochs": 1, "attack": ATTACK})
+    net, _, report = rift.finish(found, hyper)
+    assert list(report["interpolation"]) == list(ends) == ["update", "freeze", "bn_only"]
+    assert same(state(net), rift.interpolated(start, ends[bn], 1.0))
 
 
 @pytest.mark.parametrize(
