@@ -7,9 +7,8 @@ from rich.table import Table
 
 from cure import paths
 from cure.check import check
-from cure.engine import checkpoint, data, device, evaluate
-from cure.engine.measure import accuracies
-from cure.engine.ratio import nrr
+from cure.engine import checkpoint, data, device, evaluate, robustness
+from cure.engine.outcomes import shares
 from cure.engine.trajectory import networks
 from cure.errors import Refused
 from cure.params import FILE, Params, read
@@ -21,7 +20,7 @@ from cure.terminal import progress
 def evaluate_all(
     path: Path, prepared: Path | None, settings: Path | None, images: int | None
 ) -> dict[str, dict[str, float]]:
-    """Network -> clean, each column, NRR, all in [0, 1]; the only network of a weight file is called `network`."""
+    """Network -> clean, the table's columns, worst case, NRR in [0, 1]; a weight file's only one is `network`."""
     about, states = checkpoint.load(path)
     settings = settings or _nearest_params(path)
     raw = read(settings)
@@ -32,10 +31,13 @@ def evaluate_all(
     source = data.load(prepared or settings.parent / paths.data(about.dataset), ("test",), where)
     split = evaluate.test_split(about, source, images or suite.images)
     found, nets = {}, dict(sorted(networks(about, states, path).items()))
-    with progress(f"eval {path.name}", evaluate.batches(split, suite.batch) * len(suite.columns) * len(nets)) as tick:
+    chains = robustness.chains(suite, threat, len(about.classes))
+    shown = ["clean", *suite.table, "worst", f"nrr_{suite.nrr}"]
+    with progress(f"eval {path.name}", robustness.units(len(split), chains, suite) * len(nets)) as tick:
         for name, net in nets.items():
-            measured = accuracies(evaluate.attacked(net.to(where), split, suite, threat, tick))
-            found[name or "network"] = measured | {f"nrr_{suite.nrr}": nrr(measured["clean"], measured[suite.nrr])}
+            columns = robustness.attacked(net.to(where), split, chains, suite, tick)
+            measured = shares(robustness.result(columns, len(split), suite, threat.eps))
+            found[name or "network"] = {column: measured[column] for column in shown}
     Console(stderr=True).print(
         f"{about.method} ({about.model}) on {len(split)} of the test images of {about.dataset}, "
         f"eps {raw['threat']['eps']}, device {where}",

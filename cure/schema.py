@@ -115,15 +115,22 @@ class Suite(Settings):
 
 
 class AttackSuite(Suite):
-    """Columns of the table by name; each names an entry of cure/attacks and its settings."""
+    """Columns by name; each names an entry of cure/attacks and its settings."""
 
+    layout: Literal["contiguous", "channels_last", "probe"]  # of the folded twin; probe: whichever is faster here
+    subset: dict[str, Count]  # columns that see fewer images than the others, and how many
+    table: list[str]  # columns of the table; reports/attacks.md has all
     nrr: str  # the column that the natural-robustness ratio of the table pairs with clean accuracy
     columns: dict[str, dict[str, Any]]
 
     @model_validator(mode="after")
-    def _nrr_is_a_column(self) -> "AttackSuite":
-        if self.nrr not in self.columns:
-            raise ValueError(f"nrr names {self.nrr!r}, which is not among columns: {', '.join(self.columns)}")
+    def _names_are_columns(self) -> "AttackSuite":
+        for key, named in (("subset", self.subset), ("table", self.table), ("nrr", [self.nrr])):
+            for name in named:
+                if name not in self.columns:
+                    raise ValueError(f"{key} names {name!r}, which is not among columns: {', '.join(self.columns)}")
+        if self.columns and set(self.columns) <= set(self.subset):
+            raise ValueError("subset names every column; at least one must see all images")
         return self
 
 

@@ -24,9 +24,9 @@ from cure.paths import Cell
 from tests.closure import NEUTRAL, ROOT, closure
 
 SCALES = {"paper": ROOT, "quickstart": ROOT / "quickstart"}
-OF_ANOTHER_STAGE = {"attack": {"corruptions"}, "corrupt": {"attacks"}}  # engine/evaluate.py serves both
-TABLES = ("curves.csv", "corruptions.csv", "criticality.csv", "interpolation.csv")
-REPORTS = ("table.md", "claims.md", "metrics.json", "figures", *TABLES)
+OF_ANOTHER_STAGE = {"attack": {"corruptions"}}  # engine/evaluate.py serves both
+PAGES, LISTS = ("table.md", "attacks.md", "claims.md"), ("attacks.csv", "survival.csv", "curves.csv", "corruptions.csv")
+REPORTS = (*PAGES, *LISTS, "criticality.csv", "interpolation.csv", "figures", "metrics.json")
 
 
 class Item(NamedTuple):

@@ -16,5 +16,7 @@ NAMES = {
     "rift": "RiFT",
     "arat": "AR-AT",
     "cure": "CURE",
+    "cure_eff": "CURE_Eff",
+    "awp": "AWP",
 }
 """Spellings of the papers; a method without one is shown by its key."""

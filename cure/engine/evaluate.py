@@ -1,25 +1,21 @@
-"""Evaluation of one network on the test split: what the stages attack and corrupt and `cure eval` share."""
+"""Evaluation of one network on the test split: which network, which images, and corruptions."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import torch
 from torch import nn
 
 from cure import catalogue, paths
 from cure.core.noise import PerImage, seed_for
-from cure.core.tensors import Flags
 from cure.engine import checkpoint, data, device
 from cure.engine.checkpoint import Description
 from cure.engine.loader import Split
-from cure.engine.measure import Attack, frozen, outcomes
+from cure.engine.measure import frozen
 from cure.errors import Refused
-from cure.params import Params, armed
+from cure.params import Params
 from cure.paths import Cell
-from cure.schema import AttackSuite, CorruptSuite, Run, Suite, Threat
+from cure.schema import CorruptSuite, Run, Suite
 
 Tick = Callable[[str], None]
 
@@ -57,23 +53,6 @@ def test_split(about: Description, source: data.Data, images: int) -> Split:
     return source.splits["test"].spread(images)
 
 
-def columns(suite: AttackSuite, threat: Threat) -> dict[str, Attack]:
-    """The attacks of the suite by column, each with its settings over the threat model."""
-
-    def bind(settings: dict[str, Any]) -> Attack:
-        entry = catalogue.entry("attacks", settings["attack"])
-        own = {key: value for key, value in settings.items() if key != "attack"}
-        hyper = entry.Hyper.model_validate(armed(entry.Hyper, own, threat.model_dump()))
-        return partial(entry.attack, hyper=hyper)
-
-    return {name: bind(settings) for name, settings in suite.columns.items()}
-
-
-def attacked(net: nn.Module, split: Split, suite: AttackSuite, threat: Threat, tick: Tick) -> dict[str, Flags]:
-    """Per-image flags: clean, and each column of the suite."""
-    return outcomes(net, split, columns(suite, threat), batch=suite.batch, seed=suite.seed, tick=tick)
-
-
 def corrupted(net: nn.Module, split: Split, suite: CorruptSuite, tick: Tick) -> dict[str, dict[str, int]]:
     """Corruption -> severity -> number of correctly classified images. Noise is seeded per image."""
     counts: dict[str, dict[str, int]] = {}
@@ -88,8 +67,3 @@ def corrupted(net: nn.Module, split: Split, suite: CorruptSuite, tick: Tick) -> 
                 counts.setdefault(name, {})[str(severity)] = right
                 tick(name)
     return counts
-
-
-def batches(split: Split, size: int) -> int:
-    """How many batches `split` makes."""
-    return math.ceil(len(split) / size)

@@ -31,10 +31,13 @@ class Split:
 
     def spread(self, count: int) -> "Split":
         """`count` images, evenly spread over the split (all of them if there are fewer)."""
-        if count >= len(self):
-            return self
-        index = torch.arange(count, device=self.labels.device) * len(self) // count
-        return Split(self.images[index], self.labels[index])
+        index = self.places(count)
+        return self if len(index) == len(self) else Split(self.images[index], self.labels[index])
+
+    def places(self, count: int) -> Labels:
+        """The places of those images."""
+        count = min(count, len(self))
+        return torch.arange(count, device=self.labels.device) * len(self) // count
 
 
 class Loader:

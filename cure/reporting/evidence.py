@@ -45,7 +45,7 @@ def actions(grid: Grid) -> pd.DataFrame:
     """The mean attack that a learned strategy chose, per cell and epoch."""
     chosen = ["chosen_eps", "chosen_step", "chosen_steps"]
     frames = [pd.DataFrame(columns=["epoch", *chosen, "setting", "method", "seed"])]
-    for cell in rows.cells(grid, rows.trained(grid)):
+    for cell in rows.trained(grid):
         curve = rows.curve(cell)
         if set(chosen) <= set(curve.columns):
             frames.append(curve[["epoch", *chosen]].assign(**_place(cell)))

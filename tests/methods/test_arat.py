@@ -11,6 +11,7 @@ from cure import catalogue
 from cure.core.batchnorm import SplitBatchNorm2d, branch
 from cure.core.method import Batch, Consolidation
 from cure.core.noise import Stream
+from cure.core.predictor import head
 from cure.engine.checkpoint import build
 from tests.methods.rig import Rig, same, shipped, state
 
@@ -104,11 +105,11 @@ def test_the_search_leaves_the_clean_batch_norms_and_the_images() -> None:
 
 def test_a_fresh_predictor_is_about_orthogonal_to_its_target() -> None:
     z = torch.rand(128, 512)
-    assert float(arat.distance(arat.head(512)(z), z).detach().mean()) == pytest.approx(1, abs=0.1)
+    assert float(arat.distance(head(512)(z), z).detach().mean()) == pytest.approx(1, abs=0.1)
 
 
 def test_a_predictor_has_a_quarter_of_its_width_inside() -> None:
-    (first, norm, _, second) = arat.head(512)
+    (first, norm, _, second) = head(512)
     shapes = [tuple(layer.weight.shape) for layer in (first, norm, second)]
     assert shapes == [(128, 512), (128,), (512, 128)]
     assert first.bias is None
