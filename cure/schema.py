@@ -154,3 +154,22 @@ class ReportText(Settings):
     title: str
     note: str  # a stand-in data set or a shortened schedule is named here
     figures: list[str]  # entries of cure/figures
+
+
+class Masking(Settings):
+    """When an evaluation doubts itself; shares of images in [0, 1]. A gap counts only where chance makes none like it.
+
+    Sound networks stay far inside: PGD-100 takes less than a point off PGD-20, the margin loss up to five off the
+    cross-entropy; Carlini et al. 2019 and Croce et al. 2020 give the signs.
+    """
+
+    level: Annotated[Number, Field(gt=0, lt=1)]  # chance of a gap, were there none, below which it is one
+    slack: (
+        Share  # by how much an attack that should be the weaker may be the stronger: a black box, PGD beside AutoAttack
+    )
+    steps: Count  # of the long PGD
+    steps_gap: Share  # what the long PGD may take off PGD-20
+    losses_gap: Share  # between PGD-20 on the cross-entropy and on the margin
+    radius: Annotated[Number, Field(gt=1)]  # in eps: where every attack that works leaves next to nothing
+    remaining: Share  # accuracy that may be left there
+    images: Count  # for what the evaluation itself did not measure

@@ -418,6 +418,23 @@ def test_run_again_it_continues_where_it_was_killed(made, tmp_path):
     assert resumed(clone, "trades") == expected
 
 
+def test_an_attack_that_was_killed_continues_and_ends_in_the_same_bytes(made, tmp_path):
+    clone = made.copy(tmp_path)
+    result = clone.quickstart / "results/digits/small/at-s0-attack.json"
+    undisturbed = result.read_bytes()
+    result.unlink()
+    command = [sys.executable, "../stages/attack.py", "digits", "small", "at", "0"]
+    with clone.started(*command) as victim:
+        while victim.poll() is None and not any(clone.scratch.glob("*/*.safetensors")):
+            time.sleep(0.001)
+        assert victim.poll() is None, (clone.scratch / "output").read_text()
+    assert any(clone.scratch.glob("*/*.safetensors"))
+    assert not result.exists()
+    clone.run(*command)
+    assert result.read_bytes() == undisturbed
+    assert not any(clone.scratch.glob("*/*.safetensors"))
+
+
 def printed(table):
     """Network -> the numbers of its line in a table on a terminal."""
     lines = [line.strip("│ ").split("│") for line in table.splitlines() if "│" in line]

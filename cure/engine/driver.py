@@ -32,7 +32,7 @@ class Driver:
 
     `twin` is the module that the attacks see, such as core/folding.py makes it; by default the network. `share` is
     (rank, ranks): this process computes every ranks-th unit and raises `Unfinished` where it needs one that another
-    process has not stored yet. `tick` is called with a text for each batch of each attack.
+    process has not stored yet. `tick` hears of each batch of each attack: its name, images broken, images seen.
     """
 
     def __init__(
@@ -45,22 +45,30 @@ class Driver:
         twin: nn.Module | None = None,
         store: Store | None = None,
         share: tuple[int, int] = (0, 1),
-        tick: Callable[[str], None] | None = None,
+        tick: Callable[[str, int, int], None] | None = None,
     ) -> None:
         low, high = float(data.x.min()), float(data.x.max())
         if not 0 <= low <= high <= 1:
             raise Refused(f"images: values from {low:g} to {high:g}, not in [0, 1]; normalise inside the network")
         self.net, self.twin, self.data, self.batch, self.seed = net, twin or net, data, batch, seed
-        self.store, self.share, self.tick = {} if store is None else store, share, tick or (lambda _: None)
-        states = {f"{part} {key} {t.stride()}": t for part in (net, self.twin) for key, t in part.state_dict().items()}
-        self.identity = digest([str(net), code(), torch.__version__, seed], states)
+        self.store, self.share, self.tick = {} if store is None else store, share, tick or (lambda *_: None)
+        parts = {"net": net, "twin": self.twin}
+        states = {f"{p} {key} {t.stride()}": t for p, part in parts.items() for key, t in part.state_dict().items()}
+        self.identity = digest([str(net), str(self.twin), code(), torch.__version__, seed], states)
+        self._clean: dict[int, Labels] = {}
+
+    def clean(self, passes: int = 1) -> Labels:
+        """What the network predicts for the images themselves; computed once."""
+        if passes not in self._clean:
+            with self._alone():
+                parts = [self._predicted(self.data[rows].x, passes) for rows in self._cut(torch.arange(len(self.data)))]
+            self._clean[passes] = torch.cat(parts)
+        return self._clean[passes].clone()
 
     def run(self, chain: Chain) -> Outcome:
         """All attacks of the chain, from the clean predictions on."""
-        everyone = torch.arange(len(self.data))
-        with self._alone():
-            predicted = torch.cat([self._predicted(self.data[part].x, chain) for part in self._cut(everyone)])
-        x, clean = self.data.x.cpu(), predicted == self.data.y.cpu()
+        everyone, predicted, x = torch.arange(len(self.data)), self.clean(chain.passes), self.data.x.cpu()
+        clean = predicted == self.data.y.cpu()
         found = Outcome(clean, predicted, x.clone(), torch.where(clean, torch.inf, 0.0))
         for name, attack in chain.attacks.items():
             batches = self._cut((clean if chain.norm else found.robust).nonzero()[:, 0])
@@ -73,7 +81,7 @@ class Driver:
                     rows = part[unit["rows"]]
                     found.take(name, rows, unit, distance(unit["x_adv"], x[rows], chain.norm or "linf"))
             for _ in range(len(batches), len(self._cut(everyone))):
-                self.tick(f"{name}: {int(found.robust.sum())} left")
+                self.tick(name, 0, 0)
         return found
 
     def _cut(self, rows: Labels) -> list[Tensor]:
@@ -81,30 +89,32 @@ class Driver:
 
     def _unit(self, chain: Chain, name: str, attack: Attack, part: Examples, place: int) -> Unit | None:
         """The stored unit, or a fresh one, or None if it is another's."""
-        key = digest([self.identity, name, chain.facts, chain.passes], vars(part))
+        key = digest([self.identity, name, chain.facts, chain.passes, chain.eps], vars(part))
         with suppress(KeyError):
-            return self.store[key]
+            unit = self.store[key]
+            self.tick(name, len(unit["rows"]), len(part))
+            return unit
         rank, ranks = self.share
         if place % ranks != rank:
             return None
         with self._alone():
             unit = self.store[key] = self._fresh(chain, attack, part)
-        self.tick(f"{name}: broke {len(unit['rows'])} of {len(part)}")
+        self.tick(name, len(unit["rows"]), len(part))
         return unit
 
     def _fresh(self, chain: Chain, attack: Attack, part: Examples) -> Unit:
-        noise = PerImage(self.seed, part.index)
+        noise = PerImage(self.seed, part.index.cpu())
         x_adv = attack(self.twin if chain.passes == 1 else self.net, Batch(part.x, part.y, part.index, noise))
-        predicted = self._predicted(x_adv, chain)
+        predicted = self._predicted(x_adv, chain.passes)
         wrong = predicted != part.y.cpu()
         if chain.eps is not None:
             wrong &= (distance(x_adv, part.x, "linf") <= chain.eps + ROUNDING).cpu()
         return {"rows": wrong.nonzero()[:, 0], "predicted": predicted[wrong], "x_adv": x_adv.cpu()[wrong]}
 
-    def _predicted(self, x: Images, chain: Chain) -> Labels:
+    def _predicted(self, x: Images, passes: int) -> Labels:
         with torch.no_grad():
-            seen = [self.net(x) for _ in range(chain.passes)]
-        z = seen[0] if chain.passes == 1 else torch.stack(seen).softmax(2).mean(0)
+            seen = [self.net(x) for _ in range(passes)]
+        z = seen[0] if passes == 1 else torch.stack(seen).softmax(2).mean(0)
         if not bool(z.isfinite().all()):
             raise Refused("the network's logits are not finite on some images, so its predictions mean nothing")
         return z.argmax(1).cpu()

@@ -15,29 +15,31 @@ def as_float(images: Tensor) -> Images:
     return images.float().div_(255)
 
 
-class Split:
-    """Images (n, c, h, w) uint8 and labels (n) of one split, on one device."""
+def spread(images: int, count: int) -> Labels:
+    """The places of `count` of so many images, evenly spread; of all if there are fewer."""
+    count = min(count, images)
+    return torch.arange(count) * images // count
 
-    def __init__(self, images: Tensor, labels: Labels) -> None:
+
+class Split:
+    """Images (n, c, h, w) uint8 and labels (n) of one split, on one device; `index` is their place in the whole."""
+
+    def __init__(self, images: Tensor, labels: Labels, index: Labels | None = None) -> None:
         self.images, self.labels = images, labels
+        self.index = torch.arange(len(labels), device=labels.device) if index is None else index
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def batches(self, size: int) -> Iterator[tuple[Images, Labels, Labels]]:
         """(x, y, index) in order, unaugmented."""
-        for index in torch.split(torch.arange(len(self), device=self.labels.device), size):
-            yield as_float(self.images[index]), self.labels[index], index
+        for rows in torch.split(torch.arange(len(self), device=self.labels.device), size):
+            yield as_float(self.images[rows]), self.labels[rows], self.index[rows]
 
     def spread(self, count: int) -> "Split":
         """`count` images, evenly spread over the split (all of them if there are fewer)."""
-        index = self.places(count)
-        return self if len(index) == len(self) else Split(self.images[index], self.labels[index])
-
-    def places(self, count: int) -> Labels:
-        """The places of those images."""
-        count = min(count, len(self))
-        return torch.arange(count, device=self.labels.device) * len(self) // count
+        rows = spread(len(self), count).to(self.labels.device)
+        return Split(self.images[rows], self.labels[rows], self.index[rows])
 
 
 class Loader:

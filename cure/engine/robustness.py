@@ -11,14 +11,29 @@ from cure import catalogue
 from cure.core.attack import Chain
 from cure.core.folding import twin
 from cure.core.tensors import Flags, Labels
-from cure.engine.driver import ROUNDING, Driver
-from cure.engine.loader import Split, as_float
+from cure.engine.driver import ROUNDING, Driver, full_precision
+from cure.engine.loader import Split, as_float, spread
 from cure.engine.outcomes import Result
 from cure.engine.units import Examples, Outcome, Store
 from cure.params import armed
 from cure.schema import AttackSuite, Threat
 
-Tick = Callable[[str], None]
+
+@dataclass(frozen=True)
+class Progress:
+    """One more batch of one attack of a column is done."""
+
+    column: str
+    attack: str
+    broken: int
+    images: int
+
+    def __str__(self) -> str:
+        part = f" {self.attack}" if self.attack != self.column else ""
+        return f"{self.column}{part}: broke {self.broken} of {self.images}"
+
+
+Tick = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
@@ -32,6 +47,11 @@ class Column:
     def safe(self, eps: float) -> Flags:
         """Correct, and without a verified adversarial image in the L-inf ball of this radius."""
         return self.outcome.clean & (self.outcome.distance > eps + ROUNDING)
+
+
+def examples_of(split: Split) -> Examples:
+    """The images of a split with their places, which seed their noise."""
+    return Examples(as_float(split.images), split.labels, split.index)
 
 
 def chains(suite: AttackSuite, threat: Threat, classes: int) -> dict[str, Chain]:
@@ -48,23 +68,25 @@ def chains(suite: AttackSuite, threat: Threat, classes: int) -> dict[str, Chain]
 
 
 def attacked(
-    net: nn.Module, split: Split, columns: dict[str, Chain], suite: AttackSuite, tick: Tick, store: Store | None = None
+    net: nn.Module,
+    data: Examples,
+    columns: dict[str, Chain],
+    suite: AttackSuite,
+    tick: Tick,
+    store: Store | None = None,
 ) -> dict[str, Column]:
-    """Every column on the whole split, or on as many of its images, evenly spread, as the suite gives it."""
-    data = Examples(as_float(split.images), split.labels, torch.arange(len(split), device=split.labels.device))
-    fast, found = twin(net, data.x[: suite.batch], suite.layout), dict[str, Column]()
-    for name, chain in columns.items():
-        rows = split.places(suite.subset.get(name, len(split)))
-        driver = Driver(
-            net,
-            data[rows],
-            batch=suite.batch,
-            seed=suite.seed,
-            twin=fast,
-            store=store,
-            tick=lambda note, name=name: tick(f"{name}: {note}"),  # type: ignore[misc]
-        )
-        found[name] = Column(chain, rows.cpu(), driver.run(chain))
+    """`clean` and every column, on all images or on as many of them, evenly spread, as the suite gives it."""
+    how: dict[str, Any] = {"batch": suite.batch, "seed": suite.seed, "store": store}
+    with full_precision():
+        how["twin"] = twin(net, data.x[: suite.batch], suite.layout)
+    drivers, found = dict[int, Driver](), dict[str, Column]()
+    for name, chain in {"clean": Chain({}, {}), **columns}.items():
+        rows = spread(len(data), suite.subset.get(name, len(data)))
+        if len(rows) not in drivers:
+            drivers[len(rows)] = Driver(net, data[rows.to(data.y.device)], **how)
+        driver = drivers[len(rows)]
+        driver.tick = lambda *news, name=name: tick(Progress(name, *news))
+        found[name] = Column(chain, rows, driver.run(chain))
     return found
 
 
@@ -74,16 +96,17 @@ def units(images: int, columns: dict[str, Chain], suite: AttackSuite) -> int:
     return sum(-(-seen[name] // suite.batch) * len(chain.attacks) for name, chain in columns.items())
 
 
-def result(columns: dict[str, Column], images: int, suite: AttackSuite, eps: float) -> Result:
+def result(columns: dict[str, Column], data: Examples, suite: AttackSuite, eps: float) -> Result:
     """The columns as plain data: one character per image, 1 correct, 0 not, - not looked at.
 
     `worst` is over everything that was run: correct only without any verified adversarial image within `eps`, on the
     images that every column with a ball looked at. AutoAttack's own number is its column alone. A chain that seeks the
     smallest perturbation is counted at `eps` in the L-inf norm, and its distances stand apart.
     """
-    ball = {name: column for name, column in columns.items() if column.chain.norm is None}
-    linf = {name: column for name, column in columns.items() if column.chain.norm == "linf"}
-    clean = next(column for column in columns.values() if len(column.rows) == images).outcome.clean
+    images, clean = len(data), columns["clean"].outcome.clean
+    attacks = {name: column for name, column in columns.items() if name != "clean"}
+    ball = {name: column for name, column in attacks.items() if column.chain.norm is None}
+    linf = {name: column for name, column in attacks.items() if column.chain.norm == "linf"}
     flags = {name: _spread(column.outcome.robust, column.rows, images) for name, column in ball.items()}
     flags |= {name: _spread(column.safe(eps), column.rows, images) for name, column in linf.items()}
     worst = torch.stack([clean.long(), *(_spread(c.safe(eps), c.rows, images) for c in ball.values())]).amin(0)
@@ -93,8 +116,8 @@ def result(columns: dict[str, Column], images: int, suite: AttackSuite, eps: flo
     return {
         "images": images,
         "outcomes": {name: "".join("-01"[int(hit) + 1] for hit in flag) for name, flag in outcomes.items()},
-        "columns": {name: _about(column) for name, column in columns.items()},
-        "problems": _problems(ball, linf, eps),
+        "columns": {name: _about(column) for name, column in attacks.items()},
+        "problems": _problems(ball, linf),
         "seed": suite.seed,
         "batch": suite.batch,
     }
@@ -118,16 +141,15 @@ def _about(column: Column) -> dict[str, Any]:
     return said
 
 
-def _problems(ball: dict[str, Column], linf: dict[str, Column], eps: float) -> list[str]:
+def _problems(ball: dict[str, Column], linf: dict[str, Column]) -> list[str]:
     """Smallest perturbations are upper bounds, so where they beat AutoAttack, AutoAttack was too weak."""
     found = []
     for name, strong in ball.items():
         for other, minimum in linf.items() if strong.chain.label else ():
-            both = torch.isin(strong.rows, minimum.rows), torch.isin(minimum.rows, strong.rows)
-            robust, curve = strong.safe(eps)[both[0]], minimum.safe(eps)[both[1]]
-            if curve.sum() < robust.sum():
-                found.append(
-                    f"{other} leaves {int(curve.sum())} of {len(curve)} images at eps, {name} {int(robust.sum())}: "
-                    f"{name} overestimates robustness"
-                )
+            eps = strong.chain.eps or 0.0
+            robust = int(strong.safe(eps)[torch.isin(strong.rows, minimum.rows)].sum())
+            curve = minimum.safe(eps)[torch.isin(minimum.rows, strong.rows)]
+            if curve.sum() < robust:
+                left = f"{other} leaves {int(curve.sum())} of {len(curve)} images at eps {eps:g}, {name} {robust}"
+                found.append(f"{left}: {name} overestimates robustness")
     return found

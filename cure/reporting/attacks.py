@@ -55,15 +55,19 @@ def problems(cells: list[Cell]) -> list[str]:
 
 def notes(cells: list[Cell], suite: AttackSuite) -> list[str]:
     """What the table must say of its columns: which AutoAttack, and where fewer images were looked at."""
-    result, said = read(cells[0].result("attack")), []
+    said = []
     for name in suite.table:
-        _, images, _ = outcomes.counts(result, name)
-        about = result["columns"][name]
-        which = f"AutoAttack {about['label']} ({about['package']})" if about["label"] else ""
-        fewer = f"on {images} of these images" if images < result["images"] else ""
-        if which or fewer:
-            said.append(f"{heading(name)}: {', '.join(filter(None, (which, fewer)))}.")
+        told = {f"{cell.dataset}/{cell.model}": _note(read(cell.result("attack")), name) for cell in cells}
+        one = len(set(told.values())) == 1
+        lines = {"": next(iter(told.values()))} if one else {f" on {place}": note for place, note in told.items()}
+        said += [f"{heading(name)}{where}: {note}." for where, note in lines.items() if note]
     return said
+
+
+def _note(result: outcomes.Result, name: str) -> str:
+    about, (_, images, _) = result["columns"][name], outcomes.counts(result, name)
+    which = [f"AutoAttack {about['label']} ({about['package']})"] if about["label"] else []
+    return ", ".join(which + ([f"on {images} of these images"] if images < result["images"] else []))
 
 
 def page(cells: list[Cell]) -> str:
