@@ -11,7 +11,7 @@ from cure.core.settings import Ball, Settings
 from cure.errors import Refused, did_you_mean
 from cure.params import FILE, Params, armed, for_cell, read
 from cure.problems import Problems, fill
-from cure.schema import AttackSuite, CorruptSuite, Fit, Grid, ReportText, Roles, Run, Threat, Train
+from cure.schema import Analyse, AttackSuite, CorruptSuite, Fit, Grid, ReportText, Roles, Run, Threat, Train
 
 SECTIONS: dict[str, type[Settings]] = {
     "grid": Grid,
@@ -22,6 +22,7 @@ SECTIONS: dict[str, type[Settings]] = {
     "train": Train,
     "attack": AttackSuite,
     "corrupt": CorruptSuite,
+    "analyse": Analyse,
     "report": ReportText,
 }
 FOLDERS = ("datasets", "models", "methods")
@@ -102,7 +103,7 @@ def _check_roles(raw: dict[str, Any], problems: Problems) -> None:
 
 
 def _check_suites(raw: dict[str, Any], problems: Problems) -> None:
-    attack, corrupt = raw.get("attack"), raw.get("corrupt")
+    attack = raw.get("attack")
     columns = attack.get("columns") if isinstance(attack, dict) else None
     for name, column in (columns if isinstance(columns, dict) else {}).items():
         where, known = f"attack.columns.{name}", catalogue.names("attacks")
@@ -119,10 +120,12 @@ def _check_suites(raw: dict[str, Any], problems: Problems) -> None:
             for dataset, model in _cells(raw):
                 threat = for_cell(raw["threat"], dataset, model, "threat")
                 fill(kind, armed(kind, settings, threat), where, problems)
-    listed, known = corrupt.get("corruptions") if isinstance(corrupt, dict) else None, catalogue.names("corruptions")
-    for name in listed if isinstance(listed, list) else ():
-        if isinstance(name, str) and name not in known:
-            problems.append(f"corrupt.corruptions: no corruption {name!r}{did_you_mean(name, known)}")
+    for section, folder in (("corrupt", "corruptions"), ("report", "figures")):
+        part, known = raw.get(section), catalogue.names(folder)
+        listed = part.get(folder) if isinstance(part, dict) else None
+        for name in listed if isinstance(listed, list) else ():
+            if isinstance(name, str) and name not in known:
+                problems.append(f"{section}.{folder}: no {folder[:-1]} {name!r}{did_you_mean(name, known)}")
 
 
 def _shown(attack: Any) -> list[Any]:

@@ -49,3 +49,7 @@ class Cell:
     def result(self, stage: str) -> Path:
         """Counts and per-example outcomes of attack, corrupt or revise."""
         return Path("results") / f"{self.name}-{stage}.json"
+
+    def analysis(self, name: str) -> Path:
+        """The arrays that an entry of cure/analyses left."""
+        return Path("results") / f"{self.name}-{name}.safetensors"

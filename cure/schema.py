@@ -23,6 +23,8 @@ class Grid(Settings):
     revise: list[str]  # the two lists _to_revise
     revise_from_robust: list[str]
     rows: list[str]  # every evaluated network
+    # one list per entry of cure/analyses: the rows that it is made for
+    analyse_masks: list[str]
 
     @model_validator(mode="after")
     def _rows_are_the_union(self) -> "Grid":
@@ -33,6 +35,8 @@ class Grid(Settings):
             raise ValueError(f"revise must hold the entries of the lists _to_revise: {', '.join(consolidated)}")
         if sorted(self.rows) != sorted(union):
             raise ValueError(f"rows must be natural and the entries of the other lists: {', '.join(union)}")
+        if odd := [row for row in self.analyse_masks if row not in self.rows]:
+            raise ValueError(f"analyse_masks names {', '.join(odd)}, which rows does not")
         for name, values in self:
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} names something twice")
@@ -137,11 +141,19 @@ class CorruptSuite(Suite):
     corruptions: Annotated[list[str], Field(min_length=1)]
 
 
+class Analyse(Settings):
+    """The images that analyses look at."""
+
+    images: Count  # of the validation split, evenly spread
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+
+
 class ReportText(Settings):
-    """What the table says of itself."""
+    """What the table says of itself, and which figures stand beside it."""
 
     title: str
     note: str  # a stand-in data set or a shortened schedule is named here
+    figures: list[str]  # entries of cure/figures
 
 
 class Masking(Settings):

@@ -1,8 +1,9 @@
 """Report: the table, metrics and figures of every cell that `grid` names.
 
 Reads results/, curves/, provenance/ and claims.yaml. Writes reports/: table.md, claims.md (ours beside the papers'),
-attacks.md (every attack, with intervals), metrics.json, attacks.csv, survival.csv, curves.csv, corruptions.csv and two
-PNG figures, all in git, and made.json, which remembers the commit and device the numbers were first made with.
+attacks.md (every attack, with intervals), metrics.json, attacks, survival, curves, corruptions, RiFT's criticality and
+interpolation as CSV, and figures/, all in git, and made.json, which remembers the commit and device the numbers were
+first made with.
 """
 
 import json
@@ -11,7 +12,7 @@ from pathlib import Path
 from cure import catalogue
 from cure.check import load
 from cure.files import write_text
-from cure.reporting import attacks, beside, claims, figures, made, rows, table
+from cure.reporting import attacks, beside, claims, evidence, figures, made, rows, table
 from cure.schema import AttackSuite, Grid, ReportText
 from cure.terminal import stage
 
@@ -54,9 +55,12 @@ def main() -> None:
     trained = {name: f"{count} epochs, {', '.join(note['devices'])}" for name, count in epochs.items()}
     published = claims.load(catalogue.ROOT.parent / "claims.yaml")
     write_text(FOLDER / "claims.md", beside.page(means, published, suite, trained))
-    figures.curves(FOLDER / "curves.png", history)
-    figures.corruptions(FOLDER / "corruptions.png", corruptions)
+    for name in ("criticality", "interpolation"):
+        write_text(FOLDER / f"{name}.csv", evidence.table(name, grid).to_csv(index=False))
+    left_out = figures.draw(FOLDER / "figures", text.figures, grid)
     table.show(FOLDER / "table.md")
+    for name, reason in left_out.items():
+        print(f"report: figure {name} left out: {reason}")
     print(f"report: {FOLDER.resolve() / 'table.md'}")
 
 

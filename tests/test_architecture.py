@@ -8,7 +8,7 @@ import pytest
 from tests.closure import ROOT, closure, imports
 
 FILES = sorted(str(path.relative_to(ROOT)) for folder in ("cure", "stages") for path in (ROOT / folder).rglob("*.py"))
-ENTRIES = {"methods", "models", "datasets", "attacks", "corruptions"}
+ENTRIES = {"methods", "models", "datasets", "attacks", "corruptions", "analyses", "figures"}
 SETTINGS = {"schema", "problems", "params", "check"}
 ANYTHING_BUT_ENTRIES = {"core", "engine", "reporting", "catalogue", "paths", "files", "errors", "terminal", *SETTINGS}
 
@@ -30,9 +30,9 @@ MAY_IMPORT = {  # layer -> layers; a layer is a folder of cure/, or a file that 
     "cli": ANYTHING_BUT_ENTRIES | {"evaluation"},
     "stages": ANYTHING_BUT_ENTRIES,
 }
-PURE = {"core", "methods", "models", "attacks", "corruptions"}
+PURE = {"core", "methods", "models", "attacks", "corruptions", "analyses", "figures"}
 OPENING = {"open", "read_text", "read_bytes", "write_text", "write_bytes", "mkdir", "unlink"}
-SAVING = {"torch.load", "torch.save", "np.load", "np.save", "safe_open", "save_file", "load_file"}
+SAVING = {"torch.load", "torch.save", "np.load", "np.save", "savefig", "safe_open", "save_file", "load_file"}
 MEASURES = {"stages/attack.py", "stages/corrupt.py", "cure/engine/evaluate.py", "cure/evaluation/images.py"}
 
 
@@ -142,7 +142,7 @@ def test_only_measurements_see_the_test_split():
     assert seen <= MEASURES
 
 
-@pytest.mark.parametrize("training", ["pretrain", "update", "revise"])
+@pytest.mark.parametrize("training", ["pretrain", "update", "revise", "analyse"])
 def test_training_reaches_no_code_that_sees_the_test_split(training):
     assert closure(ROOT / "stages" / f"{training}.py") & MEASURES == set()
 

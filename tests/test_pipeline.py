@@ -26,7 +26,7 @@ from tests.closure import NEUTRAL, ROOT, closure
 SCALES = {"paper": ROOT, "quickstart": ROOT / "quickstart"}
 OF_ANOTHER_STAGE = {"attack": {"corruptions"}}  # engine/evaluate.py serves both
 PAGES, LISTS = ("table.md", "attacks.md", "claims.md"), ("attacks.csv", "survival.csv", "curves.csv", "corruptions.csv")
-REPORTS = (*PAGES, *LISTS, "curves.png", "corruptions.png", "metrics.json")
+REPORTS = (*PAGES, *LISTS, "criticality.csv", "interpolation.csv", "figures", "metrics.json")
 
 
 class Item(NamedTuple):
@@ -43,6 +43,10 @@ class Item(NamedTuple):
     @property
     def script(self):
         return Path(self.cmd.split()[1]).stem
+
+    @property
+    def analysis(self):
+        return self.family.removeprefix("analyse_")
 
     @property
     def cell(self):
@@ -151,8 +155,8 @@ def folders_loaded(script):
 
 
 def entries(item):
-    """The entry files that one item loads by name: its data set, model and method, but every attack and corruption."""
-    cell = {**item.place, "method": item.place.get("method", "natural")}
+    """The entry files that one item loads by name: those of its cell and analysis, but every attack and corruption."""
+    cell = {**item.place, "method": item.place.get("method", "natural"), "analyse": item.analysis}
     found = set()
     for folder in folders_loaded(item.script):
         own = cell.get(folder.removesuffix("s"))
@@ -207,7 +211,7 @@ def artefacts(item):
             {"paper": "./claims.yaml", "quickstart": "../claims.yaml"}[item.scale],
         }
         return given, {Path("reports") / name for name in REPORTS}
-    cell, sidecar = item.cell, item.cell.provenance(item.script)
+    cell, sidecar = item.cell, item.cell.provenance(item.analysis if item.script == "analyse" else item.script)
     data = paths.data(cell.dataset)
     method = catalogue.entry("methods", cell.method).METHOD
     network = {cell.weights} if method.finish is None else set()
@@ -218,6 +222,7 @@ def artefacts(item):
         "revise": ({data} | revised, {cell.weights, cell.result("revise"), sidecar}),
         "attack": ({data, cell.weights}, {cell.result("attack"), sidecar}),
         "corrupt": ({data, cell.weights}, {cell.result("corrupt"), sidecar}),
+        "analyse": ({data, cell.weights}, {cell.analysis(item.analysis), sidecar}),
     }[item.script]
 
 
@@ -312,9 +317,10 @@ def test_the_command_names_the_cell_in_the_order_of_main(scale, family):
     for item in of(scale, family):
         asked = list(inspect.signature(stage_module(item.script).main).parameters)
         root = {"paper": ".", "quickstart": ".."}[scale]
-        words = ["python", f"{root}/stages/{item.script}.py", *(str(item.place[name]) for name in asked)]
+        named = item.place | ({"analysis": item.analysis} if item.script == "analyse" else {})
+        words = ["python", f"{root}/stages/{item.script}.py", *(str(named[name]) for name in asked)]
         assert item.cmd == " ".join(words)
-        assert set(asked) == set(item.place)
+        assert set(asked) == set(named)
 
 
 @every_scale
@@ -384,6 +390,17 @@ def test_rows_are_the_natural_network_and_what_the_families_make(scale):
     grid = parsed(SCALES[scale] / "params.yaml")["grid"]
     made = [name for family, names in grid.items() if family.startswith("update") for name in names]
     assert Counter(grid["rows"]) == Counter(["natural", *made, *grid["revise_from_robust"]])
+
+
+def test_every_analysis_has_a_family_of_stages():
+    assert {family for family in FAMILIES if family.startswith("analyse")} == {
+        f"analyse_{name}" for name in catalogue.names("analyses")
+    }
+
+
+@every_scale
+def test_the_report_draws_every_figure(scale):
+    assert sorted(parsed(SCALES[scale] / "params.yaml")["report"]["figures"]) == catalogue.names("figures")
 
 
 def test_the_paper_has_a_row_for_every_method():

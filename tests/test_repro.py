@@ -52,6 +52,8 @@ PARAMS = {  # a changed value -> the stages that see it themselves; what lies do
     "attack.subset.aa": (30, {*ATTACKS, "report"}),
     "corrupt.severities": ([1], CORRUPTS),
     "report.title": ("Another", {"report"}),
+    "report.figures": (["curves"], {"report"}),
+    "analyse.images": (3, set()),  # no row of this grid has masks
     "grid.seeds": ([0, 1], {f"{stage[:-1]}1" for stage in STAGES if stage.endswith("-0")} | {"report"}),
 }
 CODE = {  # an edited file -> the stages that run it
@@ -62,8 +64,41 @@ CODE = {  # an edited file -> the stages that run it
     "cure/engine/driver.py": ATTACKS,
     "cure/corruptions/contrast.py": CORRUPTS,
     "cure/reporting/table.py": {"report"},
+    "cure/figures/masks.py": {"report"},
+    "cure/figures/another.py": {"report"},
+    "cure/analyses/masks.py": set(),
     "cure/attacks/left_over.pyc": set(),
 }
+
+
+TOY = '''"""TOY: adversarial training by the Brier score, sum_k (p_k - 1[k = y])^2, p = softmax f(x')."""
+
+import torch.nn.functional as F
+
+from cure.core.ascent import ascend, error
+from cure.core.method import Method
+from cure.core.settings import Search, Settings
+
+
+class Hyper(Settings):
+    """The attack."""
+
+    attack: Search
+
+
+def inner(nets, batch, hyper):
+    """x' = PGD on CE."""
+    return {"adv": ascend(nets.student, batch, hyper.attack, error)}
+
+
+def loss(nets, batch, hyper):
+    """The Brier score of x'."""
+    p = nets.student(batch.x_adv).softmax(dim=1)
+    return {"robust": (1.0, (p - F.one_hot(batch.y, p.shape[1])).square().sum(dim=1))}
+
+
+METHOD = Method("nobody", Hyper, loss, inner)
+'''
 
 
 @dataclass(frozen=True)
@@ -224,6 +259,22 @@ def tried(made, tmp_path_factory):
     return clone, clone.run("dvc", "exp", "run", "-S", "alpha=0.5")
 
 
+@pytest.fixture(scope="session")
+def extended(made, tmp_path_factory):
+    """A copy of `made` with a method of a newcomer, reproduced, and what that printed."""
+    clone = made.copy(tmp_path_factory.mktemp("extended"))
+    (clone.root / "cure/methods/toy.py").write_text(TOY)
+    text = clone.params.read_text()
+    for before, line in (
+        ("  update:\n", "  - toy\n"),
+        ("  rows:\n", "  - toy\n"),
+        ("methods:\n", "  toy: {attack: {steps: 2, start: uniform, clip_start: true}}\n"),
+    ):
+        text = text.replace(before, before + line, 1)
+    clone.params.write_text(text)
+    return clone, clone.run("dvc", "repro", "quickstart/dvc.yaml", folder=".")
+
+
 def test_a_fresh_clone_runs_every_stage_once(first):
     assert sorted(ran(first)) == sorted(STAGES)
 
@@ -232,7 +283,7 @@ def test_the_lock_file_knows_these_stages_and_their_files_are_there(made):
     lock = YAML(typ="safe").load((made.quickstart / "dvc.lock").read_text())["stages"]
     assert set(lock) == STAGES
     outs = [out["path"] for stage in lock.values() for out in stage["outs"]]
-    assert [out for out in outs if not (made.quickstart / out).is_file()] == []
+    assert [out for out in outs if not (made.quickstart / out).exists()] == []
 
 
 def test_the_report_has_every_row(made):
@@ -291,6 +342,27 @@ def test_the_table_of_experiments_names_alpha_and_cure(tried):
     assert re.search(r"\balpha\b", shown)
     assert re.search(r"\bcure\.clean\b", shown)
     assert not re.search(r"\btrades\.clean\b", shown)
+
+
+def test_a_new_method_is_one_file_and_three_lines_of_params(extended):
+    clone, _ = extended
+    changed = clone.run("git", "status", "--porcelain", "-uall", folder=".").splitlines()
+    ours = {line[3:] for line in changed if not line[3:].startswith(("quickstart/reports/", "quickstart/dvc.lock"))}
+    assert ours == {"cure/methods/toy.py", "quickstart/params.yaml"}
+    assert clone.run("git", "diff", "--numstat", "params.yaml").split()[:2] == ["3", "0"]
+
+
+def test_a_new_method_runs_its_own_cells_and_the_report_alone(extended):
+    _, output = extended
+    own = {*cells("update", ["toy"]), *cells("attack", ["toy"]), *cells("corrupt", ["toy"])}
+    assert sorted(ran(output)) == sorted({*own, "report"})
+
+
+def test_a_new_method_has_a_row_and_a_curve(extended):
+    clone, _ = extended
+    metrics = json.loads((clone.quickstart / "reports/metrics.json").read_text())
+    assert set(metrics["digits/small"]) == {*GRID["rows"], "toy"}
+    assert ",toy," in (clone.quickstart / "reports/curves.csv").read_text()
 
 
 def update(method):

@@ -57,7 +57,9 @@ def important(nets: Networks, batch: Batch, hyper: Hyper) -> Tensor:
         return torch.ones_like(batch.x[:, :1], dtype=torch.bool)
     assert isinstance(nets.student, Network)
     cam = activation_map(nets.student, batch.x)
-    return cam > cam.mean(dim=(2, 3), keepdim=True)
+    mask = cam > cam.mean(dim=(2, 3), keepdim=True)
+    batch.show("masks", {"map": cam, "full": mask})
+    return mask
 
 
 def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:

@@ -115,6 +115,7 @@ def finish(found: Consolidation, hyper: Hyper) -> tuple[nn.Module, int, dict[str
     start = {key: t.clone() for key, t in net.state_dict().items()}
     chosen, walks = (start, 0), {}
     for variant in ("update", "freeze", "bn_only"):
+        net.load_state_dict(start)
         end, epoch = fine_tuned(found, module, hyper.model_copy(update={"bn": variant}))
         states = [interpolated(start, end, i / 10) for i in range(11)]
         points = [_scored(net, state, found) for state in states]

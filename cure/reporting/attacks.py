@@ -4,11 +4,12 @@ from typing import Any
 
 import pandas as pd
 
+from cure.core.names import NAMES
 from cure.engine import outcomes
 from cure.engine.ratio import wilson
 from cure.paths import Cell
 from cure.reporting.rows import read
-from cure.reporting.table import NAMES, heading
+from cure.reporting.table import heading
 from cure.schema import AttackSuite
 
 SHARES = [k / 20 for k in range(1, 21)]

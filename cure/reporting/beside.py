@@ -2,8 +2,9 @@
 
 import pandas as pd
 
+from cure.core.names import NAMES
 from cure.reporting.claims import Claim, beside
-from cure.reporting.table import NAMES, heading
+from cure.reporting.table import heading
 from cure.schema import AttackSuite
 
 MEASURES = ["clean", "pgd20", "aa", "cw", "nrr"]

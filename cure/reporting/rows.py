@@ -13,13 +13,13 @@ from cure.paths import Cell
 from cure.schema import AttackSuite, Grid
 
 
-def cells(grid: Grid) -> list[Cell]:
-    """Every cell of the table, never what happens to lie on the disk."""
+def cells(grid: Grid, methods: list[str] | None = None) -> list[Cell]:
+    """Every cell of the table, or of some of its rows; never what happens to lie on the disk."""
     return [
         Cell(dataset, model, method, seed)
         for dataset in grid.datasets
         for model in grid.models
-        for method in grid.rows
+        for method in (grid.rows if methods is None else methods)
         for seed in grid.seeds
     ]
 
@@ -79,16 +79,20 @@ def metrics(means: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def curves(grid: Grid) -> pd.DataFrame:
-    """Validation accuracy per epoch of every trained cell, one line per cell and epoch."""
+    """Validation accuracy per epoch of every cell with a training loop of its own, one line per cell and epoch."""
     frames = []
     for cell in trained(grid):
-        try:
-            frame = pd.read_csv(cell.curve)
-        except FileNotFoundError:
-            raise Refused(f"{cell.curve}: not there yet; `dvc repro` makes it") from None
-        frame = frame[["epoch", "val_clean", "val_pgd"]].dropna()
+        frame = curve(cell)[["epoch", "val_clean", "val_pgd"]].dropna()
         frames.append(frame.assign(setting=f"{cell.dataset}/{cell.model}", method=cell.method, seed=cell.seed))
     return pd.concat(frames, ignore_index=True)
+
+
+def curve(cell: Cell) -> pd.DataFrame:
+    """What training wrote down, one line per epoch."""
+    try:
+        return pd.read_csv(cell.curve)
+    except FileNotFoundError:
+        raise Refused(f"{cell.curve}: not there yet; `dvc repro` makes it") from None
 
 
 def corruptions(grid: Grid) -> pd.DataFrame:

@@ -5,29 +5,8 @@ from typing import Any
 
 import pandas as pd
 
+from cure.core.names import NAMES
 from cure.schema import AttackSuite, ReportText
-
-NAMES = {
-    "natural": "Natural",
-    "at": "AT",
-    "trades": "TRADES",
-    "mart": "MART",
-    "fat": "FAT",
-    "st_at": "ST-AT",
-    "act": "ACT",
-    "ard": "ARD",
-    "iad": "IAD",
-    "las_at": "LAS-AT",
-    "part": "PART",
-    "vfd": "VFD",
-    "rift": "RiFT",
-    "arat": "AR-AT",
-    "cure": "CURE",
-    "cure_eff": "CURE_Eff",
-    "awp": "AWP",
-}
-"""Spellings of the papers; a method without one is shown by its key."""
-
 
 WORDS = {"pgd": "PGD", "cw": "C&W", "aa": "AA", "fgsm": "FGSM", "nrr": "NRR", "linf": "L-inf", "l2": "L2"}
 

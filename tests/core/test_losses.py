@@ -4,6 +4,8 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cure import catalogue
+from cure.core import bases
 from cure.core.losses import cross_entropy, kl, margin
 
 
@@ -118,3 +120,47 @@ def test_margin_gradient_pulls_up_the_best_wrong_class_alone() -> None:
     z = torch.tensor([[1.0, 5.0, 3.0]], requires_grad=True)
     (g,) = torch.autograd.grad(margin(z, torch.tensor([1])).sum(), z)
     assert g.tolist() == [[0.0, -1.0, 1.0]]
+
+
+def test_marts_gradient_in_the_adversarial_logits_has_its_closed_form() -> None:
+    lam = 5.0
+    clean, adv = logits(seed=1), logits(seed=2).requires_grad_()
+    terms = bases.mart(clean, adv, LABELS, lam)
+    (g,) = torch.autograd.grad(sum(w * v.sum() for w, v in terms.values()), adv)
+    p, q = clean.softmax(1), adv.detach().softmax(1)
+    true = F.one_hot(LABELS, 5)
+    wrong, best = (q * (1 - true)).max(dim=1, keepdim=True)
+    boosted = q - true + wrong / (1.0001 - wrong) * (F.one_hot(best[:, 0], 5) - q)
+    trust = 1.0000001 - (p * true).sum(dim=1, keepdim=True)
+    torch.testing.assert_close(g, boosted + lam * trust * (q - p))
+
+
+def test_marts_gradient_in_the_clean_logits_has_its_closed_form() -> None:
+    clean, adv = logits(seed=1).requires_grad_(), logits(seed=2)
+    _, value = bases.mart(clean, adv, LABELS, 1.0)["robust"]
+    (g,) = torch.autograd.grad(value.sum(), clean)
+    p, q = clean.detach().softmax(1), adv.softmax(1)
+    true = F.one_hot(LABELS, 5)
+    py, ratio = (p * true).sum(dim=1, keepdim=True), (p / q).log()
+    divergence = (p * ratio).sum(dim=1, keepdim=True)
+    torch.testing.assert_close(g, -py * (true - p) * divergence + (1.0000001 - py) * p * (ratio - divergence))
+
+
+def test_squeeze_trainings_gradients_pull_each_extreme_halfway_to_the_other() -> None:
+    discrepancy = catalogue.entry("methods", "st_at").discrepancy
+    low, high = logits(seed=1).requires_grad_(), logits(seed=2).requires_grad_()
+    g_low, g_high = torch.autograd.grad(discrepancy(low, high).sum(), (low, high))
+    apart = (high.softmax(1) - low.softmax(1)) / 2
+    torch.testing.assert_close(g_low, -apart)
+    torch.testing.assert_close(g_high, apart)
+
+
+@pytest.mark.parametrize("base", sorted(bases.BASES))
+def test_wrapped_losses_of_saturated_logits_are_finite(base: str) -> None:
+    a = torch.tensor([[60.0, -60.0, 0.0], [-60.0, 60.0, 60.0]], requires_grad=True)
+    b = torch.tensor([[-60.0, 60.0, 0.0], [60.0, -60.0, -60.0]], requires_grad=True)
+    terms = bases.BASES[base].terms(a, b, torch.tensor([1, 0]), 6.0)
+    value = torch.stack([w * v for w, v in terms.values()])
+    assert value.isfinite().all()
+    found = torch.autograd.grad(value.sum(), (a, b), allow_unused=True)
+    assert all(g is None or g.isfinite().all() for g in found)

@@ -1,5 +1,6 @@
 """Where its parameter is at its end, a method must become another one: the specs' conformance tests."""
 
+import copy
 import dataclasses
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from cure import catalogue
+from cure.core.losses import distillation, smoothed_cross_entropy
 from cure.core.method import Batch, Companion, Networks
 from cure.core.noise import Stream
 from cure.core.settings import Search
@@ -31,7 +33,10 @@ def run(name: str, hyper: Any, epoch: int = 1, **companions: Any) -> tuple[dict[
     student = build("small", {"width": 4}, 1, 10)
     teachers = {role: build("small", {"width": 4}, 1, 10).double() for role in entry.teachers}
     built = entry.companions(hyper) if entry.companions else {}
-    built |= {key: Companion(lambda student, net=net: net) for key, net in companions.items()}
+    built |= {
+        key: dataclasses.replace(built.get(key, Companion(copy.deepcopy)), build=lambda student, net=net: net)
+        for key, net in companions.items()
+    }
     nets = Networks(student, built, teachers).double()
     nets.ready()
     optimizer = torch.optim.SGD(nets.weights().values(), lr=0.1)
@@ -54,12 +59,26 @@ def test_fat_with_all_patience_and_no_jitter_is_at() -> None:
     assert_close(grads, wanted)
 
 
-def test_fat_without_patience_steps_only_images_that_are_still_right() -> None:
+def test_fat_without_patience_ends_at_the_first_wrong_iterate_or_after_all_steps() -> None:
+    torch.manual_seed(0)
+    net = build("small", {"width": 4}, 1, 10).double().eval()
+    x = torch.rand(32, 1, 8, 8, dtype=torch.float64)
+    y = net(x).argmax(dim=1)  # all are right at first
+    y[:4] = (y[:4] + 1) % 10
     fat = method("fat").Hyper(attack=ATTACK, tau={1: 0}, omega=0, base="at", weight=0)
-    _, batch, _ = run("fat", fat)
-    _, plain, _ = at()
-    stopped = (batch.x_adv != plain.x_adv).flatten(1).any(dim=1)
-    assert stopped.any()
+    nets = Networks(net, {}, {})
+
+    def search(hyper: Any, name: str) -> torch.Tensor:
+        batch = Batch(x, y, torch.arange(32), Stream(0, torch.device("cpu")))
+        found: torch.Tensor = method(name).inner(nets.eval(), batch, hyper)["adv"]
+        return found
+
+    emitted = search(fat, "fat")
+    plain = search(method("at").Hyper(attack=ATTACK, forward_final=False, forward_clean=False), "at")
+    wrong = net(emitted).argmax(dim=1) != y
+    whole = (emitted == plain).flatten(1).all(dim=1)
+    assert (wrong | whole).all()
+    assert (wrong & ~whole).any()
 
 
 @pytest.mark.parametrize(("base", "weight"), [("at", 0.0), ("trades", 6.0), ("mart", 5.0)])
@@ -96,13 +115,36 @@ def test_part_before_its_first_masks_is_at() -> None:
     assert torch.equal(run("part", part)[1].x_adv, at()[1].x_adv)
 
 
-def test_a_class_activation_map_moves_with_its_image() -> None:
-    net = build("small", {"width": 4}, 1, 10).eval()
-    x = torch.rand(4, 1, 8, 8)
-    cam = method("part").activation_map
-    torch.testing.assert_close(cam(net, x.flip(3)).shape, cam(net, x).shape)
-    assert cam(net, x).amin() >= 0
-    assert cam(net, x).amax() <= 1 + 1e-6
+def symmetric() -> Any:
+    """A network that cannot tell left from right: mirrored kernels, no stride."""
+    torch.manual_seed(0)
+    net = build("small", {"width": 4}, 1, 10).double().eval()
+    net.layer1.conv1.stride = (1, 1)
+    with torch.no_grad():
+        for block in (net.stem, net.layer1, net.layer2):
+            block.conv1.weight.copy_((block.conv1.weight + block.conv1.weight.flip(3)) / 2)
+    return net
+
+
+def test_a_class_activation_map_belongs_to_its_image_and_turns_with_it() -> None:
+    net, cam = symmetric(), method("part").activation_map
+    x, order = torch.rand(6, 1, 8, 8, dtype=torch.float64), torch.tensor([3, 1, 5, 0, 2, 4])
+    found = cam(net, x)
+    assert (found.amin(), found.amax()) == pytest.approx((0, 1))
+    assert not torch.allclose(found[0], found[1])
+    torch.testing.assert_close(cam(net, x[order]), found[order])
+    torch.testing.assert_close(cam(net, x.flip(3)), found.flip(3))
+
+
+def test_under_mean_pooling_the_map_is_the_classifiers_row_times_the_features() -> None:
+    net = symmetric()
+    x = torch.rand(6, 1, 8, 8, dtype=torch.float64)
+    with torch.no_grad():
+        features, classify = net.map_and_rest(x)
+        weights = net.linear.weight[classify(features).argmax(dim=1)]
+        plain = (weights[:, :, None, None] * features).sum(dim=1, keepdim=True).relu()
+        low, high = plain.amin(dim=(2, 3), keepdim=True), plain.amax(dim=(2, 3), keepdim=True)
+    torch.testing.assert_close(method("part").activation_map(net, x), (plain - low) / (high - low))
 
 
 def test_vfd_without_weight_on_features_is_at() -> None:
@@ -166,28 +208,42 @@ def test_las_trades_chooses_beta_too() -> None:
     assert set(choices["trades"]) - set(choices["at"]) == {"beta"}
 
 
-def test_iad_before_it_begins_is_ard_at_temperature_one() -> None:
+def test_smoothed_labels_keep_their_share_and_spread_the_rest() -> None:
+    z, y = torch.randn(5, 10, dtype=torch.float64), torch.tensor([0, 3, 9, 9, 1])
+    target = torch.full((5, 10), 0.3 / 9, dtype=torch.float64).scatter(1, y[:, None], 0.7)
+    wanted = torch.nn.functional.cross_entropy(z, target, reduction="none")
+    torch.testing.assert_close(smoothed_cross_entropy(z, y, 0.7), wanted)
+
+
+def test_distillation_at_great_temperature_is_the_squared_error_of_centred_logits() -> None:
+    p, q = (torch.randn(8, 10, dtype=torch.float64) for _ in range(2))
+    d = (p - q) - (p - q).mean(dim=1, keepdim=True)
+    torch.testing.assert_close(distillation(p, q, 1e3), d.square().sum(dim=1) / 20, rtol=1e-2, atol=1e-3)
+
+
+def with_one_teacher(name: str, hyper: Any) -> dict[str, torch.Tensor]:
+    """Gradients where only the robust teacher is built, so that methods with one and with two draw the same."""
+    entry = method(name)
+    whole, entry.METHOD = entry.METHOD, dataclasses.replace(entry.METHOD, teachers=("teacher",))
+    try:
+        return run(name, hyper)[0]
+    finally:
+        entry.METHOD = whole
+
+
+@pytest.mark.parametrize("changes", [{"begin": 2}, {"begin": 1, "beta": 0.0}])
+def test_iad_before_it_begins_or_with_full_trust_is_ard_at_temperature_one(changes: dict[str, Any]) -> None:
     search = ATTACK.model_copy(update={"bn": "train"})
-    iad = shipped("iad").model_copy(update={"attack": search, "begin": 2, "variant": 1, "spare_forwards": False})
+    iad = shipped("iad").model_copy(update={"attack": search, "variant": 1, "spare_forwards": False} | changes)
     ard = method("ard").Hyper(temperature=1, alpha=1, reduction="batch", clean_forward=True, attack=search)
-
-    def shared(name: str, hyper: Any) -> Any:
-        entry = method(name)
-        only = dataclasses.replace(entry.METHOD, teachers=("teacher",))
-        entry_method, entry.METHOD = entry.METHOD, only
-        try:
-            return run(name, hyper)
-        finally:
-            entry.METHOD = entry_method
-
-    assert_close(shared("iad", iad)[0], shared("ard", ard)[0])
+    assert_close(with_one_teacher("iad", iad), with_one_teacher("ard", ard))
 
 
-def test_iad_with_full_trust_leaves_the_self_term_without_weight() -> None:
-    iad = shipped("iad").model_copy(update={"beta": 0.0, "begin": 1, "variant": 1})
-    _, batch, _ = run("iad", iad)
-    z = torch.randn(16, 10, dtype=torch.float64)
-    assert torch.equal(method("iad").trust(z, batch, 0.0), torch.ones(16, dtype=torch.float64))
+@pytest.mark.parametrize("weight_teacher", [False, True])
+def test_iad_two_with_full_trust_is_what_it_is_before_it_begins(weight_teacher: bool) -> None:
+    two = shipped("iad").model_copy(update={"variant": 2, "weight_teacher": weight_teacher})
+    early = run("iad", two.model_copy(update={"begin": 2}))[0]
+    assert_close(run("iad", two.model_copy(update={"begin": 1, "beta": 0.0}))[0], early)
 
 
 def test_mart_without_lambda_is_the_boosted_cross_entropy_alone() -> None:
@@ -203,6 +259,17 @@ def test_act_without_distillation_attacks_and_trains_like_at() -> None:
     wanted, plain, _ = at()
     assert torch.equal(batch.x_adv, plain.x_adv)
     assert_close(grads, wanted)
+
+
+def test_the_natural_peer_of_act_without_distillation_trains_naturally() -> None:
+    act = method("act").Hyper(temperature=4, alpha_robust=0.5, alpha_natural=0, reduction="sum", attack=ATTACK)
+    torch.manual_seed(1)
+    peer = build("small", {"width": 4}, 1, 10).double()
+    wanted_of = copy.deepcopy(peer)
+    _, batch, _ = run("act", act, natural_peer=peer)
+    torch.nn.functional.cross_entropy(wanted_of(batch.x), batch.y).backward()
+    found, wanted = ({key: w.grad for key, w in net.named_parameters()} for net in (peer, wanted_of))
+    assert_close(found, wanted)
 
 
 def test_a_strategy_learns_which_arm_pays() -> None:

@@ -54,3 +54,14 @@ def test_a_robust_method_becomes_robust(pipeline: Path, name: str, tmp_path: Pat
     assert (folder / cell.weights).exists()
     if method.updates:
         assert pd.read_csv(folder / cell.curve)["val_pgd"].iloc[-1] > 3 * CHANCE
+
+
+def test_an_analysis_of_a_trained_network_repeats_to_the_byte(pipeline: Path, tmp_path: Path) -> None:
+    folder, cell = shutil.copytree(pipeline, tmp_path / "pipeline"), Cell("digits", "small", "part", 0)
+    run(folder, "update", "digits", "small", "part", "0")
+    made = []
+    for _ in range(2):
+        run(folder, "analyse", "digits", "small", "part", "0", "masks")
+        made.append((folder / cell.analysis("masks")).read_bytes())
+    assert made[0] == made[1]
+    assert (folder / cell.provenance("masks")).exists()

@@ -1,0 +1,60 @@
+"""What a figure of the report is, and the look that all of them share.
+
+A figure draws from one table and touches no file. Methods keep their colour, line and hatch in every figure, and
+differ in grey as well: by dashes, by hatches, by place or by a printed number.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Sheet
+
+from cure.core.names import NAMES
+
+COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#444444", "#8c6bb1"]
+LINES: list[Any] = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))]
+HATCHES = ["", "///", "...", "xxx", "\\\\\\"]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """An entry of cure/figures.
+
+    `data` names a table of reporting/evidence.py or, where none has this name, an entry of cure/analyses, which comes
+    as one line per cell with a column for each of its arrays. An empty table is not drawn; `without` says what lacked.
+    """
+
+    caption: str  # one sentence: what is measured, on what
+    data: str
+    without: str
+    draw: Callable[[pd.DataFrame], Sheet]
+
+
+def style(method: str) -> tuple[str, Any, str]:
+    """(colour, line, hatch) of a method, the same in every figure and tellable in grey."""
+    place = [*NAMES, method].index(method)  # not its place among the files, which a new method would shift
+    return COLOURS[place % len(COLOURS)], LINES[place % len(LINES)], HATCHES[place % len(HATCHES)]
+
+
+def sheet(width: float, height: float) -> Sheet:
+    """An empty sheet of this many inches."""
+    return Sheet(figsize=(width, height), dpi=120, layout="constrained")
+
+
+def panels(data: pd.DataFrame, width: float, height: float) -> tuple[Sheet, Iterator[tuple[Axes, pd.DataFrame]]]:
+    """One panel of this size for each data set and model, side by side, each with its title and its part of the table.
+
+    The sheet is complete once the parts have been gone through.
+    """
+    settings = list(data["setting"].unique())
+    drawn = sheet(width * len(settings), height)
+
+    def each() -> Iterator[tuple[Axes, pd.DataFrame]]:
+        for ax, setting in zip(drawn.subplots(1, len(settings), squeeze=False)[0], settings, strict=True):
+            ax.set_title(setting)
+            yield ax, data[data["setting"] == setting]
+
+    return drawn, each()

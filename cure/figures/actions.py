@@ -1,0 +1,35 @@
+"""The attack that LAS-AT's strategy network chose while it learned: radius, step size and number of steps."""
+
+import pandas as pd
+from matplotlib.figure import Figure as Sheet
+
+from cure.core.figure import LINES, Figure, sheet, style
+from cure.core.names import NAMES
+
+AXES = {
+    "chosen_eps": "radius eps (image range: 1)",
+    "chosen_step": "step size (image range: 1)",
+    "chosen_steps": "number of steps",
+}
+
+
+def draw(data: pd.DataFrame) -> Sheet:
+    """A panel for each kind of action, a line for each data set and model; mean over seeds."""
+    drawn = sheet(3.6 * len(AXES), 3.0)
+    for ax, (action, words) in zip(drawn.subplots(1, len(AXES)), AXES.items(), strict=True):
+        for setting, dash in zip(data["setting"].unique(), LINES, strict=False):
+            mean = data[data["setting"] == setting].groupby("epoch")[action].mean()
+            ax.plot(mean.index, mean, linestyle=dash, color=style("las_at")[0], label=f"{NAMES['las_at']}, {setting}")
+        ax.set(xlabel="epoch", ylabel=words, ylim=(0, 1.25 * data[action].max()))
+        ax.locator_params(axis="x", integer=True)
+        ax.grid(alpha=0.3)
+    drawn.legend(*drawn.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    return drawn
+
+
+FIGURE = Figure(
+    "The mean attack that LAS-AT's strategy network chose in each epoch, over all training images.",
+    data="actions",
+    without="no LAS-AT row in this grid",
+    draw=draw,
+)

@@ -1,0 +1,38 @@
+"""RiFT's module robust criticality, a bar for each module, least critical on top."""
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure as Sheet
+
+from cure.core.figure import Figure, panels, style
+
+
+def draw(data: pd.DataFrame) -> Sheet:
+    """A panel for each data set and model; mean over seeds. The fine-tuned module is solid, the others are hatched."""
+    colour, _, _ = style("rift")
+    modules = data.groupby("setting")["module"].nunique().max()
+    drawn, parts = panels(data, 6.4, 1.3 + 0.24 * modules)
+    for ax, part in parts:
+        mean = part.groupby("module", sort=False)[["mrc", "drop"]].mean().sort_values("mrc")
+        chosen = set(part[part["chosen"]]["module"])
+        for place, (module, line) in enumerate(mean.iterrows()):
+            filled: dict[str, Any] = {"color": colour} if module in chosen else {"color": "white", "hatch": "///"}
+            ax.barh(place, line["mrc"], edgecolor=colour if module in chosen else "#777777", **filled)
+            told = f" drop {line['drop']:.1f} points" + (", fine-tuned" if module in chosen else "")
+            ax.text(max(line["mrc"], 0), place, told, va="center", fontsize=8)
+        ax.set_yticks(range(len(mean)), list(mean.index), fontsize=8)
+        ax.set_ylim(len(mean) - 0.4, -0.6)
+        ax.set_xlim(min(0, mean["mrc"].min()), 1.45 * mean["mrc"].max())  # room for what stands behind the bars
+        ax.set_xlabel("module robust criticality (nats of robust loss)")
+        ax.grid(axis="x", alpha=0.3)
+    return drawn
+
+
+FIGURE = Figure(
+    "RiFT's robust criticality of each module, measured on adversarial validation images: how far the robust loss "
+    "rises, and accuracy drops, when the module's weights move within their ball.",
+    data="criticality",
+    without="no RiFT row in this grid",
+    draw=draw,
+)

@@ -1,0 +1,57 @@
+"""RiFT between the network that it starts from and the fine-tuned one, for its three treatments of batch norm."""
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Sheet
+
+from cure.core.figure import Figure, panels
+
+WORDS = {"update": "statistics updated", "freeze": "statistics frozen", "bn_only": "statistics alone"}
+LOOKS = {  # colour, line, marker, and the ring's size, so that rings in one place stay apart
+    "update": ("#009e73", "-", "^", 18),
+    "freeze": ("#d55e00", "--", "s", 14),
+    "bn_only": ("#444444", ":", "o", 11),
+}
+
+
+def draw(data: pd.DataFrame) -> Sheet:
+    """A panel for each data set and model: eleven points on each of three ways; mean over seeds."""
+    drawn, parts = panels(data, 6.0, 5.0)
+    for ax, part in parts:
+        for variant in part["variant"].unique():
+            _way(ax, variant, part[part["variant"] == variant])
+        start = part[part["a"] == 0][["clean", "pgd"]].mean()
+        ax.plot(start["clean"], start["pgd"], "*", color="black", markersize=13, label="a = 0: the robust network")
+        ax.set(xlabel="clean validation accuracy (%)", ylabel="validation PGD accuracy (%)")
+        ax.margins(0.08)
+        ax.grid(alpha=0.3)
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), frameon=False, fontsize=8)
+    return drawn
+
+
+def _way(ax: Axes, variant: str, part: pd.DataFrame) -> None:
+    colour, dash, marker, size = LOOKS[variant]
+    points = part.groupby("a")[["clean", "pgd"]].mean()
+    chosen = part[part["chosen"]]
+    told = ", ".join(f"{a:.1f}" for a in sorted(chosen["a"].unique()))
+    exported = " (exported)" if part["exported"].any() else ""
+    label = f"{WORDS[variant]}; chosen a = {told}{exported}"
+    ax.plot(points["clean"], points["pgd"], dash, marker=marker, markersize=5, color=colour, label=label)
+    ring: dict[str, Any] = {
+        "markersize": size,
+        "markerfacecolor": "none",
+        "markeredgecolor": colour,
+        "markeredgewidth": 1.6,
+    }
+    ax.plot(points["clean"][chosen["a"]], points["pgd"][chosen["a"]], marker, **ring)
+
+
+FIGURE = Figure(
+    "Clean and PGD accuracy on the validation split of the eleven interpolations between RiFT's robust and its "
+    "fine-tuned network; rings mark the chosen ones.",
+    data="interpolation",
+    without="no RiFT row in this grid",
+    draw=draw,
+)

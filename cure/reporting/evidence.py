@@ -1,0 +1,90 @@
+"""What figures and their tables are drawn from: one table by name, for the cells that `grid` names."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pandas as pd
+
+from cure.errors import Refused
+from cure.paths import Cell
+from cure.reporting import rows
+from cure.schema import Grid
+
+
+def table(name: str, grid: Grid) -> pd.DataFrame:
+    """The table of this name, or what the analysis of this name left; empty where the grid has no row for it."""
+    return TABLES[name](grid) if name in TABLES else analysed(name, grid)
+
+
+def criticality(grid: Grid) -> pd.DataFrame:
+    """RiFT's modules, least critical first: criticality in nats, drop in percentage points, and which was chosen."""
+    lines: list[dict[str, Any]] = []
+    for place, found in _revised(grid, "criticality"):
+        for module, one in sorted(found["criticality"].items(), key=lambda item: item[1]["mrc"]):
+            numbers = {"mrc": round(one["mrc"], 6), "drop": round(100 * one["drop"], 2)}
+            lines.append(place | {"module": module} | numbers | {"chosen": module == found["module"]})
+    return pd.DataFrame(lines, columns=["setting", "method", "seed", "module", "mrc", "drop", "chosen"])
+
+
+def interpolation(grid: Grid) -> pd.DataFrame:
+    """RiFT's points between the two networks: accuracies in percent, and which is chosen and which exported."""
+    lines: list[dict[str, Any]] = []
+    for place, found in _revised(grid, "interpolation"):
+        for variant, walk in found["interpolation"].items():
+            for i, point in enumerate(walk["points"]):
+                numbers = {key: round(100 * point[key], 2) for key in ("clean", "pgd")}
+                chosen = walk["a"] == i / 10
+                marks = {"chosen": chosen, "exported": chosen and variant == found["bn"]}
+                lines.append(place | {"variant": variant, "a": i / 10} | numbers | marks)
+    columns = ["setting", "method", "seed", "variant", "a", "clean", "pgd", "chosen", "exported"]
+    return pd.DataFrame(lines, columns=columns)
+
+
+def actions(grid: Grid) -> pd.DataFrame:
+    """The mean attack that a learned strategy chose, per cell and epoch."""
+    chosen = ["chosen_eps", "chosen_step", "chosen_steps"]
+    frames = [pd.DataFrame(columns=["epoch", *chosen, "setting", "method", "seed"])]
+    for cell in rows.trained(grid):
+        curve = rows.curve(cell)
+        if set(chosen) <= set(curve.columns):
+            frames.append(curve[["epoch", *chosen]].assign(**_place(cell)))
+    return pd.concat(frames[1:] or frames, ignore_index=True)
+
+
+TABLES: dict[str, Callable[[Grid], pd.DataFrame]] = {
+    "curves": rows.curves,
+    "corruptions": rows.corruptions,
+    "criticality": criticality,
+    "interpolation": interpolation,
+    "actions": actions,
+}
+
+
+def analysed(name: str, grid: Grid) -> pd.DataFrame:
+    """One line per cell that the analysis was made for: its place, its class names, and a column for each array."""
+    from safetensors import SafetensorError, safe_open
+
+    lines = []
+    for cell in rows.cells(grid, getattr(grid, f"analyse_{name}")):
+        path = cell.analysis(name)
+        try:
+            with safe_open(path, framework="numpy") as file:
+                about = json.loads((file.metadata() or {}).get("cure", "{}"))
+                arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, not a mapping
+        except (SafetensorError, OSError):
+            raise Refused(f"{path}: not there, or not whole; `dvc repro` makes it") from None
+        lines.append(_place(cell) | {"classes": about["classes"]} | arrays)
+    return pd.DataFrame(lines)
+
+
+def _place(cell: Cell) -> dict[str, Any]:
+    return {"setting": f"{cell.dataset}/{cell.model}", "method": cell.method, "seed": cell.seed}
+
+
+def _revised(grid: Grid, key: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """The reports of the revised cells that hold `key`."""
+    for cell in rows.cells(grid, [*grid.revise, *grid.revise_from_robust]):
+        found = rows.read(cell.result("revise"))
+        if key in found:
+            yield _place(cell), found

@@ -1,0 +1,58 @@
+"""The published schedules, as the root's params.yaml gives them to each method: rates on both sides of every drop."""
+
+from typing import Any
+
+import pytest
+
+from cure import catalogue
+from cure.check import hyper_keys
+from cure.engine.schedule import rate
+from cure.params import Params, read
+from cure.schema import Train
+from tests.methods.rig import ROOT
+
+RATES = {  # method -> (epochs, weight decay, {1-based epoch: rate}), on ResNet-18
+    "at": (200, 5e-4, {1: 0.1, 100: 0.1, 101: 0.01, 150: 0.01, 151: 0.001, 200: 0.001}),
+    "trades": (76, 2e-4, {1: 0.1, 74: 0.1, 75: 0.01, 76: 0.01}),
+    "mart": (120, 3.5e-3, {1: 0.01, 74: 0.01, 75: 1e-3, 89: 1e-3, 90: 1e-4, 99: 1e-4, 100: 1e-5, 120: 1e-5}),
+    "fat": (120, 2e-4, {1: 0.1, 59: 0.1, 60: 0.01, 89: 0.01, 90: 0.001, 109: 0.001, 110: 5e-4, 120: 5e-4}),
+    "st_at": (120, 5e-4, {1: 0.1, 79: 0.1, 80: 0.01, 99: 0.01, 100: 0.001, 120: 0.001}),
+    "act": (200, 5e-4, {1: 0.1, 59: 0.1, 60: 0.02, 119: 0.02, 120: 0.004, 159: 0.004, 160: 8e-4, 200: 8e-4}),
+    "ard": (200, 2e-4, {1: 0.1, 99: 0.1, 100: 0.01, 149: 0.01, 150: 0.001, 200: 0.001}),
+    "iad": (200, 2e-4, {1: 0.1, 99: 0.1, 100: 0.01, 149: 0.01, 150: 0.001, 200: 0.001}),
+    "las_at": (110, 5e-4, {1: 0.1, 98: 0.1, 99: 0.01, 103: 0.01, 104: 0.001, 110: 0.001}),
+    "part": (80, 2e-4, {1: 0.01, 79: 0.01, 80: 0.001}),
+    "arat": (100, 5e-4, {1: 0.02, 2: 0.1, 76: 0.1, 77: 0.01, 91: 0.01, 92: 0.001, 100: 0.001}),
+    "cure": (200, 7e-4, {1: 0.1, 99: 0.1, 100: 0.01, 149: 0.01, 150: 0.001, 200: 0.001}),
+}
+WIDE = {"mart": (90, 7e-4, {1: 0.1, 74: 0.1, 75: 0.01, 89: 0.01, 90: 0.001})}  # where WideResNet-34-10 differs
+PATIENCE = {  # preset of FAT -> {1-based epoch: tau}
+    "at": {1: 0, 50: 0, 51: 1, 90: 1, 91: 2, 120: 2},
+    "trades": {1: 0, 30: 0, 31: 1, 50: 1, 51: 2, 70: 2, 71: 3, 85: 3},
+    "mart": {1: 0, 20: 0, 21: 1, 40: 1, 41: 2, 60: 2, 61: 3, 80: 3, 81: 4, 90: 4},
+}
+
+
+def settings(name: str, model: str, **replaced: Any) -> tuple[Any, Train]:
+    raw = read(ROOT / "params.yaml")
+    raw["methods"][name] |= replaced
+    method = catalogue.entry("methods", name).METHOD
+    key = next(iter(hyper_keys(name, method)))
+    return Params(raw, [*method.hyper.top_level, "train", "threat", key], "cifar10", model).method(key, method.hyper)
+
+
+@pytest.mark.parametrize("model", ["resnet18", "wrn_34_10"])
+@pytest.mark.parametrize("name", RATES)
+def test_the_rate_at_every_boundary(name: str, model: str) -> None:
+    epochs, weight_decay, rates = (WIDE if model == "wrn_34_10" and name in WIDE else RATES)[name]
+    _, train = settings(name, model)
+    assert (train.epochs, train.weight_decay, train.batch) == (epochs, weight_decay, 128)
+    assert {epoch: rate(train, epoch) for epoch in rates} == pytest.approx(rates)
+
+
+@pytest.mark.parametrize("preset", PATIENCE)
+def test_the_patience_of_fat_at_every_boundary(preset: str) -> None:
+    fat = catalogue.entry("methods", "fat")
+    hyper, train = settings("fat", "resnet18", preset=preset)
+    assert {epoch: fat.patience(hyper, epoch) for epoch in PATIENCE[preset]} == PATIENCE[preset]
+    assert train.epochs == max(PATIENCE[preset])

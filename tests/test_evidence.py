@@ -1,0 +1,119 @@
+"""What figures are drawn from, by hand-made results of a grid with RiFT, LAS-AT and a row of neither."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from cure import catalogue
+from cure.errors import Refused
+from cure.paths import Cell
+from cure.reporting import evidence, figures, made, rows
+from cure.schema import Grid
+
+EMPTY = ["update_to_revise", "update_from_natural", "update_from_natural_to_revise", "update_from_teacher"]
+EMPTY += ["update_from_both", "revise", "revise_from_robust", "analyse_masks"]
+
+
+def grid(**lists: list[str]) -> Grid:
+    """digits/small with these lists, and the rows that follow from them."""
+    listed = {key: list[str]() for key in EMPTY} | {"update": ["at"]} | lists
+    own = [name for key, names in listed.items() if key not in ("revise", "analyse_masks") for name in names]
+    return Grid(datasets=["digits"], models=["small"], seeds=[0], rows=["natural", *own], **listed)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for method in ("natural", "at"):
+        write(cell(method).curve, "epoch,lr,val_clean,val_pgd\n1,0.1,,\n2,0.1,0.9,0.5\n")
+    return tmp_path
+
+
+def cell(method: str) -> Cell:
+    return Cell("digits", "small", method, 0)
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def rift() -> Grid:
+    points = [{"clean": 0.8 + i / 1000, "pgd": 0.5} for i in range(11)]
+    walk = {"epoch": 1, "a": 0.3, "points": points}
+    mrc = {"conv1": {"mrc": 2.5, "drop": 0.25}, "linear": {"mrc": 0.5, "drop": 0.125}}
+    report = {"module": "linear", "bn": "freeze", "criticality": mrc, "interpolation": {"update": walk, "freeze": walk}}
+    write(cell("rift").result("revise"), json.dumps(report))
+    return grid(revise_from_robust=["rift"])
+
+
+def test_modules_come_by_criticality_with_drops_in_points() -> None:
+    found = evidence.table("criticality", rift())
+    assert found[["module", "mrc", "drop", "chosen"]].to_numpy().tolist() == [
+        ["linear", 0.5, 12.5, True],
+        ["conv1", 2.5, 25.0, False],
+    ]
+
+
+def test_every_point_of_every_way_is_there_and_the_chosen_ones_are_marked() -> None:
+    found = evidence.table("interpolation", rift())
+    assert len(found) == 2 * 11
+    assert found[found["a"] == 0.3]["clean"].tolist() == [80.3, 80.3]
+    assert found[found["chosen"]][["variant", "a"]].to_numpy().tolist() == [["update", 0.3], ["freeze", 0.3]]
+    assert found[found["exported"]]["variant"].tolist() == ["freeze"]
+
+
+def test_rift_has_no_curve_and_no_one_misses_it() -> None:
+    with_rift = rift()
+    assert set(rows.curves(with_rift)["method"]) == {"natural", "at"}
+    for one in rows.cells(with_rift):
+        write(one.result("attack"), "{}")
+        write(one.result("corrupt"), "{}")
+    assert made.note(rows.cells(with_rift))["devices"] == []
+
+
+def test_actions_are_the_epochs_of_the_rows_that_choose() -> None:
+    header = "epoch,lr,chosen_eps,chosen_step,chosen_steps,val_clean,val_pgd\n"
+    write(cell("las_at").curve, header + "1,0.1,0.03,0.01,8.5,,\n2,0.1,0.04,0.02,9.5,0.9,0.5\n")
+    found = evidence.table("actions", grid(update=["at", "las_at"]))
+    assert found["method"].tolist() == ["las_at", "las_at"]
+    assert found[["epoch", "chosen_eps", "chosen_steps"]].to_numpy().tolist() == [[1, 0.03, 8.5], [2, 0.04, 9.5]]
+
+
+def test_an_analysis_comes_as_one_line_per_cell_with_its_arrays() -> None:
+    path = cell("at").analysis("masks")
+    path.parent.mkdir(parents=True)
+    save_file({"map": torch.ones(2, 3)}, path, metadata={"cure": json.dumps({"classes": ["a", "b"]})})
+    (line,) = evidence.table("masks", grid(analyse_masks=["at"])).to_dict("records")
+    assert (line["method"], line["classes"], line["map"].shape) == ("at", ["a", "b"], (2, 3))
+
+
+def test_an_analysis_that_was_not_made_is_refused_with_its_path() -> None:
+    with pytest.raises(Refused, match=r"at-s0-masks\.safetensors: not there"):
+        evidence.table("masks", grid(analyse_masks=["at"]))
+
+
+def test_a_figure_without_its_row_is_left_out_with_a_reason_and_no_picture(folder: Path) -> None:
+    left_out = figures.draw(folder / "figures", ["criticality", "interpolation", "actions", "masks", "curves"], grid())
+    assert left_out == {
+        "criticality": "no RiFT row in this grid",
+        "interpolation": "no RiFT row in this grid",
+        "actions": "no LAS-AT row in this grid",
+        "masks": "no row is named under grid.analyse_masks",
+    }
+    assert {path.name for path in (folder / "figures").iterdir()} == {"curves.png", "captions.json"}
+    captions = json.loads((folder / "figures" / "captions.json").read_text())
+    assert captions["masks"]["reason"] == left_out["masks"]
+    assert captions["curves"]["file"] == "curves.png"
+
+
+def test_tables_without_their_row_are_headers() -> None:
+    assert evidence.table("criticality", grid()).to_csv(index=False).count("\n") == 1
+    assert evidence.table("interpolation", grid()).to_csv(index=False).startswith("setting,method,seed,variant,a,")
+
+
+def test_no_table_bears_the_name_of_an_analysis() -> None:
+    assert set(evidence.TABLES) & set(catalogue.names("analyses")) == set()
