@@ -5,8 +5,6 @@ data/DATASET.safetensors: uint8 images and labels of train, val and test, and a 
 """
 
 import json
-import os
-from pathlib import Path
 
 from cure import catalogue, paths
 from cure.check import load
@@ -36,7 +34,7 @@ def main(dataset: Dataset) -> None:
     params = load(reads(dataset), dataset)
     entry = catalogue.entry("datasets", dataset)
     hyper = params.get(f"datasets.{dataset}", entry.Hyper)
-    downloads = Path(os.environ.get("CURE_DOWNLOADS", "~/.cache/cure/downloads")).expanduser() / dataset
+    downloads = paths.downloads(dataset)
     lacking = [why for why in (missing_device(params.get("run", Run)), entry.missing(hyper, downloads)) if why]
     if lacking:
         raise Refused("\n  ".join(["this machine lacks what the pipeline needs:", *lacking]))

@@ -19,7 +19,7 @@ def sources(moves: Tensor, h: int, w: int) -> Tensor:
     corners = centre + arm * torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]], dtype=torch.float64)
     ones = torch.ones(len(moves), 3, 1, dtype=torch.float64)
     back = torch.linalg.solve(torch.cat([corners + moves, ones], dim=2), corners.expand(len(moves), 3, 2))
-    return torch.cat([pixels(h, w), torch.ones(h, w, 1, dtype=torch.float64)], dim=2) @ back[:, None]
+    return torch.matmul(torch.cat([pixels(h, w), torch.ones(h, w, 1, dtype=torch.float64)], dim=2), back[:, None])
 
 
 def pixels(h: int, w: int) -> Tensor:

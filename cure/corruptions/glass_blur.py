@@ -1,8 +1,8 @@
 """Glass blur: between two Gaussian blurs, every pixel takes the value of itself or of a neighbour above or left of it.
 
-The original walks from the bottom right to the top left and means to swap a pixel with its neighbour, but its assignment
-between array rows only overwrites the pixel. A neighbour is thus always one that the walk has yet to reach, and one
-walk equals one gather from the image before it. The first two rows and columns stay.
+The original walks from the bottom right to the top left and means to swap a pixel with its neighbour, but its
+assignment between array rows only overwrites the pixel. A neighbour is thus always one that the walk has yet to reach,
+and one walk equals one gather from the image before it. The first two rows and columns stay.
 """
 
 import torch

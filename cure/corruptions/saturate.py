@@ -11,7 +11,7 @@ from cure.core.tensors import Images
 
 
 def apply(x: Images, constants: tuple[float, float], noise: PerImage) -> Images:
-    """constants: scale and shift. Hue and V = max over channels stay, so that V - x scales by S'/S; grey has hue red."""
+    """constants: scale and shift. Hue and V = max over channels stay, so V - x scales by S'/S; grey pixels turn red."""
     if x.shape[1] == 1:
         return x
     scale, shift = constants

@@ -10,16 +10,15 @@ import torch
 from torch import nn
 
 from cure import catalogue, paths
-from cure.core.noise import PerImage, seed_for
 from cure.core.tensors import Flags
 from cure.engine import checkpoint, data, device
 from cure.engine.checkpoint import Description
 from cure.engine.loader import Split
-from cure.engine.measure import Attack, frozen, outcomes
+from cure.engine.measure import Attack, outcomes
 from cure.errors import Refused
 from cure.params import Params, armed
 from cure.paths import Cell
-from cure.schema import AttackSuite, CorruptSuite, Run, Suite, Threat
+from cure.schema import AttackSuite, Run, Suite, Threat
 
 Tick = Callable[[str], None]
 
@@ -72,22 +71,6 @@ def columns(suite: AttackSuite, threat: Threat) -> dict[str, Attack]:
 def attacked(net: nn.Module, split: Split, suite: AttackSuite, threat: Threat, tick: Tick) -> dict[str, Flags]:
     """Per-image flags: clean, and each column of the suite."""
     return outcomes(net, split, columns(suite, threat), batch=suite.batch, seed=suite.seed, tick=tick)
-
-
-def corrupted(net: nn.Module, split: Split, suite: CorruptSuite, tick: Tick) -> dict[str, dict[str, int]]:
-    """Corruption -> severity -> number of correctly classified images. Noise is seeded per image."""
-    counts: dict[str, dict[str, int]] = {}
-    with frozen(net), torch.no_grad():
-        for name in suite.corruptions:
-            corruption = catalogue.entry("corruptions", name).CORRUPTION
-            for severity in suite.severities:
-                right = 0
-                for x, y, index in split.batches(suite.batch):
-                    noise = PerImage(seed_for(suite.seed, name, severity), index)
-                    right += int((net(corruption(x, severity, noise)).argmax(dim=1) == y).sum())
-                counts.setdefault(name, {})[str(severity)] = right
-                tick(name)
-    return counts
 
 
 def batches(split: Split, size: int) -> int:

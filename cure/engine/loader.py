@@ -16,10 +16,11 @@ def as_float(images: Tensor) -> Images:
 
 
 class Split:
-    """Images (n, c, h, w) uint8 and labels (n) of one split, on one device."""
+    """Images (n, c, h, w) uint8 and labels (n) of one split, on one device; `index` is their place in the whole."""
 
-    def __init__(self, images: Tensor, labels: Labels) -> None:
+    def __init__(self, images: Tensor, labels: Labels, index: Labels | None = None) -> None:
         self.images, self.labels = images, labels
+        self.index = torch.arange(len(labels), device=labels.device) if index is None else index
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -34,7 +35,7 @@ class Split:
         if count >= len(self):
             return self
         index = torch.arange(count, device=self.labels.device) * len(self) // count
-        return Split(self.images[index], self.labels[index])
+        return Split(self.images[index], self.labels[index], self.index[index])
 
 
 class Loader:
