@@ -20,6 +20,7 @@ Weights = Annotated[Path, typer.Argument(help="A .safetensors file under weights
 DataFile = Annotated[Path | None, typer.Option(help="Prepared data; by default what the pipeline of PATH prepared.")]
 ParamsFile = Annotated[Path | None, typer.Option(help="Whose threat and attack sections count; by default PATH's own.")]
 Images = Annotated[int | None, typer.Option(min=1, help="Test images, evenly spread; by default attack.images.")]
+Published = Annotated[str, typer.Argument(help="cifar10-c or cifar100-c.")]
 Folder = Annotated[Path, typer.Argument(help="A pipeline folder, such as quickstart.")]
 
 
@@ -44,6 +45,20 @@ def table(folder: Folder = Path()) -> None:
     if not path.exists():
         raise Refused(f"{path}: not there yet; `dvc repro` in {folder.resolve()} makes it")
     show(path)
+
+
+@app.command()
+def download(name: Published) -> None:
+    """Fetch corrupted test images as published (CIFAR-10-C, CIFAR-100-C), about 3 GB each, and verify them.
+
+    They lie in $CURE_DOWNLOADS (default ~/.cache/cure/downloads), where `corrupt.source: auto` finds them. A download
+    that broke off goes on where it stopped.
+    """
+    from cure.engine import download as fetching
+
+    wanted = fetching.archive(name)
+    done = "downloaded and verified" if fetching.download(wanted) else "already there, and as published"
+    print(f"{wanted.folder}: {done}")
 
 
 def main() -> None:

@@ -30,19 +30,21 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
     suite = params.get("corrupt", CorruptSuite)
     bench = evaluate.bench(cell, params, suite)
     source = corrupted.source(suite, dataset, bench.about.data_digest, bench.split)
+    known = {name: catalogue.entry("corruptions", name).CORRUPTION for name in catalogue.names("corruptions")}
     missing = source.missing(suite.corruptions)
     for name, why in missing.items():
-        print(f"corrupt {cell.name}: without {name}, which {why}", file=sys.stderr)
+        print(f"corrupt {cell.name}: without {name}: {why}", file=sys.stderr)
     names = [name for name in suite.corruptions if name not in missing]
+    unlisted = {name: "not listed in params.yaml" for name in known if name not in suite.corruptions}
     with progress(f"corrupt {cell.name}", len(names) * len(suite.severities)) as tick:
         counts = corrupted.counts(bench.net, bench.split, source, names, suite, tick)
     result = {
         "images": len(bench.split),
         "source": source.kind,
         "version": source.version,
-        "missing": missing,
-        "categories": {name: catalogue.entry("corruptions", name).CORRUPTION.category for name in names},
-        "extra": [name for name in names if catalogue.entry("corruptions", name).CORRUPTION.extra],
+        "missing": missing | unlisted,
+        "categories": {name: corruption.category for name, corruption in known.items()},
+        "extra": [name for name, corruption in known.items() if corruption.extra],
         "clean": corrupted.correct(bench.net, bench.split, suite.batch),
         "correct": counts,
     }

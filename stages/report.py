@@ -1,8 +1,8 @@
 """Report: the table, metrics and figures of every cell that `grid` names.
 
 Reads results/, curves/, provenance/ and claims.yaml. Writes reports/: table.md, claims.md (ours beside the papers'),
-metrics.json, curves.csv, corruptions.csv and two PNG figures, all in git, and made.json, which remembers the commit and
-device the numbers were first made with.
+metrics.json, curves.csv, corruptions.csv and .md, and two PNG figures, all in git, and made.json, which remembers the
+commit and device the numbers were first made with.
 """
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 from cure import catalogue
 from cure.check import load
 from cure.files import write_text
-from cure.reporting import beside, claims, figures, made, rows, table
+from cure.reporting import beside, claims, corrupted, figures, made, rows, table
 from cure.schema import AttackSuite, Grid, ReportText
 from cure.terminal import stage
 
@@ -29,7 +29,8 @@ def main() -> None:
     grid, suite, text = params.get("grid", Grid), params.get("attack", AttackSuite), params.get("report", ReportText)
     lines = rows.measured(grid, suite)
     means = rows.over_seeds(lines, grid)
-    history, corruptions = rows.curves(grid), rows.corruptions(grid)
+    history, found = rows.curves(grid), rows.corruptions(grid)
+    corruptions = corrupted.lines(found)
     cells = rows.cells(grid)
     note = made.note(cells)
     epochs = {cell.method: str(made.epochs(cell) or "?") for cell in cells}
@@ -37,7 +38,7 @@ def main() -> None:
     about = [
         f"Percent of {lines['images'].iloc[0]} test images; L-inf attacks with eps {eps}; seeds {grid.seeds}.",
         f"NRR: 2 n r / (n + r) of clean and {table.heading(suite.nrr)}, of unrounded values.",
-        f"Corrupted: mean over {corruptions['corruption'].nunique()} generated corruptions at each severity.",
+        corrupted.note(found),
         "Epoch: the epoch of the evaluated network, chosen on the validation split, and the epochs trained.",
         f"Made at commit {note['commit']} on {', '.join(note['devices'])} with PyTorch {', '.join(note['torch'])}.",
     ]
@@ -45,7 +46,8 @@ def main() -> None:
     write_text(FOLDER / "table.md", table.markdown(body, text, suite, about))
     write_text(FOLDER / "metrics.json", json.dumps(rows.metrics(means), indent=1) + "\n")
     write_text(FOLDER / "curves.csv", history.round(6).to_csv(index=False))
-    write_text(FOLDER / "corruptions.csv", corruptions.to_csv(index=False))
+    write_text(FOLDER / "corruptions.csv", corruptions.round(2).to_csv(index=False))
+    write_text(FOLDER / "corruptions.md", corrupted.page(found, grid.rows))
     trained = {name: f"{count} epochs, {', '.join(note['devices'])}" for name, count in epochs.items()}
     published = claims.load(catalogue.ROOT.parent / "claims.yaml")
     write_text(FOLDER / "claims.md", beside.page(means, published, suite, trained))

@@ -25,7 +25,16 @@ from tests.closure import NEUTRAL, ROOT, closure
 
 SCALES = {"paper": ROOT, "quickstart": ROOT / "quickstart"}
 OF_ANOTHER_STAGE = {"attack": {"corruptions"}, "corrupt": {"attacks"}}  # engine/evaluate.py serves both
-REPORTS = ("table.md", "claims.md", "curves.csv", "corruptions.csv", "curves.png", "corruptions.png", "metrics.json")
+REPORTS = (
+    "table.md",
+    "claims.md",
+    "curves.csv",
+    "corruptions.csv",
+    "corruptions.md",
+    "curves.png",
+    "corruptions.png",
+    "metrics.json",
+)
 
 
 class Item(NamedTuple):

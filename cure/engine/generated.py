@@ -33,7 +33,7 @@ def lacking(name: str) -> str | None:
     """Which optional packages a corruption wants and this machine has not, or None."""
     needs = catalogue.entry("corruptions", name).CORRUPTION.needs
     absent = [module for module in needs if importlib.util.find_spec(module) is None]
-    return f"needs the optional extra `{EXTRA}` (no module {', '.join(absent)})" if absent else None
+    return f"needs the optional extra `{EXTRA}`, no module {' or '.join(absent)}" if absent else None
 
 
 @dataclass(frozen=True)
@@ -50,29 +50,19 @@ class Generated:
         Two processes that want the same array make it once.
         """
         path = self._path(name)
-        if (found := self._cached(path)) is not None:
-            return found
-        with scratch.locked(path.with_suffix(".lock"), f"corruption {name}", "corruption"):
-            if self._cached(path) is None:
-                self._make(name, path)
-        found = self._cached(path)
-        assert found is not None
+        if (found := self._cached(path)) is None:
+            with scratch.locked(path.with_suffix(".lock"), f"corruption {name}", "corruption"):
+                if self._cached(path) is None:
+                    self._make(name, path)
+            found = np.load(path, mmap_mode="r")
         return found
 
     def _path(self, name: str) -> Path:
-        """Its folder is named by all that decides the images, this code and the libraries included."""
+        """Its folder is named by all that decides the images: test images, seed, constants, code, libraries."""
         entry = catalogue.entry("corruptions", name)
         code = [sha256(Path(str(module.__file__))) for module in (entry, definition, filters, draws)]
         index = hashlib.sha256(self.split.index.numpy().tobytes()).hexdigest()
-        facts = [
-            self.digest,
-            len(self.split),
-            index,
-            self.seed,
-            definition.VERSION,
-            code,
-            list(map(version, LIBRARIES)),
-        ]
+        facts = [self.digest, index, self.seed, definition.VERSION, code, list(map(version, LIBRARIES))]
         key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
         return scratch.FOLDER / "corrupted" / key / f"{name}.npy"
 
@@ -89,7 +79,7 @@ class Generated:
         with replacing(path) as draft:
             out = np.lib.format.open_memmap(draft, "w+", np.uint8, (len(LEVELS) * n, h, w, channels))
             for severity in LEVELS:
-                for rows in torch.arange(n).split(CHUNK):
+                for rows in torch.split(torch.arange(n), CHUNK):
                     noise = PerImage(seed_for(self.seed, name, severity), self.split.index[rows])
                     made = corruption(as_float(self.split.images[rows]), severity, noise, loaded)
                     levels = (made * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()

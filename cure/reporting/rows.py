@@ -9,6 +9,7 @@ import pandas as pd
 from cure.engine.ratio import nrr
 from cure.errors import Refused
 from cure.paths import Cell
+from cure.reporting import corrupted
 from cure.schema import AttackSuite, Grid
 
 
@@ -35,20 +36,21 @@ def read(path: Path) -> Any:
 
 def measured(grid: Grid, suite: AttackSuite) -> pd.DataFrame:
     """One line per cell: accuracies in percent, clean, per attack column, NRR, corruptions' mean."""
-    return pd.DataFrame([_line(cell, suite) for cell in cells(grid)])
+    found = corruptions(grid)
+    counted = corrupted.counted(found)
+    return pd.DataFrame([_line(cell, suite, corrupted.mean(found[cell], counted)) for cell in found])
 
 
-def _line(cell: Cell, suite: AttackSuite) -> dict[str, Any]:
-    attack, corrupt = read(cell.result("attack")), read(cell.result("corrupt"))
+def _line(cell: Cell, suite: AttackSuite, mean: float) -> dict[str, Any]:
+    attack = read(cell.result("attack"))
     accuracy = {name: 100 * right / attack["images"] for name, right in attack["correct"].items()}
-    shares = [100 * right / corrupt["images"] for by in corrupt["correct"].values() for right in by.values()]
     return {
         "setting": f"{cell.dataset}/{cell.model}",
         "method": cell.method,
         "seed": cell.seed,
         **accuracy,
         f"nrr_{suite.nrr}": nrr(accuracy["clean"], accuracy[suite.nrr]),
-        "corrupted": sum(shares) / len(shares),
+        "corrupted": mean,
         "epoch": attack["epoch"],
         "images": attack["images"],
     }
@@ -85,14 +87,6 @@ def curves(grid: Grid) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def corruptions(grid: Grid) -> pd.DataFrame:
-    """Accuracy in percent per cell, corruption and severity."""
-    lines = []
-    for cell in cells(grid):
-        found = read(cell.result("corrupt"))
-        for name, by in found["correct"].items():
-            for severity, right in by.items():
-                line = {"setting": f"{cell.dataset}/{cell.model}", "method": cell.method, "seed": cell.seed}
-                line |= {"corruption": name, "category": found["categories"][name], "severity": int(severity)}
-                lines.append(line | {"accuracy": round(100 * right / found["images"], 2)})
-    return pd.DataFrame(lines)
+def corruptions(grid: Grid) -> corrupted.Results:
+    """What the stage corrupt found of every cell."""
+    return {cell: read(cell.result("corrupt")) for cell in cells(grid)}
