@@ -11,7 +11,7 @@ from cure.core.corruption import truncated
 from cure.core.tensors import Images, PerExample, Tensor
 
 
-def grey(x: Images) -> Images:
+def grey(x: Images) -> Tensor:
     """(n, 1, h, w): 0.299 R + 0.587 G + 0.114 B; grey images as they are."""
     if x.shape[1] == 1:
         return x

@@ -26,4 +26,4 @@ def apply(x: Images, constants: tuple[float, float], noise: PerImage) -> Images:
     return F.conv2d(padded, kernel.expand(channels, 1, *kernel.shape), groups=channels)
 
 
-CORRUPTION = Corruption("blur", ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)), apply)
+CORRUPTION = Corruption("blur", ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1.0, 0.2), (1.5, 0.1)), apply)

@@ -41,11 +41,11 @@ def apply(x: Images, constants: tuple[float, float, float], noise: PerImage) -> 
     alpha, sigma, reach = (min(h, w) * share for share in constants)
     moves = noise.each(lambda g: torch.rand(3, 2, generator=g, dtype=torch.float64)) * 2 - 1
     field = noise.each(lambda g: torch.rand(2, h, w, generator=g, dtype=torch.float64)) * 2 - 1
-    field = gaussian(field, sigma, mode="reflect", truncate=3) * alpha
+    field = gaussian(field, sigma, mode="reflect", truncate=3.0) * alpha
     x = sampled(x, sources(moves * reach, h, w), edge=False)
     return sampled(x, pixels(h, w) + field.permute(0, 2, 3, 1), edge=True)
 
 
 CORRUPTION = Corruption(
-    "digital", ((0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (0.1, 0.03, 0.03)), apply
+    "digital", ((0.0, 0.0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (0.1, 0.03, 0.03)), apply
 )

@@ -36,4 +36,4 @@ def apply(x: Images, constants: tuple[float, float], noise: PerImage) -> Images:
     return (x + strength * fog) * top / (top + strength)
 
 
-CORRUPTION = Corruption("weather", ((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)), apply)
+CORRUPTION = Corruption("weather", ((0.2, 3.0), (0.5, 3.0), (0.75, 2.5), (1.0, 2.0), (1.5, 1.75)), apply)

@@ -39,7 +39,7 @@ def apply(x: Images, constants: tuple[float, float], noise: PerImage, pictures: 
 
 CORRUPTION = Corruption(
     "weather",
-    ((1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)),
+    ((1.0, 0.2), (1.0, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)),
     apply,
     needs=("imagecorruptions", "cv2"),
     pictures=("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg"),

@@ -14,4 +14,4 @@ def apply(x: Images, constants: tuple[int, float], noise: PerImage) -> Images:
     return motion(x, *constants, degrees)
 
 
-CORRUPTION = Corruption("blur", ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)), apply)
+CORRUPTION = Corruption("blur", ((6, 1.0), (6, 1.5), (6, 2.0), (8, 2.0), (9, 2.5)), apply)

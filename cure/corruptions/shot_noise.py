@@ -10,4 +10,4 @@ def apply(x: Images, rate: float, noise: PerImage) -> Images:
     return noise.poisson(x * rate) / rate
 
 
-CORRUPTION = Corruption("noise", (500, 250, 100, 75, 50), apply)
+CORRUPTION = Corruption("noise", (500.0, 250.0, 100.0, 75.0, 50.0), apply)

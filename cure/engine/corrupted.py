@@ -59,7 +59,7 @@ def source(suite: CorruptSuite, dataset: str, digest: str, split: Split) -> Sour
             "to generated or auto"
         )
     raise Refused(
-        f"{archive.folder}: without {', '.join(absent)}; run `cure download {archive.name.lower()}`, or set "
+        f"{archive.folder}: without {', '.join(absent)}; run `cure download {archive.command}`, or set "
         "corrupt.source to generated"
     )
 

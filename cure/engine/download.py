@@ -16,11 +16,10 @@ BLOCK = 2**20
 
 def archive(name: str) -> Archive:
     """cifar10-c -> the archive CIFAR-10-C; refuses other names."""
-    known = {one.name.lower().replace("cifar-", "cifar"): one for one in ARCHIVES.values()}
-    plain = name.lower().replace("cifar-", "cifar")
-    if plain not in known:
-        raise Refused(f"download: nothing called {name!r}{did_you_mean(plain, list(known))}")
-    return known[plain]
+    known = {one.command: one for one in ARCHIVES.values()}
+    if name not in known:
+        raise Refused(f"download: nothing called {name!r}{did_you_mean(name, list(known))}")
+    return known[name]
 
 
 def download(wanted: Archive) -> bool:

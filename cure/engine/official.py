@@ -37,6 +37,11 @@ class Archive:
         """Where its arrays lie once they are downloaded."""
         return paths.downloads(self.dataset) / self.name
 
+    @property
+    def command(self) -> str:
+        """What `cure download` calls it: cifar10-c."""
+        return f"{self.dataset}-c"
+
     def absent(self, corruptions: Iterable[str]) -> list[str]:
         """The files that these corruptions need and that are not there."""
         return [f"{name}.npy" for name in (*corruptions, "labels") if not (self.folder / f"{name}.npy").exists()]
@@ -47,7 +52,7 @@ class Archive:
         if not self._verified(path, self.md5s[name]):
             raise Refused(
                 f"{path}: not the published file (its md5 is not {self.md5s[name]}); delete it and run "
-                f"`cure download {self.name.lower()}`"
+                f"`cure download {self.command}`"
             )
         found: NDArray[np.uint8] = np.load(path, mmap_mode="r")
         return found

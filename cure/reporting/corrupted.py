@@ -101,11 +101,11 @@ def _summary(results: Results, setting: str, part: pd.DataFrame, names: list[str
 
 
 def _by_severity(part: pd.DataFrame, rows: list[str]) -> list[str]:
-    table = part.pivot_table(index=["method", "category"], columns="severity", values="accuracy")
+    by = part.groupby(["method", "category", "severity"])["accuracy"].mean()
     head = [name for name in CATEGORIES if name in set(part["category"])]
-    levels = sorted(map(int, part["severity"].unique()))
+    levels = [level for level in SEVERITIES if level in set(part["severity"])]
     body = [
-        [NAMES.get(method, method), name, *(f"{table.loc[(method, name), level]:.2f}" for level in levels)]
+        [NAMES.get(method, method), name, *(f"{by[method, name, level]:.2f}" for level in levels)]
         for method in rows
         for name in head
     ]
