@@ -28,7 +28,7 @@ def motion(x: Images, radius: int, sigma: float, degrees: PerExample) -> Images:
     """ImageMagick's motion blur: half a Gaussian along a line of 2 radius + 1 pixels, truncated to 8 bits.
 
     y[p] = sum_i k_i x[p + ceil(i (cos a, sin a) - 1/2)], k_i ~ exp(-i^2 / (2 sigma^2)), the border repeated. It
-    goes through 16 bits, so that one of its values in a thousand differs from ours by a level (6.9.11, 8-bit PNG).
+    goes through 16 bits, so that one or two of its values in a thousand differ from ours by a level (as 8-bit PNG).
     """
     n, c, h, w = x.shape
     steps = torch.arange(2 * radius + 1, dtype=torch.float64)
