@@ -24,7 +24,7 @@ from cure.paths import Cell
 from tests.closure import NEUTRAL, ROOT, closure
 
 SCALES = {"paper": ROOT, "quickstart": ROOT / "quickstart"}
-OF_ANOTHER_STAGE = {"attack": {"corruptions"}, "corrupt": {"attacks"}}  # engine/evaluate.py serves both
+OF_ANOTHER_STAGE = {"corrupt": {"attacks"}}  # engine/evaluate.py serves both
 REPORTS = (
     "table.md",
     "claims.md",
