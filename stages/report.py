@@ -52,7 +52,7 @@ def main() -> None:
     published = claims.load(catalogue.ROOT.parent / "claims.yaml")
     write_text(FOLDER / "claims.md", beside.page(means, published, suite, trained))
     figures.curves(FOLDER / "curves.png", history)
-    figures.corruptions(FOLDER / "corruptions.png", corruptions)
+    figures.corruptions(FOLDER / "corruptions.png", corrupted.shared(found))
     table.show(FOLDER / "table.md")
     print(f"report: {FOLDER.resolve() / 'table.md'}")
 

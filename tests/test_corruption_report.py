@@ -58,6 +58,9 @@ def test_rows_are_means_over_the_same_corruptions():
     results = {of("at"): result({"contrast": FALLING, "fog": FLAT}), of("cure"): result({"contrast": FLAT})}
     assert corrupted.counted(results) == ["contrast"]
     assert "without fog (not listed in params.yaml), frost (" in corrupted.note(results)
+    assert set(corrupted.shared(results)["corruption"]) == {"contrast"}
+    assert len(corrupted.lines(results)) == 15
+    assert "| fog | in no mean | 60.00 | nan |" in corrupted.page(results, ["at", "cure"])
 
 
 def test_fewer_severities_are_named():

@@ -38,7 +38,7 @@ class Source:
         array = self.arrays.array(name)
         size = len(array) // 5
         rows = self.split.index.numpy() if self.kind == "official" else np.arange(size)
-        return torch.from_numpy(array[(severity - 1) * size + rows]).permute(0, 3, 1, 2)
+        return torch.from_numpy(array[(severity - 1) * size + rows]).permute(0, 3, 1, 2).contiguous()
 
 
 def source(suite: CorruptSuite, dataset: str, digest: str, split: Split) -> Source:

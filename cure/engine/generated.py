@@ -25,15 +25,15 @@ from cure.files import replacing, sha256
 LEVELS = (1, 2, 3, 4, 5)
 CHUNK = 500
 """Images at a time; bounds the memory and changes no result."""
+SHARED = (__file__, definition.__file__, filters.__file__, draws.__file__)
 LIBRARIES = ("numpy", "scipy", "pillow", "torch")
-EXTRA = "corruptions"
 
 
 def lacking(name: str) -> str | None:
     """Which optional packages a corruption wants and this machine has not, or None."""
     needs = catalogue.entry("corruptions", name).CORRUPTION.needs
     absent = [module for module in needs if importlib.util.find_spec(module) is None]
-    return f"needs the optional extra `{EXTRA}`, no module {' or '.join(absent)}" if absent else None
+    return f"needs the optional extra `corruptions`, no module {' or '.join(absent)}" if absent else None
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Generated:
     def _path(self, name: str) -> Path:
         """Its folder is named by all that decides the images: test images, seed, constants, code, libraries."""
         entry = catalogue.entry("corruptions", name)
-        code = [sha256(Path(str(module.__file__))) for module in (entry, definition, filters, draws)]
+        code = [sha256(Path(str(file))) for file in (entry.__file__, *SHARED)]
         index = hashlib.sha256(self.split.index.numpy().tobytes()).hexdigest()
         facts = [self.digest, index, self.seed, definition.VERSION, code, list(map(version, LIBRARIES))]
         key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]

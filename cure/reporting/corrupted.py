@@ -49,6 +49,12 @@ def counted(results: Results) -> list[str]:
     return common
 
 
+def shared(results: Results) -> pd.DataFrame:
+    """The lines of the corruptions that are in the mean."""
+    found = lines(results)
+    return found[found["corruption"].isin(counted(results))]
+
+
 def mean(found: dict[str, Any], names: list[str]) -> float:
     """Percent, over these corruptions at each severity, every cell of corruption and severity alike."""
     shares = [100 * int(right) / int(found["images"]) for name in names for right in found["correct"][name].values()]
@@ -70,8 +76,7 @@ def note(results: Results) -> str:
 
 def page(results: Results, order: list[str]) -> str:
     """corruptions.md: mean and relative drop, category by severity, and every corruption, per setting and method."""
-    names, found = counted(results), lines(results)
-    inside = found[found["corruption"].isin(names)]
+    names, found, inside = counted(results), lines(results), shared(results)
     about = (
         "Accuracy in percent, means over seeds. Drop: (clean - corrupted) / clean, clean on the same images. "
         "Extra corruptions enter no mean."
