@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cure import catalogue
-from cure.core.settings import Settings
+from cure.core.settings import Ball, Settings
 from cure.errors import Refused, did_you_mean
 from cure.params import FILE, Params, armed, for_cell, read
 from cure.problems import Problems, fill
@@ -25,7 +25,7 @@ SECTIONS: dict[str, type[Settings]] = {
     "report": ReportText,
 }
 FOLDERS = ("datasets", "models", "methods")
-TAKEN = {"setting", "method", "seed", "clean", "corrupted", "epoch", "images"}
+TAKEN = {"setting", "method", "seed", "clean", "worst", "corrupted", "epoch", "images"}
 """What reporting/rows.py calls the other columns."""
 
 
@@ -114,6 +114,8 @@ def _check_suites(raw: dict[str, Any], problems: Problems) -> None:
         else:
             kind = catalogue.hyper("attacks", column["attack"])
             settings = {key: value for key, value in column.items() if key != "attack"}
+            if not issubclass(kind, Ball) and name in _shown(attack):
+                problems.append(f"{where}: has no accuracy of its own, so neither nrr nor table may name it")
             for dataset, model in _cells(raw):
                 threat = for_cell(raw["threat"], dataset, model, "threat")
                 fill(kind, armed(kind, settings, threat), where, problems)
@@ -121,6 +123,12 @@ def _check_suites(raw: dict[str, Any], problems: Problems) -> None:
     for name in listed if isinstance(listed, list) else ():
         if isinstance(name, str) and name not in known:
             problems.append(f"corrupt.corruptions: no corruption {name!r}{did_you_mean(name, known)}")
+
+
+def _shown(attack: Any) -> list[Any]:
+    """The columns that the table names."""
+    table = attack.get("table")
+    return [attack.get("nrr"), *(table if isinstance(table, list) else [])]
 
 
 def _check_methods(raw: dict[str, Any], problems: Problems) -> None:

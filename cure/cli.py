@@ -26,7 +26,7 @@ Folder = Annotated[Path, typer.Argument(help="A pipeline folder, such as quickst
 
 @app.command("eval")
 def evaluate_file(path: Weights, data: DataFile = None, params: ParamsFile = None, images: Images = None) -> None:
-    """Clean, PGD-20 and C&W accuracy and NRR of every network in PATH, on the test split.
+    """Clean, PGD-20, C&W and AutoAttack accuracy, worst case and NRR of every network in PATH, on the test split.
 
     The file says itself which model and data set it belongs to. The attacks are those of the section `attack` of the
     nearest params.yaml above PATH, and the numbers are those of the stage attack.

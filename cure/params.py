@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from cure import catalogue
-from cure.core.settings import Search, Settings
+from cure.core.settings import Ball, Settings
 from cure.errors import Refused, did_you_mean
 from cure.problems import Problems, fill
 from cure.schema import Train
@@ -92,7 +92,8 @@ def armed(kind: type[Settings], section: Any, threat: Mapping[Any, Any]) -> Any:
         for name, field in kind.model_fields.items()
         if name in section and isinstance(field.annotation, type) and issubclass(field.annotation, Settings)
     }
-    return {**(threat if issubclass(kind, Search) else {}), **section, **inside}
+    under = {key: value for key, value in threat.items() if key in kind.model_fields} if issubclass(kind, Ball) else {}
+    return {**under, **section, **inside}
 
 
 class Params:

@@ -111,15 +111,22 @@ class Suite(Settings):
 
 
 class AttackSuite(Suite):
-    """Columns of the table by name; each names an entry of cure/attacks and its settings."""
+    """Columns by name; each names an entry of cure/attacks and its settings."""
 
+    layout: Literal["contiguous", "channels_last", "probe"]  # of the folded twin; probe: whichever is faster here
+    subset: dict[str, Count]  # columns that see fewer images than the others, and how many
+    table: list[str]  # columns of the table; reports/attacks.md has all
     nrr: str  # the column that the natural-robustness ratio of the table pairs with clean accuracy
     columns: dict[str, dict[str, Any]]
 
     @model_validator(mode="after")
-    def _nrr_is_a_column(self) -> "AttackSuite":
-        if self.nrr not in self.columns:
-            raise ValueError(f"nrr names {self.nrr!r}, which is not among columns: {', '.join(self.columns)}")
+    def _names_are_columns(self) -> "AttackSuite":
+        for key, named in (("subset", self.subset), ("table", self.table), ("nrr", [self.nrr])):
+            for name in named:
+                if name not in self.columns:
+                    raise ValueError(f"{key} names {name!r}, which is not among columns: {', '.join(self.columns)}")
+        if self.columns and set(self.columns) <= set(self.subset):
+            raise ValueError("subset names every column; at least one must see all images")
         return self
 
 
@@ -136,3 +143,22 @@ class ReportText(Settings):
 
     title: str
     note: str  # a stand-in data set or a shortened schedule is named here
+
+
+class Masking(Settings):
+    """When an evaluation doubts itself; shares of images in [0, 1]. A gap counts only where chance makes none like it.
+
+    Sound networks stay far inside: PGD-100 takes less than a point off PGD-20, the margin loss up to five off the
+    cross-entropy; Carlini et al. 2019 and Croce et al. 2020 give the signs.
+    """
+
+    level: Annotated[Number, Field(gt=0, lt=1)]  # chance of a gap, were there none, below which it is one
+    slack: (
+        Share  # by how much an attack that should be the weaker may be the stronger: a black box, PGD beside AutoAttack
+    )
+    steps: Count  # of the long PGD
+    steps_gap: Share  # what the long PGD may take off PGD-20
+    losses_gap: Share  # between PGD-20 on the cross-entropy and on the margin
+    radius: Annotated[Number, Field(gt=1)]  # in eps: where every attack that works leaves next to nothing
+    remaining: Share  # accuracy that may be left there
+    images: Count  # for what the evaluation itself did not measure

@@ -1,8 +1,9 @@
 """Report: the table, metrics and figures of every cell that `grid` names.
 
 Reads results/, curves/, provenance/ and claims.yaml. Writes reports/: table.md, claims.md (ours beside the papers'),
-metrics.json, curves.csv, corruptions.csv and .md, and two PNG figures, all in git, and made.json, which remembers the
-commit and device the numbers were first made with.
+attacks.md (every attack, with intervals), corruptions.md, metrics.json, attacks.csv, survival.csv, curves.csv,
+corruptions.csv and two PNG figures, all in git, and made.json, which remembers the commit and device the numbers were
+first made with.
 """
 
 import json
@@ -11,7 +12,7 @@ from pathlib import Path
 from cure import catalogue
 from cure.check import load
 from cure.files import write_text
-from cure.reporting import beside, claims, corrupted, figures, made, rows, table
+from cure.reporting import attacks, beside, claims, corrupted, figures, made, rows, table
 from cure.schema import AttackSuite, Grid, ReportText
 from cure.terminal import stage
 
@@ -30,23 +31,27 @@ def main() -> None:
     lines = rows.measured(grid, suite)
     means = rows.over_seeds(lines, grid)
     history, found = rows.curves(grid), rows.corruptions(grid)
-    corruptions = corrupted.lines(found)
     cells = rows.cells(grid)
     note = made.note(cells)
     epochs = {cell.method: str(made.epochs(cell) or "?") for cell in cells}
     eps = params.as_text()["threat"]["eps"]
     about = [
         f"Percent of {lines['images'].iloc[0]} test images; L-inf attacks with eps {eps}; seeds {grid.seeds}.",
+        *attacks.notes(cells, suite),
         f"NRR: 2 n r / (n + r) of clean and {table.heading(suite.nrr)}, of unrounded values.",
         corrupted.note(found),
         "Epoch: the epoch of the evaluated network, chosen on the validation split, and the epochs trained.",
         f"Made at commit {note['commit']} on {', '.join(note['devices'])} with PyTorch {', '.join(note['torch'])}.",
     ]
+    about += [f"Problem: {said}." for said in attacks.problems(cells)]
     body = table.rows(lines, means, epochs, suite)
     write_text(FOLDER / "table.md", table.markdown(body, text, suite, about))
     write_text(FOLDER / "metrics.json", json.dumps(rows.metrics(means), indent=1) + "\n")
+    write_text(FOLDER / "attacks.md", attacks.page(cells))
+    write_text(FOLDER / "attacks.csv", attacks.measured(cells).to_csv(index=False))
+    write_text(FOLDER / "survival.csv", attacks.survival(cells).to_csv(index=False))
     write_text(FOLDER / "curves.csv", history.round(6).to_csv(index=False))
-    write_text(FOLDER / "corruptions.csv", corruptions.round(2).to_csv(index=False))
+    write_text(FOLDER / "corruptions.csv", corrupted.lines(found).round(2).to_csv(index=False))
     write_text(FOLDER / "corruptions.md", corrupted.page(found, grid.rows))
     trained = {name: f"{count} epochs, {', '.join(note['devices'])}" for name, count in epochs.items()}
     published = claims.load(catalogue.ROOT.parent / "claims.yaml")

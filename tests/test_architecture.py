@@ -90,7 +90,8 @@ def test_the_import_closure_sees_every_import():
     relative = [at_line(name, n, ast.unparse(n)) for name in FILES for n in of(name, ast.ImportFrom) if n.level]
     by_name = {name for name in FILES for words, _ in calls(name) if "import_module" in words or "__import__" in words}
     packages = [name for name in FILES if name.endswith("__init__.py") and of(name, ast.Module)[0].body]
-    assert (relative, by_name, packages) == ([], {"cure/catalogue.py"}, [])
+    known = {"cure/catalogue.py", "cure/engine/foreign.py"}  # entries, which dvc.yaml names; and a user's own factory
+    assert (relative, by_name, packages) == ([], known, [])
 
 
 @pytest.mark.parametrize("folder", sorted(PURE))

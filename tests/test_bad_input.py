@@ -175,6 +175,11 @@ BROKEN = [  # where, what stands there, what must be said
     ("attack.columns.pgd20.attack", GONE, "attack.columns.pgd20.attack: no attack None; known: "),
     ("attack.columns.clean", QUICKSTART["attack"]["columns"]["pgd20"], "attack.columns.clean: "),  # a column of its own
     ("attack.nrr", "cw200", "attack: nrr names 'cw200', which is not among columns: "),
+    ("attack.subset", {"aaa": 9}, "attack: subset names 'aaa', which is not among columns: "),
+    ("attack.table", ["min_l2"], "attack.columns.min_l2: has no accuracy of its own, so neither nrr nor table may"),
+    ("attack.columns.aa.version", "fast", "attack.columns.aa.version: "),
+    ("attack.columns.pgd20.bn", "train", "attack.columns.pgd20.bn: "),
+    ("attack.layout", "fastest", "attack.layout: "),
     ("corrupt.severities", [0, 6], "corrupt.severities.1: Input should be less than or equal to 5; found 6"),
     ("corrupt.severities", [], "corrupt.severities: "),  # the table's mean over them would be that of nothing
     ("corrupt.corruptions", ["contrst"], "corrupt.corruptions: no corruption 'contrst', did you mean contrast?"),

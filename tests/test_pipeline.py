@@ -24,17 +24,9 @@ from cure.paths import Cell
 from tests.closure import NEUTRAL, ROOT, closure
 
 SCALES = {"paper": ROOT, "quickstart": ROOT / "quickstart"}
-OF_ANOTHER_STAGE = {"corrupt": {"attacks"}}  # engine/evaluate.py serves both
-REPORTS = (
-    "table.md",
-    "claims.md",
-    "curves.csv",
-    "corruptions.csv",
-    "corruptions.md",
-    "curves.png",
-    "corruptions.png",
-    "metrics.json",
-)
+PAGES = ("table.md", "attacks.md", "corruptions.md", "claims.md")
+LISTS = ("attacks.csv", "survival.csv", "curves.csv", "corruptions.csv")
+REPORTS = (*PAGES, *LISTS, "curves.png", "corruptions.png", "metrics.json")
 
 
 class Item(NamedTuple):
@@ -155,7 +147,7 @@ def asked_of_catalogue(script, *verbs):
 
 def folders_loaded(script):
     """The catalogues of which the stage's code loads entries."""
-    return {folder for _, folder in asked_of_catalogue(script, "entry", "hyper")} - OF_ANOTHER_STAGE.get(script, set())
+    return {folder for _, folder in asked_of_catalogue(script, "entry", "hyper")}
 
 
 def entries(item):

@@ -11,7 +11,8 @@ CLAIMS = Path(__file__).parents[1] / "claims.yaml"
 
 
 def suite() -> Settings:
-    return AttackSuite(images=1, batch=1, seed=0, nrr="cw20", columns={"cw20": {}})
+    shown = {"table": ["cw20"], "nrr": "cw20", "columns": {"cw20": {}}}
+    return AttackSuite(images=1, batch=1, seed=0, layout="contiguous", subset={}, **shown)
 
 
 def means(setting: str) -> pd.DataFrame:

@@ -3,18 +3,26 @@
 Carlini & Wagner, S&P 2017, for the loss; the L-inf form is that of Madry et al. 2018 and of every baseline's script.
 """
 
+from functools import partial
+
 from torch import nn
 
 from cure.core.ascent import ascend, wrongness
+from cure.core.attack import Chain
 from cure.core.method import Batch
-from cure.core.settings import Search
+from cure.core.settings import FixedSearch
 from cure.core.tensors import Images
 
 
-class Hyper(Search):
+class Hyper(FixedSearch):
     """The ascent."""
 
 
 def attack(net: nn.Module, batch: Batch, hyper: Hyper) -> Images:
     """x' of every image."""
     return ascend(net, batch, hyper, wrongness)
+
+
+def chain(hyper: Hyper, classes: int, seed: int) -> Chain:
+    """The attack alone; its noise comes with the batch."""
+    return Chain({"cw": partial(attack, hyper=hyper)}, hyper.model_dump(), hyper.eps)

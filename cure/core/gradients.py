@@ -3,10 +3,19 @@
 import torch
 from torch import nn
 
-from cure.core.method import Gradients, Means
+from cure.core.method import Gradients, Means, Terms
 from cure.core.tensors import Tensor
 
 Weights = dict[str, nn.Parameter]
+
+
+def reduce(terms: Terms) -> Means:
+    """The mean of each term over the batch, in fp32 or better whatever the forward's precision."""
+
+    def mean(values: Tensor) -> Tensor:
+        return values.to(torch.promote_types(values.dtype, torch.float32)).mean()
+
+    return {name: (weight, mean(values)) for name, (weight, values) in terms.items()}
 
 
 def objective(means: Means) -> Tensor:

@@ -10,6 +10,13 @@ def cross_entropy(z: Logits, y: Labels) -> PerExample:
     return F.cross_entropy(z, y, reduction="none")
 
 
+def smoothed_cross_entropy(z: Logits, y: Labels, label: float) -> PerExample:
+    """-sum_k t_k log softmax(z)_k, t = `label` at y and (1 - label)/(k - 1) elsewhere. Szegedy et al. 2016."""
+    log_p = F.log_softmax(z, dim=1)
+    true = log_p.gather(1, y[:, None])[:, 0]
+    return -label * true - (1 - label) / (z.shape[1] - 1) * (log_p.sum(dim=1) - true)
+
+
 def kl(p: Logits, q: Logits) -> PerExample:
     """KL(softmax(p) || softmax(q)) in nats, summed over classes; gradients flow into both arguments."""
     log_p, log_q = F.log_softmax(p, dim=1), F.log_softmax(q, dim=1)

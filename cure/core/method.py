@@ -32,9 +32,9 @@ class Batch:
     """One mini-batch and where training stands.
 
     x in [0, 1] (n, c, h, w); y (n); index (n), each image's place in its split; epoch counts from 1; step counts
-    the optimiser steps taken so far; lr is the epoch's learning rate; `past` holds the means of the last epoch.
-    `points` carries what `inner` found to the later slots; `watch`, where set, receives named tensors that an
-    analysis or a test wants to see.
+    the optimiser steps taken so far, of which an epoch has per_epoch; lr is the epoch's learning rate; `past` holds
+    the means of the last epoch. `points` carries what `inner` found to the later slots; `watch`, where set, receives
+    named tensors that an analysis or a test wants to see.
     """
 
     x: Images
@@ -47,6 +47,7 @@ class Batch:
     past: dict[str, float | int] = field(default_factory=dict)
     points: dict[str, Any] = field(default_factory=dict)
     watch: Callable[[str, Any], None] | None = None
+    per_epoch: int = 1
 
     @property
     def x_adv(self) -> Images:

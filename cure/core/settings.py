@@ -63,13 +63,24 @@ class DataSettings(Settings):
     augment: Augment
 
 
-class Search(Settings):
-    """An L-infinity ascent: `steps` sign steps of size `step` in the ball of radius `eps` (units of [0, 1])."""
+class Ball(Settings):
+    """Whatever lives in the L-infinity ball of the threat model, which is laid under it."""
 
     eps: Positive
+
+
+class Search(Ball):
+    """An L-infinity ascent: `steps` sign steps of size `step` in the ball of radius `eps` (units of [0, 1])."""
+
     step: Positive
     steps: Count
     start: Literal["uniform", "gaussian", "zero"]
     sigma: NonNegative = 0.001  # of the Gaussian start, TRADES' constant
     clip_start: bool  # whether the start is clipped to [0, 1] before the first gradient
     bn: Scope = "eval"  # batch-norm scope: running | batch and moved | batch and left alone
+
+
+class FixedSearch(Search):
+    """An ascent of an evaluation: on batch statistics the outcome of an image would depend on its batch."""
+
+    bn: Literal["eval"] = "eval"

@@ -53,7 +53,7 @@ def consolidate(cell: Cell, method: Method, hyper: Settings, train: Train, param
     described = about.model_copy(update=changes | {"params": params.as_text()})
     checkpoint.save(cell.weights, {"": final.state_dict()}, described)
     write_text(cell.result("revise"), json.dumps(report, indent=1, sort_keys=True) + "\n")
-    provenance.write(cell.provenance("revise"), run, where, epochs=about.epoch)
+    provenance.write(cell.provenance("revise"), run, where, epochs=report.get("epochs", about.epoch))
 
 
 def trajectory(cell: Cell, source: data.Data) -> tuple[checkpoint.Description, dict[str, Any]]:

@@ -91,7 +91,7 @@ def _epoch(task: Task, step: Step, loader: Loader, epoch: int, average: nn.Modul
     noise = Stream(seed_for(task.seed, epoch, "noise"), task.device)
     done, sums = (epoch - 1) * len(loader), dict[str, torch.Tensor]()
     for i, (x, y, index) in enumerate(loader.epoch(epoch)):
-        means = step(Batch(x, y, index, noise, epoch, done + i, rate(task.fit, epoch), past))
+        means = step(Batch(x, y, index, noise, epoch, done + i, rate(task.fit, epoch), past, per_epoch=len(loader)))
         for name, mean in means.items():
             sums[name] = sums.get(name, torch.zeros_like(mean)) + mean * len(y)
         if average is not None and task.fit.average is not None:

@@ -15,6 +15,12 @@ def as_float(images: Tensor) -> Images:
     return images.float().div_(255)
 
 
+def spread(images: int, count: int) -> Labels:
+    """The places of `count` of so many images, evenly spread; of all if there are fewer."""
+    count = min(count, images)
+    return torch.arange(count) * images // count
+
+
 class Split:
     """Images (n, c, h, w) uint8 and labels (n) of one split, on one device; `index` is their place in the whole."""
 
@@ -27,15 +33,13 @@ class Split:
 
     def batches(self, size: int) -> Iterator[tuple[Images, Labels, Labels]]:
         """(x, y, index) in order, unaugmented."""
-        for index in torch.split(torch.arange(len(self), device=self.labels.device), size):
-            yield as_float(self.images[index]), self.labels[index], index
+        for rows in torch.split(torch.arange(len(self), device=self.labels.device), size):
+            yield as_float(self.images[rows]), self.labels[rows], self.index[rows]
 
     def spread(self, count: int) -> "Split":
         """`count` images, evenly spread over the split (all of them if there are fewer)."""
-        if count >= len(self):
-            return self
-        index = torch.arange(count, device=self.labels.device) * len(self) // count
-        return Split(self.images[index], self.labels[index], self.index[index])
+        rows = spread(len(self), count).to(self.labels.device)
+        return Split(self.images[rows], self.labels[rows], self.index[rows])
 
 
 class Loader:

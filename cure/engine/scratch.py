@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -20,16 +21,17 @@ FOLDER = Path(os.environ.get("CURE_SCRATCH", "~/.cache/cure/scratch")).expanduse
 
 
 class Scratch:
-    """The resume file of one stage of one cell.
+    """The resume file, or folder, of one stage of one cell.
 
     Its name hashes the stage, the cell, the declared params, the input files, the loaded code and PyTorch's version,
     so that a run can only ever resume itself.
     """
 
     def __init__(self, stage: str, cell: str, params: dict[str, Any], inputs: list[Path]) -> None:
-        facts = [stage, cell, params, [sha256(path) for path in inputs], _code(), torch.__version__]
+        facts = [stage, cell, params, [sha256(path) for path in inputs], code(), torch.__version__]
         key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
         self.path = FOLDER / f"{key}.pt"
+        self.folder = FOLDER / key  # for work whose results come in parts
         self.label = f"{stage} {cell}"
 
     def locked(self) -> AbstractContextManager[None]:
@@ -53,6 +55,7 @@ class Scratch:
     def delete(self) -> None:
         """Forget the run: its outputs are written. The lock file stays, since others may be waiting on it."""
         self.path.unlink(missing_ok=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @contextmanager
@@ -73,7 +76,7 @@ def locked(path: Path, label: str, what: str) -> Iterator[None]:
         yield
 
 
-def _code() -> list[str]:
+def code() -> list[str]:
     """Digests of this project's modules that are loaded, the running script included."""
     ours = [module for name, module in sys.modules.items() if name.split(".")[0] in ("cure", "__main__")]
     files = [getattr(module, "__file__", None) for module in ours]

@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
-from cure.core.gradients import objective
-from cure.core.method import Batch, Means, Method, Networks, Terms
+from cure.core.gradients import objective, reduce
+from cure.core.method import Batch, Method, Networks
 from cure.core.tensors import Tensor
 
 
@@ -33,12 +33,3 @@ class Step:
         if method.after_step is not None:
             method.after_step(nets, batch, hyper)
         return {name: mean.detach() for name, (_, mean) in means.items()}
-
-
-def reduce(terms: Terms) -> Means:
-    """The mean of each term over the batch, in fp32 or better whatever the forward's precision."""
-
-    def mean(values: Tensor) -> Tensor:
-        return values.to(torch.promote_types(values.dtype, torch.float32)).mean()
-
-    return {name: (weight, mean(values)) for name, (weight, values) in terms.items()}

@@ -23,9 +23,10 @@ from cure.core.ascent import ascend, error
 from cure.core.batchnorm import SplitBatchNorm2d, branch, fold, split
 from cure.core.losses import cross_entropy
 from cure.core.method import Batch, Companion, Consolidation, Method, Networks, Terms
+from cure.core.predictor import distance, key, predictors
 from cure.core.settings import NonNegative, Search, Settings
 from cure.core.taps import tapping
-from cure.core.tensors import Images, Logits, PerExample, Tensor
+from cure.core.tensors import Images, Logits, Tensor
 
 
 class Hyper(Settings):
@@ -56,11 +57,6 @@ def stream(net: nn.Module, x: Images, name: str, taps: list[str]) -> tuple[Logit
     return z, {tap: F.relu(h).mean(dim=(2, 3)) for tap, h in found.items()}
 
 
-def distance(predicted: Tensor, target: Tensor) -> PerExample:
-    """1 - cos, the target constant."""
-    return 1 - F.cosine_similarity(predicted, target.detach(), dim=1)
-
-
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     """The balanced cross-entropies and the pulls; the clean stream goes first."""
     clean, z = stream(nets.student, batch.x, "clean", hyper.taps)
@@ -81,19 +77,6 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     }
 
 
-def key(tap: str) -> str:
-    """layer4.0.bn1 as a module's name."""
-    return tap.replace(".", "_")
-
-
-def head(features: int) -> nn.Sequential:
-    """h_l: features -> features/4 -> features."""
-    hidden = features // 4
-    return nn.Sequential(
-        nn.Linear(features, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, features)
-    )
-
-
 def companions(hyper: Hyper) -> dict[str, Companion]:
     """One predictor per tap, trained with the student."""
 
@@ -101,7 +84,7 @@ def companions(hyper: Hyper) -> dict[str, Companion]:
         norms = {tap: student.get_submodule(tap) for tap in hyper.taps}
         assert all(isinstance(norm, SplitBatchNorm2d) for norm in norms.values())
         widths = {tap: int(norm.get_submodule("adv").num_features) for tap, norm in norms.items()}  # type: ignore[arg-type]
-        return nn.ModuleDict({key(tap): head(width) for tap, width in widths.items()})
+        return predictors(widths)
 
     return {"predictor": Companion(build, trained=True, mode="train")}
 

@@ -124,7 +124,17 @@ def finish(found: Consolidation, hyper: Hyper) -> tuple[nn.Module, int, dict[str
             chosen = states[index], epoch
     net.load_state_dict(chosen[0])
     mrc = {name: {"mrc": c.value, "drop": c.drop} for name, c in table.items()}
-    return net, chosen[1], {"module": module, "bn": hyper.bn, "criticality": mrc, "interpolation": walks}
+    return (
+        net,
+        chosen[1],
+        {
+            "module": module,
+            "bn": hyper.bn,
+            "epochs": hyper.epochs,
+            "criticality": mrc,
+            "interpolation": walks,
+        },
+    )
 
 
 def _scored(net: nn.Module, state: State, found: Consolidation) -> dict[str, float]:

@@ -19,7 +19,8 @@ NOTE = Path("reports/made.json")
 
 def note(cells: list[Cell]) -> dict[str, Any]:
     """The commit, devices and software behind the results of `cells`; read back if they are the recorded ones."""
-    files = [path for cell in cells for path in (cell.result("attack"), cell.result("corrupt"), cell.curve)]
+    files = [path for cell in cells for path in (cell.result("attack"), cell.result("corrupt"))]
+    files += [cell.curve for cell in cells if cell.curve.exists()]
     digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
     try:
         known = json.loads(NOTE.read_text())
@@ -40,8 +41,8 @@ def note(cells: list[Cell]) -> dict[str, Any]:
 
 
 def epochs(cell: Cell) -> int | None:
-    """How many epochs the cell was trained for, by its sidecar."""
-    for stage in ("pretrain", "update"):
+    """How many epochs the cell was trained or, having no training of its own, fine-tuned for, by its sidecar."""
+    for stage in ("pretrain", "update", "revise"):
         if side := _sidecar(cell, stage):
             return int(side["epochs"])
     return None

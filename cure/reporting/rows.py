@@ -1,12 +1,13 @@
 """The rows of the table, from the results of the cells that `grid` names."""
 
 import json
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from cure.engine.ratio import nrr
+from cure.engine import outcomes
 from cure.errors import Refused
 from cure.paths import Cell
 from cure.reporting import corrupted
@@ -34,8 +35,14 @@ def read(path: Path) -> Any:
         raise Refused(f"{path}: not a whole result; delete it and run `dvc repro`") from None
 
 
+def trained(grid: Grid) -> list[Cell]:
+    """The cells with a curve: all but those that only consolidate another row."""
+    return [cell for cell in cells(grid) if cell.method not in grid.revise_from_robust]
+
+
 def measured(grid: Grid, suite: AttackSuite) -> pd.DataFrame:
-    """One line per cell: accuracies in percent, clean, per attack column, NRR, corruptions' mean."""
+    """One line per cell in percent: clean, each attack column, worst case, their NRR, corruptions' mean; and for a
+    column of smallest perturbations their median in percent of the pixel range."""
     found = corruptions(grid)
     counted = corrupted.counted(found)
     return pd.DataFrame([_line(cell, suite, corrupted.mean(found[cell], counted)) for cell in found])
@@ -43,13 +50,12 @@ def measured(grid: Grid, suite: AttackSuite) -> pd.DataFrame:
 
 def _line(cell: Cell, suite: AttackSuite, mean: float) -> dict[str, Any]:
     attack = read(cell.result("attack"))
-    accuracy = {name: 100 * right / attack["images"] for name, right in attack["correct"].items()}
     return {
         "setting": f"{cell.dataset}/{cell.model}",
         "method": cell.method,
         "seed": cell.seed,
-        **accuracy,
-        f"nrr_{suite.nrr}": nrr(accuracy["clean"], accuracy[suite.nrr]),
+        **{name: 100 * share for name, share in outcomes.shares(attack).items()},
+        **{f"median_{name}": 100 * outcomes.quantile(attack, name, 0.5) for name in outcomes.minima(attack)},
         "corrupted": mean,
         "epoch": attack["epoch"],
         "images": attack["images"],
@@ -69,15 +75,15 @@ def metrics(means: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
     numbers = [name for name in means.columns if name not in ("setting", "method", "epoch", "images")]
     nested: dict[str, dict[str, dict[str, float]]] = {}
     for line in means.to_dict("records"):
-        values = {name: round(float(line[name]), 2) for name in numbers}
+        values = {name: round(float(line[name]), 2) for name in numbers if isfinite(line[name])}
         nested.setdefault(str(line["setting"]), {})[str(line["method"])] = values
     return nested
 
 
 def curves(grid: Grid) -> pd.DataFrame:
-    """Validation accuracy per epoch of every cell, one line per cell and epoch."""
+    """Validation accuracy per epoch of every trained cell, one line per cell and epoch."""
     frames = []
-    for cell in cells(grid):
+    for cell in trained(grid):
         try:
             frame = pd.read_csv(cell.curve)
         except FileNotFoundError:

@@ -23,22 +23,30 @@ NAMES = {
     "rift": "RiFT",
     "arat": "AR-AT",
     "cure": "CURE",
+    "cure_eff": "CURE_Eff",
+    "awp": "AWP",
 }
 """Spellings of the papers; a method without one is shown by its key."""
 
 
+WORDS = {"pgd": "PGD", "cw": "C&W", "aa": "AA", "fgsm": "FGSM", "nrr": "NRR", "linf": "L-inf", "l2": "L2"}
+
+
 def heading(column: str) -> str:
-    """pgd20 -> PGD-20, cw20 -> C&W-20, nrr_cw20 -> NRR, clean -> Clean."""
+    """pgd20 -> PGD-20, pgd20_trades -> PGD-20 trades, cw20 -> C&W-20, nrr_cw20 -> NRR, clean -> Clean."""
     if column.startswith("nrr_"):
         return "NRR"
-    word, steps = re.fullmatch(r"(.*?)(\d*)", column).groups()  # type: ignore[union-attr]
-    name = {"pgd": "PGD", "cw": "C&W", "aa": "AA", "nrr": "NRR"}.get(word, word.replace("_", " ").capitalize())
-    return f"{name}-{steps}" if steps else name
+    words: list[str] = []
+    for part in column.split("_"):
+        word, steps = re.fullmatch(r"(.*?)(\d*)", part).groups()  # type: ignore[union-attr]
+        plain = word if words else word.capitalize()
+        words.append(WORDS.get(part) or WORDS.get(word, plain) + (f"-{steps}" if steps else ""))
+    return " ".join(words)
 
 
 def columns(suite: AttackSuite) -> list[str]:
     """The measures of a row, in the order of the table."""
-    return ["clean", *suite.columns, f"nrr_{suite.nrr}", "corrupted"]
+    return ["clean", *suite.table, f"nrr_{suite.nrr}", "corrupted"]
 
 
 def rows(lines: pd.DataFrame, means: pd.DataFrame, epochs: dict[str, str], suite: AttackSuite) -> list[list[str]]:
@@ -63,7 +71,8 @@ def rows(lines: pd.DataFrame, means: pd.DataFrame, epochs: dict[str, str], suite
 
 def markdown(body: list[list[str]], text: ReportText, suite: AttackSuite, about: list[str]) -> str:
     """table.md: title, note, table, and what was measured on what."""
-    head = ["Data / model", "Method", *map(heading, columns(suite)), "Epoch"]
+    mark = {name: f" ({count})" for name, count in suite.subset.items()}
+    head = ["Data / model", "Method", *(heading(name) + mark.get(name, "") for name in columns(suite)), "Epoch"]
     ruled = [head, ["---", "---", *["---:"] * (len(head) - 2)], *body]
     lines = ["| " + " | ".join(row) + " |" for row in ruled]
     return "\n".join([f"# {text.title}", "", text.note, "", *lines, "", *(f"- {fact}" for fact in about)]) + "\n"

@@ -1,66 +1,146 @@
+"""What holds for every entry of cure/attacks, and for the ascents among them."""
+
 from types import ModuleType
 
 import pytest
 import torch
+from torch import nn
 
 from cure import catalogue
 from cure.core.ascent import ascend, error, wrongness
+from cure.core.attack import Chain
+from cure.core.method import Batch
 from cure.core.noise import PerImage
 
-HOW = {"eps": 0.1, "step": 0.03, "steps": 6, "start": "uniform", "clip_start": True}
+ASCENT = {"eps": 0.1, "step": 0.03, "steps": 6, "start": "uniform", "clip_start": True}
+HOW = {
+    "pgd": ASCENT,
+    "cw": ASCENT,
+    "autoattack": {"eps": 0.1, "version": "standard", "iterations": 20, "queries": 20, "targets": 9},
+    "minimum": {"norm": "linf", "steps": 10, "step": 1.0, "gamma": 0.05, "targets": 1, "iterations": 10},
+}
 OBJECTIVES = {"pgd": error, "cw": wrongness}
+SINGLE = pytest.mark.parametrize("name", ["pgd", "cw", "minimum"])
+"""AutoAttack draws its noise per batch, as its authors do."""
+
+
+@pytest.fixture
+def net(make_net, make_batch) -> nn.Module:
+    """A frozen network to which all classes are alike on average, so that every image is near a border."""
+    net = make_net(classes=10, dtype=torch.float32).eval().requires_grad_(False)
+    net.linear.bias -= net(make_batch(dtype=torch.float32).x).mean(0)
+    return net
+
+
+def images(net, make_batch, rows=None) -> Batch:
+    """The images of an evaluation, all classified correctly: noise per image."""
+    whole = make_batch(classes=10, dtype=torch.float32)
+    rows = whole.index if rows is None else rows
+    return Batch(whole.x[rows], net(whole.x)[rows].argmax(1), rows, PerImage(0, rows))
+
+
+def chain(name: str) -> Chain:
+    entry = catalogue.entry("attacks", name)
+    return entry.chain(entry.Hyper(**HOW[name]), 10, seed=0)
+
+
+def attacked(name: str, net: nn.Module, batch: Batch) -> list[torch.Tensor]:
+    return [attack(net, batch) for attack in chain(name).attacks.values()]
 
 
 @pytest.fixture(params=catalogue.names("attacks"))
-def entry(request: pytest.FixtureRequest) -> ModuleType:
-    return catalogue.entry("attacks", request.param)
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
-def attacked(entry: ModuleType, net, batch, rows=None, **changes) -> torch.Tensor:
-    """The images of an evaluation: eval mode, noise per image."""
-    rows = batch.index if rows is None else rows
-    batch.x, batch.y, batch.index, batch.noise = batch.x[rows], batch.y[rows], rows, PerImage(0, rows)
-    return entry.attack(net.eval(), batch, entry.Hyper(**(HOW | changes)))
+def test_images_stay_in_the_ball_and_in_the_unit_cube(name: str, net, make_batch) -> None:
+    batch, radius = images(net, make_batch), HOW[name].get("eps", 1)
+    for x_adv in attacked(name, net, batch):
+        assert (x_adv - batch.x).abs().max() <= radius + 1e-6
+        assert 0 <= x_adv.min() <= x_adv.max() <= 1
+    assert any((x_adv != batch.x).any() for x_adv in attacked(name, net, batch))
 
 
-def test_images_stay_in_the_ball_and_in_the_unit_cube(entry: ModuleType, net, batch) -> None:
-    x_adv = attacked(entry, net, batch)
-    assert 0 < (x_adv - batch.x).abs().max() <= 0.1 + 1e-12
-    assert 0 <= x_adv.min() <= x_adv.max() <= 1
+def test_the_chain_says_which_ball_it_stays_in(name: str) -> None:
+    assert chain(name).eps == HOW[name].get("eps")
 
 
-def test_neither_weights_nor_statistics_nor_gradients_change(entry: ModuleType, net, batch) -> None:
+def test_neither_weights_nor_statistics_nor_gradients_change(name: str, net, make_batch) -> None:
     before = {key: value.clone() for key, value in net.state_dict().items()}
-    x_adv = attacked(entry, net, batch)
+    found = attacked(name, net, images(net, make_batch))
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
     assert all(weight.grad is None for weight in net.parameters())
-    assert not x_adv.requires_grad
+    assert not any(x_adv.requires_grad for x_adv in found)
 
 
-def test_an_image_is_attacked_alike_in_any_batch_and_order(entry: ModuleType, net, make_batch) -> None:
-    whole, rows = attacked(entry, net, make_batch()), torch.tensor([5, 0, 3])
-    torch.testing.assert_close(attacked(entry, net, make_batch(), rows), whole[rows], rtol=0, atol=1e-12)
+def test_the_images_given_do_not_change(name: str, net, make_batch) -> None:
+    batch = images(net, make_batch)
+    before = batch.x.clone(), batch.y.clone()
+    attacked(name, net, batch)
+    assert torch.equal(batch.x, before[0])
+    assert torch.equal(batch.y, before[1])
 
 
-def test_it_repeats_itself(entry: ModuleType, net, make_batch) -> None:
-    assert torch.equal(attacked(entry, net, make_batch()), attacked(entry, net, make_batch()))
+@SINGLE
+def test_an_image_is_attacked_alike_in_any_batch_and_order(name: str, net, make_batch) -> None:
+    rows = torch.tensor([5, 0, 3])
+    whole, some = attacked(name, net, images(net, make_batch)), attacked(name, net, images(net, make_batch, rows))
+    for all_of_them, these in zip(whole, some, strict=True):
+        torch.testing.assert_close(these, all_of_them[rows], rtol=0, atol=1e-5)
 
 
-def test_the_loss_of_the_network_grows(entry: ModuleType, net, batch) -> None:
-    x_adv = attacked(entry, net, batch)
-    true = batch.y[:, None]
+def test_it_repeats_itself(name: str, net, make_batch) -> None:
+    first = attacked(name, net, images(net, make_batch))
+    torch.rand(7)
+    again = attacked(name, net, images(net, make_batch))
+    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_the_loss_of_the_network_grows(name: str, net, make_batch) -> None:
+    batch = images(net, make_batch)
+    (x_adv,), true = attacked(name, net, batch), batch.y[:, None]
     assert (net(x_adv).log_softmax(1).gather(1, true) < net(batch.x).log_softmax(1).gather(1, true)).all()
 
 
-def test_unknown_settings_are_refused(entry: ModuleType) -> None:
+def test_unknown_settings_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match="restarts"):
-        entry.Hyper(**HOW, restarts=2)
+        catalogue.hyper("attacks", name)(**HOW[name], restarts=2)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("scope", ["train", "batch"])
+def test_an_evaluation_never_runs_on_batch_statistics(name: str, scope: str) -> None:
+    with pytest.raises(ValueError, match="bn"):
+        catalogue.hyper("attacks", name)(**ASCENT, bn=scope)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_it_ascends_its_own_objective(name: str, net, make_batch) -> None:
-    batch = make_batch()
-    batch.noise = PerImage(0, batch.index)
-    entry = catalogue.entry("attacks", name)
-    wanted = ascend(net.eval(), batch, entry.Hyper(**HOW), OBJECTIVES[name])
-    assert torch.equal(attacked(entry, net, make_batch()), wanted)
+    wanted = ascend(net, images(net, make_batch), catalogue.hyper("attacks", name)(**ASCENT), OBJECTIVES[name])
+    assert torch.equal(attacked(name, net, images(net, make_batch))[0], wanted)
+
+
+def entry(name: str) -> ModuleType:
+    return catalogue.entry("attacks", name)
+
+
+def test_one_step_of_pgd_from_the_image_is_fgsm(net, make_batch) -> None:
+    batch, pgd = images(net, make_batch), entry("pgd")
+    hyper = pgd.Hyper(eps=0.1, step=0.1, steps=1, start="zero", clip_start=True)
+    x = batch.x.clone().requires_grad_()
+    nn.functional.cross_entropy(net(x), batch.y).backward()
+    assert torch.equal(pgd.attack(net, batch, hyper), (batch.x + 0.1 * x.grad.sign()).clamp(0, 1))
+
+
+def test_pgd_is_the_released_loop_of_trades_bit_for_bit(net, make_batch) -> None:
+    batch, pgd = images(net, make_batch), entry("pgd")
+    hyper = pgd.Hyper(eps=0.031, step=0.003, steps=20, start="uniform", clip_start=False)
+    x_adv = batch.x + PerImage(0, batch.index).uniform(batch.x, 0.031)
+    for _ in range(20):
+        x_adv = x_adv.detach().requires_grad_()
+        nn.functional.cross_entropy(net(x_adv), batch.y).backward()  # the mean over the batch, as there
+        moved = x_adv.detach() + 0.003 * x_adv.grad.sign()
+        ball = torch.min(torch.max(moved, batch.x - 0.031), batch.x + 0.031)
+        x_adv = ball.clamp(0, 1)
+    assert torch.equal(pgd.attack(net, batch, hyper), x_adv)

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from cure.core.ascent import ascend, climb, error
 from cure.core.batchnorm import SplitBatchNorm2d, branch, fold, split
-from cure.core.gradients import gradients, objective
+from cure.core.gradients import gradients, objective, reduce
 from cure.core.losses import cross_entropy, kl
 from cure.core.method import Batch, Companion, Method, Networks
 from cure.core.settings import Search, Settings
-from cure.engine.step import Step, reduce
+from cure.engine.step import Step
 
 SEARCH = Search(eps=0.1, step=0.03, steps=4, start="uniform", clip_start=True)
 

@@ -3,7 +3,8 @@
 import torch
 
 from cure.core.bases import misclassified, smoothed_kl
-from cure.core.losses import boosted_cross_entropy
+from cure.core.losses import boosted_cross_entropy, smoothed_cross_entropy
+from cure.core.predictor import head
 from tests.golden.test_golden import method
 from tests.golden.vectors import Golden, Iteration, Recorded
 
@@ -189,7 +190,9 @@ def test_las_at(golden: Golden) -> None:
     attack = golden.search("uniform, clipped", eps=h["start_eps"], step=h["start_eps"], steps=1)
     hyper = las.Hyper(
         loss="at",
-        beta=0,
+        beta=[0],
+        gamma=0,
+        outer=1,
         label=h["label_of_true_class"],
         eps=[h["start_eps"]],
         step=[h["start_eps"]],
@@ -211,7 +214,7 @@ def test_las_at(golden: Golden) -> None:
     golden.expect_group("after/model", done.state())
     y, k = golden.tensors["y"], golden.about["network"]["classes"]
     uniform = torch.zeros(len(y), k, dtype=torch.float64, requires_grad=True)
-    las.smoothed(uniform, y, hyper.label).sum().backward()  # at uniform p the gradient is p - t
+    smoothed_cross_entropy(uniform, y, hyper.label).sum().backward()  # at uniform p the gradient is p - t
     golden.expect("smoothed_labels", 1 / k - uniform.grad)
 
 
@@ -219,7 +222,7 @@ def test_ar_at(golden: Golden) -> None:
     arat, h = method("arat"), golden.hyper
     hyper = arat.Hyper(gamma=h["gamma"], p=h["p"], taps=h["taps"], attack=golden.search(bn="train"))
     predictor = torch.nn.ModuleDict(
-        {tap: arat.head(golden.tensors[f"before/predictor/{tap}.0.weight"].shape[1]) for tap in h["taps"]}
+        {tap: head(golden.tensors[f"before/predictor/{tap}.0.weight"].shape[1]) for tap in h["taps"]}
     ).double()
     predictor.load_state_dict(golden.group("before/predictor"))
     past = {"clean_accuracy": h["a"]}

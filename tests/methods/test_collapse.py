@@ -116,20 +116,54 @@ def test_vfd_features_are_at_no_distance_from_themselves(kind: str) -> None:
     assert method("vfd").distance(z, z, kind).abs().max() < 1e-12
 
 
+class Decided(torch.nn.Module):
+    """A strategy that always chooses the attack of this file."""
+
+    def __init__(self, beta: float = 0.0) -> None:
+        super().__init__()
+        self.beta = beta
+
+    def sample(self, x: torch.Tensor, noise: Any) -> Any:
+        ones = torch.ones(len(x), dtype=x.dtype)
+        return {"eps": 0.15 * ones, "step": 0.0375 * ones, "steps": 10 * ones, "beta": self.beta * ones}, None
+
+
+def las(**changes: Any) -> Any:
+    fixed = {"eps": [0.15], "step": [0.0375], "steps": [10], "label": 1.0, "strategy_lr": 0.0, "attack": ATTACK}
+    return shipped("las_at").model_copy(update=fixed | changes)
+
+
 def test_las_at_with_one_action_is_at_on_smoothed_labels() -> None:
-    las = shipped("las_at").model_copy(
-        update={"eps": [0.15], "step": [0.0375], "steps": [10], "label": 1.0, "strategy_lr": 0.0, "attack": ATTACK}
-    )
-
-    class Decided(torch.nn.Module):
-        def sample(self, x: torch.Tensor, noise: Any) -> Any:
-            ones = torch.ones(len(x), dtype=x.dtype)
-            return {"eps": 0.15 * ones, "step": 0.0375 * ones, "steps": 10 * ones}, None
-
-    grads, batch, _ = run("las_at", las, strategy=Decided())
+    grads, batch, _ = run("las_at", las(), strategy=Decided())
     wanted, plain, _ = at()
     assert torch.equal(batch.x_adv, plain.x_adv)
     assert_close(grads, wanted)
+
+
+def test_las_trades_with_one_action_is_trades() -> None:
+    gaussian = ATTACK.model_copy(update={"start": "gaussian", "clip_start": False})
+    grads, batch, _ = run("las_at", las(loss="trades", attack=gaussian), strategy=Decided(beta=6.0))
+    wanted, plain, _ = run("trades", method("trades").Hyper(beta=6, attack=gaussian))
+    torch.testing.assert_close(batch.x_adv, plain.x_adv)
+    assert_close(grads, wanted)
+
+
+def test_las_awp_with_one_action_is_awp() -> None:
+    grads, _, nets = run("las_at", las(gamma=0.01), strategy=Decided())
+    wanted, _, plain = run("awp", method("awp").Hyper(gamma=0.01, begin=1, base="at", weight=0, attack=ATTACK))
+    assert_close(grads, wanted)
+    assert_close(nets.student.state_dict(), plain.student.state_dict())
+
+
+def test_the_outer_radius_of_las_awp_holds_whatever_was_chosen() -> None:
+    _, batch, _ = run("las_at", las(outer=0.05), strategy=Decided())
+    assert (batch.x_adv - batch.x).abs().max() <= 0.05 + 1e-9
+
+
+def test_las_trades_chooses_beta_too() -> None:
+    found = {name: las(loss=name) for name in ("at", "trades")}
+    choices = {name: run("las_at", hyper)[2].strategy.choices for name, hyper in found.items()}
+    assert set(choices["trades"]) - set(choices["at"]) == {"beta"}
 
 
 def test_iad_before_it_begins_is_ard_at_temperature_one() -> None:
@@ -195,8 +229,8 @@ def test_a_strategy_without_reward_stays() -> None:
 
 
 def test_looking_ahead_leaves_the_live_network_alone() -> None:
-    las = shipped("las_at").model_copy(update={"every": 1})
-    _, batch, nets = run("las_at", las)
+    hyper = shipped("las_at").model_copy(update={"every": 1})
+    _, batch, nets = run("las_at", hyper)
     before = {key: t.clone() for key, t in nets.student.state_dict().items()}
-    method("las_at").reward(nets, batch, las, batch.x_adv)
+    method("las_at").reward(nets, batch, hyper, batch.points["actions"])
     assert all(torch.equal(t, before[key]) for key, t in nets.student.state_dict().items())

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from cure import catalogue
 from cure.core.method import Batch, Consolidation
 from cure.core.noise import Stream
+from cure.core.revision import Revise, rate
 from cure.core.selection import chosen
 from cure.core.settings import Search
 from cure.methods import cure
-from cure.methods.cure import METHOD, Revise, rate
+from cure.methods.cure import METHOD
 from cure.params import read
 from tests.methods.rig import (
     QUICKSTART,

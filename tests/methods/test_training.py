@@ -25,8 +25,8 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("training")
     text = (
         QUICKSTART.read_text()
-        .replace("  epochs: 40\n", f"  epochs: {EPOCHS}\n")
-        .replace("    30: 0.1\n", "    12: 0.1\n")
+        .replace("  epochs: 25\n", f"  epochs: {EPOCHS}\n")
+        .replace("    19: 0.1\n", "    12: 0.1\n")
     )
     (folder / "params.yaml").write_text(text.replace("  validate_every: 1\n", f"  validate_every: {EPOCHS}\n"))
     run(folder, "prepare", "digits")

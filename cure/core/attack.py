@@ -1,0 +1,37 @@
+"""What a column of an evaluation is: a chain of attacks, each on the images that survived those before it.
+
+PGD is a chain of one, AutoAttack a chain of four. A chain with a `norm` seeks the smallest perturbation instead: each
+of its attacks gets every image, and the shortest verified way out counts.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import nn
+
+from cure.core.method import Batch
+from cure.core.tensors import Images, PerExample
+
+Attack = Callable[[nn.Module, Batch], Images]
+"""x' of every image; the driver looks itself whether x' is adversarial."""
+
+Norm = Literal["linf", "l2"]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Attacks by name, in their order."""
+
+    attacks: dict[str, Attack]
+    facts: dict[str, Any]  # everything that decides what the attacks do besides network, images and seed
+    eps: float | None = None  # radius of the L-inf ball; what lies outside is no success
+    label: str = ""  # of AutoAttack: standard, custom or rand
+    passes: int = 1  # forwards whose mean probability decides a prediction; several for networks that draw at random
+    norm: Norm | None = None  # of a chain that seeks the smallest perturbation
+
+
+def distance(x_adv: Images, x: Images, norm: Norm) -> PerExample:
+    """||x' - x|| per image, in units of [0, 1]: the largest pixel change, or the Euclidean length."""
+    change = (x_adv - x).flatten(1)
+    return change.abs().amax(1) if norm == "linf" else change.norm(dim=1)

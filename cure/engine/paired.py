@@ -1,0 +1,68 @@
+"""Outcomes of two evaluations on the same images.
+
+An outcome is a text with one character per image: 1 correct, 0 not, - not looked at.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from cure.errors import Refused
+
+
+@dataclass(frozen=True)
+class Paired:
+    """How many images are correct in both, in the first alone, in the second alone, in neither."""
+
+    both: int
+    first: int
+    second: int
+    neither: int
+
+    @property
+    def images(self) -> int:
+        """All of them."""
+        return self.both + self.first + self.second + self.neither
+
+    @property
+    def right(self) -> tuple[int, int]:
+        """Correct in the first, and in the second."""
+        return self.both + self.first, self.both + self.second
+
+    @property
+    def difference(self) -> float:
+        """Accuracy of the first minus that of the second, in [-1, 1]."""
+        return (self.first - self.second) / self.images
+
+    def p(self, alternative: Literal["two-sided", "greater"] = "two-sided") -> float:
+        """Exact McNemar test: the chance of so uneven discordant images, were both equally good. McNemar 1947."""
+        discordant = self.first + self.second
+        return float(binomtest(self.first, discordant, 0.5, alternative=alternative).pvalue) if discordant else 1.0
+
+
+def digits(outcome: str) -> NDArray[np.int8]:
+    """1, 0, and -1 where an image was not looked at."""
+    if strange := set(outcome) - set("01-"):
+        raise Refused(f"outcomes: {min(strange)!r} found where only 1 (correct), 0 and - (not looked at) may stand")
+    codes = np.frombuffer(outcome.encode(), dtype=np.int8) - np.int8(ord("0"))
+    return np.where(codes < 0, -1, codes).astype(np.int8)
+
+
+def pair(first: str, second: str) -> Paired:
+    """The counts over the images that both looked at; refuses outcomes of different lengths or without such images."""
+    if len(first) != len(second):
+        raise Refused(f"outcomes: {len(first)} images against {len(second)}; only the same images can be compared")
+    a, b = digits(first), digits(second)
+    seen = (a >= 0) & (b >= 0)
+    if not seen.any():
+        raise Refused("outcomes: no image that both looked at; evaluate them on the same images")
+    neither, second_alone, first_alone, both = np.bincount(2 * a[seen] + b[seen], minlength=4).tolist()
+    return Paired(both, first_alone, second_alone, neither)
+
+
+def worst(outcomes: list[str]) -> str:
+    """Correct only where nothing that looked found otherwise; - where nothing looked."""
+    return "".join("0" if "0" in column else max(column) for column in zip(*outcomes, strict=True))

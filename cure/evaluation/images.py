@@ -1,0 +1,76 @@
+"""Which images an evaluation sees: test images of a prepared data set, or arrays from Python."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cure import catalogue, paths
+from cure.engine import data
+from cure.engine.loader import as_float
+from cure.engine.prepare import lacking, prepare
+from cure.engine.robustness import examples_of
+from cure.engine.units import Examples, digest
+from cure.errors import Refused, did_you_mean
+from cure.params import Params
+
+CACHE = Path(os.environ.get("CURE_CACHE", "~/.cache/cure")).expanduser() / "prepared"
+
+
+@dataclass(frozen=True)
+class Images:
+    """Test images with the places that they have in their split, and what tells two image sets apart."""
+
+    name: str
+    examples: Examples
+    classes: int
+    digest: str
+
+    @property
+    def channels(self) -> int:
+        """1 for grey images, 3 for colour."""
+        return int(self.examples.x.shape[1])
+
+
+def prepared(name: str, params: Params, folder: Path) -> Path:
+    """The prepared file of a data set: FILE.safetensors itself, the pipeline's own, or one made now and kept."""
+    if name.endswith(".safetensors"):
+        return Path(name)
+    if name not in catalogue.names("datasets"):
+        raise Refused(f"--data {name}: no such data set{did_you_mean(name, catalogue.names('datasets'))}")
+    if (path := folder / paths.data(name)).exists():
+        return path
+    hyper = params.get(f"datasets.{name}", catalogue.entry("datasets", name).Hyper)
+    key = hashlib.sha256(json.dumps(hyper.model_dump(), sort_keys=True).encode()).hexdigest()[:16]
+    if not (path := CACHE / f"{name}-{key}.safetensors").exists():
+        lacking(name, hyper)
+        prepare(name, hyper, path)
+    return path
+
+
+def of_the_test_split(path: Path, count: int | None, device: torch.device, expected: str | None = None) -> Images:
+    """`count` test images, evenly spread, or all; refuses another file than the `expected` sha256."""
+    source = data.load(path, ("test",), device)
+    if expected is not None and source.digest != expected:
+        raise Refused(f"{path}: not the file that these weights were trained with (its sha256 differs)")
+    split = source.splits["test"]
+    examples = examples_of(split.spread(count or len(split)))
+    return Images(str(source.about["name"]), examples, len(source.classes), source.digest)
+
+
+def given(images: Tensor | np.ndarray, labels: Tensor | np.ndarray, classes: int, device: torch.device) -> Images:
+    """Arrays: images (n, c, h, w), uint8 or floats in [0, 1]; labels (n). An image's place is its index."""
+    x, y = torch.as_tensor(images).to(device), torch.as_tensor(labels).to(device).long()
+    if x.ndim != 4 or y.shape != x.shape[:1]:
+        raise Refused(f"images are {tuple(x.shape)} and labels {tuple(y.shape)}; needed: (n, c, h, w) and (n,)")
+    if x.dtype == torch.uint8:
+        x = as_float(x)
+    elif not x.is_floating_point():
+        raise Refused(f"images are {x.dtype}; needed: uint8 from 0 to 255, or floats in [0, 1]")
+    index = torch.arange(len(y), device=device)
+    return Images("given", Examples(x.float(), y, index), classes, digest([], {"x": x, "y": y}))

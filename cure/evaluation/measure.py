@@ -1,0 +1,89 @@
+"""One evaluation from a network and its images to an `Evaluation`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from cure.engine import outcomes, robustness
+from cure.engine.lines import Line
+from cure.engine.outcomes import Result
+from cure.engine.preflight import preflight
+from cure.engine.ratio import wilson
+from cure.engine.robustness import Column, Progress
+from cure.engine.units import Folder
+from cure.errors import Refused
+from cure.evaluation.images import Images
+from cure.evaluation.plan import Plan
+from cure.evaluation.subject import Subject
+
+LOOKED_AT = 64  # images of the preflight
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured of one network, in [0, 1], and what it was measured on."""
+
+    subject: Subject
+    images: Images
+    plan: Plan
+    columns: dict[str, Column]
+    result: Result  # as the stage attack writes it
+    preflight: list[Line]
+    masking: list[Line] = field(default_factory=list)
+
+    def accuracy(self, column: str) -> float:
+        """Share of the images that the column looked at and that stayed correct; `clean` and `worst` are columns."""
+        return outcomes.shares(self.result)[column]
+
+    def interval(self, column: str) -> tuple[float, float]:
+        """Its Wilson 95 % interval."""
+        correct, images, _ = outcomes.counts(self.result, column)
+        return wilson(correct, images)
+
+    def nrr(self, column: str) -> float:
+        """Natural-robustness ratio 2 n r / (n + r) of clean accuracy and the column's."""
+        return outcomes.ratio(self.result, column)
+
+    @property
+    def flags(self) -> list[str]:
+        """Everything that this evaluation doubts of itself."""
+        red = [line for line in (*self.preflight, *self.masking) if not line.passed]
+        return [*(f"{line.name}: {line.found}; {line.advice}" for line in red), *self.result["problems"]]
+
+    def adversarial(self) -> Tensor:
+        """(n, c, h, w) float32 in the order of the images: the first verified adversarial image of each, or itself."""
+        out, done = self.images.examples.x.cpu().clone(), self.images.examples.y.cpu() < 0
+        for column in self.columns.values():
+            if column.chain.norm is None:
+                broken = column.outcome.clean & ~column.outcome.robust & ~done[column.rows]
+                out[column.rows[broken]] = column.outcome.x_adv[broken]
+                done[column.rows[broken]] = True
+        return out
+
+
+def measure(
+    subject: Subject,
+    images: Images,
+    plan: Plan,
+    *,
+    units: Path | None = None,
+    force: bool = False,
+    tick: Callable[[Progress], None] = lambda _: None,
+) -> Evaluation:
+    """Preflight, then every column. `units` is the folder in which finished batches outlive a killed run.
+
+    Refuses a network whose preflight is red, unless `force`.
+    """
+    data = images.examples
+    lines = preflight(subject.net, data.x[:LOOKED_AT], data.y[:LOOKED_AT], images.classes)
+    red = [line for line in lines if not line.passed]
+    if red and not force:
+        said = "\n  ".join(f"{line.name}: {line.found}; {line.advice}" for line in red)
+        raise Refused(f"{subject.name}: preflight is red (--force goes on all the same)\n  {said}")
+    store: Any = Folder(units) if units else None
+    found = robustness.attacked(subject.net, data, plan.chains, plan.suite, tick, store)
+    result = robustness.result(found, data, plan.suite, plan.threat.eps)
+    return Evaluation(subject, images, plan, found, result, lines)

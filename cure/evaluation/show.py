@@ -1,0 +1,132 @@
+"""What a person sees of an evaluation: a live table while it runs, the numbers and the doubts afterwards."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from cure.core.attack import Chain
+from cure.engine import outcomes
+from cure.engine.cost import Pace
+from cure.engine.lines import Line
+from cure.engine.ratio import wilson
+from cure.engine.robustness import Progress
+from cure.evaluation.measure import Evaluation
+from cure.evaluation.plan import Plan, works
+from cure.reporting.table import heading
+
+
+class Watch:
+    """Counts the batches of every attack; shown as a table, with the time that is left at the pace so far."""
+
+    def __init__(self, title: str, plan: Plan, images: int, pace: Pace) -> None:
+        self.title, self.plan, self.images = title, plan, images
+        self.begun, self.spent, self.done = time.monotonic(), 0.0, dict[tuple[str, str], list[int]]()
+        self.each = {
+            (column, attack): pace.seconds(work)
+            for column, chain in plan.chains.items()
+            for attack, work in works(chain).items()
+        }
+
+    def __call__(self, news: Progress) -> None:
+        """Take in one batch."""
+        seen = self.done.setdefault((news.column, news.attack), [0, 0])
+        seen[0] += news.images
+        seen[1] += news.broken
+        self.spent += news.images * self.each[news.column, news.attack]
+
+    def survivors(self, column: str, chain: Chain, attack: str) -> int:
+        """How many images an attack meets, as far as is known: what is left of those that the last one met."""
+        left = min(self.images, self.plan.suite.subset.get(column, self.images))
+        for name in chain.attacks:
+            if name == attack:
+                break
+            seen, broken = self.done.get((column, name), (0, 0))
+            left = max(seen, left) - broken if chain.norm is None else left
+        return left
+
+    def left(self) -> float | None:
+        """Seconds to go: the work that remains if nothing more is broken, at the speed of the work that is done."""
+        if not self.spent:
+            return None
+        work = sum(
+            max(0, self.survivors(column, chain, attack) - self.done.get((column, attack), [0])[0])
+            * self.each[column, attack]
+            for column, chain in self.plan.chains.items()
+            for attack in chain.attacks
+            if not self._over(column, attack)
+        )
+        return work * (time.monotonic() - self.begun) / self.spent
+
+    def _over(self, column: str, attack: str) -> bool:
+        order = list(self.each)
+        later = order[order.index((column, attack)) + 1 :]
+        return any(key in self.done for key in later)
+
+    def __rich__(self) -> Group:
+        table = Table(title=self.title, box=None, pad_edge=False, title_justify="left")
+        for name in ("attack", "images", "broken", "left"):
+            table.add_column(name, justify="left" if name == "attack" else "right")
+        for (column, attack), (seen, broken) in self.done.items():
+            label = column if len(self.plan.chains[column].attacks) == 1 else f"{column} {attack}"
+            table.add_row(label, str(seen), str(broken), str(seen - broken))
+        left = self.left()
+        return Group(table, Text("" if left is None else f"about {clock(left)} to go", style="dim"))
+
+
+@contextmanager
+def watching(watch: Watch) -> Iterator[Watch]:
+    """Show `watch` while the block runs, on a terminal only."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield watch
+        return
+    with Live(watch, console=console, refresh_per_second=4, transient=True):
+        yield watch
+
+
+def clock(seconds: float) -> str:
+    """90 -> 1:30."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def table(found: list[Evaluation]) -> Table:
+    """One line per network, most robust first: accuracies in percent with half the width of their intervals, and NRR."""
+    plan = found[0].plan
+    columns = [name for name in ("clean", *plan.suite.table, "worst") if name in found[0].result["outcomes"]]
+    shown = Table("Network")
+    for name in columns:
+        shown.add_column(heading(name) + _mark(found[0], name), justify="right")
+    ratio = plan.suite.nrr if plan.suite.nrr in columns else ""
+    if ratio:
+        shown.add_column("NRR", justify="right")
+    for one in sorted(found, key=lambda one: -one.accuracy("worst")):
+        cells = [f"{100 * one.accuracy(name):.2f} ± {_half(one, name):.1f}" for name in columns]
+        shown.add_row(one.subject.name, *cells, *([f"{100 * one.nrr(ratio):.2f}"] if ratio else []))
+    return shown
+
+
+def _half(found: Evaluation, column: str) -> float:
+    low, high = wilson(*outcomes.counts(found.result, column)[:2])
+    return 50 * (high - low)
+
+
+def _mark(found: Evaluation, column: str) -> str:
+    label = found.result["columns"].get(column, {}).get("label", "")
+    return f" ({label})" if label not in ("", "standard") else ""
+
+
+def lines(title: str, found: list[Line]) -> Group:
+    """A green or red line for each check; a red one with what it asks for."""
+    texts = [Text(title, style="bold")]
+    for line in found:
+        mark, style = ("ok ", "green") if line.passed else ("NO ", "red")
+        advice = "" if line.passed else f": {line.advice}"
+        texts.append(Text.assemble((mark, style), f"{line.name}: {line.found}{advice}"))
+    return Group(*texts)

@@ -1,0 +1,77 @@
+"""CURE_Eff: CURE without a separate pre-training; natural epochs come first, inside the same budget.
+
+Gowda, Zonooz, Arani, ICLR 2024, Appendix B. https://arxiv.org/abs/2401.14948
+
+    epoch < begin:   L = CE(f(x), y)
+    epoch = begin:   theta_rev <- theta
+    from there on:   CURE's joint loop, Eqs. (4) to (8), under the same optimiser and learning-rate schedule
+
+The clock of the revision (its warm-up and its rate's rule) starts at `begin`.
+
+Deviations of the released script from its paper are the preset `official`: the |grad L| score with alpha inside the
+objective and, because it makes the revision network an alias of the student, no revision at all. That aliasing also
+shrinks the student's weights at every revision, which is not imitated.
+"""
+
+import dataclasses
+
+from cure.core import joint
+from cure.core.gradients import gradients, objective
+from cure.core.joint import Joint
+from cure.core.losses import cross_entropy
+from cure.core.method import Batch, Gradients, Means, Method, Networks, Terms
+from cure.core.revision import Revise, companions, finish
+from cure.core.rgp import masked_gradient
+from cure.core.settings import Count
+from cure.core.tensors import Images
+
+
+class Hyper(Joint):
+    """CURE's settings, alpha among them, and when the joint loop takes over."""
+
+    begin: Count  # 1-based epoch of the first joint epoch
+
+
+def natural(batch: Batch, hyper: Hyper) -> bool:
+    """Whether this step still belongs to the conservation."""
+    return batch.epoch < hyper.begin
+
+
+def since_begin(batch: Batch, hyper: Hyper) -> Batch:
+    """The batch as the joint loop sees it: its epochs and steps count from `begin`."""
+    before = hyper.begin - 1
+    return dataclasses.replace(batch, epoch=batch.epoch - before, step=batch.step - before * batch.per_epoch)
+
+
+def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
+    """x', once there is a revision network to learn from."""
+    if natural(batch, hyper):
+        return {}
+    if since_begin(batch, hyper).step == 0:
+        nets.revision.load_state_dict(nets.student.state_dict())
+    return joint.inner(nets, batch, hyper)
+
+
+def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
+    """CE(f(x), y), then L."""
+    if natural(batch, hyper):
+        return {"natural": (1.0, cross_entropy(nets.student(batch.x), batch.y))}
+    return joint.loss(nets, batch, hyper)
+
+
+def combine(nets: Networks, batch: Batch, hyper: Hyper, means: Means) -> Gradients:
+    """grad L, masked in the joint loop."""
+    if natural(batch, hyper):
+        return gradients(objective(means), nets.weights())
+    return masked_gradient(nets, batch, hyper, means)
+
+
+def after_step(nets: Networks, batch: Batch, hyper: Hyper) -> None:
+    """Eq. (7), by the clock of the joint loop."""
+    if not natural(batch, hyper):
+        joint.after_step(nets, since_begin(batch, hyper), hyper)
+
+
+METHOD = Method(
+    "Gowda et al. 2024, Appendix B", Hyper, loss, inner, combine, after_step, companions, finish=finish, revise=Revise
+)

@@ -1,0 +1,127 @@
+"""attacks.md and attacks.csv: every attack column of every cell, with intervals; survival.csv: accuracy by distance."""
+
+from typing import Any
+
+import pandas as pd
+
+from cure.engine import outcomes
+from cure.engine.ratio import wilson
+from cure.paths import Cell
+from cure.reporting.rows import read
+from cure.reporting.table import NAMES, heading
+from cure.schema import AttackSuite
+
+SHARES = [k / 20 for k in range(1, 21)]
+
+
+def measured(cells: list[Cell]) -> pd.DataFrame:
+    """One line per cell and column: images, correct ones, accuracy with its Wilson 95 % interval, NRR; in percent."""
+    return pd.DataFrame([line for cell in cells for line in _lines(cell)])
+
+
+def _lines(cell: Cell) -> list[dict[str, Any]]:
+    result = read(cell.result("attack"))
+    lines = []
+    for name in result["outcomes"]:
+        correct, images, _ = outcomes.counts(result, name)
+        low, high = wilson(correct, images)
+        about = result["columns"].get(name, {})
+        numbers = {"accuracy": correct / images, "low": low, "high": high}
+        numbers |= {} if name == "clean" else {"nrr": outcomes.ratio(result, name)}
+        lines.append(
+            {**_place(cell), "column": name, "label": about.get("label", ""), "images": images, "correct": correct}
+            | {key: round(100 * value, 2) for key, value in numbers.items()}
+        )
+    return lines
+
+
+def survival(cells: list[Cell]) -> pd.DataFrame:
+    """Per cell and norm: the perturbation at which accuracy on clean-correct images falls to each twentieth."""
+    lines = []
+    for cell in cells:
+        result = read(cell.result("attack"))
+        for name in outcomes.minima(result):
+            for share in SHARES:
+                radius = outcomes.quantile(result, name, share)
+                lines.append({**_place(cell), "column": name, "surviving": round(1 - share, 2), "radius": radius})
+    return pd.DataFrame(lines, columns=[*_place(cells[0]), "column", "surviving", "radius"])
+
+
+def problems(cells: list[Cell]) -> list[str]:
+    """What the evaluation of a cell found wrong with itself."""
+    return [f"{cell.name}: {said}" for cell in cells for said in read(cell.result("attack"))["problems"]]
+
+
+def notes(cells: list[Cell], suite: AttackSuite) -> list[str]:
+    """What the table must say of its columns: which AutoAttack, and where fewer images were looked at."""
+    said = []
+    for name in suite.table:
+        told = {f"{cell.dataset}/{cell.model}": _note(read(cell.result("attack")), name) for cell in cells}
+        one = len(set(told.values())) == 1
+        lines = {"": next(iter(told.values()))} if one else {f" on {place}": note for place, note in told.items()}
+        said += [f"{heading(name)}{where}: {note}." for where, note in lines.items() if note]
+    return said
+
+
+def _note(result: outcomes.Result, name: str) -> str:
+    about, (_, images, _) = result["columns"][name], outcomes.counts(result, name)
+    which = [f"AutoAttack {about['label']} ({about['package']})"] if about["label"] else []
+    return ", ".join(which + ([f"on {images} of these images"] if images < result["images"] else []))
+
+
+def page(cells: list[Cell]) -> str:
+    """attacks.md."""
+    lines = [
+        "# Every attack",
+        "",
+        "Percent of images that stay correctly classified, with the Wilson 95 % interval over images; NRR pairs each",
+        "with clean accuracy on the same images. `Worst` counts an image as correct only if nothing that was run broke",
+        "it within eps; AutoAttack's number (AA) is its own. Smallest perturbations are upper bounds, over the images",
+        "that are correct clean, in units of [0, 1].",
+    ]
+    for setting in dict.fromkeys(f"{cell.dataset}/{cell.model}" for cell in cells):
+        mine = [cell for cell in cells if f"{cell.dataset}/{cell.model}" == setting]
+        lines += ["", f"## {setting}", "", *_accuracies(mine), "", *_minima(mine)]
+    said = problems(cells)
+    lines += ["", "## Problems of the evaluation", "", *(f"- {line}" for line in said or ["none found"])]
+    return "\n".join(lines) + "\n"
+
+
+def _accuracies(cells: list[Cell]) -> list[str]:
+    rows = [["Method", "Seed", "Attack", "Images", "Accuracy", "95 %", "NRR"]]
+    for line in measured(cells).to_dict("records"):
+        name = heading(line["column"]) + (f" ({line['label']})" if line["label"] else "")
+        ratio = "" if pd.isna(line["nrr"]) else f"{line['nrr']:.2f}"
+        span = f"{line['low']:.2f} to {line['high']:.2f}"
+        method = NAMES.get(line["method"], line["method"])
+        rows.append([method, line["seed"], name, line["images"], f"{line['accuracy']:.2f}", span, ratio])
+    return _table(rows, 3)
+
+
+def _minima(cells: list[Cell]) -> list[str]:
+    rows: list[list[Any]] = [
+        ["Method", "Seed", "Smallest perturbation", "Images", "Found", "Quartile", "Median", "Quartile"]
+    ]
+    for cell in cells:
+        result = read(cell.result("attack"))
+        for name in outcomes.minima(result):
+            about = result["columns"][name]
+            known = [d for d, row in zip(about["distances"], about["rows"], strict=True) if _clean(result, row)]
+            share = sum(d is not None for d in known) / len(known) if known else 1.0
+            spread = [f"{outcomes.quantile(result, name, q):.4f}" for q in (0.25, 0.5, 0.75)]
+            method = NAMES.get(cell.method, cell.method)
+            rows.append([method, cell.seed, heading(name), len(known), f"{100 * share:.1f} %", *spread])
+    return _table(rows, 3) if len(rows) > 1 else []
+
+
+def _clean(result: outcomes.Result, row: int) -> bool:
+    return bool(result["outcomes"]["clean"][row] == "1")
+
+
+def _table(rows: list[list[Any]], words: int) -> list[str]:
+    ruled = [rows[0], ["---"] * words + ["---:"] * (len(rows[0]) - words), *rows[1:]]
+    return ["| " + " | ".join(map(str, row)) + " |" for row in ruled]
+
+
+def _place(cell: Cell) -> dict[str, Any]:
+    return {"setting": f"{cell.dataset}/{cell.model}", "method": cell.method, "seed": cell.seed}
