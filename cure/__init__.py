@@ -1,0 +1,12 @@
+"""cure: adversarial training methods in one engine, and an evaluation for any network."""
+
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    """`from cure import evaluate`, without importing PyTorch for everything else."""
+    if name == "evaluate":
+        from cure.evaluation.api import evaluate
+
+        return evaluate
+    raise AttributeError(f"module 'cure' has no attribute {name!r}")

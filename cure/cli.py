@@ -16,24 +16,86 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Weights = Annotated[Path, typer.Argument(help="A .safetensors file under weights/ or trajectories/.")]
-DataFile = Annotated[Path | None, typer.Option(help="Prepared data; by default what the pipeline of PATH prepared.")]
-ParamsFile = Annotated[Path | None, typer.Option(help="Whose threat and attack sections count; by default PATH's own.")]
-Images = Annotated[int | None, typer.Option(min=1, help="Test images, evenly spread; by default attack.images.")]
+Checkpoints = Annotated[
+    list[Path] | None,
+    typer.Argument(help="Files under weights/ or trajectories/, or anybody's: state dict, TorchScript, torch.export."),
+]
+ModelName = Annotated[str | None, typer.Option(help="An entry of cure/models that a state dict belongs to.")]
+Factory = Annotated[str | None, typer.Option(help="package.module:function that returns the network.")]
+Mean = Annotated[str | None, typer.Option(help="Input normalisation per channel: 0.49,0.48,0.45.")]
+Std = Annotated[str | None, typer.Option(help="Its standard deviations.")]
+DataName = Annotated[str | None, typer.Option(help="An entry of cure/datasets, or a prepared file; ours know theirs.")]
+ParamsFile = Annotated[Path | None, typer.Option(help="Whose sections attack and threat count; default: the nearest.")]
+Attacks = Annotated[str | None, typer.Option(help="Columns, by commas: clean,pgd20,cw20,aa. Default: all of params.")]
+Images = Annotated[int | None, typer.Option("--n", "--images", min=1, help="Test images, evenly spread.")]
+Out = Annotated[Path | None, typer.Option(help="Folder for results, and for finished batches: rerun to continue.")]
+Batch = Annotated[int | None, typer.Option(min=1, help="Images per batch; default: attack.batch.")]
+EvalSeed = Annotated[int | None, typer.Option(min=0, help="Of the attacks' noise; default: attack.seed.")]
+Budget = Annotated[str | None, typer.Option(help="Time to spend, 90s, 10m or 2h: chooses the number of images.")]
+Force = Annotated[bool, typer.Option("--force", help="Go on although the preflight is red.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Published = Annotated[str, typer.Argument(help="cifar10-c or cifar100-c.")]
 Folder = Annotated[Path, typer.Argument(help="A pipeline folder, such as quickstart.")]
+Result = Annotated[Path, typer.Argument(help="A folder of `cure eval --out`, or results/...-attack.json.")]
+BootSeed = Annotated[int, typer.Option(min=0, help="Of the bootstrap.")]
 
 
 @app.command("eval")
-def evaluate_file(path: Weights, data: DataFile = None, params: ParamsFile = None, images: Images = None) -> None:
-    """Clean, PGD-20, C&W and AutoAttack accuracy, worst case and NRR of every network in PATH, on the test split.
+def evaluate_files(
+    checkpoints: Checkpoints = None,
+    model: ModelName = None,
+    factory: Factory = None,
+    mean: Mean = None,
+    std: Std = None,
+    data: DataName = None,
+    params: ParamsFile = None,
+    attacks: Attacks = None,
+    images: Images = None,
+    out: Out = None,
+    batch: Batch = None,
+    seed: EvalSeed = None,
+    budget: Budget = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Clean and robust accuracy of networks on the test split: ours with no option, anybody's with --data.
 
-    The file says itself which model and data set it belongs to. The attacks are those of the section `attack` of the
-    nearest params.yaml above PATH, and the numbers are those of the stage attack.
+    Looks first whether the network can be attacked at all, says what the run will cost, and doubts its own numbers
+    afterwards. Weights only: pickled code is refused. Exit codes: 0; 2 refused; 3 evaluated, but a doubt was raised;
+    130 interrupted (with --out, the same command continues).
     """
-    from cure.oneoff import evaluate_and_print
+    from cure.evaluation import command
+    from cure.evaluation.subject import Loading
 
-    evaluate_and_print(path, data, params, images)
+    names = [name.strip() for name in attacks.split(",") if name.strip()] if attacks else None
+    code = command.evaluate_files(
+        command.Request(
+            paths=checkpoints or [],
+            loading=Loading(model, factory, command.normalisation(mean, std)),
+            data=data,
+            settings=params,
+            attacks=names,
+            images=images,
+            out=out,
+            batch=batch,
+            seed=seed,
+            budget=command.seconds(budget),
+            force=force,
+            json=json,
+        )
+    )
+    raise typer.Exit(code)
+
+
+@app.command()
+def compare(first: Result, second: Result, seed: BootSeed = 0, json: Json = False) -> None:
+    """Which of two networks is better on the same images, and whether that can be claimed.
+
+    Per column: exact McNemar test, paired bootstrap of accuracy and NRR, agreement.
+    """
+    from cure.evaluation.command import compare_files
+
+    compare_files(first, second, seed, json)
 
 
 @app.command()

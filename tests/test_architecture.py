@@ -26,14 +26,14 @@ MAY_IMPORT = {  # layer -> layers; a layer is a folder of cure/, or a file that 
     "check": {"core", "catalogue", "schema", "problems", "params", "errors"},
     "engine": {"engine", "core", "catalogue", "paths", "files", "errors", "terminal", *SETTINGS},
     "reporting": {"reporting", "engine", "core", "catalogue", "paths", "files", "errors", "terminal", *SETTINGS},
-    "oneoff": ANYTHING_BUT_ENTRIES,
-    "cli": ANYTHING_BUT_ENTRIES | {"oneoff"},
+    "evaluation": ANYTHING_BUT_ENTRIES | {"evaluation"},
+    "cli": ANYTHING_BUT_ENTRIES | {"evaluation"},
     "stages": ANYTHING_BUT_ENTRIES,
 }
 PURE = {"core", "methods", "models", "attacks", "corruptions"}
 OPENING = {"open", "read_text", "read_bytes", "write_text", "write_bytes", "mkdir", "unlink"}
 SAVING = {"torch.load", "torch.save", "np.load", "np.save", "safe_open", "save_file", "load_file"}
-MEASURES = {"stages/attack.py", "stages/corrupt.py", "cure/engine/evaluate.py", "cure/oneoff.py", "cure/cli.py"}
+MEASURES = {"stages/attack.py", "stages/corrupt.py", "cure/engine/evaluate.py", "cure/evaluation/images.py"}
 
 
 def layer(name):

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cure import catalogue, paths
 from cure.engine import data
-from cure.engine.loader import as_float
+from cure.engine.loader import as_float, spread
 from cure.engine.prepare import lacking, prepare
 from cure.engine.robustness import examples_of
 from cure.engine.units import Examples, digest
@@ -30,6 +30,11 @@ class Images:
     examples: Examples
     classes: int
     digest: str
+
+    def some(self, count: int) -> "Images":
+        """`count` of the images, evenly spread; all of them if there are fewer."""
+        rows = spread(len(self.examples), count).to(self.examples.y.device)
+        return replace(self, examples=self.examples[rows])
 
     @property
     def channels(self) -> int:
@@ -53,13 +58,12 @@ def prepared(name: str, params: Params, folder: Path) -> Path:
     return path
 
 
-def of_the_test_split(path: Path, count: int | None, device: torch.device, expected: str | None = None) -> Images:
-    """`count` test images, evenly spread, or all; refuses another file than the `expected` sha256."""
+def of_the_test_split(path: Path, device: torch.device, expected: str | None) -> Images:
+    """All test images; refuses another file than the `expected` sha256."""
     source = data.load(path, ("test",), device)
     if expected is not None and source.digest != expected:
         raise Refused(f"{path}: not the file that these weights were trained with (its sha256 differs)")
-    split = source.splits["test"]
-    examples = examples_of(split.spread(count or len(split)))
+    examples = examples_of(source.splits["test"])
     return Images(str(source.about["name"]), examples, len(source.classes), source.digest)
 
 

@@ -72,13 +72,16 @@ def measure(
     units: Path | None = None,
     force: bool = False,
     tick: Callable[[Progress], None] = lambda _: None,
+    looked: Callable[[list[Line]], None] = lambda _: None,
 ) -> Evaluation:
     """Preflight, then every column. `units` is the folder in which finished batches outlive a killed run.
 
-    Refuses a network whose preflight is red, unless `force`.
+    `looked` hears of the preflight before the long part begins. Refuses a network whose preflight is red, unless
+    `force`.
     """
     data = images.examples
     lines = preflight(subject.net, data.x[:LOOKED_AT], data.y[:LOOKED_AT], images.classes)
+    looked(lines)
     red = [line for line in lines if not line.passed]
     if red and not force:
         said = "\n  ".join(f"{line.name}: {line.found}; {line.advice}" for line in red)

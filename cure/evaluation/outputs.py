@@ -16,7 +16,8 @@ from cure.files import replacing, write_text
 
 def write(found: Evaluation, folder: Path) -> None:
     """All three, under `folder`."""
-    write_text(folder / "results.json", json.dumps(document(found), indent=1) + "\n")
+    keys = ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in document(found).items())
+    write_text(folder / "results.json", f"{{\n{keys}\n}}\n")
     write_text(folder / "per_image.csv", per_image(found))
     buffer = io.BytesIO()
     torch.save(found.adversarial(), buffer)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -11,6 +12,7 @@ from rich.text import Text
 
 from cure.core.attack import Chain
 from cure.engine import outcomes
+from cure.engine.compare import Comparison
 from cure.engine.cost import Pace
 from cure.engine.lines import Line
 from cure.engine.ratio import wilson
@@ -97,17 +99,17 @@ def clock(seconds: float) -> str:
 
 
 def table(found: list[Evaluation]) -> Table:
-    """One line per network, most robust first: accuracies in percent with half the width of their intervals, and NRR."""
+    """One line per network, most robust first: accuracies in percent, half the width of their intervals, NRR."""
     plan = found[0].plan
     columns = [name for name in ("clean", *plan.suite.table, "worst") if name in found[0].result["outcomes"]]
-    shown = Table("Network")
+    shown = _plain("Network")
     for name in columns:
-        shown.add_column(heading(name) + _mark(found[0], name), justify="right")
+        shown.add_column(heading(name) + _mark(found[0], name), justify="right", no_wrap=True)
     ratio = plan.suite.nrr if plan.suite.nrr in columns else ""
     if ratio:
         shown.add_column("NRR", justify="right")
     for one in sorted(found, key=lambda one: -one.accuracy("worst")):
-        cells = [f"{100 * one.accuracy(name):.2f} ± {_half(one, name):.1f}" for name in columns]
+        cells = [f"{100 * one.accuracy(name):.2f}±{_half(one, name):.1f}" for name in columns]
         shown.add_row(one.subject.name, *cells, *([f"{100 * one.nrr(ratio):.2f}"] if ratio else []))
     return shown
 
@@ -122,11 +124,39 @@ def _mark(found: Evaluation, column: str) -> str:
     return f" ({label})" if label not in ("", "standard") else ""
 
 
-def lines(title: str, found: list[Line]) -> Group:
-    """A green or red line for each check; a red one with what it asks for."""
-    texts = [Text(title, style="bold")]
+def lines(title: str, found: list[Line], *, every: bool) -> Group:
+    """How many checks are green, and a line for each red one, or for `every` one; a red one says what it asks for."""
+    texts = [Text(f"{title}: {sum(line.passed for line in found)} of {len(found)} checks are green", style="bold")]
     for line in found:
+        if line.passed and not every:
+            continue
         mark, style = ("ok ", "green") if line.passed else ("NO ", "red")
         advice = "" if line.passed else f": {line.advice}"
         texts.append(Text.assemble((mark, style), f"{line.name}: {line.found}{advice}"))
     return Group(*texts)
+
+
+def comparison(a: str, b: str, found: list[Comparison]) -> None:
+    """Agreement, differences in points with 95 % intervals, and what can be claimed."""
+    counts = _plain("Column", "both", f"only {a}", f"only {b}", "neither")
+    spans = _plain("Column", "difference", "of NRR", "p")
+    for one in found:
+        seen = one.counts
+        counts.add_row(heading(one.column), *(str(n) for n in (seen.both, seen.first, seen.second, seen.neither)))
+        spans.add_row(heading(one.column), _span(one.accuracy), _span(one.ratio) if one.ratio else "", f"{one.p:.2g}")
+    console = Console()
+    console.print(f"images classified correctly by {a} and by {b}", counts, f"points by which {a} leads, 95 %", spans)
+    for one in found:
+        console.print(one.sentence, highlight=False, soft_wrap=True)
+
+
+def _plain(*names: str) -> Table:
+    shown = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in names:
+        shown.add_column(name, justify="left" if name == names[0] else "right")
+    return shown
+
+
+def _span(values: tuple[float, float, float]) -> str:
+    middle, low, high = (100 * value for value in values)
+    return f"{middle:+.2f} [{low:+.2f}, {high:+.2f}]"

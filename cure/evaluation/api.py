@@ -1,0 +1,59 @@
+"""`from cure import evaluate`: the evaluation of `cure eval` for a network and arrays in memory."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cure.evaluation import images as sets
+from cure.evaluation import outputs
+from cure.evaluation.measure import Evaluation, measure
+from cure.evaluation.plan import opened, plan, published
+from cure.evaluation.subject import Subject
+from cure.schema import Threat
+
+
+def evaluate(
+    net: nn.Module,
+    images: Tensor | np.ndarray,
+    labels: Tensor | np.ndarray,
+    *,
+    attacks: Sequence[str] = ("clean", "pgd20", "cw20", "aa"),
+    eps: float | str = "8/255",
+    classes: int | None = None,
+    batch: int = 250,
+    seed: int = 0,
+    out: str | Path | None = None,
+    force: bool = False,
+) -> Evaluation:
+    """Clean and robust accuracy of `net`, a classifier of images in [0, 1] that returns logits (n, classes).
+
+    images are (n, c, h, w), uint8 or floats in [0, 1]; labels are (n), from 0. `attacks` are columns of the published
+    params.yaml: clean, fgsm, pgd20, pgd100, cw20, cw100, aa (AutoAttack), min_linf, min_l2, ... The L-inf radius `eps`
+    may be a fraction; steps are eps/4. The network stays where it is and is evaluated in eval mode. With `out`,
+    finished batches outlive a killed run, and the files of `cure eval` are written there. Raises `cure.errors.Refused`
+    on input that makes no sense and, unless `force`, where the preflight finds the network unfit.
+    """
+    device = next((w.device for w in net.parameters()), torch.device("cpu"))
+    y = torch.as_tensor(labels)
+    given = sets.given(images, y, classes or int(y.max()) + 1, device)
+    settings = published()
+    radius = Threat.model_validate({"eps": eps, "step": 1}).eps
+    changes: dict[str, Any] = {"threat": {"eps": radius, "step": radius / 4}}
+    changes["attack"] = {"batch": batch, "seed": seed, "subset": {}}
+    wanted = plan(opened(settings, "", ""), list(attacks), given.classes, changes)
+    folder = Path(out) if out else None
+    was = [(module, module.training) for module in net.modules()]
+    net.train(False)
+    try:
+        subject = Subject(type(net).__name__, net)
+        found = measure(subject, given, wanted, units=folder / "units" if folder else None, force=force)
+    finally:
+        for module, training in was:
+            module.training = training
+    if folder:
+        outputs.write(found, folder)
+    return found

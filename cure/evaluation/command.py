@@ -1,0 +1,206 @@
+"""What `cure eval` does with its checkpoints, and `cure compare` with two evaluations."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from cure.core.network import Normalisation
+from cure.engine import device, foreign
+from cure.engine.compare import Table as Outcomes
+from cure.engine.compare import compare
+from cure.engine.cost import images_for
+from cure.engine.lines import Line
+from cure.errors import Refused
+from cure.evaluation import outputs, show
+from cure.evaluation.images import Images, of_the_test_split, prepared
+from cure.evaluation.measure import Evaluation, measure
+from cure.evaluation.plan import Plan, nearest, opened, pace, plan
+from cure.evaluation.subject import Loading, Subject, description, own, strangers
+from cure.params import Params
+from cure.schema import Run
+
+CLEAN, FLAGGED = 0, 3
+ASSUMED = (0.9, 0.5)  # clean and robust shares for the estimate of the cost, before anything is measured
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of `cure eval`."""
+
+    paths: list[Path]
+    loading: Loading
+    data: str | None = None
+    settings: Path | None = None
+    attacks: list[str] | None = None
+    images: int | None = None
+    out: Path | None = None
+    batch: int | None = None
+    seed: int | None = None
+    budget: float | None = None  # seconds
+    force: bool = False
+    json: bool = False
+
+
+def evaluate_files(request: Request) -> int:
+    """Evaluate every checkpoint, print and write what was found; returns the exit code, 3 where a doubt was raised."""
+    console, found = Console(stderr=True), list[Evaluation]()
+    paths: list[Path | None] = [*request.paths]
+    for path in paths or [None]:
+        for subject, images, wanted in _cases(path, request):
+            found.append(_one(subject, images, wanted, request, console))
+    if request.json:
+        print(json.dumps([outputs.document(one) for one in found], indent=1))
+    else:
+        Console().print(show.table(found))
+    for one in found:
+        for flag in one.flags:
+            console.print(f"{one.subject.name}: {flag}", style="red", highlight=False)
+    return FLAGGED if any(one.flags for one in found) else CLEAN
+
+
+def _cases(path: Path | None, request: Request) -> list[tuple[Subject, Images, Plan]]:
+    """The networks in a file, each with its images and columns."""
+    about = description(path) if path else None
+    if about and request.loading.given:
+        raise Refused(
+            f"{path}: says itself what it is; --model, --factory, --mean and --std are for others' checkpoints"
+        )
+    name = request.data or (about.dataset if about else None)
+    if name is None:
+        raise Refused(
+            f"{path or request.loading.factory}: --data is needed: a data set of the catalogue, or a prepared file"
+        )
+    settings = request.settings or nearest(path)
+    dataset = about.dataset if about else name if not name.endswith(".safetensors") else ""
+    params = opened(settings, dataset, about.model if about else request.loading.model or "")
+    where = device.set_up(
+        params.get("run", Run).model_copy(update={"device": "auto", "deterministic": about is not None})
+    )
+    expected = about.data_digest if about else None
+    options: dict[str, Any] = {"batch": request.batch, "seed": request.seed, "subset": {} if request.images else None}
+    changes = {key: value for key, value in options.items() if value is not None}
+    columns = request.attacks
+    images = of_the_test_split(prepared(name, params, settings.parent), where, expected)
+    wanted = plan(params, columns, images.classes, {"attack": changes})
+    images = images.some(request.images or wanted.suite.images)
+    found = (
+        own(path)
+        if about and path
+        else strangers(
+            path,
+            request.loading,
+            foreign.Shape(images.channels, images.classes),
+            _models(params),
+            images.examples.x[:2],
+        )
+    )
+    return [(subject, images, wanted) for subject in found]
+
+
+def _models(params: Params) -> dict[str, dict[str, object]]:
+    """Settings of the catalogue's models, as the file has them."""
+    return {name: dict(section or {}) for name, section in params.raw["models"].items()}
+
+
+def _one(subject: Subject, images: Images, wanted: Plan, request: Request, console: Console) -> Evaluation:
+    """Preflight, estimate, measure, write."""
+    subject.net.to(images.examples.x.device)
+    speed = pace(subject.net, images.examples.x[: wanted.suite.batch])
+    clean, robust = ASSUMED
+    each = wanted.seconds(speed, clean, robust)
+    if request.budget:
+        count, said = images_for(request.budget, each, len(images.examples), robust)
+        images = images.some(count)
+        console.print(f"{subject.name}: {said}", style="dim", highlight=False)
+    else:
+        total = show.clock(each * len(images.examples))
+        console.print(
+            f"{subject.name} on {len(images.examples)} test images of {images.name}, eps "
+            f"{outputs.radius(wanted.threat.eps)}, {images.examples.x.device}: about {total} if half of them survive",
+            style="dim",
+            highlight=False,
+        )
+    for note in subject.notes:
+        console.print(f"{subject.name}: {note}", style="dim", highlight=False)
+
+    def say(title: str, lines: list[Line]) -> None:
+        console.print(show.lines(title, lines, every=console.is_terminal), highlight=False)
+
+    folder = request.out / subject.name.replace(":", "-") if request.out else None
+    watch = show.Watch(subject.name, wanted, len(images.examples), speed)
+    with show.watching(watch):
+        found = measure(
+            subject,
+            images,
+            wanted,
+            units=folder / "units" if folder else None,
+            force=request.force,
+            tick=watch,
+            looked=lambda lines: (
+                None if request.json else console.print(show.lines("preflight", lines), highlight=False)
+            ),
+        )
+    if folder:
+        outputs.write(found, folder)
+        console.print(f"wrote {folder}/results.json, per_image.csv, x_adv.pt", style="dim", highlight=False)
+    if found.masking:
+        say("masking", found.masking)
+    return found
+
+
+def outcomes_of(path: Path) -> Outcomes:
+    """Per-image outcomes from a folder of `cure eval`, its results.json, or a result of the stage attack."""
+    path = path / "results.json" if path.is_dir() else path
+    try:
+        held = json.loads(path.read_text())
+        result = held.get("result", held)
+        images = held.get("index", list(range(result["images"])))
+        name = held.get("subject", path.stem)
+        return Outcomes(name, images, result["outcomes"], held.get("data_digest", ""))
+    except FileNotFoundError:
+        raise Refused(
+            f"{path}: not found; name a folder that `cure eval --out` wrote, or results/...-attack.json"
+        ) from None
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        raise Refused(f"{path}: not a result of `cure eval` or of the stage attack") from None
+
+
+def compare_files(first: Path, second: Path, seed: int, as_json: bool) -> None:
+    """Print, for every column of both, who is better and whether that can be claimed."""
+    a, b = outcomes_of(first), outcomes_of(second)
+    if a.name == b.name:
+        a, b = (Outcomes(str(path), t.images, t.outcomes, t.data) for path, t in ((first, a), (second, b)))
+    found = compare(a, b, seed)
+    if as_json:
+        print(json.dumps([{**vars(one), "counts": vars(one.counts)} for one in found], indent=1))
+    else:
+        show.comparison(a.name, b.name, found)
+
+
+def normalisation(mean: str | None, std: str | None) -> Normalisation | None:
+    """--mean 0.49,0.48,0.45 --std 0.25,0.24,0.26."""
+    if (mean is None) != (std is None):
+        raise Refused("--mean and --std belong together")
+    if mean is None or std is None:
+        return None
+    try:
+        return Normalisation(mean=[float(v) for v in mean.split(",")], std=[float(v) for v in std.split(",")])
+    except ValueError:
+        raise Refused("--mean and --std are numbers separated by commas, std above 0: 0.49,0.48,0.45") from None
+
+
+def seconds(budget: str | None) -> float | None:
+    """90, 90s, 10m or 2h as seconds."""
+    if budget is None:
+        return None
+    unit = {"s": 1, "m": 60, "h": 3600}.get(budget[-1:])
+    try:
+        value = float(budget[:-1] if unit else budget) * (unit or 1)
+    except ValueError:
+        value = 0.0
+    if not value > 0 or value == float("inf"):
+        raise Refused(f"--budget {budget}: not a time; allowed: 90s, 10m, 2h")
+    return value
