@@ -34,6 +34,7 @@ EvalSeed = Annotated[int | None, typer.Option(min=0, help="Of the attacks' noise
 Budget = Annotated[str | None, typer.Option(help="Time to spend, 90s, 10m or 2h: chooses the number of images.")]
 Force = Annotated[bool, typer.Option("--force", help="Go on although the preflight is red.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Published = Annotated[str, typer.Argument(help="cifar10-c or cifar100-c.")]
 Folder = Annotated[Path, typer.Argument(help="A pipeline folder, such as quickstart.")]
 Result = Annotated[Path, typer.Argument(help="A folder of `cure eval --out`, or results/...-attack.json.")]
 BootSeed = Annotated[int, typer.Option(min=0, help="Of the bootstrap.")]
@@ -106,6 +107,20 @@ def table(folder: Folder = Path()) -> None:
     if not path.exists():
         raise Refused(f"{path}: not there yet; `dvc repro` in {folder.resolve()} makes it")
     show(path)
+
+
+@app.command()
+def download(name: Published) -> None:
+    """Fetch corrupted test images as published (CIFAR-10-C, CIFAR-100-C), about 3 GB each, and verify them.
+
+    They lie in $CURE_DOWNLOADS (default ~/.cache/cure/downloads), where `corrupt.source: auto` finds them. A download
+    that broke off goes on where it stopped.
+    """
+    from cure.engine import download as fetching
+
+    wanted = fetching.archive(name)
+    done = "downloaded and verified" if fetching.download(wanted) else "already there, and as published"
+    print(f"{wanted.folder}: {done}")
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """The one place that spells an artefact's path, relative to the folder of the pipeline (its params.yaml)."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,11 @@ from pathlib import Path
 def data(dataset: str) -> Path:
     """Prepared images, labels and splits."""
     return Path("data") / f"{dataset}.safetensors"
+
+
+def downloads(dataset: str) -> Path:
+    """What is fetched once for all pipelines of a machine."""
+    return Path(os.environ.get("CURE_DOWNLOADS", "~/.cache/cure/downloads")).expanduser() / dataset
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,7 @@ class AttackSuite(Suite):
 class CorruptSuite(Suite):
     """Corruptions by name (entries of cure/corruptions) at these severities."""
 
+    source: Literal["official", "generated", "auto"]  # auto: CIFAR-10-C's and CIFAR-100-C's own arrays where downloaded
     severities: Annotated[list[Annotated[int, Field(ge=1, le=5)]], Field(min_length=1)]
     corruptions: Annotated[list[str], Field(min_length=1)]
 

@@ -1,10 +1,12 @@
 """Corrupt: accuracy of one evaluated network under common corruptions of the test split.
 
 Reads the prepared data and weights/DATASET/MODEL/METHOD-sSEED. Writes results/DATASET/MODEL/METHOD-sSEED-corrupt.json:
-correct images per corruption and severity. Corrupted images are generated here, never taken for CIFAR-10-C's own.
+correct images, clean and per corruption and severity, whether the corrupted images are CIFAR-10-C's own or generated,
+and what could not be measured. Generated images are kept in $CURE_SCRATCH/corrupted for the other networks.
 """
 
 import json
+import sys
 
 from cure import catalogue
 from cure.check import load
@@ -21,16 +23,31 @@ def reads(cell: Cell) -> list[str]:
 
 def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None:
     """Corrupt the test images as the section corrupt of params.yaml says and count what the network still sees."""
-    from cure.engine import evaluate, provenance
+    from cure.engine import corrupted, evaluate, provenance
 
     cell = Cell(dataset, model, method, seed)
     params = load(reads(cell), dataset, model)
     suite = params.get("corrupt", CorruptSuite)
     bench = evaluate.bench(cell, params, suite)
-    with progress(f"corrupt {cell.name}", len(suite.corruptions) * len(suite.severities)) as tick:
-        counts = evaluate.corrupted(bench.net, bench.split, suite, tick)
-    categories = {name: catalogue.entry("corruptions", name).CORRUPTION.category for name in suite.corruptions}
-    result = {"images": len(bench.split), "source": "generated", "categories": categories, "correct": counts}
+    source = corrupted.source(suite, dataset, bench.about.data_digest, bench.split)
+    known = {name: catalogue.entry("corruptions", name).CORRUPTION for name in catalogue.names("corruptions")}
+    missing = source.missing(suite.corruptions)
+    for name, why in missing.items():
+        print(f"corrupt {cell.name}: without {name}: {why}", file=sys.stderr)
+    names = [name for name in suite.corruptions if name not in missing]
+    unlisted = {name: "not listed in params.yaml" for name in known if name not in suite.corruptions}
+    with progress(f"corrupt {cell.name}", len(names) * len(suite.severities)) as tick:
+        counts = corrupted.counts(bench.net, bench.split, source, names, suite, tick)
+    result = {
+        "images": len(bench.split),
+        "source": source.kind,
+        "version": source.version,
+        "missing": missing | unlisted,
+        "categories": {name: corruption.category for name, corruption in known.items()},
+        "extra": [name for name, corruption in known.items() if corruption.extra],
+        "clean": corrupted.correct(bench.net, bench.split, suite.batch),
+        "correct": counts,
+    }
     write_text(cell.result("corrupt"), json.dumps(result, indent=1) + "\n")
     provenance.write(cell.provenance("corrupt"), bench.run, bench.device)
 

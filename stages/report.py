@@ -1,9 +1,9 @@
 """Report: the table, metrics and figures of every cell that `grid` names.
 
 Reads results/, curves/, provenance/ and claims.yaml. Writes reports/: table.md, claims.md (ours beside the papers'),
-attacks.md (every attack, with intervals), metrics.json, attacks, survival, curves, corruptions, RiFT's criticality and
-interpolation as CSV, and figures/, all in git, and made.json, which remembers the commit and device the numbers were
-first made with.
+attacks.md (every attack, with intervals), corruptions.md, metrics.json, attacks, survival, curves, corruptions, RiFT's
+criticality and interpolation as CSV, and figures/, all in git, and made.json, which remembers the commit and device the
+numbers were first made with.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 from cure import catalogue
 from cure.check import load
 from cure.files import write_text
-from cure.reporting import attacks, beside, claims, evidence, figures, made, rows, table
+from cure.reporting import attacks, beside, claims, corrupted, evidence, figures, made, rows, table
 from cure.schema import AttackSuite, Grid, ReportText
 from cure.terminal import stage
 
@@ -30,7 +30,7 @@ def main() -> None:
     grid, suite, text = params.get("grid", Grid), params.get("attack", AttackSuite), params.get("report", ReportText)
     lines = rows.measured(grid, suite)
     means = rows.over_seeds(lines, grid)
-    history, corruptions = rows.curves(grid), rows.corruptions(grid)
+    history, found = rows.curves(grid), rows.corruptions(grid)
     cells = rows.cells(grid)
     note = made.note(cells)
     epochs = {cell.method: str(made.epochs(cell) or "?") for cell in cells}
@@ -39,7 +39,7 @@ def main() -> None:
         f"Percent of {lines['images'].iloc[0]} test images; L-inf attacks with eps {eps}; seeds {grid.seeds}.",
         *attacks.notes(cells, suite),
         f"NRR: 2 n r / (n + r) of clean and {table.heading(suite.nrr)}, of unrounded values.",
-        f"Corrupted: mean over {corruptions['corruption'].nunique()} generated corruptions at each severity.",
+        corrupted.note(found),
         "Epoch: the epoch of the evaluated network, chosen on the validation split, and the epochs trained.",
         f"Made at commit {note['commit']} on {', '.join(note['devices'])} with PyTorch {', '.join(note['torch'])}.",
     ]
@@ -51,7 +51,8 @@ def main() -> None:
     write_text(FOLDER / "attacks.csv", attacks.measured(cells).to_csv(index=False))
     write_text(FOLDER / "survival.csv", attacks.survival(cells).to_csv(index=False))
     write_text(FOLDER / "curves.csv", history.round(6).to_csv(index=False))
-    write_text(FOLDER / "corruptions.csv", corruptions.to_csv(index=False))
+    write_text(FOLDER / "corruptions.csv", corrupted.lines(found).round(2).to_csv(index=False))
+    write_text(FOLDER / "corruptions.md", corrupted.page(found, grid.rows))
     trained = {name: f"{count} epochs, {', '.join(note['devices'])}" for name, count in epochs.items()}
     published = claims.load(catalogue.ROOT.parent / "claims.yaml")
     write_text(FOLDER / "claims.md", beside.page(means, published, suite, trained))

@@ -24,9 +24,9 @@ from cure.paths import Cell
 from tests.closure import NEUTRAL, ROOT, closure
 
 SCALES = {"paper": ROOT, "quickstart": ROOT / "quickstart"}
-OF_ANOTHER_STAGE = {"attack": {"corruptions"}}  # engine/evaluate.py serves both
-PAGES, LISTS = ("table.md", "attacks.md", "claims.md"), ("attacks.csv", "survival.csv", "curves.csv", "corruptions.csv")
-REPORTS = (*PAGES, *LISTS, "criticality.csv", "interpolation.csv", "figures", "metrics.json")
+PAGES = ("table.md", "attacks.md", "corruptions.md", "claims.md")
+LISTS = ("attacks.csv", "survival.csv", "curves.csv", "corruptions.csv", "criticality.csv", "interpolation.csv")
+REPORTS = (*PAGES, *LISTS, "figures", "metrics.json")
 
 
 class Item(NamedTuple):
@@ -151,7 +151,7 @@ def asked_of_catalogue(script, *verbs):
 
 def folders_loaded(script):
     """The catalogues of which the stage's code loads entries."""
-    return {folder for _, folder in asked_of_catalogue(script, "entry", "hyper")} - OF_ANOTHER_STAGE.get(script, set())
+    return {folder for _, folder in asked_of_catalogue(script, "entry", "hyper")}
 
 
 def entries(item):

@@ -1,28 +1,46 @@
 """What a corruption is: a function of images, a severity 1..5 and noise, with CIFAR-10-C's constants.
 
-Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations", ICLR 2019;
-the constants are those of the CIFAR version. Lengths are in pixels whatever the image size.
+Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations", ICLR 2019; the
+constants are those of the CIFAR version. Lengths that it gives in pixels stay pixels whatever the image size; what it
+derives from the side of the image (zoom, pixelate, the elastic field, the fog map) follows the side.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from cure.core.noise import Noise
+import numpy as np
+from numpy.typing import NDArray
+
+from cure.core.noise import PerImage
 from cure.core.tensors import Images
 
-Corrupt = Callable[[Images, float, Noise], Images]
+VERSION = "cifar-c 1"
+"""Stands in every result; a change to a generated image needs another one."""
+CATEGORIES = ("noise", "blur", "weather", "digital")
+WHOLE = 5e-4
+"""Levels by which rounding errors may miss a whole level, so that it stays one on every machine."""
+
+Picture = NDArray[np.uint8]  # (h, w, 3)
 
 
 @dataclass(frozen=True)
 class Corruption:
-    """An entry of cure/corruptions: `severities` holds its constant at severity 1, 2, 3, 4, 5."""
+    """An entry of cure/corruptions: `severities` holds its constants at severity 1, 2, 3, 4, 5."""
 
     category: Literal["noise", "blur", "weather", "digital"]
-    severities: tuple[float, float, float, float, float]
-    apply: Corrupt
+    severities: tuple[Any, Any, Any, Any, Any]
+    apply: Callable[..., Images]  # (x, constants, noise), and the pictures where there are some
+    extra: bool = False  # one of CIFAR-10-C's four beside the 15 of the benchmark
+    needs: tuple[str, ...] = ()  # modules of the optional packages
+    pictures: tuple[str, ...] = ()  # files of the first of them, read by the engine
 
-    def __call__(self, x: Images, severity: int, noise: Noise) -> Images:
+    def __call__(self, x: Images, severity: int, noise: PerImage, pictures: Sequence[Picture] = ()) -> Images:
         """x in [0, 1], corrupted, clipped and, as in CIFAR-10-C, truncated (not rounded) to 8 bits."""
-        y = self.apply(x, self.severities[severity - 1], noise).clamp(0, 1)
-        return (y * 255).floor() / 255
+        own = [pictures] if self.pictures else []
+        return truncated(self.apply(x, self.severities[severity - 1], noise, *own))
+
+
+def truncated(x: Images) -> Images:
+    """floor(255 x) / 255 of x clipped to [0, 1]."""
+    return (x.clamp(0, 1) * 255 + WHOLE).floor() / 255

@@ -60,16 +60,23 @@ class PerImage:
 
     def uniform(self, x: Images, width: float | torch.Tensor) -> Images:
         """U(-width, width) per pixel, shaped like x."""
-        return self._stack(x, lambda out, g: out.uniform_(-1, 1, generator=g)) * width
+        return self._like(x, lambda out, g: out.uniform_(-1, 1, generator=g)) * width
 
     def normal(self, x: Images, sigma: float) -> Images:
         """sigma * N(0, 1) per pixel, shaped like x."""
-        return self._stack(x, lambda out, g: out.normal_(generator=g)) * sigma
+        return self._like(x, lambda out, g: out.normal_(generator=g)) * sigma
+
+    def poisson(self, rate: Images) -> Images:
+        """A count of this rate per pixel."""
+        return torch.stack([torch.poisson(r, generator=g) for r, g in zip(rate, self.draws, strict=True)])
+
+    def each(self, draw: Callable[[torch.Generator], torch.Tensor]) -> torch.Tensor:
+        """(n, ...): `draw` with the generator of every image, for what is not shaped like the images."""
+        return torch.stack([draw(g) for g in self.draws])
 
     def chance(self, probability: float) -> bool:
         """Refused: a decision about a whole batch would depend on the batch."""
         raise TypeError("evaluation noise is drawn per image, never per batch")
 
-    def _stack(self, x: Images, draw: Callable[[torch.Tensor, torch.Generator], torch.Tensor]) -> Images:
-        rows = [draw(torch.empty(x.shape[1:], dtype=x.dtype), g) for g in self.draws]
-        return torch.stack(rows).to(x.device)
+    def _like(self, x: Images, draw: Callable[[torch.Tensor, torch.Generator], torch.Tensor]) -> Images:
+        return self.each(lambda g: draw(torch.empty(x.shape[1:], dtype=x.dtype), g)).to(x.device)

@@ -3,11 +3,11 @@
 import torch
 
 from cure.core.corruption import Corruption
-from cure.core.noise import Noise
+from cure.core.noise import PerImage
 from cure.core.tensors import Images
 
 
-def apply(x: Images, shift: float, noise: Noise) -> Images:
+def apply(x: Images, shift: float, noise: PerImage) -> Images:
     """V = max over channels. Hue and saturation stay, so all channels scale by V'/V; black becomes grey V'."""
     value = x.amax(dim=1, keepdim=True)
     raised = (value + shift).clamp(max=1)

@@ -1,11 +1,11 @@
 """Contrast: each channel is drawn towards its own mean over the pixels of the image."""
 
 from cure.core.corruption import Corruption
-from cure.core.noise import Noise
+from cure.core.noise import PerImage
 from cure.core.tensors import Images
 
 
-def apply(x: Images, factor: float, noise: Noise) -> Images:
+def apply(x: Images, factor: float, noise: PerImage) -> Images:
     """factor of the distance from the mean that is left."""
     mean = x.mean(dim=(2, 3), keepdim=True)
     return (x - mean) * factor + mean

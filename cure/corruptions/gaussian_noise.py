@@ -1,11 +1,11 @@
 """Gaussian noise: x + sigma N(0, 1) per value."""
 
 from cure.core.corruption import Corruption
-from cure.core.noise import Noise
+from cure.core.noise import PerImage
 from cure.core.tensors import Images
 
 
-def apply(x: Images, sigma: float, noise: Noise) -> Images:
+def apply(x: Images, sigma: float, noise: PerImage) -> Images:
     """sigma in units of [0, 1]."""
     return x + noise.normal(x, sigma)
 

@@ -1,23 +1,18 @@
-"""Evaluation of one network on the test split: which network, which images, and corruptions."""
+"""Evaluation of one network on the test split: which network and which images."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from cure import catalogue, paths
-from cure.core.noise import PerImage, seed_for
+from cure import paths
 from cure.engine import checkpoint, data, device
 from cure.engine.checkpoint import Description
 from cure.engine.loader import Split
-from cure.engine.measure import frozen
 from cure.errors import Refused
 from cure.params import Params
 from cure.paths import Cell
-from cure.schema import CorruptSuite, Run, Suite
-
-Tick = Callable[[str], None]
+from cure.schema import Run, Suite
 
 
 @dataclass(frozen=True)
@@ -51,19 +46,3 @@ def test_split(about: Description, source: data.Data, images: int) -> Split:
     if source.digest != about.data_digest:
         raise Refused(f"{source.path}: not the file that these weights were trained with (its sha256 differs)")
     return source.splits["test"].spread(images)
-
-
-def corrupted(net: nn.Module, split: Split, suite: CorruptSuite, tick: Tick) -> dict[str, dict[str, int]]:
-    """Corruption -> severity -> number of correctly classified images. Noise is seeded per image."""
-    counts: dict[str, dict[str, int]] = {}
-    with frozen(net), torch.no_grad():
-        for name in suite.corruptions:
-            corruption = catalogue.entry("corruptions", name).CORRUPTION
-            for severity in suite.severities:
-                right = 0
-                for x, y, index in split.batches(suite.batch):
-                    noise = PerImage(seed_for(suite.seed, name, severity), index)
-                    right += int((net(corruption(x, severity, noise)).argmax(dim=1) == y).sum())
-                counts.setdefault(name, {})[str(severity)] = right
-                tick(name)
-    return counts

@@ -1,35 +1,29 @@
 """From a data set's own source to one file with its images, labels, class names and fixed splits."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import save
 
-from cure import catalogue
+from cure import catalogue, paths
 from cure.core.raw import stratified
 from cure.core.settings import DataSettings
 from cure.errors import Refused
 from cure.files import replacing
 
 
-def downloads(dataset: str) -> Path:
-    """Where the data set's archives are kept: $CURE_DOWNLOADS (default ~/.cache/cure/downloads)."""
-    return Path(os.environ.get("CURE_DOWNLOADS", "~/.cache/cure/downloads")).expanduser() / dataset
-
-
 def lacking(dataset: str, hyper: DataSettings, *others: str | None) -> None:
     """Refuse, all reasons together, if the data set cannot be read here or `others` name something missing."""
-    reasons = [*others, catalogue.entry("datasets", dataset).missing(hyper, downloads(dataset))]
+    reasons = [*others, catalogue.entry("datasets", dataset).missing(hyper, paths.downloads(dataset))]
     if any(reasons):
         raise Refused("\n  ".join(["this machine lacks what the pipeline needs:", *filter(None, reasons)]))
 
 
 def prepare(dataset: str, hyper: Any, path: Path) -> dict[str, int]:
     """Write uint8 images and labels of train, val and test to `path`; how many each has."""
-    raw = catalogue.entry("datasets", dataset).read(hyper, downloads(dataset))
+    raw = catalogue.entry("datasets", dataset).read(hyper, paths.downloads(dataset))
     images, labels = raw.train
     val = stratified(labels, hyper.validation, hyper.split_seed)
     splits = {"train": (images[~val], labels[~val]), "val": (images[val], labels[val]), "test": raw.test}

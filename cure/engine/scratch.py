@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,24 +34,9 @@ class Scratch:
         self.folder = FOLDER / key  # for work whose results come in parts
         self.label = f"{stage} {cell}"
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Hold the cell; where another process holds it, say so and wait."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.with_suffix(".lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                owner = file.read().strip() or "unknown"
-                print(
-                    f"{self.label}: process {owner} is at this cell; waiting for its end", file=sys.stderr, flush=True
-                )
-                fcntl.flock(file, fcntl.LOCK_EX)
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
-            yield
+        return locked(self.path.with_suffix(".lock"), self.label, "cell")
 
     def load(self) -> dict[str, Any] | None:
         """The state of an interrupted run, or None. A file that cannot be read counts as none."""
@@ -71,6 +56,24 @@ class Scratch:
         """Forget the run: its outputs are written. The lock file stays, since others may be waiting on it."""
         self.path.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: Path, label: str, what: str) -> Iterator[None]:
+    """Hold `path`; where another process holds it, say that it is at this `what` and wait. The file itself stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read().strip() or "unknown"
+            print(f"{label}: process {owner} is at this {what}; waiting for its end", file=sys.stderr, flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
 
 
 def code() -> list[str]:

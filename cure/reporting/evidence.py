@@ -8,7 +8,7 @@ import pandas as pd
 
 from cure.errors import Refused
 from cure.paths import Cell
-from cure.reporting import rows
+from cure.reporting import corrupted, rows
 from cure.schema import Grid
 
 
@@ -54,7 +54,7 @@ def actions(grid: Grid) -> pd.DataFrame:
 
 TABLES: dict[str, Callable[[Grid], pd.DataFrame]] = {
     "curves": rows.curves,
-    "corruptions": rows.corruptions,
+    "corruptions": lambda grid: corrupted.shared(rows.corruptions(grid)),
     "criticality": criticality,
     "interpolation": interpolation,
     "actions": actions,

@@ -10,6 +10,7 @@ import pandas as pd
 from cure.engine import outcomes
 from cure.errors import Refused
 from cure.paths import Cell
+from cure.reporting import corrupted
 from cure.schema import AttackSuite, Grid
 
 
@@ -42,19 +43,20 @@ def trained(grid: Grid) -> list[Cell]:
 def measured(grid: Grid, suite: AttackSuite) -> pd.DataFrame:
     """One line per cell in percent: clean, each attack column, worst case, their NRR, corruptions' mean; and for a
     column of smallest perturbations their median in percent of the pixel range."""
-    return pd.DataFrame([_line(cell, suite) for cell in cells(grid)])
+    found = corruptions(grid)
+    counted = corrupted.counted(found)
+    return pd.DataFrame([_line(cell, suite, corrupted.mean(found[cell], counted)) for cell in found])
 
 
-def _line(cell: Cell, suite: AttackSuite) -> dict[str, Any]:
-    attack, corrupt = read(cell.result("attack")), read(cell.result("corrupt"))
-    shares = [100 * right / corrupt["images"] for by in corrupt["correct"].values() for right in by.values()]
+def _line(cell: Cell, suite: AttackSuite, mean: float) -> dict[str, Any]:
+    attack = read(cell.result("attack"))
     return {
         "setting": f"{cell.dataset}/{cell.model}",
         "method": cell.method,
         "seed": cell.seed,
         **{name: 100 * share for name, share in outcomes.shares(attack).items()},
         **{f"median_{name}": 100 * outcomes.quantile(attack, name, 0.5) for name in outcomes.minima(attack)},
-        "corrupted": sum(shares) / len(shares),
+        "corrupted": mean,
         "epoch": attack["epoch"],
         "images": attack["images"],
     }
@@ -95,14 +97,6 @@ def curve(cell: Cell) -> pd.DataFrame:
         raise Refused(f"{cell.curve}: not there yet; `dvc repro` makes it") from None
 
 
-def corruptions(grid: Grid) -> pd.DataFrame:
-    """Accuracy in percent per cell, corruption and severity."""
-    lines = []
-    for cell in cells(grid):
-        found = read(cell.result("corrupt"))
-        for name, by in found["correct"].items():
-            for severity, right in by.items():
-                line = {"setting": f"{cell.dataset}/{cell.model}", "method": cell.method, "seed": cell.seed}
-                line |= {"corruption": name, "category": found["categories"][name], "severity": int(severity)}
-                lines.append(line | {"accuracy": round(100 * right / found["images"], 2)})
-    return pd.DataFrame(lines)
+def corruptions(grid: Grid) -> corrupted.Results:
+    """What the stage corrupt found of every cell."""
+    return {cell: read(cell.result("corrupt")) for cell in cells(grid)}

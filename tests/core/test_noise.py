@@ -98,3 +98,20 @@ def test_seeds_are_known_distinct_and_fit_a_signed_integer() -> None:
     assert len(set(found)) == 200
     assert all(0 <= seed < 2**63 for seed in found)
     assert seed_for(0, 1, "noise") == 967521566771698767  # a change would silently change every published number
+
+
+@pytest.mark.parametrize("rows", [[0], [5, 2], [3, 4, 0, 1, 2, 5]])
+def test_counts_and_free_draws_belong_to_the_image(rows: list[int]) -> None:
+    rate = torch.full((6, 3, 4, 4), 20.0)
+    whole, part = PerImage(7, torch.arange(6)), PerImage(7, torch.tensor(rows))
+    assert torch.equal(part.poisson(rate[rows]), whole.poisson(rate)[rows])
+    draw = [noise.each(lambda g: torch.randint(0, 1000, (2, 5), generator=g)) for noise in (whole, part)]
+    assert draw[0].shape == (6, 2, 5)
+    assert torch.equal(draw[1], draw[0][rows])
+
+
+def test_counts_have_the_mean_and_variance_of_their_rate() -> None:
+    found = PerImage(0, torch.arange(100)).poisson(torch.full((100, 1, 16, 16), 30.0))
+    assert torch.equal(found, found.round())
+    assert float(found.mean()) == pytest.approx(30, rel=0.01)
+    assert float(found.var()) == pytest.approx(30, rel=0.05)

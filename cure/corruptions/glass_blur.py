@@ -1,0 +1,31 @@
+"""Glass blur: between two Gaussian blurs, every pixel takes the value of itself or of a neighbour above or left of it.
+
+The original walks from the bottom right to the top left and means to swap a pixel with its neighbour, but its
+assignment between array rows only overwrites the pixel. A neighbour is thus always one that the walk has yet to reach,
+and one walk equals one gather from the image before it. The first two rows and columns stay.
+"""
+
+import torch
+
+from cure.core.corruption import Corruption, truncated
+from cure.core.filters import gaussian
+from cure.core.noise import PerImage
+from cure.core.tensors import Images
+
+
+def apply(x: Images, constants: tuple[float, int, int], noise: PerImage) -> Images:
+    """constants: sigma of the blurs, largest shift s (shifts are drawn from -s..s-1), number of walks."""
+    sigma, reach, walks = constants
+    n, c, h, w = x.shape
+    shifts = noise.each(lambda g: torch.randint(-reach, reach, (walks, 2, h, w), generator=g))
+    shifts[..., : reach + 1, :] = 0
+    shifts[..., : reach + 1] = 0
+    rows, columns = torch.arange(h)[:, None], torch.arange(w)
+    flat = truncated(gaussian(x, sigma)).reshape(n, c, h * w)
+    for down, right in shifts.permute(1, 2, 0, 3, 4):
+        place = ((rows + down) * w + columns + right).reshape(n, 1, h * w)
+        flat = flat.gather(2, place.expand(n, c, h * w))
+    return gaussian(flat.reshape(x.shape), sigma)
+
+
+CORRUPTION = Corruption("blur", ((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)), apply)

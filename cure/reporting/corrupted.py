@@ -1,0 +1,136 @@
+"""Common corruptions in the report: what the mean of the table runs over, and reports/corruptions.md."""
+
+from typing import Any
+
+import pandas as pd
+
+from cure.core.corruption import CATEGORIES
+from cure.core.names import NAMES
+from cure.errors import Refused
+from cure.paths import Cell
+
+SEVERITIES = [1, 2, 3, 4, 5]
+
+Results = dict[Cell, dict[str, Any]]
+
+
+def lines(results: Results) -> pd.DataFrame:
+    """Accuracy in percent per cell, corruption and severity."""
+    return pd.DataFrame(
+        {
+            "setting": f"{cell.dataset}/{cell.model}",
+            "method": cell.method,
+            "seed": cell.seed,
+            "corruption": name,
+            "category": found["categories"][name],
+            "severity": int(severity),
+            "accuracy": 100 * right / found["images"],
+            "source": found["source"],
+        }
+        for cell, found in results.items()
+        for name, by in found["correct"].items()
+        for severity, right in by.items()
+    )
+
+
+def benchmark(results: Results) -> list[str]:
+    """The 15 of CIFAR-10-C, measured or not; its other four are shown and stay out of every mean."""
+    known = [name for found in results.values() for name in (*found["correct"], *found["missing"])]
+    extra = {name for found in results.values() for name in found["extra"]}
+    return [name for name in dict.fromkeys(known) if name not in extra]
+
+
+def counted(results: Results) -> list[str]:
+    """Those of the 15 that every cell has, so that all rows are means over the same; refuses an empty mean."""
+    names = benchmark(results)
+    common = [name for name in names if all(name in found["correct"] for found in results.values())]
+    if not common:
+        raise Refused(f"corrupt.corruptions: no row has any of {', '.join(names)}; list one of them or more")
+    return common
+
+
+def shared(results: Results) -> pd.DataFrame:
+    """The lines of the corruptions that are in the mean."""
+    found = lines(results)
+    return found[found["corruption"].isin(counted(results))]
+
+
+def mean(found: dict[str, Any], names: list[str]) -> float:
+    """Percent, over these corruptions at each severity, every cell of corruption and severity alike."""
+    shares = [100 * int(right) / int(found["images"]) for name in names for right in found["correct"][name].values()]
+    return sum(shares) / len(shares)
+
+
+def note(results: Results) -> str:
+    """What the mean runs over: never silently over fewer than 15 x 5."""
+    names, all_names = counted(results), benchmark(results)
+    missing = {name: why for found in results.values() for name, why in found["missing"].items()}
+    absent = [f"{name} ({missing[name]})" for name in all_names if name not in names]
+    levels = sorted({int(level) for found in results.values() for by in found["correct"].values() for level in by})
+    told = [f"Corrupted: mean over {len(names)} of the {len(all_names)} corruptions of CIFAR-10-C"]
+    told += [f"without {', '.join(absent)}"] if absent else []
+    told += ["at 5 severities" if levels == SEVERITIES else f"at severity {', '.join(map(str, levels))} of 5"]
+    sources = sorted({f"{found['images']} {found['source']} images ({found['version']})" for found in results.values()})
+    return f"{', '.join(told)}; {', '.join(sources)}."
+
+
+def page(results: Results, order: list[str]) -> str:
+    """corruptions.md: mean and relative drop, category by severity, and every corruption, per setting and method."""
+    names, found, inside = counted(results), lines(results), shared(results)
+    about = (
+        "Accuracy in percent, means over seeds. Drop: (clean - corrupted) / clean, clean on the same images. "
+        "Extra corruptions enter no mean."
+    )
+    text = ["# Common corruptions", "", f"- {note(results)}", f"- {about}"]
+    for setting in map(str, inside["setting"].unique()):
+        part = inside[inside["setting"] == setting]
+        rows = [method for method in order if method in set(part["method"])]
+        text += ["", f"## {setting}", "", *_summary(results, setting, part, names, rows)]
+        text += ["", *_by_severity(part, rows), "", *_by_corruption(found[found["setting"] == setting], names, rows)]
+    return "\n".join(text) + "\n"
+
+
+def _summary(results: Results, setting: str, part: pd.DataFrame, names: list[str], rows: list[str]) -> list[str]:
+    by = part.groupby(["method", "category"])["accuracy"].mean()
+    head = [name for name in CATEGORIES if name in set(part["category"])]
+    body = []
+    for method in rows:
+        own = [r for c, r in results.items() if f"{c.dataset}/{c.model}" == setting and c.method == method]
+        clean = [100 * found["clean"] / found["images"] for found in own]
+        corrupted = [mean(found, names) for found in own]
+        drops = [100 * (a - b) / a for a, b in zip(clean, corrupted, strict=True) if a]
+        numbers = [_average(clean), _average(corrupted), _average(drops), *(by[method, name] for name in head)]
+        source = ", ".join(sorted({f"{found['source']}, {found['images']} images" for found in own}))
+        body.append([NAMES.get(method, method), *(f"{value:.2f}" for value in numbers), source])
+    return _ruled(["Method", "Clean", "Corrupted", "Drop", *head, "Source"], body, left=(0, len(head) + 4))
+
+
+def _by_severity(part: pd.DataFrame, rows: list[str]) -> list[str]:
+    by = part.groupby(["method", "category", "severity"])["accuracy"].mean()
+    head = [name for name in CATEGORIES if name in set(part["category"])]
+    levels = [level for level in SEVERITIES if level in set(part["severity"])]
+    body = [
+        [NAMES.get(method, method), name, *(f"{by[method, name, level]:.2f}" for level in levels)]
+        for method in rows
+        for name in head
+    ]
+    return _ruled(["Method", "Category", *(f"severity {level}" for level in levels)], body, left=(0, 1))
+
+
+def _by_corruption(part: pd.DataFrame, names: list[str], rows: list[str]) -> list[str]:
+    table = part.pivot_table(index="corruption", columns="method", values="accuracy", sort=False)
+    order = [*names, *(name for name in table.index if name not in names)]
+    body = [
+        [name, "" if name in names else "in no mean", *(f"{table.loc[name, method]:.2f}" for method in rows)]
+        for name in order
+    ]
+    return _ruled(["Corruption", "", *(NAMES.get(method, method) for method in rows)], body, left=(0, 1))
+
+
+def _average(values: list[float]) -> float:
+    return sum(values) / len(values) if values else float("nan")
+
+
+def _ruled(head: list[str], body: list[list[str]], left: tuple[int, ...]) -> list[str]:
+    rule = ["---" if i in left else "---:" for i in range(len(head))]
+    return ["| " + " | ".join(row) + " |" for row in (head, rule, *body)]
