@@ -93,7 +93,7 @@ def compare(first: Result, second: Result, seed: BootSeed = 0, json: Json = Fals
 
     Per column: exact McNemar test, paired bootstrap of accuracy and NRR, agreement.
     """
-    from cure.evaluation.command import compare_files
+    from cure.evaluation.comparing import compare_files
 
     compare_files(first, second, seed, json)
 

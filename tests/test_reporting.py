@@ -71,7 +71,8 @@ def results(tmp_path, monkeypatch) -> Path:
         lengths = {"norm": "linf", "rows": [0, 2, 4, 6, 8], "distances": found[cell.method]}
         said = {"images": 10, "outcomes": flags | {"worst": "1-0-0-0-0-"}, "columns": columns | {"min_linf": lengths}}
         said |= {"problems": problems, "epoch": 3}
-        for stage, content in (("attack", said), ("corrupt", {"images": 10, "correct": {"contrast": {"1": 5}}})):
+        corrupt = {"images": 10, "correct": {"contrast": {"1": 5}}, "missing": {}, "extra": []}
+        for stage, content in (("attack", said), ("corrupt", corrupt)):
             cell.result(stage).parent.mkdir(parents=True, exist_ok=True)
             cell.result(stage).write_text(json.dumps(content))
     return tmp_path

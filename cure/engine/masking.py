@@ -10,6 +10,7 @@ from collections.abc import Callable
 from scipy.stats import binomtest
 
 from cure.engine.lines import Line
+from cure.engine.outcomes import Result
 from cure.engine.paired import digits, pair, worst
 from cure.schema import Masking
 
@@ -30,6 +31,15 @@ def masking(outcomes: Outcomes, rules: Masking) -> list[Line]:
         if verdict is not None:
             lines.append(Line(name, *verdict, advice))
     return lines
+
+
+def apart(result: Result) -> Outcomes:
+    """The columns of an evaluation's result, and of each chain of several attacks what they leave one by one."""
+    found = {name: outcome for name, outcome in result["outcomes"].items() if name != "worst"}
+    for column, about in result["columns"].items():
+        if len(about["broken_by"]) > 1 and "norm" not in about:
+            found |= parts(found, column, about["broken_by"])
+    return found
 
 
 def parts(outcomes: Outcomes, column: str, broken_by: dict[str, list[int]]) -> Outcomes:

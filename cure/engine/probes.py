@@ -8,49 +8,66 @@ import torch
 from torch import nn
 
 from cure.core.ascent import ascend, error
+from cure.core.attack import Chain
 from cure.core.method import Batch
 from cure.core.settings import Search
 from cure.core.tensors import Images
-from cure.engine.loader import Split
-from cure.engine.masking import Outcomes
-from cure.engine.measure import Attack, outcomes
-from cure.schema import Masking
+from cure.engine.driver import Driver
+from cure.engine.lines import Line
+from cure.engine.masking import Outcomes, apart, masking
+from cure.engine.outcomes import Result
+from cure.engine.units import Examples
+from cure.schema import Masking, Threat
 
 
-def probes(pgd20: Search, rules: Masking, square: Attack | None = None) -> dict[str, Attack]:
-    """`pgd20` itself; `pgd100`, the same with 100 steps; `far`, the same in a ball and with steps `radius` times as
-    large; and Square alone, where it is given.
+def doubts(
+    net: nn.Module, data: Examples, result: Result, threat: Threat, rules: Masking, *chains: Chain, **how: Any
+) -> list[Line]:
+    """The masking report of a result on `data`, after PGD-20, PGD-100 and PGD-20 far outside where it lacks them.
+
+    `chains` are further columns of one attack that it may lack, such as Square alone; `how` goes to the driver.
     """
-    wide: dict[str, Any] = {"eps": pgd20.eps * rules.radius, "step": pgd20.step * rules.radius}
-    searches = {"pgd20": {}, "pgd100": {"steps": 100}, "far": wide}
-    found: dict[str, Attack] = {
-        name: partial(_ascend, search=pgd20.model_copy(update=changes)) for name, changes in searches.items()
+    seen = apart(result)
+    more = {name: chain for chain in chains for name in chain.attacks}
+    return masking(seen | missing(net, data, seen, probes(threat, rules) | more, rules, **how), rules)
+
+
+def probes(threat: Threat, rules: Masking) -> dict[str, Chain]:
+    """`pgd20` under the threat model; `pgd100`, with 100 steps; `far`, ball and steps `radius` times as large."""
+    pgd20 = Search(eps=threat.eps, step=threat.step, steps=20, start="uniform", clip_start=True)
+    far = {"eps": threat.eps * rules.radius, "step": threat.step * rules.radius}
+    searches = {"pgd20": pgd20, "pgd100": pgd20.model_copy(update={"steps": 100}), "far": pgd20.model_copy(update=far)}
+    return {
+        name: Chain({name: partial(_ascend, search=search)}, search.model_dump(), search.eps)
+        for name, search in searches.items()
     }
-    return found | ({"square": square} if square else {})
 
 
 def missing(
     net: nn.Module,
-    split: Split,
+    data: Examples,
     have: Outcomes,
-    attacks: dict[str, Attack],
+    chains: dict[str, Chain],
     rules: Masking,
     *,
     batch: int,
     seed: int,
-    tick: Callable[[str], None] | None = None,
+    store: Any = None,
+    tick: Callable[[str, int, int], None] | None = None,
 ) -> Outcomes:
-    """The attacks that `have` lacks, on `rules.images` evenly spread images; - for the others.
+    """The columns that `have` lacks, on `rules.images` evenly spread images; - for the others.
 
     They are taken from those that every column of `have` looked at, so that gaps can be judged on the same images.
     """
-    todo = {name: attack for name, attack in attacks.items() if name not in have}
-    seen = [place for place in range(len(split)) if all(outcome[place] != "-" for outcome in have.values())]
+    seen = [place for place in range(len(data)) if all(outcome[place] != "-" for outcome in have.values())]
     count = min(rules.images, len(seen))
-    rows = torch.tensor([seen[k * len(seen) // count] for k in range(count)], device=split.labels.device)
-    few = Split(split.images[rows], split.labels[rows])
-    flags = outcomes(net, few, todo, batch=batch, seed=seed, tick=tick) if todo and count else {}
-    return {name: _text(hits.tolist(), rows.tolist(), len(split)) for name, hits in flags.items() if name in todo}
+    if not count:
+        return {}
+    rows = [seen[k * len(seen) // count] for k in range(count)]
+    few = data[torch.tensor(rows, device=data.y.device)]
+    driver = Driver(net, few, batch=batch, seed=seed, store=store, tick=tick)
+    todo = {name: chain for name, chain in chains.items() if name not in have}
+    return {name: _text(driver.run(chain).robust.tolist(), rows, len(data)) for name, chain in todo.items()}
 
 
 def _text(hits: list[bool], rows: list[int], images: int) -> str:

@@ -1,4 +1,4 @@
-"""What `cure eval` does with its checkpoints, and `cure compare` with two evaluations."""
+"""What `cure eval` does with its checkpoints."""
 
 import json
 from dataclasses import dataclass
@@ -9,8 +9,6 @@ from rich.console import Console
 
 from cure.core.network import Normalisation
 from cure.engine import device, foreign
-from cure.engine.compare import Table as Outcomes
-from cure.engine.compare import compare
 from cure.engine.cost import images_for
 from cure.errors import Refused
 from cure.evaluation import outputs, show
@@ -137,35 +135,6 @@ def _affordable(images: Images, each: float, budget: float | None) -> tuple[Imag
 
 def _say(console: Console, text: str) -> None:
     console.print(text, style="dim", highlight=False, soft_wrap=True)
-
-
-def outcomes_of(path: Path) -> Outcomes:
-    """Per-image outcomes from a folder of `cure eval`, its results.json, or a result of the stage attack."""
-    path = path / "results.json" if path.is_dir() else path
-    try:
-        held = json.loads(path.read_text())
-        result = held.get("result", held)
-        images = held.get("index", list(range(result["images"])))
-        name = held.get("subject", path.stem)
-        return Outcomes(name, images, result["outcomes"], held.get("data_digest", ""))
-    except FileNotFoundError:
-        raise Refused(
-            f"{path}: not found; name a folder that `cure eval --out` wrote, or results/...-attack.json"
-        ) from None
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        raise Refused(f"{path}: not a result of `cure eval` or of the stage attack") from None
-
-
-def compare_files(first: Path, second: Path, seed: int, as_json: bool) -> None:
-    """Print, for every column of both, who is better and whether that can be claimed."""
-    a, b = outcomes_of(first), outcomes_of(second)
-    if a.name == b.name:
-        a, b = (Outcomes(str(path), t.images, t.outcomes, t.data) for path, t in ((first, a), (second, b)))
-    found = compare(a, b, seed)
-    if as_json:
-        print(json.dumps([{**vars(one), "counts": vars(one.counts)} for one in found], indent=1))
-    else:
-        show.comparison(a.name, b.name, found)
 
 
 def normalisation(mean: str | None, std: str | None) -> Normalisation | None:

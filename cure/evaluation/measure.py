@@ -1,7 +1,7 @@
 """One evaluation from a network and its images to an `Evaluation`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from cure.engine import outcomes, robustness
 from cure.engine.lines import Line
 from cure.engine.outcomes import Result
 from cure.engine.preflight import preflight
+from cure.engine.probes import doubts
 from cure.engine.ratio import wilson
 from cure.engine.robustness import Column, Progress
 from cure.engine.units import Folder
@@ -32,7 +33,7 @@ class Evaluation:
     columns: dict[str, Column]
     result: Result  # as the stage attack writes it
     preflight: list[Line]
-    masking: list[Line] = field(default_factory=list)
+    masking: list[Line]
 
     def accuracy(self, column: str) -> float:
         """Share of the images that the column looked at and that stayed correct; `clean` and `worst` are columns."""
@@ -84,8 +85,12 @@ def measure(
     units: Path | None = None,
     tick: Callable[[Progress], None] = lambda _: None,
 ) -> Evaluation:
-    """Every column. `units` is the folder in which finished batches outlive a killed run."""
-    store: Any = Folder(units) if units else None
-    found = robustness.attacked(subject.net, images.examples, plan.chains, plan.suite, tick, store)
-    result = robustness.result(found, images.examples, plan.suite, plan.threat.eps)
-    return Evaluation(subject, images, plan, found, result, looked)
+    """Every column, then what it doubts. `units` is the folder in which finished batches outlive a killed run."""
+    store: Any = Folder(units) if units else {}
+    data, suite, doubted = images.examples, plan.suite, list[Line]()
+    found = robustness.attacked(subject.net, data, plan.chains, suite, tick, store)
+    result = robustness.result(found, data, suite, plan.threat.eps)
+    if plan.chains:
+        how = {"batch": suite.batch, "seed": suite.seed, "store": store}
+        doubted = doubts(subject.net, data, result, plan.threat, plan.masking, **how)
+    return Evaluation(subject, images, plan, found, result, looked, doubted)

@@ -12,7 +12,7 @@ from cure.engine import cost, robustness
 from cure.engine.cost import Pace, Work
 from cure.errors import Refused, did_you_mean
 from cure.params import FILE, Params, read
-from cure.schema import AttackSuite, Threat
+from cure.schema import AttackSuite, Masking, Threat
 
 EVERYTHING = ["run", "threat", "attack", "masking"]
 
@@ -23,6 +23,7 @@ class Plan:
 
     suite: AttackSuite
     threat: Threat
+    masking: Masking
     chains: dict[str, Chain]
 
     def seconds(self, pace: Pace, clean: float, robust: float) -> float:
@@ -76,7 +77,8 @@ def plan(params: Params, attacks: list[str] | None, classes: int, changes: dict[
         update={"columns": columns, "table": shown, "subset": {k: n for k, n in suite.subset.items() if k in names}}
         | changes.get("attack", {})
     )
-    return Plan(narrowed, threat, robustness.chains(narrowed, threat, classes))
+    rules = params.get("masking", Masking)
+    return Plan(narrowed, threat, rules, robustness.chains(narrowed, threat, classes))
 
 
 def pace(net: Any, x: Images) -> Pace:

@@ -5,15 +5,17 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import nn
 
-from cure.core.ascent import climb, wrongness
+from cure import catalogue
+from cure.core.ascent import climb
+from cure.core.attack import Chain
 from cure.core.batchnorm import scope
 from cure.core.noise import PerImage
-from cure.core.settings import Search
-from cure.engine.loader import Split
-from cure.engine.masking import CHECKS, masking, parts
-from cure.engine.probes import missing, probes
+from cure.engine.driver import Driver
+from cure.engine.masking import CHECKS, apart, masking, parts
+from cure.engine.probes import doubts, missing, probes
+from cure.engine.units import Examples
 from cure.models.small import Hyper, Small
-from cure.schema import Masking
+from cure.schema import Masking, Threat
 
 RULES = Masking(level=0.01, slack=0.002, steps_gap=0.02, losses_gap=0.1, radius=8, remaining=0.05, images=90)
 SOUND = {  # correct images of 1000, the first ones in every column, as numbers of AT on CIFAR-10 go
@@ -126,7 +128,8 @@ class Masked(nn.Module):
         return self.hide(self.net, x)
 
 
-PGD20 = Search(eps=0.1, step=0.025, steps=20, start="uniform", clip_start=True)
+THREAT = Threat(eps=0.1, step=0.025)
+HOW = {"batch": 100, "seed": 0}
 
 
 @pytest.fixture(scope="module")
@@ -146,71 +149,89 @@ def trained():
             optimizer.zero_grad()
             F.cross_entropy(net(x_adv), y[rows]).backward()
             optimizer.step()
-    return net.eval(), Split((x[1400:] * 255).round().byte(), y[1400:])
+    return net.eval(), Examples(x[1400:], y[1400:], torch.arange(len(y) - 1400))
 
 
-def square(net, batch):
-    search = pytest.importorskip("pyautoattack.square")
-    attack = search.SquareAttack(net, eps=0.1, n_queries=300, n_restarts=1, seed=0)
-    with torch.no_grad():
-        return attack.perturb(batch.x, batch.y)
+def column(entry, threat=THREAT, **settings):
+    """One column of an evaluation."""
+    kind = catalogue.entry("attacks", entry)
+    return kind.chain(kind.Hyper(eps=threat.eps, **settings), 10, 0)
 
 
-def report(net, split):
-    attacks = probes(PGD20, RULES, square)
-    attacks["cw20"] = lambda net, batch: climb(
-        net, batch.x, batch.x, wrongness(net, batch), eps=0.1, step=0.025, steps=20
-    )
-    found = missing(net, split, {}, attacks, RULES, batch=100, seed=0)
-    return masking(found, RULES)
+def report(net, data):
+    """Of an evaluation that ran PGD-20 and C&W, with Square alone as a further probe."""
+    ascent = {"step": THREAT.step, "steps": 20, "start": "uniform", "clip_start": True}
+    chains = {"pgd20": column("pgd", **ascent), "cw20": column("cw", **ascent)}
+    ran = {name: Driver(net, data, **HOW).run(chain) for name, chain in chains.items()}
+    flags = {"clean": ran["pgd20"].clean, **{name: outcome.robust for name, outcome in ran.items()}}
+    result = {
+        "outcomes": {name: "".join("01"[int(hit)] for hit in hits) for name, hits in flags.items()},
+        "columns": {name: {"broken_by": {name: []}} for name in chains},
+    }
+    whole = column("autoattack", version="standard", iterations=1, queries=300, targets=9)
+    square = Chain({"square": whole.attacks["square"]}, whole.facts, whole.eps)
+    return doubts(net, data, result, THREAT, RULES, square, **HOW)
 
 
 def test_a_sound_network_is_green_under_real_attacks(trained):
     lines = report(*trained)
-    assert [line.name for line in lines] == ["black box", "steps", "losses", "far"]
+    assert [line.name for line in lines] == ["black box", "steps", "losses", "far", "clean"]
     assert [line for line in lines if not line.passed] == []
 
 
 @pytest.mark.parametrize(
     ("hide", "names"),
     [
-        (lambda net, x: net((x * 8).round() / 8), {"black box", "far"}),  # no gradient anywhere
+        (lambda net, x: net((x * 5).round() / 5), {"black box", "far"}),  # no gradient anywhere
         (lambda net, x: net(x) * 1e4, {"losses", "far"}),  # none of the cross-entropy
         (lambda net, x: net(x + 0.06 * torch.sin(400 * x)), {"black box", "far"}),  # gradients that point nowhere
     ],
     ids=["rounded", "saturated", "rippled"],
 )
 def test_masked_gradients_are_seen_under_real_attacks(trained, hide, names):
-    net, split = trained
-    found = {line.name for line in report(Masked(net, hide).eval(), split) if not line.passed}
+    net, data = trained
+    found = {line.name for line in report(Masked(net, hide).eval(), data) if not line.passed}
     assert found == names
 
 
 def test_only_what_is_missing_is_measured(trained):
-    net, split = trained
-    have = {"pgd20": "1" * len(split)}
-    found = missing(net, split, have, probes(PGD20, RULES), RULES, batch=100, seed=0)
+    net, data = trained
+    have = {"pgd20": "1" * len(data)}
+    found = missing(net, data, have, probes(THREAT, RULES), RULES, **HOW)
     assert set(found) == {"pgd100", "far"}
-    assert {len(outcome) for outcome in found.values()} == {len(split)}
+    assert {len(outcome) for outcome in found.values()} == {len(data)}
     assert {sum(mark != "-" for mark in outcome) for outcome in found.values()} == {RULES.images}
-    assert missing(net, split, have | found, probes(PGD20, RULES), RULES, batch=100, seed=0) == {}
+    assert missing(net, data, have | found, probes(THREAT, RULES), RULES, **HOW) == {}
 
 
 def test_what_is_missing_is_measured_where_the_others_looked(trained):
-    net, split = trained
-    have = {"pgd20": "1" * len(split), "aa": "10-" * (len(split) // 3) + "-" * (len(split) % 3)}
-    found = missing(net, split, have, {"far": probes(PGD20, RULES)["far"]}, RULES, batch=100, seed=0)["far"]
+    net, data = trained
+    have = {"pgd20": "1" * len(data), "aa": "10-" * (len(data) // 3) + "-" * (len(data) % 3)}
+    found = missing(net, data, have, {"far": probes(THREAT, RULES)["far"]}, RULES, **HOW)["far"]
     seen = [place for place, mark in enumerate(found) if mark != "-"]
     assert len(seen) == RULES.images
     assert all(have["aa"][place] != "-" for place in seen)
 
 
 def test_probes_leave_the_ball_of_pgd20_only_where_they_should(net, make_batch):
-    batch = make_batch(dtype=torch.float64)
-    reach = {}
-    for name, attack in probes(PGD20, RULES).items():
+    batch, reach = make_batch(dtype=torch.float64), {}
+    for name, chain in probes(THREAT, RULES).items():
         batch.noise = PerImage(0, batch.index)
-        reach[name] = float((attack(net.eval(), batch) - batch.x).abs().max())
+        reach[name] = float((chain.attacks[name](net.eval(), batch) - batch.x).abs().max())
+        assert reach[name] <= chain.eps + 1e-9
     assert reach["pgd20"] == pytest.approx(0.1)
     assert reach["pgd100"] == pytest.approx(0.1)
-    assert 0.5 < reach["far"] <= 0.8
+    assert reach["far"] > 0.5
+
+
+def test_a_result_is_taken_apart():
+    result = {
+        "outcomes": {"clean": "1111", "pgd20": "1110", "aa": "1000", "min_linf": "1000", "worst": "1000"},
+        "columns": {
+            "pgd20": {"broken_by": {"pgd": [3]}},
+            "aa": {"broken_by": {"apgd-ce": [3], "square": [1, 2]}},
+            "min_linf": {"broken_by": {"fmn": [1], "fab-1": [2, 3]}, "norm": "linf"},
+        },
+    }
+    columns = {name: outcome for name, outcome in result["outcomes"].items() if name != "worst"}
+    assert apart(result) == columns | {"apgd-ce": "1110", "square": "1000"}
