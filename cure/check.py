@@ -105,9 +105,8 @@ def _check_roles(raw: dict[str, Any], problems: Problems) -> None:
 
 def _check_suites(raw: dict[str, Any], problems: Problems) -> None:
     attack = raw.get("attack")
-    columns = attack.get("columns") if isinstance(attack, dict) else None
-    for name, column in (columns if isinstance(columns, dict) else {}).items():
-        where, known = f"attack.columns.{name}", catalogue.names("attacks")
+    for where, name, column in _columns(attack):
+        known = catalogue.names("attacks")
         if name in TAKEN or str(name).startswith("nrr_"):
             problems.append(f"{where}: the table has a column of this name already")
         if not isinstance(column, dict) or column.get("attack") not in known:
@@ -127,6 +126,14 @@ def _check_suites(raw: dict[str, Any], problems: Problems) -> None:
         for name in listed if isinstance(listed, list) else ():
             if isinstance(name, str) and name not in known:
                 problems.append(f"{section}.{folder}: no {folder[:-1]} {name!r}{did_you_mean(name, known)}")
+
+
+def _columns(attack: Any) -> Iterator[tuple[str, Any, Any]]:
+    """(place, name, settings) of every column, those on request included."""
+    for part in ("columns", "on_request"):
+        section = attack.get(part) if isinstance(attack, dict) else None
+        for name, column in section.items() if isinstance(section, dict) else ():
+            yield f"attack.{part}.{name}", name, column
 
 
 def _shown(attack: Any) -> list[Any]:

@@ -27,6 +27,7 @@ Std = Annotated[str | None, typer.Option(help="Its standard deviations.")]
 DataName = Annotated[str | None, typer.Option(help="An entry of cure/datasets, or a prepared file; ours know theirs.")]
 ParamsFile = Annotated[Path | None, typer.Option(help="Whose sections attack and threat count; default: the nearest.")]
 Attacks = Annotated[str | None, typer.Option(help="Columns, by commas: clean,pgd20,cw20,aa. Default: all of params.")]
+Surrogate = Annotated[Path | None, typer.Option(help="Another checkpoint, whose adversarial images are tried as well.")]
 Images = Annotated[int | None, typer.Option("--n", "--images", min=1, help="Test images, evenly spread.")]
 Out = Annotated[Path | None, typer.Option(help="Folder for results, and for finished batches: rerun to continue.")]
 Batch = Annotated[int | None, typer.Option(min=1, help="Images per batch; default: attack.batch.")]
@@ -50,6 +51,7 @@ def evaluate_files(
     data: DataName = None,
     params: ParamsFile = None,
     attacks: Attacks = None,
+    surrogate: Surrogate = None,
     images: Images = None,
     out: Out = None,
     batch: Batch = None,
@@ -75,6 +77,7 @@ def evaluate_files(
             data=data,
             settings=params,
             attacks=names,
+            surrogate=surrogate,
             images=images,
             out=out,
             batch=batch,

@@ -122,6 +122,7 @@ class AttackSuite(Suite):
     table: list[str]  # columns of the table; reports/attacks.md has all
     nrr: str  # the column that the natural-robustness ratio of the table pairs with clean accuracy
     columns: dict[str, dict[str, Any]]
+    on_request: dict[str, dict[str, Any]]  # columns that `cure eval --attacks` knows and the stage does not run
 
     @model_validator(mode="after")
     def _names_are_columns(self) -> "AttackSuite":

@@ -12,11 +12,13 @@ from cure.core.attack import Chain
 from cure.core.method import Batch
 from cure.core.settings import Search
 from cure.core.tensors import Images
+from cure.engine.cost import Work
 from cure.engine.driver import Driver
 from cure.engine.lines import Line
 from cure.engine.masking import Outcomes, apart, masking
+from cure.engine.measure import frozen
 from cure.engine.outcomes import Result
-from cure.engine.units import Examples
+from cure.engine.units import Examples, digest
 from cure.schema import Masking, Threat
 
 
@@ -34,13 +36,30 @@ def doubts(
 
 def probes(threat: Threat, rules: Masking) -> dict[str, Chain]:
     """`pgd20` under the threat model; `pgd100`, with 100 steps; `far`, ball and steps `radius` times as large."""
-    pgd20 = Search(eps=threat.eps, step=threat.step, steps=20, start="uniform", clip_start=True)
+    pgd20 = _pgd20(threat)
     far = {"eps": threat.eps * rules.radius, "step": threat.step * rules.radius}
     searches = {"pgd20": pgd20, "pgd100": pgd20.model_copy(update={"steps": 100}), "far": pgd20.model_copy(update=far)}
     return {
         name: Chain({name: partial(_ascend, search=search)}, search.model_dump(), search.eps)
         for name, search in searches.items()
     }
+
+
+def transfer(surrogate: nn.Module, threat: Threat) -> Chain:
+    """PGD-20 on another network, whose images are tried on the evaluated one."""
+
+    def attack(net: nn.Module, batch: Batch) -> Images:
+        with frozen(surrogate):
+            return ascend(surrogate, batch, _pgd20(threat), error)
+
+    facts = {"surrogate": digest([str(surrogate)], surrogate.state_dict()), "pgd": _pgd20(threat).model_dump()}
+    return Chain({"transfer": attack}, facts, threat.eps)
+
+
+def work(have: list[str]) -> Work:
+    """Passes per image of the probes that are not among the columns `have`."""
+    steps = sum(count for name, count in {"pgd20": 20, "pgd100": 100, "far": 20}.items() if name not in have)
+    return Work(steps, steps)
 
 
 def missing(
@@ -68,6 +87,10 @@ def missing(
     driver = Driver(net, few, batch=batch, seed=seed, store=store, tick=tick)
     todo = {name: chain for name, chain in chains.items() if name not in have}
     return {name: _text(driver.run(chain).robust.tolist(), rows, len(data)) for name, chain in todo.items()}
+
+
+def _pgd20(threat: Threat) -> Search:
+    return Search(eps=threat.eps, step=threat.step, steps=20, start="uniform", clip_start=True)
 
 
 def _text(hits: list[bool], rows: list[int], images: int) -> str:

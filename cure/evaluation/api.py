@@ -50,7 +50,7 @@ def evaluate(
     net.train(False)
     try:
         subject = Subject(type(net).__name__, net)
-        looked = look(subject, given, force=force)
+        looked = look(subject, given, wanted, force=force)
         found = measure(subject, given, wanted, looked, units=folder / "units" if folder else None)
     finally:
         for module, training in was:

@@ -10,6 +10,7 @@ from rich.console import Console
 from cure.core.network import Normalisation
 from cure.engine import device, foreign
 from cure.engine.cost import images_for
+from cure.engine.probes import transfer
 from cure.errors import Refused
 from cure.evaluation import outputs, show
 from cure.evaluation.images import Images, of_the_test_split, prepared
@@ -32,6 +33,7 @@ class Request:
     data: str | None = None
     settings: Path | None = None
     attacks: list[str] | None = None
+    surrogate: Path | None = None  # whose adversarial images are tried as well
     images: int | None = None
     out: Path | None = None
     batch: int | None = None
@@ -47,7 +49,8 @@ def evaluate_files(request: Request) -> int:
     paths: list[Path | None] = [*request.paths]
     for path in paths or [None]:
         for subject, images, wanted in _cases(path, request):
-            found.append(_one(subject, images, wanted, request, console))
+            surrogate = _cases(request.surrogate, request)[0][0] if request.surrogate else None
+            found.append(_one(subject, images, wanted, request, console, surrogate))
     if request.json:
         print(json.dumps([outputs.document(one) for one in found], indent=1))
     else:
@@ -102,20 +105,23 @@ def _models(params: Params) -> dict[str, dict[str, object]]:
     return {name: dict(section or {}) for name, section in params.raw["models"].items()}
 
 
-def _one(subject: Subject, images: Images, wanted: Plan, request: Request, console: Console) -> Evaluation:
+def _one(
+    subject: Subject, images: Images, wanted: Plan, request: Request, console: Console, surrogate: Subject | None
+) -> Evaluation:
     """Preflight, estimate, measure, write."""
     subject.net.to(images.examples.x.device)
     for note in subject.notes:
         _say(console, f"{subject.name}: {note}")
-    looked = look(subject, images, force=request.force)
+    looked = look(subject, images, wanted, force=request.force)
     console.print(show.lines("preflight", looked, every=console.is_terminal), highlight=False)
     speed = pace(subject.net, images.examples.x[: wanted.suite.batch])
-    images, said = _affordable(images, wanted.seconds(speed, *ASSUMED), request.budget)
+    images, said = _affordable(images, wanted.seconds(speed, len(images.examples), *ASSUMED), request.budget)
     _say(console, f"{subject.name} on {said}, eps {outputs.radius(wanted.threat.eps)}, {images.examples.x.device}")
     folder = request.out / subject.name.replace(":", "-") if request.out else None
     with show.watching(show.Watch(subject.name, wanted, len(images.examples), speed)) as watch:
         units = folder / "units" if folder else None
-        found = measure(subject, images, wanted, looked, units=units, tick=watch)
+        more = [transfer(surrogate.net.to(images.examples.x.device), wanted.threat)] if surrogate else []
+        found = measure(subject, images, wanted, looked, units=units, tick=watch, more=more)
     if folder:
         outputs.write(found, folder)
         _say(console, f"wrote {folder}/results.json, per_image.csv, x_adv.pt")

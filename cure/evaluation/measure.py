@@ -1,12 +1,13 @@
 """One evaluation from a network and its images to an `Evaluation`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from cure.core.attack import Chain
 from cure.engine import outcomes, robustness
 from cure.engine.lines import Line
 from cure.engine.outcomes import Result
@@ -20,7 +21,7 @@ from cure.evaluation.images import Images
 from cure.evaluation.plan import Plan
 from cure.evaluation.subject import Subject
 
-LOOKED_AT = 64  # images of the preflight
+RANDOM = ("determinism", "batch")  # lines of the preflight that a network drawing at random cannot pass
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,14 @@ class Evaluation:
         return out
 
 
-def look(subject: Subject, images: Images, *, force: bool) -> list[Line]:
-    """The preflight; refuses a network with a red line, unless `force`."""
-    data = images.examples
-    lines = preflight(subject.net, data.x[:LOOKED_AT], data.y[:LOOKED_AT], images.classes)
-    red = [line for line in lines if not line.passed]
+def look(subject: Subject, images: Images, plan: Plan, *, force: bool) -> list[Line]:
+    """The preflight; refuses a network with a red line, unless `force`.
+
+    Where the plan is made for networks that draw at random, the lines about that are no reason to refuse.
+    """
+    lines = preflight(subject.net, images.examples.x, images.examples.y, images.classes)
+    allowed = RANDOM if plan.random else ()
+    red = [line for line in lines if not line.passed and line.name not in allowed]
     if red and not force:
         said = "\n  ".join(f"{line.name}: {line.found}; {line.advice}" for line in red)
         raise Refused(f"{subject.name}: preflight is red (--force goes on all the same)\n  {said}")
@@ -84,13 +88,17 @@ def measure(
     *,
     units: Path | None = None,
     tick: Callable[[Progress], None] = lambda _: None,
+    more: Sequence[Chain] = (),
 ) -> Evaluation:
-    """Every column, then what it doubts. `units` is the folder in which finished batches outlive a killed run."""
+    """Every column, then what it doubts, for which `more` chains of one attack each may be given.
+
+    `units` is the folder in which finished batches outlive a killed run.
+    """
     store: Any = Folder(units) if units else {}
     data, suite, doubted = images.examples, plan.suite, list[Line]()
     found = robustness.attacked(subject.net, data, plan.chains, suite, tick, store)
     result = robustness.result(found, data, suite, plan.threat.eps)
     if plan.chains:
         how = {"batch": suite.batch, "seed": suite.seed, "store": store}
-        doubted = doubts(subject.net, data, result, plan.threat, plan.masking, **how)
+        doubted = doubts(subject.net, data, result, plan.threat, plan.masking, *more, **how)
     return Evaluation(subject, images, plan, found, result, looked, doubted)

@@ -8,7 +8,7 @@ from cure import catalogue
 from cure.check import check
 from cure.core.attack import Chain
 from cure.core.tensors import Images
-from cure.engine import cost, robustness
+from cure.engine import cost, probes, robustness
 from cure.engine.cost import Pace, Work
 from cure.errors import Refused, did_you_mean
 from cure.params import FILE, Params, read
@@ -26,15 +26,25 @@ class Plan:
     masking: Masking
     chains: dict[str, Chain]
 
-    def seconds(self, pace: Pace, clean: float, robust: float) -> float:
+    def seconds(self, pace: Pace, images: int, clean: float, robust: float) -> float:
         """Expected seconds per image where these shares are right clean and after all attacks."""
-        columns = [cost.Column(list(works(c).values()), c.passes, c.norm is None) for c in self.chains.values()]
-        return pace.forward + cost.per_image(columns, pace, clean, robust)
+        doubted = min(self.masking.images, images) / images if self.chains else 0.0
+        total = pace.forward + doubted * clean * pace.seconds(probes.work(list(self.chains)))
+        for name, chain in self.chains.items():
+            seen = min(images, self.suite.subset.get(name, images)) / images
+            column = cost.Column(list(works(chain).values()), chain.passes, chain.norm is None)
+            total += seen * column.per_image(pace, clean, robust)
+        return total
+
+    @property
+    def random(self) -> bool:
+        """Whether it is made for a network that draws at random."""
+        return any(chain.passes > 1 for chain in self.chains.values())
 
 
 def works(chain: Chain) -> dict[str, Work]:
     """The passes of each attack of a chain for an image that survives it."""
-    return {name: cost.work(name, chain.facts) for name in chain.attacks}
+    return {name: cost.work(name, chain.facts | {"eot": chain.passes}) for name in chain.attacks}
 
 
 def published() -> Path:
@@ -65,13 +75,13 @@ def plan(params: Params, attacks: list[str] | None, classes: int, changes: dict[
     """
     suite, threat = params.get("attack", AttackSuite), params.get("threat", Threat)
     threat = Threat.model_validate(threat.model_dump() | changes.get("threat", {}))
-    known = params.raw["attack"]["columns"]
-    theirs = read(published())["attack"]["columns"]
+    section = read(published())["attack"]
+    known = {**section["on_request"], **section["columns"], **suite.on_request, **suite.columns}
     names = [name for name in (attacks if attacks is not None else suite.columns) if name != "clean"]
     for name in names:
-        if name not in known and name not in theirs:
-            raise Refused(f"--attacks: no column {name!r}{did_you_mean(name, ['clean', *known, *theirs])}")
-    columns = {name: suite.columns.get(name, theirs.get(name)) for name in names}
+        if name not in known:
+            raise Refused(f"--attacks: no column {name!r}{did_you_mean(name, ['clean', *known])}")
+    columns = {name: known[name] for name in names}
     shown = [name for name in names if "norm" not in columns[name]]
     narrowed = suite.model_copy(
         update={"columns": columns, "table": shown, "subset": {k: n for k, n in suite.subset.items() if k in names}}
