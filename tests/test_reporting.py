@@ -16,7 +16,7 @@ CLAIMS = Path(__file__).parents[1] / "claims.yaml"
 
 def suite() -> Settings:
     shown = {"table": ["cw20"], "nrr": "cw20", "columns": {"cw20": {}}}
-    return AttackSuite(images=1, batch=1, seed=0, layout="contiguous", subset={}, **shown)
+    return AttackSuite(images=1, batch=1, seed=0, layout="contiguous", subset={}, on_request={}, **shown)
 
 
 def means(setting: str) -> pd.DataFrame:
@@ -26,7 +26,9 @@ def means(setting: str) -> pd.DataFrame:
 
 
 def test_ours_and_theirs_stand_in_lines_of_their_own() -> None:
-    text = beside.page(means("cifar10/resnet18"), claims.load(CLAIMS), suite(), {"cure": "3 epochs, CPU"})
+    text = beside.page(
+        means("cifar10/resnet18"), claims.load(CLAIMS), suite(), {("cifar10/resnet18", "cure"): "3 epochs, CPU"}
+    )
     ours = [line for line in text.splitlines() if "| **ours** |" in line]
     theirs = [line for line in text.splitlines() if "| cure, Table 1 |" in line]
     assert ours == ["| CURE | **ours** | 12.34 | 5.00 |  | 4.00 | 6.00 | 3 epochs, CPU |"]
@@ -36,7 +38,7 @@ def test_ours_and_theirs_stand_in_lines_of_their_own() -> None:
 
 
 def test_a_setting_that_no_paper_prints_says_so() -> None:
-    text = beside.page(means("digits/small"), claims.load(CLAIMS), suite(), {"cure": "3 epochs, CPU"})
+    text = beside.page(means("digits/small"), claims.load(CLAIMS), suite(), {("digits/small", "cure"): "3 epochs, CPU"})
     assert "No paper prints a number for digits/small." in text
 
 

@@ -11,7 +11,7 @@ MEASURES = ["clean", "pgd20", "aa", "cw", "nrr"]
 """Of the published measures, those of the target table; claims.yaml holds the others too."""
 
 
-def page(means: pd.DataFrame, claims: list[Claim], suite: AttackSuite, made: dict[str, str]) -> str:
+def page(means: pd.DataFrame, claims: list[Claim], suite: AttackSuite, made: dict[tuple[str, str], str]) -> str:
     """claims.md: every row of ours and the published lines about it; `made` says how each of ours was trained."""
     ours = {"cw": "cw20", "nrr": f"nrr_{suite.nrr}"}
     lines = [
@@ -27,7 +27,7 @@ def page(means: pd.DataFrame, claims: list[Claim], suite: AttackSuite, made: dic
 
 
 def _table(
-    part: pd.DataFrame, claims: list[Claim], ours: dict[str, str], made: dict[str, str]
+    part: pd.DataFrame, claims: list[Claim], ours: dict[str, str], made: dict[tuple[str, str], str]
 ) -> tuple[list[str], list[str]]:
     head = ["Method", "Source", *map(heading, MEASURES), "Note"]
     body, notes = [_row(head), _row(["---", "---", *["---:"] * len(MEASURES), "---"])], list[str]()
@@ -36,7 +36,7 @@ def _table(
         dataset, _, model = str(line["setting"]).partition("/")
         method = str(line["method"])
         numbers = [_number(line.get(ours.get(measure, measure))) for measure in MEASURES]
-        body.append(_row([NAMES.get(method, method), "**ours**", *numbers, made[method]]))
+        body.append(_row([NAMES.get(method, method), "**ours**", *numbers, made[str(line["setting"]), method]]))
         for claim in beside(claims, dataset, model, method):
             if not set(claim.values) & set(MEASURES):
                 continue

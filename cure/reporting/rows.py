@@ -25,6 +25,11 @@ def cells(grid: Grid, methods: list[str] | None = None) -> list[Cell]:
     ]
 
 
+def place(cell: Cell) -> tuple[str, str]:
+    """The setting and the method of a cell, which name its row."""
+    return f"{cell.dataset}/{cell.model}", cell.method
+
+
 def read(path: Path) -> Any:
     """A result file; refuses with the command that makes it."""
     try:

@@ -28,8 +28,10 @@ def columns(suite: AttackSuite) -> list[str]:
     return ["clean", *suite.table, f"nrr_{suite.nrr}", "corrupted"]
 
 
-def rows(lines: pd.DataFrame, means: pd.DataFrame, epochs: dict[str, str], suite: AttackSuite) -> list[list[str]]:
-    """Cells as text: mean over seeds, with the spread where there are several."""
+def rows(
+    lines: pd.DataFrame, means: pd.DataFrame, epochs: dict[tuple[str, str], str], suite: AttackSuite
+) -> list[list[str]]:
+    """Cells as text: mean over seeds, with the spread where there are several; epochs by setting and method."""
     spread = lines.groupby(["setting", "method"]).std(numeric_only=True)
     several = lines["seed"].nunique() > 1
 
@@ -42,7 +44,7 @@ def rows(lines: pd.DataFrame, means: pd.DataFrame, epochs: dict[str, str], suite
             line["setting"],
             NAMES.get(line["method"], line["method"]),
             *(show(line, column) for column in columns(suite)),
-            f"{line['epoch']:.0f}/{epochs[line['method']]}",
+            f"{line['epoch']:.0f}/{epochs[line['setting'], line['method']]}",
         ]
         for line in means.to_dict("records")
     ]

@@ -4,6 +4,7 @@ import torch
 
 from cure import catalogue
 from cure.core.criticality import criticality, modules, robust_loss
+from cure.core.finetuning import tune
 from cure.core.method import Batch
 from cure.core.settings import Search
 from tests.golden.vectors import Golden, Recorded
@@ -34,11 +35,11 @@ def batch(golden: Golden, rows: slice = slice(None)) -> Batch:
 
 
 def tuned(golden: Golden, bn: str):
-    rift, net = catalogue.entry("methods", "rift"), golden.network("model").eval()
+    net = golden.network("model").eval()
     half = len(golden.tensors["y"]) // 2
     halves = [batch(golden, slice(None, half)), batch(golden, slice(half, None))]
     settings = hyper(golden, bn)
-    loss = rift.tune(net, settings.module, halves, settings, {}, settings.lr)
+    loss = tune(net, settings.module, halves, settings, {}, settings.lr)
     return net, loss
 
 

@@ -11,6 +11,7 @@ from cure import catalogue
 from cure.core import criticality as measured
 from cure.core.batchnorm import scope
 from cure.core.criticality import criticality, modules
+from cure.core.finetuning import tune
 from cure.core.method import Consolidation
 from cure.core.settings import Search
 from cure.engine.checkpoint import build
@@ -121,7 +122,7 @@ def test_fine_tuning_changes_one_weight_and_the_statistics_where_asked(
     }
     net, before = copy.deepcopy(trained), state(trained)
     hyper = shipped("rift").model_copy(update=ADVERSE | {"bn": bn})
-    rift.tune(net, "conv2", [make_batch(), make_batch(seed=1)], hyper, None, 0.01)
+    tune(net, "conv2", [make_batch(), make_batch(seed=1)], hyper, None, 0.01)
     now = state(net)
     assert {key for key in before if not torch.equal(now[key], before[key])} == changed | (
         set() if bn == "freeze" else buffers
