@@ -118,3 +118,23 @@ def test_probabilities_are_refused_unless_forced(trained, test_images):
 def test_the_package_says_what_it_lacks():
     with pytest.raises(AttributeError, match="has no attribute 'evalute'"):
         cure.evalute  # noqa: B018
+
+
+class Noisy(nn.Module):
+    """A network that draws at random at inference."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        return self.net(x) + 0.3 * torch.randn(len(x), 10)
+
+
+def test_a_network_that_draws_at_random_needs_the_version_for_it(trained, test_images):
+    few = test_images[0][:10], test_images[1][:10]
+    with pytest.raises(Refused, match=r"determinism: .* use aa_rand"):
+        evaluate(Noisy(trained), *few, attacks=["clean"], eps="38/255", classes=10)
+    found = evaluate(Noisy(trained), *few, attacks=["clean", "aa_rand"], eps="38/255", classes=10)
+    assert found.result["columns"]["aa_rand"]["label"] == "rand"
+    assert any("determinism" in flag for flag in found.flags)

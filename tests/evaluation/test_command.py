@@ -236,3 +236,25 @@ def test_compare_refuses_what_is_no_result(run, weights, tmp_path, content):
     code, _, said = run("compare", path, path)
     assert code == 2
     assert "not found" in said or "not a result" in said
+
+
+def test_another_networks_images_are_tried_as_well(run, weights, tmp_path):
+    run("eval", weights, *FEW, "--surrogate", weights, "--out", tmp_path / "out")
+    named = [line["name"] for line in document(tmp_path / "out" / "natural-s0")["masking"]]
+    assert "transfer" in named
+
+
+def test_without_a_surrogate_there_is_no_such_line(run, weights, tmp_path):
+    run("eval", weights, *FEW, "--out", tmp_path / "out")
+    named = [line["name"] for line in document(tmp_path / "out" / "natural-s0")["masking"]]
+    assert {"steps", "far", "clean"} <= set(named)
+    assert "transfer" not in named
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_a_refused_network_costs_no_attack(run, trained, tmp_path):
+    torch.jit.trace(nn.Sequential(trained, nn.Softmax(dim=1)), torch.rand(2, 1, 8, 8)).save(tmp_path / "soft.pt")
+    code, _, said = run("eval", tmp_path / "soft.pt", "--data", "digits", *FEW, "--out", tmp_path / "out")
+    assert code == 2
+    assert "logits: rows are not negative and sum to one: probabilities" in said
+    assert not (tmp_path / "out").exists()
