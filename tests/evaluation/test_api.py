@@ -133,7 +133,7 @@ class Noisy(nn.Module):
 
 def test_a_network_that_draws_at_random_needs_the_version_for_it(trained, test_images):
     few = test_images[0][:10], test_images[1][:10]
-    with pytest.raises(Refused, match=r"determinism: .* use aa_rand"):
+    with pytest.raises(Refused, match=r"determinism: .* needs aa_rand"):
         evaluate(Noisy(trained), *few, attacks=["clean"], eps="38/255", classes=10)
     found = evaluate(Noisy(trained), *few, attacks=["clean", "aa_rand"], eps="38/255", classes=10)
     assert found.result["columns"]["aa_rand"]["label"] == "rand"
