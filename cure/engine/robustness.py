@@ -87,13 +87,15 @@ def attacked(
         driver = drivers[len(rows)]
         driver.tick = lambda *news, name=name: tick(Progress(name, *news))
         found[name] = Column(chain, rows, driver.run(chain))
+        if name == "clean":
+            tick(Progress(name, name, int((~found[name].outcome.clean).sum()), len(data)))
     return found
 
 
 def units(images: int, columns: dict[str, Chain], suite: AttackSuite) -> int:
-    """How many batches `attacked` makes, over all attacks."""
+    """How often `attacked` ticks: once for the clean images, and for each batch of each attack."""
     seen = {name: min(images, suite.subset.get(name, images)) for name in columns}
-    return sum(-(-seen[name] // suite.batch) * len(chain.attacks) for name, chain in columns.items())
+    return 1 + sum(-(-seen[name] // suite.batch) * len(chain.attacks) for name, chain in columns.items())
 
 
 def result(columns: dict[str, Column], data: Examples, suite: AttackSuite, eps: float) -> Result:

@@ -10,7 +10,6 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from cure.core.attack import Chain
 from cure.engine import outcomes
 from cure.engine.compare import Comparison
 from cure.engine.cost import Pace
@@ -23,10 +22,10 @@ from cure.reporting.table import heading
 
 
 class Watch:
-    """Counts the batches of every attack; shown as a table, with the time that is left at the pace so far."""
+    """Counts what every attack has broken; shown as a table, with the time that is left at the pace so far."""
 
     def __init__(self, title: str, plan: Plan, images: int, pace: Pace) -> None:
-        self.title, self.plan, self.images = title, plan, images
+        self.title, self.plan, self.images, self.clean = title, plan, images, 0
         self.begun, self.spent, self.done = time.monotonic(), 0.0, dict[tuple[str, str], list[int]]()
         self.each = {
             (column, attack): pace.seconds(work)
@@ -35,49 +34,66 @@ class Watch:
         }
 
     def __call__(self, news: Progress) -> None:
-        """Take in one batch."""
+        """Take in one batch; the clean predictions come first."""
+        if news.column == "clean":
+            self.clean = news.images - news.broken
+            return
         seen = self.done.setdefault((news.column, news.attack), [0, 0])
         seen[0] += news.images
         seen[1] += news.broken
         self.spent += news.images * self.each[news.column, news.attack]
 
-    def survivors(self, column: str, chain: Chain, attack: str) -> int:
-        """How many images an attack meets, as far as is known: what is left of those that the last one met."""
-        left = min(self.images, self.plan.suite.subset.get(column, self.images))
+    def meets(self, column: str, attack: str) -> int:
+        """How many images an attack meets: those that are right clean and that no earlier attack of its chain broke.
+
+        Of a column on fewer images, the right ones among them are taken to be in proportion until they are known.
+        """
+        count = min(self.images, self.plan.suite.subset.get(column, self.images))
+        left = round(self.clean * count / self.images)
+        chain = self.plan.chains[column]
         for name in chain.attacks:
             if name == attack:
                 break
-            seen, broken = self.done.get((column, name), (0, 0))
-            left = max(seen, left) - broken if chain.norm is None else left
-        return left
+            if chain.norm is None and (column, name) in self.done:
+                left = self.done[column, name][0] - self.done[column, name][1]
+        return max(left, self.done.get((column, attack), [0])[0])
 
     def left(self) -> float | None:
         """Seconds to go: the work that remains if nothing more is broken, at the speed of the work that is done."""
         if not self.spent:
             return None
+        begun = max(list(self.each).index(key) for key in self.done)
         work = sum(
-            max(0, self.survivors(column, chain, attack) - self.done.get((column, attack), [0])[0])
-            * self.each[column, attack]
-            for column, chain in self.plan.chains.items()
-            for attack in chain.attacks
-            if not self._over(column, attack)
+            each * (self.meets(*key) - self.done.get(key, [0])[0])
+            for place, (key, each) in enumerate(self.each.items())
+            if place >= begun
         )
         return work * (time.monotonic() - self.begun) / self.spent
 
-    def _over(self, column: str, attack: str) -> bool:
-        order = list(self.each)
-        later = order[order.index((column, attack)) + 1 :]
-        return any(key in self.done for key in later)
+    def rows(self) -> list[list[str]]:
+        """Attack, images done and met, survivors, and the accuracy if all images to come survive, with its interval."""
+        lines = [["clean", str(self.images), str(self.clean), _share(self.clean, self.images)]]
+        for (column, attack), (seen, broken) in self.done.items():
+            chain, met = self.plan.chains[column], self.meets(column, attack)
+            name = column if len(chain.attacks) == 1 else f"{column} {attack}"
+            count = min(self.images, self.plan.suite.subset.get(column, self.images))
+            share = "" if chain.norm else _share(met - broken, count)
+            lines.append([name, f"{seen}/{met}", str(met - broken), share])
+        return lines
 
     def __rich__(self) -> Group:
         table = Table(title=self.title, box=None, pad_edge=False, title_justify="left")
-        for name in ("attack", "images", "broken", "left"):
+        for name in ("attack", "images", "survive", "at most (95 %)"):
             table.add_column(name, justify="left" if name == "attack" else "right")
-        for (column, attack), (seen, broken) in self.done.items():
-            label = column if len(self.plan.chains[column].attacks) == 1 else f"{column} {attack}"
-            table.add_row(label, str(seen), str(broken), str(seen - broken))
+        for row in self.rows() if self.clean else ():
+            table.add_row(*row)
         left = self.left()
         return Group(table, Text("" if left is None else f"about {clock(left)} to go", style="dim"))
+
+
+def _share(right: int, images: int) -> str:
+    low, high = wilson(right, images)
+    return f"{100 * right / images:.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 @contextmanager

@@ -138,3 +138,18 @@ def test_a_network_that_draws_at_random_needs_the_version_for_it(trained, test_i
     found = evaluate(Noisy(trained), *few, attacks=["clean", "aa_rand"], eps="38/255", classes=10)
     assert found.result["columns"]["aa_rand"]["label"] == "rand"
     assert any("determinism" in flag for flag in found.flags)
+
+
+@pytest.mark.parametrize(
+    ("classes", "label"), [(2, "custom"), (3, "custom"), (7, "custom"), (10, "standard"), (100, "standard")]
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_any_number_of_classes_and_channels(classes, label, channels):
+    torch.manual_seed(classes)
+    net = nn.Sequential(nn.Conv2d(channels, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, classes)).eval()
+    x = torch.rand(16, channels, 8, 8)
+    y = net(x).argmax(1)
+    found = evaluate(net, x, y, attacks=["clean", "pgd20", "aa"], eps="2/255", classes=classes, force=True)
+    assert found.result["columns"]["aa"]["label"] == label
+    assert found.accuracy("clean") == 1
+    assert found.accuracy("aa") <= found.accuracy("pgd20")
