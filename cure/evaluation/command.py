@@ -121,7 +121,11 @@ def _one(
     with show.watching(show.Watch(subject.name, wanted, len(images.examples), speed)) as watch:
         units = folder / "units" if folder else None
         more = [transfer(surrogate.net.to(images.examples.x.device), wanted.threat)] if surrogate else []
-        found = measure(subject, images, wanted, looked, units=units, tick=watch, more=more)
+        try:
+            found = measure(subject, images, wanted, looked, units=units, tick=watch, more=more)
+        except KeyboardInterrupt:
+            _say(console, "interrupted" + ("; the same command continues at the last batch" if units else ""))
+            raise
     if folder:
         outputs.write(found, folder)
         _say(console, f"wrote {folder}/results.json, per_image.csv, x_adv.pt")
