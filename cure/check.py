@@ -173,6 +173,8 @@ def _variants(raw: dict[str, Any], key: str) -> Iterator[tuple[str, dict[str, An
     presets = section.get("presets") if isinstance(section, dict) else None
     for name in presets if isinstance(presets, dict) else ():
         yield f" (preset {name})", _replaced(raw, key.split("."), {**section, "preset": name})
+    if isinstance(raw.get("train"), dict):
+        yield " (protocol matched)", {**raw, "train": {**raw["train"], "protocol": "matched"}}
 
 
 def _replaced(tree: dict[str, Any], place: list[str], value: Any) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 Four rules spare repetition. A section may name a `preset:` of its `presets:`, which is laid over it. Any value may
 be a mapping from data sets or models to values (with `default:`), of which a cell takes its own. `threat:` is laid
-under every attack. A method's `train:` is laid over the common `train:` under the protocol `paper`.
+under every attack. A method's `train:` is laid over the common `train:` under the protocol `paper`, its `matched:` over
+its settings under `matched`.
 """
 
 from collections.abc import Mapping
@@ -115,14 +116,22 @@ class Params:
         return found
 
     def method(self, key: str, kind: type[S]) -> tuple[S, Train]:
-        """A method's settings, and its schedule: the common one, under `paper` with the method's own laid over."""
+        """A method's settings and its schedule.
+
+        Under the protocol `paper` the method's `train:` is laid over the common one; under `matched` the common one
+        holds as it is, and the method's `matched:` is laid over its settings.
+        """
         section = dict(mapping(self._section(key, kind), key))
         own = mapping(section.pop("train", None), f"{key}.train")
+        common = mapping(section.pop("matched", None), f"{key}.matched")
         base = mapping(self._section("train", Train), "train")
-        problems = Problems()
-        hyper = fill(kind, section, key, problems)
-        train = fill(Train, {**base, **own} if base.get("protocol") == "paper" else base, f"{key}.train", problems)
-        if hyper is None or train is None:
+        problems, matched = Problems(), base.get("protocol") == "matched"
+        hyper = fill(kind, lay_over(section, common) if matched else section, key, problems)
+        train = fill(Train, base if matched else {**base, **own}, f"{key}.train", problems)
+        begin = getattr(hyper, "begin", 1)
+        if train is not None and begin > train.epochs:
+            problems.append(f"{key}.begin: {begin}, but it is trained for {train.epochs} epochs")
+        if hyper is None or train is None or problems:
             raise Refused("\n".join(problems))
         return hyper, train
 

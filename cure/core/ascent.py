@@ -6,14 +6,14 @@ Madry et al., ICLR 2018, Eq. (4). The last iterate is returned; nothing is chose
 """
 
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
 from cure.core.batchnorm import scope
 from cure.core.losses import cross_entropy, kl, margin
-from cure.core.method import Batch
+from cure.core.method import Batch, Networks
 from cure.core.noise import Noise
 from cure.core.settings import Search
 from cure.core.tensors import Flags, Images, Logits, PerExample, Tensor
@@ -63,6 +63,11 @@ def ascend(
             stop=stop,
             jitter=(lambda x: batch.noise.normal(x, jitter)) if jitter else None,
         )
+
+
+def pgd_on_error(nets: Networks, batch: Batch, hyper: Any) -> dict[str, Images]:
+    """The slot `inner` of a method that attacks its student with `hyper.attack` on the cross-entropy."""
+    return {"adv": ascend(nets.student, batch, hyper.attack, error)}
 
 
 def begin(x: Images, search: Search, noise: Noise) -> Images:

@@ -6,11 +6,12 @@ terms of the loss. The methods at, trades and mart are these blocks under their 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from cure.core.ascent import Maximise, divergence, error
+from cure.core.ascent import Maximise, ascend, divergence, error
 from cure.core.losses import boosted_cross_entropy, cross_entropy, kl
 from cure.core.method import Batch, Networks, Terms
-from cure.core.tensors import Labels, Logits, PerExample
+from cure.core.tensors import Images, Labels, Logits, PerExample
 
 
 def adversarial(clean: Logits, adv: Logits, y: Labels, weight: float) -> Terms:
@@ -55,6 +56,11 @@ class Base:
         clean = nets.student(batch.x) if self.clean else None
         adv = nets.student(batch.x_adv)
         return self.terms(adv if clean is None else clean, adv, batch.y, weight)
+
+
+def pgd_on_base(nets: Networks, batch: Batch, hyper: Any) -> dict[str, Images]:
+    """The slot `inner` of a method that attacks its student as its base `hyper.base` does."""
+    return {"adv": ascend(nets.student, batch, hyper.attack, BASES[hyper.base].maximise)}
 
 
 AT = Base(error, adversarial, clean=False)

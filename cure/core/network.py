@@ -35,6 +35,10 @@ class Normalise(nn.Module):
             exact = torch.tensor(values, dtype=torch.float64)[:, None, None]
             self.register_buffer(name, exact, persistent=False)
 
+    def extra_repr(self) -> str:
+        """The constants, which no state dict shows."""
+        return f"mean={self.mean.flatten().tolist()}, std={self.std.flatten().tolist()}"
+
     def forward(self, x: Images) -> Images:
         """x in [0, 1]."""
         return (x - self.mean.to(x.dtype)) / self.std.to(x.dtype)

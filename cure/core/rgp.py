@@ -17,6 +17,7 @@ from cure.core.gradients import Weights, gradients, objective, separate
 from cure.core.method import Batch, Gradients, Means, Networks
 from cure.core.selection import chosen, masks
 from cure.core.settings import Number, Settings, Share
+from cure.errors import Refused
 
 
 class Prominence(Settings):
@@ -51,6 +52,8 @@ def masked_gradient(nets: Networks, batch: Batch, hyper: Prominence, means: Mean
     """M * grad L, with M = 1 where the score reaches its percentile."""
     weights = nets.weights()
     masked = {name: weights[name] for name in chosen(list(weights), hyper.include, hyper.exclude)}
+    if hyper.include and not masked:
+        raise Refused(f"include {hyper.include} and exclude {hyper.exclude} leave no weight of the network to the mask")
     score, total = prominence(means, weights, masked, hyper)
     keep = masks(score, hyper.p / 100, hyper.scope)
     batch.show("rgp", {"score": score, "mask": keep, "total": total})

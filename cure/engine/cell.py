@@ -73,7 +73,13 @@ class Job:
     def parent(self, role: str, source: data.Data) -> Network:
         """The network in a role; refuses one of another model or data set."""
         path = self.cell.of(self.params.role(role)).weights
-        return parent(path, self.cell, source.digest, role)[1]
+        about, net = parent(path, self.cell, source.digest, role)
+        if about.settings != self.model.model_dump():
+            raise Refused(
+                f"{path}: its {self.cell.model} has {about.settings}, but {self.cell.name} needs "
+                f"{self.model.model_dump()} in the role {role}; train it again with this params.yaml"
+            )
+        return net
 
     def describe(self, source: data.Data, kept: Trajectory, kind: Literal["network", "trajectory"]) -> Description:
         """The description of the trajectory, or of the network chosen from it."""

@@ -3,7 +3,7 @@
 Every p is of one column by itself; of twenty comparisons of equals one falls below 0.05.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,8 @@ class Table:
     images: list[int]
     outcomes: dict[str, str]
     data: str = ""  # digest of the data set, where known
+    eps: float | None = None  # radius of the ball, where known
+    labels: dict[str, str] = field(default_factory=dict)  # of AutoAttack columns: standard, custom, rand
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,14 @@ def _same_images(a: Table, b: Table) -> None:
                 raise Refused(f"{table.name}: {column} has {len(outcome)} outcomes of {len(table.images)} images")
     if a.data and b.data and a.data != b.data:
         raise Refused(f"compare: {a.name} and {b.name} were evaluated on different data sets; use one data file")
+    if a.eps is not None and b.eps is not None and a.eps != b.eps:
+        raise Refused(
+            f"compare: {a.name} was attacked with eps {a.eps:g}, {b.name} with {b.eps:g}; use one threat model"
+        )
+    for column in a.labels.keys() & b.labels.keys():
+        if a.labels[column] != b.labels[column]:
+            said = f"{column} of {a.name} is {a.labels[column]}, of {b.name} {b.labels[column]}"
+            raise Refused(f"compare: {said}; evaluate both with the same settings")
     if len(a.images) != len(b.images):
         counts = f"{a.name} on {len(a.images)} images, {b.name} on {len(b.images)}"
         raise Refused(f"compare: {counts}; evaluate both on the same number")

@@ -6,6 +6,7 @@ arithmetic is not counted; for tiny networks it is no longer small (FAB sorts ev
 
 import math
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
@@ -146,13 +147,13 @@ def per_image(columns: list[Column], pace: Pace, clean: float, robust: float) ->
     return sum((column.per_image(pace, clean, robust) for column in columns), 0.0)
 
 
-def images_for(budget: float, each: float, images: int, robust: float) -> tuple[int, str]:
-    """How many of `images` fit into `budget` seconds at `each` seconds per image, and a sentence that says so."""
-    fit = min(images, math.floor(budget / each))
+def images_for(budget: float, each: Callable[[int], float], images: int, robust: float) -> tuple[int, str]:
+    """How many of `images` fit into `budget` seconds at each(n) seconds per image of n, and a sentence that says so."""
+    fit = bisect_right(range(1, images + 1), budget, key=lambda n: n * each(n))
     if fit < 1:
-        raise Refused(f"budget: {budget:.3g} s are less than the {each:.3g} s that one image takes; allow more time")
+        raise Refused(f"budget: {budget:.3g} s are less than the {each(1):.3g} s that one image takes; allow more time")
     low, high = wilson(round(robust * fit), fit)
     return fit, (
-        f"{fit} of {images} images, about {fit * each:.3g} s of {budget:.3g} s; "
+        f"{fit} of {images} images, about {fit * each(fit):.3g} s of {budget:.3g} s; "
         f"robust accuracy then within about {50 * (high - low):.2g} points"
     )

@@ -92,7 +92,7 @@ def made_by(factory: str) -> nn.Module:
     module, _, name = factory.partition(":")
     try:
         net = getattr(importlib.import_module(module), name)()
-    except (ImportError, AttributeError, TypeError, ValueError) as problem:
+    except Exception as problem:  # the user's own code may fail in any way
         raise Refused(f"--factory {factory}: {problem}; it must be package.module:function of no arguments") from None
     if not isinstance(net, nn.Module):
         raise Refused(f"--factory {factory}: returned a {type(net).__name__}, not a torch.nn.Module")

@@ -24,14 +24,17 @@ from cure.schema import Masking, Threat
 
 def doubts(
     net: nn.Module, data: Examples, result: Result, threat: Threat, rules: Masking, *chains: Chain, **how: Any
-) -> list[Line]:
+) -> tuple[list[Line], Outcomes]:
     """The masking report of a result on `data`, after PGD-20, PGD-100 and PGD-20 far outside where it lacks them.
+
+    Also what these probes found within eps, which counts for the worst case.
 
     `chains` are further columns of one attack that it may lack, such as Square alone; `how` goes to the driver.
     """
     seen = apart(result)
     more = {name: chain for chain in chains for name in chain.attacks}
-    return masking(seen | missing(net, data, seen, probes(threat, rules) | more, rules, **how), rules)
+    found = missing(net, data, seen, probes(threat, rules) | more, rules, **how)
+    return masking(seen | found, rules), {name: outcome for name, outcome in found.items() if name != "far"}
 
 
 def probes(threat: Threat, rules: Masking) -> dict[str, Chain]:

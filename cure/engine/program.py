@@ -10,14 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from cure.errors import Refused
+from cure.files import sha256
 
 
 class Fixed(nn.Module):
     """An exported program: its mode, device and weights were decided when it was made."""
 
-    def __init__(self, program: nn.Module) -> None:
+    def __init__(self, program: nn.Module, digest: str) -> None:
         super().__init__()
         self.held = [program]  # not a submodule: exported modules refuse train() and eval()
+        self.digest = digest  # of the file; the state dict of this wrapper is empty
+
+    def extra_repr(self) -> str:
+        """What tells two programs apart, and the units of their evaluations with them."""
+        return self.digest
 
     def forward(self, x: Tensor) -> Any:
         """Whatever the program returns."""
@@ -46,7 +52,7 @@ def saved_program(path: Path, device: torch.device) -> Fixed | None:
         raise Refused(f"{path}: not a readable {kind} file ({' '.join(str(problem).split())[:160]})") from None
     for weight in loaded.parameters():  # scripted modules refuse requires_grad_
         weight.requires_grad = False
-    return Fixed(loaded)
+    return Fixed(loaded, sha256(path))
 
 
 def _refuse_pickles(path: Path, archive: zipfile.ZipFile) -> None:

@@ -120,6 +120,7 @@ def result(columns: dict[str, Column], data: Examples, suite: AttackSuite, eps: 
         "outcomes": {name: "".join("-01"[int(hit) + 1] for hit in flag) for name, flag in outcomes.items()},
         "columns": {name: _about(column) for name, column in attacks.items()},
         "problems": _problems(ball, linf),
+        "eps": eps,
         "seed": suite.seed,
         "batch": suite.batch,
     }

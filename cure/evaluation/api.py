@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cure.errors import Refused
 from cure.evaluation import images as sets
 from cure.evaluation import outputs
 from cure.evaluation.measure import Evaluation, look, measure
@@ -16,12 +17,22 @@ from cure.evaluation.subject import Subject
 from cure.schema import Threat
 
 
+def _radius(eps: float | str) -> float:
+    try:
+        radius = Threat.model_validate({"eps": eps, "step": 1}).eps
+    except ValueError:
+        raise Refused(f"eps is {eps!r}; a radius above 0 and up to 1, such as 8/255") from None
+    if radius > 1:
+        raise Refused(f"eps is {eps!r}, but images are in [0, 1]; 8 grey levels are 8/255")
+    return radius
+
+
 def evaluate(
     net: nn.Module,
     images: Tensor | np.ndarray,
     labels: Tensor | np.ndarray,
     *,
-    attacks: Sequence[str] = ("clean", "pgd20", "cw20", "aa"),
+    attacks: Sequence[str] | str = ("clean", "pgd20", "cw20", "aa"),
     eps: float | str = "8/255",
     classes: int | None = None,
     batch: int = 250,
@@ -37,14 +48,20 @@ def evaluate(
     finished batches outlive a killed run, and the files of `cure eval` are written there. Raises `cure.errors.Refused`
     on input that makes no sense and, unless `force`, where the preflight finds the network unfit.
     """
+    if not isinstance(net, nn.Module):
+        raise Refused(f"net is a {type(net).__name__}, not a torch.nn.Module; wrap a function in one")
     device = next((w.device for w in net.parameters()), torch.device("cpu"))
-    y = torch.as_tensor(labels)
-    given = sets.given(images, y, classes or int(y.max()) + 1, device)
+    given = sets.given(images, labels, classes, device)
+    if classes is None:
+        given = sets.classes_of(net, given)
     settings = published()
-    radius = Threat.model_validate({"eps": eps, "step": 1}).eps
+    radius = _radius(eps)
+    if batch < 1:
+        raise Refused(f"batch is {batch}; at least 1")
     changes: dict[str, Any] = {"threat": {"eps": radius, "step": radius / 4}}
     changes["attack"] = {"batch": batch, "seed": seed, "subset": {}}
-    wanted = plan(opened(settings, "", ""), list(attacks), given.classes, changes)
+    names = attacks.split(",") if isinstance(attacks, str) else list(attacks)
+    wanted = plan(opened(settings, "", ""), names, given.classes, changes)
     folder = Path(out) if out else None
     was = [(module, module.training) for module in net.modules()]
     net.train(False)

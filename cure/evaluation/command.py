@@ -1,6 +1,7 @@
 """What `cure eval` does with its checkpoints."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from rich.console import Console
 from cure.core.network import Normalisation
 from cure.engine import device, foreign
 from cure.engine.cost import images_for
+from cure.engine.lines import first_sentence
 from cure.engine.probes import transfer
 from cure.errors import Refused
 from cure.evaluation import outputs, show
@@ -17,6 +19,7 @@ from cure.evaluation.images import Images, of_the_test_split, prepared
 from cure.evaluation.measure import Evaluation, look, measure
 from cure.evaluation.plan import Plan, nearest, opened, pace, plan
 from cure.evaluation.subject import Loading, Subject, description, own, strangers
+from cure.files import write_text
 from cure.params import Params
 from cure.schema import Run
 
@@ -45,11 +48,17 @@ class Request:
 
 def evaluate_files(request: Request) -> int:
     """Evaluate every checkpoint, print and write what was found; returns the exit code, 3 where a doubt was raised."""
-    console, found = Console(stderr=True), list[Evaluation]()
+    console, found = Console(stderr=True, emoji=False, markup=False), list[Evaluation]()
     paths: list[Path | None] = [*request.paths]
+    for named in [*request.paths, *([request.surrogate] if request.surrogate else [])]:
+        if not named.exists():
+            raise Refused(f"{named}: not found")
+    names = [path.stem for path in request.paths]
+    if request.out and (twice := next((name for name in names if names.count(name) > 1), None)):
+        raise Refused(f"--out: two checkpoints are called {twice}; evaluate them into different folders")
     for path in paths or [None]:
         for subject, images, wanted in _cases(path, request):
-            surrogate = _cases(request.surrogate, request)[0][0] if request.surrogate else None
+            surrogate = _surrogate(request, images) if request.surrogate else None
             found.append(_one(subject, images, wanted, request, console, surrogate))
     if request.json:
         print(json.dumps([outputs.document(one) for one in found], indent=1))
@@ -115,9 +124,10 @@ def _one(
     looked = look(subject, images, wanted, force=request.force)
     console.print(show.lines("preflight", looked, every=console.is_terminal), highlight=False)
     speed = pace(subject.net, images.examples.x[: wanted.suite.batch])
-    images, said = _affordable(images, wanted.seconds(speed, len(images.examples), *ASSUMED), request.budget)
-    _say(console, f"{subject.name} on {said}, eps {outputs.radius(wanted.threat.eps)}, {images.examples.x.device}")
     folder = request.out / subject.name.replace(":", "-") if request.out else None
+    begun = folder / "units" / "images" if folder else None
+    images, said = _affordable(images, lambda n: wanted.seconds(speed, n, *ASSUMED), request.budget, begun)
+    _say(console, f"{subject.name} on {said}, eps {outputs.radius(wanted.threat.eps)}, {images.examples.x.device}")
     with show.watching(show.Watch(subject.name, wanted, len(images.examples), speed)) as watch:
         units = folder / "units" if folder else None
         more = [transfer(surrogate.net.to(images.examples.x.device), wanted.threat)] if surrogate else []
@@ -134,12 +144,40 @@ def _one(
     return found
 
 
-def _affordable(images: Images, each: float, budget: float | None) -> tuple[Images, str]:
-    """As many images as the budget allows, and a sentence about images and time."""
+def _surrogate(request: Request, images: Images) -> Subject:
+    """The other network, on the same images; a stranger's is loaded as the options say."""
+    path = request.surrogate
+    assert path is not None
+    if description(path):
+        found = own(path)[0]
+    else:
+        params = opened(request.settings or nearest(None), images.name, request.loading.model or "")
+        shape = foreign.Shape(images.channels, images.classes)
+        (found,) = strangers(path, request.loading, shape, _models(params), images.examples.x[:2])
+    try:
+        found.net.to(images.examples.x.device)(images.examples.x[:2])
+    except Exception as problem:  # foreign code may fail in any way
+        raise Refused(f"--surrogate {path}: cannot see these images ({first_sentence(problem)})") from None
+    return found
+
+
+def _affordable(
+    images: Images, each: Callable[[int], float], budget: float | None, note: Path | None
+) -> tuple[Images, str]:
+    """As many images as the budget allows, and a sentence about images and time.
+
+    A run that is continued keeps the number that it began with, which is in `note`.
+    """
     count = len(images.examples)
     if budget is None:
-        return images, f"{count} test images of {images.name}: about {show.clock(each * count)} if half of them survive"
+        about = show.clock(each(count) * count)
+        return images, f"{count} test images of {images.name}: about {about} if half of them survive"
+    if note and note.exists():
+        fit = int(note.read_text())
+        return images.some(fit), f"{images.name}: {fit} of {count} images, as begun"
     fit, said = images_for(budget, each, count, ASSUMED[1])
+    if note:
+        write_text(note, str(fit))
     return images.some(fit), f"{images.name}: {said}"
 
 

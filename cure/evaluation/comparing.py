@@ -17,7 +17,8 @@ def outcomes_of(path: Path) -> Outcomes:
         result = held.get("result", held)
         images = held.get("index", list(range(result["images"])))
         name = held.get("subject", path.stem)
-        return Outcomes(name, images, result["outcomes"], held.get("data_digest", ""))
+        labels = {column: about["label"] for column, about in result["columns"].items() if about["label"]}
+        return Outcomes(name, images, result["outcomes"], held.get("data_digest", ""), result.get("eps"), labels)
     except FileNotFoundError:
         raise Refused(
             f"{path}: not found; name a folder that `cure eval --out` wrote, or results/...-attack.json"

@@ -3,14 +3,16 @@
 import hashlib
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cure import catalogue, paths
+from cure.core.batchnorm import scope
 from cure.engine import data
 from cure.engine.loader import as_float, spread
 from cure.engine.prepare import lacking, prepare
@@ -69,7 +71,16 @@ def of_the_test_split(path: Path, device: torch.device, expected: str | None) ->
     return Images(str(source.about["name"]), examples, len(source.classes), source.digest)
 
 
-def given(images: Tensor | np.ndarray, labels: Tensor | np.ndarray, classes: int, device: torch.device) -> Images:
+def classes_of(net: nn.Module, images: Images) -> Images:
+    """With as many classes as the network has logits, if it says so; else as many as the labels need."""
+    with scope(net, "eval"), torch.no_grad(), suppress(Exception):  # what the network cannot do, the preflight says
+        return replace(images, classes=int(net(images.examples.x[:1]).shape[1]))
+    return images
+
+
+def given(
+    images: Tensor | np.ndarray, labels: Tensor | np.ndarray, classes: int | None, device: torch.device
+) -> Images:
     """Arrays: images (n, c, h, w), uint8 or floats in [0, 1]; labels (n). An image's place is its index."""
     x, y = torch.as_tensor(images).to(device), torch.as_tensor(labels).to(device).long()
     if x.ndim != 4 or y.shape != x.shape[:1]:
@@ -78,5 +89,7 @@ def given(images: Tensor | np.ndarray, labels: Tensor | np.ndarray, classes: int
         x = as_float(x)
     elif not x.is_floating_point():
         raise Refused(f"images are {x.dtype}; needed: uint8 from 0 to 255, or floats in [0, 1]")
+    if not len(y):
+        raise Refused("there are no images; needed: one or more")
     index = torch.arange(len(y), device=device)
-    return Images("given", Examples(x.float(), y, index), classes, digest([], {"x": x, "y": y}))
+    return Images("given", Examples(x.float(), y, index), classes or int(y.max()) + 1, digest([], {"x": x, "y": y}))

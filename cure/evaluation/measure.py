@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from cure.core.attack import Chain
+from cure.core.folding import faster
 from cure.engine import outcomes, robustness
 from cure.engine.lines import Line
 from cure.engine.outcomes import Result
@@ -20,6 +21,8 @@ from cure.errors import Refused
 from cure.evaluation.images import Images
 from cure.evaluation.plan import Plan
 from cure.evaluation.subject import Subject
+from cure.files import write_text
+from cure.schema import AttackSuite
 
 RANDOM = ("determinism", "batch")  # lines of the preflight that a network drawing at random cannot pass
 
@@ -59,8 +62,8 @@ class Evaluation:
         """(n, c, h, w) float32 in the order of the images: the first verified adversarial image of each, or itself."""
         out, done = self.images.examples.x.cpu().clone(), self.images.examples.y.cpu() < 0
         for column in self.columns.values():
-            if column.chain.norm is None:
-                broken = column.outcome.clean & ~column.outcome.robust & ~done[column.rows]
+            if column.chain.norm != "l2":
+                broken = column.outcome.clean & ~column.safe(self.plan.threat.eps) & ~done[column.rows]
                 out[column.rows[broken]] = column.outcome.x_adv[broken]
                 done[column.rows[broken]] = True
         return out
@@ -80,6 +83,16 @@ def look(subject: Subject, images: Images, plan: Plan, *, force: bool) -> list[L
     return lines
 
 
+def _settled(subject: Subject, x: Tensor, suite: AttackSuite, units: Path) -> AttackSuite:
+    """With the layout that the units there were computed in: the probe may choose another one the next time."""
+    if suite.layout != "probe":
+        return suite
+    note = units / "layout"
+    if not note.exists():
+        write_text(note, faster(subject.net, x[: suite.batch]))
+    return suite.model_copy(update={"layout": note.read_text()})
+
+
 def measure(
     subject: Subject,
     images: Images,
@@ -95,10 +108,14 @@ def measure(
     `units` is the folder in which finished batches outlive a killed run.
     """
     store: Any = Folder(units) if units else {}
-    data, suite, doubted = images.examples, plan.suite, list[Line]()
+    data, doubted = images.examples, list[Line]()
+    suite = _settled(subject, data.x, plan.suite, units) if units else plan.suite
     found = robustness.attacked(subject.net, data, plan.chains, suite, tick, store)
     result = robustness.result(found, data, suite, plan.threat.eps)
     if plan.chains:
         how = {"batch": suite.batch, "seed": suite.seed, "store": store}
-        doubted = doubts(subject.net, data, result, plan.threat, plan.masking, *more, **how)
+        doubted, tried = doubts(subject.net, data, result, plan.threat, plan.masking, *more, **how)
+        for outcome in tried.values():
+            pairs = zip(result["outcomes"]["worst"], outcome, strict=True)
+            result["outcomes"]["worst"] = "".join("0" if (w, hit) == ("1", "0") else w for w, hit in pairs)
     return Evaluation(subject, images, plan, found, result, looked, doubted)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from cure.engine.outcomes import minima
+from cure.engine.outcomes import counts, minima
 from cure.evaluation.measure import Evaluation
 from cure.files import replacing, write_text
 
@@ -45,7 +45,7 @@ def document(found: Evaluation) -> dict[str, Any]:
         "venue": None,
         "architecture": about.model if about else type(subject.net).__name__,
         "eps": radius(found.plan.threat.eps),
-        "clean_acc": f"{100 * found.accuracy('clean'):.2f}",
+        "clean_acc": f"{100 * _clean(found, strong[0] if strong else 'clean'):.2f}",
         "reported": None,
         "autoattack_acc": f"{100 * found.accuracy(strong[0]):.2f}" if strong else None,
     }
@@ -64,6 +64,12 @@ def document(found: Evaluation) -> dict[str, Any]:
         "flags": found.flags,
     }
     return {"robustbench": entry, **ours, "result": found.result}
+
+
+def _clean(found: Evaluation, column: str) -> float:
+    """Clean accuracy on the images that a column looked at."""
+    _, images, clean = counts(found.result, column)
+    return clean / images
 
 
 def summary(found: Evaluation, column: str) -> dict[str, Any]:

@@ -117,7 +117,8 @@ def clock(seconds: float) -> str:
 def table(found: list[Evaluation]) -> Table:
     """One line per network, most robust first: accuracies in percent, half the width of their intervals, NRR."""
     plan = found[0].plan
-    columns = [name for name in ("clean", *plan.suite.table, "worst") if name in found[0].result["outcomes"]]
+    wanted = dict.fromkeys(name for one in found for name in ("clean", *one.plan.suite.table))
+    columns = [name for name in (*wanted, "worst") if all(name in one.result["outcomes"] for one in found)]
     shown = _plain("Network")
     for name in columns:
         shown.add_column(heading(name) + _mark(found[0], name), justify="right", no_wrap=True)
@@ -137,7 +138,10 @@ def _half(found: Evaluation, column: str) -> float:
 
 def _mark(found: Evaluation, column: str) -> str:
     label = found.result["columns"].get(column, {}).get("label", "")
-    return f" ({label})" if label not in ("", "standard") else ""
+    images = outcomes.counts(found.result, column)[1]
+    said = [label] if label not in ("", "standard") else []
+    said += [str(images)] if images < len(found.images.examples) else []
+    return f" ({', '.join(said)})" if said else ""
 
 
 def lines(title: str, found: list[Line], *, every: bool) -> Group:
@@ -175,8 +179,8 @@ def _plain(*names: str) -> Table:
 
 def page() -> Console:
     """Standard output: as wide as the terminal, or wide enough for any table where there is none."""
-    console = Console()
-    return console if console.is_terminal else Console(width=160)
+    console = Console(emoji=False, markup=False)
+    return console if console.is_terminal else Console(width=160, emoji=False, markup=False)
 
 
 def _span(values: tuple[float, float, float]) -> str:

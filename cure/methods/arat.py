@@ -14,9 +14,10 @@ measure it anew on 1,024 images. Their attack overwrites the clean batch with it
 """
 
 import copy
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch.nn.functional as F
+from pydantic import Field, field_validator
 from torch import nn
 
 from cure.core.ascent import ascend, error
@@ -27,6 +28,7 @@ from cure.core.predictor import distance, key, predictors
 from cure.core.settings import NonNegative, Search, Settings
 from cure.core.taps import tapping
 from cure.core.tensors import Images, Logits, Tensor
+from cure.errors import Refused
 
 
 class Hyper(Settings):
@@ -34,8 +36,15 @@ class Hyper(Settings):
 
     gamma: NonNegative
     p: NonNegative
-    taps: list[str]
+    taps: Annotated[list[str], Field(min_length=1)]
     attack: Search
+
+    @field_validator("taps")
+    @classmethod
+    def _no_tap_twice(cls, taps: list[str]) -> list[str]:
+        if len(set(taps)) < len(taps):
+            raise ValueError("names a module twice")
+        return taps
 
 
 class Revise(Settings):
@@ -81,8 +90,10 @@ def companions(hyper: Hyper) -> dict[str, Companion]:
     """One predictor per tap, trained with the student."""
 
     def build(student: nn.Module) -> nn.Module:
-        norms = {tap: student.get_submodule(tap) for tap in hyper.taps}
-        assert all(isinstance(norm, SplitBatchNorm2d) for norm in norms.values())
+        known = {name: module for name, module in student.named_modules() if isinstance(module, SplitBatchNorm2d)}
+        if odd := [tap for tap in hyper.taps if tap not in known]:
+            raise Refused(f"arat.update.taps: {odd[0]} is no batch norm of the network; known: {', '.join(known)}")
+        norms = {tap: known[tap] for tap in hyper.taps}
         widths = {tap: int(norm.get_submodule("adv").num_features) for tap, norm in norms.items()}  # type: ignore[arg-type]
         return predictors(widths)
 

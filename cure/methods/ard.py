@@ -12,11 +12,10 @@ statistics (`clean_forward`).
 
 from typing import Literal
 
-from cure.core.ascent import ascend, error
+from cure.core.ascent import pgd_on_error
 from cure.core.losses import cross_entropy, distillation
 from cure.core.method import Batch, Method, Networks, Terms
 from cure.core.settings import Positive, Search, Settings, Share
-from cure.core.tensors import Images
 
 
 class Hyper(Settings):
@@ -29,11 +28,6 @@ class Hyper(Settings):
     attack: Search
 
 
-def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
-    """x' = PGD on the student's CE."""
-    return {"adv": ascend(nets.student, batch, hyper.attack, error)}
-
-
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     """Distillation, and the clean CE where it has weight or is asked for."""
     adv, target = nets.student(batch.x_adv), nets.teacher(batch.x).detach()
@@ -44,4 +38,4 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     return terms
 
 
-METHOD = Method("Goldblum et al. 2020", Hyper, loss, inner, teachers=("teacher",))
+METHOD = Method("Goldblum et al. 2020", Hyper, loss, pgd_on_error, teachers=("teacher",))

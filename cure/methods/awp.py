@@ -13,12 +13,10 @@ moved and moved back.
 from typing import Literal
 
 from cure.core import awp
-from cure.core.ascent import ascend
-from cure.core.bases import BASES
+from cure.core.bases import BASES, pgd_on_base
 from cure.core.gradients import gradients, objective
 from cure.core.method import Batch, Gradients, Means, Method, Networks, Terms
 from cure.core.settings import Count, NonNegative, Search, Settings
-from cure.core.tensors import Images
 
 
 class Hyper(Settings):
@@ -29,11 +27,6 @@ class Hyper(Settings):
     base: Literal["at", "trades", "mart"]
     weight: NonNegative
     attack: Search
-
-
-def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
-    """x' = the base's PGD, at w."""
-    return {"adv": ascend(nets.student, batch, hyper.attack, BASES[hyper.base].maximise)}
 
 
 def base_loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
@@ -60,4 +53,4 @@ def after_step(nets: Networks, batch: Batch, hyper: Hyper) -> None:
     awp.restore(batch)
 
 
-METHOD = Method("Wu et al. 2020, Eqs. (8), (10)", Hyper, loss, inner, combine, after_step)
+METHOD = Method("Wu et al. 2020, Eqs. (8), (10)", Hyper, loss, pgd_on_base, combine, after_step)

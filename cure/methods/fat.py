@@ -14,7 +14,7 @@ omega is 0.001 for the base `at` and 0 for the others.
 from typing import Annotated, Literal
 
 import torch
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
 from cure.core.ascent import ascend
 from cure.core.bases import BASES
@@ -31,6 +31,13 @@ class Hyper(Settings):
     omega: NonNegative
     base: Literal["at", "trades", "mart"]
     weight: NonNegative
+
+    @field_validator("tau")
+    @classmethod
+    def _starts_at_epoch_1(cls, tau: dict[int, int]) -> dict[int, int]:
+        if 1 not in tau:
+            raise ValueError("needs a value from epoch 1 on")
+        return tau
 
 
 class Friendly:

@@ -15,12 +15,13 @@ released IAD-I forwards x' once and x once more than it uses, which moves runnin
 from typing import Literal
 
 import torch
+from pydantic import model_validator
 
-from cure.core.ascent import ascend, error
+from cure.core.ascent import pgd_on_error
 from cure.core.losses import cross_entropy, distillation, kl
 from cure.core.method import Batch, Method, Networks, Terms
 from cure.core.settings import Count, NonNegative, Positive, Search, Settings, Share
-from cure.core.tensors import Images, Logits, PerExample
+from cure.core.tensors import Logits, PerExample
 
 
 class Hyper(Settings):
@@ -37,10 +38,11 @@ class Hyper(Settings):
     spare_forwards: bool
     attack: Search
 
-
-def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
-    """x' = PGD on the student's CE."""
-    return {"adv": ascend(nets.student, batch, hyper.attack, error)}
+    @model_validator(mode="after")
+    def _labels_keep_a_share(self) -> "Hyper":
+        if self.variant == 2 and self.alpha1 + self.alpha2 > 1:
+            raise ValueError(f"alpha1 + alpha2 is {self.alpha1 + self.alpha2:g}; at most 1, the rest is the labels'")
+        return self
 
 
 def trust(teacher_adv: Logits, batch: Batch, beta: float) -> PerExample:
@@ -89,4 +91,4 @@ def second(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     return terms
 
 
-METHOD = Method("Zhu et al. 2022", Hyper, loss, inner, teachers=("natural", "teacher"))
+METHOD = Method("Zhu et al. 2022", Hyper, loss, pgd_on_error, teachers=("natural", "teacher"))

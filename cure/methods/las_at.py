@@ -16,9 +16,10 @@ Deviations: the strategy's trunk has the student's architecture (released: alway
 one start; the strategy is updated by plain SGD (released LAS-TRADES: with momentum). The released LAS-AWP does not run.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field, model_validator
 from torch import nn
 
 from cure.core import awp
@@ -40,13 +41,13 @@ class Hyper(Settings):
     """The action sets, the target's loss, and the strategy's reward and update."""
 
     loss: Literal["at", "trades"]
-    beta: list[NonNegative]  # LAS-TRADES
+    beta: list[NonNegative]  # LAS-TRADES; may be empty for the others
     label: Share  # of the true class in the smoothed target; the rest is spread evenly
     gamma: NonNegative  # LAS-AWP: relative size of the weight perturbation
     outer: Positive  # x' is finally clipped to this radius
-    eps: list[Positive]
-    step: list[Positive]
-    steps: list[Count]
+    eps: Annotated[list[Positive], Field(min_length=1)]
+    step: Annotated[list[Positive], Field(min_length=1)]
+    steps: Annotated[list[Count], Field(min_length=1)]
     attack: Search  # the start of the attack, and the attack on the looked-ahead copy
     every: Count  # steps between updates of the strategy
     strategy_lr: NonNegative
@@ -54,6 +55,12 @@ class Hyper(Settings):
     c2: NonNegative
     c3: NonNegative
     weight_decay: NonNegative  # of the copy's step
+
+    @model_validator(mode="after")
+    def _trades_has_beta(self) -> "Hyper":
+        if self.loss == "trades" and not self.beta:
+            raise ValueError("beta has no value, but LAS-TRADES chooses among them")
+        return self
 
 
 def search(nets: Networks, batch: Batch, hyper: Hyper, actions: Actions) -> Images:

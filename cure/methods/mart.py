@@ -10,11 +10,10 @@ There is no clean cross-entropy: the clean branch learns through the weight and 
 x' = PGD on CE from 0.001 N(0, 1), as in the released scripts, which give lambda 5 for ResNet-18 and 6 for WRN-34-10.
 """
 
-from cure.core.ascent import ascend, error
+from cure.core.ascent import pgd_on_error
 from cure.core.bases import MART
 from cure.core.method import Batch, Method, Networks, Terms
 from cure.core.settings import NonNegative, Search, Settings
-from cure.core.tensors import Images
 
 
 class Hyper(Settings):
@@ -24,14 +23,9 @@ class Hyper(Settings):
     attack: Search
 
 
-def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
-    """x' = PGD on CE."""
-    return {"adv": ascend(nets.student, batch, hyper.attack, error)}
-
-
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     """BCE + lambda (1 - p_y) KL."""
     return MART.loss(nets, batch, hyper.lam)
 
 
-METHOD = Method("Wang et al. 2020", Hyper, loss, inner)
+METHOD = Method("Wang et al. 2020", Hyper, loss, pgd_on_error)

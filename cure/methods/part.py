@@ -18,6 +18,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import model_validator
 
 from cure.core.ascent import begin, climb
 from cure.core.bases import BASES
@@ -36,6 +37,12 @@ class Hyper(Settings):
     base: Literal["at", "trades", "mart"]
     weight: NonNegative
     attack: Search
+
+    @model_validator(mode="after")
+    def _lower_is_lower(self) -> "Hyper":
+        if self.eps_low > self.attack.eps:
+            raise ValueError(f"eps_low is {self.eps_low:g}; at most the full radius, {self.attack.eps:g}")
+        return self
 
 
 def activation_map(net: Network, x: Images) -> Tensor:

@@ -26,6 +26,7 @@ from cure.core.finetuning import VARIANTS, State, Tuning, choose, fine_tuned, in
 from cure.core.losses import cross_entropy
 from cure.core.method import Batch, Consolidation, Method, Networks, Terms
 from cure.core.settings import Count, NonNegative, Positive, Search
+from cure.errors import Refused, did_you_mean
 
 
 class Hyper(Tuning):
@@ -52,8 +53,12 @@ def adversarial_set(net: nn.Module, batches: list[Batch], attack: Search) -> Fix
 def finish(found: Consolidation, hyper: Hyper) -> tuple[nn.Module, int, dict[str, Any]]:
     """Criticality, fine-tuning by each variant, interpolation, and the network at a* of the one named."""
     net = found.nets["robust"]
-    fixed = adversarial_set(net, found.val, hyper.attack)
     names = modules(net)
+    if hyper.module not in ("auto", *names):
+        raise Refused(
+            f"rift.module: no convolution or linear layer {hyper.module!r}{did_you_mean(hyper.module, names)}"
+        )
+    fixed = adversarial_set(net, found.val, hyper.attack)
     settings = {"eps": hyper.mrc_eps, "lr": hyper.mrc_lr}
     table = {name: criticality(net, fixed, name, epochs=hyper.mrc_epochs, **settings) for name in names}
     module = min(table, key=lambda name: table[name].value) if hyper.module == "auto" else hyper.module

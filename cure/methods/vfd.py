@@ -15,12 +15,11 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
-from cure.core.ascent import ascend
-from cure.core.bases import BASES
+from cure.core.bases import BASES, pgd_on_base
 from cure.core.method import Batch, Method, Networks, Terms
 from cure.core.network import Network
 from cure.core.settings import NonNegative, Search, Settings
-from cure.core.tensors import Images, PerExample, Tensor
+from cure.core.tensors import PerExample, Tensor
 
 
 class Hyper(Settings):
@@ -40,11 +39,6 @@ def distance(z: Tensor, target: Tensor, kind: str) -> PerExample:
     return (z - target).square().mean(dim=1)
 
 
-def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
-    """x' = the base's PGD; features are not attacked."""
-    return {"adv": ascend(nets.student, batch, hyper.attack, BASES[hyper.base].maximise)}
-
-
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     """The base's terms and the two pulls, from one forward each of x and x'."""
     student, natural = nets.student, nets.natural
@@ -59,4 +53,4 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     }
 
 
-METHOD = Method("Vanilla Feature Distillation 2022 (reconstruction)", Hyper, loss, inner, teachers=("natural",))
+METHOD = Method("Vanilla Feature Distillation 2022 (reconstruction)", Hyper, loss, pgd_on_base, teachers=("natural",))

@@ -104,13 +104,19 @@ def test_the_pace_is_measured_and_the_network_left_alone(net, make_batch):
 
 
 def test_a_budget_picks_the_number_of_images_and_says_so():
-    assert images_for(100.0, each=0.5, images=1000, robust=0.5) == (
+    assert images_for(100.0, each=lambda n: 0.5, images=1000, robust=0.5) == (
         200,
         "200 of 1000 images, about 100 s of 100 s; robust accuracy then within about 6.9 points",
     )
-    assert images_for(1e6, each=0.5, images=1000, robust=0.5)[0] == 1000
+    assert images_for(1e6, each=lambda n: 0.5, images=1000, robust=0.5)[0] == 1000
 
 
 def test_a_budget_below_one_image_is_refused():
     with pytest.raises(Refused, match=r"budget: 3 s are less than the 12 s that one image takes; allow more time"):
-        images_for(3.0, each=12.0, images=1000, robust=0.5)
+        images_for(3.0, each=lambda n: 12.0, images=1000, robust=0.5)
+
+
+def test_a_column_on_fewer_images_does_not_get_cheaper_with_the_others() -> None:
+    # 10 seconds for a column on at most 60 images, 0.01 for each image of the rest
+    fit, _ = images_for(5.0, each=lambda n: 10 * min(n, 60) / 60 / n + 0.01, images=500, robust=0.5)
+    assert fit == 28

@@ -1,5 +1,7 @@
 """`from cure import evaluate`, and what it returns."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -42,8 +44,9 @@ def test_adversarial_images_are_in_the_ball_and_fool_the_network(found, trained,
     x_adv = found.adversarial()
     assert x_adv.dtype == torch.float32
     assert (x_adv - x).abs().max() <= 38 / 255 + 1e-6
-    fooled = "".join("10"[int(hit)] for hit in trained(x_adv).argmax(1) != y)
-    assert fooled == found.result["outcomes"]["worst"]
+    left = [trained(x_adv).argmax(1)[row] == y[row] for row in range(len(y))]
+    columns = zip(found.result["outcomes"]["fgsm"], found.result["outcomes"]["pgd20"], strict=True)
+    assert ["01"[int(hit)] for hit in left] == [min(pair) for pair in columns]
 
 
 def test_a_float_image_is_the_same_as_a_byte(found, trained, test_images):
@@ -93,13 +96,38 @@ def test_a_killed_run_continues_with_its_units(found, trained, test_images, tmp_
         (np.zeros((4, 1, 8, 8)), np.zeros(3), "needed: (n, c, h, w) and (n,)"),
         (np.zeros((4, 1, 8, 8), dtype=np.int32), np.zeros(4), "needed: uint8 from 0 to 255, or floats in [0, 1]"),
         (np.full((4, 1, 8, 8), 200.0), np.arange(4), "divide by 255, normalise inside the network"),
-        (np.random.default_rng(0).random((4, 1, 8, 8)), np.array([0, 1, 2, 99]), "10 logits, 100 classes"),
+        (np.random.default_rng(0).random((4, 1, 8, 8)), np.array([0, 1, 2, 99]), "labels from 0 to 99"),
+        (np.zeros((0, 1, 8, 8)), np.zeros(0), "there are no images"),
     ],
 )
 def test_input_that_makes_no_sense_is_refused(trained, images, labels, said):
     with pytest.raises(Refused) as refused:
         evaluate(trained, images, labels, **CHEAP)
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"eps": "abc"}, "a radius above 0 and up to 1, such as 8/255"),
+        ({"eps": 0.0}, "a radius above 0 and up to 1"),
+        ({"eps": 8.0}, "8 grey levels are 8/255"),
+        ({"batch": 0}, "batch is 0; at least 1"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(trained, test_images, how, said):
+    with pytest.raises(Refused, match=re.escape(said)):
+        evaluate(trained, *test_images, **(CHEAP | how))
+
+
+def test_attacks_may_be_one_text(found, trained, test_images):
+    again = evaluate(trained, test_images[0][FEW], test_images[1][FEW], **(CHEAP | {"attacks": "clean,fgsm,pgd20"}))
+    assert again.result["outcomes"] == found.result["outcomes"]
+
+
+def test_the_worst_case_counts_the_probes_too(trained, test_images):
+    weak = evaluate(trained, test_images[0][FEW], test_images[1][FEW], **(CHEAP | {"attacks": ["fgsm"]}))
+    assert weak.accuracy("worst") < weak.accuracy("fgsm")
 
 
 def test_an_unknown_attack_is_told_with_its_neighbour(trained, test_images):

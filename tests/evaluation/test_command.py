@@ -114,6 +114,30 @@ def test_several_checkpoints_make_one_sorted_table(run, weights, theirs, trained
     assert names == ["theirs", "weak"], said
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_another_program_under_the_same_name_takes_no_unit_of_the_first(run, trained, tmp_path):
+    words = ["--data", "digits", "--out", tmp_path / "out", "--force", "--json", *FEW]
+    found = []
+    for net in (trained, nn.Sequential(nn.Flatten(), nn.Linear(64, 10))):
+        torch.jit.trace(net, torch.rand(2, 1, 8, 8)).save(tmp_path / "net.pt")
+        found.append(numbers(run("eval", tmp_path / "net.pt", *words)[1])["pgd20"])
+    assert found[1] == numbers(run("eval", tmp_path / "net.pt", *words[:2], "--force", "--json", *FEW)[1])["pgd20"]
+    assert found[0] != found[1]
+
+
+def test_two_checkpoints_of_one_name_need_two_folders(run, weights, tmp_path):
+    code, _, said = run("eval", weights, weights, "--out", tmp_path / "out")
+    assert (code, "two checkpoints are called natural-s0" in said) == (2, True)
+
+
+def test_compare_refuses_another_radius(run, weights, pipeline, tmp_path):
+    (tmp_path / "params.yaml").write_text((pipeline / "params.yaml").read_text().replace("eps: 0.15  #", "eps: 0.1  #"))
+    run("eval", weights, *FEW, "--out", tmp_path / "a")
+    run("eval", weights, *FEW, "--out", tmp_path / "b", "--params", tmp_path / "params.yaml")
+    code, _, said = run("compare", tmp_path / "a/natural-s0", tmp_path / "b/natural-s0")
+    assert (code, "eps 0.15, " in said) == (2, True)
+
+
 @pytest.fixture
 def written(run, weights, tmp_path):
     """What `--out` leaves after every column of params.yaml."""
