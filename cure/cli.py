@@ -66,14 +66,14 @@ def evaluate_files(
     afterwards. Weights only: pickled code is refused. Exit codes: 0; 2 refused; 3 evaluated, but a doubt was raised;
     130 interrupted (with --out, the same command continues).
     """
-    from cure.evaluation import command
+    from cure.evaluation import command, options
     from cure.evaluation.subject import Loading
 
     names = [name.strip() for name in attacks.split(",") if name.strip()] if attacks else None
     code = command.evaluate_files(
         command.Request(
             paths=checkpoints or [],
-            loading=Loading(model, factory, command.normalisation(mean, std)),
+            loading=Loading(model, factory, options.normalisation(mean, std)),
             data=data,
             settings=params,
             attacks=names,
@@ -82,7 +82,7 @@ def evaluate_files(
             out=out,
             batch=batch,
             seed=seed,
-            budget=command.seconds(budget),
+            budget=options.seconds(budget),
             force=force,
             json=json,
         )

@@ -2,6 +2,7 @@
 
 import ast
 from functools import cache
+from itertools import combinations
 
 import pytest
 
@@ -166,6 +167,17 @@ def is_of_splits(subscript):
 
 def spelt_out(node):
     return isinstance(node, ast.Tuple) and all(isinstance(part, ast.Constant) for part in node.elts)
+
+
+def test_no_two_methods_share_a_run_of_six_lines():
+    def runs(name):
+        body = (ROOT / name).read_text().split('"""', 2)[2]  # behind the docstring
+        lines = [line.strip() for line in body.splitlines() if line.strip() and "import" not in line]
+        return {tuple(lines[i : i + 6]) for i in range(len(lines) - 5)}
+
+    files = [name for name in FILES if layer(name) == "methods" and not name.endswith("__init__.py")]
+    shared = [(a, b) for a, b in combinations(files, 2) if runs(a) & runs(b)]
+    assert shared == []
 
 
 def test_files_are_short():

@@ -34,6 +34,10 @@ ATTACK, CORRUPT = ("attack", *CELL, "natural", 0), ("corrupt", *CELL, "natural",
 UPDATE_TRADES = ("update", *CELL, "trades", 0)
 
 
+def _presets(raw, *names):
+    return [preset for name in names for preset in raw["methods"][name]["presets"].values()]
+
+
 def tiny():
     """The quickstart, shortened; its device settings, which would outlive a test, are the process's own."""
     raw = QUICKSTART
@@ -42,6 +46,8 @@ def tiny():
             raw = changed(raw, f"{section}.{key}", value)
     for method in ("at", "trades", "cure.update"):
         raw = changed(raw, f"methods.{method}.attack.steps", 1)
+    for method in (raw["methods"]["part"], raw["methods"]["cure_eff"]["update"], *_presets(raw, "iad", "awp")):
+        method["begin"] = 1
     return raw | {"run": {"device": "cpu", "threads": 1, "deterministic": False, "cpu_isa": "native"}}
 
 
@@ -317,7 +323,7 @@ BAD_WEIGHTS = {  # what happens, which stage reads it, what must be said
         lambda f: edit_params(f, "models.small.width", 8),
         UPDATE_CURE,
         NATURAL,
-        "(16, 1, 3, 3), not (8, 1, 3, 3)",
+        "'width': 16}, but digits/small/cure-s0 needs {'width': 8, ",
     ),
     "parent of another model": (
         damaged(NATURAL, model="resnet18"),

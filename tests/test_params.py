@@ -310,6 +310,41 @@ def test_under_matched_a_methods_train_is_left_out():
     assert of_method(raw, "methods.trades")[1] == of_method(raw, "methods.at")[1]
 
 
+@pytest.mark.parametrize("name", [name for name in PAPER["methods"] if name not in ("natural", "rift")])
+@pytest.mark.parametrize("model", ["resnet18", "wrn_34_10"])
+def test_under_the_matched_protocol_every_method_has_the_same_ball_and_schedule(name, model):
+    method = catalogue.entry("methods", name).METHOD
+    key = next(iter(hyper_keys(name, method)))
+    raw = changed(PAPER, "train.protocol", "matched")
+    hyper, train = Params(raw, [key, "train", "threat", "alpha"], "cifar10", model).method(key, method.hyper)
+    assert (hyper.attack.eps, hyper.attack.step) == (8 / 255, 2 / 255)
+    assert hyper.attack.bn in ("eval", "batch")
+    assert (train.epochs, train.lr, train.weight_decay) == (200, 0.1, 5e-4)
+
+
+def test_what_a_method_matches_holds_under_that_protocol_alone():
+    part, keys = catalogue.entry("methods", "part").METHOD, ["methods.part", "train", "threat"]
+    views = {protocol: changed(PAPER, "train.protocol", protocol) for protocol in ("paper", "matched")}
+    found = {name: Params(raw, keys, "cifar10", "resnet18").method(keys[0], part.hyper) for name, raw in views.items()}
+    assert {name: hyper.begin for name, (hyper, _) in found.items()} == {"paper": 21, "matched": 51}
+
+
+WRONG = {
+    "methods.fat.tau": ({5: 1}, "needs a value from epoch 1 on"),
+    "methods.part.eps_low": (0.5, "at most the full radius, 0.15"),
+    "methods.part.begin": (99, "methods.part.begin: 99, but it is trained for 25 epochs"),
+    "methods.cure_eff.update.begin": (99, "begin: 99, but it is trained for 40 epochs"),
+    "methods.arat.update.taps": ([], "at least 1"),
+    "methods.las_at.eps": ([], "at least 1"),
+}
+
+
+@pytest.mark.parametrize("key", WRONG)
+def test_settings_that_would_make_another_method_of_it_are_told(key):
+    value, said = WRONG[key]
+    assert any(said in line for line in check(changed(QUICKSTART, key, value)))
+
+
 @pytest.mark.parametrize("protocol", ["paper", "matched"])
 def test_a_mistake_in_a_methods_train_is_found_under_either_protocol(protocol):
     raw = changed(changed(QUICKSTART, "train.protocol", protocol), "methods.trades.train", {"epochz": 7})

@@ -1,6 +1,7 @@
 """What `cure compare` does with two evaluations."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from cure.engine.compare import Table as Outcomes
@@ -31,7 +32,7 @@ def compare_files(first: Path, second: Path, seed: int, as_json: bool) -> None:
     """Print, for every column of both, who is better and whether that can be claimed."""
     a, b = outcomes_of(first), outcomes_of(second)
     if a.name == b.name:
-        a, b = (Outcomes(str(path), t.images, t.outcomes, t.data) for path, t in ((first, a), (second, b)))
+        a, b = (replace(table, name=str(path)) for path, table in ((first, a), (second, b)))
     found = compare(a, b, seed)
     if as_json:
         print(json.dumps([{**vars(one), "counts": vars(one.counts)} for one in found], indent=1))

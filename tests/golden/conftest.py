@@ -17,13 +17,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.Item]) -> None:
-    """Every description in the folder must be claimed by a test."""
+    """The folder must hold descriptions, and where all tests are collected each of them must be claimed by one."""
     given = [item.callspec.params["golden"] for item in items if "golden" in getattr(item, "fixturenames", ())]
-    chosen = {path for path in given if isinstance(path, Path)}  # a test whose method has no file here is skipped
-    folders = {path.parent for path in chosen}
-    left = [path.name for folder in folders for path in folder.glob("*.json") if path not in chosen]
-    if left and not session.config.getoption("keyword"):
-        raise pytest.UsageError(f"no test for the golden files {', '.join(sorted(left))}")
+    folder = Path(session.config.getoption("golden_dir") or HERE)
+    files = set(folder.glob("*.json"))
+    if given and not files:
+        raise pytest.UsageError(f"{folder}: holds no golden file (*.json)")
+    some = session.config.getoption("keyword") or any(".py" in word for word in session.config.args)
+    left = sorted(path.name for path in files - {path for path in given if isinstance(path, Path)})
+    if given and left and not some:
+        raise pytest.UsageError(f"no test for the golden files {', '.join(left)}")
 
 
 @pytest.fixture

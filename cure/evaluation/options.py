@@ -1,0 +1,30 @@
+"""Options of `cure eval` that are written as text."""
+
+from cure.core.network import Normalisation
+from cure.errors import Refused
+
+
+def normalisation(mean: str | None, std: str | None) -> Normalisation | None:
+    """--mean 0.49,0.48,0.45 --std 0.25,0.24,0.26."""
+    if (mean is None) != (std is None):
+        raise Refused("--mean and --std belong together")
+    if mean is None or std is None:
+        return None
+    try:
+        return Normalisation(mean=[float(v) for v in mean.split(",")], std=[float(v) for v in std.split(",")])
+    except ValueError:
+        raise Refused("--mean and --std are numbers separated by commas, std above 0: 0.49,0.48,0.45") from None
+
+
+def seconds(budget: str | None) -> float | None:
+    """90, 90s, 10m or 2h as seconds."""
+    if budget is None:
+        return None
+    unit = {"s": 1, "m": 60, "h": 3600}.get(budget[-1:])
+    try:
+        value = float(budget[:-1] if unit else budget) * (unit or 1)
+    except ValueError:
+        value = 0.0
+    if not value > 0 or value == float("inf"):
+        raise Refused(f"--budget {budget}: not a time; allowed: 90s, 10m, 2h")
+    return value
