@@ -29,12 +29,28 @@ def test_ours_and_theirs_stand_in_lines_of_their_own() -> None:
     text = beside.page(
         means("cifar10/resnet18"), claims.load(CLAIMS), suite(), {("cifar10/resnet18", "cure"): "3 epochs, CPU"}
     )
-    ours = [line for line in text.splitlines() if "| **ours** |" in line]
-    theirs = [line for line in text.splitlines() if "| cure, Table 1 |" in line]
+    part = next(part for part in text.split("### ") if part.startswith("cure, Table 1\n")).splitlines()
+    ours = [line for line in part if "| **ours** |" in line]
+    theirs = [line for line in part if line.startswith("| CURE | cure, Table 1 |")]
     assert ours == ["| CURE | **ours** | 12.34 | 5.00 |  | 4.00 | 6.00 | 3 epochs, CPU |"]
     assert len(theirs) == 1
     assert "86.76 | 54.92 | 49.69 | 52.48 | 65.04" in theirs[0]
+    assert any("PGD-20 with step 0.003" in line for line in part)
     assert "misprinted" in text
+
+
+def test_every_published_table_of_a_setting_is_there_with_its_own_columns() -> None:
+    made = {("cifar10/resnet18", "cure"): "3 epochs, CPU"}
+    claims_of = [c for c in claims.load(CLAIMS) if (c.dataset, c.model) == ("cifar10", "resnet18")]
+    text = beside.page(means("cifar10/resnet18"), claims_of, suite(), made)
+    assert text.count("### ") == len({(c.paper, c.table) for c in claims_of})
+    rows = [
+        line for line in text.splitlines() if line.startswith("| ") and "**ours**" not in line and "---" not in line
+    ]
+    assert len(rows) == len(claims_of) + text.count("### ")
+    assert sum(len(c.values) for c in claims_of) == sum(
+        bool(cell.strip()) for line in rows if "| Method |" not in line for cell in line.split("|")[3:-2]
+    )
 
 
 def test_a_setting_that_no_paper_prints_says_so() -> None:

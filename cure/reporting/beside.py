@@ -1,53 +1,64 @@
-"""Our rows beside the published ones, line by line and never in one cell."""
+"""Our rows beside the published ones, table by table, line by line and never in one cell."""
+
+from itertools import groupby
+from typing import Any
 
 import pandas as pd
 
 from cure.core.names import NAMES
-from cure.reporting.claims import Claim, beside
+from cure.reporting.claims import Claim
 from cure.reporting.table import heading
 from cure.schema import AttackSuite
 
-MEASURES = ["clean", "pgd20", "aa", "cw", "nrr"]
-"""Of the published measures, those of the target table; claims.yaml holds the others too."""
+Made = dict[tuple[str, str], str]
 
 
-def page(means: pd.DataFrame, claims: list[Claim], suite: AttackSuite, made: dict[tuple[str, str], str]) -> str:
-    """claims.md: every row of ours and the published lines about it; `made` says how each of ours was trained."""
-    ours = {"cw": "cw20", "nrr": f"nrr_{suite.nrr}"}
+def page(means: pd.DataFrame, claims: list[Claim], suite: AttackSuite, made: Made) -> str:
+    """claims.md: every published table about a setting of ours; `made` says how each of our rows was trained."""
     lines = [
         "# Ours beside the papers'",
         "",
         "Lines marked **ours** were measured by this pipeline; the others are printed in the papers (claims.yaml).",
     ]
     for setting in means["setting"].unique():
-        body, notes = _table(means[means["setting"] == setting], claims, ours, made)
-        lines += ["", f"## {setting}", ""]
-        lines += [*body, "", *notes] if body else [f"No paper prints a number for {setting}."]
+        rows = {str(line["method"]): line for line in means[means["setting"] == setting].to_dict("records")}
+        about = [claim for claim in claims if f"{claim.dataset}/{claim.model}" == setting]
+        lines += ["", f"## {setting}"]
+        lines += [] if about else ["", f"No paper prints a number for {setting}."]
+        for (paper, table), group in groupby(about, key=lambda claim: (claim.paper, claim.table)):
+            lines += _table(f"{paper}, {table}", list(group), rows, suite, made)
     return "\n".join(lines) + "\n"
 
 
-def _table(
-    part: pd.DataFrame, claims: list[Claim], ours: dict[str, str], made: dict[tuple[str, str], str]
-) -> tuple[list[str], list[str]]:
-    head = ["Method", "Source", *map(heading, MEASURES), "Note"]
-    body, notes = [_row(head), _row(["---", "---", *["---:"] * len(MEASURES), "---"])], list[str]()
-    found = False
-    for line in part.to_dict("records"):
-        dataset, _, model = str(line["setting"]).partition("/")
-        method = str(line["method"])
-        numbers = [_number(line.get(ours.get(measure, measure))) for measure in MEASURES]
-        body.append(_row([NAMES.get(method, method), "**ours**", *numbers, made[str(line["setting"]), method]]))
-        for claim in beside(claims, dataset, model, method):
-            if not set(claim.values) & set(MEASURES):
-                continue
-            found = True
-            mark = ""
-            if claim.caveat:
-                notes.append(f"{len(notes) + 1}. {claim.paper} {claim.table}, {method}: {claim.caveat}")
-                mark = f"see {len(notes)}"
-            printed = [_number(claim.values.get(measure)) for measure in MEASURES]
-            body.append(_row([NAMES.get(method, method), f"{claim.paper}, {claim.table}", *printed, mark]))
-    return (body, notes) if found else ([], [])
+def _table(title: str, claims: list[Claim], rows: dict[str, Any], suite: AttackSuite, made: Made) -> list[str]:
+    """One published table with its own columns, and beneath each of its rows ours, where we have it."""
+    measures = list(dict.fromkeys(measure for claim in claims for measure in claim.values))
+    body = [_row(["Method", "Source", *map(heading, measures), "Note"])]
+    body.append(_row(["---", "---", *["---:"] * len(measures), "---"]))
+    notes: list[str] = []
+    for claim in claims:
+        notes += [f"{len(notes) + 1}. {claim.method}: {claim.caveat}"] if claim.caveat else []
+        mark = f"see {len(notes)}" if claim.caveat else ""
+        name = NAMES.get(claim.method, claim.method)
+        body.append(_row([name, title, *(_printed(claim, measure) for measure in measures), mark]))
+        if line := rows.get(claim.method):
+            numbers = [_number(_ours(line, measure, suite)) for measure in measures]
+            body.append(_row([name, "**ours**", *numbers, made[str(line["setting"]), claim.method]]))
+    about = [text for text in dict.fromkeys(claim.source for claim in claims) if text]
+    about += list(dict.fromkeys(claim.setting for claim in claims))
+    return ["", f"### {title}", "", *about, "", *body, *(["", *notes] if notes else [])]
+
+
+def _ours(line: dict[str, Any], measure: str, suite: AttackSuite) -> object:
+    """Our number for a published measure; `ood` is the mean over corruptions, `sum` is clean + AutoAttack."""
+    if measure == "sum":
+        return line["clean"] + line["aa"] if "aa" in line else None
+    return line.get({"cw": "cw20", "nrr": f"nrr_{suite.nrr}", "ood": "corrupted"}.get(measure, measure))
+
+
+def _printed(claim: Claim, measure: str) -> str:
+    spread = f" ± {claim.deviations[measure]:.2f}" if measure in claim.deviations else ""
+    return _number(claim.values.get(measure)) + spread
 
 
 def _row(cells: list[str]) -> str:

@@ -1,7 +1,7 @@
 """claims.yaml: the numbers that papers print, as one claim per row of their tables."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -86,11 +86,6 @@ def load(path: Path) -> list[Claim]:
             claims |= {(where, method): _claim(group, book, method) for method in group.rows}
     problems.refuse(path)
     return list(claims.values())
-
-
-def beside(claims: Iterable[Claim], dataset: str, model: str, method: str) -> list[Claim]:
-    """The claims about one row of our table."""
-    return [claim for claim in claims if (claim.dataset, claim.model, claim.method) == (dataset, model, method)]
 
 
 def _wrong(group: Group, book: Book) -> Iterator[str]:
