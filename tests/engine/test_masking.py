@@ -170,7 +170,7 @@ def report(net, data):
     }
     whole = column("autoattack", version="standard", iterations=1, queries=300, targets=9)
     square = Chain({"square": whole.attacks["square"]}, whole.facts, whole.eps)
-    return doubts(net, data, result, THREAT, RULES, square, **HOW)
+    return doubts(net, data, result, THREAT, RULES, square, **HOW)[0]
 
 
 def test_a_sound_network_is_green_under_real_attacks(trained):
