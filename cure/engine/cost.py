@@ -125,12 +125,13 @@ class Column:
     """One column of an evaluation: the work of its attacks in order, and forwards per prediction.
 
     In a `chain` an attack sees what the earlier ones left; else, as in a search for the smallest perturbation, it sees
-    every image that is classified correctly.
+    every image that is classified correctly. `share` of all images is seen at all.
     """
 
     attacks: list[Work]
     passes: int = 1
     chain: bool = True
+    share: float = 1.0
 
     def per_image(self, pace: Pace, clean: float, robust: float) -> float:
         """Expected seconds per image where these shares are right clean and after all attacks.
@@ -139,7 +140,8 @@ class Column:
         """
         reach = [clean] + [robust if self.chain else clean] * (len(self.attacks) - 1)
         check = self.passes * pace.forward  # clean, and once more after each attack
-        return check + sum(share * (pace.seconds(w) + check) for share, w in zip(reach, self.attacks, strict=False))
+        spent = sum(met * (pace.seconds(w) + check) for met, w in zip(reach, self.attacks, strict=False))
+        return self.share * (check + spent)
 
 
 def per_image(columns: list[Column], pace: Pace, clean: float, robust: float) -> float:

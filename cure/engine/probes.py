@@ -12,6 +12,7 @@ from cure.core.attack import Chain
 from cure.core.method import Batch
 from cure.core.settings import Search
 from cure.core.tensors import Images
+from cure.engine import cost
 from cure.engine.cost import Work
 from cure.engine.driver import Driver
 from cure.engine.lines import Line
@@ -43,7 +44,7 @@ def probes(threat: Threat, rules: Masking) -> dict[str, Chain]:
     far = {"eps": threat.eps * rules.radius, "step": threat.step * rules.radius}
     searches = {"pgd20": pgd20, "pgd100": pgd20.model_copy(update={"steps": 100}), "far": pgd20.model_copy(update=far)}
     return {
-        name: Chain({name: partial(_ascend, search=search)}, search.model_dump(), search.eps)
+        name: Chain({name: partial(ascend, search=search, maximise=error)}, search.model_dump(), search.eps)
         for name, search in searches.items()
     }
 
@@ -59,10 +60,10 @@ def transfer(surrogate: nn.Module, threat: Threat) -> Chain:
     return Chain({"transfer": attack}, facts, threat.eps)
 
 
-def work(have: list[str]) -> Work:
+def work(have: list[str], threat: Threat, rules: Masking) -> Work:
     """Passes per image of the probes that are not among the columns `have`."""
-    steps = sum(count for name, count in {"pgd20": 20, "pgd100": 100, "far": 20}.items() if name not in have)
-    return Work(steps, steps)
+    todo = [cost.work("pgd", chain.facts) for name, chain in probes(threat, rules).items() if name not in have]
+    return Work(sum(one.forwards for one in todo), sum(one.gradients for one in todo))
 
 
 def missing(
@@ -101,7 +102,3 @@ def _text(hits: list[bool], rows: list[int], images: int) -> str:
     for row, hit in zip(rows, hits, strict=True):
         text[row] = "01"[hit]
     return "".join(text)
-
-
-def _ascend(net: nn.Module, batch: Batch, search: Search) -> Images:
-    return ascend(net, batch, search, error)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cure.core.batchnorm import scope
 from cure.errors import Refused
 from cure.evaluation import images as sets
 from cure.evaluation import outputs
@@ -63,15 +64,10 @@ def evaluate(
     names = attacks.split(",") if isinstance(attacks, str) else list(attacks)
     wanted = plan(opened(settings, "", ""), names, given.classes, changes)
     folder = Path(out) if out else None
-    was = [(module, module.training) for module in net.modules()]
-    net.train(False)
-    try:
+    with scope(net, "eval"):
         subject = Subject(type(net).__name__, net)
         looked = look(subject, given, wanted, force=force)
         found = measure(subject, given, wanted, looked, units=folder / "units" if folder else None)
-    finally:
-        for module, training in was:
-            module.training = training
     if folder:
         outputs.write(found, folder)
     return found

@@ -9,14 +9,14 @@ from typing import Any
 from rich.console import Console
 
 from cure.engine import device, foreign
-from cure.engine.cost import images_for
+from cure.engine.cost import images_for, pace
 from cure.engine.lines import first_sentence
 from cure.engine.probes import transfer
 from cure.errors import Refused
 from cure.evaluation import outputs, show
 from cure.evaluation.images import Images, of_the_test_split, prepared
 from cure.evaluation.measure import Evaluation, look, measure
-from cure.evaluation.plan import Plan, nearest, opened, pace, plan
+from cure.evaluation.plan import Plan, nearest, opened, plan
 from cure.evaluation.subject import Loading, Subject, description, own, strangers
 from cure.files import write_text
 from cure.params import Params
@@ -56,8 +56,9 @@ def evaluate_files(request: Request) -> int:
     if request.out and (twice := next((name for name in names if names.count(name) > 1), None)):
         raise Refused(f"--out: two checkpoints are called {twice}; evaluate them into different folders")
     for path in paths or [None]:
-        for subject, images, wanted in _cases(path, request):
-            surrogate = _surrogate(request, images) if request.surrogate else None
+        cases = _cases(path, request)
+        surrogate = _surrogate(request.surrogate, request, cases[0][1]) if request.surrogate else None
+        for subject, images, wanted in cases:
             found.append(_one(subject, images, wanted, request, console, surrogate))
     if request.json:
         print(json.dumps([outputs.document(one) for one in found], indent=1))
@@ -87,12 +88,10 @@ def _cases(path: Path | None, request: Request) -> list[tuple[Subject, Images, P
     where = device.set_up(
         params.get("run", Run).model_copy(update={"device": "auto", "deterministic": about is not None})
     )
-    expected = about.data_digest if about else None
     options: dict[str, Any] = {"batch": request.batch, "seed": request.seed, "subset": {} if request.images else None}
     changes = {key: value for key, value in options.items() if value is not None}
-    columns = request.attacks
-    images = of_the_test_split(prepared(name, params, settings.parent), where, expected)
-    wanted = plan(params, columns, images.classes, {"attack": changes})
+    images = of_the_test_split(prepared(name, params, settings.parent), where, about)
+    wanted = plan(params, request.attacks, images.classes, {"attack": changes})
     images = images.some(request.images or wanted.suite.images)
     found = (
         own(path)
@@ -143,10 +142,8 @@ def _one(
     return found
 
 
-def _surrogate(request: Request, images: Images) -> Subject:
+def _surrogate(path: Path, request: Request, images: Images) -> Subject:
     """The other network, on the same images; a stranger's is loaded as the options say."""
-    path = request.surrogate
-    assert path is not None
     if description(path):
         found = own(path)[0]
     else:

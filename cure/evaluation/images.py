@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from cure import catalogue, paths
 from cure.core.batchnorm import scope
 from cure.engine import data
+from cure.engine.checkpoint import Description
+from cure.engine.evaluate import test_split
 from cure.engine.loader import as_float, spread
 from cure.engine.prepare import lacking, prepare
 from cure.engine.robustness import examples_of
@@ -62,12 +64,11 @@ def prepared(name: str, params: Params, folder: Path) -> Path:
     return path
 
 
-def of_the_test_split(path: Path, device: torch.device, expected: str | None) -> Images:
-    """All test images; refuses another file than the `expected` sha256."""
+def of_the_test_split(path: Path, device: torch.device, about: Description | None) -> Images:
+    """All test images; refuses another file than the one that described weights were trained on."""
     source = data.load(path, ("test",), device)
-    if expected is not None and source.digest != expected:
-        raise Refused(f"{path}: not the file that these weights were trained with (its sha256 differs)")
-    examples = examples_of(source.splits["test"])
+    split = source.splits["test"]
+    examples = examples_of(test_split(about, source, len(split)) if about else split)
     return Images(str(source.about["name"]), examples, len(source.classes), source.digest)
 
 

@@ -41,7 +41,8 @@ class Evaluation:
 
     def accuracy(self, column: str) -> float:
         """Share of the images that the column looked at and that stayed correct; `clean` and `worst` are columns."""
-        return outcomes.shares(self.result)[column]
+        correct, images, _ = outcomes.counts(self.result, column)
+        return correct / images
 
     def interval(self, column: str) -> tuple[float, float]:
         """Its Wilson 95 % interval."""

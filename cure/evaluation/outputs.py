@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from cure.engine.outcomes import counts, minima
+from cure.engine.outcomes import counts
 from cure.evaluation.measure import Evaluation
 from cure.files import replacing, write_text
 
@@ -75,7 +75,7 @@ def _clean(found: Evaluation, column: str) -> float:
 def summary(found: Evaluation, column: str) -> dict[str, Any]:
     """Accuracy in [0, 1] with its Wilson 95 % interval, the images it was counted on, and the ratio."""
     low, high = found.interval(column)
-    images = sum(hit != "-" for hit in found.result["outcomes"][column])
+    _, images, _ = counts(found.result, column)
     numbers = {"accuracy": found.accuracy(column), "low": low, "high": high}
     numbers |= {} if column == "clean" else {"nrr": found.nrr(column)}
     return {"images": images} | {name: round(value, 6) for name, value in numbers.items()}
@@ -94,7 +94,7 @@ def per_image(found: Evaluation) -> str:
     ]
     for name, column in found.columns.items():
         for place, row in enumerate(column.rows.tolist()):
-            if name in minima(found.result):
+            if column.chain.norm is not None:
                 lines[row][name] = f"{float(column.outcome.distance[place]):.7g}"
             elif name != "clean":
                 lines[row][name] = int(column.outcome.predicted[place])

@@ -7,7 +7,6 @@ from typing import Any
 from cure import catalogue
 from cure.check import check
 from cure.core.attack import Chain
-from cure.core.tensors import Images
 from cure.engine import cost, probes, robustness
 from cure.engine.cost import Pace, Work
 from cure.errors import Refused, did_you_mean
@@ -29,12 +28,13 @@ class Plan:
     def seconds(self, pace: Pace, images: int, clean: float, robust: float) -> float:
         """Expected seconds per image where these shares are right clean and after all attacks."""
         doubted = min(self.masking.images, images) / images if self.chains else 0.0
-        total = pace.forward + doubted * clean * pace.seconds(probes.work(list(self.chains)))
-        for name, chain in self.chains.items():
-            seen = min(images, self.suite.subset.get(name, images)) / images
-            column = cost.Column(list(works(chain).values()), chain.passes, chain.norm is None)
-            total += seen * column.per_image(pace, clean, robust)
-        return total
+        probing = doubted * clean * pace.seconds(probes.work(list(self.chains), self.threat, self.masking))
+        seen = {name: min(images, self.suite.subset.get(name, images)) / images for name in self.chains}
+        columns = [
+            cost.Column(list(works(chain).values()), chain.passes, chain.norm is None, seen[name])
+            for name, chain in self.chains.items()
+        ]
+        return pace.forward + probing + cost.per_image(columns, pace, clean, robust)
 
     @property
     def random(self) -> bool:
@@ -89,8 +89,3 @@ def plan(params: Params, attacks: list[str] | None, classes: int, changes: dict[
     )
     rules = params.get("masking", Masking)
     return Plan(narrowed, threat, rules, robustness.chains(narrowed, threat, classes))
-
-
-def pace(net: Any, x: Images) -> Pace:
-    """Measured seconds per image of a forward and of a gradient."""
-    return cost.pace(net, x)

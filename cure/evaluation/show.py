@@ -132,7 +132,7 @@ def table(found: list[Evaluation]) -> Table:
 
 
 def _half(found: Evaluation, column: str) -> float:
-    low, high = wilson(*outcomes.counts(found.result, column)[:2])
+    low, high = found.interval(column)
     return 50 * (high - low)
 
 
