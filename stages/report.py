@@ -33,7 +33,7 @@ def main() -> None:
     history, found = rows.curves(grid), rows.corruptions(grid)
     cells = rows.cells(grid)
     note = made.note(cells)
-    epochs = {rows.place(cell): str(made.epochs(cell) or "?") for cell in cells}
+    epochs = {rows.key(cell): str(made.epochs(cell) or "?") for cell in cells}
     eps = params.as_text()["threat"]["eps"]
     about = [
         f"Percent of {lines['images'].iloc[0]} test images; L-inf attacks with eps {eps}; seeds {grid.seeds}.",
@@ -53,7 +53,7 @@ def main() -> None:
     write_text(FOLDER / "curves.csv", history.round(6).to_csv(index=False))
     write_text(FOLDER / "corruptions.csv", corrupted.lines(found).round(2).to_csv(index=False))
     write_text(FOLDER / "corruptions.md", corrupted.page(found, grid.rows))
-    trained = {place: f"{count} epochs, {', '.join(note['devices'])}" for place, count in epochs.items()}
+    trained = {row: f"{count} epochs, {', '.join(note['devices'])}" for row, count in epochs.items()}
     published = claims.load(catalogue.ROOT.parent / "claims.yaml")
     write_text(FOLDER / "claims.md", beside.page(means, published, suite, trained))
     for name in ("criticality", "interpolation"):

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from cure.errors import Refused
-from cure.paths import Cell
 from cure.reporting import corrupted, rows
+from cure.reporting.place import place
 from cure.schema import Grid
 
 
@@ -20,23 +20,23 @@ def table(name: str, grid: Grid) -> pd.DataFrame:
 def criticality(grid: Grid) -> pd.DataFrame:
     """RiFT's modules, least critical first: criticality in nats, drop in percentage points, and which was chosen."""
     lines: list[dict[str, Any]] = []
-    for place, found in _revised(grid, "criticality"):
+    for here, found in _revised(grid, "criticality"):
         for module, one in sorted(found["criticality"].items(), key=lambda item: item[1]["mrc"]):
             numbers = {"mrc": round(one["mrc"], 6), "drop": round(100 * one["drop"], 2)}
-            lines.append(place | {"module": module} | numbers | {"chosen": module == found["module"]})
+            lines.append(here | {"module": module} | numbers | {"chosen": module == found["module"]})
     return pd.DataFrame(lines, columns=["setting", "method", "seed", "module", "mrc", "drop", "chosen"])
 
 
 def interpolation(grid: Grid) -> pd.DataFrame:
     """RiFT's points between the two networks: accuracies in percent, and which is chosen and which exported."""
     lines: list[dict[str, Any]] = []
-    for place, found in _revised(grid, "interpolation"):
+    for here, found in _revised(grid, "interpolation"):
         for variant, walk in found["interpolation"].items():
             for i, point in enumerate(walk["points"]):
                 numbers = {key: round(100 * point[key], 2) for key in ("clean", "pgd")}
                 chosen = walk["a"] == i / 10
                 marks = {"chosen": chosen, "exported": chosen and variant == found["bn"]}
-                lines.append(place | {"variant": variant, "a": i / 10} | numbers | marks)
+                lines.append(here | {"variant": variant, "a": i / 10} | numbers | marks)
     columns = ["setting", "method", "seed", "variant", "a", "clean", "pgd", "chosen", "exported"]
     return pd.DataFrame(lines, columns=columns)
 
@@ -48,7 +48,7 @@ def actions(grid: Grid) -> pd.DataFrame:
     for cell in rows.trained(grid):
         curve = rows.curve(cell)
         if set(chosen) <= set(curve.columns):
-            frames.append(curve[["epoch", *chosen]].assign(**_place(cell)))
+            frames.append(curve[["epoch", *chosen]].assign(**place(cell)))
     return pd.concat(frames[1:] or frames, ignore_index=True)
 
 
@@ -74,12 +74,8 @@ def analysed(name: str, grid: Grid) -> pd.DataFrame:
                 arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, not a mapping
         except (SafetensorError, OSError):
             raise Refused(f"{path}: not there, or not whole; `dvc repro` makes it") from None
-        lines.append(_place(cell) | {"classes": about["classes"]} | arrays)
+        lines.append(place(cell) | {"classes": about["classes"]} | arrays)
     return pd.DataFrame(lines)
-
-
-def _place(cell: Cell) -> dict[str, Any]:
-    return {"setting": f"{cell.dataset}/{cell.model}", "method": cell.method, "seed": cell.seed}
 
 
 def _revised(grid: Grid, key: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
@@ -87,4 +83,4 @@ def _revised(grid: Grid, key: str) -> Iterator[tuple[dict[str, Any], dict[str, A
     for cell in rows.cells(grid, [*grid.revise, *grid.revise_from_robust]):
         found = rows.read(cell.result("revise"))
         if key in found:
-            yield _place(cell), found
+            yield place(cell), found

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from cure.core.names import NAMES
+from cure.reporting.markdown import table as ruled
 from cure.schema import AttackSuite, ReportText
 
 WORDS = {"pgd": "PGD", "cw": "C&W", "aa": "AA", "fgsm": "FGSM", "nrr": "NRR", "linf": "L-inf", "l2": "L2"}
@@ -54,8 +55,7 @@ def markdown(body: list[list[str]], text: ReportText, suite: AttackSuite, about:
     """table.md: title, note, table, and what was measured on what."""
     mark = {name: f" ({count})" for name, count in suite.subset.items()}
     head = ["Data / model", "Method", *(heading(name) + mark.get(name, "") for name in columns(suite)), "Epoch"]
-    ruled = [head, ["---", "---", *["---:"] * (len(head) - 2)], *body]
-    lines = ["| " + " | ".join(row) + " |" for row in ruled]
+    lines = ruled(head, body, left=(0, 1))
     return "\n".join([f"# {text.title}", "", text.note, "", *lines, "", *(f"- {fact}" for fact in about)]) + "\n"
 
 
