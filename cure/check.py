@@ -98,9 +98,13 @@ def _check_roles(raw: dict[str, Any], problems: Problems) -> None:
     if not isinstance(roles, dict) or not isinstance(rows, list):
         return
     known = [row for row in rows if isinstance(row, str)]
-    for role, row in roles.items():
+    report = raw.get("report")
+    against = report.get("against") if isinstance(report, dict) else None
+    named = [(f"roles.{role}", row) for role, row in roles.items()]
+    named += [("report.against", row) for row in (against if isinstance(against, list) else ())]
+    for where, row in named:
         if isinstance(row, str) and row not in known:
-            problems.append(f"roles.{role}: {row!r} is no row of the grid{did_you_mean(row, known)}")
+            problems.append(f"{where}: {row!r} is no row of the grid{did_you_mean(row, known)}")
 
 
 def _check_suites(raw: dict[str, Any], problems: Problems) -> None:

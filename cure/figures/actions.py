@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure as Sheet
 
-from cure.core.figure import LINES, Figure, sheet, style
+from cure.core.figure import LINES, Figure, over_seeds, sheet, style
 from cure.core.names import NAMES
 
 AXES = {
@@ -14,12 +14,14 @@ AXES = {
 
 
 def draw(data: pd.DataFrame) -> Sheet:
-    """A panel for each kind of action, a line for each data set and model; mean over seeds."""
+    """A panel for each kind of action, a line for each data set and model; mean and spread over seeds."""
     drawn = sheet(3.6 * len(AXES), 3.0)
     for ax, (action, words) in zip(drawn.subplots(1, len(AXES)), AXES.items(), strict=True):
         for setting, dash in zip(data["setting"].unique(), LINES, strict=False):
-            mean = data[data["setting"] == setting].groupby("epoch")[action].mean()
-            ax.plot(mean.index, mean, linestyle=dash, color=style("las_at")[0], label=f"{NAMES['las_at']}, {setting}")
+            line, colour = over_seeds(data[data["setting"] == setting], ["epoch"], action), style("las_at")[0]
+            mean, sd = line["mean"], line["sd"]
+            ax.plot(line.index, mean, linestyle=dash, color=colour, label=f"{NAMES['las_at']}, {setting}")
+            ax.fill_between(line.index, mean - sd, mean + sd, color=colour, alpha=0.25, lw=0)
         ax.set(xlabel="epoch", ylabel=words, ylim=(0, 1.25 * data[action].max()))
         ax.locator_params(axis="x", integer=True)
         ax.grid(alpha=0.3)
@@ -28,7 +30,8 @@ def draw(data: pd.DataFrame) -> Sheet:
 
 
 FIGURE = Figure(
-    "The mean attack that LAS-AT's strategy network chose in each epoch, over all training images.",
+    "The mean attack that LAS-AT's strategy network chose in each epoch, over all training images; mean and "
+    "standard deviation over seeds.",
     data="actions",
     without="no LAS-AT row in this grid",
     draw=draw,

@@ -2,14 +2,20 @@
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
+from math import inf
 from typing import Any
 
 import pandas as pd
 
+from cure.engine import outcomes
 from cure.errors import Refused
-from cure.reporting import corrupted, rows
+from cure.paths import Cell
+from cure.reporting import attacks, corrupted, rows
 from cure.reporting.place import place
 from cure.schema import Grid
+
+STEPS = 16  # radii between 0 and eps
 
 
 def table(name: str, grid: Grid) -> pd.DataFrame:
@@ -52,8 +58,57 @@ def actions(grid: Grid) -> pd.DataFrame:
     return pd.concat(frames[1:] or frames, ignore_index=True)
 
 
+def minima(grid: Grid) -> pd.DataFrame:
+    """attacks.survival with the norm of each column."""
+    cells = rows.cells(grid)
+    norms = {name: about.get("norm") for cell in cells for name, about in _columns(cell).items()}
+    found = attacks.survival(cells)
+    return found.assign(norm=found["column"].map(norms))
+
+
+def survival(grid: Grid) -> pd.DataFrame:
+    """Accuracy in percent of all images within each radius of an L-inf ball, up to twice eps."""
+    lines = []
+    for cell in rows.cells(grid):
+        result = rows.read(cell.result("attack"))
+        for name in outcomes.minima(result):
+            about = result["columns"][name]
+            lengths = [inf if d is None else d for d in about["distances"]]
+            alive = [
+                d if result["outcomes"]["clean"][row] == "1" else 0.0
+                for d, row in zip(lengths, about["rows"], strict=True)
+            ]
+            for k in range(2 * STEPS + 1) if about["norm"] == "linf" else ():
+                radius = k * result["eps"] / STEPS
+                share = sum(d > radius for d in alive) / len(alive)
+                lines.append(
+                    place(cell) | {"column": name, "eps": result["eps"], "radius": radius, "accuracy": 100 * share}
+                )
+    return pd.DataFrame(lines)
+
+
+def beside_clean(grid: Grid, kinds: tuple[str, ...]) -> pd.DataFrame:
+    """Accuracies beside clean ones, of the first column of each kind: pgd, cw, aa; intervals in percent."""
+    found = attacks.measured(rows.cells(grid))
+    columns = list(dict.fromkeys(found["column"]))
+    chosen = [next((name for name in columns if name.startswith(kind)), "") for kind in kinds]
+    key = ["setting", "method", "seed"]
+    clean = found[found["column"] == "clean"][[*key, "accuracy", "low", "high"]]
+    clean = clean.rename(columns={name: f"clean_{name}" for name in ("accuracy", "low", "high")})
+    return found[found["column"].isin(chosen)].merge(clean, on=key)
+
+
+def _columns(cell: Cell) -> dict[str, dict[str, Any]]:
+    columns: dict[str, dict[str, Any]] = rows.read(cell.result("attack"))["columns"]
+    return columns
+
+
 TABLES: dict[str, Callable[[Grid], pd.DataFrame]] = {
     "curves": rows.curves,
+    "tradeoff": partial(beside_clean, kinds=("cw", "aa")),
+    "ratio": partial(beside_clean, kinds=("pgd",)),
+    "survival": survival,
+    "minima": minima,
     "corruptions": lambda grid: corrupted.shared(rows.corruptions(grid)),
     "criticality": criticality,
     "interpolation": interpolation,

@@ -1,6 +1,7 @@
 """The table, as Markdown for git and as rich for a terminal."""
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -29,33 +30,74 @@ def columns(suite: AttackSuite) -> list[str]:
     return ["clean", *suite.table, f"nrr_{suite.nrr}", "corrupted"]
 
 
+@dataclass(frozen=True)
+class Number:
+    """One measure of one row in percent: mean over seeds, with their spread or one network's 95 % interval."""
+
+    value: float
+    spread: float | None  # sample standard deviation, of several seeds
+    interval: tuple[float, float] | None  # over images, of one seed
+    mark: str  # `best`, `level` with it, or nothing
+
+    @property
+    def text(self) -> str:
+        """86.76 or 86.76 ± 0.12, with † where level with the best."""
+        spread = "" if self.spread is None else f" ± {self.spread:.2f}"
+        return f"{self.value:.2f}{spread}" + ("†" if self.mark == "level" else "")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table."""
+
+    setting: str
+    method: str
+    numbers: list[Number]
+    epoch: str
+
+
 def rows(
-    lines: pd.DataFrame, means: pd.DataFrame, epochs: dict[tuple[str, str], str], suite: AttackSuite
-) -> list[list[str]]:
-    """Cells as text: mean over seeds, with the spread where there are several; epochs by setting and method."""
+    lines: pd.DataFrame,
+    means: pd.DataFrame,
+    attacked: pd.DataFrame,
+    marks: dict[tuple[str, str, str], str],
+    epochs: dict[tuple[str, str], str],
+    suite: AttackSuite,
+) -> list[Row]:
+    """The rows in the order of `means`; intervals from the lines of attacks.csv, epochs by setting and method."""
     spread = lines.groupby(["setting", "method"]).std(numeric_only=True)
     several = lines["seed"].nunique() > 1
+    spans = {(one["setting"], one["method"], one["column"]): one for one in attacked.to_dict("records")}
 
-    def show(line: dict[Any, Any], column: str) -> str:
-        text = f"{line[column]:.2f}"
-        return f"{text} ± {spread.loc[(line['setting'], line['method']), column]:.2f}" if several else text
+    def number(line: dict[Any, Any], column: str) -> Number:
+        key = line["setting"], line["method"]
+        span = None if several else spans.get((*key, column))
+        interval = (span["low"], span["high"]) if span else None
+        deviation = float(spread.loc[key, column]) if several else None
+        return Number(line[column], deviation, interval, marks.get((*key, column), ""))
 
     return [
-        [
+        Row(
             line["setting"],
             NAMES.get(line["method"], line["method"]),
-            *(show(line, column) for column in columns(suite)),
+            [number(line, column) for column in columns(suite)],
             f"{line['epoch']:.0f}/{epochs[line['setting'], line['method']]}",
-        ]
+        )
         for line in means.to_dict("records")
     ]
 
 
-def markdown(body: list[list[str]], text: ReportText, suite: AttackSuite, about: list[str]) -> str:
-    """table.md: title, note, table, and what was measured on what."""
+def head(suite: AttackSuite) -> list[str]:
+    """The table's headings; a column that saw fewer images says how many."""
     mark = {name: f" ({count})" for name, count in suite.subset.items()}
-    head = ["Data / model", "Method", *(heading(name) + mark.get(name, "") for name in columns(suite)), "Epoch"]
-    lines = ruled(head, body, left=(0, 1))
+    return ["Data / model", "Method", *(heading(name) + mark.get(name, "") for name in columns(suite)), "Epoch"]
+
+
+def markdown(body: list[Row], text: ReportText, suite: AttackSuite, about: list[str]) -> str:
+    """table.md: title, note, table, and what was measured on what."""
+    strong = [[f"**{one.text}**" if one.mark == "best" else one.text for one in row.numbers] for row in body]
+    cells = [[row.setting, row.method, *told, row.epoch] for row, told in zip(body, strong, strict=True)]
+    lines = ruled(head(suite), cells, left=(0, 1))
     return "\n".join([f"# {text.title}", "", text.note, "", *lines, "", *(f"- {fact}" for fact in about)]) + "\n"
 
 
@@ -71,7 +113,7 @@ def show(path: Any) -> None:
     for i, heading in enumerate(split[0]):
         table.add_column(heading, justify="left" if i < 2 else "right")
     for row in split[2:]:
-        table.add_row(*row)
+        table.add_row(*(re.sub(r"\*\*(.+)\*\*", r"[bold]\1[/bold]", part) for part in row))
     console = Console()
     console.print(table)
     for row in text.splitlines():
