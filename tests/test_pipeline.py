@@ -24,9 +24,9 @@ from cure.paths import Cell
 from tests.closure import NEUTRAL, ROOT, closure
 
 SCALES = {"paper": ROOT, "quickstart": ROOT / "quickstart"}
-PAGES = ("table.md", "attacks.md", "corruptions.md", "claims.md", "findings.md")
-LISTS = ("attacks.csv", "survival.csv", "curves.csv", "corruptions.csv", "findings.csv")
-REPORTS = (*PAGES, *LISTS, "data", "figures", "metrics.json")
+PAGES = ("table.md", "attacks.md", "corruptions.md", "claims.md", "findings.md", "pairs.md", "overfitting.md")
+LISTS = ("attacks.csv", "survival.csv", "curves.csv", "corruptions.csv", "findings.csv", "pairs.csv", "overfitting.csv")
+REPORTS = ("index.html", *PAGES, *LISTS, "data", "figures", "metrics.json")
 
 
 class Item(NamedTuple):
@@ -144,6 +144,7 @@ def asked_of_catalogue(script, *verbs):
     return {
         (name, ast.literal_eval(node.args[0]))
         for name in closure(ROOT / "stages" / f"{script}.py")
+        if name.endswith(".py")
         for node in ast.walk(ast.parse((ROOT / name).read_text()))
         if isinstance(node, ast.Call) and ast.unparse(node.func) in {f"catalogue.{verb}" for verb in verbs}
     }

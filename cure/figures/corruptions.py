@@ -23,7 +23,7 @@ def draw(data: pd.DataFrame) -> Sheet:
         ax.imshow(table, cmap="Greys", vmin=0, vmax=200, aspect="auto")  # so light that black numbers stay readable
         for (row, column), value in np.ndenumerate(table):
             sd = spread.get((methods[row], names[column]))
-            told = f"{value:.0f}" if sd is None else f"{value:.0f} ±{sd:.0f}"
+            told = f"{value:.0f}" if sd is None else f"{value:.0f} ±{sd:.1f}"
             ax.text(column, row, told, ha="center", va="center", fontsize=8)
         ax.set_yticks(range(len(methods)), [NAMES.get(method, method) for method in methods])
         labels = [name.replace("_", " ") for name in names]

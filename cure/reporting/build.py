@@ -11,7 +11,20 @@ from cure.errors import Refused
 from cure.files import write_text
 from cure.params import Params
 from cure.paths import Cell
-from cure.reporting import attacks, beside, claims, corrupted, figures, findings, made, overfitting, pairs, rows, table
+from cure.reporting import (
+    attacks,
+    beside,
+    claims,
+    corrupted,
+    figures,
+    findings,
+    made,
+    overfitting,
+    page,
+    pairs,
+    rows,
+    table,
+)
 from cure.schema import AttackSuite, Grid, ReportText
 
 FOLDER = Path("reports")
@@ -54,12 +67,15 @@ def build(params: Params) -> dict[str, str]:
     }
     _write(pages, lists)
     write_text(FOLDER / "metrics.json", json.dumps(rows.metrics(means), indent=1) + "\n")
-    return figures.draw(FOLDER / "figures", FOLDER / "data", text.figures, grid)
+    left_out = figures.draw(FOLDER / "figures", FOLDER / "data", text.figures, grid)
+    del pages["table"]
+    write_text(FOLDER / "index.html", page.page(text, table.head(suite), body, about, FOLDER, pages))
+    return left_out
 
 
 def _write(pages: dict[str, str], lists: dict[str, pd.DataFrame]) -> None:
-    for name, page in pages.items():
-        write_text(FOLDER / f"{name}.md", page)
+    for name, content in pages.items():
+        write_text(FOLDER / f"{name}.md", content)
     for name, lines in lists.items():
         write_text(FOLDER / f"{name}.csv", lines.to_csv(index=False))
 

@@ -40,10 +40,21 @@ class Number:
     mark: str  # `best`, `level` with it, or nothing
 
     @property
+    def plain(self) -> str:
+        """86.76 or 86.76 ± 0.12."""
+        return f"{self.value:.2f}" + ("" if self.spread is None else f" ± {self.spread:.2f}")
+
+    @property
     def text(self) -> str:
-        """86.76 or 86.76 ± 0.12, with † where level with the best."""
-        spread = "" if self.spread is None else f" ± {self.spread:.2f}"
-        return f"{self.value:.2f}{spread}" + ("†" if self.mark == "level" else "")
+        """The same as Markdown: bold where the best, with † where level with it."""
+        return {"best": f"**{self.plain}**", "level": f"{self.plain}†"}.get(self.mark, self.plain)
+
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """How far the number can be trusted, in percent: its interval, or one deviation to either side."""
+        if self.spread is None:
+            return self.interval
+        return max(0.0, self.value - self.spread), min(100.0, self.value + self.spread)
 
 
 @dataclass(frozen=True)
@@ -95,8 +106,7 @@ def head(suite: AttackSuite) -> list[str]:
 
 def markdown(body: list[Row], text: ReportText, suite: AttackSuite, about: list[str]) -> str:
     """table.md: title, note, table, and what was measured on what."""
-    strong = [[f"**{one.text}**" if one.mark == "best" else one.text for one in row.numbers] for row in body]
-    cells = [[row.setting, row.method, *told, row.epoch] for row, told in zip(body, strong, strict=True)]
+    cells = [[row.setting, row.method, *(one.text for one in row.numbers), row.epoch] for row in body]
     lines = ruled(head(suite), cells, left=(0, 1))
     return "\n".join([f"# {text.title}", "", text.note, "", *lines, "", *(f"- {fact}" for fact in about)]) + "\n"
 
