@@ -113,6 +113,23 @@ def table(folder: Folder = Path()) -> None:
 
 
 @app.command()
+def report(folder: Folder = Path()) -> None:
+    """Rebuild FOLDER/reports in seconds from what lies in its results/, or say which results are missing.
+
+    The same as the stage report; open reports/index.html.
+    """
+    import contextlib
+
+    from cure.check import load
+    from cure.reporting import build
+
+    if not (folder / "params.yaml").exists():
+        raise Refused(f"{folder / 'params.yaml'}: not found; name a pipeline folder, such as quickstart")
+    with contextlib.chdir(folder):
+        build.show(build.build(load(build.READS)))
+
+
+@app.command()
 def download(name: Published) -> None:
     """Fetch corrupted test images as published (CIFAR-10-C, CIFAR-100-C), about 3 GB each, and verify them.
 

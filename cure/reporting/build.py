@@ -84,6 +84,7 @@ def require(grid: Grid) -> None:
     """Refuses with every result and curve that is missing."""
     cells = rows.cells(grid)
     wanted = [path for cell in cells for path in (cell.result("attack"), cell.result("corrupt"))]
+    wanted += [cell.result("revise") for cell in rows.revised(grid)]
     wanted += [cell.curve for cell in rows.trained(grid)]
     missing = [str(path) for path in wanted if not path.exists()]
     if missing:

@@ -135,7 +135,7 @@ def analysed(name: str, grid: Grid) -> pd.DataFrame:
 
 def _revised(grid: Grid, key: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """The reports of the revised cells that hold `key`."""
-    for cell in rows.cells(grid, [*grid.revise, *grid.revise_from_robust]):
+    for cell in rows.revised(grid):
         found = rows.read(cell.result("revise"))
         if key in found:
             yield place(cell), found

@@ -46,6 +46,11 @@ def trained(grid: Grid) -> list[Cell]:
     return [cell for cell in cells(grid) if cell.method not in grid.revise_from_robust]
 
 
+def revised(grid: Grid) -> list[Cell]:
+    """The cells that consolidate a trajectory or another row."""
+    return cells(grid, [*grid.revise, *grid.revise_from_robust])
+
+
 def measured(grid: Grid, suite: AttackSuite) -> pd.DataFrame:
     """One line per cell in percent: clean, each attack column, worst case, their NRR, corruptions' mean; and for a
     column of smallest perturbations their median in percent of the pixel range."""
