@@ -6,6 +6,17 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from cure.core.settings import Count, NonNegative, Number, Positive, Search, Settings, Share, integer_keys
 
+FAMILIES = (
+    "update",
+    "update_to_revise",
+    "update_from_natural",
+    "update_from_natural_to_revise",
+    "update_from_teacher",
+    "update_from_both",
+    "revise_from_robust",
+)
+"""The lists of methods in `grid`, named by where these start and where they end; dvc.yaml has stages for each."""
+
 
 class Grid(Settings):
     """The cells of the table: data sets x models x rows x seeds."""
@@ -13,33 +24,35 @@ class Grid(Settings):
     datasets: Annotated[list[str], Field(min_length=1)]
     models: Annotated[list[str], Field(min_length=1)]
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
-    # one list per family of stages in dvc.yaml, named by where its methods start and where they end
     update: list[str]
     update_to_revise: list[str]
     update_from_natural: list[str]
     update_from_natural_to_revise: list[str]
     update_from_teacher: list[str]
     update_from_both: list[str]  # natural and teacher
-    revise: list[str]  # the two lists _to_revise
     revise_from_robust: list[str]
-    rows: list[str]  # every evaluated network
     # one list per entry of cure/analyses: the rows that it is made for
     analyse_masks: list[str]
 
+    @property
+    def rows(self) -> list[str]:
+        """Every evaluated network: the natural one and, family by family, what the lists name."""
+        return ["natural", *(row for family in FAMILIES for row in getattr(self, family))]
+
+    @property
+    def revised(self) -> list[str]:
+        """The rows whose network the stage revise makes."""
+        return [row for family in FAMILIES if "revise" in family for row in getattr(self, family)]
+
     @model_validator(mode="after")
-    def _rows_are_the_union(self) -> "Grid":
-        consolidated = [*self.update_to_revise, *self.update_from_natural_to_revise]
-        ended = [*self.update, *self.update_from_natural, *self.update_from_teacher, *self.update_from_both]
-        union = ["natural", *ended, *consolidated, *self.revise_from_robust]
-        if sorted(self.revise) != sorted(consolidated):
-            raise ValueError(f"revise must hold the entries of the lists _to_revise: {', '.join(consolidated)}")
-        if sorted(self.rows) != sorted(union):
-            raise ValueError(f"rows must be natural and the entries of the other lists: {', '.join(union)}")
-        if odd := [row for row in self.analyse_masks if row not in self.rows]:
-            raise ValueError(f"analyse_masks names {', '.join(odd)}, which rows does not")
+    def _every_name_stands_once(self) -> "Grid":
         for name, values in self:
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} names something twice")
+        if twice := [row for row in dict.fromkeys(self.rows) if self.rows.count(row) > 1]:
+            raise ValueError(f"{', '.join(twice)} stands there twice (natural is a row without being listed)")
+        if odd := [row for row in self.analyse_masks if row not in self.rows]:
+            raise ValueError(f"analyse_masks names {', '.join(odd)}, which no list of methods does")
         return self
 
 

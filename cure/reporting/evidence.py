@@ -84,7 +84,7 @@ def _place(cell: Cell) -> dict[str, Any]:
 
 def _revised(grid: Grid, key: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """The reports of the revised cells that hold `key`."""
-    for cell in rows.cells(grid, [*grid.revise, *grid.revise_from_robust]):
+    for cell in rows.cells(grid, grid.revised):
         found = rows.read(cell.result("revise"))
         if key in found:
             yield _place(cell), found
