@@ -75,8 +75,16 @@ def finish(found: Consolidation, hyper: Hyper) -> tuple[nn.Module, int, dict[str
             chosen = states[index], epoch
     net.load_state_dict(chosen[0])
     report = {"module": module, "bn": hyper.bn, "epochs": hyper.epochs, "interpolation": walks}
+    report["ascent"] = ascent(fixed, hyper)
     report["criticality"] = {name: {"mrc": c.value, "drop": c.drop} for name, c in table.items()}
     return net, chosen[1], report
+
+
+def ascent(fixed: Fixed, hyper: Hyper) -> dict[str, Any]:
+    """What every MRC depends on besides the network: |D|, its batch, and the steps of the ascent on it."""
+    steps = {"epochs": hyper.mrc_epochs, "steps": hyper.mrc_epochs * len(fixed)}
+    sizes = [len(y) for _, y in fixed]
+    return {"images": sum(sizes), "batch": max(sizes), **steps, "lr": hyper.mrc_lr, "eps": hyper.mrc_eps}
 
 
 def _scored(net: nn.Module, state: State, found: Consolidation) -> dict[str, float]:

@@ -22,7 +22,7 @@ def hyper(golden: Golden, bn: str):
         lr=h["finetune_lr"],
         momentum=h["finetune_momentum"],
         weight_decay=h["finetune_weight_decay"],
-        drop_epoch=2,
+        drops={},
         bn=bn,
         slack=0.1,
         attack=Search(**attack, clip_start=True),

@@ -168,6 +168,13 @@ def test_every_treatment_of_batch_norm_starts_from_the_robust_network(
     net, _, report = rift.finish(found, hyper)
     assert list(report["interpolation"]) == list(ends) == ["update", "freeze", "bn_only"]
     assert same(state(net), rift.interpolated(start, ends[bn], 1.0))
+    images = sum(len(batch.y) for batch in batches)
+    assert report["ascent"] == {"images": images, "batch": images // 2, "epochs": 1, "steps": 2, "lr": 1.0, "eps": 0.1}
+
+
+def test_the_rate_of_fine_tuning_falls_at_its_drops() -> None:
+    hyper = shipped("rift").model_copy(update={"lr": 0.5, "drops": {3: 0.1, 5: 0.01}})
+    assert [hyper.rate(epoch) for epoch in range(1, 7)] == [0.5, 0.5, 0.05, 0.05, 0.005, 0.005]
 
 
 @pytest.mark.parametrize(
