@@ -10,13 +10,14 @@ from cure.core.accuracy import right
 from cure.core.ascent import error, misclassified, strongest
 from cure.core.batchnorm import scope
 from cure.core.method import Batch
-from cure.core.settings import Count, NonNegative, Search, Settings
+from cure.core.settings import Count, NonNegative, Positive, Search, Settings
 from cure.core.tensors import Tensor
 
 
 class Worth(Settings):
     """What a training step is worth: c2 and c3 weigh its accuracies, by a PGD on the cross-entropy and clean."""
 
+    most: Positive  # what the loss may count
     c2: NonNegative
     c3: NonNegative
     weight_decay: NonNegative  # of the step
@@ -38,11 +39,11 @@ def ahead(
     return copied, value.detach()
 
 
-def worth(net: nn.Module, batch: Batch, loss: Callable[[nn.Module], Tensor], how: Worth, *, most: float) -> Tensor:
+def worth(net: nn.Module, batch: Batch, loss: Callable[[nn.Module], Tensor], how: Worth) -> Tensor:
     """min(loss, most) + c2 robust + c3 clean accuracy of a copy after one step on `loss`. Jia et al., CVPR 2022."""
     copied, value = ahead(net, loss, batch.lr, how.weight_decay)
     robust, clean = accuracies(copied, batch, how)
-    total: Tensor = value.clamp(0, most) + how.c2 * robust + how.c3 * clean
+    total: Tensor = value.clamp(0, how.most) + how.c2 * robust + how.c3 * clean
     return total
 
 

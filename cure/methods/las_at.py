@@ -87,13 +87,13 @@ loss, combine, restore = awp.perturbing(terms, lambda hyper, _epoch: hyper.gamma
 
 
 def reward(nets: Networks, batch: Batch, hyper: Hyper, actions: Actions) -> Tensor:
-    """r, for new x' by these actions; R1 is cut off at 10, of LAS-TRADES at 20."""
+    """r, for new x' by these actions."""
     x_adv = search(nets, batch, hyper, actions)
 
     def on_x_adv(net: nn.Module) -> Tensor:
         return target_loss(net, batch, hyper, x_adv, actions).mean()
 
-    return worth(nets.student, batch, on_x_adv, hyper, most=10 if hyper.loss == "at" else 20)
+    return worth(nets.student, batch, on_x_adv, hyper)
 
 
 def after_step(nets: Networks, batch: Batch, hyper: Hyper) -> None:
