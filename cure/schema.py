@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from cure.core.settings import Count, FixedSearch, NonNegative, Number, Positive, Settings, Share, integer_keys
+from cure.core.settings import Count, Drops, FixedSearch, NonNegative, Number, Positive, Settings, Share
 
 
 class Grid(Settings):
@@ -75,8 +75,7 @@ class Schedule(Settings):
     momentum: Annotated[Number, Field(ge=0, lt=1)]
     nesterov: bool
     weight_decay: NonNegative
-    drops: Annotated[dict[Annotated[int, Field(ge=1)], Positive], BeforeValidator(integer_keys)]
-    """1-based epoch from which the rate is `lr` times this factor."""
+    drops: Drops
 
     @model_validator(mode="after")
     def _nesterov_has_momentum(self) -> "Schedule":

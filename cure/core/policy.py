@@ -17,7 +17,7 @@ from cure.core.batchnorm import scope
 from cure.core.method import Batch, Companion
 from cure.core.network import Network, reinitialised
 from cure.core.noise import Noise
-from cure.core.settings import Count, NonNegative, Number, Positive, Settings, Share
+from cure.core.settings import Count, Drops, NonNegative, Number, Positive, Settings, Share, at_epoch
 from cure.core.tensors import Images, PerExample, Tensor
 
 Actions = dict[str, PerExample]
@@ -29,6 +29,7 @@ class Learning(Settings):
 
     every: Count  # steps between updates
     strategy_lr: NonNegative  # 0: never
+    strategy_drops: Drops
     strategy_momentum: Annotated[Number, Field(ge=0, lt=1)]
     strategy_weight_decay: NonNegative
     clip: Positive  # of the gradient's norm
@@ -68,19 +69,19 @@ class Policy(nn.Module):
         return actions, log_pi
 
 
-def reinforce(policy: Policy, log_pi: PerExample, reward: Tensor | float, how: Learning) -> None:
+def reinforce(policy: Policy, log_pi: PerExample, reward: Tensor | float, how: Learning, lr: float) -> None:
     """One SGD step along the gradient of -mean(log pi) * reward, its norm clipped."""
     weights = list(policy.parameters())
     grads = torch.autograd.grad(-(log_pi.mean() * reward), weights, materialize_grads=True)
     norm = torch.sqrt(torch.stack([g.square().sum() for g in grads]).sum())
-    scale = how.strategy_lr * (how.clip / (norm + 1e-6)).clamp(max=1)
+    scale = lr * (how.clip / (norm + 1e-6)).clamp(max=1)
     with torch.no_grad():
         for i, (weight, g) in enumerate(zip(weights, grads, strict=True)):
             move = scale * g
             if how.strategy_weight_decay:
-                move = move + how.strategy_lr * how.strategy_weight_decay * weight
+                move = move + lr * how.strategy_weight_decay * weight
             if how.strategy_momentum:
-                move = policy.get_buffer(f"velocity{i}").mul_(how.strategy_momentum).add_(move)
+                move = lr * policy.get_buffer(f"velocity{i}").mul_(how.strategy_momentum).add_(move / lr)
             weight.sub_(move)
 
 
@@ -101,7 +102,7 @@ def learn(policy: nn.Module, batch: Batch, how: Learning, reward: Callable[[Acti
     with scope(policy, "train"):
         actions, log_pi = policy.sample(batch.x, batch.noise)
     gain = advantage(policy, reward(actions), batch.step // how.every, how.baseline)
-    reinforce(policy, log_pi, gain, how)
+    reinforce(policy, log_pi, gain, how, how.strategy_lr * at_epoch(how.strategy_drops, batch.epoch, 1.0))
     policy.requires_grad_(False)
 
 

@@ -1,10 +1,13 @@
 """What every section of params.yaml is made of: frozen, typed values in which unknown keys are errors."""
 
 import math
+from collections.abc import Mapping
 from fractions import Fraction
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+T = TypeVar("T")
 
 
 class Settings(BaseModel):
@@ -46,6 +49,17 @@ def integer_keys(value: Any) -> Any:
     if isinstance(value, dict):
         return {int(k) if isinstance(k, str) and k.isdigit() else k: v for k, v in value.items()}
     return value
+
+
+Epoch = Annotated[int, Field(ge=1)]
+Drops = Annotated[dict[Epoch, Positive], BeforeValidator(integer_keys)]
+"""1-based epoch -> factor of a learning rate from there on."""
+
+
+def at_epoch(table: Mapping[int, T], epoch: int, before: T) -> T:
+    """The value of the last key that the epoch has reached, or the one `before` the first."""
+    reached = [key for key in table if key <= epoch]
+    return table[max(reached)] if reached else before
 
 
 class Augment(Settings):

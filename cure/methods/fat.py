@@ -19,14 +19,14 @@ from pydantic import BeforeValidator, Field, field_validator
 from cure.core.ascent import ascend
 from cure.core.bases import BASES, Wrapped
 from cure.core.method import Batch, Method, Networks, Terms
-from cure.core.settings import NonNegative, integer_keys
+from cure.core.settings import Epoch, NonNegative, at_epoch, integer_keys
 from cure.core.tensors import Flags, Images, Logits
 
 
 class Hyper(Wrapped):
     """tau by 1-based epoch, omega, and the base."""
 
-    tau: Annotated[dict[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=0)]], BeforeValidator(integer_keys)]
+    tau: Annotated[dict[Epoch, Annotated[int, Field(ge=0)]], BeforeValidator(integer_keys)]
     omega: NonNegative
 
     @field_validator("tau")
@@ -53,8 +53,8 @@ class Friendly:
 
 
 def patience(hyper: Hyper, epoch: int) -> int:
-    """tau of an epoch: the one of the last key reached."""
-    return hyper.tau[max(at for at in hyper.tau if at <= epoch)]
+    """tau of an epoch."""
+    return at_epoch(hyper.tau, epoch, 0)
 
 
 def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:

@@ -13,8 +13,9 @@ mean b, which the authors do not. The start is uniform in the ball of `attack.ep
 mean of each chosen action is kept per epoch. Training radii reach 15/255, so a LAS-AT row is not trained under an
 8/255 constraint.
 
-Deviations: the strategy's trunk has the student's architecture (released: always ResNet-18); its rate is constant
-(released LAS-TRADES: drops with the student's). The released LAS-AWP does not run.
+Deviations: the strategy's trunk has the student's architecture (released: always ResNet-18). It is updated after the
+student's step instead of before it, and R1 is L in the copy's batch statistics, as its step needs it (released: the
+plain CE, on running ones). The released LAS-AWP does not run.
 """
 
 from typing import Annotated, Any, Literal

@@ -201,6 +201,7 @@ def test_las_at(golden: Golden) -> None:
         attack=attack,
         every=1,
         strategy_lr=0,
+        strategy_drops={},
         strategy_momentum=0,
         strategy_weight_decay=0,
         baseline=None,

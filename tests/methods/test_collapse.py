@@ -12,7 +12,7 @@ from cure.core.cam import above_mean, grad_cam
 from cure.core.losses import distillation, smoothed_cross_entropy
 from cure.core.method import Batch, Companion, Networks
 from cure.core.noise import Stream
-from cure.core.policy import Learning, Policy, advantage, reinforce
+from cure.core.policy import Learning, Policy, advantage, learn, reinforce
 from cure.core.settings import Search
 from cure.engine.checkpoint import build
 from cure.engine.step import Step
@@ -287,7 +287,14 @@ def test_the_natural_peer_of_act_without_distillation_trains_naturally() -> None
 def armed(arms: int, **changes: Any) -> tuple[Policy, Learning]:
     """A policy over so many arms, and how it learns."""
     torch.manual_seed(0)
-    plain = {"every": 1, "strategy_lr": 0.5, "strategy_momentum": 0, "strategy_weight_decay": 0, "clip": 1}
+    plain = {
+        "every": 1,
+        "strategy_lr": 0.5,
+        "strategy_drops": {},
+        "strategy_momentum": 0,
+        "strategy_weight_decay": 0,
+        "clip": 1,
+    }
     how = Learning.model_validate(plain | {"baseline": None} | changes)
     trunk = build("small", {"width": 4}, 1, 10)
     return Policy(trunk, 8, {"arm": [float(i) for i in range(arms)]}).remember(how).eval(), how
@@ -301,7 +308,7 @@ def test_a_strategy_learns_which_arm_pays(changes: dict[str, Any]) -> None:
     for updates in range(60):
         actions, log_pi = policy.sample(x[:1].expand(1, 1, 8, 8), noise)
         reward = (actions["arm"][0] == 2).float()
-        reinforce(policy, log_pi, advantage(policy, reward, updates, how.baseline), how)
+        reinforce(policy, log_pi, advantage(policy, reward, updates, how.baseline), how, how.strategy_lr)
     assert float(policy(x)["arm"].detach().exp().mean(dim=0)[2]) > before + 0.1
 
 
@@ -309,7 +316,7 @@ def test_a_strategy_without_reward_stays() -> None:
     policy, how = armed(2, strategy_lr=1.0)
     before = [w.detach().clone() for w in policy.parameters()]
     _, log_pi = policy.sample(torch.rand(4, 1, 8, 8), Stream(0, torch.device("cpu")))
-    reinforce(policy, log_pi, 0.0, how)
+    reinforce(policy, log_pi, 0.0, how, how.strategy_lr)
     assert all(torch.equal(w, b) for w, b in zip(policy.parameters(), before, strict=True))
 
 
@@ -318,19 +325,35 @@ def test_a_strategys_step_is_pytorchs_sgd_on_the_clipped_gradient(clip: float) -
     policy, how = armed(3, strategy_momentum=0.9, strategy_weight_decay=5e-4, clip=clip)
     plain = copy.deepcopy(policy)
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.5, momentum=0.9, weight_decay=5e-4)
-    for seed in range(3):
-        x = torch.rand(4, 1, 8, 8)
+    for seed, rate in enumerate((0.5, 0.5, 0.05)):
+        x, optimizer.param_groups[0]["lr"] = torch.rand(4, 1, 8, 8), rate
         for net in (policy, plain):
             _, log_pi = net.sample(x, Stream(seed, torch.device("cpu")))
             if net is policy:
-                reinforce(policy, log_pi, 2.0, how)
+                reinforce(policy, log_pi, 2.0, how, rate)
             else:
-                for w in plain.parameters():  # SGD passes over weights without a gradient; the trunk's classifier has none
+                for w in plain.parameters():  # SGD skips weights without one: the trunk's classifier
                     w.grad = torch.zeros_like(w)
                 (-2.0 * log_pi.mean()).backward()
                 torch.nn.utils.clip_grad_norm_(plain.parameters(), clip)
                 optimizer.step()
     assert_close(dict(policy.named_parameters()), dict(plain.named_parameters()))
+
+
+def test_a_strategys_rate_falls_at_its_own_epochs_and_is_used_at_every_nth_step() -> None:
+    moved = {}
+    for epoch, step in ((1, 0), (2, 6), (2, 7)):
+        policy, how = armed(3, every=3, strategy_drops={2: 0.1})
+        before = {name: w.detach().clone() for name, w in policy.named_parameters()}
+        x, y = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(4)
+        learn(
+            policy, Batch(x, y, y, Stream(0, torch.device("cpu")), epoch, step), how, lambda actions: torch.tensor(2.0)
+        )
+        moved[step] = {name: w.detach() - before[name] for name, w in policy.named_parameters()}
+    assert any(move.any() for move in moved[0].values())
+    for name, move in moved[0].items():
+        torch.testing.assert_close(moved[6][name], 0.1 * move, rtol=1e-3, atol=1e-7)
+        assert not moved[7][name].any()
 
 
 def test_the_baseline_is_the_running_mean_of_the_rewards_and_outlives_the_process() -> None:
