@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from cure.core.settings import Count, NonNegative, Number, Positive, Search, Settings, Share, integer_keys
+from cure.core.settings import Count, Drops, FixedSearch, NonNegative, Number, Positive, Settings, Share
 
 FAMILIES = (
     "update",
@@ -88,8 +88,7 @@ class Schedule(Settings):
     momentum: Annotated[Number, Field(ge=0, lt=1)]
     nesterov: bool
     weight_decay: NonNegative
-    drops: Annotated[dict[Annotated[int, Field(ge=1)], Positive], BeforeValidator(integer_keys)]
-    """1-based epoch from which the rate is `lr` times this factor."""
+    drops: Drops
 
     @model_validator(mode="after")
     def _nesterov_has_momentum(self) -> "Schedule":
@@ -98,18 +97,27 @@ class Schedule(Settings):
         return self
 
 
+class Snapshots(Settings):
+    """The equal mean of the weights after every `every`-th step of the epochs from `begin` on (SWA)."""
+
+    begin: Count  # 1-based epoch
+    every: Count
+
+
 class Fit(Schedule):
     """A schedule, how it is watched on the validation split, and what is kept."""
 
     select: Literal["best", "last", "average"]  # what a cell without consolidation reports; best by validation PGD
-    average: Share | None  # decay of a weight average beside the student
+    average: Share | Snapshots | None  # a weight average beside the student: its decay, or equal snapshots
     validate_every: Count  # epochs; the last one always counts
-    validate_attack: Search
+    validate_attack: FixedSearch
 
     @model_validator(mode="after")
     def _there_is_an_average_to_select(self) -> "Fit":
         if self.select == "average" and self.average is None:
             raise ValueError("select is average, but average is null; give it a decay such as 0.999")
+        if isinstance(self.average, Snapshots) and self.average.begin > self.epochs:
+            raise ValueError(f"average.begin is {self.average.begin}, but there are {self.epochs} epochs")
         return self
 
 

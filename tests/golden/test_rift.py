@@ -18,6 +18,7 @@ def hyper(golden: Golden, bn: str):
         mrc_eps=h["mrc_eps"],
         mrc_epochs=h["mrc_epochs"],
         mrc_lr=h["mrc_lr"],
+        mrc_rule="max",
         epochs=1,
         lr=h["finetune_lr"],
         momentum=h["finetune_momentum"],
@@ -65,7 +66,7 @@ def expect_criticality(golden: Golden) -> None:
     golden.expect("mrc/base_loss", loss)
     golden.expect("mrc/base_accuracy", accuracy)
     found = {
-        name: criticality(net, fixed, name, eps=h["mrc_eps"], epochs=h["mrc_epochs"], lr=h["mrc_lr"])
+        name: criticality(net, fixed, name, eps=h["mrc_eps"], epochs=h["mrc_epochs"], lr=h["mrc_lr"], rule="max")
         for name in modules(net)
     }
     for name, c in found.items():
