@@ -93,6 +93,13 @@ def advantage(policy: Policy, reward: Tensor, updates: int, decay: float | None)
     return reward - mean.lerp_(reward.to(mean.dtype), 1 - warmed(decay, updates))
 
 
+def choose(policy: nn.Module, batch: Batch) -> Actions:
+    """Actions drawn for the images of a batch, on running statistics."""
+    with torch.no_grad(), scope(policy, "eval"):
+        actions: Actions = policy.sample(batch.x, batch.noise)[0]  # type: ignore[operator]
+    return actions
+
+
 def learn(policy: nn.Module, batch: Batch, how: Learning, reward: Callable[[Actions], Tensor]) -> None:
     """Every so many steps: draw anew, see what it was worth, and reinforce."""
     if batch.step % how.every or not how.strategy_lr:

@@ -20,13 +20,11 @@ plain CE, on running ones). The released LAS-AWP does not run.
 
 from typing import Annotated, Any, Literal
 
-import torch
 from pydantic import Field, model_validator
 from torch import nn
 
 from cure.core import awp, policy
 from cure.core.ascent import ascend, divergence, error
-from cure.core.batchnorm import scope
 from cure.core.lookahead import Worth, worth
 from cure.core.losses import cross_entropy, kl, smoothed_cross_entropy
 from cure.core.method import Batch, Companion, Method, Networks, Terms
@@ -64,8 +62,7 @@ def search(nets: Networks, batch: Batch, hyper: Hyper, actions: Actions) -> Imag
 
 def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Any]:
     """Actions drawn from the strategy, and x' by them."""
-    with torch.no_grad(), scope(nets.strategy, "eval"):
-        actions, _ = nets.strategy.sample(batch.x, batch.noise)  # type: ignore[operator]
+    actions = policy.choose(nets.strategy, batch)
     return {"adv": search(nets, batch, hyper, actions), "actions": actions}
 
 
@@ -105,8 +102,8 @@ def after_step(nets: Networks, batch: Batch, hyper: Hyper) -> None:
 
 def companions(hyper: Hyper) -> dict[str, Companion]:
     """The strategy network."""
-    choices = {"eps": list(hyper.eps), "step": list(hyper.step), "steps": [float(k) for k in hyper.steps]}
-    choices |= {"beta": list(hyper.beta)} if hyper.loss == "trades" else {}
+    heads = ("eps", "step", "steps", "beta") if hyper.loss == "trades" else ("eps", "step", "steps")
+    choices = {head: [float(value) for value in getattr(hyper, head)] for head in heads}
     return {"strategy": policy.companion(choices, hyper)}
 
 
