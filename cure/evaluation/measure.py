@@ -53,6 +53,10 @@ class Evaluation:
         """Natural-robustness ratio 2 n r / (n + r) of clean accuracy and the column's."""
         return outcomes.ratio(self.result, column)
 
+    def nrr_interval(self, column: str) -> tuple[float, float]:
+        """Its 95 % interval."""
+        return outcomes.ratio_interval(self.result, column)
+
     @property
     def flags(self) -> list[str]:
         """Everything that this evaluation doubts of itself."""

@@ -114,26 +114,32 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def table(found: list[Evaluation]) -> Table:
-    """One line per network, most robust first: accuracies in percent, half the width of their intervals, NRR."""
-    plan = found[0].plan
+NOTE = (
+    "percent; below each its 95 % interval: Wilson's, and for NRR the intervals of clean accuracy and of the share of\n"
+    "clean-correct images that survive, combined (MOVER)"
+)
+
+
+def table(found: list[Evaluation]) -> Group:
+    """One line per network, most robust first: accuracies and NRR in percent over their intervals."""
     wanted = dict.fromkeys(name for one in found for name in ("clean", *one.plan.suite.table))
     columns = [name for name in (*wanted, "worst") if all(name in one.result["outcomes"] for one in found)]
     shown = _plain("Network")
     for name in columns:
         shown.add_column(heading(name) + _mark(found[0], name), justify="right", no_wrap=True)
-    ratio = plan.suite.nrr if plan.suite.nrr in columns else ""
-    if ratio:
-        shown.add_column("NRR", justify="right")
+    attacked, usual = columns[1:-1], found[0].plan.suite.nrr
+    ratio = [usual] if usual in attacked else attacked[-1:]
+    for name in ratio:
+        shown.add_column(f"NRR ({heading(name)})", justify="right", no_wrap=True)
     for one in sorted(found, key=lambda one: -one.accuracy("worst")):
-        cells = [f"{100 * one.accuracy(name):.2f}±{_half(one, name):.1f}" for name in columns]
-        shown.add_row(one.subject.name, *cells, *([f"{100 * one.nrr(ratio):.2f}"] if ratio else []))
-    return shown
+        shares = [_over(one.accuracy(name), one.interval(name)) for name in columns]
+        shown.add_row(one.subject.name, *shares, *(_over(one.nrr(name), one.nrr_interval(name)) for name in ratio))
+    return Group(shown, Text(NOTE, style="dim"))
 
 
-def _half(found: Evaluation, column: str) -> float:
-    low, high = found.interval(column)
-    return 50 * (high - low)
+def _over(share: float, interval: tuple[float, float]) -> str:
+    low, high = interval
+    return f"{100 * share:.2f}\n{100 * low:.1f} to {100 * high:.1f}"
 
 
 def _mark(found: Evaluation, column: str) -> str:

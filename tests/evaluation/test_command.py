@@ -58,7 +58,8 @@ def numbers(text):
 def test_a_checkpoint_of_ours_needs_no_option(run, weights):
     code, shown, said = run("eval", weights)
     assert code in (0, 3)
-    assert re.search(r"natural-s0 +\d+\.\d\d±", shown)
+    assert re.search(r"natural-s0( +\d+\.\d\d){6} *\n( +\d+\.\d to \d+\.\d){6}", shown)
+    assert "NRR (C&W-20)" in shown
     assert "11 of 11 checks are green" in said
 
 
@@ -68,6 +69,7 @@ def test_json_has_every_column_with_its_interval(run, weights):
     assert set(found) == {"clean", "pgd20", "worst"}
     assert all(one["low"] <= one["accuracy"] <= one["high"] for one in found.values())
     assert found["pgd20"]["images"] == 40
+    assert found["pgd20"]["nrr_low"] < found["pgd20"]["nrr"] < found["pgd20"]["nrr_high"]
 
 
 def test_a_strangers_checkpoint_has_the_same_numbers(run, weights, theirs, params):
