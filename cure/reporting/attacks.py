@@ -80,8 +80,8 @@ def page(cells: list[Cell]) -> str:
         "Percent of images that stay correctly classified, with the Wilson 95 % interval over images; NRR pairs each",
         "with clean accuracy on the same images, and its 95 % interval combines the Wilson intervals of clean accuracy",
         "and of the share of clean-correct images that survive (MOVER). `Worst` counts an image as correct only if",
-        "nothing that was run broke it within eps; AutoAttack's number (AA) is its own. Smallest perturbations are upper",
-        "bounds, over the images that are correct clean, in units of [0, 1].",
+        "nothing that was run broke it within eps; AutoAttack's number (AA) is its own. Smallest perturbations are",
+        "upper bounds, over the images that are correct clean, in units of [0, 1].",
     ]
     for setting in dict.fromkeys(f"{cell.dataset}/{cell.model}" for cell in cells):
         mine = [cell for cell in cells if f"{cell.dataset}/{cell.model}" == setting]

@@ -83,7 +83,8 @@ def test_a_way_of_exactly_eps_is_inside() -> None:
 
 def test_smallest_perturbations_that_beat_autoattack_are_a_problem() -> None:
     assert judged({"pgd": PGD, "aa": AA, "min": FAR})["problems"] == []
-    said = "min leaves 1 of 3 images at eps 0.1, aa 2: aa overestimates robustness"
+    said = "min leaves 1 of 3 images at eps 0.1, aa 2: aa overestimates robustness, "
+    said += "since it missed verified adversarial images of 1"
     assert judged({"pgd": PGD, "aa": AA, "min": NEAR})["problems"] == [said]
 
 
