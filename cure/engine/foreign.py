@@ -64,6 +64,10 @@ def network(
     if normalisation is not None:
         if len(normalisation.mean) != shape.channels or len(normalisation.std) != shape.channels:
             raise Refused(f"--mean and --std need one value for each of the {shape.channels} channels")
+        if any(isinstance(module, Normalise) for module in found.net.modules()):
+            raise Refused(f"{path}: brings a normalisation of its own, so leave --mean and --std out")
+        if twice := [name for name, _ in found.net.named_buffers() if name.rpartition(".")[2] in ("mean", "mu")]:
+            found.notes.append(f"--mean and --std come before the network's own {twice[0]}: is it normalised twice?")
         found.net = nn.Sequential(Normalise(normalisation), found.net)
     found.net.to(device).requires_grad_(False)
     found.net.train(False)
@@ -158,6 +162,8 @@ def fitted(path: Path, nets: dict[str, nn.Module], states: dict[str, State]) -> 
             others = [other or "the file itself" for other in states if other != place]
             notes += [f"weights of {place or 'the file itself'}, not of {', '.join(others)}"] if others else []
             notes += [f"network {name}"] if len(nets) > 1 else []
+            kinds = {str(t.dtype).removeprefix("torch.") for t in state.values() if t.is_floating_point()} - {"float32"}
+            notes += [f"weights of {' and '.join(sorted(kinds))}, evaluated in float32"] if kinds else []
             whole = nn.Sequential(Normalise(normalisation), net) if normalisation else net
             return Foreign(whole, notes)
     if len(nets) == 1:

@@ -33,7 +33,7 @@ class Progress:
         return f"{self.column}{part}: broke {self.broken} of {self.images}"
 
 
-Tick = Callable[[Progress], None]
+Tick = Callable[[Progress], object]
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,10 @@ class Column:
     def safe(self, eps: float) -> Flags:
         """Correct, and without a verified adversarial image in the L-inf ball of this radius."""
         return self.outcome.clean & (self.outcome.distance > eps + ROUNDING)
+
+    def text(self, images: int) -> str:
+        """One character per image of all: 1 correct and not broken, 0 not, - not looked at."""
+        return _text(_spread(self.outcome.robust, self.rows, images))
 
 
 def examples_of(split: Split) -> Examples:
@@ -117,7 +121,7 @@ def result(columns: dict[str, Column], data: Examples, suite: AttackSuite, eps: 
     outcomes = {"clean": clean.long(), **flags, "worst": worst}
     return {
         "images": images,
-        "outcomes": {name: "".join("-01"[int(hit) + 1] for hit in flag) for name, flag in outcomes.items()},
+        "outcomes": {name: _text(flag) for name, flag in outcomes.items()},
         "columns": {name: _about(column) for name, column in attacks.items()},
         "problems": _problems(ball, linf),
         "eps": eps,
@@ -131,6 +135,10 @@ def _spread(flags: Flags, rows: Labels, images: int) -> torch.Tensor:
     out = torch.full((images,), -1)
     out[rows] = flags.long()
     return out
+
+
+def _text(flags: torch.Tensor) -> str:
+    return "".join("-01"[int(hit) + 1] for hit in flags)
 
 
 def _about(column: Column) -> dict[str, Any]:
