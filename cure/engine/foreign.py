@@ -21,7 +21,7 @@ from cure.engine.checkpoint import State, build, fill
 from cure.engine.program import saved_program
 from cure.errors import Refused
 
-PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.", "sub_block1.")
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.", "sub_block1.", "1.")
 STATISTICS = {"mean": re.compile(r"(^|[._])(mu|mean)$"), "std": re.compile(r"(^|[._])(sigma|std)$")}
 
 
@@ -134,9 +134,13 @@ def candidates(held: Any, name: str = "") -> Iterator[tuple[str, State]]:
 
 
 def stripped(state: State) -> State:
-    """Without the prefixes that DataParallel, torch.compile and wrapping classes leave, as often as they stand."""
+    """Without the prefixes that DataParallel, torch.compile and wrapping classes leave, as often as they stand.
+
+    What a wrapper holds beside the network, the mean and standard deviation of its images, need not share them.
+    """
     while True:
-        shared = [prefix for prefix in PREFIXES if all(key.startswith(prefix) for key in state)]
+        inner = [key for key in state if not any(pattern.search(key) for pattern in STATISTICS.values())]
+        shared = [prefix for prefix in PREFIXES if inner and all(key.startswith(prefix) for key in inner)]
         if not shared:
             return state
         state = {key.removeprefix(shared[0]): tensor for key, tensor in state.items()}

@@ -156,7 +156,7 @@ def _accuracy(look: Look) -> Verdict:
 
 CHECKS: dict[str, tuple[Callable[[Look], Verdict], str]] = {  # check, and what to do where it is red
     "images": (_images, "give float images (n, c, h, w) in [0, 1]: divide by 255, normalise inside the network"),
-    "forward": (_forward, "the network fails on such images: it wants other channels, another size or precision"),
+    "forward": (_forward, "it fails on such images: it may want other channels, another size, batch or precision"),
     "output": (_output, "return one tensor (n, classes); wrap a network of several outputs in FirstOutput"),
     "precision": (_precision, "compute in float32: half precision blinds gradient attacks and ties predictions"),
     "autograd": (_inside, "an optimisation loop at inference needs an attack made for it (Croce et al. 2022)"),

@@ -25,9 +25,9 @@ class Fixed(nn.Module):
         self.digest = digest  # of the file; the state dict of this wrapper is empty
 
     def train(self, mode: bool = True) -> "Fixed":
-        """The mode of a TorchScript program; an export does not say its own."""
+        """The mode of a TorchScript program: that of its innermost modules. An export does not say its own."""
         inside = self.held[0].modules() if isinstance(self.held[0], torch.jit.ScriptModule) else ()
-        self.training = any(module.training for module in inside)
+        self.training = any(module.training for module in inside if not [*module.children()])
         return self
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:

@@ -7,7 +7,9 @@ from pathlib import Path
 from rich.console import Console
 
 from cure.engine.cost import images_for
+from cure.engine.lines import first_sentence
 from cure.engine.pace import Pace
+from cure.engine.units import digest
 from cure.errors import Refused
 from cure.evaluation import outputs, show
 from cure.evaluation.cases import Request, cases
@@ -48,16 +50,21 @@ def evaluate_files(request: Request) -> int:
 
 def _evaluated(path: Path | None, request: Request, console: Console, refused: list[Refused]) -> Iterator[Evaluation]:
     """Of the networks in a file those that can be evaluated; why the others cannot goes to `refused`."""
+
+    def refuse(who: object, why: object) -> None:
+        refused.append(Refused(str(why) if str(who) in str(why) else f"{who}: {why}"))
+
     try:
         found = cases(path, request, lambda note: _say(console, note))
     except Refused as why:
-        refused.append(why)
-        return
-    for case in found:
+        return refuse(path or request.loading.factory, why)
+    for subject, images, wanted in found:
         try:
-            yield _one(*case, request, console)
+            yield _one(subject, images, wanted, request, console)
         except Refused as why:
-            refused.append(why)
+            refuse(subject.name, why)
+        except RuntimeError as problem:  # PyTorch's own: no memory left, a shape that does not fit
+            refuse(subject.name, f"failed under attack ({first_sentence(problem)})")
 
 
 def _sound(request: Request) -> None:
@@ -65,6 +72,8 @@ def _sound(request: Request) -> None:
     for named in [*request.paths, *([request.surrogate] if request.surrogate else [])]:
         if not named.exists():
             raise Refused(f"{named}: not found")
+    if request.out and request.out.exists() and not request.out.is_dir():
+        raise Refused(f"--out {request.out}: a file; name a folder")
     names = [path.stem for path in request.paths]
     if request.out and (twice := next((name for name in names if names.count(name) > 1), None)):
         raise Refused(f"--out: two checkpoints are called {twice}; evaluate them into different folders")
@@ -88,11 +97,11 @@ def _one(subject: Subject, images: Images, wanted: Plan, request: Request, conso
     for note in subject.notes:
         _say(console, f"{subject.name}: {note}")
     looked = look(subject, images, wanted, force=request.force)
-    console.print(show.lines("preflight", looked, every=console.is_terminal), highlight=False)
+    console.print(show.lines("preflight", looked, every=console.is_terminal), highlight=False, soft_wrap=True)
     speed = wanted.pace(subject.net, images.examples.x)
     folder = request.out / subject.name.replace(":", "-") if request.out else None
     units = folder / "units" if folder else None
-    images, said = _affordable(images, wanted, speed, request.budget, units / "images" if units else None)
+    images, said = _affordable(images, wanted, speed, request.budget, units)
     _say(console, f"{subject.name} on {said}, eps {outputs.radius(wanted.threat.eps)}, {images.examples.x.device}")
     with watching(Watch(subject.name, wanted, len(images.examples), speed), console) as tick:
         try:
@@ -104,21 +113,23 @@ def _one(subject: Subject, images: Images, wanted: Plan, request: Request, conso
         outputs.write(found, folder)
         _say(console, f"wrote {folder}/results.json, per_image.csv, x_adv.pt")
     if found.masking:
-        console.print(show.lines("masking", found.masking, every=console.is_terminal), highlight=False)
+        console.print(show.lines("masking", found.masking, every=console.is_terminal), highlight=False, soft_wrap=True)
     return found
 
 
 def _affordable(
-    images: Images, wanted: Plan, speed: Pace, budget: float | None, note: Path | None
+    images: Images, wanted: Plan, speed: Pace, budget: float | None, units: Path | None
 ) -> tuple[Images, str]:
     """As many images as the budget allows, and a sentence about images and time.
 
-    A run that is continued keeps the number that it began with, which is in `note`.
+    The same command again keeps the number that it began with, which is noted beside the units.
     """
     count, robust = len(images.examples), wanted.preflight.robust
     if budget is None:
         about = clock(wanted.seconds(speed, count))
         return images, f"{count} test images of {images.name}: about {about} if {100 * robust:g} % of them survive"
+    facts = [budget, count, wanted.suite.model_dump(), wanted.threat.model_dump()]
+    note = units / f"images-{digest(facts, {})}" if units else None
     if note and note.exists():
         fit = int(note.read_text())
         return images.some(fit), f"{images.name}: {fit} of {count} images, as begun"
