@@ -12,7 +12,20 @@ from cure.errors import Refused, did_you_mean
 from cure.families import check_families, check_roles, rows
 from cure.params import FILE, Params, armed, for_cell, read
 from cure.problems import Problems, fill
-from cure.schema import Analyse, AttackSuite, CorruptSuite, Fit, Grid, Masking, ReportText, Roles, Run, Threat, Train
+from cure.schema import (
+    Analyse,
+    AttackSuite,
+    CorruptSuite,
+    Fit,
+    Grid,
+    Masking,
+    Preflight,
+    ReportText,
+    Roles,
+    Run,
+    Threat,
+    Train,
+)
 
 SECTIONS: dict[str, type[Settings]] = {
     "grid": Grid,
@@ -22,6 +35,7 @@ SECTIONS: dict[str, type[Settings]] = {
     "pretrain": Fit,
     "train": Train,
     "attack": AttackSuite,
+    "preflight": Preflight,
     "masking": Masking,
     "corrupt": CorruptSuite,
     "analyse": Analyse,

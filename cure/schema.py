@@ -179,6 +179,24 @@ class ReportText(Settings):
     figures: list[str]  # entries of cure/figures
 
 
+class Preflight(Settings):
+    """When a network is taken to be unfit for gradient attacks, and what the estimate of the cost assumes of it."""
+
+    images: Annotated[int, Field(ge=16)]  # that are looked at; the checks that repeat forwards take 16
+    rounding: Positive  # of the largest logit: other batch sizes choose other kernels
+    spread: Annotated[Number, Field(ge=1)]  # times what equal forwards differ by: beyond a random network's own noise
+    alive: Share  # of the images have a gradient; of sound networks nearly all
+    level: Annotated[Number, Field(gt=0, lt=1)]  # chance of so many right, were it guessing, below which it is not
+    clean: Share  # assumed accuracies, before anything is measured
+    robust: Share
+
+    @model_validator(mode="after")
+    def _robust_is_clean(self) -> "Preflight":
+        if self.robust > self.clean:
+            raise ValueError(f"robust is {self.robust:g}, but only {self.clean:g} are clean; it may be at most that")
+        return self
+
+
 class Masking(Settings):
     """When an evaluation doubts itself; shares of images in [0, 1]. A gap counts only where chance makes none like it.
 

@@ -429,12 +429,13 @@ def test_run_again_it_continues_where_it_was_killed(made, tmp_path):
     assert resumed(clone, "trades") == expected
 
 
-def test_an_attack_that_was_killed_continues_and_ends_in_the_same_bytes(made, tmp_path):
+@pytest.mark.parametrize("stage", ["attack", "corrupt"])
+def test_an_evaluation_that_was_killed_continues_and_ends_in_the_same_bytes(made, tmp_path, stage):
     clone = made.copy(tmp_path)
-    result = clone.quickstart / "results/digits/small/at-s0-attack.json"
+    result = clone.quickstart / f"results/digits/small/at-s0-{stage}.json"
     undisturbed = result.read_bytes()
     result.unlink()
-    command = [sys.executable, "../stages/attack.py", "digits", "small", "at", "0"]
+    command = [sys.executable, f"../stages/{stage}.py", "digits", "small", "at", "0"]
     with clone.started(*command) as victim:
         while victim.poll() is None and not any(clone.scratch.glob("*/*.safetensors")):
             time.sleep(0.001)
