@@ -1,4 +1,4 @@
-"""The corrupted test images that an evaluation meets: the published arrays, or generated ones."""
+"""The corrupted test images that an evaluation meets, published arrays or generated ones, and what is seen in them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from cure.engine.generated import Generated, lacking
 from cure.engine.loader import Split
 from cure.engine.measure import frozen
 from cure.engine.official import ARCHIVES, Archive
+from cure.engine.units import Store, digest, identity
 from cure.errors import Refused
 from cure.schema import CorruptSuite
 
@@ -72,14 +73,28 @@ def correct(net: nn.Module, split: Split, batch: int) -> int:
 
 
 def counts(
-    net: nn.Module, split: Split, found: Source, names: list[str], suite: CorruptSuite, tick: Callable[[str], None]
+    net: nn.Module,
+    split: Split,
+    found: Source,
+    names: list[str],
+    suite: CorruptSuite,
+    tick: Callable[[str], None],
+    store: Store | None = None,
 ) -> dict[str, dict[str, int]]:
-    """Corruption -> severity -> how many images of `split`, corrupted, `net` classifies correctly."""
-    right: dict[str, dict[str, int]] = {}
+    """Corruption -> severity -> how many images of `split`, corrupted, `net` classifies correctly.
+
+    Each (corruption, severity) is a unit, taken from `store` where it is there.
+    """
+    store, right = {} if store is None else store, dict[str, dict[str, int]]()
+    who = identity(suite.seed, net=net)
     for name in names:
         for severity in suite.severities:
-            images = found.images(name, severity).to(split.images.device)
-            right.setdefault(name, {})[str(severity)] = correct(net, Split(images, split.labels), suite.batch)
+            images = found.images(name, severity)
+            key = digest([who, name, severity, suite.batch], {"images": images, "labels": split.labels})
+            if key not in store:
+                corrupt = Split(images.to(split.images.device), split.labels)
+                store[key] = {"correct": torch.tensor(correct(net, corrupt, suite.batch))}
+            right.setdefault(name, {})[str(severity)] = int(store[key]["correct"])
             tick(name)
     return right
 

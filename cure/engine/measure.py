@@ -1,18 +1,18 @@
 """Per-example outcomes of a network on a split, clean and under attack."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import nn
 
+from cure.core.accuracy import right
+from cure.core.attack import Attack
 from cure.core.batchnorm import scope
 from cure.core.method import Batch
 from cure.core.noise import PerImage
-from cure.core.tensors import Flags, Images
+from cure.core.tensors import Flags
 from cure.engine.loader import Split
-
-Attack = Callable[[nn.Module, Batch], Images]
 
 
 @contextmanager
@@ -28,39 +28,23 @@ def frozen(net: nn.Module) -> Iterator[None]:
             weight.requires_grad_(wants)
 
 
-def outcomes(
-    net: nn.Module,
-    split: Split,
-    attacks: dict[str, Attack],
-    *,
-    batch: int,
-    seed: int,
-    tick: Callable[[str], None] | None = None,
-) -> dict[str, Flags]:
+def outcomes(net: nn.Module, split: Split, attacks: dict[str, Attack], *, batch: int, seed: int) -> dict[str, Flags]:
     """`clean` and each attack -> (n) flags: classified correctly, and under attack still so.
 
     An image counts as robust only if it is also classified correctly clean. Noise is seeded per image, so the batch
-    size decides nothing but speed. `tick` is called after each attack of each batch.
+    size decides nothing but speed.
     """
     found: dict[str, list[Flags]] = {name: [] for name in ("clean", *attacks)}
     with frozen(net):
         for x, y, index in split.batches(batch):
-            clean = _correct(net, x, y)
+            clean = right(net, x, y)
             found["clean"].append(clean)
             for name, attack in attacks.items():
                 x_adv = attack(net, Batch(x, y, index, PerImage(seed, index)))
-                found[name].append(clean & _correct(net, x_adv, y))
-                if tick is not None:
-                    tick(name)
+                found[name].append(clean & right(net, x_adv, y))
     return {name: torch.cat(flags).cpu() for name, flags in found.items()}
 
 
 def accuracies(flags: dict[str, Flags]) -> dict[str, float]:
     """Each outcome's share of true flags, in [0, 1]."""
     return {name: int(flag.sum()) / len(flag) for name, flag in flags.items()}
-
-
-def _correct(net: nn.Module, x: Images, y: torch.Tensor) -> Flags:
-    with torch.no_grad():
-        right: Flags = net(x).argmax(dim=1) == y
-    return right

@@ -53,7 +53,7 @@ def build(params: Params) -> dict[str, str]:
         "claims": beside.page(lines, published, suite, trained),
         "pairs": pairs.page(told, text.against),
         "overfitting": overfitting.page(overfit),
-        "corruptions": corrupted.page(found, grid.rows),
+        "corruptions": corrupted.page(found, rows.methods(grid)),
         "attacks": attacks.page(cells),
     }
     lists = {

@@ -78,12 +78,14 @@ def rows(
     """The rows in the order of `means`; intervals from the lines of attacks.csv, epochs by setting and method."""
     spread = lines.groupby(["setting", "method"]).std(numeric_only=True)
     several = lines["seed"].nunique() > 1
-    spans = {(one["setting"], one["method"], one["column"]): one for one in attacked.to_dict("records")}
+    spans = {}
+    for one in attacked.to_dict("records"):
+        spans[one["setting"], one["method"], one["column"]] = one["low"], one["high"]
+        spans[one["setting"], one["method"], f"nrr_{one['column']}"] = one["nrr_low"], one["nrr_high"]
 
     def number(line: dict[Any, Any], column: str) -> Number:
         key = line["setting"], line["method"]
-        span = None if several else spans.get((*key, column))
-        interval = (span["low"], span["high"]) if span else None
+        interval = None if several else spans.get((*key, column))
         deviation = float(spread.loc[key, column]) if several else None
         return Number(line[column], deviation, interval, marks.get((*key, column), ""))
 
