@@ -4,7 +4,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from cure.core.settings import Count, NonNegative, Number, Positive, Search, Settings, Share, integer_keys
+from cure.core.settings import (
+    Count,
+    FixedSearch,
+    NonNegative,
+    Number,
+    Positive,
+    Search,
+    Settings,
+    Share,
+    integer_keys,
+)
+from cure.errors import did_you_mean
 
 
 class Grid(Settings):
@@ -23,8 +34,7 @@ class Grid(Settings):
     revise: list[str]  # the two lists _to_revise
     revise_from_robust: list[str]
     rows: list[str]  # every evaluated network
-    # one list per entry of cure/analyses: the rows that it is made for
-    analyse_masks: list[str]
+    analyse: list[str]  # rows that are looked into; each analysis leaves out those that it does not suit
 
     @model_validator(mode="after")
     def _rows_are_the_union(self) -> "Grid":
@@ -35,8 +45,11 @@ class Grid(Settings):
             raise ValueError(f"revise must hold the entries of the lists _to_revise: {', '.join(consolidated)}")
         if sorted(self.rows) != sorted(union):
             raise ValueError(f"rows must be natural and the entries of the other lists: {', '.join(union)}")
-        if odd := [row for row in self.analyse_masks if row not in self.rows]:
-            raise ValueError(f"analyse_masks names {', '.join(odd)}, which rows does not")
+        trained = [row for row in self.rows if row not in self.revise_from_robust]
+        if odd := [row for row in self.analyse if row not in trained]:
+            raise ValueError(
+                f"analyse names {odd[0]!r}, which is no row with a training loop{did_you_mean(odd[0], trained)}"
+            )
         for name, values in self:
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} names something twice")
@@ -92,6 +105,14 @@ class Fit(Schedule):
     average: Share | None  # decay of a weight average beside the student
     validate_every: Count  # epochs; the last one always counts
     validate_attack: Search
+    snapshots: list[Annotated[Number, Field(ge=0, lt=1)]]
+    """Shares of the schedule after which all networks are kept for analyses, beside the last; 0 is the start."""
+
+    @model_validator(mode="after")
+    def _snapshots_follow_each_other(self) -> "Fit":
+        if self.snapshots != sorted(set(self.snapshots)):
+            raise ValueError(f"snapshots must rise; found {', '.join(f'{share:g}' for share in self.snapshots)}")
+        return self
 
     @model_validator(mode="after")
     def _there_is_an_average_to_select(self) -> "Fit":
@@ -144,10 +165,13 @@ class CorruptSuite(Suite):
 
 
 class Analyse(Settings):
-    """The images that analyses look at."""
+    """The images that analyses look at, what is laid on them, and which analyses with their settings."""
 
-    images: Count  # of the validation split, evenly spread
+    images: Count  # of the validation split, evenly spread; more than there are means all
+    batch: Annotated[int, Field(ge=4)]  # of the statistics that are means over batches; unbiased HSIC needs four images
     seed: Annotated[int, Field(ge=0, lt=2**31)]
+    attack: FixedSearch  # on the cross-entropy of the evaluated network
+    entries: dict[str, dict[str, Any]]  # entries of cure/analyses and their settings
 
 
 class ReportText(Settings):

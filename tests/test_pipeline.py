@@ -45,10 +45,6 @@ class Item(NamedTuple):
         return Path(self.cmd.split()[1]).stem
 
     @property
-    def analysis(self):
-        return self.family.removeprefix("analyse_")
-
-    @property
     def cell(self):
         return Cell(self.place["dataset"], self.place["model"], self.place.get("method", "natural"), self.place["seed"])
 
@@ -155,8 +151,8 @@ def folders_loaded(script):
 
 
 def entries(item):
-    """The entry files that one item loads by name: those of its cell and analysis, but every attack and corruption."""
-    cell = {**item.place, "method": item.place.get("method", "natural"), "analyse": item.analysis}
+    """The entry files that one item loads by name: those of its cell, but every attack, corruption and analysis."""
+    cell = {**item.place, "method": item.place.get("method", "natural")}
     found = set()
     for folder in folders_loaded(item.script):
         own = cell.get(folder.removesuffix("s"))
@@ -211,18 +207,18 @@ def artefacts(item):
             {"paper": "./claims.yaml", "quickstart": "../claims.yaml"}[item.scale],
         }
         return given, {Path("reports") / name for name in REPORTS}
-    cell, sidecar = item.cell, item.cell.provenance(item.analysis if item.script == "analyse" else item.script)
+    cell, sidecar = item.cell, item.cell.provenance(item.script)
     data = paths.data(cell.dataset)
     method = catalogue.entry("methods", cell.method).METHOD
     network = {cell.weights} if method.finish is None else set()
     revised = {cell.trajectory} if method.updates else parents(item)
     return {
-        "pretrain": ({data}, {cell.weights, cell.curve, sidecar}),
+        "pretrain": ({data}, {cell.weights, cell.trajectory, cell.curve, sidecar}),
         "update": ({data} | parents(item), {cell.trajectory, cell.curve, sidecar} | network),
         "revise": ({data} | revised, {cell.weights, cell.result("revise"), sidecar}),
         "attack": ({data, cell.weights}, {cell.result("attack"), sidecar}),
         "corrupt": ({data, cell.weights}, {cell.result("corrupt"), sidecar}),
-        "analyse": ({data, cell.weights}, {cell.analysis(item.analysis), sidecar}),
+        "analyse": ({data, cell.weights, cell.trajectory, cell.curve}, {cell.analyses, sidecar}),
     }[item.script]
 
 
@@ -317,10 +313,9 @@ def test_the_command_names_the_cell_in_the_order_of_main(scale, family):
     for item in of(scale, family):
         asked = list(inspect.signature(stage_module(item.script).main).parameters)
         root = {"paper": ".", "quickstart": ".."}[scale]
-        named = item.place | ({"analysis": item.analysis} if item.script == "analyse" else {})
-        words = ["python", f"{root}/stages/{item.script}.py", *(str(named[name]) for name in asked)]
+        words = ["python", f"{root}/stages/{item.script}.py", *(str(item.place[name]) for name in asked)]
         assert item.cmd == " ".join(words)
-        assert set(asked) == set(named)
+        assert set(asked) == set(item.place)
 
 
 @every_scale
@@ -392,10 +387,9 @@ def test_rows_are_the_natural_network_and_what_the_families_make(scale):
     assert Counter(grid["rows"]) == Counter(["natural", *made, *grid["revise_from_robust"]])
 
 
-def test_every_analysis_has_a_family_of_stages():
-    assert {family for family in FAMILIES if family.startswith("analyse")} == {
-        f"analyse_{name}" for name in catalogue.names("analyses")
-    }
+@every_scale
+def test_every_analysis_is_made(scale):
+    assert sorted(parsed(SCALES[scale] / "params.yaml")["analyse"]["entries"]) == catalogue.names("analyses")
 
 
 @every_scale

@@ -146,6 +146,7 @@ class Method:
     teachers: tuple[Role, ...] = ()  # networks of other rows, used frozen and in eval mode
     init: Role | None = None  # the one whose weights it starts from
     finish: Finish | None = None
+    shows: tuple[str, ...] = ()  # what its slots hand to `batch.show`, for analyses
     revise: type[Settings] | None = None  # the section that `finish` takes; None: its only section is for `finish`
 
     @property

@@ -41,6 +41,6 @@ FIGURE = Figure(
     "Validation images, the trained PART network's class activation maps, and where its attack has the full radius; "
     "the black pixels have the lower one.",
     data="masks",
-    without="no row is named under grid.analyse_masks",
+    without="no analysed row has masks",
     draw=draw,
 )

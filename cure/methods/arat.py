@@ -128,4 +128,5 @@ METHOD = Method(
     prepare=prepare,
     finish=finish,
     revise=Revise,
+    shows=("features",),
 )
