@@ -29,8 +29,7 @@ SECTIONS: dict[str, type[Settings]] = {
 ARMED = ("pretrain", "train", "analyse")  # sections under whose attacks the threat model is laid
 LISTED = {"corrupt.corruptions": "corruptions", "analyse.entries": "analyses", "report.figures": "figures"}
 FOLDERS = ("datasets", "models", "methods")
-TAKEN = {"setting", "method", "seed", "clean", "worst", "corrupted", "epoch", "images"}
-"""What reporting/rows.py calls the other columns."""
+TAKEN = {"setting", "method", "seed", "clean", "worst", "corrupted", "epoch", "images"}  # other columns of the table
 
 
 def load(declared: list[str], dataset: str = "", model: str = "", path: Path = FILE) -> Params:
