@@ -1,6 +1,6 @@
 """What an analysis is: a few small arrays that show what a trained network, or its training, does to some images."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -102,3 +102,22 @@ class Analysis:
 
     measure: Callable[[Subject, Any], Found]
     suits: Callable[[Method], bool]  # rows of other methods are left out
+
+
+def by_layer(names: Iterable[str]) -> dict[str, list[str]]:
+    """Module -> its weights: conv1 -> [conv1.weight], bn1 -> [bn1.weight, bn1.bias]."""
+    layers: dict[str, list[str]] = {}
+    for name in names:
+        layers.setdefault(name.rpartition(".")[0], []).append(name)
+    return layers
+
+
+def dimensions(weights: Mapping[str, Tensor]) -> Tensor:
+    """(layers): 4 for a convolution, 2 for a linear map, 1 for a batch norm, whose weights are vectors."""
+    return torch.tensor([max(weights[name].ndim for name in names) for names in by_layer(weights).values()])
+
+
+def per_layer(weights: Mapping[str, Tensor], of: Callable[[Tensor], Tensor]) -> Tensor:
+    """(layers): `of` all weights of each layer, as one vector."""
+    layers = by_layer(weights).values()
+    return torch.stack([of(torch.cat([weights[name].flatten() for name in names])) for names in layers])
