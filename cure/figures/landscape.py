@@ -1,7 +1,5 @@
 """A slice of the loss around images: along the adversarial direction, and along random signs."""
 
-from typing import Any
-
 import pandas as pd
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure as Sheet
@@ -15,12 +13,8 @@ FLOOR = 1e-3
 
 def draw(data: pd.DataFrame) -> Sheet:
     """A map for each method, one scale for all; mean over seeds."""
-    words: dict[str, Any] = {
-        "x": "along random signs (radii)",
-        "y": "along the attack (radii)",
-        "bar": "cross-entropy (nats)",
-    }
-    drawn, parts = tiles(data, 2.5, 2.1, **words)
+    x, y = "along random signs (radii)", "along the attack (radii)"
+    drawn, parts = tiles(data, 2.5, 2.1, x=x, y=y, bar="cross-entropy (nats)")
     scale = LogNorm(FLOOR, max(data["loss"].max(), 10 * FLOOR))
     for ax, part in parts:
         losses = part.pivot_table("loss", "adversarial", "random")

@@ -11,26 +11,26 @@ from cure.core.finding import Finding, Verdict
 from cure.core.layout import legend_below, name_layers
 from cure.core.names import NAMES
 
-ROWS = {
-    "network_wide": "updated by a step,\none threshold for the network (%)",
-    "per_tensor": "updated by a step,\none threshold per tensor (%)",
-    "moved": "among the weights that move\nmost until the next phase (%)",
+PANELS = {
+    "network_wide": "updated by a step,\none threshold for the network",
+    "per_tensor": "updated by a step,\none threshold per tensor",
+    "moved": "among those that move most\nuntil the next phase",
 }
 GREYS = ["#d9d9d9", "#8c8c8c", "#262626", "#737373", "#bdbdbd"]
 
 
 def draw(data: pd.DataFrame) -> Sheet:
-    """A column for each setting and method, a row for each share, a bar for each phase; mean over seeds."""
-    columns = data.groupby(["setting", "method"], sort=False)
-    layers = columns["layer"].nunique().max()
-    drawn = sheet(max(6.4, 2.2 + 0.35 * layers) * columns.ngroups, 2.1 * len(ROWS) + 1)
-    grid = drawn.subplots(len(ROWS), columns.ngroups, sharex="col", squeeze=False)
-    for column, (place, part) in enumerate(columns):
+    """A row for each setting and method, a column for each share, a bar for each phase; mean over seeds."""
+    rows = data.groupby(["setting", "method"], sort=False)
+    width = min(6.0, max(3.6, 0.8 + 0.12 * rows["layer"].nunique().max()))
+    drawn = sheet(width * len(PANELS), 3.3 * rows.ngroups + 0.3)
+    grid = drawn.subplots(rows.ngroups, len(PANELS), sharey=True, squeeze=False)
+    for axes, (place, part) in zip(grid, rows, strict=True):
         setting, method = map(str, place)
-        grid[0][column].set_title(f"{NAMES.get(method, method)}, {setting}", fontsize="medium")
-        for ax, (value, words) in zip(grid[:, column], ROWS.items(), strict=True):
+        for ax, (value, words) in zip(axes, PANELS.items(), strict=True):
             _bars(ax, part, value)
-            ax.set_ylabel(words, fontsize=8)
+            ax.set_title(words, fontsize=8)
+        axes[0].set_ylabel(f"{NAMES.get(method, method)}, {setting}:\nshare of weights (%)")
     legend_below(drawn, grid[0][0])
     return drawn
 
@@ -44,7 +44,7 @@ def _bars(ax: Axes, part: pd.DataFrame, value: str) -> None:
         how: dict[str, Any] = {"color": GREYS[i % len(GREYS)], "edgecolor": "black", "linewidth": 0.5}
         bars = ax.bar(at, line["mean"], width, yerr=line["sd"] if line["sd"].any() else None, **how)
         bars.set_label(f"{share:.0%} of the training")
-    name_layers(ax.xaxis, names, most=24)
+    name_layers(ax.xaxis, names, most=20)
     ax.tick_params(axis="x", rotation=90)
     ax.set_ylim(0, 105)
     ax.grid(axis="y", alpha=0.3)
