@@ -26,7 +26,7 @@ def measure(subject: Subject, hyper: Hyper) -> Found:
     """All images at one point at a time."""
     net, batch = subject.net, subject.few(hyper.images)
     way = ascend(net, batch, subject.attack, error) - batch.x
-    signs = subject.attack.eps * subject.few(hyper.images).noise.uniform(batch.x, 1).sign()
+    signs = subject.attack.eps * subject.few(hyper.images).noise.uniform(batch.x, 1.0).sign()
     along = torch.linspace(0, hyper.reach, hyper.points).tolist()
     across = torch.linspace(-hyper.reach, hyper.reach, hyper.points).tolist()
     losses, wrong = [], []

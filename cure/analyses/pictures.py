@@ -3,10 +3,12 @@
     image, adversarial (n, c, h, w) in [0, 1]; distance (n), the L-inf norm of the way between them; label (n);
     predicted, fooled (n), on the image and on the adversarial one; gradient (n, c, h, w), d CE(f(x), y) / dx
 
-By FMN (core/minimum.py), so the distances are upper bounds; 0 for an image that is misclassified as it is. All rows
+By FMN (core/minimum.py), so the distances are upper bounds; 0 for an image that is misclassified as it is, not a number
+where none was found. All rows
 see the same images. Gowda et al., ICLR 2024, Fig. 8, does not name its attack.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -36,7 +38,7 @@ def measure(subject: Subject, hyper: Hyper) -> Found:
     with torch.no_grad():
         predicted, fooled = (net(images).argmax(dim=1) for images in (batch.x, adversarial))
     found: dict[str, Any] = {"image": batch.x, "adversarial": adversarial, "gradient": gradient}
-    found |= {"distance": distance(adversarial, batch.x, "linf")}
+    found |= {"distance": distance(adversarial, batch.x, "linf").where(fooled != batch.y, math.nan)}
     return Found(found | {"label": batch.y, "predicted": predicted, "fooled": fooled}, {})
 
 

@@ -23,11 +23,11 @@ def _block(block: SubFigure, cells: Lines, room: int) -> None:
         ax.set_title(first["classes"][int(label)], fontsize=8)
     for cell, ways, targets in zip(cells, axes[1::2], axes[2::2], strict=False):
         sizes = cell["distance"]
-        changes = (cell["adversarial"] - cell["image"]) / np.maximum(sizes, 1e-12)[:, None, None, None]
+        changes = (cell["adversarial"] - cell["image"]) / np.fmax(sizes, 1e-12)[:, None, None, None]
         picture_row(ways, f"{NAMES.get(cell['method'], cell['method'])}:\nperturbation", changes / 2 + 0.5)
         picture_row(targets, "adversarial", cell["adversarial"])
         for way, target, eps, seen in zip(ways, targets, sizes, cell["fooled"], strict=True):
-            way.set_xlabel(f"eps {eps:.3f}", fontsize=8)
+            way.set_xlabel("none found" if np.isnan(eps) else f"eps {eps:.3f}", fontsize=8)
             target.set_xlabel(f"seen as {cell['classes'][int(seen)]}", fontsize=8)
     for ax in axes[1 + 2 * len(cells) :].flat:
         ax.set_visible(False)

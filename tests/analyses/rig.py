@@ -19,6 +19,7 @@ def subject(name: str, phases: list[Phase] | None = None, images: int = 12, **ch
     x = torch.rand(images, 1, 8, 8)
     with torch.no_grad():
         net.train()(x)  # running statistics of these images
+        net.linear.weight.mul_(30)  # so that images differ in their predictions
     given: dict[str, Any] = {
         "net": net.eval(),
         "method": catalogue.entry("methods", name).METHOD,
