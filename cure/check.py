@@ -41,9 +41,10 @@ SECTIONS: dict[str, type[Settings]] = {
     "analyse": Analyse,
     "report": ReportText,
 }
+ARMED = ("pretrain", "train", "analyse")  # sections under whose attacks the threat model is laid
+LISTED = {"corrupt.corruptions": "corruptions", "analyse.entries": "analyses", "report.figures": "figures"}
 FOLDERS = ("datasets", "models", "methods")
-TAKEN = {"setting", "method", "seed", "clean", "worst", "corrupted", "epoch", "images"}
-"""What reporting/rows.py calls the other columns."""
+TAKEN = {"setting", "method", "seed", "clean", "worst", "corrupted", "epoch", "images"}  # other columns of the table
 
 
 def load(declared: list[str], dataset: str = "", model: str = "", path: Path = FILE) -> Params:
@@ -67,8 +68,8 @@ def check(raw: dict[str, Any]) -> Problems:
     if any(line.startswith("threat") for line in problems):  # told once; what it lies under is checked with a sound one
         raw = {**raw, "threat": {"eps": 1, "step": 1}}
     for name in raw.keys() & SECTIONS.keys() - {"threat"}:
-        for dataset, model in _cells(raw) if name in ("pretrain", "train") else [("", "")]:
-            declared = [name, "threat"] if name in ("pretrain", "train") else [name]
+        for dataset, model in _cells(raw) if name in ARMED else [("", "")]:
+            declared = [name, "threat"] if name in ARMED else [name]
             _collect(partial(Params(raw, declared, dataset, model).get, name, SECTIONS[name]), problems)
     for folder in FOLDERS:
         _check_entries(raw, folder, problems)
@@ -126,12 +127,15 @@ def _check_suites(raw: dict[str, Any], problems: Problems) -> None:
             for dataset, model in _cells(raw):
                 threat = for_cell(raw["threat"], dataset, model, "threat")
                 fill(kind, armed(kind, settings, threat), where, problems)
-    for section, folder in (("corrupt", "corruptions"), ("report", "figures")):
+    for where, folder in LISTED.items():  # lists of entries, or mappings from entries to settings
+        section, key = where.split(".")
         part, known = raw.get(section), catalogue.names(folder)
-        listed = part.get(folder) if isinstance(part, dict) else None
-        for name in listed if isinstance(listed, list) else ():
+        listed = part.get(key) if isinstance(part, dict) else None
+        for name in listed if isinstance(listed, list | dict) else ():
             if isinstance(name, str) and name not in known:
-                problems.append(f"{section}.{folder}: no {folder[:-1]} {name!r}{did_you_mean(name, known)}")
+                problems.append(f"{where}: no entry {name!r}{did_you_mean(name, known)}")
+            elif isinstance(listed, dict):
+                fill(catalogue.hyper(folder, name), listed[name], f"{where}.{name}", problems)
 
 
 def _columns(attack: Any) -> Iterator[tuple[str, Any, Any]]:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from cure.core.settings import Count, Drops, FixedSearch, NonNegative, Number, Positive, Settings, Share
+from cure.errors import did_you_mean
 
 FAMILIES = (
     "update",
@@ -31,8 +32,7 @@ class Grid(Settings):
     update_from_teacher: list[str]
     update_from_both: list[str]  # natural and teacher
     revise_from_robust: list[str]
-    # one list per entry of cure/analyses: the rows that it is made for
-    analyse_masks: list[str]
+    analyse: list[str]  # rows that are looked into; each analysis leaves out those that it does not suit
 
     @property
     def rows(self) -> list[str]:
@@ -45,14 +45,17 @@ class Grid(Settings):
         return [row for family in FAMILIES if "revise" in family for row in getattr(self, family)]
 
     @model_validator(mode="after")
-    def _every_name_stands_once(self) -> "Grid":
+    def _names_are_known_and_stand_once(self) -> "Grid":
+        trained = [row for row in self.rows if row not in self.revise_from_robust]
+        if odd := [row for row in self.analyse if row not in trained]:
+            raise ValueError(
+                f"analyse names {odd[0]!r}, which is no row with a training loop{did_you_mean(odd[0], trained)}"
+            )
         for name, values in self:
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} names something twice")
         if twice := [row for row in dict.fromkeys(self.rows) if self.rows.count(row) > 1]:
             raise ValueError(f"{', '.join(twice)} stands there twice (natural is a row without being listed)")
-        if odd := [row for row in self.analyse_masks if row not in self.rows]:
-            raise ValueError(f"analyse_masks names {', '.join(odd)}, which no list of methods does")
         return self
 
 
@@ -111,6 +114,14 @@ class Fit(Schedule):
     average: Share | Snapshots | None  # a weight average beside the student: its decay, or equal snapshots
     validate_every: Count  # epochs; the last one always counts
     validate_attack: FixedSearch
+    snapshots: list[Annotated[Number, Field(ge=0, lt=1)]]
+    """Shares of the schedule after which all networks are kept for analyses, beside the last; 0 is the start."""
+
+    @model_validator(mode="after")
+    def _snapshots_follow_each_other(self) -> "Fit":
+        if self.snapshots != sorted(set(self.snapshots)):
+            raise ValueError(f"snapshots must rise; found {', '.join(f'{share:g}' for share in self.snapshots)}")
+        return self
 
     @model_validator(mode="after")
     def _there_is_an_average_to_select(self) -> "Fit":
@@ -165,10 +176,13 @@ class CorruptSuite(Suite):
 
 
 class Analyse(Settings):
-    """The images that analyses look at."""
+    """The images that analyses look at, what is laid on them, and which analyses with their settings."""
 
-    images: Count  # of the validation split, evenly spread
+    images: Count  # of the validation split, evenly spread; more than there are means all
+    batch: Annotated[int, Field(ge=4)]  # of the statistics that are means over batches; unbiased HSIC needs four images
     seed: Annotated[int, Field(ge=0, lt=2**31)]
+    attack: FixedSearch  # on the cross-entropy of the evaluated network
+    entries: dict[str, dict[str, Any]]  # entries of cure/analyses and their settings
 
 
 class ReportText(Settings):

@@ -32,10 +32,6 @@ class Item(NamedTuple):
         return Path(self.cmd.split()[1]).stem
 
     @property
-    def analysis(self):
-        return self.family.removeprefix("analyse_")
-
-    @property
     def cell(self):
         return Cell(self.place["dataset"], self.place["model"], self.place.get("method", "natural"), self.place["seed"])
 
@@ -130,8 +126,8 @@ def folders_loaded(script):
 
 
 def entries(item):
-    """The entry files that one item loads by name: those of its cell and analysis, but every attack and corruption."""
-    cell = {**item.place, "method": item.place.get("method", "natural"), "analyse": item.analysis}
+    """The entry files that one item loads by name: those of its cell, but every attack, corruption and analysis."""
+    cell = {**item.place, "method": item.place.get("method", "natural")}
     found = set()
     for folder in folders_loaded(item.script):
         own = cell.get(folder.removesuffix("s"))

@@ -189,7 +189,15 @@ BROKEN = [  # where, what stands there, what must be said
     ("attack.layout", "fastest", "attack.layout: "),
     ("corrupt.severities", [0, 6], "corrupt.severities.1: Input should be less than or equal to 5; found 6"),
     ("corrupt.severities", [], "corrupt.severities: "),  # the table's mean over them would be that of nothing
-    ("corrupt.corruptions", ["contrst"], "corrupt.corruptions: no corruption 'contrst', did you mean contrast?"),
+    ("corrupt.corruptions", ["contrst"], "corrupt.corruptions: no entry 'contrst', did you mean contrast?"),
+    ("report.figures", ["curvs"], "report.figures: no entry 'curvs', did you mean curves?"),
+    ("grid.analyse", ["rift"], "grid: analyse names 'rift', which is no row with a training loop"),
+    ("grid.analyse", ["cur"], "grid: analyse names 'cur', which is no row with a training loop, did you mean cure?"),
+    ("analyse.batch", 3, "analyse.batch: Input should be greater than or equal to 4; found 3"),
+    ("analyse.entries", {"mask": {"images": 8}}, "analyse.entries: no entry 'mask', did you mean masks?"),
+    ("analyse.entries.masks.images", GONE, "analyse.entries.masks.images: missing"),
+    ("train.snapshots", [0.5, 0], "train: snapshots must rise; found 0.5, 0"),
+    ("train.snapshots", [1], "train.snapshots.0: Input should be less than 1; found 1"),
     ("report.title", 3, "report.title: Input should be a valid string; found 3"),
 ]
 

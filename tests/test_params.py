@@ -429,7 +429,7 @@ def test_all_mistakes_are_told_at_once_each_with_its_place(tmp_path):
         "methods.trades.beta: not a number or a fraction such as 8/255; found 'many'",
         "attack.columns.cw20.attack: no attack 'cww', did you mean cw?",
         "methods.at.preset: no preset 'evil_attack', did you mean eval_attack?",
-        "corrupt.corruptions: no corruption 'brightnes', did you mean brightness?",
+        "corrupt.corruptions: no entry 'brightnes', did you mean brightness?",
     } <= set(lines)
 
 

@@ -74,18 +74,18 @@ def artefacts(item):
             {"paper": "./claims.yaml", "quickstart": "../claims.yaml"}[item.scale],
         }
         return given, {Path("reports") / name for name in REPORTS}
-    cell, sidecar = item.cell, item.cell.provenance(item.analysis if item.script == "analyse" else item.script)
+    cell, sidecar = item.cell, item.cell.provenance(item.script)
     data = paths.data(cell.dataset)
     method = catalogue.entry("methods", cell.method).METHOD
     network = {cell.weights} if method.finish is None else set()
     revised = {cell.trajectory} if method.updates else parents(item)
     return {
-        "pretrain": ({data}, {cell.weights, cell.curve, sidecar}),
+        "pretrain": ({data}, {cell.weights, cell.trajectory, cell.curve, sidecar}),
         "update": ({data} | parents(item), {cell.trajectory, cell.curve, sidecar} | network),
         "revise": ({data} | revised, {cell.weights, cell.result("revise"), sidecar}),
         "attack": ({data, cell.weights}, {cell.result("attack"), sidecar}),
         "corrupt": ({data, cell.weights}, {cell.result("corrupt"), sidecar}),
-        "analyse": ({data, cell.weights}, {cell.analysis(item.analysis), sidecar}),
+        "analyse": ({data, cell.weights, cell.trajectory, cell.curve}, {cell.analyses, sidecar}),
     }[item.script]
 
 
@@ -190,10 +190,9 @@ def test_the_command_names_the_cell_in_the_order_of_main(scale, family):
     for item in of(scale, family):
         asked = list(inspect.signature(stage_module(item.script).main).parameters)
         root = {"paper": ".", "quickstart": ".."}[scale]
-        named = item.place | ({"analysis": item.analysis} if item.script == "analyse" else {})
-        words = ["python", f"{root}/stages/{item.script}.py", *(str(named[name]) for name in asked)]
+        words = ["python", f"{root}/stages/{item.script}.py", *(str(item.place[name]) for name in asked)]
         assert item.cmd == " ".join(words)
-        assert set(asked) == set(named)
+        assert set(asked) == set(item.place)
 
 
 @every_scale
@@ -263,10 +262,9 @@ def test_every_list_of_methods_has_its_families_of_stages(family):
     assert {family, f"attack_{family}", f"corrupt_{family}"} <= set(FAMILIES)
 
 
-def test_every_analysis_has_a_family_of_stages():
-    assert {family for family in FAMILIES if family.startswith("analyse")} == {
-        f"analyse_{name}" for name in catalogue.names("analyses")
-    }
+@every_scale
+def test_every_analysis_is_made(scale):
+    assert sorted(parsed(SCALES[scale] / "params.yaml")["analyse"]["entries"]) == catalogue.names("analyses")
 
 
 @every_scale

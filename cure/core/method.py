@@ -153,6 +153,7 @@ class Method:
     start: Callable[[Any], Role | None] | None = None  # or the teacher that its settings choose to start from
     before_epoch: BeforeEpoch | None = None
     finish: Finish | None = None
+    shows: tuple[str, ...] = ()  # what its slots hand to `batch.show`, for analyses
     revise: type[Settings] | None = None  # the section that `finish` takes; None: its only section is for `finish`
 
     @property

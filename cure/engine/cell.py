@@ -118,7 +118,7 @@ def parent(path: Path, cell: Cell, digest: str, role: str) -> tuple[Description,
     return about, checkpoint.network(about, states[""], path)
 
 
-def execute(job: Job, *, trajectory: bool) -> None:
+def execute(job: Job) -> None:
     """Train, or finish an interrupted run, and write what the cell owes: curve, sidecar, networks.
 
     A method that consolidates leaves its one network to the stage revise; everyone else's is written here. The
@@ -135,8 +135,8 @@ def execute(job: Job, *, trajectory: bool) -> None:
             kept = train(task, scratch, tick)
         states = {name: net.state_dict() for name, net in nets.items() if name not in job.method.teachers}
         states = {"last": states.pop("student"), "best": kept.best, **states}
-        if trajectory:
-            checkpoint.save(job.cell.trajectory, states, job.describe(source, kept, "trajectory"))
+        described = job.describe(source, kept, "trajectory")
+        checkpoint.save(job.cell.trajectory, states | kept.snapshots, described)
         if job.method.finish is None:
             checkpoint.save(job.cell.weights, {"": states[job.fit.select]}, job.describe(source, kept, "network"))
         write_text(job.cell.curve, curve(kept.history))

@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure as Sheet
 
-from cure.core.figure import LINES, Figure, over_seeds, sheet, style
+from cure.core.figure import LINES, Figure, sheet, spread, style
 from cure.core.names import NAMES
 
 AXES = {
@@ -20,7 +20,7 @@ def draw(data: pd.DataFrame) -> Sheet:
     drawn = sheet(3.6 * len(axes), 3.0)
     for ax, (action, words) in zip(drawn.subplots(1, len(axes)), axes.items(), strict=True):
         for setting, dash in zip(data["setting"].unique(), LINES, strict=False):
-            line, colour = over_seeds(data[data["setting"] == setting], ["epoch"], action), style("las_at")[0]
+            line, colour = spread(data[data["setting"] == setting], ["epoch"], action), style("las_at")[0]
             mean, sd = line["mean"], line["sd"]  # of a row without beta: nothing
             ax.plot(line.index, mean, linestyle=dash, color=colour, label=f"{NAMES['las_at']}, {setting}")
             ax.fill_between(line.index, mean - sd, mean + sd, color=colour, alpha=0.25, lw=0)

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure as Sheet
 
-from cure.core.figure import Figure, over_seeds, panels, style
+from cure.core.figure import Figure, panels, spread, style
 from cure.core.finding import Finding, Verdict
 
 
@@ -16,7 +16,7 @@ def draw(data: pd.DataFrame) -> Sheet:
     drawn, parts = panels(data, 6.4, 1.7 + 0.24 * modules)
     for ax, part in parts:
         mean = part.groupby("module", sort=False)[["mrc", "drop"]].mean().sort_values("mrc")
-        mean["sd"] = over_seeds(part, ["module"], "mrc")["sd"]
+        mean["sd"] = spread(part, ["module"], "mrc")["sd"]
         chosen = set(part[part["chosen"]]["module"])
         for place, (module, line) in enumerate(mean.iterrows()):
             filled: dict[str, Any] = {"color": colour} if module in chosen else {"color": "white", "hatch": "///"}
@@ -38,7 +38,7 @@ def _found_by(line: pd.Series) -> str:
     return f"{images}\n{line['epochs']} epochs of ascent, {line['steps']} steps of size {line['lr']:g}"
 
 
-def spread(data: pd.DataFrame) -> Verdict:
+def concentrated(data: pd.DataFrame) -> Verdict:
     """The most against the least critical module."""
     mean = data.groupby("module")["mrc"].mean()
     told = f"{mean.idxmin()} {mean.min():.2f} nats, {mean.idxmax()} {mean.max():.2f} nats"
@@ -57,7 +57,7 @@ FIGURE = Figure(
             "RiFT, Fig. 3",
             "Criticality is concentrated: the most critical module has more than ten times that of the least critical.",
             ("rift",),
-            spread,
+            concentrated,
         ),
     ),
 )

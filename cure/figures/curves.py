@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure as Sheet
 from matplotlib.figure import SubFigure
 
-from cure.core.figure import ACROSS, Figure, multiples, over_seeds, sheet, style
+from cure.core.figure import ACROSS, Figure, multiples, sheet, spread, style
 from cure.core.finding import Finding, Verdict
 from cure.core.names import NAMES
 
@@ -18,7 +18,7 @@ def draw(data: pd.DataFrame) -> Sheet:
     down = math.ceil(data["method"].nunique() / ACROSS)
     drawn = sheet(2.6 * min(ACROSS, data["method"].nunique()), (2.1 * down + 0.6) * len(settings))
     for block, setting in zip(drawn.subfigures(len(settings), 1, squeeze=False)[:, 0], settings, strict=True):
-        part = over_seeds(data[data["setting"] == setting], ["method", "epoch"], "val_pgd")
+        part = spread(data[data["setting"] == setting], ["method", "epoch"], "val_pgd")
         block.suptitle(setting, fontsize="medium")
         _block(block, 100 * part)
     return drawn

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Sheet
 
-from cure.core.figure import Figure, over_seeds, sheet, style
+from cure.core.figure import Figure, sheet, spread, style
 from cure.core.names import NAMES
 
 QUARTILES = [0.75, 0.5, 0.25]
@@ -28,7 +28,7 @@ def draw(data: pd.DataFrame) -> Sheet:
 
 
 def _panel(ax: Axes, part: pd.DataFrame, methods: list[str]) -> None:
-    found = over_seeds(part[np.isfinite(part["radius"])], ["method", "surviving"], "radius")
+    found = spread(part[np.isfinite(part["radius"])], ["method", "surviving"], "radius")
     for place, method in enumerate(methods):
         known = found.loc[method] if method in found.index.unique("method") else found.iloc[:0]
         low, middle, high = (known["mean"].get(share, np.inf) for share in QUARTILES)

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Sheet
 
-from cure.core.figure import Figure, over_seeds, panels, style
+from cure.core.figure import Figure, panels, spread, style
 from cure.core.names import NAMES
 
 
@@ -36,7 +36,7 @@ def _bars(ax: Axes, place: int, method: str, own: pd.DataFrame) -> None:
 
 def _bar(own: pd.DataFrame, prefix: str) -> tuple[float, list[list[float]]]:
     """The mean and its bar: one standard deviation over seeds or, of one seed, the 95 % interval."""
-    mean, sd = over_seeds(own, ["method"], f"{prefix}accuracy").iloc[0]
+    mean, sd = spread(own, ["method"], f"{prefix}accuracy").iloc[0]
     if len(own) > 1:
         return mean, [[sd], [sd]]
     return mean, [[mean - own[f"{prefix}low"].iloc[0]], [own[f"{prefix}high"].iloc[0] - mean]]

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure as Sheet
 
-from cure.core.figure import Figure, over_seeds, sheet, style
+from cure.core.figure import Figure, sheet, spread, style
 from cure.core.names import NAMES
 
 SHOWN = 3
@@ -30,7 +30,7 @@ def draw(data: pd.DataFrame) -> Sheet:
 
 def _panel(ax: Axes, part: pd.DataFrame, methods: list[str]) -> None:
     of_seeds = part.groupby(["method", "severity", "seed"], sort=False)["accuracy"].mean().reset_index()
-    found = over_seeds(of_seeds, ["method", "severity"], "accuracy")
+    found = spread(of_seeds, ["method", "severity"], "accuracy")
     levels = sorted(map(int, part["severity"].unique()))
     shown = SHOWN if SHOWN in levels else levels[len(levels) // 2]
     for place, method in enumerate(methods):

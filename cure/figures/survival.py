@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure as Sheet
 from matplotlib.figure import SubFigure
 
-from cure.core.figure import ACROSS, Figure, multiples, over_seeds, sheet, style
+from cure.core.figure import ACROSS, Figure, multiples, sheet, spread, style
 from cure.core.names import NAMES
 
 
@@ -23,7 +23,7 @@ def draw(data: pd.DataFrame) -> Sheet:
 
 
 def _block(block: SubFigure, part: pd.DataFrame) -> None:
-    found, eps = over_seeds(part, ["method", "radius"], "accuracy"), part["eps"].iloc[0]
+    found, eps = spread(part, ["method", "radius"], "accuracy"), part["eps"].iloc[0]
     lines: dict[str, Any] = {method: found.loc[method] for method in found.index.unique("method")}
     titles = {method: f"{NAMES.get(method, method)}: {line['mean'][eps]:.0f} %" for method, line in lines.items()}
 

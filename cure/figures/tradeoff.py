@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Sheet
 from matplotlib.ticker import MaxNLocator
 
-from cure.core.figure import Figure, over_seeds, sheet, style
+from cure.core.figure import Figure, sheet, spread, style
 from cure.core.labels import label
 from cure.core.names import NAMES
 
@@ -58,7 +58,7 @@ def _panel(ax: Axes, part: pd.DataFrame) -> list[tuple[float, float, str, str]]:
 def _spot(own: pd.DataFrame) -> tuple[tuple[float, float], tuple[Any, Any]]:
     """(clean, robust) and their bars: one standard deviation over seeds or, of one seed, the 95 % interval."""
     if len(own) > 1:
-        both = [over_seeds(own, ["method"], name).iloc[0] for name in ("clean_accuracy", "accuracy")]
+        both = [spread(own, ["method"], name).iloc[0] for name in ("clean_accuracy", "accuracy")]
         return (both[0]["mean"], both[1]["mean"]), (both[0]["sd"], both[1]["sd"])
     one = own.iloc[0]
     bars = [[[one[f"{p}accuracy"] - one[f"{p}low"]], [one[f"{p}high"] - one[f"{p}accuracy"]]] for p in ("clean_", "")]

@@ -85,6 +85,7 @@ def require(grid: Grid) -> None:
     cells = rows.cells(grid)
     wanted = [path for cell in cells for path in (cell.result("attack"), cell.result("corrupt"))]
     wanted += [cell.result("revise") for cell in rows.revised(grid)]
+    wanted += [cell.analyses for cell in rows.cells(grid, grid.analyse)]
     wanted += [cell.curve for cell in rows.trained(grid)]
     missing = [str(path) for path in wanted if not path.exists()]
     if missing:

@@ -119,20 +119,32 @@ TABLES: dict[str, Callable[[Grid], pd.DataFrame]] = {
 
 
 def analysed(name: str, grid: Grid) -> pd.DataFrame:
-    """One line per cell that the analysis was made for: its place, its class names, and a column for each array."""
+    """What an analysis found in every row that it suits.
+
+    With axes, a line for each cell and combination of their labels, and a column for each array. Pictures: a line for
+    each cell, with its class names and a column for each array.
+    """
+    frames = [_found(cell, name) for cell in rows.cells(grid, grid.analyse)]
+    return pd.concat([frame for frame in frames if not frame.empty] or frames or [pd.DataFrame()], ignore_index=True)
+
+
+def _found(cell: Cell, name: str) -> pd.DataFrame:
     from safetensors import SafetensorError, safe_open
 
-    lines = []
-    for cell in rows.cells(grid, getattr(grid, f"analyse_{name}")):
-        path = cell.analysis(name)
-        try:
-            with safe_open(path, framework="numpy") as file:
-                about = json.loads((file.metadata() or {}).get("cure", "{}"))
-                arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, not a mapping
-        except (SafetensorError, OSError):
-            raise Refused(f"{path}: not there, or not whole; `dvc repro` makes it") from None
-        lines.append(place(cell) | {"classes": about["classes"]} | arrays)
-    return pd.DataFrame(lines)
+    path = cell.analysis(name)
+    if path.parent.is_dir() and not path.exists():
+        return pd.DataFrame()  # it does not suit this method
+    try:
+        with safe_open(path, framework="numpy") as file:
+            about = json.loads((file.metadata() or {}).get("cure", "{}"))
+            arrays = {key: file.get_tensor(key) for key in sorted(file.keys())}
+    except (SafetensorError, OSError):
+        raise Refused(f"{path}: not there, or not whole; `dvc repro` makes it") from None
+    if not about["axes"]:
+        return pd.DataFrame([place(cell) | {"classes": about["classes"]} | arrays])
+    labels = pd.MultiIndex.from_product(about["axes"].values(), names=list(about["axes"]))
+    lines: pd.DataFrame = labels.to_frame(index=False)
+    return lines.assign(**place(cell), **{key: array.ravel() for key, array in arrays.items()})
 
 
 def _revised(grid: Grid, key: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:

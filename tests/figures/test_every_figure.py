@@ -15,6 +15,8 @@ from cure.core.figure import style as look
 from cure.core.names import NAMES
 
 METHODS = [*NAMES, "cure_eff", "toy"]
+LAYERS = [f"layer{i}.{j}.{part}" for i in range(1, 5) for j in (0, 1) for part in ("conv1", "bn1", "conv2", "bn2")]
+SHARES = [0.0, 0.5, 1.0]
 SETTINGS = ["digits/small", "cifar10/wrn_34_10"]
 CORRUPTIONS = ["gaussian_noise", "elastic_transform", "jpeg_compression", *(f"corruption_{i}" for i in range(16))]
 MODULES = [f"block{i}.layer.{j}.conv{k}" for i in (1, 2, 3) for j in range(5) for k in (1, 2)]
@@ -58,18 +60,54 @@ def table(name: str) -> pd.DataFrame:
         data = pd.concat([lines(m, column=["min_linf", "min_l2"], surviving=[0.75, 0.5, 0.25]) for m in METHODS])
         norm = data["column"].str.removeprefix("min_")
         return data.assign(norm=norm, radius=(1 - data["surviving"]) * (0.5 + draws.random(len(data))))
-    assert name == "masks", f"say here what the table {name} looks like"
-    arrays = {"image": draws.random((8, 3, 4, 4)), "map": draws.random((8, 1, 4, 4)), "full": np.ones((8, 1, 4, 4))}
-    arrays |= {"label": np.arange(8), "predicted": np.zeros(8, int)}
-    places = [{"setting": setting, "method": "part", "seed": 0} for setting in SETTINGS]
-    return pd.DataFrame([place | arrays | {"classes": ["automobile"] * 10} for place in places])
+    if name in AXES:
+        methods = ["cure", "cure_eff"] if name in ("rgp", "overlap") else METHODS
+        data = pd.concat([lines(m, **AXES[name]) for m in methods])
+        data = data.assign(**{value: draws.random(len(data)) for value in VALUES[name]})
+        other = data.assign(seed=1, **{value: data[value] * 0.9 for value in VALUES[name]})
+        return pd.concat([data, other]).assign(dims=4)
+    assert name in ("masks", "pictures"), f"say here what the table {name} looks like"
+    methods = ["part"] if name == "masks" else METHODS
+    places = [{"setting": setting, "method": method, "seed": 0} for setting in SETTINGS for method in methods]
+    return pd.DataFrame([place | pictures(draws) | {"classes": ["automobile"] * 10} for place in places])
+
+
+AXES = {
+    "cka": {"clean_layer": LAYERS, "adversarial_layer": LAYERS},
+    "conflict": {"layer": LAYERS},
+    "distance": {"layer": LAYERS},
+    "gradients": {"share": SHARES, "layer": LAYERS},
+    "rgp": {"share": SHARES, "layer": LAYERS},
+    "overlap": {"share": SHARES, "other": SHARES, "layer": LAYERS},
+    "calibration": {"view": ["clean", "adversarial"], "bin": list(range(1, 16))},
+    "landscape": {"adversarial": [0.0, 1.0, 2.0], "random": [-1.0, 0.0, 1.0]},
+}
+VALUES = {
+    "cka": ["cka"],
+    "conflict": ["cosine"],
+    "distance": ["distance"],
+    "gradients": ["magnitude"],
+    "rgp": ["network_wide", "per_tensor", "moved"],
+    "overlap": ["jaccard", "chance"],
+    "calibration": ["images", "accuracy", "confidence"],
+    "landscape": ["loss", "wrong"],
+}
+
+
+def pictures(draws: np.random.Generator) -> dict[str, np.ndarray]:
+    """Everything that an analysis leaves of five colour images."""
+    shape = (5, 3, 4, 4)
+    found = {key: draws.random(shape) for key in ("image", "adversarial", "gradient")}
+    found |= {key: draws.random((5, 1, 4, 4)) for key in ("map", "full")}
+    found |= {key: np.arange(5) for key in ("label", "fooled")}
+    return found | {"predicted": np.zeros(5, int), "distance": np.array([0.0, 0.1, 0.2, 0.3, 0.4])}
 
 
 def drawn(name: str, seeds: int = 1):
     """The figure, of one seed or of several that differ a little."""
     figure, draws = catalogue.entry("figures", name).FIGURE, np.random.default_rng(1)
     first = table(figure.data)
-    more = [first.assign(seed=seed) for seed in range(seeds)]
+    more = [first.assign(seed=seed) for seed in range(seeds)] if first["seed"].nunique() == 1 else [first]
     for data in more[1:]:
         for column in data.select_dtypes(float).columns.difference(["a", "radius", "surviving", "eps"]):
             data[column] *= 1 + 0.02 * draws.random(len(data))

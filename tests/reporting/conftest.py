@@ -25,7 +25,7 @@ def params() -> str:
     for key, names in raw["grid"].items():
         if key not in ("datasets", "models", "seeds"):
             raw["grid"][key] = [name for name in names if name in ROWS]
-    raw["grid"]["seeds"] = [0, 1]
+    raw["grid"] |= {"seeds": [0, 1], "analyse": []}
     raw["report"]["against"] = ["at"]
     raw["report"]["title"] = TITLE
     yaml.dump(raw, out)
