@@ -127,8 +127,6 @@ class Fit(Schedule):
     def _there_is_an_average_to_select(self) -> "Fit":
         if self.select == "average" and self.average is None:
             raise ValueError("select is average, but average is null; give it a decay such as 0.999")
-        if isinstance(self.average, Snapshots) and self.average.begin > self.epochs:
-            raise ValueError(f"average.begin is {self.average.begin}, but there are {self.epochs} epochs")
         return self
 
 

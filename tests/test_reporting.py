@@ -67,7 +67,7 @@ def test_the_cost_of_a_step_is_the_least_that_its_equation_needs() -> None:
     lean |= {"ard": 24, "iad": 28, "part": 24, "vfd": 27, "arat": 26}
     for method, passes in lean.items():
         found = page().partition(f"`{method}`. ")[2].splitlines()[0]
-        assert found.endswith(f"passes per image: {passes}.")
+        assert f"; passes per image: {passes}; running statistics move: student " in found
 
 
 # ---- the page of attacks
