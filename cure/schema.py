@@ -177,7 +177,8 @@ class Analyse(Settings):
     """The images that analyses look at, what is laid on them, and which analyses with their settings."""
 
     images: Count  # of the validation split, evenly spread; more than there are means all
-    batch: Annotated[int, Field(ge=4)]  # of the statistics that are means over batches; unbiased HSIC needs four images
+    batch: Count  # of gradients, which are means over batches; that of the training
+    replays: Count  # batches on which steps of the training are taken again
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     attack: FixedSearch  # on the cross-entropy of the evaluated network
     entries: dict[str, dict[str, Any]]  # entries of cure/analyses and their settings

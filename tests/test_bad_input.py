@@ -193,7 +193,7 @@ BROKEN = [  # where, what stands there, what must be said
     ("report.figures", ["curvs"], "report.figures: no entry 'curvs', did you mean curves?"),
     ("grid.analyse", ["rift"], "grid: analyse names 'rift', which is no row with a training loop"),
     ("grid.analyse", ["cur"], "grid: analyse names 'cur', which is no row with a training loop, did you mean cure?"),
-    ("analyse.batch", 3, "analyse.batch: Input should be greater than or equal to 4; found 3"),
+    ("analyse.entries.cka.batch", 3, "analyse.entries.cka.batch: Input should be greater than or equal to 4; found 3"),
     ("analyse.entries", {"mask": {"images": 8}}, "analyse.entries: no entry 'mask', did you mean masks?"),
     ("analyse.entries.masks.images", GONE, "analyse.entries.masks.images: missing"),
     ("train.snapshots", [0.5, 0], "train: snapshots must rise; found 0.5, 0"),
