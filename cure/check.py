@@ -1,6 +1,6 @@
 """Check a whole params.yaml before any work, and open what a stage declared of it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -8,9 +8,10 @@ from typing import Any
 
 from cure import catalogue
 from cure.core.settings import Ball, Settings
-from cure.errors import Refused, did_you_mean
+from cure.errors import did_you_mean
+from cure.layerwise import check_layers
 from cure.params import FILE, Params, armed, for_cell, read
-from cure.problems import Problems, fill
+from cure.problems import Problems, collect, fill
 from cure.schema import Analyse, AttackSuite, CorruptSuite, Fit, Grid, Masking, ReportText, Roles, Run, Threat, Train
 
 SECTIONS: dict[str, type[Settings]] = {
@@ -44,22 +45,23 @@ def load(declared: list[str], dataset: str = "", model: str = "", path: Path = F
 def check(raw: dict[str, Any]) -> Problems:
     """Everything that is wrong with a params file."""
     problems = Problems()
-    known = [*SECTIONS, *FOLDERS, "alpha"]
+    known = [*SECTIONS, *FOLDERS, "alpha", "layers"]
     problems.extend(f"{key}: unknown section{did_you_mean(str(key), known)}" for key in raw if key not in known)
     problems.extend(f"{key}: missing section" for key in known if key not in raw)
     for dataset, model in _cells(raw):
-        _collect(partial(Params(raw, ["threat"], dataset, model).get, "threat", Threat), problems)
+        collect(partial(Params(raw, ["threat"], dataset, model).get, "threat", Threat), problems)
     if any(line.startswith("threat") for line in problems):  # told once; what it lies under is checked with a sound one
         raw = {**raw, "threat": {"eps": 1, "step": 1}}
     for name in raw.keys() & SECTIONS.keys() - {"threat"}:
         for dataset, model in _cells(raw) if name in ("pretrain", "train") else [("", "")]:
             declared = [name, "threat"] if name in ("pretrain", "train") else [name]
-            _collect(partial(Params(raw, declared, dataset, model).get, name, SECTIONS[name]), problems)
+            collect(partial(Params(raw, declared, dataset, model).get, name, SECTIONS[name]), problems)
     for folder in FOLDERS:
         _check_entries(raw, folder, problems)
     _check_roles(raw, problems)
     _check_suites(raw, problems)
     _check_methods(raw, problems)
+    check_layers(raw, problems)
     return Problems(dict.fromkeys(problems))
 
 
@@ -157,7 +159,7 @@ def _check_methods(raw: dict[str, Any], problems: Problems) -> None:
                 for dataset, model in _cells(raw):
                     found = Problems()
                     view = Params(variant, [key, "train", "threat", "alpha"], dataset, model)
-                    _collect(partial(view.method, key, kind), found)
+                    collect(partial(view.method, key, kind), found)
                     problems.extend(line + preset for line in found if line not in told)
                     told |= set(found)
 
@@ -180,13 +182,6 @@ def _variants(raw: dict[str, Any], key: str) -> Iterator[tuple[str, dict[str, An
 def _replaced(tree: dict[str, Any], place: list[str], value: Any) -> dict[str, Any]:
     head, *rest = place
     return {**tree, head: _replaced(tree[head], rest, value) if rest else value}
-
-
-def _collect(read_section: Callable[[], Any], problems: Problems) -> None:
-    try:
-        read_section()
-    except Refused as refused:
-        problems.extend(str(refused).splitlines())
 
 
 def hyper_keys(name: str, method: Any) -> dict[str, type[Settings]]:
