@@ -1,9 +1,10 @@
 """Report: the table, metrics and figures of every cell that `grid` names.
 
 Reads results/, curves/, provenance/ and claims.yaml. Writes reports/: table.md, claims.md (ours beside the papers'),
-attacks.md (every attack, with intervals), corruptions.md, metrics.json, attacks, survival, curves, corruptions, RiFT's
-criticality and interpolation as CSV, and figures/, all in git, and made.json, which remembers the commit and device the
-numbers were first made with.
+attacks.md (every attack, with intervals), corruptions.md, findings.md (what the papers say of their figures, and what
+our data say), metrics.json, attacks, survival, curves, corruptions and findings as CSV, figures/ and, in data/, the
+table behind each of them, all in git, and made.json, which remembers the commit and device the numbers were first made
+with.
 """
 
 import json
@@ -12,7 +13,7 @@ from pathlib import Path
 from cure import catalogue
 from cure.check import load
 from cure.files import write_text
-from cure.reporting import attacks, beside, claims, corrupted, evidence, figures, made, rows, table
+from cure.reporting import attacks, beside, claims, corrupted, figures, findings, made, rows, table
 from cure.schema import AttackSuite, Grid, ReportText
 from cure.terminal import stage
 
@@ -56,9 +57,10 @@ def main() -> None:
     trained = {place: f"{count} epochs, {', '.join(note['devices'])}" for place, count in epochs.items()}
     published = claims.load(catalogue.ROOT.parent / "claims.yaml")
     write_text(FOLDER / "claims.md", beside.page(means, published, suite, trained))
-    for name in ("criticality", "interpolation"):
-        write_text(FOLDER / f"{name}.csv", evidence.table(name, grid).to_csv(index=False))
-    left_out = figures.draw(FOLDER / "figures", text.figures, grid)
+    concluded = findings.table(text.figures, grid)
+    write_text(FOLDER / "findings.md", findings.page(concluded))
+    write_text(FOLDER / "findings.csv", concluded.to_csv(index=False))
+    left_out = figures.draw(FOLDER / "figures", FOLDER / "data", text.figures, grid)
     table.show(FOLDER / "table.md")
     for name, reason in left_out.items():
         print(f"report: figure {name} left out: {reason}")

@@ -97,7 +97,9 @@ def test_an_analysis_that_was_not_made_is_refused_with_its_path() -> None:
 
 
 def test_a_figure_without_its_row_is_left_out_with_a_reason_and_no_picture(folder: Path) -> None:
-    left_out = figures.draw(folder / "figures", ["criticality", "interpolation", "actions", "masks", "curves"], grid())
+    left_out = figures.draw(
+        folder / "figures", folder / "data", ["criticality", "interpolation", "actions", "masks", "curves"], grid()
+    )
     assert left_out == {
         "criticality": "no RiFT row in this grid",
         "interpolation": "no RiFT row in this grid",
@@ -107,7 +109,8 @@ def test_a_figure_without_its_row_is_left_out_with_a_reason_and_no_picture(folde
     assert {path.name for path in (folder / "figures").iterdir()} == {"curves.png", "captions.json"}
     captions = json.loads((folder / "figures" / "captions.json").read_text())
     assert captions["masks"]["reason"] == left_out["masks"]
-    assert captions["curves"]["file"] == "curves.png"
+    assert (captions["curves"]["file"], captions["curves"]["table"]) == ("curves.png", "curves.csv")
+    assert (folder / "data" / "curves.csv").read_text().startswith("epoch,val_clean,val_pgd,setting,")
 
 
 def test_tables_without_their_row_are_headers() -> None:

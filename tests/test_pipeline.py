@@ -24,9 +24,9 @@ from cure.paths import Cell
 from tests.closure import NEUTRAL, ROOT, closure
 
 SCALES = {"paper": ROOT, "quickstart": ROOT / "quickstart"}
-PAGES = ("table.md", "attacks.md", "corruptions.md", "claims.md")
-LISTS = ("attacks.csv", "survival.csv", "curves.csv", "corruptions.csv", "criticality.csv", "interpolation.csv")
-REPORTS = (*PAGES, *LISTS, "figures", "metrics.json")
+PAGES = ("table.md", "attacks.md", "corruptions.md", "claims.md", "findings.md")
+LISTS = ("attacks.csv", "survival.csv", "curves.csv", "corruptions.csv", "findings.csv")
+REPORTS = (*PAGES, *LISTS, "data", "figures", "metrics.json")
 
 
 class Item(NamedTuple):

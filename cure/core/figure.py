@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Sheet
 
+from cure.core.finding import Finding
 from cure.core.names import NAMES
 
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#444444", "#8c6bb1"]
@@ -31,6 +32,7 @@ class Figure:
     data: str
     without: str
     draw: Callable[[pd.DataFrame], Sheet]
+    findings: tuple[Finding, ...] = ()  # what papers conclude from it, judged by its table
 
 
 def style(method: str) -> tuple[str, Any, str]:

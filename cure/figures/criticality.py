@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure as Sheet
 
 from cure.core.figure import Figure, panels, style
+from cure.core.finding import Finding, Verdict
 
 
 def draw(data: pd.DataFrame) -> Sheet:
@@ -29,10 +30,25 @@ def draw(data: pd.DataFrame) -> Sheet:
     return drawn
 
 
+def spread(data: pd.DataFrame) -> Verdict:
+    """The most against the least critical module."""
+    mean = data.groupby("module")["mrc"].mean()
+    told = f"{mean.idxmin()} {mean.min():.2f} nats, {mean.idxmax()} {mean.max():.2f} nats"
+    return told, bool(mean.max() > 10 * mean.min())
+
+
 FIGURE = Figure(
     "RiFT's robust criticality of each module, measured on adversarial validation images: how far the robust loss "
     "rises, and accuracy drops, when the module's weights move within their ball.",
     data="criticality",
     without="no RiFT row in this grid",
     draw=draw,
+    findings=(
+        Finding(
+            "RiFT, Fig. 3",
+            "Criticality is concentrated: the most critical module has more than ten times that of the least critical.",
+            ("rift",),
+            spread,
+        ),
+    ),
 )

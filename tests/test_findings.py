@@ -1,0 +1,93 @@
+"""Every finding of every figure on made-up tables: one that bears the paper out and one that does not."""
+
+import pandas as pd
+import pytest
+
+from cure import catalogue
+from cure.reporting import evidence, findings
+from tests.test_evidence import grid
+
+Frame = pd.DataFrame
+
+
+def curve(**ends: tuple[float, float]) -> Frame:
+    """Best and last validation PGD accuracy."""
+    lines = [(method, epoch, value) for method, pair in ends.items() for epoch, value in enumerate(pair)]
+    return Frame(lines, columns=["method", "epoch", "val_pgd"])
+
+
+def corrupted(**means: float) -> Frame:
+    """Accuracy at severity 3, and at 5 the reverse of it."""
+    lines = [(m, s, v if s == 3 else 100 - v) for m, v in means.items() for s in (3, 5)]
+    return Frame(lines, columns=["method", "severity", "accuracy"])
+
+
+def critical(*values: float) -> Frame:
+    return Frame({"method": "rift", "module": [f"conv{i}" for i in range(len(values))], "mrc": values})
+
+
+def way(*pgd: float) -> Frame:
+    """PGD accuracy at a = 0, 0.3 and 1 on the exported way, and a better way that is not exported."""
+    own = Frame({"variant": "update", "a": [0.0, 0.3, 1.0], "pgd": pgd, "exported": [False, True, False]})
+    other = Frame({"variant": "freeze", "a": [0.0, 0.3, 1.0], "pgd": [50.0, 90.0, 90.0], "exported": False})
+    return pd.concat([own, other]).assign(method="rift")
+
+
+CASES = {  # figure -> (bears the paper out, does not) for each of its findings
+    "curves": [(curve(at=(0.5, 0.4), cure=(0.5, 0.5)), curve(at=(0.5, 0.5), cure=(0.5, 0.45)))],
+    "corruptions": [
+        (corrupted(cure=60, at=50, trades=55, mart=58), corrupted(cure=57, at=50, trades=55, mart=58)),
+    ],
+    "criticality": [(critical(0.09, 3.0, 12.9), critical(1.0, 3.0, 6.0))],
+    "interpolation": [(way(50.0, 50.3, 49.0), way(50.0, 49.9, 51.0))],
+}
+FINDINGS = {
+    f"{name}-{i}": (finding, name, i)
+    for name in catalogue.names("figures")
+    for i, finding in enumerate(catalogue.entry("figures", name).FIGURE.findings)
+}
+every_finding = pytest.mark.parametrize("key", FINDINGS)
+
+
+@every_finding
+def test_it_can_come_out_either_way(key: str) -> None:
+    finding, name, i = FINDINGS[key]
+    agreeing, disagreeing = CASES[name][i]
+    for frame, expected in ((agreeing, True), (disagreeing, False)):
+        ours, agrees = finding.judge(frame.assign(setting="digits/small", seed=0))
+        assert (agrees, ours != "") == (expected, True)
+
+
+@every_finding
+def test_it_needs_the_rows_that_it_reads(key: str) -> None:
+    finding, name, i = FINDINGS[key]
+    assert set(finding.rows) <= set(catalogue.names("methods"))
+    assert set(finding.rows) <= set(CASES[name][i][0]["method"])
+
+
+def test_seeds_are_averaged_before_they_are_judged() -> None:
+    bad, good = (frame.assign(setting="digits/small") for frame in CASES["corruptions"][0][::-1])
+    judge = catalogue.entry("figures", "corruptions").FIGURE.findings[0].judge
+    ours, _ = judge(pd.concat([good.assign(seed=0), bad.assign(seed=1)]))
+    assert "CURE 58.5 %" in ours
+
+
+def test_a_row_that_the_grid_lacks_is_named_and_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = CASES["corruptions"][0][0].assign(setting="digits/small", seed=0)
+    monkeypatch.setattr(evidence, "table", lambda name, grid: data[data["method"] != "cure"])
+    (line,) = findings.table(["corruptions"], grid()).to_dict("records")
+    assert (line["agrees"], line["ours"]) == ("not measured", "no row CURE")
+
+
+def test_a_figure_without_data_says_what_it_lacks() -> None:
+    (line,) = findings.table(["criticality"], grid()).to_dict("records")
+    assert (line["agrees"], line["ours"]) == ("not measured", "no RiFT row in this grid")
+
+
+def test_the_page_has_a_line_for_each_setting_and_counts_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    good, bad = CASES["corruptions"][0]
+    data = pd.concat([good.assign(setting="digits/small"), bad.assign(setting="cifar10/resnet18")]).assign(seed=0)
+    monkeypatch.setattr(evidence, "table", lambda name, grid: data)
+    text = findings.page(findings.table(["corruptions"], grid()))
+    assert "- 1 yes, 1 no, 0 not measured." in text
+    assert text.count("| digits/small |") == text.count("| cifar10/resnet18 |") == 1
