@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from cure import catalogue
+from cure.check_layers import check_layers
 from cure.core.settings import Ball, Settings
 from cure.errors import did_you_mean
-from cure.layerwise import check_layers
 from cure.params import FILE, Params, armed, for_cell, read
 from cure.problems import Problems, collect, fill
 from cure.schema import Analyse, AttackSuite, CorruptSuite, Fit, Grid, Masking, ReportText, Roles, Run, Threat, Train

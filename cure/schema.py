@@ -2,17 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from cure.core.settings import Count, NonNegative, Number, Positive, Search, Settings, Share, integer_keys
-
-
-class LayersGrid(Settings):
-    """The cells of the layer-wise study: models x variants x groups of block sets, each with every data set and seed."""
-
-    models: list[str]  # none: no study
-    variants: list[Literal["reinit", "finetune"]]
-    groups: list[str]  # keys of layers.blocks
+from cure.layerwise import LayersGrid
 
 
 class Grid(Settings):
@@ -47,8 +40,9 @@ class Grid(Settings):
             raise ValueError(f"rows must be natural and the entries of the other lists: {', '.join(union)}")
         if odd := [row for row in self.analyse_masks if row not in self.rows]:
             raise ValueError(f"analyse_masks names {', '.join(odd)}, which rows does not")
-        if sorted(self.pretrain) != sorted({*self.models, *self.layers.models}):
-            raise ValueError(f"pretrain must hold models and layers.models: {', '.join([*self.models, *self.layers.models])}")
+        natural = dict.fromkeys([*self.models, *self.layers.models])
+        if sorted(self.pretrain) != sorted(natural):
+            raise ValueError(f"pretrain must hold models and those of layers: {', '.join(natural)}")
         for name, values in [*self, *((f"layers.{name}", values) for name, values in self.layers)]:
             if isinstance(values, list) and len(set(values)) != len(values):
                 raise ValueError(f"{name} names something twice")
@@ -160,26 +154,6 @@ class Analyse(Settings):
 
     images: Count  # of the validation split, evenly spread
     seed: Annotated[int, Field(ge=0, lt=2**31)]
-
-
-class Freezing(Settings):
-    """What of the network outside the chosen blocks stays as it is; the released code has `false` throughout."""
-
-    freeze_stem: bool
-    bn_frozen_eval: bool  # else its batch norms normalise by the batch, and their running statistics drift
-    reinit_bn: bool  # whether re-initialised blocks forget their batch norms
-
-
-class Blocks(Settings):
-    """The block sets that one process of the layer-wise study trains: name -> parts of the model."""
-
-    model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, Annotated[list[str], Field(min_length=1)]]
-
-    @property
-    def sets(self) -> dict[str, list[str]]:
-        """As in params.yaml, in its order."""
-        return dict(self.__pydantic_extra__)
 
 
 class ReportText(Settings):

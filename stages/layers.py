@@ -12,9 +12,9 @@ import typer
 from cure import catalogue
 from cure.check import load
 from cure.engine.cell import Job
-from cure.engine.layers import Study, Variant, execute
+from cure.engine.layers import Study, execute
+from cure.layerwise import Blocks, Freezing, Variant
 from cure.paths import Cell
-from cure.schema import Blocks, Freezing
 from cure.terminal import Dataset, Model, Seed, stage
 
 VariantName = Annotated[Variant, typer.Argument(help="How the chosen blocks start.", metavar="VARIANT")]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 NEUTRAL = {"cure/errors.py", "cure/problems.py", "cure/check.py", "cure/schema.py", "cure/terminal.py"}
+NEUTRAL |= {"cure/layerwise.py", "cure/check_layers.py"}
 """They check, complain or show progress and hold no default, so an edit there changes no number and re-runs nothing."""
 
 

@@ -3,7 +3,7 @@
     theta_B <- theta_B - lr grad_{theta_B} L,     theta_{not B} constant
 
 B are the named parts. Gowda et al., "Conserve-Update-Revise to Cure Generalization and Robustness Trade-off in
-Adversarial Training", ICLR 2024: the layer-wise study of Fig. 2b (B re-initialised first), Fig. 11 (B goes on) and Fig. 4.
+Adversarial Training", ICLR 2024: Fig. 2b (B is re-initialised first), Fig. 11 (B is fine-tuned), Fig. 4.
 """
 
 from typing import Self
@@ -27,7 +27,7 @@ def freeze(net: Network, parts: list[str], *, freeze_stem: bool, bn_frozen_eval:
     """Nothing but `parts` (and the stem, unless `freeze_stem`) gets gradients.
 
     With `bn_frozen_eval` the batch norms of frozen parts stay on their running statistics. Without it they normalise
-    training batches by the batch and their statistics drift, as in the released code, which never freezes the stem either.
+    training batches by the batch and their statistics drift, as in the released code, where no stem is ever frozen.
     """
     stem = net.block_names()[0]
     for name, held in net.members().items():

@@ -1,5 +1,7 @@
 """How methods are spelt in tables and figures."""
 
+import re
+
 NAMES = {
     "natural": "Natural",
     "at": "AT",
@@ -20,3 +22,8 @@ NAMES = {
     "awp": "AWP",
 }
 """Spellings of the papers; a method without one is shown by its key."""
+
+
+def block_set(name: str) -> str:
+    """A block set of the layer-wise study as CURE's authors spell it: u23 is U-23, the natural network is ST."""
+    return "ST" if name == "natural" else re.sub(r"^u(\d+)$", r"U-\1", name)

@@ -5,9 +5,11 @@ its numbers are of the validation split.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
+import torch
 from torch import nn
 
 from cure import paths
@@ -20,11 +22,10 @@ from cure.engine.cell import Job, curve
 from cure.engine.fit import Task, train, validated
 from cure.engine.scratch import Scratch
 from cure.files import write_text
-from cure.schema import Freezing
+from cure.layerwise import Freezing, Variant
 from cure.terminal import progress
 
 Sets = dict[str, list[str]]
-Variant = Literal["reinit", "finetune"]
 
 
 @dataclass(frozen=True)
@@ -61,29 +62,38 @@ def execute(study: Study) -> None:
     where = device.set_up(job.run)
     source = data.load(paths.data(job.cell.dataset), ("train", "val"), where)
     inputs = [source.path, job.cell.of("natural").weights]
-    whole, *each = (
-        Scratch(job.stage, f"{job.cell.name} {name}".strip(), job.params.as_text(), inputs) for name in ("", *study.sets)
-    )
-    train_split, val = source.splits["train"], source.splits["val"]
-    history, found = list[dict[str, Any]](), dict[str, Any]()
+    labels = [job.cell.name, *(f"{job.cell.name} {name}" for name in study.sets)]
+    whole, *each = (Scratch(job.stage, label, job.params.as_text(), inputs) for label in labels)
+    history, networks = list[dict[str, Any]](), {"natural": _natural(job, source, where)}
     with whole.locked():
-        natural = job.parent("natural", source).to(where)
-        found["natural"] = {"parts": [], "updated": 0.0, **_texts(validated(natural, val, job.fit, job.cell.seed))}
         with progress(f"{job.stage} {job.cell.name}", len(study.sets) * job.fit.epochs) as tick:
-            for scratch, (name, parts) in zip(each, study.sets.items(), strict=True):
-                one = study.of(name)
-                nets = one.assemble(source).to(where)
-                task = Task(nets, one.method, job.hyper, job.fit, train_split, val, job.augment, job.cell.seed, where)
-                kept = train(task, scratch, tick)
-                history += [{"set": name, **row} for row in kept.history]
-                flags = validated(nets.student, val, job.fit, job.cell.seed)
-                found[name] = {"parts": parts, "updated": _updated(nets.student), **_texts(flags)}
-        about = {"variant": study.variant, "images": len(val), "epochs": job.fit.epochs, "networks": found}
+            for name, scratch in zip(study.sets, each, strict=True):
+                lines, networks[name] = _trained(study, name, source, where, scratch, tick)
+                history += lines
+        about = {"images": len(source.splits["val"]), "epochs": job.fit.epochs, "networks": networks}
         write_text(job.cell.result(job.stage), json.dumps(about, indent=1) + "\n")
         write_text(job.cell.curve, curve(history))
         provenance.write(job.cell.provenance(job.stage), job.run, where, epochs=job.fit.epochs)
         for scratch in each:
             scratch.delete()
+
+
+def _natural(job: Job, source: data.Data, where: torch.device) -> dict[str, Any]:
+    net = job.parent("natural", source).to(where)
+    return {"parts": [], "updated": 0.0, **_texts(validated(net, source.splits["val"], job.fit, job.cell.seed))}
+
+
+def _trained(
+    study: Study, name: str, source: data.Data, where: torch.device, scratch: Scratch, tick: Callable[[str], None]
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """One set: a line for each epoch, and what the network of the last one classifies correctly."""
+    job, train_split, val = study.of(name), source.splits["train"], source.splits["val"]
+    nets = job.assemble(source).to(where)
+    task = Task(nets, job.method, job.hyper, job.fit, train_split, val, job.augment, job.cell.seed, where)
+    kept = train(task, scratch, tick)
+    flags = validated(nets.student, val, job.fit, job.cell.seed)
+    found = {"parts": study.sets[name], "updated": _updated(nets.student), **_texts(flags)}
+    return [{"set": name, **row} for row in kept.history], found
 
 
 def _texts(flags: dict[str, Flags]) -> dict[str, str]:
