@@ -86,12 +86,17 @@ def _check_entries(raw: dict[str, Any], folder: str, problems: Problems) -> None
     problems.extend(f"{folder}.{n}: no such entry{did_you_mean(str(n), known)}" for n in section if n not in known)
     for name in set(section) & set(known) if folder != "methods" else ():
         fill(catalogue.hyper(folder, name), section[name] or {}, f"{folder}.{name}", problems)
-    listed = grid.get({"methods": "rows"}.get(folder, folder)) if isinstance(grid, dict) else None
-    for name in listed if isinstance(listed, list) else ():
-        if isinstance(name, str) and name not in section:
+    for name in _listed(grid, {"methods": ["rows"], "models": ["models", "pretrain"]}.get(folder, [folder])):
+        if name not in section:
             problems.append(
                 f"grid: {name!r} has no section under {folder}{did_you_mean(name, list(map(str, section)))}"
             )
+
+
+def _listed(grid: Any, keys: list[str]) -> list[str]:
+    """What lists of the grid name, as far as they are sound."""
+    lists = [grid.get(key) for key in keys] if isinstance(grid, dict) else []
+    return [name for found in lists if isinstance(found, list) for name in found if isinstance(name, str)]
 
 
 def _check_roles(raw: dict[str, Any], problems: Problems) -> None:

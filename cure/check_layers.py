@@ -19,7 +19,7 @@ def check_layers(raw: dict[str, Any], problems: Problems) -> None:
     section, grid = raw.get("layers"), fill(Grid, raw.get("grid"), "grid", Problems())
     blocks = section.get("blocks") if isinstance(section, dict) else None
     if not isinstance(section, dict) or not isinstance(blocks, dict):
-        if section is not None:
+        if "layers" in raw:
             problems.append("layers: not a mapping with `update` and `blocks`")
         return
     problems.extend(f"layers.{key}: unknown key{did_you_mean(str(key), KEYS)}" for key in section if key not in KEYS)

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from cure import catalogue
 from cure.errors import Refused
+from cure.layerwise import LayersGrid
 from cure.paths import Cell
 from cure.reporting import evidence, figures, made, rows
 from cure.schema import Grid
@@ -16,12 +17,15 @@ from cure.schema import Grid
 EMPTY = ["update_to_revise", "update_from_natural", "update_from_natural_to_revise", "update_from_teacher"]
 EMPTY += ["update_from_both", "revise", "revise_from_robust", "analyse_masks"]
 
+NO_STUDY: dict[str, list[str]] = {"models": [], "variants": [], "groups": []}
 
-def grid(**lists: list[str]) -> Grid:
+
+def grid(layers: dict[str, list[str]] = NO_STUDY, **lists: list[str]) -> Grid:
     """digits/small with these lists, and the rows that follow from them."""
     listed = {key: list[str]() for key in EMPTY} | {"update": ["at"]} | lists
     own = [name for key, names in listed.items() if key not in ("revise", "analyse_masks") for name in names]
-    return Grid(datasets=["digits"], models=["small"], seeds=[0], rows=["natural", *own], **listed)
+    table = {"datasets": ["digits"], "models": ["small"], "seeds": [0], "rows": ["natural", *own]}
+    return Grid(**table, **listed, pretrain=["small", *layers["models"]], layers=LayersGrid(**layers))
 
 
 @pytest.fixture(autouse=True)

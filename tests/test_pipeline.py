@@ -17,7 +17,7 @@ import pytest
 from dvc.utils.serialize import modify_yaml
 from ruamel.yaml import YAML
 
-from cure import catalogue, paths, schema
+from cure import catalogue, layerwise, paths, schema
 from cure.check import check
 from cure.params import read
 from cure.paths import Cell
@@ -49,8 +49,13 @@ class Item(NamedTuple):
         return self.family.removeprefix("analyse_")
 
     @property
+    def method(self):
+        return self.place.get("method", "at" if self.family == "layers" else "natural")
+
+    @property
     def cell(self):
-        return Cell(self.place["dataset"], self.place["model"], self.place.get("method", "natural"), self.place["seed"])
+        cell = Cell(self.place["dataset"], self.place["model"], self.method, self.place["seed"])
+        return cell.layers(self.place["variant"], self.place["group"]) if self.family == "layers" else cell
 
     def __str__(self):
         return "-".join(map(str, [self.family, *self.place.values()]))
@@ -87,7 +92,9 @@ def flagged(stage):
 def wider(params):
     """The grid with everything that params.yaml has a section for, and a second seed, which a path may not ignore."""
     grid = params["grid"]
-    more = {"datasets": list(params["datasets"]), "models": list(params["models"])}
+    models = list(params["models"])
+    more = {"datasets": list(params["datasets"]), "models": models, "pretrain": models}
+    more["layers"] = grid["layers"] | {"models": models}
     return grid | more | {"seeds": [*grid["seeds"], max(grid["seeds"]) + 1]}
 
 
@@ -156,7 +163,7 @@ def folders_loaded(script):
 
 def entries(item):
     """The entry files that one item loads by name: those of its cell and analysis, but every attack and corruption."""
-    cell = {**item.place, "method": item.place.get("method", "natural"), "analyse": item.analysis}
+    cell = {**item.place, "method": item.method, "analyse": item.analysis}
     found = set()
     for folder in folders_loaded(item.script):
         own = cell.get(folder.removesuffix("s"))
@@ -194,7 +201,7 @@ def require_none(found, family):
 def parents(item):
     """The networks of earlier stages that the cell's method asks for by role."""
     rows = parsed(SCALES[item.scale] / "params.yaml")["roles"] | {"natural": "natural"}
-    method = catalogue.entry("methods", item.cell.method).METHOD
+    method = catalogue.entry("methods", item.method).METHOD
     roles = {*method.teachers, *([method.init] if method.init else [])}
     return {item.cell.of(rows[role]).weights for role in roles}
 
@@ -213,13 +220,14 @@ def artefacts(item):
         return given, {Path("reports") / name for name in REPORTS}
     cell, sidecar = item.cell, item.cell.provenance(item.analysis if item.script == "analyse" else item.script)
     data = paths.data(cell.dataset)
-    method = catalogue.entry("methods", cell.method).METHOD
+    method = catalogue.entry("methods", item.method).METHOD
     network = {cell.weights} if method.finish is None else set()
     revised = {cell.trajectory} if method.updates else parents(item)
     return {
         "pretrain": ({data}, {cell.weights, cell.curve, sidecar}),
         "update": ({data} | parents(item), {cell.trajectory, cell.curve, sidecar} | network),
         "revise": ({data} | revised, {cell.weights, cell.result("revise"), sidecar}),
+        "layers": ({data, cell.of("natural").weights}, {cell.result("layers"), cell.curve, sidecar}),
         "attack": ({data, cell.weights}, {cell.result("attack"), sidecar}),
         "corrupt": ({data, cell.weights}, {cell.result("corrupt"), sidecar}),
         "analyse": ({data, cell.weights}, {cell.analysis(item.analysis), sidecar}),
@@ -259,8 +267,9 @@ def test_a_listed_catalogue_is_a_dep_as_a_folder(scale, family):
 def test_neutral_modules_exist_and_their_settings_have_no_default():
     # with one, an edit of it would change a number and re-run nothing
     assert [name for name in NEUTRAL if not (ROOT / name).exists()] == []
-    kinds = [kind for kind in vars(schema).values() if inspect.isclass(kind) and kind.__module__ == schema.__name__]
-    assert schema.Fit in kinds
+    found = [kind for module in (schema, layerwise) for kind in vars(module).values() if inspect.isclass(kind)]
+    kinds = [kind for kind in found if kind.__module__ in (schema.__name__, layerwise.__name__)]
+    assert {schema.Fit, layerwise.Freezing} <= set(kinds)
     optional = [
         f"{kind.__name__}.{name}"
         for kind in kinds
@@ -276,7 +285,9 @@ def test_params_are_what_the_stage_reads(scale, family):
     found = {}
     for item in of(scale, family):
         reads = stage_module(item.script).reads
-        known = {"cell": lambda item: item.cell, "dataset": lambda item: item.place["dataset"]}
+        known = {"cell": lambda item: item.cell} | {
+            key: lambda item, key=key: item.place[key] for key in ("dataset", "group")
+        }
         found[str(item)] = difference(
             item.params, reads(*(known[name](item) for name in inspect.signature(reads).parameters))
         )

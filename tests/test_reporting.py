@@ -144,7 +144,7 @@ def test_metrics_hold_every_column_and_no_infinity() -> None:
     grid = Grid(
         **lists
         | {"datasets": ["digits"], "models": ["small"], "seeds": [0], "rows": ["natural", "at"]}
-        | {"update": ["at"]}
+        | {"update": ["at"], "pretrain": ["small"], "layers": {"models": [], "variants": [], "groups": []}}
     )
     natural, found = rows.metrics(rows.over_seeds(rows.measured(grid, suite()), grid))["digits/small"].values()
     wanted = {"clean": 80.0, "pgd20": 50.0, "cw20": 40.0, "aa": 40.0, "worst": 20.0, "median_min_linf": 20.0}

@@ -6,10 +6,9 @@ B are the named parts. Gowda et al., "Conserve-Update-Revise to Cure Generalizat
 Adversarial Training", ICLR 2024: Fig. 2b (B is re-initialised first), Fig. 11 (B is fine-tuned), Fig. 4.
 """
 
-from typing import Self
-
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from cure.core.network import Network
 from cure.core.noise import seed_for
@@ -18,9 +17,9 @@ from cure.core.noise import seed_for
 class FixedBatchNorm2d(nn.BatchNorm2d):
     """Batch norm on its running statistics, whatever mode the network is put into."""
 
-    def train(self, mode: bool = True) -> Self:
-        """Eval mode, for good."""
-        return super().train(False)
+    def forward(self, x: Tensor) -> Tensor:
+        """(x - running mean) / sqrt(running variance + eps) * weight + bias."""
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 
 def freeze(net: Network, parts: list[str], *, freeze_stem: bool, bn_frozen_eval: bool) -> None:
@@ -38,7 +37,6 @@ def freeze(net: Network, parts: list[str], *, freeze_stem: bool, bn_frozen_eval:
             for norm in module.modules():
                 if bn_frozen_eval and isinstance(norm, nn.BatchNorm2d):
                     norm.__class__ = FixedBatchNorm2d  # in place, so that names and state stay
-                    norm.train()
 
 
 def reinitialise(net: Network, parts: list[str], seed: int, *, reinit_bn: bool) -> None:

@@ -23,6 +23,7 @@ def draw(data: pd.DataFrame) -> Sheet:
         for ax, size in zip(row, sizes, strict=True):
             _panel(ax, part[part["blocks"].isin({size, part["blocks"].max()})])
             ax.set_title(f"{setting}:\n{WORDS.get(size, f'{size} blocks')}", fontsize="small")
+    axes[0, 0].set_ylim(0, 1.35 * data.groupby(["setting", "method", "epoch"])["val_pgd"].mean().max())  # and a legend
     drawn.supxlabel("epoch", fontsize="medium")
     drawn.supylabel("validation PGD accuracy (%)", fontsize="medium")
     return drawn
@@ -30,7 +31,7 @@ def draw(data: pd.DataFrame) -> Sheet:
 
 def _sizes(data: pd.DataFrame) -> list[int]:
     """The sizes of the sets, less the largest, which is the reference; alone it is shown by itself."""
-    found = sorted(data["blocks"].unique())
+    found = sorted(map(int, data["blocks"].unique()))
     return found[:-1] or found
 
 
@@ -44,7 +45,6 @@ def _panel(ax: Axes, part: pd.DataFrame) -> None:
             look = {"color": COLOURS[place % len(COLOURS)], "linestyle": LINES[place % len(LINES)], "linewidth": 1.6}
         ax.plot(line.index.to_numpy(), line, label=block_set(str(name)), zorder=1 if reference else 2, **look)
         ax.plot([float(line.index.to_numpy()[line.argmax()])], [line.max()], "o", color=look["color"], markersize=4)
-    ax.set_ylim(bottom=0)
     ax.locator_params(axis="x", integer=True)
     ax.grid(alpha=0.3)
     ax.legend(frameon=False, fontsize=8, loc="upper left", ncols=2)
