@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from cure.core.settings import Count, Drops, FixedSearch, NonNegative, Number, Positive, Settings, Share
 from cure.errors import did_you_mean
+from cure.layerwise import LayersGrid
 
 FAMILIES = (
     "update",
@@ -25,6 +26,7 @@ class Grid(Settings):
     datasets: Annotated[list[str], Field(min_length=1)]
     models: Annotated[list[str], Field(min_length=1)]
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
+    pretrain: list[str]  # models with a natural network: those of the table and of the layer-wise study
     update: list[str]
     update_to_revise: list[str]
     update_from_natural: list[str]
@@ -33,6 +35,7 @@ class Grid(Settings):
     update_from_both: list[str]  # natural and teacher
     revise_from_robust: list[str]
     analyse: list[str]  # rows that are looked into; each analysis leaves out those that it does not suit
+    layers: LayersGrid
 
     @property
     def rows(self) -> list[str]:
@@ -51,8 +54,11 @@ class Grid(Settings):
             raise ValueError(
                 f"analyse names {odd[0]!r}, which is no row with a training loop{did_you_mean(odd[0], trained)}"
             )
-        for name, values in self:
-            if len(set(values)) != len(values):
+        natural = dict.fromkeys([*self.models, *self.layers.models])
+        if sorted(self.pretrain) != sorted(natural):
+            raise ValueError(f"pretrain must hold models and those of layers: {', '.join(natural)}")
+        for name, values in [*self, *((f"layers.{name}", values) for name, values in self.layers)]:
+            if isinstance(values, list) and len(set(values)) != len(values):
                 raise ValueError(f"{name} names something twice")
         if twice := [row for row in dict.fromkeys(self.rows) if self.rows.count(row) > 1]:
             raise ValueError(f"{', '.join(twice)} stands there twice (natural is a row without being listed)")

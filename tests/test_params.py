@@ -457,7 +457,7 @@ def test_without_a_near_miss_the_known_keys_are_told():
     assert "threat.qqq: unknown key; known: eps, step" in check(changed(QUICKSTART, "threat.qqq", 1))
 
 
-FREE = ("presets", "columns", "on_request", "subset", "drops")  # the names inside them are the user's own
+FREE = ("presets", "columns", "on_request", "subset", "drops", "blocks", "every")  # names inside them are users'
 KEYS = [place for place in places(QUICKSTART) if place[-2:-1] == () or place[-2] not in FREE]
 
 

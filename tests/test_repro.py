@@ -37,23 +37,28 @@ def measured(rows):
 
 
 PREPARE, PRETRAIN = "prepare@digits", "pretrain@digits-small-0"
+STUDIED, LAYERS = "pretrain@digits-small_resnet-0", "layers@digits-small_resnet-reinit-every-0"
 AT, TRADES = "update@digits-small-at-0", "update@digits-small-trades-0"
 CURE, REVISE = f"{FROM_NATURAL}@digits-small-cure-0", "revise_from_natural@digits-small-cure-0"
 ROBUST = {AT, TRADES, CURE}
 ATTACKS, CORRUPTS = cells("attack_", ROWS), cells("corrupt_", ROWS)
 LOOKED_INTO, ANALYSE = ["at"], "analyse@digits-small-at-0"
-STAGES = {PREPARE, PRETRAIN, *ROBUST, REVISE, *ATTACKS, *CORRUPTS, ANALYSE, "report"}
+STAGES = {PREPARE, PRETRAIN, STUDIED, LAYERS, *ROBUST, REVISE, *ATTACKS, *CORRUPTS, ANALYSE, "report"}
 
 PARAMS = {  # a changed value -> the stages that see it themselves; what lies downstream follows their outs
     "alpha": (0.5, {CURE}),
     "methods.cure.revise.network": ("last", {REVISE}),
     "methods.trades.beta": (3, {TRADES}),
-    "methods.at.attack.steps": (3, {AT}),
-    "pretrain.lr": (0.05, {PRETRAIN}),
-    "train.lr": (0.05, {*ROBUST, REVISE}),
-    "threat.eps": (0.14, {PRETRAIN, *ROBUST, REVISE, *ATTACKS, ANALYSE, "report"}),
+    "methods.at.attack.steps": (3, {AT, LAYERS}),
+    "pretrain.lr": (0.05, {PRETRAIN, STUDIED}),
+    "train.lr": (0.05, {*ROBUST, REVISE, LAYERS}),
+    "threat.eps": (0.14, {PRETRAIN, STUDIED, LAYERS, *ROBUST, REVISE, *ATTACKS, ANALYSE, "report"}),
     "models.small.width": (8, {PRETRAIN, *ROBUST}),
-    "datasets.digits.augment.crop": (0, {PREPARE, PRETRAIN, *ROBUST, REVISE}),
+    "models.small_resnet.width": (16, {STUDIED, LAYERS}),
+    "layers.update.freeze_stem": (False, {LAYERS}),
+    "layers.blocks.every.u1": (["layer2"], {LAYERS}),
+    "layers.blocks.more": ({"u3": ["layer3"]}, set()),  # nobody asks for it
+    "datasets.digits.augment.crop": (0, {PREPARE, PRETRAIN, STUDIED, LAYERS, *ROBUST, REVISE}),
     "attack.columns.pgd20.steps": (3, {*ATTACKS, "report"}),
     "attack.subset.aa": (30, {*ATTACKS, "report"}),
     "corrupt.severities": ([1], CORRUPTS),
@@ -65,6 +70,8 @@ PARAMS = {  # a changed value -> the stages that see it themselves; what lies do
 CODE = {  # an edited file -> the stages that run it
     "cure/methods/trades.py": {TRADES},
     "cure/models/small.py": {PRETRAIN, *ROBUST, REVISE, *ATTACKS, *CORRUPTS, ANALYSE},
+    "cure/models/small_resnet.py": {STUDIED, LAYERS},
+    "cure/core/freezing.py": {LAYERS},
     "cure/datasets/digits.py": {PREPARE},
     "cure/attacks/pgd.py": ATTACKS,
     "cure/engine/driver.py": ATTACKS,
@@ -177,8 +184,12 @@ def shrink(text):
     yaml = YAML()
     raw = yaml.load(text)
     for key, methods in raw["grid"].items():
-        if key not in ("datasets", "models", "seeds"):
+        if key not in ("datasets", "models", "seeds", "pretrain", "layers"):
             raw["grid"][key] = [name for name in methods if name in (LOOKED_INTO if key == "analyse" else ROWS)]
+    raw["grid"]["layers"]["variants"] = ["reinit"]
+    for name in list(raw["layers"]["blocks"]["every"]):
+        if name not in ("u1", "all"):
+            del raw["layers"]["blocks"]["every"][name]
     out = io.StringIO()
     yaml.dump(raw, out)
     text = out.getvalue()
@@ -216,7 +227,7 @@ def set_param(key, value):
         section = raw = yaml.load(path.read_text())
         for name in outer:
             section = section[name]
-        assert section[last] != value
+        assert section.get(last) != value
         section[last] = value
         yaml.dump(raw, path)
 

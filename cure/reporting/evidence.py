@@ -8,7 +8,7 @@ import pandas as pd
 
 from cure.errors import Refused
 from cure.paths import Cell
-from cure.reporting import corrupted, rows
+from cure.reporting import corrupted, layers, rows
 from cure.schema import Grid
 
 
@@ -60,6 +60,8 @@ TABLES: dict[str, Callable[[Grid], pd.DataFrame]] = {
     "criticality": criticality,
     "interpolation": interpolation,
     "actions": actions,
+    "layers": layers.bars,
+    "layers_curves": layers.curves,
 }
 
 
