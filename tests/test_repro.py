@@ -24,6 +24,7 @@ pytestmark = pytest.mark.slow
 EPOCHS = 5
 ROWS = ["natural", "at", "trades", "cure"]
 GRID = {"update": ["at", "trades"], "update_from_natural_to_revise": ["cure"], "revise": ["cure"], "rows": ROWS}
+GRID |= {"analyse": ["natural", "cure"]}
 
 
 def cells(stage, methods):
@@ -36,7 +37,8 @@ CURE, REVISE = "update_from_natural_to_revise@digits-small-cure-0", "revise@digi
 ROBUST = cells("update", GRID["update"]) | cells("update_from_natural_to_revise", GRID["update_from_natural_to_revise"])
 REVISES = cells("revise", GRID["revise"])
 ATTACKS, CORRUPTS = cells("attack", GRID["rows"]), cells("corrupt", GRID["rows"])
-STAGES = {PREPARE, PRETRAIN, *ROBUST, *REVISES, *ATTACKS, *CORRUPTS, "report"}
+ANALYSES = cells("analyse", GRID["analyse"])
+STAGES = {PREPARE, PRETRAIN, *ROBUST, *REVISES, *ATTACKS, *CORRUPTS, *ANALYSES, "report"}
 
 PARAMS = {  # a changed value -> the stages that see it themselves; what lies downstream follows their outs
     "alpha": (0.5, {CURE}),
@@ -45,7 +47,7 @@ PARAMS = {  # a changed value -> the stages that see it themselves; what lies do
     "methods.at.attack.steps": (3, {AT}),
     "pretrain.lr": (0.05, {PRETRAIN}),
     "train.lr": (0.05, {*ROBUST, *REVISES}),
-    "threat.eps": (0.14, {PRETRAIN, *ROBUST, *REVISES, *ATTACKS, "report"}),
+    "threat.eps": (0.14, {PRETRAIN, *ROBUST, *REVISES, *ATTACKS, *ANALYSES, "report"}),
     "models.small.width": (8, {PRETRAIN, *ROBUST}),
     "datasets.digits.augment.crop": (0, {PREPARE, PRETRAIN, *ROBUST, *REVISES}),
     "attack.columns.pgd20.steps": (3, {*ATTACKS, "report"}),
@@ -53,12 +55,13 @@ PARAMS = {  # a changed value -> the stages that see it themselves; what lies do
     "corrupt.severities": ([1], CORRUPTS),
     "report.title": ("Another", {"report"}),
     "report.figures": (["curves"], {"report"}),
-    "analyse.images": (3, set()),  # no row of this grid has masks
+    "train.snapshots": ([0.25], {*ROBUST, *REVISES}),
+    "analyse.images": (30, ANALYSES),
     "grid.seeds": ([0, 1], {f"{stage[:-1]}1" for stage in STAGES if stage.endswith("-0")} | {"report"}),
 }
 CODE = {  # an edited file -> the stages that run it
     "cure/methods/trades.py": {TRADES},
-    "cure/models/small.py": {PRETRAIN, *ROBUST, *REVISES, *ATTACKS, *CORRUPTS},
+    "cure/models/small.py": {PRETRAIN, *ROBUST, *REVISES, *ATTACKS, *CORRUPTS, *ANALYSES},
     "cure/datasets/digits.py": {PREPARE},
     "cure/attacks/pgd.py": ATTACKS,
     "cure/engine/driver.py": ATTACKS,
@@ -66,7 +69,8 @@ CODE = {  # an edited file -> the stages that run it
     "cure/reporting/table.py": {"report"},
     "cure/figures/masks.py": {"report"},
     "cure/figures/another.py": {"report"},
-    "cure/analyses/masks.py": set(),
+    "cure/analyses/masks.py": ANALYSES,
+    "cure/core/hsic.py": ANALYSES,
     "cure/attacks/left_over.pyc": set(),
 }
 
@@ -172,7 +176,7 @@ def shrink(text):
     raw = yaml.load(text)
     for key, methods in raw["grid"].items():
         if key not in ("datasets", "models", "seeds"):
-            raw["grid"][key] = [name for name in methods if name in ROWS]
+            raw["grid"][key] = [name for name in methods if name in GRID.get(key, ROWS)]
     out = io.StringIO()
     yaml.dump(raw, out)
     text = out.getvalue()
@@ -180,7 +184,6 @@ def shrink(text):
         "steps": 2,
         "epochs": EPOCHS,
         "begin": 1,
-        "images": 60,
         "iterations": 2,
         "queries": 5,
         "aa": 20,
@@ -188,6 +191,7 @@ def shrink(text):
     }
     for key, value in small.items():
         text = re.sub(rf"(?m)^( +(?:{key}):) \S.*$", rf"\1 {value}", text)
+    text = re.sub(r"(?m)^  images: \S.*$", "  images: 60", text)  # of a section; those of an analysis are few
     for key in ("severities", "corruptions"):
         text = re.sub(rf"(?m)^(  {key}:\n(?:  - .*\n){{2}})(?:  - .*\n)+", r"\1", text)
     return text
@@ -324,7 +328,7 @@ def test_an_edited_file_reaches_the_stages_that_run_it(made, name):
 def test_another_alpha_runs_cure_and_the_report_alone(tried):
     _, output = tried
     assert sorted(ran(output)) == sorted(
-        {CURE, REVISE, *cells("attack", ["cure"]), *cells("corrupt", ["cure"]), "report"}
+        {CURE, REVISE, *(f"{stage}@digits-small-cure-0" for stage in ("attack", "corrupt", "analyse")), "report"}
     )
 
 
@@ -381,7 +385,7 @@ def update(method):
 def outs_of_update(clone, method):
     folders = {"trajectories", "curves", "provenance"} | ({"weights"} if method in GRID["update"] else set())
     files = [path for folder in folders for path in clone.quickstart.glob(f"{folder}/digits/small/{method}-*")]
-    files = [path for path in files if not path.stem.endswith(("-revise", "-attack", "-corrupt"))]
+    files = [path for path in files if not path.stem.endswith(("-revise", "-attack", "-corrupt", "-analyse"))]
     return {path.relative_to(clone.quickstart).parts[0]: path for path in files}
 
 
