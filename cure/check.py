@@ -6,41 +6,27 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from cure import catalogue
+from cure import catalogue, schema
 from cure.check_layers import check_layers
 from cure.core.settings import Ball, Settings
 from cure.errors import did_you_mean
 from cure.families import check_families, check_roles, rows
 from cure.params import FILE, Params, armed, for_cell, read
 from cure.problems import Problems, collect, fill
-from cure.schema import (
-    Analyse,
-    AttackSuite,
-    CorruptSuite,
-    Fit,
-    Grid,
-    Masking,
-    Preflight,
-    ReportText,
-    Roles,
-    Run,
-    Threat,
-    Train,
-)
 
 SECTIONS: dict[str, type[Settings]] = {
-    "grid": Grid,
-    "roles": Roles,
-    "run": Run,
-    "threat": Threat,
-    "pretrain": Fit,
-    "train": Train,
-    "attack": AttackSuite,
-    "preflight": Preflight,
-    "masking": Masking,
-    "corrupt": CorruptSuite,
-    "analyse": Analyse,
-    "report": ReportText,
+    "grid": schema.Grid,
+    "roles": schema.Roles,
+    "run": schema.Run,
+    "threat": schema.Threat,
+    "pretrain": schema.Fit,
+    "train": schema.Train,
+    "attack": schema.AttackSuite,
+    "preflight": schema.Preflight,
+    "masking": schema.Masking,
+    "corrupt": schema.CorruptSuite,
+    "analyse": schema.Analyse,
+    "report": schema.ReportText,
 }
 ARMED = ("pretrain", "train", "analyse")  # sections under whose attacks the threat model is laid
 LISTED = {"corrupt.corruptions": "corruptions", "analyse.entries": "analyses", "report.figures": "figures"}
@@ -65,7 +51,7 @@ def check(raw: dict[str, Any]) -> Problems:
     problems.extend(f"{key}: unknown section{did_you_mean(str(key), known)}" for key in raw if key not in known)
     problems.extend(f"{key}: missing section" for key in known if key not in raw)
     for dataset, model in _cells(raw):
-        collect(partial(Params(raw, ["threat"], dataset, model).get, "threat", Threat), problems)
+        collect(partial(Params(raw, ["threat"], dataset, model).get, "threat", schema.Threat), problems)
     if any(line.startswith("threat") for line in problems):  # told once; what it lies under is checked with a sound one
         raw = {**raw, "threat": {"eps": 1, "step": 1}}
     for name in raw.keys() & SECTIONS.keys() - {"threat"}:
