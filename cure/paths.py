@@ -33,6 +33,10 @@ class Cell:
         """The same cell of another method: the natural parent of CURE, say."""
         return Cell(self.dataset, self.model, method, self.seed)
 
+    def layers(self, variant: str, group: str) -> "Cell":
+        """What one process of the layer-wise study makes; it has no row in the table."""
+        return self.of(f"{variant}-{group}")
+
     @property
     def weights(self) -> Path:
         """The evaluated network, whoever made it."""

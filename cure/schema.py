@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from cure.core.settings import Count, Drops, FixedSearch, NonNegative, Number, Positive, Settings, Share
 from cure.errors import did_you_mean
+from cure.layerwise import LayersGrid
 
 FAMILIES = (
     "update",
@@ -25,6 +26,7 @@ class Grid(Settings):
     datasets: Annotated[list[str], Field(min_length=1)]
     models: Annotated[list[str], Field(min_length=1)]
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
+    pretrain: list[str]  # models with a natural network: those of the table and of the layer-wise study
     update: list[str]
     update_to_revise: list[str]
     update_from_natural: list[str]
@@ -33,6 +35,7 @@ class Grid(Settings):
     update_from_both: list[str]  # natural and teacher
     revise_from_robust: list[str]
     analyse: list[str]  # rows that are looked into; each analysis leaves out those that it does not suit
+    layers: LayersGrid
 
     @property
     def rows(self) -> list[str]:
@@ -51,8 +54,11 @@ class Grid(Settings):
             raise ValueError(
                 f"analyse names {odd[0]!r}, which is no row with a training loop{did_you_mean(odd[0], trained)}"
             )
-        for name, values in self:
-            if len(set(values)) != len(values):
+        natural = dict.fromkeys([*self.models, *self.layers.models])
+        if sorted(self.pretrain) != sorted(natural):
+            raise ValueError(f"pretrain must hold models and those of layers: {', '.join(natural)}")
+        for name, values in [*self, *((f"layers.{name}", values) for name, values in self.layers)]:
+            if isinstance(values, list) and len(set(values)) != len(values):
                 raise ValueError(f"{name} names something twice")
         if twice := [row for row in dict.fromkeys(self.rows) if self.rows.count(row) > 1]:
             raise ValueError(f"{', '.join(twice)} stands there twice (natural is a row without being listed)")
@@ -127,8 +133,6 @@ class Fit(Schedule):
     def _there_is_an_average_to_select(self) -> "Fit":
         if self.select == "average" and self.average is None:
             raise ValueError("select is average, but average is null; give it a decay such as 0.999")
-        if isinstance(self.average, Snapshots) and self.average.begin > self.epochs:
-            raise ValueError(f"average.begin is {self.average.begin}, but there are {self.epochs} epochs")
         return self
 
 
@@ -179,7 +183,8 @@ class Analyse(Settings):
     """The images that analyses look at, what is laid on them, and which analyses with their settings."""
 
     images: Count  # of the validation split, evenly spread; more than there are means all
-    batch: Annotated[int, Field(ge=4)]  # of the statistics that are means over batches; unbiased HSIC needs four images
+    batch: Count  # of gradients, which are means over batches; that of the training
+    replays: Count  # batches on which steps of the training are taken again
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     attack: FixedSearch  # on the cross-entropy of the evaluated network
     entries: dict[str, dict[str, Any]]  # entries of cure/analyses and their settings

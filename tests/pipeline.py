@@ -32,8 +32,13 @@ class Item(NamedTuple):
         return Path(self.cmd.split()[1]).stem
 
     @property
+    def method(self):
+        return self.place.get("method", "at" if self.family == "layers" else "natural")
+
+    @property
     def cell(self):
-        return Cell(self.place["dataset"], self.place["model"], self.place.get("method", "natural"), self.place["seed"])
+        cell = Cell(self.place["dataset"], self.place["model"], self.method, self.place["seed"])
+        return cell.layers(self.place["variant"], self.place["group"]) if self.family == "layers" else cell
 
     def __str__(self):
         return "-".join(map(str, [self.family, *self.place.values()]))
@@ -70,7 +75,9 @@ def flagged(stage):
 def wider(params):
     """The grid with everything that params.yaml has a section for, and a second seed, which a path may not ignore."""
     grid = params["grid"]
-    more = {"datasets": list(params["datasets"]), "models": list(params["models"])}
+    models = list(params["models"])
+    more = {"datasets": list(params["datasets"]), "models": models, "pretrain": models}
+    more["layers"] = grid["layers"] | {"models": models}
     return grid | more | {"seeds": [*grid["seeds"], max(grid["seeds"]) + 1]}
 
 
@@ -127,7 +134,7 @@ def folders_loaded(script):
 
 def entries(item):
     """The entry files that one item loads by name: those of its cell, but every attack, corruption and analysis."""
-    cell = {**item.place, "method": item.place.get("method", "natural")}
+    cell = {**item.place, "method": item.method}
     found = set()
     for folder in folders_loaded(item.script):
         own = cell.get(folder.removesuffix("s"))

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from cure import catalogue
 from cure.errors import Refused
+from cure.layerwise import LayersGrid
 from cure.paths import Cell
 from cure.reporting import evidence, figures, made, rows
 from cure.schema import Grid
@@ -17,11 +18,14 @@ from cure.schema import Grid
 EMPTY = ["update_to_revise", "update_from_natural", "update_from_natural_to_revise", "update_from_teacher"]
 EMPTY += ["update_from_both", "revise_from_robust", "analyse"]
 
+NO_STUDY: dict[str, list[str]] = {"models": [], "variants": [], "groups": []}
 
-def grid(**lists: list[str]) -> Grid:
+
+def grid(layers: dict[str, list[str]] = NO_STUDY, **lists: list[str]) -> Grid:
     """digits/small with these lists."""
     listed = {key: list[str]() for key in EMPTY} | {"update": ["at"]} | lists
-    return Grid(datasets=["digits"], models=["small"], seeds=[0], **listed)
+    table = {"datasets": ["digits"], "models": ["small"], "seeds": [0]}
+    return Grid(**table, **listed, pretrain=["small", *layers["models"]], layers=LayersGrid(**layers))
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,9 @@ import pandas as pd
 import pytest
 
 from cure import catalogue
+from cure.params import read
 from cure.reporting import evidence, findings
+from tests.methods.rig import QUICKSTART
 from tests.test_evidence import grid
 
 Frame = pd.DataFrame
@@ -61,6 +63,21 @@ def updated(norm: float, *late: float) -> Frame:
     return Frame(lines, columns=["layer", "dims", "share", "network_wide"]).assign(method="cure")
 
 
+def accuracies(**pairs: tuple[float, float]) -> Frame:
+    """Natural and PGD accuracy of block sets in percent."""
+    return Frame([(name, *pair) for name, pair in pairs.items()], columns=["method", "clean", "pgd"])
+
+
+def course(**ends: tuple[float, float]) -> Frame:
+    """PGD accuracy of block sets in the epochs 1 and 2."""
+    lines = [(name, epoch, value) for name, pair in ends.items() for epoch, value in enumerate(pair, 1)]
+    return Frame(lines, columns=["method", "epoch", "val_pgd"])
+
+
+def singles(first: float, second: float) -> Frame:
+    return accuracies(natural=(95, 0), u1=(first, 30), u2=(second, 30), u3=(80, 40), u4=(90, 30))
+
+
 CASES = {  # figure -> (bears the paper out, does not) for each of its findings
     "curves": [(curve(at=(0.5, 0.4), cure=(0.5, 0.5)), curve(at=(0.5, 0.5), cure=(0.5, 0.45)))],
     "corruptions": [
@@ -78,7 +95,23 @@ CASES = {  # figure -> (bears the paper out, does not) for each of its findings
         (updated(0.9, 0.6, 0.9, 0.7), updated(0.9, 0.8, 0.6, 0.7)),
     ],
     "interpolation": [(way(50.0, 50.3, 49.0), way(50.0, 49.9, 51.0))],
+    "layers": [
+        (singles(45, 70), singles(70, 45)),
+        (accuracies(u23=(86, 52), all=(84, 50)), accuracies(u23=(86, 50), all=(84, 50))),
+        (
+            accuracies(u1=(45, 30), u2=(70, 35), u12=(75, 45), all=(84, 50)),
+            accuracies(u1=(45, 30), u2=(70, 35), u12=(85, 45), all=(84, 50)),
+        ),
+    ],
+    "layers_curves": [
+        (course(all=(50, 45), u34=(50, 44), u23=(51, 50)), course(all=(50, 45), u34=(49, 50), u23=(51, 50))),
+        (
+            course(all=(50, 45), u1=(30, 29), u2=(35, 34), u12=(45, 44)),
+            course(all=(50, 45), u1=(30, 29), u2=(35, 34), u12=(51, 49)),
+        ),
+    ],
 }
+BLOCK_SETS = read(QUICKSTART)["layers"]["blocks"]["every"]
 FINDINGS = {
     f"{name}-{i}": (finding, name, i)
     for name in catalogue.names("figures")
@@ -99,7 +132,7 @@ def test_it_can_come_out_either_way(key: str) -> None:
 @every_finding
 def test_it_needs_the_rows_that_it_reads(key: str) -> None:
     finding, name, i = FINDINGS[key]
-    assert set(finding.rows) <= set(catalogue.names("methods"))
+    assert set(finding.rows) <= {*catalogue.names("methods"), *BLOCK_SETS}
     assert set(finding.rows) <= set(CASES[name][i][0]["method"])
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from dvc.utils.serialize import modify_yaml
 
-from cure import catalogue, paths, schema
+from cure import catalogue, layerwise, paths, schema
 from cure.check import check
 from cure.families import rows
 from cure.params import read
@@ -57,7 +57,7 @@ def require_none(found, family, mend=""):
 def parents(item):
     """The networks of earlier stages that the cell's method asks for by role."""
     rows = parsed(SCALES[item.scale] / "params.yaml")["roles"] | {"natural": "natural"}
-    method = catalogue.entry("methods", item.cell.method).METHOD
+    method = catalogue.entry("methods", item.method).METHOD
     roles = {*method.teachers, *([method.init] if method.init else [])}
     return {item.cell.of(rows[role]).weights for role in roles}
 
@@ -76,13 +76,14 @@ def artefacts(item):
         return given, {Path("reports") / name for name in REPORTS}
     cell, sidecar = item.cell, item.cell.provenance(item.script)
     data = paths.data(cell.dataset)
-    method = catalogue.entry("methods", cell.method).METHOD
+    method = catalogue.entry("methods", item.method).METHOD
     network = {cell.weights} if method.finish is None else set()
     revised = {cell.trajectory} if method.updates else parents(item)
     return {
         "pretrain": ({data}, {cell.weights, cell.trajectory, cell.curve, sidecar}),
         "update": ({data} | parents(item), {cell.trajectory, cell.curve, sidecar} | network),
         "revise": ({data} | revised, {cell.weights, cell.result("revise"), sidecar}),
+        "layers": ({data, cell.of("natural").weights}, {cell.result("layers"), cell.curve, sidecar}),
         "attack": ({data, cell.weights}, {cell.result("attack"), sidecar}),
         "corrupt": ({data, cell.weights}, {cell.result("corrupt"), sidecar}),
         "analyse": ({data, cell.weights, cell.trajectory, cell.curve}, {cell.analyses, sidecar}),
@@ -132,8 +133,9 @@ def test_a_listed_catalogue_is_a_dep_as_a_folder(scale, family):
 def test_neutral_modules_exist_and_their_settings_have_no_default():
     # with one, an edit of it would change a number and re-run nothing
     assert [name for name in NEUTRAL if not (ROOT / name).exists()] == []
-    kinds = [kind for kind in vars(schema).values() if inspect.isclass(kind) and kind.__module__ == schema.__name__]
-    assert schema.Fit in kinds
+    found = [kind for module in (schema, layerwise) for kind in vars(module).values() if inspect.isclass(kind)]
+    kinds = [kind for kind in found if kind.__module__ in (schema.__name__, layerwise.__name__)]
+    assert {schema.Fit, layerwise.Freezing} <= set(kinds)
     optional = [
         f"{kind.__name__}.{name}"
         for kind in kinds
@@ -149,7 +151,9 @@ def test_params_are_what_the_stage_reads(scale, family):
     found = {}
     for item in of(scale, family):
         reads = stage_module(item.script).reads
-        known = {"cell": lambda item: item.cell, "dataset": lambda item: item.place["dataset"]}
+        known = {"cell": lambda item: item.cell} | {
+            key: lambda item, key=key: item.place[key] for key in ("dataset", "group")
+        }
         found[str(item)] = difference(
             item.params, reads(*(known[name](item) for name in inspect.signature(reads).parameters))
         )

@@ -5,7 +5,10 @@
 Kornblith et al., ICML 2019; unbiased and averaged over mini-batches (core/hsic.py). Gowda et al., ICLR 2024, Fig. 3.
 """
 
+from typing import Annotated
+
 import torch
+from pydantic import Field
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -17,7 +20,9 @@ from cure.core.tensors import Images, Tensor
 
 
 class Hyper(Settings):
-    """Nothing: images and batches are those of the section."""
+    """Images in a batch; the paper has 1024."""
+
+    batch: Annotated[int, Field(ge=4)]  # the unbiased estimator needs four
 
 
 def layers(net: nn.Module) -> list[str]:
@@ -36,8 +41,8 @@ def grams(net: nn.Module, x: Images, names: list[str]) -> Tensor:
 def measure(subject: Subject, hyper: Hyper) -> Found:
     """The mean over batches of one size; images that fill none are left out."""
     names, sums = layers(subject.net), list[tuple[Tensor, Tensor, Tensor]]()
-    for x, x_adv, _ in subject.pairs(subject.batch):
-        if sums and len(x) < subject.batch:
+    for x, x_adv, _ in subject.pairs(hyper.batch):
+        if sums and len(x) < hyper.batch:
             break
         clean, adv = (grams(subject.net, images, names) for images in (x, x_adv))
         sums.append((hsic(clean, adv), hsic(clean, clean).diagonal(), hsic(adv, adv).diagonal()))

@@ -1,5 +1,6 @@
 """The analyses of one row: the engine of the stage analyse. It sees the validation split, never test."""
 
+import itertools
 import json
 
 from safetensors.torch import save as to_bytes
@@ -31,7 +32,8 @@ def analyse(cell: Cell, params: Params) -> list[str]:
     method: Method = catalogue.entry("methods", cell.method).METHOD
     hyper = settings(cell, method, course)
     images = source.splits["val"].spread(suite.images)
-    training = Course(method, hyper, course, states, history(cell.curve), list(images.batches(suite.batch)), suite.seed)
+    batches = list(itertools.islice(images.batches(suite.batch), suite.replays))
+    training = Course(method, hyper, course, states, history(cell.curve), batches, suite.seed)
     subject = Subject(
         net=net.to(where),
         method=method,

@@ -4,7 +4,7 @@ import csv
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -15,7 +15,7 @@ from cure.core.noise import seed_for
 from cure.core.settings import Augment, Settings
 from cure.engine import checkpoint, data, device, provenance
 from cure.engine.checkpoint import Description
-from cure.engine.fit import Row, Task, Trajectory, train
+from cure.engine.fit import Task, Trajectory, train
 from cure.engine.scratch import Scratch
 from cure.errors import Refused
 from cure.files import write_text
@@ -144,7 +144,7 @@ def execute(job: Job) -> None:
         scratch.delete()
 
 
-def curve(history: list[Row]) -> str:
+def curve(history: list[dict[str, Any]]) -> str:
     """The history as CSV, one line per epoch; a cell is empty where an epoch was not validated."""
     columns = list(dict.fromkeys(key for row in history for key in row))
     out = io.StringIO()

@@ -14,6 +14,7 @@ from cure.core.averaging import average_, snapshot, take_buffers_, warmed
 from cure.core.method import Batch, Method, Networks
 from cure.core.noise import Stream, seed_for
 from cure.core.settings import Augment
+from cure.core.tensors import Flags
 from cure.engine.checkpoint import State
 from cure.engine.loader import Loader, Split
 from cure.engine.measure import accuracies, outcomes
@@ -55,13 +56,18 @@ class Trajectory:
     snapshots: dict[str, State] = field(default_factory=dict)
 
 
-def validation(net: nn.Module, val: Split, fit: Fit, seed: int) -> dict[str, float]:
-    """Clean and PGD accuracy on the validation split."""
+def validated(net: nn.Module, val: Split, fit: Fit, seed: int) -> dict[str, Flags]:
+    """Which validation images are classified correctly, clean and under PGD."""
 
     def pgd(net: nn.Module, batch: Batch) -> torch.Tensor:
         return ascend(net, batch, fit.validate_attack, error)
 
-    return accuracies(outcomes(net, val, {"pgd": pgd}, batch=fit.batch, seed=seed))
+    return outcomes(net, val, {"pgd": pgd}, batch=fit.batch, seed=seed)
+
+
+def validation(net: nn.Module, val: Split, fit: Fit, seed: int) -> dict[str, float]:
+    """Clean and PGD accuracy on the validation split."""
+    return accuracies(validated(net, val, fit, seed))
 
 
 def train(task: Task, scratch: Scratch, tick: Callable[[str], None]) -> Trajectory:

@@ -15,7 +15,7 @@ def draw(data: pd.DataFrame) -> Sheet:
         table, shares = means["jaccard"].unstack(), sorted(part["share"].unique())
         ax.imshow(table, cmap="Greys", vmin=0.4, vmax=1.4, origin="lower")  # so light that black numbers stay readable
         for line in means.reset_index().to_dict("records"):
-            told = f"{line['jaccard']:.2f}\n(chance {line['chance']:.2f})" if line["jaccard"] > 0 else "no mask"
+            told = f"{line['jaccard']:.2f}\n(chance {line['chance']:.2f})" if line["jaccard"] >= 0 else "-"
             place = shares.index(line["other"]), shares.index(line["share"])
             ax.text(*place, told, ha="center", va="center", fontsize=8)
         names = [f"{share:.0%}" for share in shares]
@@ -26,7 +26,8 @@ def draw(data: pd.DataFrame) -> Sheet:
 
 FIGURE = Figure(
     "Jaccard overlap of the masks of training steps at two moments of the training on the same validation batch, and "
-    "on the diagonal of two successive batches at one moment; mean over layers, beside that of independent masks.",
+    "on the diagonal of two successive batches at one moment; mean over layers, beside that of independent masks; "
+    "a dash where the method has no mask yet, or there is one batch.",
     data="overlap",
     without="no analysed row has a gradient mask",
     draw=draw,

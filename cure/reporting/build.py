@@ -18,6 +18,7 @@ from cure.reporting import (
     corrupted,
     figures,
     findings,
+    layers,
     made,
     overfitting,
     page,
@@ -85,6 +86,7 @@ def require(grid: Grid) -> None:
     cells = rows.cells(grid)
     wanted = [path for cell in cells for path in (cell.result("attack"), cell.result("corrupt"))]
     wanted += [cell.result("revise") for cell in rows.revised(grid)]
+    wanted += [cell.result("layers") for _, cell in layers.cells(grid)]
     wanted += [cell.analyses for cell in rows.cells(grid, grid.analyse)]
     wanted += [cell.curve for cell in rows.trained(grid)]
     missing = [str(path) for path in wanted if not path.exists()]

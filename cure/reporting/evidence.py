@@ -11,7 +11,7 @@ import pandas as pd
 from cure.engine import outcomes
 from cure.errors import Refused
 from cure.paths import Cell
-from cure.reporting import attacks, corrupted, rows
+from cure.reporting import attacks, corrupted, layers, rows
 from cure.reporting.place import place
 from cure.schema import Grid
 
@@ -115,6 +115,8 @@ TABLES: dict[str, Callable[[Grid], pd.DataFrame]] = {
     "criticality": criticality,
     "interpolation": interpolation,
     "actions": actions,
+    "layers": layers.bars,
+    "layers_curves": layers.curves,
 }
 
 

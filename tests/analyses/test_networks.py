@@ -24,8 +24,8 @@ def outputs(net: torch.nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
 
 
 def test_cka_compares_every_clean_with_every_adversarial_layer() -> None:
-    given = subject("at", batch=12)
-    found = measured("cka", given)
+    given = subject("at")
+    found = measured("cka", given, batch=12)
     assert found.axes == {"clean_layer": LAYERS, "adversarial_layer": LAYERS}
     clean, adv = (torch.stack([gram(h) for h in outputs(given.net, x)]) for x in (given.x, given.x_adv))
     expected = cka(hsic(clean, adv), hsic(clean, clean).diagonal(), hsic(adv, adv).diagonal())
@@ -33,19 +33,19 @@ def test_cka_compares_every_clean_with_every_adversarial_layer() -> None:
 
 
 def test_cka_averages_over_whole_batches_before_it_divides() -> None:
-    given = subject("at", images=14, batch=6)
+    given = subject("at", images=14)
     parts = [
         [torch.stack([gram(h) for h in outputs(given.net, x[i : i + 6])]) for x in (given.x, given.x_adv)]
         for i in (0, 6)
     ]
     cross = sum(hsic(a, b) for a, b in parts)
     own = [sum(hsic(part[side], part[side]).diagonal() for part in parts) for side in (0, 1)]
-    torch.testing.assert_close(measured("cka", given).arrays["cka"], cka(cross, *own), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(measured("cka", given, batch=6).arrays["cka"], cka(cross, *own), rtol=1e-4, atol=1e-4)
 
 
 def test_cka_of_an_attack_without_a_radius_is_one_on_the_diagonal() -> None:
     given = subject("at", attack=ATTACK.model_copy(update={"eps": 0.0, "start": "zero"}))
-    table = measured("cka", given).arrays["cka"]
+    table = measured("cka", given, batch=6).arrays["cka"]
     torch.testing.assert_close(table.diagonal(), torch.ones(len(LAYERS), dtype=torch.float64))
 
 
@@ -155,4 +155,4 @@ def test_an_analysis_does_not_depend_on_those_before_it() -> None:
     fresh, used = subject("at"), subject("at")
     measured("landscape", used, images=6, points=3, reach=1.0)
     measured("conflict", used)
-    assert torch.equal(measured("cka", used).arrays["cka"], measured("cka", fresh).arrays["cka"])
+    assert torch.equal(measured("cka", used, batch=6).arrays["cka"], measured("cka", fresh, batch=6).arrays["cka"])

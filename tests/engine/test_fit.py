@@ -166,8 +166,9 @@ def test_snapshots_are_averaged_equally_and_carry_the_students_statistics(resume
     assert all(torch.equal(a, s) for a, s in pairs)
 
 
-def test_an_average_without_a_snapshot_is_refused_before_training(resume: Scratch) -> None:
-    work = task(average={"begin": 2, "every": 100})
+@pytest.mark.parametrize("average", [{"begin": 2, "every": 100}, {"begin": 5, "every": 1}])
+def test_an_average_without_a_snapshot_is_refused_before_training(resume: Scratch, average: Any) -> None:
+    work = task(average=average)
     before = states(work)
     with pytest.raises(Refused, match=r"train\.average: no snapshot falls into 12 steps"):
         train(work, resume, quiet)

@@ -20,6 +20,11 @@ SHARES = [0.0, 0.5, 1.0]
 SETTINGS = ["digits/small", "cifar10/wrn_34_10"]
 CORRUPTIONS = ["gaussian_noise", "elastic_transform", "jpeg_compression", *(f"corruption_{i}" for i in range(16))]
 MODULES = [f"block{i}.layer.{j}.conv{k}" for i in (1, 2, 3) for j in range(5) for k in (1, 2)]
+STUDIES = [
+    f"cifar10/{model}, {start}" for model in ("resnet18", "wrn_34_10") for start in ("re-initialised", "fine-tuned")
+]
+BLOCK_SETS = [("natural", 0), *((f"u{blocks}", len(blocks)) for blocks in ("1", "2", "3", "4", "12", "23", "34"))]
+BLOCK_SETS += [("u123", 3), ("u234", 3), ("all", 6)]
 every_figure = pytest.mark.parametrize("name", catalogue.names("figures"))
 
 
@@ -60,6 +65,20 @@ def table(name: str) -> pd.DataFrame:
         data = pd.concat([lines(m, column=["min_linf", "min_l2"], surviving=[0.75, 0.5, 0.25]) for m in METHODS])
         norm = data["column"].str.removeprefix("min_")
         return data.assign(norm=norm, radius=(1 - data["surviving"]) * (0.5 + draws.random(len(data))))
+    if name == "layers":
+        data = pd.DataFrame(BLOCK_SETS, columns=["method", "blocks"]).merge(
+            pd.DataFrame({"setting": STUDIES}), how="cross"
+        )
+        data = data.assign(seed=0, updated=10.0, epochs=200, images=1000)
+        for measure in ("clean", "pgd"):
+            data[measure] = 10 + 85 * draws.random(len(data))
+            data = data.assign(**{f"{measure}_low": data[measure] - 2, f"{measure}_high": data[measure] + 2})
+        return data
+    if name == "layers_curves":
+        data = pd.DataFrame(BLOCK_SETS[1:], columns=["method", "blocks"])
+        data = data.merge(pd.DataFrame({"setting": STUDIES}), how="cross")
+        data = data.merge(pd.DataFrame({"epoch": range(1, 201)}), how="cross").assign(seed=0, val_clean=90.0)
+        return data.assign(val_pgd=30 + 20 * draws.random(len(data)))
     if name in AXES:
         methods = ["cure", "cure_eff"] if name in ("rgp", "overlap") else METHODS
         data = pd.concat([lines(m, **AXES[name]) for m in methods])

@@ -20,12 +20,13 @@ TITLE = "<script>alert('title')</script> & others"
 
 def params() -> str:
     """Those of the quickstart, for these rows, two seeds and a title that HTML must escape."""
-    yaml, out = YAML(), io.StringIO()
+    yaml, out = YAML(typ="safe", pure=True), io.StringIO()
     raw = yaml.load((ROOT / "quickstart/params.yaml").read_text())
     for key, names in raw["grid"].items():
-        if key not in ("datasets", "models", "seeds"):
+        if key not in ("datasets", "models", "pretrain", "seeds", "layers"):
             raw["grid"][key] = [name for name in names if name in ROWS]
-    raw["grid"] |= {"seeds": [0, 1], "analyse": []}
+    raw["grid"] |= {"seeds": [0, 1], "analyse": [], "pretrain": ["small"]}
+    raw["grid"]["layers"]["models"] = []
     raw["report"]["against"] = ["at"]
     raw["report"]["title"] = TITLE
     yaml.dump(raw, out)

@@ -60,9 +60,9 @@ def test_a_folder_that_is_no_pipeline_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_row_to_compare_with_must_be_in_the_grid(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "params.yaml").write_text(
-        (folder / "params.yaml").read_text().replace("  - at\n  figures", "  - att\n  figures")
-    )
+    text = (folder / "params.yaml").read_text()
+    assert "against: [at]" in text
+    (tmp_path / "params.yaml").write_text(text.replace("against: [at]", "against: [att]"))
     with pytest.raises(Refused, match=r"report\.against: 'att' is no row of the grid, did you mean at\?"):
         report(tmp_path)
 
