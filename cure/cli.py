@@ -119,10 +119,10 @@ def download(name: Published) -> None:
     They lie in $CURE_DOWNLOADS (default ~/.cache/cure/downloads), where `corrupt.source: auto` finds them. A download
     that broke off goes on where it stopped.
     """
-    from cure.engine import download as fetching
+    from cure.engine import cifar_c
 
-    wanted = fetching.archive(name)
-    done = "downloaded and verified" if fetching.download(wanted) else "already there, and as published"
+    wanted = cifar_c.archive(name)
+    done = "downloaded and verified" if cifar_c.download(wanted) else "already there, and as published"
     print(f"{wanted.folder}: {done}")
 
 

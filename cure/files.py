@@ -51,8 +51,17 @@ def write_text(path: Path, text: str) -> None:
 
 def sha256(path: Path) -> str:
     """The hex digest of a file's bytes."""
+    return _digest(path, "sha256")
+
+
+def md5sum(path: Path) -> str:
+    """The same as publishers of data sets and DVC give it."""
+    return _digest(path, "md5")
+
+
+def _digest(path: Path, kind: str) -> str:
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            return hashlib.file_digest(file, kind).hexdigest()
     except OSError as problem:
         raise Refused(f"{path}: cannot be read: {problem.strerror or problem}") from problem

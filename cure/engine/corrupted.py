@@ -13,6 +13,7 @@ from cure.core.tensors import Tensor
 from cure.engine.generated import Generated, lacking
 from cure.engine.loader import Split
 from cure.engine.measure import frozen
+from cure.engine.memory import halving
 from cure.engine.official import ARCHIVES, Archive
 from cure.errors import Refused
 from cure.schema import CorruptSuite
@@ -65,10 +66,17 @@ def source(suite: CorruptSuite, dataset: str, digest: str, split: Split) -> Sour
 
 
 def correct(net: nn.Module, split: Split, batch: int) -> int:
-    """How many images of `split` are classified correctly."""
+    """How many images of `split` are classified correctly; refuses logits that are not finite."""
+
+    def seen(batch: int) -> list[Tensor]:
+        logits = ((net(x), y) for x, y, _ in split.batches(batch))
+        return [torch.where(z.isfinite().all(), (z.argmax(dim=1) == y).sum(), -len(split)) for z, y in logits]
+
     with frozen(net), torch.no_grad():
-        right = [(net(x).argmax(dim=1) == y).sum() for x, y, _ in split.batches(batch)]
-    return int(torch.stack(right).sum())
+        right = torch.stack(halving(batch, seen, "corrupted images"))
+    if bool((right < 0).any()):
+        raise Refused("the network's logits are not finite on some images, so its predictions mean nothing")
+    return int(right.sum())
 
 
 def counts(

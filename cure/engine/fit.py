@@ -2,6 +2,7 @@
 
 import copy
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from cure.core.settings import Augment
 from cure.engine.checkpoint import State
 from cure.engine.loader import Loader, Split
 from cure.engine.measure import accuracies, outcomes
+from cure.engine.memory import halving
 from cure.engine.schedule import rate, set_rate, sgd
 from cure.engine.scratch import Scratch
 from cure.engine.step import Step
@@ -57,7 +59,10 @@ def validation(net: nn.Module, val: Split, fit: Fit, seed: int) -> dict[str, flo
     def pgd(net: nn.Module, batch: Batch) -> torch.Tensor:
         return ascend(net, batch, fit.validate_attack, error)
 
-    return accuracies(outcomes(net, val, {"pgd": pgd}, batch=fit.batch, seed=seed))
+    def seen(batch: int) -> dict[str, torch.Tensor]:
+        return outcomes(net, val, {"pgd": pgd}, batch=batch, seed=seed)
+
+    return accuracies(halving(fit.batch, seen, "validation"))
 
 
 def train(task: Task, scratch: Scratch, tick: Callable[[str], None]) -> Trajectory:
@@ -101,19 +106,34 @@ def _epoch(task: Task, step: Step, loader: Loader, epoch: int, average: nn.Modul
     row: Row = {
         name: float(total) / len(loader.split) for name, total in sums.items()
     }  # the epoch's one look at the device
-    for name, value in row.items():
-        if not math.isfinite(value):
-            raise Refused(
-                f"epoch {epoch}: the term {name} became {value}; earlier epochs are kept in the resume file. "
-                "Lower lr, or look at the data and the attack's step"
-            )
+    _sound(epoch, row, task.nets)
     return row
+
+
+def _sound(epoch: int, row: Row, nets: Networks) -> None:
+    """Refuse a loss, or networks after the last step, that are not finite."""
+    wrong = [f"the term {name} became {value}" for name, value in row.items() if not math.isfinite(value)]
+    numbers = {name: t for name, t in nets.state_dict().items() if t.is_floating_point()}
+    if not wrong and not bool(torch.stack([t.isfinite().all() for t in numbers.values()]).all()):
+        wrong = [f"{name} is not finite" for name, t in numbers.items() if not bool(t.isfinite().all())]
+    if wrong:
+        raise Refused(
+            f"epoch {epoch}: {wrong[0]}; earlier epochs are kept in the resume file. "
+            "Lower lr, or look at the data and the attack's step"
+        )
+
+
+def _unmoved(row: Row) -> bool:
+    """Whether PGD changed no prediction in this epoch's validation."""
+    return row.get("val_pgd", -1) == row.get("val_clean", -2)
 
 
 def _watch(task: Task, epoch: int, row: Row, kept: Trajectory) -> None:
     """Add the row to the history, with validation accuracies where due, and keep the best student."""
     if epoch % task.fit.validate_every == 0 or epoch == task.fit.epochs:
         scores = validation(task.nets.student, task.val, task.fit, task.seed)
+        if scores["pgd"] == scores["clean"] > 0 and not any(_unmoved(row) for row in kept.history):
+            print(f"epoch {epoch}: PGD changed no prediction, so gradients may be zero", file=sys.stderr, flush=True)
         row.update({f"val_{name}": value for name, value in scores.items()})
         if scores["pgd"] > kept.best_score:
             kept.best_score, kept.best_epoch = scores["pgd"], epoch

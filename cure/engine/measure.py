@@ -9,8 +9,9 @@ from torch import nn
 from cure.core.batchnorm import scope
 from cure.core.method import Batch
 from cure.core.noise import PerImage
-from cure.core.tensors import Flags, Images
+from cure.core.tensors import Flags, Images, Tensor
 from cure.engine.loader import Split
+from cure.errors import Refused
 
 Attack = Callable[[nn.Module, Batch], Images]
 
@@ -40,18 +41,21 @@ def outcomes(
     """`clean` and each attack -> (n) flags: classified correctly, and under attack still so.
 
     An image counts as robust only if it is also classified correctly clean. Noise is seeded per image, so the batch
-    size decides nothing but speed. `tick` is called after each attack of each batch.
+    size decides nothing but speed. `tick` is called after each attack of each batch. Logits must be finite.
     """
     found: dict[str, list[Flags]] = {name: [] for name in ("clean", *attacks)}
+    finite: list[Tensor] = []
     with frozen(net):
         for x, y, index in split.batches(batch):
-            clean = _correct(net, x, y)
+            clean = _correct(net, x, y, finite)
             found["clean"].append(clean)
             for name, attack in attacks.items():
                 x_adv = attack(net, Batch(x, y, index, PerImage(seed, index)))
-                found[name].append(clean & _correct(net, x_adv, y))
+                found[name].append(clean & _correct(net, x_adv, y, finite))
                 if tick is not None:
                     tick(name)
+    if not bool(torch.stack(finite).all()):
+        raise Refused("the network's logits are not finite on some images, so its predictions mean nothing")
     return {name: torch.cat(flags).cpu() for name, flags in found.items()}
 
 
@@ -60,7 +64,9 @@ def accuracies(flags: dict[str, Flags]) -> dict[str, float]:
     return {name: int(flag.sum()) / len(flag) for name, flag in flags.items()}
 
 
-def _correct(net: nn.Module, x: Images, y: torch.Tensor) -> Flags:
+def _correct(net: nn.Module, x: Images, y: torch.Tensor, finite: list[Tensor]) -> Flags:
     with torch.no_grad():
-        right: Flags = net(x).argmax(dim=1) == y
+        z = net(x)
+    finite.append(z.isfinite().all())  # looked at once, at the end
+    right: Flags = z.argmax(dim=1) == y
     return right

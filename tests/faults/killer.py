@@ -54,7 +54,8 @@ def main(kind: str, count: int, how: str, script: str, *words: str) -> None:
 
     Path.write_bytes, Path.replace = written, replaced
     sys.argv = [script, *words]
-    sys.setprofile(profile)
+    if kind == "call":  # it is slow
+        sys.setprofile(profile)
     try:
         runpy.run_path(script, run_name="__main__")
     finally:
