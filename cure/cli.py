@@ -35,6 +35,9 @@ EvalSeed = Annotated[int | None, typer.Option(min=0, help="Of the attacks' noise
 Budget = Annotated[str | None, typer.Option(help="Time to spend, 90s, 10m or 2h: chooses the number of images.")]
 Force = Annotated[bool, typer.Option("--force", help="Go on although the preflight is red.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+CellName = Annotated[
+    str, typer.Argument(help="A stage, update@digits-small-at-0, or a cell, digits/small/at-s0.", metavar="CELL")
+]
 Published = Annotated[str, typer.Argument(help="cifar10-c or cifar100-c.")]
 Folder = Annotated[Path, typer.Argument(help="A pipeline folder, such as quickstart.")]
 Result = Annotated[Path, typer.Argument(help="A folder of `cure eval --out`, or results/...-attack.json.")]
@@ -110,6 +113,25 @@ def table(folder: Folder = Path()) -> None:
     if not path.exists():
         raise Refused(f"{path}: not there yet; `dvc repro` in {folder.resolve()} makes it")
     show(path)
+
+
+@app.command()
+def verify(cell: CellName, folder: Folder = Path()) -> None:
+    """Run a cell of FOLDER's pipeline again, in a clean copy, and compare its files with dvc.lock byte for byte.
+
+    Exit codes: 0 where all are equal, 3 where one is not.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from cure.verify import verify as again
+
+    found = again(cell, folder)
+    shown = Table("out", "dvc.lock", "again", "equal")
+    for line in found:
+        shown.add_row(line.out, line.lock, line.again, "yes" if line.equal else "NO")
+    Console(width=160).print(shown)
+    raise typer.Exit(0 if all(line.equal for line in found) else 3)
 
 
 @app.command()

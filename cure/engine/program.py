@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from cure.errors import Refused
 from cure.files import sha256
 
+INFLATION, SMALL = 10, 2**20
+
 
 class Fixed(nn.Module):
     """An exported program: its mode, device and weights were decided when it was made."""
@@ -34,7 +36,7 @@ def saved_program(path: Path, device: torch.device) -> Fixed | None:
     """The module of a TorchScript or torch.export file; None for anything else."""
     if not zipfile.is_zipfile(path):
         return None
-    with zipfile.ZipFile(path) as archive:
+    with _unpackable(path) as archive:
         inside = [name.partition("/")[2] for name in archive.namelist()]
         if any(name.startswith("models/") for name in inside):
             _refuse_pickles(path, archive)
@@ -53,6 +55,18 @@ def saved_program(path: Path, device: torch.device) -> Fixed | None:
     for weight in loaded.parameters():  # scripted modules refuse requires_grad_
         weight.requires_grad = False
     return Fixed(loaded, sha256(path))
+
+
+def _unpackable(path: Path) -> zipfile.ZipFile:
+    """The archive, if it is whole and of about the size that it unpacks to; PyTorch hardly compresses."""
+    try:
+        archive = zipfile.ZipFile(path)
+    except zipfile.BadZipFile as problem:
+        raise Refused(f"{path}: not a readable checkpoint ({problem})") from None
+    packed, unpacked = path.stat().st_size, sum(member.file_size for member in archive.infolist())
+    if unpacked > INFLATION * max(packed, SMALL):
+        raise Refused(f"{path}: {packed:,} bytes that would unpack to {unpacked:,}; no checkpoint is packed like that")
+    return archive
 
 
 def _refuse_pickles(path: Path, archive: zipfile.ZipFile) -> None:
