@@ -1,6 +1,7 @@
 """Programs with their weights: TorchScript and torch.export files, evaluated as they are."""
 
 import json
+import logging
 import warnings
 import zipfile
 from pathlib import Path
@@ -48,10 +49,13 @@ def saved_program(path: Path, device: torch.device) -> Fixed | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated, its files live on
+            logging.disable(logging.WARNING)  # torch.export tells of broken files by a traceback
             read = {"torch.export": _exported, "TorchScript": torch.jit.load}[kind]
             loaded = read(path).to(device)
     except Exception as problem:
         raise Refused(f"{path}: not a readable {kind} file ({' '.join(str(problem).split())[:160]})") from None
+    finally:
+        logging.disable(logging.NOTSET)
     for weight in loaded.parameters():  # scripted modules refuse requires_grad_
         weight.requires_grad = False
     return Fixed(loaded, sha256(path))
