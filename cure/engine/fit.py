@@ -123,19 +123,21 @@ def _sound(epoch: int, row: Row, nets: Networks) -> None:
         )
 
 
-def _unmoved(row: Row) -> bool:
-    """Whether PGD changed no prediction in this epoch's validation."""
-    return row.get("val_pgd", -1) == row.get("val_clean", -2)
+def _unmoved(row: Row, val: Split) -> bool:
+    """Whether PGD changed no prediction of a network that does better than to name one class."""
+    guess = int(val.labels.bincount().max()) / len(val)
+    return "val_pgd" in row and row["val_pgd"] == row["val_clean"] > guess
 
 
 def _watch(task: Task, epoch: int, row: Row, kept: Trajectory) -> None:
     """Add the row to the history, with validation accuracies where due, and keep the best student."""
     if epoch % task.fit.validate_every == 0 or epoch == task.fit.epochs:
-        scores = validation(task.nets.student, task.val, task.fit, task.seed)
-        if scores["pgd"] == scores["clean"] > 0 and not any(_unmoved(row) for row in kept.history):
+        found = validation(task.nets.student, task.val, task.fit, task.seed)
+        scores: Row = {f"val_{name}": value for name, value in found.items()}
+        if _unmoved(scores, task.val) and not any(_unmoved(row, task.val) for row in kept.history):
             print(f"epoch {epoch}: PGD changed no prediction, so gradients may be zero", file=sys.stderr, flush=True)
-        row.update({f"val_{name}": value for name, value in scores.items()})
-        if scores["pgd"] > kept.best_score:
-            kept.best_score, kept.best_epoch = scores["pgd"], epoch
+        row.update(scores)
+        if scores["val_pgd"] > kept.best_score:
+            kept.best_score, kept.best_epoch = scores["val_pgd"], epoch
             kept.best = {key: t.detach().cpu().clone() for key, t in task.nets.student.state_dict().items()}
     kept.history.append(row)

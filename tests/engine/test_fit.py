@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ from cure.core.settings import Augment, Search
 from cure.engine import scratch
 from cure.engine.checkpoint import build
 from cure.engine.fit import Task, Trajectory, train
-from cure.engine.loader import Split
+from cure.engine.loader import Split, as_float
 from cure.engine.scratch import Scratch
+from cure.errors import Refused
 from cure.schema import Fit
 
 SEARCH = Search(eps=0.1, step=0.05, steps=2, start="uniform", clip_start=True)
@@ -125,3 +127,55 @@ def test_an_average_with_no_memory_is_the_student(resume: Scratch) -> None:
     work = task(average=0.0)
     train(work, resume, quiet)
     assert same(dict(work.nets["average"].state_dict()), dict(work.nets["student"].state_dict()))
+
+
+def spoilt(work: Task, spoil: Any) -> Task:
+    """The same training, but something happens to the student after the last step of every epoch from the second on."""
+    after = work.method.after_step
+
+    def after_step(nets: Networks, batch: Any, hyper: Any) -> None:
+        if after is not None:
+            after(nets, batch, hyper)
+        if batch.epoch >= 2 and (batch.step + 1) % batch.per_epoch == 0:
+            with torch.no_grad():
+                spoil(nets.student)
+
+    work.method = replace(work.method, after_step=after_step)
+    return work
+
+
+def test_weights_that_are_not_finite_behind_a_finite_loss_are_refused(resume: Scratch) -> None:
+    work = spoilt(task(), lambda net: net.linear.weight.mul_(float("inf")))
+    with pytest.raises(Refused, match=r"^epoch 2: student\.linear\.weight is not finite; earlier epochs are kept in"):
+        train(work, resume, quiet)
+    state = resume.load()
+    assert state is not None
+    assert len(state["kept"]["history"]) == 1
+
+
+def test_logits_that_overflow_in_validation_are_refused(resume: Scratch) -> None:
+    work = spoilt(task(), lambda net: net.linear.bias.fill_(3e38) + net.linear.weight.fill_(3e38))
+    with pytest.raises(Refused, match="the network's logits are not finite on some images"):
+        train(work, resume, quiet)
+
+
+def test_a_pgd_that_changes_nothing_is_said_once(resume: Scratch, capsys: pytest.CaptureFixture[str]) -> None:
+    work = task(lr=1e-9)
+    student = work.nets["student"].eval()
+    student.register_forward_pre_hook(lambda net, given: ((given[0] * 3).round() / 3,))  # no gradient
+    with torch.no_grad():
+        student.linear.bias -= student(as_float(work.val.images)).mean(0)
+        work.val = Split(work.val.images, student(as_float(work.val.images)).argmax(1))
+    train(work, resume, quiet)
+    said = capsys.readouterr().err
+    assert said.count("PGD changed no prediction, so gradients may be zero") == 1
+    assert said.startswith("epoch ")
+
+
+def test_a_network_that_names_one_class_is_not_suspected(resume: Scratch, capsys: pytest.CaptureFixture[str]) -> None:
+    work = task(lr=1e-9)
+    with torch.no_grad():
+        work.nets["student"].linear.bias[work.val.labels.mode().values] += 99
+    kept = train(work, resume, quiet)
+    assert all(row["val_pgd"] == row["val_clean"] > 0 for row in kept.history)
+    assert capsys.readouterr().err == ""
