@@ -9,9 +9,23 @@ from typing import Any
 from cure import catalogue
 from cure.core.settings import Ball, Settings
 from cure.errors import Refused, did_you_mean
+from cure.families import check_families, check_roles, rows
 from cure.params import FILE, Params, armed, for_cell, read
 from cure.problems import Problems, fill
-from cure.schema import Analyse, AttackSuite, CorruptSuite, Fit, Grid, Masking, ReportText, Roles, Run, Threat, Train
+from cure.schema import (
+    Analyse,
+    AttackSuite,
+    CorruptSuite,
+    Fit,
+    Grid,
+    Masking,
+    Preflight,
+    ReportText,
+    Roles,
+    Run,
+    Threat,
+    Train,
+)
 
 SECTIONS: dict[str, type[Settings]] = {
     "grid": Grid,
@@ -21,6 +35,7 @@ SECTIONS: dict[str, type[Settings]] = {
     "pretrain": Fit,
     "train": Train,
     "attack": AttackSuite,
+    "preflight": Preflight,
     "masking": Masking,
     "corrupt": CorruptSuite,
     "analyse": Analyse,
@@ -57,7 +72,8 @@ def check(raw: dict[str, Any]) -> Problems:
             _collect(partial(Params(raw, declared, dataset, model).get, name, SECTIONS[name]), problems)
     for folder in FOLDERS:
         _check_entries(raw, folder, problems)
-    _check_roles(raw, problems)
+    check_families(raw.get("grid"), problems)
+    check_roles(raw.get("roles"), raw.get("grid"), problems)
     _check_suites(raw, problems)
     _check_methods(raw, problems)
     return Problems(dict.fromkeys(problems))
@@ -84,23 +100,12 @@ def _check_entries(raw: dict[str, Any], folder: str, problems: Problems) -> None
     problems.extend(f"{folder}.{n}: no such entry{did_you_mean(str(n), known)}" for n in section if n not in known)
     for name in set(section) & set(known) if folder != "methods" else ():
         fill(catalogue.hyper(folder, name), section[name] or {}, f"{folder}.{name}", problems)
-    listed = grid.get({"methods": "rows"}.get(folder, folder)) if isinstance(grid, dict) else None
-    for name in listed if isinstance(listed, list) else ():
+    named = rows(grid) if folder == "methods" else grid.get(folder) if isinstance(grid, dict) else None
+    for name in named if isinstance(named, list) else ():
         if isinstance(name, str) and name not in section:
             problems.append(
                 f"grid: {name!r} has no section under {folder}{did_you_mean(name, list(map(str, section)))}"
             )
-
-
-def _check_roles(raw: dict[str, Any], problems: Problems) -> None:
-    roles, grid = raw.get("roles"), raw.get("grid")
-    rows = grid.get("rows") if isinstance(grid, dict) else None
-    if not isinstance(roles, dict) or not isinstance(rows, list):
-        return
-    known = [row for row in rows if isinstance(row, str)]
-    for role, row in roles.items():
-        if isinstance(row, str) and row not in known:
-            problems.append(f"roles.{role}: {row!r} is no row of the grid{did_you_mean(row, known)}")
 
 
 def _check_suites(raw: dict[str, Any], problems: Problems) -> None:

@@ -70,11 +70,12 @@ def evaluate_files(
     130 interrupted (with --out, the same command continues).
     """
     from cure.evaluation import command, options
+    from cure.evaluation.cases import Request
     from cure.evaluation.subject import Loading
 
     names = [name.strip() for name in attacks.split(",") if name.strip()] if attacks else None
     code = command.evaluate_files(
-        command.Request(
+        Request(
             paths=checkpoints or [],
             loading=Loading(model, factory, options.normalisation(mean, std)),
             data=data,

@@ -10,7 +10,7 @@ from tests.closure import ROOT, closure, imports
 
 FILES = sorted(str(path.relative_to(ROOT)) for folder in ("cure", "stages") for path in (ROOT / folder).rglob("*.py"))
 ENTRIES = {"methods", "models", "datasets", "attacks", "corruptions", "analyses", "figures"}
-SETTINGS = {"schema", "problems", "params", "check"}
+SETTINGS = {"schema", "problems", "params", "families", "check"}
 ANYTHING_BUT_ENTRIES = {"core", "engine", "reporting", "catalogue", "paths", "files", "errors", "terminal", *SETTINGS}
 
 MAY_IMPORT = {  # layer -> layers; a layer is a folder of cure/, or a file that lies in none
@@ -24,7 +24,8 @@ MAY_IMPORT = {  # layer -> layers; a layer is a folder of cure/, or a file that 
     "schema": {"core", "errors"},
     "problems": {"core", "errors"},
     "params": {"core", "catalogue", "schema", "problems", "errors"},
-    "check": {"core", "catalogue", "schema", "problems", "params", "errors"},
+    "families": {"catalogue", "schema", "problems", "errors"},
+    "check": {"core", "catalogue", "schema", "problems", "params", "families", "errors"},
     "engine": {"engine", "core", "catalogue", "paths", "files", "errors", "terminal", *SETTINGS},
     "reporting": {"reporting", "engine", "core", "catalogue", "paths", "files", "errors", "terminal", *SETTINGS},
     "evaluation": ANYTHING_BUT_ENTRIES | {"evaluation"},

@@ -14,14 +14,13 @@ from cure.reporting import evidence, figures, made, rows
 from cure.schema import Grid
 
 EMPTY = ["update_to_revise", "update_from_natural", "update_from_natural_to_revise", "update_from_teacher"]
-EMPTY += ["update_from_both", "revise", "revise_from_robust", "analyse_masks"]
+EMPTY += ["update_from_both", "revise_from_robust", "analyse_masks"]
 
 
 def grid(**lists: list[str]) -> Grid:
-    """digits/small with these lists, and the rows that follow from them."""
+    """digits/small with these lists."""
     listed = {key: list[str]() for key in EMPTY} | {"update": ["at"]} | lists
-    own = [name for key, names in listed.items() if key not in ("revise", "analyse_masks") for name in names]
-    return Grid(datasets=["digits"], models=["small"], seeds=[0], rows=["natural", *own], **listed)
+    return Grid(datasets=["digits"], models=["small"], seeds=[0], **listed)
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +45,7 @@ def rift() -> Grid:
     walk = {"epoch": 1, "a": 0.3, "points": points}
     mrc = {"conv1": {"mrc": 2.5, "drop": 0.25}, "linear": {"mrc": 0.5, "drop": 0.125}}
     report = {"module": "linear", "bn": "freeze", "criticality": mrc, "interpolation": {"update": walk, "freeze": walk}}
+    report["ascent"] = {"images": 240, "batch": 64, "epochs": 10, "steps": 40, "lr": 1.0, "eps": 0.1}
     write(cell("rift").result("revise"), json.dumps(report))
     return grid(revise_from_robust=["rift"])
 
@@ -56,6 +56,14 @@ def test_modules_come_by_criticality_with_drops_in_points() -> None:
         ["linear", 0.5, 12.5, True],
         ["conv1", 2.5, 25.0, False],
     ]
+
+
+def test_every_criticality_says_by_what_ascent_on_how_many_images_it_was_found() -> None:
+    found = evidence.table("criticality", rift())
+    assert (
+        found[["images", "batch", "epochs", "steps", "lr", "eps"]].to_numpy().tolist()
+        == [[240, 64, 10, 40, 1, 0.1]] * 2
+    )
 
 
 def test_every_point_of_every_way_is_there_and_the_chosen_ones_are_marked() -> None:
@@ -81,6 +89,14 @@ def test_actions_are_the_epochs_of_the_rows_that_choose() -> None:
     found = evidence.table("actions", grid(update=["at", "las_at"]))
     assert found["method"].tolist() == ["las_at", "las_at"]
     assert found[["epoch", "chosen_eps", "chosen_steps"]].to_numpy().tolist() == [[1, 0.03, 8.5], [2, 0.04, 9.5]]
+
+
+def test_a_row_that_chooses_beta_has_it_beside_those_that_do_not() -> None:
+    header = "epoch,lr,chosen_eps,chosen_step,chosen_steps,{}val_clean,val_pgd\n"
+    write(cell("las_at").curve, header.format("") + "1,0.1,0.03,0.01,8.5,,\n")
+    write(cell("at").curve, header.format("chosen_beta,") + "1,0.1,0.03,0.01,8.5,7.25,,\n")
+    found = evidence.table("actions", grid(update=["at", "las_at"]))
+    assert found.set_index("method")["chosen_beta"].dropna().to_dict() == {"at": 7.25}
 
 
 def test_an_analysis_comes_as_one_line_per_cell_with_its_arrays() -> None:

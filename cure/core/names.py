@@ -20,3 +20,24 @@ NAMES = {
     "awp": "AWP",
 }
 """Spellings of the papers; a method without one is shown by its key."""
+
+ORDER = [
+    "natural",
+    "at",
+    "trades",
+    "mart",
+    "awp",
+    "fat",
+    "st_at",
+    "act",
+    "ard",
+    "iad",
+    "las_at",
+    "part",
+    "vfd",
+    "rift",
+    "arat",
+    "cure",
+    "cure_eff",
+]
+"""Of the rows in tables; others follow behind. NAMES has an order of its own, which gives every method its look."""

@@ -2,11 +2,23 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
 
+import torch.nn.functional as F
+from pydantic import AfterValidator, Field
 from torch import nn
 
-from cure.core.tensors import Tensor
+from cure.core.tensors import Images, Logits, Tensor
+
+
+def _once(taps: list[str]) -> list[str]:
+    if len(set(taps)) < len(taps):
+        raise ValueError("names a module twice")
+    return taps
+
+
+Taps = Annotated[list[str], Field(min_length=1), AfterValidator(_once)]
+"""Modules by name, as a setting."""
 
 
 @contextmanager
@@ -26,3 +38,10 @@ def tapping(net: nn.Module, names: list[str]) -> Iterator[dict[str, Tensor]]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def pooled(net: nn.Module, x: Images, taps: list[str]) -> tuple[Logits, dict[str, Tensor]]:
+    """Logits, and of each tapped module the spatial mean of the ReLU of its output, (n, c)."""
+    with tapping(net, taps) as found:
+        z = net(x)
+    return z, {tap: F.relu(found[tap]).mean(dim=(2, 3)) for tap in taps}

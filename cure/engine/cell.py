@@ -62,10 +62,10 @@ class Job:
         torch.manual_seed(seed_for(self.cell.seed, "weights"))
         settings = self.model.model_dump()
         student = checkpoint.build(self.cell.model, settings, source.channels, len(source.classes))
-        if self.method.init:
-            parent = self.cell.of(self.params.role(self.method.init)).weights
+        if init := self.method.start(self.hyper) if self.method.start else self.method.init:
+            parent = self.cell.of(self.params.role(init)).weights
             complaint = f"{parent}: does not fit {self.cell.model} as params.yaml describes it"
-            checkpoint.fill(student, self.parent(self.method.init, source).state_dict(), complaint)
+            checkpoint.fill(student, self.parent(init, source).state_dict(), complaint)
         if self.method.prepare:
             self.method.prepare(student)
         companions = self.method.companions(self.hyper) if self.method.companions else {}

@@ -18,8 +18,7 @@ from cure.core.noise import PerImage
 from cure.core.tensors import Images, Labels, Tensor
 from cure.engine.measure import frozen
 from cure.engine.memory import halving
-from cure.engine.scratch import code
-from cure.engine.units import Examples, Outcome, Store, Unit, digest
+from cure.engine.units import Examples, Outcome, Store, Unit, digest, identity
 from cure.errors import Refused
 
 ROUNDING = 1e-6  # by which float32 may leave the ball
@@ -47,16 +46,14 @@ class Driver:
         twin: nn.Module | None = None,
         store: Store | None = None,
         share: tuple[int, int] = (0, 1),
-        tick: Callable[[str, int, int], None] | None = None,
+        tick: Callable[[str, int, int], object] | None = None,
     ) -> None:
         low, high = float(data.x.min()), float(data.x.max())
         if not 0 <= low <= high <= 1:
             raise Refused(f"images: values from {low:g} to {high:g}, not in [0, 1]; normalise inside the network")
         self.net, self.twin, self.data, self.batch, self.seed = net, twin or net, data, batch, seed
         self.store, self.share, self.tick = {} if store is None else store, share, tick or (lambda *_: None)
-        parts = {"net": net, "twin": self.twin}
-        states = {f"{p} {key} {t.stride()}": t for p, part in parts.items() for key, t in part.state_dict().items()}
-        self.identity = digest([str(net), str(self.twin), code(), torch.__version__, seed], states)
+        self.identity = identity(seed, net=net, twin=self.twin)
         self._clean: dict[int, Labels] = {}
 
     def clean(self, passes: int = 1) -> Labels:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from cure.core.ascent import ascend, error
-from cure.core.averaging import average_, take_buffers_, warmed
+from cure.core.averaging import average_, snapshot, take_buffers_, warmed
 from cure.core.method import Batch, Method, Networks
 from cure.core.noise import Stream, seed_for
 from cure.core.settings import Augment
@@ -23,7 +23,7 @@ from cure.engine.schedule import rate, set_rate, sgd
 from cure.engine.scratch import Scratch
 from cure.engine.step import Step
 from cure.errors import Refused
-from cure.schema import Fit
+from cure.schema import Fit, Snapshots
 
 Row = dict[str, float | int]
 
@@ -77,6 +77,9 @@ def train(task: Task, scratch: Scratch, tick: Callable[[str], None]) -> Trajecto
         kept = Trajectory(**state["kept"])
     step = Step(task.nets, task.method, task.hyper, optimizer)
     loader = Loader(task.train, task.fit.batch, task.augment, task.seed)
+    steps = range(len(loader) * task.fit.epochs)
+    if average is not None and all(_decay(task.fit, step, len(loader)) is None for step in reversed(steps)):
+        raise Refused(f"train.average: no snapshot falls into {len(steps)} steps; lower every or begin")
     for epoch in range(len(kept.history) + 1, task.fit.epochs + 1):
         past = kept.history[-1] if kept.history else {}
         row: Row = {"epoch": epoch, "lr": rate(task.fit, epoch)} | _epoch(task, step, loader, epoch, average, past)
@@ -95,12 +98,14 @@ def _epoch(task: Task, step: Step, loader: Loader, epoch: int, average: nn.Modul
     torch.manual_seed(seed_for(task.seed, epoch, "dropout"))
     noise = Stream(seed_for(task.seed, epoch, "noise"), task.device)
     done, sums = (epoch - 1) * len(loader), dict[str, torch.Tensor]()
+    found, lr = _ahead(task, loader, epoch), rate(task.fit, epoch)
     for i, (x, y, index) in enumerate(loader.epoch(epoch)):
-        means = step(Batch(x, y, index, noise, epoch, done + i, rate(task.fit, epoch), past, per_epoch=len(loader)))
+        batch = Batch(x, y, index, noise, epoch, done + i, lr, past, per_epoch=len(loader), found=found)
+        means = step(batch)
         for name, mean in means.items():
             sums[name] = sums.get(name, torch.zeros_like(mean)) + mean * len(y)
-        if average is not None and task.fit.average is not None:
-            average_(average, task.nets.student, warmed(task.fit.average, done + i + 1))
+        if average is not None and (decay := _decay(task.fit, done + i, len(loader))) is not None:
+            average_(average, task.nets.student, decay)
     if average is not None:
         take_buffers_(average, task.nets.student)
     row: Row = {
@@ -127,6 +132,22 @@ def _unmoved(row: Row, val: Split) -> bool:
     """Whether PGD changed no prediction of a network that does better than to name one class."""
     guess = int(val.labels.bincount().max()) / len(val)
     return "val_pgd" in row and row["val_pgd"] == row["val_clean"] > guess
+
+
+def _ahead(task: Task, loader: Loader, epoch: int) -> dict[str, Any]:
+    """What the method looks at before the epoch."""
+    if task.method.before_epoch is None:
+        return {}
+    noise = Stream(seed_for(task.seed, epoch, "noise before"), task.device)
+    batches = (Batch(x, y, index, noise, epoch) for x, y, index in loader.epoch(epoch, "batches before"))
+    return task.method.before_epoch(task.nets, epoch, batches, task.hyper)
+
+
+def _decay(fit: Fit, step: int, per_epoch: int) -> float | None:
+    """What the weight average keeps of itself after this step; None where it stays as it is."""
+    if isinstance(fit.average, Snapshots):
+        return snapshot(step, per_epoch, fit.average.begin, fit.average.every)
+    return None if fit.average is None else warmed(fit.average, step + 1)
 
 
 def _watch(task: Task, epoch: int, row: Row, kept: Trajectory) -> None:

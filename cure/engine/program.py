@@ -17,12 +17,26 @@ INFLATION, SMALL = 10, 2**20
 
 
 class Fixed(nn.Module):
-    """An exported program: its mode, device and weights were decided when it was made."""
+    """An exported program: its mode, device and weights were decided when it was made.
+
+    One that was saved in training mode stays in it, for the preflight to see.
+    """
 
     def __init__(self, program: nn.Module, digest: str) -> None:
         super().__init__()
         self.held = [program]  # not a submodule: exported modules refuse train() and eval()
         self.digest = digest  # of the file; the state dict of this wrapper is empty
+
+    def train(self, mode: bool = True) -> "Fixed":
+        """The mode of a TorchScript program: that of its innermost modules. An export does not say its own."""
+        inside = self.held[0].modules() if isinstance(self.held[0], torch.jit.ScriptModule) else ()
+        self.training = any(module.training for module in inside if not [*module.children()])
+        return self
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """Casts and moves reach the program."""
+        self.held[0]._apply(fn)  # type: ignore[no-untyped-call]
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def extra_repr(self) -> str:
         """What tells two programs apart, and the units of their evaluations with them."""

@@ -18,13 +18,16 @@ def table(name: str, grid: Grid) -> pd.DataFrame:
 
 
 def criticality(grid: Grid) -> pd.DataFrame:
-    """RiFT's modules, least critical first: criticality in nats, drop in percentage points, and which was chosen."""
+    """RiFT's modules, least critical first: criticality in nats, drop in percentage points, which was chosen, and by
+    what ascent on how many images this was found."""
     lines: list[dict[str, Any]] = []
     for place, found in _revised(grid, "criticality"):
         for module, one in sorted(found["criticality"].items(), key=lambda item: item[1]["mrc"]):
             numbers = {"mrc": round(one["mrc"], 6), "drop": round(100 * one["drop"], 2)}
-            lines.append(place | {"module": module} | numbers | {"chosen": module == found["module"]})
-    return pd.DataFrame(lines, columns=["setting", "method", "seed", "module", "mrc", "drop", "chosen"])
+            chosen = {"chosen": module == found["module"]}
+            lines.append(place | {"module": module} | numbers | chosen | found["ascent"])
+    columns = ["setting", "method", "seed", "module", "mrc", "drop", "chosen"]
+    return pd.DataFrame(lines, columns=[*columns, "images", "batch", "epochs", "steps", "lr", "eps"])
 
 
 def interpolation(grid: Grid) -> pd.DataFrame:
@@ -42,14 +45,13 @@ def interpolation(grid: Grid) -> pd.DataFrame:
 
 
 def actions(grid: Grid) -> pd.DataFrame:
-    """The mean attack that a learned strategy chose, per cell and epoch."""
-    chosen = ["chosen_eps", "chosen_step", "chosen_steps"]
-    frames = [pd.DataFrame(columns=["epoch", *chosen, "setting", "method", "seed"])]
+    """The mean attack, and the mean beta of LAS-TRADES, that a learned strategy chose, per cell and epoch."""
+    frames = []
     for cell in rows.trained(grid):
         curve = rows.curve(cell)
-        if set(chosen) <= set(curve.columns):
+        if chosen := [name for name in curve.columns if name.startswith("chosen_")]:
             frames.append(curve[["epoch", *chosen]].assign(**_place(cell)))
-    return pd.concat(frames[1:] or frames, ignore_index=True)
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
 TABLES: dict[str, Callable[[Grid], pd.DataFrame]] = {
@@ -84,7 +86,7 @@ def _place(cell: Cell) -> dict[str, Any]:
 
 def _revised(grid: Grid, key: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """The reports of the revised cells that hold `key`."""
-    for cell in rows.cells(grid, [*grid.revise, *grid.revise_from_robust]):
+    for cell in rows.cells(grid, grid.revised):
         found = rows.read(cell.result("revise"))
         if key in found:
             yield _place(cell), found

@@ -31,7 +31,7 @@ def md5(data: bytes) -> str:
 
 
 def hyper(name: str) -> DataSettings:
-    how = {"validation": 10, "split_seed": 0, "augment": {"crop": 4, "flip": True}}
+    how = {"validation": 10, "split_seed": 0, "augment": {"padding": "zero", "crop": 4, "flip": True}}
     settings: DataSettings = catalogue.hyper("datasets", name)(**how)
     return settings
 

@@ -1,4 +1,4 @@
-from dataclasses import replace
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +40,19 @@ def task(**changes: Any) -> Task:
         "select": "best",
         "average": None,
         "validate_every": 1,
-        "validate_attack": SEARCH,
+        "validate_attack": SEARCH.model_dump(),
     }
     entry = catalogue.entry("methods", "trades")
     return Task(
         nets=Networks(build("small", {"width": 4}, 1, 3), {}, {}),
         method=entry.METHOD,
-        hyper=entry.Hyper(beta=6, attack=SEARCH.model_copy(update={"start": "gaussian"})),
+        hyper=entry.Hyper(
+            beta=6, forward_again=False, attack=SEARCH.model_copy(update={"start": "gaussian", "sigma": 0.001})
+        ),
         fit=Fit(**(settings | changes)),
         train=split(1, 20),
         val=split(2, 12),
-        augment=Augment(crop=1, flip=True),
+        augment=Augment(padding="zero", crop=1, flip=True),
         seed=0,
         device=torch.device("cpu"),
     )
@@ -92,10 +94,10 @@ def test_only_every_nth_epoch_and_the_last_are_validated(resume: Scratch) -> Non
     assert [row["epoch"] for row in kept.history if "val_pgd" in row] == [3, 4]
 
 
-@pytest.mark.parametrize("average", [None, 0.9])
+@pytest.mark.parametrize("average", [None, 0.9, {"begin": 2, "every": 4}])
 @pytest.mark.parametrize("epoch", [1, 3])
 def test_interrupted_and_resumed_it_ends_in_the_same_bits(
-    resume: Scratch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int, average: float | None
+    resume: Scratch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int, average: Any
 ) -> None:
     whole, cut, again = task(average=average), task(average=average), task(average=average)
     expected = train(whole, Scratch("update", "another cell", {}, []), quiet)
@@ -140,7 +142,7 @@ def spoilt(work: Task, spoil: Any) -> Task:
             with torch.no_grad():
                 spoil(nets.student)
 
-    work.method = replace(work.method, after_step=after_step)
+    work.method = dataclasses.replace(work.method, after_step=after_step)
     return work
 
 
@@ -176,3 +178,57 @@ def test_a_network_that_names_one_class_is_not_suspected(resume: Scratch, capsys
     kept = train(work, resume, quiet)
     assert all(row["val_pgd"] == row["val_clean"] > 0 for row in kept.history)
     assert capsys.readouterr().err == ""
+
+
+def test_snapshots_are_averaged_equally_and_carry_the_students_statistics(resume: Scratch) -> None:
+    taken: list[list[torch.Tensor]] = []
+    work = task(average={"begin": 2, "every": 2})
+
+    def keep(nets: Networks, batch: Any, hyper: Any) -> None:
+        if batch.epoch >= 2 and (batch.step + 3) % 2 == 0:  # an epoch has three steps, counted from its number
+            taken.append([w.detach().clone() for w in nets["student"].parameters()])
+
+    work.method = dataclasses.replace(work.method, after_step=keep)
+    train(work, resume, quiet)
+    assert len(taken) == 5
+    for found, weights in zip(work.nets["average"].parameters(), zip(*taken, strict=True), strict=True):
+        torch.testing.assert_close(found, torch.stack(weights).mean(dim=0))
+    pairs = zip(work.nets["average"].buffers(), work.nets["student"].buffers(), strict=True)
+    assert all(torch.equal(a, s) for a, s in pairs)
+
+
+def test_an_average_without_a_snapshot_is_refused_before_training(resume: Scratch) -> None:
+    work = task(average={"begin": 2, "every": 100})
+    before = states(work)
+    with pytest.raises(Refused, match=r"train\.average: no snapshot falls into 12 steps"):
+        train(work, resume, quiet)
+    assert same(states(work), before)
+
+
+def watched(seen: list[Any]) -> Task:
+    """Training whose method looks at two batches before each epoch and tells every step what it saw."""
+    work = task()
+
+    def before(nets: Networks, epoch: int, batches: Any, hyper: Any) -> dict[str, Any]:
+        looked = [next(batches) for _ in range(2)]
+        seen.append(("before", epoch, torch.cat([batch.index for batch in looked]).tolist()))
+        return {"number": epoch}
+
+    def after(nets: Networks, batch: Any, hyper: Any) -> None:
+        seen.append(("step", batch.epoch, batch.index.tolist(), batch.found))
+
+    work.method = dataclasses.replace(work.method, before_epoch=before, after_step=after)
+    return work
+
+
+def test_a_method_may_look_at_another_pass_before_each_epoch(resume: Scratch) -> None:
+    seen: list[Any] = []
+    work, plain = watched(seen), task()
+    train(work, resume, quiet)
+    assert [(kind, epoch) for kind, epoch, *_ in seen[:5]] == [("before", 1), *[("step", 1)] * 3, ("before", 2)]
+    assert all(entry[3] == {"number": entry[1]} for entry in seen if entry[0] == "step")
+    looks = [entry[2] for entry in seen if entry[0] == "before"]
+    assert len({tuple(index) for index in looks}) == 4  # drawn anew for each epoch
+    assert looks[0] != seen[1][2] + seen[2][2]  # and apart from the epoch's own
+    train(plain, Scratch("update", "another cell", {}, []), quiet)
+    assert same(states(work), states(plain))  # the look itself changes no draw

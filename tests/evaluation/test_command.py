@@ -58,8 +58,9 @@ def numbers(text):
 def test_a_checkpoint_of_ours_needs_no_option(run, weights):
     code, shown, said = run("eval", weights)
     assert code in (0, 3)
-    assert re.search(r"natural-s0 +\d+\.\d\d±", shown)
-    assert "11 of 11 checks are green" in said
+    assert re.search(r"natural-s0( +\d+\.\d\d){6} *\n( +\d+\.\d to \d+\.\d){6}", shown)
+    assert "NRR (C&W-20)" in shown
+    assert "13 of 13 checks are green" in said
 
 
 def test_json_has_every_column_with_its_interval(run, weights):
@@ -68,6 +69,7 @@ def test_json_has_every_column_with_its_interval(run, weights):
     assert set(found) == {"clean", "pgd20", "worst"}
     assert all(one["low"] <= one["accuracy"] <= one["high"] for one in found.values())
     assert found["pgd20"]["images"] == 40
+    assert found["pgd20"]["nrr_low"] < found["pgd20"]["nrr"] < found["pgd20"]["nrr_high"]
 
 
 def test_a_strangers_checkpoint_has_the_same_numbers(run, weights, theirs, params):
@@ -102,7 +104,7 @@ def test_torchscript_with_two_outputs_and_a_normalisation(run, trained, tmp_path
     torch.jit.trace(Two(), torch.rand(2, 1, 8, 8)).save(tmp_path / "two.pt")
     options = ["--data", "digits", "--mean", "0.5", "--std", "0.5", *FEW]
     code, _, said = run("eval", tmp_path / "two.pt", *options, "--attacks", "clean")
-    assert (code, "the first of its 2 outputs counts" in said) == (0, True), said
+    assert (code, "of its 2 outputs the first counts" in said) == (0, True), said
 
 
 def test_several_checkpoints_make_one_sorted_table(run, weights, theirs, trained, tmp_path, params):

@@ -37,13 +37,15 @@ def table(name: str) -> pd.DataFrame:
         return data.assign(accuracy=100 * draws.random(len(data)), category="noise")
     if name == "criticality":
         data = lines("rift", module=MODULES)
-        return data.assign(mrc=12 * draws.random(len(data)), drop=50.0, chosen=data["module"] == MODULES[3])
+        data = data.assign(mrc=12 * draws.random(len(data)), drop=50.0, chosen=data["module"] == MODULES[3])
+        return data.assign(images=1000, batch=128, epochs=10, steps=80, lr=1.0, eps=0.1)
     if name == "interpolation":
         data = lines("rift", variant=["update", "freeze", "bn_only"], a=[i / 10 for i in range(11)])
         data = data.assign(clean=80 + 3 * data["a"], pgd=53 - data["a"] + draws.random(len(data)))
         return data.assign(chosen=data["a"] == 0.4, exported=(data["a"] == 0.4) & (data["variant"] == "update"))
     if name == "actions":
-        return lines("las_at", epoch=[1, 2, 3]).assign(chosen_eps=0.03, chosen_step=0.01, chosen_steps=8.0)
+        chosen = {"chosen_eps": 0.03, "chosen_step": 0.01, "chosen_steps": 8.0, "chosen_beta": 7.0}
+        return lines("las_at", epoch=[1, 2, 3]).assign(**chosen)
     assert name == "masks", f"say here what the table {name} looks like"
     arrays = {"image": draws.random((8, 3, 4, 4)), "map": draws.random((8, 1, 4, 4)), "full": np.ones((8, 1, 4, 4))}
     arrays |= {"label": np.arange(8), "predicted": np.zeros(8, int)}
@@ -82,6 +84,22 @@ def test_no_text_covers_another_or_leaves_the_sheet(name: str, monkeypatch: pyte
     assert [(a, b) for (a, first), (b, second) in pairs if first.shrunk(0.9, 0.9).overlaps(second)] == []
     edge = sheet.bbox.padded(2)
     assert [text for text, box in written.values() if not (edge.contains(*box.min) and edge.contains(*box.max))] == []
+
+
+@pytest.mark.parametrize(("without", "panels"), [([], 4), (["chosen_beta"], 3)])
+def test_beta_has_a_panel_where_it_is_chosen(without: list[str], panels: int) -> None:
+    actions = catalogue.entry("figures", "actions").FIGURE
+    axes = actions.draw(table("actions").drop(columns=without)).axes
+    assert [ax.get_ylabel().startswith("beta") for ax in axes] == [False] * 3 + [True] * (panels - 3)
+
+
+def test_criticality_says_what_it_was_measured_on() -> None:
+    figure = catalogue.entry("figures", "criticality").FIGURE
+    said = [
+        "1000 images in batches of 128, ball of 0.1 of the weight's norm,",
+        "10 epochs of ascent, 80 steps of size 1",
+    ]
+    assert [ax.get_xlabel().splitlines()[1:] for ax in figure.draw(table("criticality")).axes] == [said] * len(SETTINGS)
 
 
 @every_figure

@@ -27,6 +27,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
         QUICKSTART.read_text()
         .replace("  epochs: 25\n", f"  epochs: {EPOCHS}\n")
         .replace("    19: 0.1\n", "    12: 0.1\n")
+        .replace("begin: 19\n", "begin: 12\n")
     )
     (folder / "params.yaml").write_text(text.replace("  validate_every: 1\n", f"  validate_every: {EPOCHS}\n"))
     run(folder, "prepare", "digits")
