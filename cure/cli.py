@@ -63,8 +63,9 @@ def evaluate_files(
     """Clean and robust accuracy of networks on the test split: ours with no option, anybody's with --data.
 
     Looks first whether the network can be attacked at all, says what the run will cost, and doubts its own numbers
-    afterwards. Weights only: pickled code is refused. Exit codes: 0; 2 refused, be it one network of several, whose table
-    is printed all the same; 3 evaluated, but a doubt was raised; 130 interrupted (with --out, the same command continues).
+    afterwards. Weights only: pickled code is refused. Exit codes: 0; 2 refused, be it one network of several, whose
+    table is printed all the same; 3 evaluated, but a doubt was raised; 130 interrupted (with --out, the same command
+    continues).
     """
     from cure.evaluation import command, options
     from cure.evaluation.cases import Request
