@@ -6,7 +6,6 @@ sidecar. CURE starts from this network; as the row `natural` it is evaluated lik
 
 from cure import catalogue
 from cure.check import load
-from cure.engine.cell import Job, execute
 from cure.paths import Cell
 from cure.schema import Fit
 from cure.terminal import Dataset, Model, Seed, stage
@@ -23,6 +22,8 @@ def main(dataset: Dataset, model: Model, seed: Seed) -> None:
     Settings come from the sections run, pretrain, datasets and models of params.yaml in the current folder. An
     interrupted run continues at its last epoch and ends in the same bits.
     """
+    from cure.engine.cell import Job, execute
+
     cell = Cell(dataset, model, "natural", seed)
     params = load(reads(cell), dataset, model)
     method = catalogue.entry("methods", "natural").METHOD

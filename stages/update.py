@@ -7,7 +7,6 @@ consolidate also weights/DATASET/MODEL/METHOD-sSEED.safetensors, the network tha
 
 from cure import catalogue
 from cure.check import hyper_keys, load
-from cure.engine.cell import Job, execute
 from cure.errors import Refused
 from cure.paths import Cell
 from cure.terminal import Dataset, MethodName, Model, Seed, stage
@@ -28,6 +27,8 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
     Settings come from the sections run, train, datasets, models and methods.METHOD of params.yaml in the current
     folder (and alpha, for CURE). An interrupted run continues at its last epoch and ends in the same bits.
     """
+    from cure.engine.cell import Job, execute
+
     cell = Cell(dataset, model, method, seed)
     entry = catalogue.entry("methods", method).METHOD
     if not entry.updates:

@@ -16,6 +16,7 @@ from cure.core.settings import Augment, Settings
 from cure.engine import checkpoint, data, device, provenance
 from cure.engine.checkpoint import Description
 from cure.engine.fit import Task, Trajectory, train
+from cure.engine.memory import fitting
 from cure.engine.scratch import Scratch
 from cure.errors import Refused
 from cure.files import write_text
@@ -131,7 +132,8 @@ def execute(job: Job) -> None:
     task = Task(nets, job.method, job.hyper, job.fit, splits["train"], splits["val"], job.augment, job.cell.seed, where)
     scratch = Scratch(job.stage, job.cell.name, job.params.as_text(), [source.path, *job.parents()])
     with scratch.locked():
-        with progress(f"{job.stage} {job.cell.name}", job.fit.epochs) as tick:
+        key = "pretrain.batch" if job.stage == "pretrain" else "train.batch"
+        with progress(f"{job.stage} {job.cell.name}", job.fit.epochs) as tick, fitting(key, job.fit.batch):
             kept = train(task, scratch, tick)
         states = {name: net.state_dict() for name, net in nets.items() if name not in job.method.teachers}
         states = {"last": states.pop("student"), "best": kept.best, **states}

@@ -14,6 +14,7 @@ from cure.engine import checkpoint, data, device, provenance
 from cure.engine.cell import parent
 from cure.engine.fit import validation
 from cure.engine.loader import Loader
+from cure.engine.memory import fitting
 from cure.engine.trajectory import networks, trajectory
 from cure.files import write_text
 from cure.params import Params
@@ -47,7 +48,8 @@ def consolidate(cell: Cell, method: Method, hyper: Settings, train: Train, param
     val = [Batch(x, y, i, PerImage(cell.seed, i)) for x, y, i in source.splits["val"].batches(train.batch)]
     assert method.finish is not None
     epochs = {"last": about.epoch, "best": about.best_epoch}
-    final, epoch, report = method.finish(Consolidation(nets, epochs, batches, val, score), hyper)
+    with fitting("train.batch", train.batch):
+        final, epoch, report = method.finish(Consolidation(nets, epochs, batches, val, score), hyper)
     scores = {f"val_{name}": value for name, value in score(final).items()}
     changes = {"kind": "network", "method": cell.method, "epoch": epoch, "validation": scores}
     described = about.model_copy(update=changes | {"params": params.as_text()})

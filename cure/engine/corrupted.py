@@ -12,7 +12,8 @@ from cure.core.corruption import VERSION
 from cure.core.tensors import Tensor
 from cure.engine.generated import Generated, lacking
 from cure.engine.loader import Split
-from cure.engine.measure import frozen
+from cure.engine.measure import finite, frozen
+from cure.engine.memory import halving
 from cure.engine.official import ARCHIVES, Archive
 from cure.engine.units import Store, digest, identity
 from cure.errors import Refused
@@ -66,10 +67,13 @@ def source(suite: CorruptSuite, dataset: str, digest: str, split: Split) -> Sour
 
 
 def correct(net: nn.Module, split: Split, batch: int) -> int:
-    """How many images of `split` are classified correctly."""
-    with frozen(net), torch.no_grad():
-        right = [(net(x).argmax(dim=1) == y).sum() for x, y, _ in split.batches(batch)]
-    return int(torch.stack(right).sum())
+    """How many images of `split` are classified correctly; refuses logits that are not finite."""
+
+    def right(batch: int) -> list[Tensor]:
+        return [(net(x).argmax(dim=1) == y).sum() for x, y, _ in split.batches(batch)]
+
+    with frozen(net), finite(net), torch.no_grad():
+        return int(torch.stack(halving(batch, right, "corrupted images")).sum())
 
 
 def counts(

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,7 @@ from cure.core.tensors import Flags
 from cure.engine.checkpoint import State
 from cure.engine.loader import Loader, Split
 from cure.engine.measure import accuracies, outcomes
+from cure.engine.memory import halving
 from cure.engine.schedule import epoch_of, rate, set_rate, sgd
 from cure.engine.scratch import Scratch
 from cure.engine.step import Step
@@ -62,7 +64,10 @@ def validated(net: nn.Module, val: Split, fit: Fit, seed: int) -> dict[str, Flag
     def pgd(net: nn.Module, batch: Batch) -> torch.Tensor:
         return ascend(net, batch, fit.validate_attack, error)
 
-    return outcomes(net, val, {"pgd": pgd}, batch=fit.batch, seed=seed)
+    def seen(batch: int) -> dict[str, Flags]:
+        return outcomes(net, val, {"pgd": pgd}, batch=batch, seed=seed)
+
+    return halving(fit.batch, seen, "validation")
 
 
 def validation(net: nn.Module, val: Split, fit: Fit, seed: int) -> dict[str, float]:
@@ -119,13 +124,27 @@ def _epoch(task: Task, step: Step, loader: Loader, epoch: int, average: nn.Modul
     row: Row = {
         name: float(total) / len(loader.split) for name, total in sums.items()
     }  # the epoch's one look at the device
-    for name, value in row.items():
-        if not math.isfinite(value):
-            raise Refused(
-                f"epoch {epoch}: the term {name} became {value}; earlier epochs are kept in the resume file. "
-                "Lower lr, or look at the data and the attack's step"
-            )
+    _sound(epoch, row, task.nets)
     return row
+
+
+def _sound(epoch: int, row: Row, nets: Networks) -> None:
+    """Refuse a loss, or networks after the last step, that are not finite."""
+    wrong = [f"the term {name} became {value}" for name, value in row.items() if not math.isfinite(value)]
+    numbers = {name: t for name, t in nets.state_dict().items() if t.is_floating_point()}
+    if not wrong and not bool(torch.stack([t.isfinite().all() for t in numbers.values()]).all()):
+        wrong = [f"{name} is not finite" for name, t in numbers.items() if not bool(t.isfinite().all())]
+    if wrong:
+        raise Refused(
+            f"epoch {epoch}: {wrong[0]}; earlier epochs are kept in the resume file. "
+            "Lower lr, or look at the data and the attack's step"
+        )
+
+
+def _unmoved(row: Row, val: Split) -> bool:
+    """Whether PGD changed no prediction of a network that does better than to name one class."""
+    guess = int(val.labels.bincount().max()) / len(val)
+    return "val_pgd" in row and row["val_pgd"] == row["val_clean"] > guess
 
 
 def _ahead(task: Task, loader: Loader, epoch: int) -> dict[str, Any]:
@@ -147,10 +166,13 @@ def _decay(fit: Fit, step: int, per_epoch: int) -> float | None:
 def _watch(task: Task, epoch: int, row: Row, kept: Trajectory) -> None:
     """Add the row to the history, with validation accuracies where due, and keep the best student."""
     if epoch % task.fit.validate_every == 0 or epoch == task.fit.epochs:
-        scores = validation(task.nets.student, task.val, task.fit, task.seed)
-        row.update({f"val_{name}": value for name, value in scores.items()})
-        if scores["pgd"] > kept.best_score:
-            kept.best_score, kept.best_epoch = scores["pgd"], epoch
+        found = validation(task.nets.student, task.val, task.fit, task.seed)
+        scores: Row = {f"val_{name}": value for name, value in found.items()}
+        if _unmoved(scores, task.val) and not any(_unmoved(row, task.val) for row in kept.history):
+            print(f"epoch {epoch}: PGD changed no prediction, so gradients may be zero", file=sys.stderr, flush=True)
+        row.update(scores)
+        if scores["val_pgd"] > kept.best_score:
+            kept.best_score, kept.best_epoch = scores["val_pgd"], epoch
             kept.best = _copied(task.nets.student)
     kept.history.append(row)
 

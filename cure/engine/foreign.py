@@ -120,9 +120,9 @@ def tensors(path: Path) -> Any:
         raise Refused(f"{path}: not a readable checkpoint ({kind}: {reason[:160]})") from None
 
 
-def candidates(held: Any, name: str = "") -> Iterator[tuple[str, State]]:
+def candidates(held: Any, name: str = "", around: tuple[int, ...] = ()) -> Iterator[tuple[str, State]]:
     """Every mapping from names to tensors inside, by its place (state_dict, model.ema, ...); optimisers left out."""
-    if isinstance(held, nn.Module) or not isinstance(held, Mapping):
+    if isinstance(held, nn.Module) or not isinstance(held, Mapping) or id(held) in around:  # it may hold itself
         return
     plain = {key: value for key, value in held.items() if isinstance(key, str) and isinstance(value, Tensor)}
     if plain and len(plain) >= len(held) / 2:
@@ -130,7 +130,7 @@ def candidates(held: Any, name: str = "") -> Iterator[tuple[str, State]]:
         return
     for key, value in held.items():
         if isinstance(key, str) and not key.startswith("optim"):
-            yield from candidates(value, f"{name}.{key}" if name else key)
+            yield from candidates(value, f"{name}.{key}" if name else key, (*around, id(held)))
 
 
 def stripped(state: State) -> State:

@@ -11,8 +11,9 @@ from cure.core.attack import Attack
 from cure.core.batchnorm import scope
 from cure.core.method import Batch
 from cure.core.noise import PerImage
-from cure.core.tensors import Flags
+from cure.core.tensors import Flags, Tensor
 from cure.engine.loader import Split
+from cure.errors import Refused
 
 
 @contextmanager
@@ -28,14 +29,27 @@ def frozen(net: nn.Module) -> Iterator[None]:
             weight.requires_grad_(wants)
 
 
+@contextmanager
+def finite(net: nn.Module) -> Iterator[None]:
+    """Refuse logits that were not finite, at the end, so that no batch waits for the device."""
+    seen: list[Tensor] = []
+    hook = net.register_forward_hook(lambda *call: seen.append(call[2].detach().isfinite().all()))
+    try:
+        yield
+    finally:
+        hook.remove()
+    if not bool(torch.stack(seen).all()):
+        raise Refused("the network's logits are not finite on some images, so its predictions mean nothing")
+
+
 def outcomes(net: nn.Module, split: Split, attacks: dict[str, Attack], *, batch: int, seed: int) -> dict[str, Flags]:
     """`clean` and each attack -> (n) flags: classified correctly, and under attack still so.
 
     An image counts as robust only if it is also classified correctly clean. Noise is seeded per image, so the batch
-    size decides nothing but speed.
+    size decides nothing but speed. Refuses logits that are not finite.
     """
     found: dict[str, list[Flags]] = {name: [] for name in ("clean", *attacks)}
-    with frozen(net):
+    with frozen(net), finite(net):
         for x, y, index in split.batches(batch):
             clean = right(net, x, y)
             found["clean"].append(clean)

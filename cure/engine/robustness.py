@@ -13,6 +13,7 @@ from cure.core.folding import twin
 from cure.core.tensors import Flags, Labels
 from cure.engine.driver import ROUNDING, Driver, full_precision
 from cure.engine.loader import Split, as_float, spread
+from cure.engine.memory import halving
 from cure.engine.outcomes import Result
 from cure.engine.units import Examples, Outcome, Store
 from cure.params import armed
@@ -82,7 +83,7 @@ def attacked(
     """`clean` and every column, on all images or on as many of them, evenly spread, as the suite gives it."""
     how: dict[str, Any] = {"batch": suite.batch, "seed": suite.seed, "store": store}
     with full_precision():
-        how["twin"] = twin(net, data.x[: suite.batch], suite.layout)
+        how["twin"] = halving(suite.batch, lambda batch: twin(net, data.x[:batch], suite.layout), "layout")
     drivers, found = dict[int, Driver](), dict[str, Column]()
     for name, chain in {"clean": Chain({}, {}), **columns}.items():
         rows = spread(len(data), suite.subset.get(name, len(data)))
@@ -122,8 +123,8 @@ def result(columns: dict[str, Column], data: Examples, suite: AttackSuite, eps: 
     return {
         "images": images,
         "outcomes": {name: _text(flag) for name, flag in outcomes.items()},
-        "columns": {name: _about(column) for name, column in attacks.items()},
-        "problems": _problems(ball, linf),
+        "columns": {name: _about(column, suite) for name, column in attacks.items()},
+        "problems": [*_smaller(attacks, suite), *_problems(ball, linf)],
         "eps": eps,
         "seed": suite.seed,
         "batch": suite.batch,
@@ -141,15 +142,25 @@ def _text(flags: torch.Tensor) -> str:
     return "".join("-01"[int(hit) + 1] for hit in flags)
 
 
-def _about(column: Column) -> dict[str, Any]:
+def _about(column: Column, suite: AttackSuite) -> dict[str, Any]:
     chain, found = column.chain, column.outcome
     said: dict[str, Any] = {"label": chain.label, "package": chain.facts.get("package", "")}
+    said |= {"batch": found.batch} if found.batch != suite.batch else {}
     said["broken_by"] = {name: sorted(column.rows[rows].tolist()) for name, rows in found.broken_by.items()}
     if chain.norm is not None:
         lengths = [round(float(length), 7) for length in found.distance]  # float32 has no more digits
         said |= {"norm": chain.norm, "rows": column.rows.tolist()}
         said["distances"] = [None if length == float("inf") else length for length in lengths]
     return said
+
+
+def _smaller(attacks: dict[str, Column], suite: AttackSuite) -> list[str]:
+    """Columns for which memory did not suffice; AutoAttack's numbers depend on the batch."""
+    batches = {name: column.outcome.batch for name, column in attacks.items()}
+    told = {name: batch for name, batch in batches.items() if batch != suite.batch}
+    return [
+        f"{name} ran on {batch} images at a time, not {suite.batch}: memory ran out" for name, batch in told.items()
+    ]
 
 
 def _problems(ball: dict[str, Column], linf: dict[str, Column]) -> list[str]:

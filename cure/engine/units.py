@@ -52,6 +52,7 @@ class Outcome:
     predicted: Labels  # at x_adv
     x_adv: Images  # the adversarial image; the image itself where none was found or needed
     distance: PerExample  # of x_adv, in the chain's norm (L-inf without one); infinity where none was found
+    batch: int  # images at a time, on which AutoAttack's numbers depend
     broken_by: dict[str, Tensor] = field(default_factory=dict)  # attack -> rows whose x_adv it made
 
     @property

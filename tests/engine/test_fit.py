@@ -8,7 +8,7 @@ import torch
 from cure import catalogue
 from cure.core.method import Networks
 from cure.core.settings import Augment, Search
-from cure.engine import scratch
+from cure.engine import fit, scratch
 from cure.engine.checkpoint import build
 from cure.engine.fit import Task, Trajectory, train
 from cure.engine.loader import Split
@@ -147,6 +147,55 @@ def test_an_average_with_no_memory_is_the_student(resume: Scratch) -> None:
     work = task(average=0.0)
     train(work, resume, quiet)
     assert same(dict(work.nets["average"].state_dict()), dict(work.nets["student"].state_dict()))
+
+
+def spoilt(work: Task, spoil: Any) -> Task:
+    """The same training, but something happens to the student after the last step of every epoch from the second on."""
+    after = work.method.after_step
+
+    def after_step(nets: Networks, batch: Any, hyper: Any) -> None:
+        if after is not None:
+            after(nets, batch, hyper)
+        if batch.epoch >= 2 and (batch.step + 1) % batch.per_epoch == 0:
+            with torch.no_grad():
+                spoil(nets.student)
+
+    work.method = dataclasses.replace(work.method, after_step=after_step)
+    return work
+
+
+def test_weights_that_are_not_finite_behind_a_finite_loss_are_refused(resume: Scratch) -> None:
+    work = spoilt(task(), lambda net: net.linear.weight.mul_(float("inf")))
+    with pytest.raises(Refused, match=r"^epoch 2: student\.linear\.weight is not finite; earlier epochs are kept in"):
+        train(work, resume, quiet)
+    state = resume.load()
+    assert state is not None
+    assert len(state["kept"]["history"]) == 1
+
+
+def test_logits_that_overflow_in_validation_are_refused(resume: Scratch) -> None:
+    work = spoilt(task(), lambda net: [net.linear.bias.fill_(3e38), net.linear.weight.fill_(3e38)])
+    with pytest.raises(Refused, match="the network's logits are not finite on some images"):
+        train(work, resume, quiet)
+
+
+@pytest.mark.parametrize(("pgd", "times"), [(0.75, 1), (0.5, 0)])
+def test_a_pgd_that_changes_nothing_is_said_once(
+    resume: Scratch, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], pgd: float, times: int
+) -> None:
+    monkeypatch.setattr(fit, "validation", lambda *_: {"clean": 0.75, "pgd": pgd})
+    train(task(), resume, quiet)
+    said = capsys.readouterr().err
+    assert said == "epoch 1: PGD changed no prediction, so gradients may be zero\n" * times
+
+
+def test_a_network_that_names_one_class_is_not_suspected(resume: Scratch, capsys: pytest.CaptureFixture[str]) -> None:
+    work = task(lr=1e-9)
+    with torch.no_grad():
+        work.nets["student"].linear.bias[work.val.labels.mode().values] += 99
+    kept = train(work, resume, quiet)
+    assert all(row["val_pgd"] == row["val_clean"] > 0 for row in kept.history)
+    assert capsys.readouterr().err == ""
 
 
 def test_snapshots_are_averaged_equally_and_carry_the_students_statistics(resume: Scratch) -> None:

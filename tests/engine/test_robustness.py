@@ -36,9 +36,8 @@ def suite(**changes) -> AttackSuite:
 def column(clean: list[int], distances: list[float], rows: list[int] | None = None, **chain) -> Column:
     """A column that found these distances; what stands at 0 was wrong from the start."""
     n = len(distances)
-    outcome = Outcome(
-        torch.tensor(clean).bool(), torch.zeros(n).long(), torch.zeros(n, 1, 1, 1), torch.tensor(distances)
-    )
+    images, predicted = torch.zeros(n, 1, 1, 1), torch.zeros(n).long()
+    outcome = Outcome(torch.tensor(clean).bool(), predicted, images, torch.tensor(distances), suite().batch)
     return Column(Chain({}, {}, **chain), torch.tensor(rows or list(range(n))), outcome)
 
 
