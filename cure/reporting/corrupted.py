@@ -78,7 +78,8 @@ def page(results: Results, order: list[str]) -> str:
     """corruptions.md: mean and relative drop, category by severity, and every corruption, per setting and method."""
     names, found, inside = counted(results), lines(results), shared(results)
     about = (
-        "Accuracy in percent, means over seeds. Drop: (clean - corrupted) / clean, clean on the same images. "
+        "Accuracy in percent; of several seeds the mean ± the sample standard deviation. "
+        "Drop: (clean - corrupted) / clean, clean on the same images. "
         "Extra corruptions enter no mean."
     )
     text = ["# Common corruptions", "", f"- {note(results)}", f"- {about}"]
@@ -91,7 +92,7 @@ def page(results: Results, order: list[str]) -> str:
 
 
 def _summary(results: Results, where: str, part: pd.DataFrame, names: list[str], rows: list[str]) -> list[str]:
-    by = part.groupby(["method", "category"])["accuracy"].mean()
+    by = _of_seeds(part, "method", "category")
     head = [name for name in CATEGORIES if name in set(part["category"])]
     body = []
     for method in rows:
@@ -99,18 +100,18 @@ def _summary(results: Results, where: str, part: pd.DataFrame, names: list[str],
         clean = [100 * found["clean"] / found["images"] for found in own]
         corrupted = [mean(found, names) for found in own]
         drops = [100 * (a - b) / a for a, b in zip(clean, corrupted, strict=True) if a]
-        numbers = [_average(clean), _average(corrupted), _average(drops), *(by[method, name] for name in head)]
+        numbers = [*map(pd.Series, (clean, corrupted, drops)), *(by[method, name] for name in head)]
         source = ", ".join(sorted({f"{found['source']}, {found['images']} images" for found in own}))
-        body.append([NAMES.get(method, method), *(f"{value:.2f}" for value in numbers), source])
+        body.append([NAMES.get(method, method), *map(markdown.spread, numbers), source])
     return markdown.table(["Method", "Clean", "Corrupted", "Drop", *head, "Source"], body, left=(0, len(head) + 4))
 
 
 def _by_severity(part: pd.DataFrame, rows: list[str]) -> list[str]:
-    by = part.groupby(["method", "category", "severity"])["accuracy"].mean()
+    by = _of_seeds(part, "method", "category", "severity")
     head = [name for name in CATEGORIES if name in set(part["category"])]
     levels = [level for level in SEVERITIES if level in set(part["severity"])]
     body = [
-        [NAMES.get(method, method), name, *(f"{by[method, name, level]:.2f}" for level in levels)]
+        [NAMES.get(method, method), name, *(markdown.spread(by[method, name, level]) for level in levels)]
         for method in rows
         for name in head
     ]
@@ -118,14 +119,20 @@ def _by_severity(part: pd.DataFrame, rows: list[str]) -> list[str]:
 
 
 def _by_corruption(part: pd.DataFrame, names: list[str], rows: list[str]) -> list[str]:
-    table = part.pivot_table(index="corruption", columns="method", values="accuracy", sort=False)
-    order = [*names, *(name for name in table.index if name not in names)]
+    by, none = _of_seeds(part, "corruption", "method"), pd.Series(dtype=float)
+    order = [*names, *(name for name in part["corruption"].unique() if name not in names)]
     body = [
-        [name, "" if name in names else "in no mean", *(f"{table.loc[name, method]:.2f}" for method in rows)]
+        [
+            name,
+            "" if name in names else "in no mean",
+            *(markdown.spread(by.get((name, method), none)) for method in rows),
+        ]
         for name in order
     ]
     return markdown.table(["Corruption", "", *(NAMES.get(method, method) for method in rows)], body, left=(0, 1))
 
 
-def _average(values: list[float]) -> float:
-    return sum(values) / len(values) if values else float("nan")
+def _of_seeds(part: pd.DataFrame, *by: str) -> dict[Any, "pd.Series[float]"]:
+    """Accuracy of every seed, a mean over the lines that agree in `by`."""
+    means = part.groupby([*by, "seed"], sort=False)["accuracy"].mean()
+    return dict(list(means.groupby([*by])))
