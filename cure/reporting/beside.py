@@ -49,7 +49,7 @@ def _table(title: str, claims: list[Claim], rows: Rows, suite: AttackSuite, made
             own = rows[claim.method]
             numbers = [_ours(own, measure, suite) for measure in measures]
             body.append([name, "**ours**", *numbers, made[str(own["setting"].iloc[0]), claim.method]])
-    about = [text for text in dict.fromkeys(claim.source for claim in claims) if text]
+    about = [f"{text}." for text in dict.fromkeys(claim.source for claim in claims) if text]
     about += list(dict.fromkeys(claim.setting for claim in claims))
     ruled = markdown.table(head, body, left=(0, 1, len(head) - 1))
     return ["", f"### {title}", "", *about, "", *ruled, *(["", *notes] if notes else [])]
