@@ -360,7 +360,7 @@ def test_metrics_diff_shows_cure_alone(tried):
 def test_plots_diff_lays_the_curves_of_both_over_each_other(tried):
     clone, _ = tried
     shown = clone.run("dvc", "plots", "diff", "--targets", "dvc.yaml", "--json")
-    found = json.loads(shown[shown.index("{") :])
+    found, _ = json.JSONDecoder().raw_decode(shown[shown.index("{") :])
     assert found.get("errors", []) == []
     (curves,) = found["data"]["robust overfitting"]
     assert set(curves["revisions"]) == {"HEAD", "workspace"}
