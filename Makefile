@@ -33,6 +33,10 @@ quickstart: $(UV) ## the embedded default: digits on a CPU
 repro: $(UV) ## the paper: CIFAR-10 on CUDA
 	$(RUN) dvc repro dvc.yaml
 
+.PHONY: deps
+deps: $(UV) ## what every stage imports, written into both dvc.yaml
+	$(RUN) python -m tests.deps
+
 .PHONY: dag
 dag: $(UV) ## the pipeline as a mermaid graph
 	$(RUN) dvc dag --collapse-foreach-matrix --md dvc.yaml

@@ -35,6 +35,9 @@ EvalSeed = Annotated[int | None, typer.Option(min=0, help="Of the attacks' noise
 Budget = Annotated[str | None, typer.Option(help="Time to spend, 90s, 10m or 2h: chooses the number of images.")]
 Force = Annotated[bool, typer.Option("--force", help="Go on although the preflight is red.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+CellName = Annotated[
+    str, typer.Argument(help="A stage, update@digits-small-at-0, or a cell, digits/small/at-s0.", metavar="CELL")
+]
 Published = Annotated[str, typer.Argument(help="cifar10-c or cifar100-c.")]
 Folder = Annotated[Path, typer.Argument(help="A pipeline folder, such as quickstart.")]
 Result = Annotated[Path, typer.Argument(help="A folder of `cure eval --out`, or results/...-attack.json.")]
@@ -63,15 +66,17 @@ def evaluate_files(
     """Clean and robust accuracy of networks on the test split: ours with no option, anybody's with --data.
 
     Looks first whether the network can be attacked at all, says what the run will cost, and doubts its own numbers
-    afterwards. Weights only: pickled code is refused. Exit codes: 0; 2 refused; 3 evaluated, but a doubt was raised;
-    130 interrupted (with --out, the same command continues).
+    afterwards. Weights only: pickled code is refused. Exit codes: 0; 2 refused, be it one network of several, whose
+    table is printed all the same; 3 evaluated, but a doubt was raised; 130 interrupted (with --out, the same command
+    continues).
     """
     from cure.evaluation import command, options
+    from cure.evaluation.cases import Request
     from cure.evaluation.subject import Loading
 
     names = [name.strip() for name in attacks.split(",") if name.strip()] if attacks else None
     code = command.evaluate_files(
-        command.Request(
+        Request(
             paths=checkpoints or [],
             loading=Loading(model, factory, options.normalisation(mean, std)),
             data=data,
@@ -113,16 +118,35 @@ def table(folder: Folder = Path()) -> None:
 
 
 @app.command()
+def verify(cell: CellName, folder: Folder = Path()) -> None:
+    """Run a cell of FOLDER's pipeline again, in a clean copy, and compare its files with dvc.lock byte for byte.
+
+    Exit codes: 0 where all are equal, 3 where one is not.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from cure.verify import verify as again
+
+    found = again(cell, folder)
+    shown = Table("out", "dvc.lock", "again", "equal")
+    for line in found:
+        shown.add_row(line.out, line.lock, line.again, "yes" if line.equal else "NO")
+    Console(width=160).print(shown)
+    raise typer.Exit(0 if all(line.equal for line in found) else 3)
+
+
+@app.command()
 def download(name: Published) -> None:
     """Fetch corrupted test images as published (CIFAR-10-C, CIFAR-100-C), about 3 GB each, and verify them.
 
     They lie in $CURE_DOWNLOADS (default ~/.cache/cure/downloads), where `corrupt.source: auto` finds them. A download
     that broke off goes on where it stopped.
     """
-    from cure.engine import download as fetching
+    from cure.engine import cifar_c
 
-    wanted = fetching.archive(name)
-    done = "downloaded and verified" if fetching.download(wanted) else "already there, and as published"
+    wanted = cifar_c.archive(name)
+    done = "downloaded and verified" if cifar_c.download(wanted) else "already there, and as published"
     print(f"{wanted.folder}: {done}")
 
 

@@ -1,6 +1,7 @@
 """Files that are either whole or absent."""
 
 import contextlib
+import glob
 import hashlib
 import os
 from collections.abc import Iterator
@@ -12,10 +13,16 @@ from cure.errors import Refused
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`; it takes the place of `path` if the block ends well, else it is removed."""
+    """A temporary path beside `path`; it takes the place of `path` if the block ends well, else it is removed.
+
+    What a killed process left of an earlier attempt goes first.
+    """
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for old in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+            if not _runs(old.name.split(".")[-2]):
+                old.unlink(missing_ok=True)
         yield draft
         draft.replace(path)
     except OSError as problem:
@@ -23,6 +30,17 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # the folder itself may be what is wrong
             draft.unlink(missing_ok=True)
+
+
+def _runs(pid: str) -> bool:
+    """Whether this machine has a process of this number."""
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def write_text(path: Path, text: str) -> None:
@@ -33,8 +51,17 @@ def write_text(path: Path, text: str) -> None:
 
 def sha256(path: Path) -> str:
     """The hex digest of a file's bytes."""
+    return _digest(path, "sha256")
+
+
+def md5sum(path: Path) -> str:
+    """The same as publishers of data sets and DVC give it."""
+    return _digest(path, "md5")
+
+
+def _digest(path: Path, kind: str) -> str:
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            return hashlib.file_digest(file, kind).hexdigest()
     except OSError as problem:
         raise Refused(f"{path}: cannot be read: {problem.strerror or problem}") from problem

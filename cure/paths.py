@@ -44,7 +44,7 @@ class Cell:
 
     @property
     def trajectory(self) -> Path:
-        """What the update loop leaves: last, best and average student, and companions."""
+        """What a training loop leaves: last, best and average student, companions, and snapshots."""
         return Path("trajectories") / f"{self.name}.safetensors"
 
     @property
@@ -60,6 +60,11 @@ class Cell:
         """Counts and per-example outcomes of attack, corrupt or revise."""
         return Path("results") / f"{self.name}-{stage}.json"
 
+    @property
+    def analyses(self) -> Path:
+        """The folder of what the stage analyse left."""
+        return Path("results") / f"{self.name}-analyse"
+
     def analysis(self, name: str) -> Path:
-        """The arrays that an entry of cure/analyses left."""
-        return Path("results") / f"{self.name}-{name}.safetensors"
+        """The arrays that an entry of cure/analyses left; not there where it does not suit the method."""
+        return self.analyses / f"{name}.safetensors"

@@ -2,10 +2,22 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from cure.core.settings import Count, NonNegative, Number, Positive, Search, Settings, Share, integer_keys
+from cure.core.settings import Count, Drops, FixedSearch, NonNegative, Number, Positive, Settings, Share
+from cure.errors import did_you_mean
 from cure.layerwise import LayersGrid
+
+FAMILIES = (
+    "update",
+    "update_to_revise",
+    "update_from_natural",
+    "update_from_natural_to_revise",
+    "update_from_teacher",
+    "update_from_both",
+    "revise_from_robust",
+)
+"""The lists of methods in `grid`, named by where these start and where they end; dvc.yaml has stages for each."""
 
 
 class Grid(Settings):
@@ -15,37 +27,41 @@ class Grid(Settings):
     models: Annotated[list[str], Field(min_length=1)]
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
     pretrain: list[str]  # models with a natural network: those of the table and of the layer-wise study
-    # one list per family of stages in dvc.yaml, named by where its methods start and where they end
     update: list[str]
     update_to_revise: list[str]
     update_from_natural: list[str]
     update_from_natural_to_revise: list[str]
     update_from_teacher: list[str]
     update_from_both: list[str]  # natural and teacher
-    revise: list[str]  # the two lists _to_revise
     revise_from_robust: list[str]
-    rows: list[str]  # every evaluated network
-    # one list per entry of cure/analyses: the rows that it is made for
-    analyse_masks: list[str]
+    analyse: list[str]  # rows that are looked into; each analysis leaves out those that it does not suit
     layers: LayersGrid
 
+    @property
+    def rows(self) -> list[str]:
+        """Every evaluated network: the natural one and, family by family, what the lists name."""
+        return ["natural", *(row for family in FAMILIES for row in getattr(self, family))]
+
+    @property
+    def revised(self) -> list[str]:
+        """The rows whose network the stage revise makes."""
+        return [row for family in FAMILIES if "revise" in family for row in getattr(self, family)]
+
     @model_validator(mode="after")
-    def _rows_are_the_union(self) -> "Grid":
-        consolidated = [*self.update_to_revise, *self.update_from_natural_to_revise]
-        ended = [*self.update, *self.update_from_natural, *self.update_from_teacher, *self.update_from_both]
-        union = ["natural", *ended, *consolidated, *self.revise_from_robust]
-        if sorted(self.revise) != sorted(consolidated):
-            raise ValueError(f"revise must hold the entries of the lists _to_revise: {', '.join(consolidated)}")
-        if sorted(self.rows) != sorted(union):
-            raise ValueError(f"rows must be natural and the entries of the other lists: {', '.join(union)}")
-        if odd := [row for row in self.analyse_masks if row not in self.rows]:
-            raise ValueError(f"analyse_masks names {', '.join(odd)}, which rows does not")
+    def _names_are_known_and_stand_once(self) -> "Grid":
+        trained = [row for row in self.rows if row not in self.revise_from_robust]
+        if odd := [row for row in self.analyse if row not in trained]:
+            raise ValueError(
+                f"analyse names {odd[0]!r}, which is no row with a training loop{did_you_mean(odd[0], trained)}"
+            )
         natural = dict.fromkeys([*self.models, *self.layers.models])
         if sorted(self.pretrain) != sorted(natural):
             raise ValueError(f"pretrain must hold models and those of layers: {', '.join(natural)}")
         for name, values in [*self, *((f"layers.{name}", values) for name, values in self.layers)]:
             if isinstance(values, list) and len(set(values)) != len(values):
                 raise ValueError(f"{name} names something twice")
+        if twice := [row for row in dict.fromkeys(self.rows) if self.rows.count(row) > 1]:
+            raise ValueError(f"{', '.join(twice)} stands there twice (natural is a row without being listed)")
         return self
 
 
@@ -81,8 +97,7 @@ class Schedule(Settings):
     momentum: Annotated[Number, Field(ge=0, lt=1)]
     nesterov: bool
     weight_decay: NonNegative
-    drops: Annotated[dict[Annotated[int, Field(ge=1)], Positive], BeforeValidator(integer_keys)]
-    """1-based epoch from which the rate is `lr` times this factor."""
+    drops: Drops
 
     @model_validator(mode="after")
     def _nesterov_has_momentum(self) -> "Schedule":
@@ -91,13 +106,28 @@ class Schedule(Settings):
         return self
 
 
+class Snapshots(Settings):
+    """The equal mean of the weights after every `every`-th step of the epochs from `begin` on (SWA)."""
+
+    begin: Count  # 1-based epoch
+    every: Count
+
+
 class Fit(Schedule):
     """A schedule, how it is watched on the validation split, and what is kept."""
 
     select: Literal["best", "last", "average"]  # what a cell without consolidation reports; best by validation PGD
-    average: Share | None  # decay of a weight average beside the student
+    average: Share | Snapshots | None  # a weight average beside the student: its decay, or equal snapshots
     validate_every: Count  # epochs; the last one always counts
-    validate_attack: Search
+    validate_attack: FixedSearch
+    snapshots: list[Annotated[Number, Field(ge=0, lt=1)]]
+    """Shares of the schedule after which all networks are kept for analyses, beside the last; 0 is the start."""
+
+    @model_validator(mode="after")
+    def _snapshots_follow_each_other(self) -> "Fit":
+        if self.snapshots != sorted(set(self.snapshots)):
+            raise ValueError(f"snapshots must rise; found {', '.join(f'{share:g}' for share in self.snapshots)}")
+        return self
 
     @model_validator(mode="after")
     def _there_is_an_average_to_select(self) -> "Fit":
@@ -150,10 +180,14 @@ class CorruptSuite(Suite):
 
 
 class Analyse(Settings):
-    """The images that analyses look at."""
+    """The images that analyses look at, what is laid on them, and which analyses with their settings."""
 
-    images: Count  # of the validation split, evenly spread
+    images: Count  # of the validation split, evenly spread; more than there are means all
+    batch: Count  # of gradients, which are means over batches; that of the training
+    replays: Count  # batches on which steps of the training are taken again
     seed: Annotated[int, Field(ge=0, lt=2**31)]
+    attack: FixedSearch  # on the cross-entropy of the evaluated network
+    entries: dict[str, dict[str, Any]]  # entries of cure/analyses and their settings
 
 
 class ReportText(Settings):
@@ -162,6 +196,24 @@ class ReportText(Settings):
     title: str
     note: str  # a stand-in data set or a shortened schedule is named here
     figures: list[str]  # entries of cure/figures
+
+
+class Preflight(Settings):
+    """When a network is taken to be unfit for gradient attacks, and what the estimate of the cost assumes of it."""
+
+    images: Annotated[int, Field(ge=16)]  # that are looked at; the checks that repeat forwards take 16
+    rounding: Positive  # of the largest logit: other batch sizes choose other kernels
+    spread: Annotated[Number, Field(ge=1)]  # times what equal forwards differ by: beyond a random network's own noise
+    alive: Share  # of the images have a gradient; of sound networks nearly all
+    level: Annotated[Number, Field(gt=0, lt=1)]  # chance of so many right, were it guessing, below which it is not
+    clean: Share  # assumed accuracies, before anything is measured
+    robust: Share
+
+    @model_validator(mode="after")
+    def _robust_is_clean(self) -> "Preflight":
+        if self.robust > self.clean:
+            raise ValueError(f"robust is {self.robust:g}, but only {self.clean:g} are clean; it may be at most that")
+        return self
 
 
 class Masking(Settings):

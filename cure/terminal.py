@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from typing import Annotated, NoReturn
 
 import typer
@@ -17,10 +18,22 @@ MethodName = Annotated[str, typer.Argument(help="A row of params.yaml: an entry 
 Seed = Annotated[int, typer.Argument(help="Decides weights, order, augmentation and noise.", min=0, metavar="SEED")]
 
 
+INTERRUPTED = 130
+
+
 def stage(main: Callable[..., None]) -> NoReturn:
-    """Run a stage's main function as a command; a refusal is printed and exits with 2."""
+    """Run a stage's main function as a command; a refusal is printed and exits with 2, Ctrl-C with 130."""
+
+    @wraps(main)
+    def interruptible(*args: object, **kwargs: object) -> None:
+        try:
+            main(*args, **kwargs)
+        except KeyboardInterrupt:
+            print("interrupted; the same command goes on with what is finished", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from None
+
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
-    app.command()(main)
+    app.command()(interruptible)
     try:
         app()
     except Refused as refused:

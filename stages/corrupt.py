@@ -2,13 +2,14 @@
 
 Reads the prepared data and weights/DATASET/MODEL/METHOD-sSEED. Writes results/DATASET/MODEL/METHOD-sSEED-corrupt.json:
 correct images, clean and per corruption and severity, whether the corrupted images are CIFAR-10-C's own or generated,
-and what could not be measured. Generated images are kept in $CURE_SCRATCH/corrupted for the other networks.
+and what could not be measured. Generated images are kept in $CURE_SCRATCH/corrupted for the other networks. A run that
+was killed continues at its last corruption and severity.
 """
 
 import json
 import sys
 
-from cure import catalogue
+from cure import catalogue, paths
 from cure.check import load
 from cure.files import write_text
 from cure.paths import Cell
@@ -24,6 +25,8 @@ def reads(cell: Cell) -> list[str]:
 def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None:
     """Corrupt the test images as the section corrupt of params.yaml says and count what the network still sees."""
     from cure.engine import corrupted, evaluate, provenance
+    from cure.engine.scratch import Scratch
+    from cure.engine.units import Folder
 
     cell = Cell(dataset, model, method, seed)
     params = load(reads(cell), dataset, model)
@@ -36,8 +39,6 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
         print(f"corrupt {cell.name}: without {name}: {why}", file=sys.stderr)
     names = [name for name in suite.corruptions if name not in missing]
     unlisted = {name: "not listed in params.yaml" for name in known if name not in suite.corruptions}
-    with progress(f"corrupt {cell.name}", len(names) * len(suite.severities)) as tick:
-        counts = corrupted.counts(bench.net, bench.split, source, names, suite, tick)
     result = {
         "images": len(bench.split),
         "source": source.kind,
@@ -46,10 +47,14 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
         "categories": {name: corruption.category for name, corruption in known.items()},
         "extra": [name for name, corruption in known.items() if corruption.extra],
         "clean": corrupted.correct(bench.net, bench.split, suite.batch),
-        "correct": counts,
     }
-    write_text(cell.result("corrupt"), json.dumps(result, indent=1) + "\n")
-    provenance.write(cell.provenance("corrupt"), bench.run, bench.device)
+    scratch = Scratch("corrupt", cell.name, params.as_text(), [paths.data(dataset), cell.weights])
+    total, store = len(names) * len(suite.severities), Folder(scratch.folder)
+    with scratch.locked(), progress(f"corrupt {cell.name}", total) as tick:
+        result["correct"] = corrupted.counts(bench.net, bench.split, source, names, suite, tick, store)
+        write_text(cell.result("corrupt"), json.dumps(result, indent=1) + "\n")
+        provenance.write(cell.provenance("corrupt"), bench.run, bench.device)
+        scratch.delete()
 
 
 if __name__ == "__main__":

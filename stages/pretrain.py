@@ -1,12 +1,11 @@
 """Conservation: train the natural network of a data set, model and seed.
 
-Reads the prepared data. Writes weights/DATASET/MODEL/natural-sSEED.safetensors, its curve and its sidecar. CURE starts
-from this network; as the row `natural` it is evaluated like any other.
+Reads the prepared data. Writes weights/DATASET/MODEL/natural-sSEED.safetensors, the trajectory, the curve and the
+sidecar. CURE starts from this network; as the row `natural` it is evaluated like any other.
 """
 
 from cure import catalogue
 from cure.check import load
-from cure.engine.cell import Job, execute
 from cure.paths import Cell
 from cure.schema import Fit
 from cure.terminal import Dataset, Model, Seed, stage
@@ -23,11 +22,13 @@ def main(dataset: Dataset, model: Model, seed: Seed) -> None:
     Settings come from the sections run, pretrain, datasets and models of params.yaml in the current folder. An
     interrupted run continues at its last epoch and ends in the same bits.
     """
+    from cure.engine.cell import Job, execute
+
     cell = Cell(dataset, model, "natural", seed)
     params = load(reads(cell), dataset, model)
     method = catalogue.entry("methods", "natural").METHOD
     hyper = params.get("methods.natural", method.hyper)
-    execute(Job("pretrain", cell, params, method, hyper, params.get("pretrain", Fit)), trajectory=False)
+    execute(Job("pretrain", cell, params, method, hyper, params.get("pretrain", Fit)))
 
 
 if __name__ == "__main__":

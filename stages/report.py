@@ -53,7 +53,7 @@ def main() -> None:
     write_text(FOLDER / "survival.csv", attacks.survival(cells).to_csv(index=False))
     write_text(FOLDER / "curves.csv", history.round(6).to_csv(index=False))
     write_text(FOLDER / "corruptions.csv", corrupted.lines(found).round(2).to_csv(index=False))
-    write_text(FOLDER / "corruptions.md", corrupted.page(found, grid.rows))
+    write_text(FOLDER / "corruptions.md", corrupted.page(found, rows.methods(grid)))
     trained = {place: f"{count} epochs, {', '.join(note['devices'])}" for place, count in epochs.items()}
     published = claims.load(catalogue.ROOT.parent / "claims.yaml")
     write_text(FOLDER / "claims.md", beside.page(means, published, suite, trained))

@@ -7,7 +7,6 @@ its choice, on the validation split.
 
 from cure import catalogue
 from cure.check import hyper_keys, load
-from cure.engine.consolidate import consolidate
 from cure.errors import Refused
 from cure.paths import Cell
 from cure.terminal import Dataset, MethodName, Model, Seed, stage
@@ -27,6 +26,8 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
     CURE's working network and its revision are trained together in the stage update; here the one that is reported is
     chosen, by the section methods.METHOD.revise of params.yaml, and its relatives are scored beside it.
     """
+    from cure.engine.consolidate import consolidate
+
     cell = Cell(dataset, model, method, seed)
     entry = catalogue.entry("methods", method).METHOD
     if entry.finish is None:

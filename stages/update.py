@@ -1,13 +1,12 @@
 """Update: the one joint training loop of a robust method.
 
 Reads the prepared data and, where the method starts from or asks for one, networks of earlier stages. Writes the
-trajectory (last, best and companion networks), the curve and the sidecar, and for methods that do not consolidate
-also weights/DATASET/MODEL/METHOD-sSEED.safetensors, the network that is evaluated.
+trajectory (last, best and companion networks, snapshots), the curve and the sidecar, and for methods that do not
+consolidate also weights/DATASET/MODEL/METHOD-sSEED.safetensors, the network that is evaluated.
 """
 
 from cure import catalogue
 from cure.check import hyper_keys, load
-from cure.engine.cell import Job, execute
 from cure.errors import Refused
 from cure.paths import Cell
 from cure.terminal import Dataset, MethodName, Model, Seed, stage
@@ -28,13 +27,15 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
     Settings come from the sections run, train, datasets, models and methods.METHOD of params.yaml in the current
     folder (and alpha, for CURE). An interrupted run continues at its last epoch and ends in the same bits.
     """
+    from cure.engine.cell import Job, execute
+
     cell = Cell(dataset, model, method, seed)
     entry = catalogue.entry("methods", method).METHOD
     if not entry.updates:
         raise Refused(f"{method} has no update: its stage is revise")
     params = load(reads(cell), dataset, model)
     hyper, train = params.method(next(iter(hyper_keys(method, entry))), entry.hyper)
-    execute(Job("update", cell, params, entry, hyper, train), trajectory=True)
+    execute(Job("update", cell, params, entry, hyper, train))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,10 @@
-"""What a stage imports, statically: the modules of this project that its script reaches, itself included.
-
-`python -m tests.closure update` prints the files, as dvc.yaml should list them.
-"""
+"""What a stage imports, statically: the modules of this project that its script reaches, itself included."""
 
 import ast
-import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-NEUTRAL = {"cure/errors.py", "cure/problems.py", "cure/check.py", "cure/schema.py", "cure/terminal.py"}
+NEUTRAL = {f"cure/{name}.py" for name in ("errors", "problems", "families", "check", "schema", "terminal")}
 NEUTRAL |= {"cure/layerwise.py", "cure/check_layers.py"}
 """They check, complain or show progress and hold no default, so an edit there changes no number and re-runs nothing."""
 
@@ -40,8 +36,3 @@ def closure(*starts: Path) -> set[str]:
         seen |= new
         todo.extend(new)
     return {str(path.relative_to(ROOT)) for path in seen} - NEUTRAL
-
-
-if __name__ == "__main__":
-    for name in sorted(closure(ROOT / "stages" / f"{sys.argv[1]}.py", *(ROOT / extra for extra in sys.argv[2:]))):
-        print(f"    - ${{root}}/{name}")

@@ -10,7 +10,7 @@ from tests.closure import ROOT, closure, imports
 
 FILES = sorted(str(path.relative_to(ROOT)) for folder in ("cure", "stages") for path in (ROOT / folder).rglob("*.py"))
 ENTRIES = {"methods", "models", "datasets", "attacks", "corruptions", "analyses", "figures"}
-SETTINGS = {"layerwise", "schema", "problems", "params", "check_layers", "check"}
+SETTINGS = {"layerwise", "schema", "problems", "params", "families", "check_layers", "check"}
 ANYTHING_BUT_ENTRIES = {"core", "engine", "reporting", "catalogue", "paths", "files", "errors", "terminal", *SETTINGS}
 
 MAY_IMPORT = {  # layer -> layers; a layer is a folder of cure/, or a file that lies in none
@@ -25,12 +25,14 @@ MAY_IMPORT = {  # layer -> layers; a layer is a folder of cure/, or a file that 
     "schema": {"core", "layerwise", "errors"},
     "problems": {"core", "errors"},
     "params": {"core", "catalogue", "schema", "problems", "errors"},
+    "families": {"catalogue", "schema", "problems", "errors"},
     "check_layers": {"core", "catalogue", "layerwise", "schema", "problems", "params", "errors"},
-    "check": {"core", "catalogue", "schema", "problems", "params", "check_layers", "errors"},
+    "check": {"core", "catalogue", "schema", "problems", "params", "families", "check_layers", "errors"},
     "engine": {"engine", "core", "catalogue", "paths", "files", "errors", "terminal", *SETTINGS},
     "reporting": {"reporting", "engine", "core", "catalogue", "paths", "files", "errors", "terminal", *SETTINGS},
     "evaluation": ANYTHING_BUT_ENTRIES | {"evaluation"},
-    "cli": ANYTHING_BUT_ENTRIES | {"evaluation"},
+    "verify": {"files", "errors"},
+    "cli": ANYTHING_BUT_ENTRIES | {"evaluation", "verify"},
     "stages": ANYTHING_BUT_ENTRIES,
 }
 PURE = {"core", "methods", "models", "attacks", "corruptions", "analyses", "figures"}

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,16 +16,15 @@ from cure.reporting import evidence, figures, made, rows
 from cure.schema import Grid
 
 EMPTY = ["update_to_revise", "update_from_natural", "update_from_natural_to_revise", "update_from_teacher"]
-EMPTY += ["update_from_both", "revise", "revise_from_robust", "analyse_masks"]
+EMPTY += ["update_from_both", "revise_from_robust", "analyse"]
 
 NO_STUDY: dict[str, list[str]] = {"models": [], "variants": [], "groups": []}
 
 
 def grid(layers: dict[str, list[str]] = NO_STUDY, **lists: list[str]) -> Grid:
-    """digits/small with these lists, and the rows that follow from them."""
+    """digits/small with these lists."""
     listed = {key: list[str]() for key in EMPTY} | {"update": ["at"]} | lists
-    own = [name for key, names in listed.items() if key not in ("revise", "analyse_masks") for name in names]
-    table = {"datasets": ["digits"], "models": ["small"], "seeds": [0], "rows": ["natural", *own]}
+    table = {"datasets": ["digits"], "models": ["small"], "seeds": [0]}
     return Grid(**table, **listed, pretrain=["small", *layers["models"]], layers=LayersGrid(**layers))
 
 
@@ -50,6 +50,7 @@ def rift() -> Grid:
     walk = {"epoch": 1, "a": 0.3, "points": points}
     mrc = {"conv1": {"mrc": 2.5, "drop": 0.25}, "linear": {"mrc": 0.5, "drop": 0.125}}
     report = {"module": "linear", "bn": "freeze", "criticality": mrc, "interpolation": {"update": walk, "freeze": walk}}
+    report["ascent"] = {"images": 240, "batch": 64, "epochs": 10, "steps": 40, "lr": 1.0, "eps": 0.1}
     write(cell("rift").result("revise"), json.dumps(report))
     return grid(revise_from_robust=["rift"])
 
@@ -60,6 +61,14 @@ def test_modules_come_by_criticality_with_drops_in_points() -> None:
         ["linear", 0.5, 12.5, True],
         ["conv1", 2.5, 25.0, False],
     ]
+
+
+def test_every_criticality_says_by_what_ascent_on_how_many_images_it_was_found() -> None:
+    found = evidence.table("criticality", rift())
+    assert (
+        found[["images", "batch", "epochs", "steps", "lr", "eps"]].to_numpy().tolist()
+        == [[240, 64, 10, 40, 1, 0.1]] * 2
+    )
 
 
 def test_every_point_of_every_way_is_there_and_the_chosen_ones_are_marked() -> None:
@@ -87,17 +96,44 @@ def test_actions_are_the_epochs_of_the_rows_that_choose() -> None:
     assert found[["epoch", "chosen_eps", "chosen_steps"]].to_numpy().tolist() == [[1, 0.03, 8.5], [2, 0.04, 9.5]]
 
 
+def test_a_row_that_chooses_beta_has_it_beside_those_that_do_not() -> None:
+    header = "epoch,lr,chosen_eps,chosen_step,chosen_steps,{}val_clean,val_pgd\n"
+    write(cell("las_at").curve, header.format("") + "1,0.1,0.03,0.01,8.5,,\n")
+    write(cell("at").curve, header.format("chosen_beta,") + "1,0.1,0.03,0.01,8.5,7.25,,\n")
+    found = evidence.table("actions", grid(update=["at", "las_at"]))
+    assert found.set_index("method")["chosen_beta"].dropna().to_dict() == {"at": 7.25}
+
+
 def test_an_analysis_comes_as_one_line_per_cell_with_its_arrays() -> None:
     path = cell("at").analysis("masks")
-    path.parent.mkdir(parents=True)
-    save_file({"map": torch.ones(2, 3)}, path, metadata={"cure": json.dumps({"classes": ["a", "b"]})})
-    (line,) = evidence.table("masks", grid(analyse_masks=["at"])).to_dict("records")
+    left(path, {"map": torch.ones(2, 3)})
+    cell("natural").analyses.mkdir()
+    (line,) = evidence.table("masks", grid(analyse=["natural", "at"])).to_dict("records")
     assert (line["method"], line["classes"], line["map"].shape) == ("at", ["a", "b"], (2, 3))
 
 
+def test_an_analysis_with_axes_comes_as_one_line_per_combination_of_labels() -> None:
+    axes = {"layer": ["conv1", "linear"], "share": [0.0, 0.5, 1.0]}
+    left(cell("at").analysis("toy"), {"size": torch.arange(6).reshape(2, 3), "mean": torch.zeros(2, 3)}, axes)
+    found = evidence.analysed("toy", grid(analyse=["at"]))
+    assert found[["layer", "share", "size"]].to_numpy().tolist()[3:] == [
+        ["linear", 0.0, 3],
+        ["linear", 0.5, 4],
+        ["linear", 1.0, 5],
+    ]
+    assert set(found) == {"layer", "share", "size", "mean", "setting", "method", "seed"}
+
+
+def left(path: Path, arrays: dict[str, torch.Tensor], axes: dict[str, list[Any]] | None = None) -> None:
+    """What the stage analyse leaves."""
+    path.parent.mkdir(parents=True)
+    facts = json.dumps({"classes": ["a", "b"], "axes": axes or {}})
+    save_file(arrays, path, metadata={"cure": facts})
+
+
 def test_an_analysis_that_was_not_made_is_refused_with_its_path() -> None:
-    with pytest.raises(Refused, match=r"at-s0-masks\.safetensors: not there"):
-        evidence.table("masks", grid(analyse_masks=["at"]))
+    with pytest.raises(Refused, match=r"at-s0-analyse/masks\.safetensors: not there"):
+        evidence.table("masks", grid(analyse=["at"]))
 
 
 def test_a_figure_without_its_row_is_left_out_with_a_reason_and_no_picture(folder: Path) -> None:
@@ -108,7 +144,7 @@ def test_a_figure_without_its_row_is_left_out_with_a_reason_and_no_picture(folde
         "criticality": "no RiFT row in this grid",
         "interpolation": "no RiFT row in this grid",
         "actions": "no LAS-AT row in this grid",
-        "masks": "no row is named under grid.analyse_masks",
+        "masks": "no analysed row has masks",
     }
     assert {path.name for path in (folder / "figures").iterdir()} == {"curves.png", "captions.json"}
     captions = json.loads((folder / "figures" / "captions.json").read_text())

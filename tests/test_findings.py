@@ -35,6 +35,34 @@ def way(*pgd: float) -> Frame:
     return pd.concat([own, other]).assign(method="rift")
 
 
+def similar(**lines: tuple[float, ...]) -> Frame:
+    """CKA of each layer with itself; across layers 0."""
+    places = [
+        (method, f"conv{i}", f"conv{j}", value if i == j else 0.0)
+        for method, line in lines.items()
+        for i, value in enumerate(line)
+        for j in range(len(line))
+    ]
+    return Frame(places, columns=["method", "clean_layer", "adversarial_layer", "cka"])
+
+
+def sized(at: float, *cure: float) -> Frame:
+    """Gradients of three convolutions, AT's all alike, and a batch norm that does not count."""
+    names = [f"conv{i}" for i in range(3)]
+    conv = [("at", name, at, 4) for name in names]
+    conv += [("cure", name, value, 4) for name, value in zip(names, cure, strict=True)]
+    lines = [*conv, ("at", "bn", 1.0, 1), ("cure", "bn", 1.0 - at, 1)]
+    return Frame(lines, columns=["method", "layer", "magnitude", "dims"]).assign(share=1.0)
+
+
+def updated(norm: float, *late: float) -> Frame:
+    """Shares of three convolutions at the end, another order of them at the start, and of a batch norm."""
+    lines = [("bn", 1, share, norm) for share in (0.0, 1.0)]
+    lines += [(f"conv{i}", 4, 1.0, value) for i, value in enumerate(late)]
+    lines += [(f"conv{i}", 4, 0.0, 1.5 - value) for i, value in enumerate(late)]
+    return Frame(lines, columns=["layer", "dims", "share", "network_wide"]).assign(method="cure")
+
+
 def accuracies(**pairs: tuple[float, float]) -> Frame:
     """Natural and PGD accuracy of block sets in percent."""
     return Frame([(name, *pair) for name, pair in pairs.items()], columns=["method", "clean", "pgd"])
@@ -56,6 +84,16 @@ CASES = {  # figure -> (bears the paper out, does not) for each of its findings
         (corrupted(cure=60, at=50, trades=55, mart=58), corrupted(cure=57, at=50, trades=55, mart=58)),
     ],
     "criticality": [(critical(0.09, 3.0, 12.9), critical(1.0, 3.0, 6.0))],
+    "cka": [
+        (similar(natural=(0.9, 0.2, 0.1), at=(0.9, 0.8, 0.7)), similar(natural=(0.9, 0.9, 0.9), at=(0.9, 0.8, 0.7))),
+        (similar(at=(0.9, 0.9, 0.5)), similar(at=(0.6, 0.7, 0.7))),
+        (similar(natural=(0.1,), cure=(0.5,), at=(0.9,)), similar(natural=(0.1,), cure=(0.95,), at=(0.9,))),
+    ],
+    "gradients": [(sized(0.3, 0.1, 0.2, 0.4), sized(0.3, 0.1, 0.5, 0.4))],
+    "rgp": [
+        (updated(0.95, 0.7, 0.7, 0.7), updated(0.6, 0.7, 0.7, 0.7)),
+        (updated(0.9, 0.6, 0.9, 0.7), updated(0.9, 0.8, 0.6, 0.7)),
+    ],
     "interpolation": [(way(50.0, 50.3, 49.0), way(50.0, 49.9, 51.0))],
     "layers": [
         (singles(45, 70), singles(70, 45)),

@@ -1,120 +1,28 @@
 """Both dvc.yaml, item by item: what a stage declares is what it imports, loads, reads and writes."""
 
-import ast
 import importlib.util
 import inspect
-import itertools
-import re
 import shutil
 import subprocess
 from collections import Counter
 from difflib import unified_diff
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from dvc.utils.serialize import modify_yaml
-from ruamel.yaml import YAML
 
 from cure import catalogue, layerwise, paths, schema
 from cure.check import check
+from cure.families import rows
 from cure.params import read
-from cure.paths import Cell
-from tests.closure import NEUTRAL, ROOT, closure
+from tests.closure import NEUTRAL, ROOT
+from tests.deps import rewritten
+from tests.pipeline import SCALES, asked_of_catalogue, at, code, code_files, entries, items, of, parsed, reached
 
-SCALES = {"paper": ROOT, "quickstart": ROOT / "quickstart"}
 PAGES = ("table.md", "attacks.md", "corruptions.md", "claims.md", "findings.md")
 LISTS = ("attacks.csv", "survival.csv", "curves.csv", "corruptions.csv", "findings.csv")
 REPORTS = (*PAGES, *LISTS, "data", "figures", "metrics.json")
-
-
-class Item(NamedTuple):
-    """One stage of one cell, as DVC would run it, paths relative to the folder of its dvc.yaml."""
-
-    scale: str
-    family: str
-    place: dict
-    cmd: str
-    deps: tuple
-    params: tuple
-    outs: dict  # path -> flags
-
-    @property
-    def script(self):
-        return Path(self.cmd.split()[1]).stem
-
-    @property
-    def analysis(self):
-        return self.family.removeprefix("analyse_")
-
-    @property
-    def method(self):
-        return self.place.get("method", "at" if self.family == "layers" else "natural")
-
-    @property
-    def cell(self):
-        cell = Cell(self.place["dataset"], self.place["model"], self.method, self.place["seed"])
-        return cell.layers(self.place["variant"], self.place["group"]) if self.family == "layers" else cell
-
-    def __str__(self):
-        return "-".join(map(str, [self.family, *self.place.values()]))
-
-
-def parsed(path):
-    return YAML(typ="safe", pure=True).load(path.read_text())
-
-
-def at(tree, key):
-    for part in key.split("."):
-        tree = tree[part]
-    return tree
-
-
-def resolved(value, names):
-    """`value` with every ${a.b} replaced as DVC does: alone it keeps its type, inside a text it becomes text."""
-    if isinstance(value, dict):
-        return {key: resolved(inner, names) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [resolved(inner, names) for inner in value]
-    if isinstance(value, str) and (alone := re.fullmatch(r"\$\{([\w.]+)\}", value)):
-        return at(names, alone[1])
-    return re.sub(r"\$\{([\w.]+)\}", lambda hit: str(at(names, hit[1])), value) if isinstance(value, str) else value
-
-
-def flagged(stage):
-    outs = [entry for key in ("outs", "metrics", "plots") for entry in stage.get(key, [])]
-    pairs = [next(iter(entry.items())) if isinstance(entry, dict) else (entry, {}) for entry in outs]
-    assert len(dict(pairs)) == len(pairs)
-    return dict(pairs)
-
-
-def wider(params):
-    """The grid with everything that params.yaml has a section for, and a second seed, which a path may not ignore."""
-    grid = params["grid"]
-    models = list(params["models"])
-    more = {"datasets": list(params["datasets"]), "models": models, "pretrain": models}
-    more["layers"] = grid["layers"] | {"models": models}
-    return grid | more | {"seeds": [*grid["seeds"], max(grid["seeds"]) + 1]}
-
-
-@cache
-def items(scale):
-    pipeline, params = (parsed(SCALES[scale] / name) for name in ("dvc.yaml", "params.yaml"))
-    names, found = params | {key: value for var in pipeline["vars"] for key, value in var.items()}, []
-    names["grid"] = wider(params)
-    for family, stage in pipeline["stages"].items():
-        matrix = resolved(stage.get("matrix", {}), names)
-        for values in itertools.product(*matrix.values()):
-            place = dict(zip(matrix, values, strict=True))
-            one = resolved({key: part for key, part in stage.items() if key != "matrix"}, names | {"item": place})
-            one["outs"] = flagged({key: one.pop(key) for key in ("outs", "metrics", "plots") if key in one})
-            found.append(Item(scale, family, place, **one))
-    return tuple(found)
-
-
-def of(scale, family):
-    return [item for item in items(scale) if item.family == family]
 
 
 FAMILIES = list(parsed(ROOT / "dvc.yaml")["stages"])
@@ -130,56 +38,6 @@ def stage_module(name):
     return module
 
 
-def code(item):
-    """dep -> the code files it stands for, relative to the project's root; a folder stands for its entries."""
-    found = {}
-    for dep in item.deps:
-        path = (SCALES[item.scale] / dep).resolve()
-        if path.is_relative_to(ROOT / "cure") or path.is_relative_to(ROOT / "stages"):
-            files = path.glob("[!_]*.py") if path.is_dir() else [path]
-            found[dep] = {str(file.relative_to(ROOT)) for file in files}
-    return found
-
-
-def code_files(item):
-    return set().union(*code(item).values())
-
-
-@cache
-def asked_of_catalogue(script, *verbs):
-    """(file, folder) of every catalogue.VERB("folder", ...) in the code that the stage reaches."""
-    return {
-        (name, ast.literal_eval(node.args[0]))
-        for name in closure(ROOT / "stages" / f"{script}.py")
-        for node in ast.walk(ast.parse((ROOT / name).read_text()))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in {f"catalogue.{verb}" for verb in verbs}
-    }
-
-
-def folders_loaded(script):
-    """The catalogues of which the stage's code loads entries."""
-    return {folder for _, folder in asked_of_catalogue(script, "entry", "hyper")}
-
-
-def entries(item):
-    """The entry files that one item loads by name: those of its cell and analysis, but every attack and corruption."""
-    cell = {**item.place, "method": item.method, "analyse": item.analysis}
-    found = set()
-    for folder in folders_loaded(item.script):
-        own = cell.get(folder.removesuffix("s"))
-        found |= {f"cure/{folder}/{name}.py" for name in ([own] if own else catalogue.names(folder))}
-    return found
-
-
-@cache
-def reached(family):
-    """What the items of a family reach at both scales together, since one list in dvc.yaml serves them all."""
-    everyone = [item for scale in SCALES for item in of(scale, family)]
-    loaded = set().union(*map(entries, everyone))
-    starts = loaded | {f"stages/{item.script}.py" for item in everyone}
-    return closure(*(ROOT / name for name in starts)) - loaded
-
-
 def difference(declared, wanted):
     declared, wanted = set(map(str, declared)), set(map(str, wanted))
     return [f"add {name}" for name in sorted(wanted - declared)] + [
@@ -187,15 +45,15 @@ def difference(declared, wanted):
     ]
 
 
-def require_none(found, family):
-    """Fail with one line per thing to add to dvc.yaml or remove from it, and the items that this is about."""
+def require_none(found, family, mend=""):
+    """Fail with a line per thing to add to dvc.yaml or remove from it, the items that it is about, and the remedy."""
     lines = {}
     for item, differences in found.items():
         for line in differences:
             lines.setdefault(line, []).append(item)
     if lines:
         told = "\n".join(f"  {line}  (items: {len(who)}, such as {who[0]})" for line, who in lines.items())
-        pytest.fail(f"dvc.yaml, {family}:\n{told}", pytrace=False)
+        pytest.fail(f"dvc.yaml, {family}:\n{told}{mend}", pytrace=False)
 
 
 def parents(item):
@@ -218,19 +76,19 @@ def artefacts(item):
             {"paper": "./claims.yaml", "quickstart": "../claims.yaml"}[item.scale],
         }
         return given, {Path("reports") / name for name in REPORTS}
-    cell, sidecar = item.cell, item.cell.provenance(item.analysis if item.script == "analyse" else item.script)
+    cell, sidecar = item.cell, item.cell.provenance(item.script)
     data = paths.data(cell.dataset)
     method = catalogue.entry("methods", item.method).METHOD
     network = {cell.weights} if method.finish is None else set()
     revised = {cell.trajectory} if method.updates else parents(item)
     return {
-        "pretrain": ({data}, {cell.weights, cell.curve, sidecar}),
+        "pretrain": ({data}, {cell.weights, cell.trajectory, cell.curve, sidecar}),
         "update": ({data} | parents(item), {cell.trajectory, cell.curve, sidecar} | network),
         "revise": ({data} | revised, {cell.weights, cell.result("revise"), sidecar}),
         "layers": ({data, cell.of("natural").weights}, {cell.result("layers"), cell.curve, sidecar}),
         "attack": ({data, cell.weights}, {cell.result("attack"), sidecar}),
         "corrupt": ({data, cell.weights}, {cell.result("corrupt"), sidecar}),
-        "analyse": ({data, cell.weights}, {cell.analysis(item.analysis), sidecar}),
+        "analyse": ({data, cell.weights, cell.trajectory, cell.curve}, {cell.analyses, sidecar}),
     }[item.script]
 
 
@@ -250,7 +108,17 @@ def test_every_family_has_an_item_in_the_paper(family):
 @every_family
 def test_code_deps_are_what_the_stage_reaches(scale, family):
     found = {str(item): difference(code_files(item), reached(family) | entries(item)) for item in of(scale, family)}
-    require_none(found, family)
+    require_none(found, family, mend="\n`make deps` writes these lists anew")
+
+
+@every_scale
+def test_make_deps_mends_a_list_and_nothing_else(scale):
+    text = (SCALES[scale] / "dvc.yaml").read_text()
+    assert rewritten(text) == text
+    lost = text.replace("    - ${root}/cure/core/losses.py\n", "").replace("    - ${root}/cure/engine/prepare.py\n", "")
+    odd = lost.replace("    - ${root}/stages/update.py\n", "    - ${root}/cure/core/gone.py\n")
+    assert odd.count("\n") < text.count("\n")
+    assert rewritten(odd) == text
 
 
 @every_scale
@@ -328,10 +196,9 @@ def test_the_command_names_the_cell_in_the_order_of_main(scale, family):
     for item in of(scale, family):
         asked = list(inspect.signature(stage_module(item.script).main).parameters)
         root = {"paper": ".", "quickstart": ".."}[scale]
-        named = item.place | ({"analysis": item.analysis} if item.script == "analyse" else {})
-        words = ["python", f"{root}/stages/{item.script}.py", *(str(named[name]) for name in asked)]
+        words = ["python", f"{root}/stages/{item.script}.py", *(str(item.place[name]) for name in asked)]
         assert item.cmd == " ".join(words)
-        assert set(asked) == set(named)
+        assert set(asked) == set(item.place)
 
 
 @every_scale
@@ -396,17 +263,14 @@ def test_git_ignores_cached_outs_and_nothing_else_of_the_pipeline(scale, ignored
     assert ignored([*outs, *files, *kept]) == {path for path, flags in outs.items() if not flags}
 
 
+@pytest.mark.parametrize("family", schema.FAMILIES)
+def test_every_list_of_methods_has_its_families_of_stages(family):
+    assert {family, f"attack_{family}", f"corrupt_{family}"} <= set(FAMILIES)
+
+
 @every_scale
-def test_rows_are_the_natural_network_and_what_the_families_make(scale):
-    grid = parsed(SCALES[scale] / "params.yaml")["grid"]
-    made = [name for family, names in grid.items() if family.startswith("update") for name in names]
-    assert Counter(grid["rows"]) == Counter(["natural", *made, *grid["revise_from_robust"]])
-
-
-def test_every_analysis_has_a_family_of_stages():
-    assert {family for family in FAMILIES if family.startswith("analyse")} == {
-        f"analyse_{name}" for name in catalogue.names("analyses")
-    }
+def test_every_analysis_is_made(scale):
+    assert sorted(parsed(SCALES[scale] / "params.yaml")["analyse"]["entries"]) == catalogue.names("analyses")
 
 
 @every_scale
@@ -415,14 +279,14 @@ def test_the_report_draws_every_figure(scale):
 
 
 def test_the_paper_has_a_row_for_every_method():
-    assert sorted(parsed(ROOT / "params.yaml")["grid"]["rows"]) == catalogue.names("methods")
+    assert sorted(rows(parsed(ROOT / "params.yaml")["grid"])) == catalogue.names("methods")
 
 
 @every_scale
-@pytest.mark.parametrize("family", ["attack", "corrupt"])
-def test_every_network_is_evaluated(scale, family):
-    made = {path for item in items(scale) for path in item.outs if path.startswith("weights/")}
-    assert {str(item.cell.weights) for item in of(scale, family)} == made
+@pytest.mark.parametrize("script", ["attack", "corrupt"])
+def test_every_network_is_evaluated_once(scale, script):
+    made = [path for item in items(scale) for path in item.outs if path.startswith("weights/")]
+    assert sorted(str(item.cell.weights) for item in items(scale) if item.script == script) == sorted(made)
 
 
 @every_scale

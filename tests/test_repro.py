@@ -22,22 +22,29 @@ from tests.closure import ROOT
 pytestmark = pytest.mark.slow
 
 EPOCHS = 5
-ROWS = ["natural", "at", "trades", "cure"]
-GRID = {"update": ["at", "trades"], "update_from_natural_to_revise": ["cure"], "revise": ["cure"], "rows": ROWS}
+FROM_NATURAL = "update_from_natural_to_revise"
+ROWS = {"natural": "natural", "at": "update", "trades": "update", "cure": FROM_NATURAL}  # row -> its list in the grid
+LOOKED_INTO = ["natural", "cure"]
 
 
-def cells(stage, methods):
-    return {f"{stage}@digits-small-{method}-0" for method in methods}
+def cells(stage, rows):
+    """The stages that make or measure these rows of these lists, named by verb and list."""
+    return {f"{stage}{listed}@digits-small-{row}-0" for row, listed in rows.items()}
+
+
+def measured(rows):
+    """Attack and corrupt of these rows."""
+    return cells("attack_", rows) | cells("corrupt_", rows)
 
 
 PREPARE, PRETRAIN = "prepare@digits", "pretrain@digits-small-0"
 STUDIED, LAYERS = "pretrain@digits-small_resnet-0", "layers@digits-small_resnet-reinit-every-0"
 AT, TRADES = "update@digits-small-at-0", "update@digits-small-trades-0"
-CURE, REVISE = "update_from_natural_to_revise@digits-small-cure-0", "revise@digits-small-cure-0"
-ROBUST = cells("update", GRID["update"]) | cells("update_from_natural_to_revise", GRID["update_from_natural_to_revise"])
-REVISES = cells("revise", GRID["revise"])
-ATTACKS, CORRUPTS = cells("attack", GRID["rows"]), cells("corrupt", GRID["rows"])
-STAGES = {PREPARE, PRETRAIN, STUDIED, LAYERS, *ROBUST, *REVISES, *ATTACKS, *CORRUPTS, "report"}
+CURE, REVISE = f"{FROM_NATURAL}@digits-small-cure-0", "revise_from_natural@digits-small-cure-0"
+ROBUST = {AT, TRADES, CURE}
+ATTACKS, CORRUPTS = cells("attack_", ROWS), cells("corrupt_", ROWS)
+ANALYSES = {f"analyse@digits-small-{row}-0" for row in LOOKED_INTO}
+STAGES = {PREPARE, PRETRAIN, STUDIED, LAYERS, *ROBUST, REVISE, *ATTACKS, *CORRUPTS, *ANALYSES, "report"}
 
 PARAMS = {  # a changed value -> the stages that see it themselves; what lies downstream follows their outs
     "alpha": (0.5, {CURE}),
@@ -45,25 +52,26 @@ PARAMS = {  # a changed value -> the stages that see it themselves; what lies do
     "methods.trades.beta": (3, {TRADES}),
     "methods.at.attack.steps": (3, {AT, LAYERS}),
     "pretrain.lr": (0.05, {PRETRAIN, STUDIED}),
-    "train.lr": (0.05, {*ROBUST, *REVISES, LAYERS}),
-    "threat.eps": (0.14, {PRETRAIN, STUDIED, LAYERS, *ROBUST, *REVISES, *ATTACKS, "report"}),
+    "train.lr": (0.05, {*ROBUST, REVISE, LAYERS}),
+    "threat.eps": (0.14, {PRETRAIN, STUDIED, LAYERS, *ROBUST, REVISE, *ATTACKS, *ANALYSES, "report"}),
     "models.small.width": (8, {PRETRAIN, *ROBUST}),
     "models.small_resnet.width": (16, {STUDIED, LAYERS}),
     "layers.update.freeze_stem": (False, {LAYERS}),
     "layers.blocks.every.u1": (["layer2"], {LAYERS}),
     "layers.blocks.more": ({"u3": ["layer3"]}, set()),  # nobody asks for it
-    "datasets.digits.augment.crop": (0, {PREPARE, PRETRAIN, STUDIED, LAYERS, *ROBUST, *REVISES}),
+    "datasets.digits.augment.crop": (0, {PREPARE, PRETRAIN, STUDIED, LAYERS, *ROBUST, REVISE}),
     "attack.columns.pgd20.steps": (3, {*ATTACKS, "report"}),
     "attack.subset.aa": (30, {*ATTACKS, "report"}),
     "corrupt.severities": ([1], CORRUPTS),
     "report.title": ("Another", {"report"}),
     "report.figures": (["curves"], {"report"}),
-    "analyse.images": (3, set()),  # no row of this grid has masks
+    "train.snapshots": ([0.25], {*ROBUST, REVISE, LAYERS}),
+    "analyse.images": (30, ANALYSES),
     "grid.seeds": ([0, 1], {f"{stage[:-1]}1" for stage in STAGES if stage.endswith("-0")} | {"report"}),
 }
 CODE = {  # an edited file -> the stages that run it
     "cure/methods/trades.py": {TRADES},
-    "cure/models/small.py": {PRETRAIN, *ROBUST, *REVISES, *ATTACKS, *CORRUPTS},
+    "cure/models/small.py": {PRETRAIN, *ROBUST, REVISE, *ATTACKS, *CORRUPTS, *ANALYSES},
     "cure/models/small_resnet.py": {STUDIED, LAYERS},
     "cure/core/freezing.py": {LAYERS},
     "cure/datasets/digits.py": {PREPARE},
@@ -73,7 +81,8 @@ CODE = {  # an edited file -> the stages that run it
     "cure/reporting/table.py": {"report"},
     "cure/figures/masks.py": {"report"},
     "cure/figures/another.py": {"report"},
-    "cure/analyses/masks.py": set(),
+    "cure/analyses/masks.py": ANALYSES,
+    "cure/core/hsic.py": ANALYSES,
     "cure/attacks/left_over.pyc": set(),
 }
 
@@ -179,7 +188,7 @@ def shrink(text):
     raw = yaml.load(text)
     for key, methods in raw["grid"].items():
         if key not in ("datasets", "models", "seeds", "pretrain", "layers"):
-            raw["grid"][key] = [name for name in methods if name in ROWS]
+            raw["grid"][key] = [name for name in methods if name in (LOOKED_INTO if key == "analyse" else ROWS)]
     raw["grid"]["layers"]["variants"] = ["reinit"]
     for name in list(raw["layers"]["blocks"]["every"]):
         if name not in ("u1", "all"):
@@ -191,7 +200,6 @@ def shrink(text):
         "steps": 2,
         "epochs": EPOCHS,
         "begin": 1,
-        "images": 60,
         "iterations": 2,
         "queries": 5,
         "aa": 20,
@@ -199,6 +207,7 @@ def shrink(text):
     }
     for key, value in small.items():
         text = re.sub(rf"(?m)^( +(?:{key}):) \S.*$", rf"\1 {value}", text)
+    text = re.sub(r"(?m)^  images: \S.*$", "  images: 60", text)  # of a section; those of an analysis are few
     for key in ("severities", "corruptions"):
         text = re.sub(rf"(?m)^(  {key}:\n(?:  - .*\n){{2}})(?:  - .*\n)+", r"\1", text)
     return text
@@ -287,7 +296,6 @@ def extended(made, tmp_path_factory):
     text = clone.params.read_text()
     for before, line in (
         ("  update:\n", "  - toy\n"),
-        ("  rows:\n", "  - toy\n"),
         ("methods:\n", "  toy: {attack: {steps: 2, start: uniform, clip_start: true}}\n"),
     ):
         text = text.replace(before, before + line, 1)
@@ -308,7 +316,7 @@ def test_the_lock_file_knows_these_stages_and_their_files_are_there(made):
 
 def test_the_report_has_every_row(made):
     metrics = json.loads((made.quickstart / "reports/metrics.json").read_text())
-    assert set(metrics["digits/small"]) == set(GRID["rows"])
+    assert list(metrics["digits/small"]) == list(ROWS)
 
 
 def test_a_second_repro_runs_nothing(made):
@@ -334,9 +342,8 @@ def test_an_edited_file_reaches_the_stages_that_run_it(made, name):
 @pytest.mark.usefixtures("forced")  # a long run on the second core, judged at the end of this file
 def test_another_alpha_runs_cure_and_the_report_alone(tried):
     _, output = tried
-    assert sorted(ran(output)) == sorted(
-        {CURE, REVISE, *cells("attack", ["cure"]), *cells("corrupt", ["cure"]), "report"}
-    )
+    analysed = "analyse@digits-small-cure-0"
+    assert sorted(ran(output)) == sorted({CURE, REVISE, *measured({"cure": FROM_NATURAL}), analysed, "report"})
 
 
 def test_another_alpha_changes_one_line_of_params(tried):
@@ -364,24 +371,24 @@ def test_the_table_of_experiments_names_alpha_and_cure(tried):
     assert not re.search(r"\btrades\.clean\b", shown)
 
 
-def test_a_new_method_is_one_file_and_three_lines_of_params(extended):
+def test_a_new_method_is_one_file_and_two_lines_of_params(extended):
     clone, _ = extended
     changed = clone.run("git", "status", "--porcelain", "-uall", folder=".").splitlines()
     ours = {line[3:] for line in changed if not line[3:].startswith(("quickstart/reports/", "quickstart/dvc.lock"))}
     assert ours == {"cure/methods/toy.py", "quickstart/params.yaml"}
-    assert clone.run("git", "diff", "--numstat", "params.yaml").split()[:2] == ["3", "0"]
+    assert clone.run("git", "diff", "--numstat", "params.yaml").split()[:2] == ["2", "0"]
 
 
 def test_a_new_method_runs_its_own_cells_and_the_report_alone(extended):
     _, output = extended
-    own = {*cells("update", ["toy"]), *cells("attack", ["toy"]), *cells("corrupt", ["toy"])}
-    assert sorted(ran(output)) == sorted({*own, "report"})
+    own = {"toy": "update"}
+    assert sorted(ran(output)) == sorted({*cells("", own), *measured(own), "report"})
 
 
 def test_a_new_method_has_a_row_and_a_curve(extended):
     clone, _ = extended
     metrics = json.loads((clone.quickstart / "reports/metrics.json").read_text())
-    assert set(metrics["digits/small"]) == {*GRID["rows"], "toy"}
+    assert list(metrics["digits/small"]) == [*ROWS, "toy"]
     assert ",toy," in (clone.quickstart / "reports/curves.csv").read_text()
 
 
@@ -390,9 +397,9 @@ def update(method):
 
 
 def outs_of_update(clone, method):
-    folders = {"trajectories", "curves", "provenance"} | ({"weights"} if method in GRID["update"] else set())
+    folders = {"trajectories", "curves", "provenance"} | ({"weights"} if ROWS[method] == "update" else set())
     files = [path for folder in folders for path in clone.quickstart.glob(f"{folder}/digits/small/{method}-*")]
-    files = [path for path in files if not path.stem.endswith(("-revise", "-attack", "-corrupt"))]
+    files = [path for path in files if not path.stem.endswith(("-revise", "-attack", "-corrupt", "-analyse"))]
     return {path.relative_to(clone.quickstart).parts[0]: path for path in files}
 
 
@@ -438,12 +445,13 @@ def test_run_again_it_continues_where_it_was_killed(made, tmp_path):
     assert resumed(clone, "trades") == expected
 
 
-def test_an_attack_that_was_killed_continues_and_ends_in_the_same_bytes(made, tmp_path):
+@pytest.mark.parametrize("stage", ["attack", "corrupt"])
+def test_an_evaluation_that_was_killed_continues_and_ends_in_the_same_bytes(made, tmp_path, stage):
     clone = made.copy(tmp_path)
-    result = clone.quickstart / "results/digits/small/at-s0-attack.json"
+    result = clone.quickstart / f"results/digits/small/at-s0-{stage}.json"
     undisturbed = result.read_bytes()
     result.unlink()
-    command = [sys.executable, "../stages/attack.py", "digits", "small", "at", "0"]
+    command = [sys.executable, f"../stages/{stage}.py", "digits", "small", "at", "0"]
     with clone.started(*command) as victim:
         while victim.poll() is None and not any(clone.scratch.glob("*/*.safetensors")):
             time.sleep(0.001)

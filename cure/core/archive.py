@@ -1,7 +1,6 @@
-"""Data sets that torchvision downloads and verifies, read without surprises."""
+"""Data sets that come as published files, and those that torchvision reads, without surprises."""
 
-import urllib.error
-import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +10,13 @@ from cure.core.raw import Raw
 from cure.errors import Refused
 
 
-def missing(archives: dict[str, tuple[str, str]], folder: Path) -> str | None:
-    """What keeps `archives` (file name -> (address, md5)) from being read, and what to do; None if nothing does.
+@dataclass(frozen=True)
+class File:
+    """One published file; the engine fetches it before a data set is read."""
 
-    A file that is there must have its checksum; one that is not must be reachable.
-    """
-    from torchvision.datasets.utils import check_integrity
-
-    for name, (address, md5) in archives.items():
-        path = folder / name
-        if path.exists():
-            if not check_integrity(path, md5):
-                return f"{path}: truncated or altered (its md5 is not {md5}); delete it and run again"
-            continue
-        try:
-            urllib.request.urlopen(address, timeout=10).close()
-        except (urllib.error.URLError, TimeoutError, OSError) as problem:
-            reason = getattr(problem, "reason", problem)
-            return (
-                f"{name} is not in {folder} and cannot be downloaded ({reason}). Connect to a network, or put the file "
-                f"there yourself (md5 {md5}); quickstart/ needs no download"
-            )
-    return None
+    name: str
+    url: str
+    md5: str
 
 
 def torchvision(name: str) -> Any:
@@ -42,27 +26,29 @@ def torchvision(name: str) -> Any:
     return getattr(datasets, name)
 
 
-def fetch(kind: Any, folder: Path, **which: Any) -> Any:
-    """A torchvision data set, downloaded, verified and extracted where needed."""
+def verified(kind: Any, folder: Path, **which: Any) -> Any:
+    """A torchvision data set from what lies in `folder`, whose checksums torchvision looks at again."""
     try:
-        return kind(folder, download=True, **which)
-    except (RuntimeError, OSError, EOFError) as problem:
-        raise Refused(f"{folder}: {kind.__name__} could not be downloaded and verified: {problem}") from problem
+        return kind(folder, download=False, **which)
+    except (RuntimeError, OSError, EOFError, ValueError) as problem:
+        raise Refused(
+            f"{folder}: {kind.__name__} is not whole ({problem}); delete the folder and run again"
+        ) from problem
 
 
-def cifar_missing(name: str, folder: Path) -> str | None:
-    """What keeps CIFAR10 or CIFAR100 from being read."""
+def cifar(name: str, file: File, folder: Path) -> Raw:
+    """CIFAR10 or CIFAR100 from the pickles in `file`, which torchvision extracts and checks one by one."""
+    from torchvision.datasets.utils import extract_archive
+
     kind = torchvision(name)
-    return missing({kind.filename: (kind.url, kind.tgz_md5)}, folder)
-
-
-def cifar(name: str, folder: Path) -> Raw:
-    """CIFAR10 or CIFAR100 from the pickles that torchvision has checked."""
-    kind = torchvision(name)
-    train, test = (fetch(kind, folder, train=train) for train in (True, False))
+    try:
+        kind(folder, download=False)
+    except RuntimeError:  # not extracted yet, or only in part
+        extract_archive(folder / file.name, folder)
+    train, test = (verified(kind, folder, train=train) for train in (True, False))
 
     def split(part: Any) -> tuple[Any, Any]:
         return np.ascontiguousarray(part.data.transpose(0, 3, 1, 2)), np.asarray(part.targets, dtype=np.int64)
 
-    source = f"{kind.__name__} from {kind.url}, md5 {kind.tgz_md5}"
+    source = f"{kind.__name__} from {file.url}, md5 {file.md5}"
     return Raw(train=split(train), test=split(test), classes=list(train.classes), source=source)

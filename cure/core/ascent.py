@@ -16,7 +16,7 @@ from cure.core.losses import cross_entropy, kl, margin
 from cure.core.method import Batch, Networks
 from cure.core.noise import Noise
 from cure.core.settings import Search
-from cure.core.tensors import Flags, Images, Logits, PerExample, Tensor
+from cure.core.tensors import Flags, Images, Labels, Logits, PerExample, Tensor
 
 Objective = Callable[[Logits], PerExample]
 Maximise = Callable[[nn.Module, Batch], Objective]
@@ -48,21 +48,52 @@ def divergence(net: nn.Module, batch: Batch) -> Objective:
 
 
 def ascend(
-    net: nn.Module, batch: Batch, search: Search, maximise: Maximise, *, stop: Stop | None = None, jitter: float = 0.0
+    net: nn.Module,
+    batch: Batch,
+    search: Search,
+    maximise: Maximise,
+    *,
+    stop: Stop | None = None,
+    jitter: float = 0.0,
+    each: dict[str, Tensor] | None = None,
 ) -> Images:
-    """The last iterate of the ascent that `search` describes; gradients are taken to the images only."""
+    """The last iterate of the ascent that `search` describes; gradients are taken to the images only.
+
+    `each` may replace the search's eps, step and steps by values of each image or pixel, as `climb` takes them; the
+    start remains the search's own.
+    """
+    bounds: dict[str, Any] = {"eps": search.eps, "step": search.step, "steps": search.steps} | (each or {})
     with scope(net, search.bn):
         return climb(
             net,
             batch.x,
             begin(batch.x, search, batch.noise),
             maximise(net, batch),
-            eps=search.eps,
-            step=search.step,
-            steps=search.steps,
             stop=stop,
             jitter=(lambda x: batch.noise.normal(x, jitter)) if jitter else None,
+            **bounds,
         )
+
+
+def misclassified(y: Labels) -> Stop:
+    """The stop rule of an attack that wants errors alone: an image ends at its first wrong iterate."""
+    return lambda z: z.argmax(dim=1) != y
+
+
+def strongest(
+    net: nn.Module, batch: Batch, search: Search, maximise: Maximise, *, restarts: int, stop: Stop | None = None
+) -> Images:
+    """Of the last iterates of several ascents, for each image the one of the highest objective; one ascent's as it is.
+
+    The objective is taken by one more forward of every last iterate, in the search's batch-norm scope.
+    """
+    found = [ascend(net, batch, search, maximise, stop=stop) for _ in range(restarts)]
+    if restarts == 1:
+        return found[0]
+    with torch.no_grad(), scope(net, search.bn):
+        objective = maximise(net, batch)
+        best = torch.stack([objective(net(x_adv)) for x_adv in found]).argmax(dim=0)
+    return torch.stack(found)[best, torch.arange(len(best), device=best.device)]
 
 
 def pgd_on_error(nets: Networks, batch: Batch, hyper: Any) -> dict[str, Images]:
@@ -76,6 +107,7 @@ def begin(x: Images, search: Search, noise: Noise) -> Images:
     if search.start == "uniform":
         x_adv = x + noise.uniform(x, search.eps)
     elif search.start == "gaussian":
+        assert search.sigma is not None
         x_adv = x + noise.normal(x, search.sigma)
     return x_adv.clamp(0, 1) if search.clip_start else x_adv
 

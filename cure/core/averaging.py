@@ -1,7 +1,15 @@
 """Weight averages of a network over its own training."""
 
+import copy
+from collections.abc import Iterable
+
 import torch
 from torch import nn
+
+from cure.core.ascent import ascend, error
+from cure.core.batchnorm import reestimating
+from cure.core.method import Batch
+from cure.core.settings import Search
 
 
 def average_(average: nn.Module, net: nn.Module, decay: float) -> None:
@@ -16,6 +24,28 @@ def take_buffers_(average: nn.Module, net: nn.Module) -> None:
         mine.copy_(theirs)
 
 
+def snapshot(step: int, per_epoch: int, begin: int, every: int) -> float | None:
+    """n / (n + 1) if a snapshot is due after this 0-based step and n were taken before, else None.
+
+    `average_` with this decay makes an equal mean of all of them. As AR-AT's authors do, epoch e counts from step
+    e * per_epoch. Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization", UAI 2018.
+    """
+    counted, first = step + per_epoch, -(-begin * per_epoch // every) * every
+    taken = (counted - first) // every
+    return taken / (taken + 1) if counted >= first and counted % every == 0 else None
+
+
 def warmed(decay: float, step: int) -> float:
     """min(decay, 1 - 1/(step + 1)): the first averages are short, so that the start is forgotten."""
     return min(decay, 1 - 1 / (step + 1))
+
+
+def attacked_statistics(net: nn.Module, batches: Iterable[Batch], attack: Search) -> nn.Module:
+    """A copy of `net` whose running statistics are a plain average over batches that are attacked against `net`."""
+    fresh = copy.deepcopy(net)
+    with reestimating(fresh):
+        for batch in batches:
+            x_adv = ascend(net, batch, attack, error)
+            with torch.no_grad():
+                fresh(x_adv)
+    return fresh

@@ -7,38 +7,46 @@ Wu, Xia, Wang, "Adversarial Weight Perturbation Helps Robust Generalization", Ne
 ascent step, as released. As there, the whole step, weight decay included, is taken at w + v, and v is subtracted after.
 """
 
+import contextlib
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
 from cure.core.batchnorm import scope
 from cure.core.gradients import gradients, objective, reduce
-from cure.core.method import Batch, Gradients, Means, Networks, Terms
+from cure.core.method import AfterStep, Batch, Combine, Gradients, Loss, Means, Networks, Terms
 from cure.core.tensors import Tensor
 
-Losses = Callable[[], Terms]
+
+def perturbing(losses: Loss, gamma: Callable[[Any, int], float]) -> tuple[Loss, Combine, AfterStep]:
+    """The slots loss, combine and after_step of a method with these terms, and with gamma(hyper, epoch); 0 is off."""
+
+    def loss(nets: Networks, batch: Batch, hyper: Any) -> Terms:
+        # at w by batch statistics that leave the running ones alone: those move once, at w + v
+        with scope(nets.student, "batch") if gamma(hyper, batch.epoch) else contextlib.nullcontext():
+            return losses(nets, batch, hyper)
+
+    def combine(nets: Networks, batch: Batch, hyper: Any, means: Means) -> Gradients | None:
+        if not gamma(hyper, batch.epoch):
+            return None
+        perturb(nets, batch, means, gamma(hyper, batch.epoch))
+        return gradients(objective(reduce(losses(nets, batch, hyper))), nets.weights())
+
+    def restore(nets: Networks, batch: Batch, hyper: Any) -> None:
+        wide, moves = batch.points.get("perturbation", ([], []))
+        with torch.no_grad():
+            if wide:
+                torch._foreach_sub_(wide, moves)
+
+    return loss, combine, restore
 
 
-def ahead_of_perturbing(nets: Networks, losses: Losses) -> Terms:
-    """The terms at w, by batch statistics that leave the running ones alone: those move once, at w + v."""
-    with scope(nets.student, "batch"):
-        return losses()
-
-
-def perturbed_gradient(nets: Networks, batch: Batch, losses: Losses, means: Means, gamma: float) -> Gradients:
-    """grad L(w + v), v from the `means` at w. The student stays at w + v until `restore`."""
+def perturb(nets: Networks, batch: Batch, means: Means, gamma: float) -> None:
+    """w -> w + v, v from the `means` at w."""
     wide: list[Tensor] = [w for w in nets.student.parameters() if w.ndim > 1]
     found = torch.autograd.grad(objective(means), wide, materialize_grads=True)
     moves = [gamma * w.detach().norm() / (g.norm() + 1e-20) * g for w, g in zip(wide, found, strict=True)]
     with torch.no_grad():
         torch._foreach_add_(wide, moves)
     batch.points["perturbation"] = (wide, moves)
-    return gradients(objective(reduce(losses())), nets.weights())
-
-
-def restore(batch: Batch) -> None:
-    """w + v -> w, after the step of the optimiser."""
-    if "perturbation" in batch.points:
-        wide, moves = batch.points["perturbation"]
-        with torch.no_grad():
-            torch._foreach_sub_(wide, moves)

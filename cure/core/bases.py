@@ -6,12 +6,21 @@ terms of the loss. The methods at, trades and mart are these blocks under their 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from cure.core.ascent import Maximise, ascend, divergence, error
 from cure.core.losses import boosted_cross_entropy, cross_entropy, kl
 from cure.core.method import Batch, Networks, Terms
+from cure.core.settings import NonNegative, Search, Settings
 from cure.core.tensors import Images, Labels, Logits, PerExample
+
+
+class Wrapped(Settings):
+    """What every wrapper is told of its base: which one, its weight (beta or lambda; `at` has none), its attack."""
+
+    base: Literal["at", "trades", "mart"]
+    weight: NonNegative
+    attack: Search
 
 
 def adversarial(clean: Logits, adv: Logits, y: Labels, weight: float) -> Terms:

@@ -41,7 +41,7 @@ class SplitBatchNorm2d(nn.ModuleDict):
 
     def __init__(self, norm: nn.BatchNorm2d, names: tuple[str, ...]) -> None:
         super().__init__({name: copy.deepcopy(norm) for name in names})
-        self.active = names[0]
+        self.active, self.features = names[0], norm.num_features
 
     def forward(self, x: Tensor) -> Tensor:
         """The active branch's normalisation."""

@@ -7,6 +7,7 @@ Zhu et al., "Improving Generalization of Adversarial Training via Robust Critica
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import nn
@@ -17,6 +18,8 @@ from cure.core.tensors import Images, Labels, Tensor
 from cure.errors import Refused
 
 Fixed = list[tuple[Images, Labels]]
+Rule = Literal["max", "stop"]
+"""As released: the highest loss of all epochs. Algorithm 1: the last epoch's, which is the first to leave the ball."""
 
 
 @dataclass
@@ -46,7 +49,9 @@ def robust_loss(net: nn.Module, fixed: Fixed) -> tuple[float, float]:
     return total / count, right / count
 
 
-def criticality(net: nn.Module, fixed: Fixed, module: str, *, eps: float, epochs: int, lr: float) -> Criticality:
+def criticality(
+    net: nn.Module, fixed: Fixed, module: str, *, eps: float, epochs: int, lr: float, rule: Rule
+) -> Criticality:
     """MRC of one module: plain gradient ascent, projected once per epoch; the network is left as it was."""
     weight = net.get_submodule(module).weight
     assert isinstance(weight, nn.Parameter)
@@ -61,8 +66,10 @@ def criticality(net: nn.Module, fixed: Fixed, module: str, *, eps: float, epochs
                 if not math.isfinite(loss):
                     raise Refused(f"criticality of {module}: the loss became {loss}; lower the ascent's lr")
                 found.losses.append(loss)
-                if loss - base > found.value:
+                if rule == "stop" or loss - base > found.value:
                     found.value, found.drop = loss - base, accuracy - right
+                if rule == "stop" and found.distances[-1] > eps:
+                    break
         finally:
             with torch.no_grad():
                 weight.copy_(before)

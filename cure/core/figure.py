@@ -25,7 +25,8 @@ class Figure:
     """An entry of cure/figures.
 
     `data` names a table of reporting/evidence.py or, where none has this name, an entry of cure/analyses, which comes
-    as one line per cell with a column for each of its arrays. An empty table is not drawn; `without` says what lacked.
+    as one line per cell and combination of the labels of its axes, or, being pictures, one line per cell with a column
+    for each of its arrays. An empty table is not drawn; `without` says what lacked.
     """
 
     caption: str  # one sentence: what is measured, on what
@@ -44,6 +45,12 @@ def style(method: str) -> tuple[str, Any, str]:
 def sheet(width: float, height: float) -> Sheet:
     """An empty sheet of this many inches."""
     return Sheet(figsize=(width, height), dpi=120, layout="constrained")
+
+
+def spread(data: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
+    """Columns `mean` and `sd` of a value over seeds, for each combination of `by`; sd is 0 for a single seed."""
+    groups = data.groupby(by, sort=False)[value]
+    return pd.DataFrame({"mean": groups.mean(), "sd": groups.std().fillna(0)})
 
 
 def panels(data: pd.DataFrame, width: float, height: float) -> tuple[Sheet, Iterator[tuple[Axes, pd.DataFrame]]]:

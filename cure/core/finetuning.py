@@ -6,15 +6,16 @@ Zhu et al., "Improving Generalization of Adversarial Training via Robust Critica
 """
 
 import copy
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import BeforeValidator, Field
 from torch import nn
 
 from cure.core.batchnorm import scope
 from cure.core.losses import cross_entropy
 from cure.core.method import Batch, Consolidation
-from cure.core.settings import Count, NonNegative, Number, Positive, Settings
+from cure.core.settings import Count, NonNegative, Number, Positive, Settings, integer_keys
 from cure.core.tensors import Tensor
 
 State = dict[str, Tensor]
@@ -30,8 +31,14 @@ class Tuning(Settings):
     lr: Positive
     momentum: Number
     weight_decay: NonNegative
-    drop_epoch: Count  # 1-based epoch from which the rate is a tenth
+    drops: Annotated[dict[Annotated[int, Field(ge=1)], Positive], BeforeValidator(integer_keys)]
+    """1-based epoch from which the rate is `lr` times this factor."""
     bn: Variant
+
+    def rate(self, epoch: int) -> float:
+        """The learning rate of a 1-based epoch."""
+        reached = [at for at in self.drops if at <= epoch]
+        return self.lr * (self.drops[max(reached)] if reached else 1.0)
 
 
 def tune(net: nn.Module, module: str, batches: list[Batch], hyper: Tuning, state: State | None, lr: float) -> float:
@@ -59,8 +66,7 @@ def fine_tuned(found: Consolidation, module: str, hyper: Tuning) -> tuple[State,
     net, momentum = copy.deepcopy(found.nets["robust"]), State()
     best, state, at = -1.0, net.state_dict(), 0
     for epoch in range(1, hyper.epochs + 1):
-        lr = hyper.lr * (0.1 if epoch >= hyper.drop_epoch else 1.0)
-        tune(net, module, list(found.batches(epoch)), hyper, momentum, lr)
+        tune(net, module, list(found.batches(epoch)), hyper, momentum, hyper.rate(epoch))
         if (clean := found.score(net)["clean"]) > best:
             best, state, at = clean, {key: t.clone() for key, t in net.state_dict().items()}, epoch
     return state, at

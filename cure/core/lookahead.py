@@ -1,4 +1,4 @@
-"""A network one step ahead of itself."""
+"""A network one step ahead of itself, and what it can do there."""
 
 import copy
 from collections.abc import Callable
@@ -6,7 +6,24 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from cure.core.accuracy import right
+from cure.core.ascent import error, misclassified, strongest
+from cure.core.batchnorm import scope
+from cure.core.method import Batch
+from cure.core.settings import Count, NonNegative, Positive, Search, Settings
 from cure.core.tensors import Tensor
+
+
+class Worth(Settings):
+    """What a training step is worth: c2 and c3 weigh its accuracies, by a PGD on the cross-entropy and clean."""
+
+    most: Positive  # what the loss may count
+    c2: NonNegative
+    c3: NonNegative
+    weight_decay: NonNegative  # of the step
+    attack: Search
+    restarts: Count
+    until_wrong: bool  # an image ends at its first wrong iterate
 
 
 def ahead(
@@ -20,3 +37,20 @@ def ahead(
         for w, g in zip(weights, torch.autograd.grad(value, weights), strict=True):
             w.sub_(lr * (g + weight_decay * w))
     return copied, value.detach()
+
+
+def worth(net: nn.Module, batch: Batch, loss: Callable[[nn.Module], Tensor], how: Worth) -> Tensor:
+    """min(loss, most) + c2 robust + c3 clean accuracy of a copy after one step on `loss`. Jia et al., CVPR 2022."""
+    copied, value = ahead(net, loss, batch.lr, how.weight_decay)
+    robust, clean = accuracies(copied, batch, how)
+    total: Tensor = value.clamp(0, how.most) + how.c2 * robust + how.c3 * clean
+    return total
+
+
+def accuracies(net: nn.Module, batch: Batch, how: Worth) -> tuple[Tensor, Tensor]:
+    """(robust, clean) accuracy in [0, 1], on running statistics; the attack itself runs in training mode."""
+    attack, stop = how.attack.model_copy(update={"bn": "train"}), misclassified(batch.y) if how.until_wrong else None
+    x_adv = strongest(net, batch, attack, error, restarts=how.restarts, stop=stop)
+    with scope(net, "eval"):
+        robust, clean = (right(net, x, batch.y).to(x.dtype).mean() for x in (x_adv, batch.x))
+    return robust, clean

@@ -1,10 +1,11 @@
 """What a method is: the slots of the one training step, and what they are given.
 
-The step (engine/step.py) runs the slots in this order:
+Once an epoch, and then in every step (engine/step.py), the slots run in this order:
 
+    found   = before_epoch(nets, epoch, batches, hyper)  0  a look at the training images ahead of an epoch
     points  = inner(nets, batch, hyper)                  1  the attack, or any other search for points
     terms   = loss(nets, batch, hyper)                   2  named terms: (weight, one value per example)
-    grads   = combine(nets, batch, hyper, terms, ...)    3  a gradient rule other than the plain backward
+    grads   = combine(nets, batch, hyper, means)         3  a gradient rule; None leaves it to the plain backward
     after_step(nets, batch, hyper)                       4  companions that move by a rule of their own
 
 `networks` (5) names the companions and roles it needs, `finish` (6) turns a trajectory into one network.
@@ -33,8 +34,8 @@ class Batch:
 
     x in [0, 1] (n, c, h, w); y (n); index (n), each image's place in its split; epoch counts from 1; step counts
     the optimiser steps taken so far, of which an epoch has per_epoch; lr is the epoch's learning rate; `past` holds
-    the means of the last epoch. `points` carries what `inner` found to the later slots; `watch`, where set, receives
-    named tensors that an analysis or a test wants to see.
+    the means of the last epoch, `found` what `before_epoch` found. `points` carries what `inner` found to the later
+    slots; `watch`, where set, receives named tensors that an analysis or a test wants to see.
     """
 
     x: Images
@@ -48,6 +49,7 @@ class Batch:
     points: dict[str, Any] = field(default_factory=dict)
     watch: Callable[[str, Any], None] | None = None
     per_epoch: int = 1
+    found: dict[str, Any] = field(default_factory=dict)
 
     @property
     def x_adv(self) -> Images:
@@ -112,9 +114,12 @@ class Networks(nn.ModuleDict):
 Role = Literal["natural", "robust", "teacher"]
 """`natural` is the conserved network; params.yaml says under `roles` which rows are `robust` and `teacher`."""
 
+BeforeEpoch = Callable[[Networks, int, Iterator[Batch], Any], dict[str, Any]]
+"""Its batches are another shuffled and augmented pass over the training split, drawn as far as they are asked for."""
+
 Inner = Callable[[Networks, Batch, Any], dict[str, Any]]
 Loss = Callable[[Networks, Batch, Any], Terms]
-Combine = Callable[[Networks, Batch, Any, Means], Gradients]
+Combine = Callable[[Networks, Batch, Any, Means], Gradients | None]
 AfterStep = Callable[[Networks, Batch, Any], None]
 
 
@@ -147,7 +152,10 @@ class Method:
     prepare: Callable[[nn.Module], None] | None = None  # what training adds to the student itself: split batch norms
     teachers: tuple[Role, ...] = ()  # networks of other rows, used frozen and in eval mode
     init: Role | None = None  # the one whose weights it starts from
+    start: Callable[[Any], Role | None] | None = None  # or the teacher that its settings choose to start from
+    before_epoch: BeforeEpoch | None = None
     finish: Finish | None = None
+    shows: tuple[str, ...] = ()  # what its slots hand to `batch.show`, for analyses
     revise: type[Settings] | None = None  # the section that `finish` takes; None: its only section is for `finish`
 
     @property

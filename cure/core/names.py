@@ -23,6 +23,27 @@ NAMES = {
 }
 """Spellings of the papers; a method without one is shown by its key."""
 
+ORDER = [
+    "natural",
+    "at",
+    "trades",
+    "mart",
+    "awp",
+    "fat",
+    "st_at",
+    "act",
+    "ard",
+    "iad",
+    "las_at",
+    "part",
+    "vfd",
+    "rift",
+    "arat",
+    "cure",
+    "cure_eff",
+]
+"""Of the rows in tables; others follow behind. NAMES has an order of its own, which gives every method its look."""
+
 
 def block_set(name: str) -> str:
     """A block set of the layer-wise study as CURE's authors spell it: u23 is U-23, the natural network is ST."""

@@ -9,7 +9,10 @@ from cure.core.tensors import Images, Tensor
 
 
 class FirstOutput(nn.Module):
-    """`net`, of whose several outputs (a tuple, a list or a mapping, such as logits and features) the first counts."""
+    """`net`, of whose several outputs (a tuple, a list or a mapping, such as logits and features) the first counts.
+
+    Of a mapping it is the one that is called `logits`, where there is one.
+    """
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -22,7 +25,7 @@ class FirstOutput(nn.Module):
 
 
 def outputs(found: Any) -> list[Any]:
-    """Everything that a network returned, in its order."""
+    """Everything that a network returned, in its order, but `logits` of a mapping first."""
     if isinstance(found, Mapping):
-        return list(found.values())
+        return [found[key] for key in sorted(found, key=lambda key: key != "logits")]
     return list(found) if isinstance(found, tuple | list) else [found]

@@ -3,7 +3,10 @@
 import torch.nn.functional as F
 from torch import nn
 
+from cure.core.batchnorm import SplitBatchNorm2d
+from cure.core.method import Companion, Terms
 from cure.core.tensors import PerExample, Tensor
+from cure.errors import Refused
 
 
 def key(tap: str) -> str:
@@ -19,9 +22,24 @@ def head(features: int) -> nn.Sequential:
     )
 
 
-def predictors(widths: dict[str, int]) -> nn.ModuleDict:
-    """One head per tapped module, by its width."""
-    return nn.ModuleDict({key(tap): head(width) for tap, width in widths.items()})
+def over_taps(taps: list[str]) -> Companion:
+    """One head per tapped split batch norm, trained with the student."""
+
+    def build(student: nn.Module) -> nn.Module:
+        known = {name: module for name, module in student.named_modules() if isinstance(module, SplitBatchNorm2d)}
+        if odd := [tap for tap in taps if tap not in known]:
+            raise Refused(f"taps: {odd[0]} is no batch norm of the network; known: {', '.join(known)}")
+        return nn.ModuleDict({key(tap): head(known[tap].features) for tap in taps})
+
+    return Companion(build, trained=True, mode="train")
+
+
+def pulls(predictor: nn.Module, moved: dict[str, Tensor], towards: dict[str, Tensor], gamma: float) -> Terms:
+    """gamma / |S| sum_{l in S} distance(h_l(moved_l), towards_l), a term for each l."""
+    assert isinstance(predictor, nn.ModuleDict)
+    return {
+        f"align_{tap}": (gamma / len(moved), distance(predictor[key(tap)](z), towards[tap])) for tap, z in moved.items()
+    }
 
 
 def distance(predicted: Tensor, target: Tensor) -> PerExample:

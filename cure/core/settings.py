@@ -1,10 +1,13 @@
 """What every section of params.yaml is made of: frozen, typed values in which unknown keys are errors."""
 
 import math
+from collections.abc import Mapping
 from fractions import Fraction
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+T = TypeVar("T")
 
 
 class Settings(BaseModel):
@@ -48,10 +51,22 @@ def integer_keys(value: Any) -> Any:
     return value
 
 
+Epoch = Annotated[int, Field(ge=1)]
+Drops = Annotated[dict[Epoch, Positive], BeforeValidator(integer_keys)]
+"""1-based epoch -> factor of a learning rate from there on."""
+
+
+def at_epoch(table: Mapping[int, T], epoch: int, before: T) -> T:
+    """The value of the last key that the epoch has reached, or the one `before` the first."""
+    reached = [key for key in table if key <= epoch]
+    return table[max(reached)] if reached else before
+
+
 class Augment(Settings):
     """Training-time augmentation, drawn anew each epoch."""
 
-    crop: Annotated[int, Field(ge=0)]  # zero padding in pixels around each image before a random crop
+    crop: Annotated[int, Field(ge=0)]  # padding in pixels around each image before a random crop
+    padding: Literal["zero", "reflect"]
     flip: bool  # horizontal, with probability 1/2
 
 
@@ -75,9 +90,15 @@ class Search(Ball):
     step: Positive
     steps: Count
     start: Literal["uniform", "gaussian", "zero"]
-    sigma: NonNegative = 0.001  # of the Gaussian start, TRADES' constant
+    sigma: NonNegative | None = None  # deviation of a Gaussian start, which alone has one
     clip_start: bool  # whether the start is clipped to [0, 1] before the first gradient
-    bn: Scope = "eval"  # batch-norm scope: running | batch and moved | batch and left alone
+    bn: Scope = "eval"  # batch-norm scope: running, as evaluated | batch and moved | batch and left alone
+
+    @model_validator(mode="after")
+    def _gaussian_has_sigma(self) -> "Search":
+        if self.start == "gaussian" and self.sigma is None:
+            raise ValueError("start is gaussian, but sigma is not given; TRADES has 0.001")
+        return self
 
 
 class FixedSearch(Search):

@@ -1,4 +1,4 @@
-"""CIFAR-10: 50,000 + 10,000 colour 32x32 images in 10 classes, downloaded through torchvision with its checksum.
+"""CIFAR-10: 50,000 + 10,000 colour 32x32 images in 10 classes, one download, read through torchvision.
 
 Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
 """
@@ -6,8 +6,17 @@ Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
 from pathlib import Path
 
 from cure.core import archive
+from cure.core.archive import File
 from cure.core.raw import Raw
 from cure.core.settings import DataSettings
+
+FILES = (
+    File(
+        "cifar-10-python.tar.gz",
+        "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+        "c58f30108f718f92721af3b95e74349a",
+    ),
+)
 
 
 class Hyper(DataSettings):
@@ -15,10 +24,10 @@ class Hyper(DataSettings):
 
 
 def missing(hyper: Hyper, downloads: Path) -> str | None:
-    """Why it cannot be read, or None."""
-    return archive.cifar_missing("CIFAR10", downloads)
+    """Nothing besides its files."""
+    return None
 
 
 def read(hyper: Hyper, downloads: Path) -> Raw:
     """The official splits."""
-    return archive.cifar("CIFAR10", downloads)
+    return archive.cifar("CIFAR10", FILES[0], downloads)

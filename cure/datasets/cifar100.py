@@ -1,4 +1,4 @@
-"""CIFAR-100: 50,000 + 10,000 colour 32x32 images in 100 fine classes, through torchvision with its checksum.
+"""CIFAR-100: 50,000 + 10,000 colour 32x32 images in 100 fine classes, one download, read through torchvision.
 
 Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
 """
@@ -6,8 +6,17 @@ Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
 from pathlib import Path
 
 from cure.core import archive
+from cure.core.archive import File
 from cure.core.raw import Raw
 from cure.core.settings import DataSettings
+
+FILES = (
+    File(
+        "cifar-100-python.tar.gz",
+        "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+        "eb9058c3a382ffc7106e4002c42a8d85",
+    ),
+)
 
 
 class Hyper(DataSettings):
@@ -15,10 +24,10 @@ class Hyper(DataSettings):
 
 
 def missing(hyper: Hyper, downloads: Path) -> str | None:
-    """Why it cannot be read, or None."""
-    return archive.cifar_missing("CIFAR100", downloads)
+    """Nothing besides its files."""
+    return None
 
 
 def read(hyper: Hyper, downloads: Path) -> Raw:
     """The official splits."""
-    return archive.cifar("CIFAR100", downloads)
+    return archive.cifar("CIFAR100", FILES[0], downloads)

@@ -12,6 +12,8 @@ from pydantic import Field
 from cure.core.raw import Raw, stratified
 from cure.core.settings import DataSettings, Number
 
+FILES = ()  # to be downloaded
+
 
 class Hyper(DataSettings):
     """Digits has no official test split, so a stratified share of it is set aside, with split_seed."""

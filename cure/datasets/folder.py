@@ -13,6 +13,8 @@ from cure.core.raw import Classes, Pixels, Raw
 from cure.core.settings import DataSettings
 from cure.errors import Refused
 
+FILES = ()  # to be downloaded
+
 
 class Hyper(DataSettings):
     """Where the images are and what they become."""

@@ -16,6 +16,7 @@ from cure.core.settings import Augment, Settings
 from cure.engine import checkpoint, data, device, provenance
 from cure.engine.checkpoint import Description
 from cure.engine.fit import Task, Trajectory, train
+from cure.engine.memory import fitting
 from cure.engine.scratch import Scratch
 from cure.errors import Refused
 from cure.files import write_text
@@ -61,10 +62,10 @@ class Job:
         torch.manual_seed(seed_for(self.cell.seed, "weights"))
         settings = self.model.model_dump()
         student = checkpoint.build(self.cell.model, settings, source.channels, len(source.classes))
-        if self.method.init:
-            parent = self.cell.of(self.params.role(self.method.init)).weights
+        if init := self.method.start(self.hyper) if self.method.start else self.method.init:
+            parent = self.cell.of(self.params.role(init)).weights
             complaint = f"{parent}: does not fit {self.cell.model} as params.yaml describes it"
-            checkpoint.fill(student, self.parent(self.method.init, source).state_dict(), complaint)
+            checkpoint.fill(student, self.parent(init, source).state_dict(), complaint)
         if self.method.prepare:
             self.method.prepare(student)
         companions = self.method.companions(self.hyper) if self.method.companions else {}
@@ -118,7 +119,7 @@ def parent(path: Path, cell: Cell, digest: str, role: str) -> tuple[Description,
     return about, checkpoint.network(about, states[""], path)
 
 
-def execute(job: Job, *, trajectory: bool) -> None:
+def execute(job: Job) -> None:
     """Train, or finish an interrupted run, and write what the cell owes: curve, sidecar, networks.
 
     A method that consolidates leaves its one network to the stage revise; everyone else's is written here. The
@@ -131,12 +132,13 @@ def execute(job: Job, *, trajectory: bool) -> None:
     task = Task(nets, job.method, job.hyper, job.fit, splits["train"], splits["val"], job.augment, job.cell.seed, where)
     scratch = Scratch(job.stage, job.cell.name, job.params.as_text(), [source.path, *job.parents()])
     with scratch.locked():
-        with progress(f"{job.stage} {job.cell.name}", job.fit.epochs) as tick:
+        key = "pretrain.batch" if job.stage == "pretrain" else "train.batch"
+        with progress(f"{job.stage} {job.cell.name}", job.fit.epochs) as tick, fitting(key, job.fit.batch):
             kept = train(task, scratch, tick)
         states = {name: net.state_dict() for name, net in nets.items() if name not in job.method.teachers}
         states = {"last": states.pop("student"), "best": kept.best, **states}
-        if trajectory:
-            checkpoint.save(job.cell.trajectory, states, job.describe(source, kept, "trajectory"))
+        described = job.describe(source, kept, "trajectory")
+        checkpoint.save(job.cell.trajectory, states | kept.snapshots, described)
         if job.method.finish is None:
             checkpoint.save(job.cell.weights, {"": states[job.fit.select]}, job.describe(source, kept, "network"))
         write_text(job.cell.curve, curve(kept.history))

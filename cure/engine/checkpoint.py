@@ -86,7 +86,7 @@ def network(about: Description, state: State, path: Path) -> Network:
 
 
 def fill(net: nn.Module, state: State, complaint: str) -> None:
-    """Load `state`; refuse missing, unknown or differently shaped tensors, naming the first."""
+    """Load `state`; refuse tensors that are missing, unknown, or of another shape or type, naming the first."""
     own = net.state_dict()
     wrong = [f"{key} is missing" for key in own if key not in state]
     wrong += [f"{key} is unknown" for key in state if key not in own]
@@ -94,6 +94,11 @@ def fill(net: nn.Module, state: State, complaint: str) -> None:
         f"{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}"
         for key in own
         if key in state and own[key].shape != state[key].shape
+    ]
+    wrong += [
+        f"{key} is {state[key].dtype}, not {own[key].dtype}"
+        for key in own
+        if key in state and own[key].dtype != state[key].dtype
     ]
     if wrong:
         raise Refused(f"{complaint}: {wrong[0]}" + (f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""))

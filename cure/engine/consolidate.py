@@ -14,8 +14,8 @@ from cure.engine import checkpoint, data, device, provenance
 from cure.engine.cell import parent
 from cure.engine.fit import validation
 from cure.engine.loader import Loader
-from cure.engine.trajectory import networks
-from cure.errors import Refused
+from cure.engine.memory import fitting
+from cure.engine.trajectory import networks, trajectory
 from cure.files import write_text
 from cure.params import Params
 from cure.paths import Cell
@@ -31,7 +31,8 @@ def consolidate(cell: Cell, method: Method, hyper: Settings, train: Train, param
         about, net = parent(cell.of(params.role("robust")).weights, cell, source.digest, "robust")
         nets: dict[str, Any] = {"robust": net}
     else:
-        about, nets = trajectory(cell, source)
+        about, states = trajectory(cell, source.digest)
+        nets = dict(networks(about, states, cell.trajectory))
     for net in nets.values():
         net.to(where)
     augment = params.get(f"datasets.{cell.dataset}.augment", Augment)
@@ -47,22 +48,11 @@ def consolidate(cell: Cell, method: Method, hyper: Settings, train: Train, param
     val = [Batch(x, y, i, PerImage(cell.seed, i)) for x, y, i in source.splits["val"].batches(train.batch)]
     assert method.finish is not None
     epochs = {"last": about.epoch, "best": about.best_epoch}
-    final, epoch, report = method.finish(Consolidation(nets, epochs, batches, val, score), hyper)
+    with fitting("train.batch", train.batch):
+        final, epoch, report = method.finish(Consolidation(nets, epochs, batches, val, score), hyper)
     scores = {f"val_{name}": value for name, value in score(final).items()}
     changes = {"kind": "network", "method": cell.method, "epoch": epoch, "validation": scores}
     described = about.model_copy(update=changes | {"params": params.as_text()})
     checkpoint.save(cell.weights, {"": final.state_dict()}, described)
     write_text(cell.result("revise"), json.dumps(report, indent=1, sort_keys=True) + "\n")
     provenance.write(cell.provenance("revise"), run, where, epochs=report.get("epochs", about.epoch))
-
-
-def trajectory(cell: Cell, source: data.Data) -> tuple[checkpoint.Description, dict[str, Any]]:
-    """The networks of the cell's own trajectory, trained on this very data."""
-    path = cell.trajectory
-    about, states = checkpoint.load(path)
-    for what, found, wanted in (("content", about.kind, "trajectory"), ("method", about.method, cell.method)):
-        if found != wanted:
-            raise Refused(f"{path}: its {what} is {found}, but the revision of {cell.name} needs {wanted}")
-    if source.digest != about.data_digest:
-        raise Refused(f"{source.path}: not the file that {path} was trained with (its sha256 differs)")
-    return about, dict(networks(about, states, path))

@@ -1,4 +1,4 @@
-"""The corrupted test images that an evaluation meets: the published arrays, or generated ones."""
+"""The corrupted test images that an evaluation meets, published arrays or generated ones, and what is seen in them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,8 +12,10 @@ from cure.core.corruption import VERSION
 from cure.core.tensors import Tensor
 from cure.engine.generated import Generated, lacking
 from cure.engine.loader import Split
-from cure.engine.measure import frozen
+from cure.engine.measure import finite, frozen
+from cure.engine.memory import halving
 from cure.engine.official import ARCHIVES, Archive
+from cure.engine.units import Store, digest, identity
 from cure.errors import Refused
 from cure.schema import CorruptSuite
 
@@ -65,21 +67,38 @@ def source(suite: CorruptSuite, dataset: str, digest: str, split: Split) -> Sour
 
 
 def correct(net: nn.Module, split: Split, batch: int) -> int:
-    """How many images of `split` are classified correctly."""
-    with frozen(net), torch.no_grad():
-        right = [(net(x).argmax(dim=1) == y).sum() for x, y, _ in split.batches(batch)]
-    return int(torch.stack(right).sum())
+    """How many images of `split` are classified correctly; refuses logits that are not finite."""
+
+    def right(batch: int) -> list[Tensor]:
+        return [(net(x).argmax(dim=1) == y).sum() for x, y, _ in split.batches(batch)]
+
+    with frozen(net), finite(net), torch.no_grad():
+        return int(torch.stack(halving(batch, right, "corrupted images")).sum())
 
 
 def counts(
-    net: nn.Module, split: Split, found: Source, names: list[str], suite: CorruptSuite, tick: Callable[[str], None]
+    net: nn.Module,
+    split: Split,
+    found: Source,
+    names: list[str],
+    suite: CorruptSuite,
+    tick: Callable[[str], None],
+    store: Store | None = None,
 ) -> dict[str, dict[str, int]]:
-    """Corruption -> severity -> how many images of `split`, corrupted, `net` classifies correctly."""
-    right: dict[str, dict[str, int]] = {}
+    """Corruption -> severity -> how many images of `split`, corrupted, `net` classifies correctly.
+
+    Each (corruption, severity) is a unit, taken from `store` where it is there.
+    """
+    store, right = {} if store is None else store, dict[str, dict[str, int]]()
+    who = identity(suite.seed, net=net)
     for name in names:
         for severity in suite.severities:
-            images = found.images(name, severity).to(split.images.device)
-            right.setdefault(name, {})[str(severity)] = correct(net, Split(images, split.labels), suite.batch)
+            images = found.images(name, severity)
+            key = digest([who, name, severity, suite.batch], {"images": images, "labels": split.labels})
+            if key not in store:
+                corrupt = Split(images.to(split.images.device), split.labels)
+                store[key] = {"correct": torch.tensor(correct(net, corrupt, suite.batch))}
+            right.setdefault(name, {})[str(severity)] = int(store[key]["correct"])
             tick(name)
     return right
 

@@ -1,64 +1,84 @@
-"""CIFAR-10-C and CIFAR-100-C, fetched when somebody asks: resumed where it broke off, verified, then put in place."""
+"""Published files, fetched once for all processes of a machine: resumed, verified, and only then put in place."""
 
-import shutil
-import tarfile
+import http.client
+import os
 import urllib.error
 import urllib.request
 from pathlib import Path
 
-from cure.engine import scratch
-from cure.engine.official import ARCHIVES, Archive, md5sum
-from cure.errors import Refused, did_you_mean
+from cure.core.archive import File
+from cure.errors import Refused
+from cure.files import md5sum
 from cure.terminal import progress
 
 BLOCK = 2**20
 
 
-def archive(name: str) -> Archive:
-    """cifar10-c -> the archive CIFAR-10-C; refuses other names."""
-    known = {one.command: one for one in ARCHIVES.values()}
-    if name not in known:
-        raise Refused(f"download: nothing called {name!r}{did_you_mean(name, list(known))}")
-    return known[name]
+def offline() -> bool:
+    """Whether CURE_OFFLINE forbids the network."""
+    return os.environ.get("CURE_OFFLINE", "0") not in ("", "0")
 
 
-def download(wanted: Archive) -> bool:
-    """Fetch and unpack `wanted` where all its arrays are not there yet; whether there was anything to do."""
-    folder = wanted.folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with scratch.locked(folder.parent / f"{wanted.name}.lock", f"download {wanted.name}", "download"):
-        if not wanted.absent(wanted.md5s):
-            for name in wanted.md5s:
-                wanted.array(name)  # refuses a damaged file
-            return False
-        tar = folder.parent / f"{wanted.name}.tar"
-        try:
-            _fetch(wanted, tar)
-            _unpack(wanted, tar)
-        except (OSError, EOFError, tarfile.TarError) as problem:
-            reason = getattr(problem, "reason", problem)
-            raise Refused(
-                f"{wanted.url}: cannot be downloaded ({reason}). Connect to a network and run the command again, which "
-                f"goes on where it stopped; or put the file there yourself as {tar} (md5 {wanted.md5})"
-            ) from problem
-    return True
+def lacking(files: tuple[File, ...], folder: Path) -> str | None:
+    """What keeps `files` from being in `folder`, and what to do; None if nothing does.
+
+    A file that is there must have its checksum; one that is not must be reachable.
+    """
+    for file in files:
+        if (folder / file.name).exists():
+            if said := _altered(file, folder / file.name):
+                return said
+        elif reason := _unreachable(file):
+            return (
+                f"{file.name} is not in {folder} and cannot be downloaded ({reason}). Connect to a network, or put the "
+                f"file there yourself (md5 {file.md5}); quickstart/ needs no download"
+            )
+    return None
 
 
-def _fetch(wanted: Archive, tar: Path) -> None:
-    """The whole archive at `tar`, with its md5; a partial file beside it is continued."""
-    if not tar.exists():
-        part = tar.with_suffix(".tar.part")
-        have = part.stat().st_size if part.exists() else 0
-        _stream(wanted, part, have)
-        part.replace(tar)
-    if md5sum(tar) != wanted.md5:
-        tar.unlink()
-        raise Refused(f"{tar}: not the published file (its md5 is not {wanted.md5}), so deleted; run the command again")
+def fetch(file: File, folder: Path) -> Path:
+    """The whole file in `folder`; one that broke off is continued. Two processes hold a lock around this."""
+    path, part = folder / file.name, folder / f"{file.name}.part"
+    if path.exists():
+        if said := _altered(file, path):
+            raise Refused(said)
+        return path
+    try:
+        if offline():
+            raise OSError("CURE_OFFLINE is set")
+        _stream(file, part, part.stat().st_size if part.exists() else 0)
+    except (OSError, EOFError, http.client.HTTPException) as problem:
+        raise Refused(
+            f"{file.url}: cannot be downloaded ({getattr(problem, 'reason', problem)}). Connect to a network and run "
+            f"the command again, which goes on where it stopped; or put the file there yourself as {path} (md5 "
+            f"{file.md5})"
+        ) from problem
+    if md5sum(part) != file.md5:
+        part.unlink()
+        raise Refused(f"{path}: not the published file (its md5 is not {file.md5}), so deleted; run the command again")
+    part.replace(path)
+    return path
 
 
-def _stream(wanted: Archive, part: Path, have: int) -> None:
+def _altered(file: File, path: Path) -> str | None:
+    if md5sum(path) == file.md5:
+        return None
+    return f"{path}: truncated or altered (its md5 is not {file.md5}); delete it and run again"
+
+
+def _unreachable(file: File) -> str | None:
+    if offline():
+        return "CURE_OFFLINE is set"
+    try:
+        urllib.request.urlopen(file.url, timeout=10).close()
+    except (OSError, http.client.HTTPException) as problem:
+        return str(getattr(problem, "reason", problem))
+    return None
+
+
+def _stream(file: File, part: Path, have: int) -> None:
     """Append what is missing to `part`; a server that does not continue starts it anew."""
-    request = urllib.request.Request(wanted.url, headers={"Range": f"bytes={have}-"} if have else {})
+    request = urllib.request.Request(file.url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
         answer = urllib.request.urlopen(request, timeout=60)
     except urllib.error.HTTPError as problem:
@@ -68,33 +88,9 @@ def _stream(wanted: Archive, part: Path, have: int) -> None:
     with answer:
         have = have if answer.status == 206 else 0
         total = have + int(answer.headers.get("Content-Length") or 0)
-        with part.open("ab" if have else "wb") as file, progress(wanted.name, total // BLOCK, have // BLOCK) as tick:
+        with part.open("ab" if have else "wb") as out, progress(file.name, total // BLOCK, have // BLOCK) as tick:
             while block := answer.read(BLOCK):
-                file.write(block)
+                out.write(block)
                 tick("MiB")
         if part.stat().st_size < total:
             raise OSError(f"broken off after {part.stat().st_size:,} of {total:,} bytes")
-
-
-def _unpack(wanted: Archive, tar: Path) -> None:
-    """The arrays, each verified, in the archive's folder, which appears as a whole."""
-    draft = wanted.folder.with_name(f".{wanted.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir()
-    with tarfile.open(tar) as packed:
-        for member in packed:
-            name = Path(member.name)
-            if member.isfile() and name.suffix == ".npy" and name.stem in wanted.md5s:
-                member.name = name.name
-                packed.extract(member, draft, filter="data")
-    wrong = [name for name, md5 in wanted.md5s.items() if not _is(draft / f"{name}.npy", md5)]
-    if wrong:
-        shutil.rmtree(draft)
-        raise Refused(f"{tar}: without its published {', '.join(wrong)}; delete it and run the command again")
-    shutil.rmtree(wanted.folder, ignore_errors=True)
-    draft.replace(wanted.folder)
-    tar.unlink()
-
-
-def _is(path: Path, md5: str) -> bool:
-    return path.exists() and md5sum(path) == md5

@@ -5,6 +5,7 @@ frozen and cut into batches. A unit sees nothing but its batch and the seed, so 
 process, or be taken from an earlier run. What it finds is verified by the network itself, in full precision.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -16,8 +17,8 @@ from cure.core.method import Batch
 from cure.core.noise import PerImage
 from cure.core.tensors import Images, Labels, Tensor
 from cure.engine.measure import frozen
-from cure.engine.scratch import code
-from cure.engine.units import Examples, Outcome, Store, Unit, digest
+from cure.engine.memory import halving
+from cure.engine.units import Examples, Outcome, Store, Unit, digest, identity
 from cure.errors import Refused
 
 ROUNDING = 1e-6  # by which float32 may leave the ball
@@ -45,33 +46,40 @@ class Driver:
         twin: nn.Module | None = None,
         store: Store | None = None,
         share: tuple[int, int] = (0, 1),
-        tick: Callable[[str, int, int], None] | None = None,
+        tick: Callable[[str, int, int], object] | None = None,
     ) -> None:
         low, high = float(data.x.min()), float(data.x.max())
         if not 0 <= low <= high <= 1:
             raise Refused(f"images: values from {low:g} to {high:g}, not in [0, 1]; normalise inside the network")
         self.net, self.twin, self.data, self.batch, self.seed = net, twin or net, data, batch, seed
         self.store, self.share, self.tick = {} if store is None else store, share, tick or (lambda *_: None)
-        parts = {"net": net, "twin": self.twin}
-        states = {f"{p} {key} {t.stride()}": t for p, part in parts.items() for key, t in part.state_dict().items()}
-        self.identity = digest([str(net), str(self.twin), code(), torch.__version__, seed], states)
+        self.identity = identity(seed, net=net, twin=self.twin)
         self._clean: dict[int, Labels] = {}
 
     def clean(self, passes: int = 1) -> Labels:
         """What the network predicts for the images themselves; computed once."""
         if passes not in self._clean:
-            with self._alone():
-                parts = [self._predicted(self.data[rows].x, passes) for rows in self._cut(torch.arange(len(self.data)))]
-            self._clean[passes] = torch.cat(parts)
+            self._clean[passes] = halving(self.batch, lambda batch: self._see(batch, passes), "clean images")
         return self._clean[passes].clone()
 
     def run(self, chain: Chain) -> Outcome:
-        """All attacks of the chain, from the clean predictions on."""
+        """All attacks of the chain, from the clean predictions on.
+
+        Where memory runs out, it begins again with half the batch, and the outcome says with which it ended.
+        """
+        return halving(self.batch, lambda batch: self._run(chain, batch), " and ".join(chain.attacks))
+
+    def _see(self, batch: int, passes: int) -> Labels:
+        with self._alone():
+            everyone = self._cut(torch.arange(len(self.data)), batch)
+            return torch.cat([self._predicted(self.data[rows].x, passes) for rows in everyone])
+
+    def _run(self, chain: Chain, batch: int) -> Outcome:
         everyone, predicted, x = torch.arange(len(self.data)), self.clean(chain.passes), self.data.x.cpu()
         clean = predicted == self.data.y.cpu()
-        found = Outcome(clean, predicted, x.clone(), torch.where(clean, torch.inf, 0.0))
+        found = Outcome(clean, predicted, x.clone(), torch.where(clean, torch.inf, 0.0), batch)
         for name, attack in chain.attacks.items():
-            batches = self._cut((clean if chain.norm else found.robust).nonzero()[:, 0])
+            batches = self._cut((clean if chain.norm else found.robust).nonzero()[:, 0], batch)
             units = [self._unit(chain, name, attack, self.data[part], i) for i, part in enumerate(batches)]
             if missing := units.count(None):
                 raise Unfinished(f"{name}: {missing} of {len(units)} units are another share's and not there yet")
@@ -80,12 +88,12 @@ class Driver:
                 if unit is not None:
                     rows = part[unit["rows"]]
                     found.take(name, rows, unit, distance(unit["x_adv"], x[rows], chain.norm or "linf"))
-            for _ in range(len(batches), len(self._cut(everyone))):
+            for _ in range(len(batches), len(self._cut(everyone, batch))):
                 self.tick(name, 0, 0)
         return found
 
-    def _cut(self, rows: Labels) -> list[Tensor]:
-        return [part for part in torch.split(rows, self.batch) if len(part)]
+    def _cut(self, rows: Labels, batch: int) -> list[Tensor]:
+        return [part for part in torch.split(rows, batch) if len(part)]
 
     def _unit(self, chain: Chain, name: str, attack: Attack, part: Examples, place: int) -> Unit | None:
         """The stored unit, or a fresh one, or None if it is another's."""
@@ -98,17 +106,21 @@ class Driver:
         if place % ranks != rank:
             return None
         with self._alone():
-            unit = self.store[key] = self._fresh(chain, attack, part)
+            unit = self.store[key] = self._fresh(chain, name, attack, part)
         self.tick(name, len(unit["rows"]), len(part))
         return unit
 
-    def _fresh(self, chain: Chain, attack: Attack, part: Examples) -> Unit:
+    def _fresh(self, chain: Chain, name: str, attack: Attack, part: Examples) -> Unit:
         noise = PerImage(self.seed, part.index.cpu())
         x_adv = attack(self.twin if chain.passes == 1 else self.net, Batch(part.x, part.y, part.index, noise))
         predicted = self._predicted(x_adv, chain.passes)
         wrong = predicted != part.y.cpu()
+        allowed = ((x_adv >= 0) & (x_adv <= 1)).flatten(1).all(1)
         if chain.eps is not None:
-            wrong &= (distance(x_adv, part.x, "linf") <= chain.eps + ROUNDING).cpu()
+            allowed &= distance(x_adv, part.x, "linf") <= chain.eps + ROUNDING
+        if outside := int((wrong & ~allowed.cpu()).sum()):
+            print(f"{name}: {outside} images left the ball or [0, 1] and do not count", file=sys.stderr, flush=True)
+        wrong &= allowed.cpu()
         return {"rows": wrong.nonzero()[:, 0], "predicted": predicted[wrong], "x_adv": x_adv.cpu()[wrong]}
 
     def _predicted(self, x: Images, passes: int) -> Labels:

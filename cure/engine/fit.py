@@ -2,6 +2,7 @@
 
 import copy
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from cure.core.ascent import ascend, error
-from cure.core.averaging import average_, take_buffers_, warmed
+from cure.core.averaging import average_, snapshot, take_buffers_, warmed
 from cure.core.method import Batch, Method, Networks
 from cure.core.noise import Stream, seed_for
 from cure.core.settings import Augment
@@ -18,11 +19,12 @@ from cure.core.tensors import Flags
 from cure.engine.checkpoint import State
 from cure.engine.loader import Loader, Split
 from cure.engine.measure import accuracies, outcomes
-from cure.engine.schedule import rate, set_rate, sgd
+from cure.engine.memory import halving
+from cure.engine.schedule import epoch_of, rate, set_rate, sgd
 from cure.engine.scratch import Scratch
 from cure.engine.step import Step
 from cure.errors import Refused
-from cure.schema import Fit
+from cure.schema import Fit, Snapshots
 
 Row = dict[str, float | int]
 
@@ -44,12 +46,16 @@ class Task:
 
 @dataclass
 class Trajectory:
-    """What a run leaves: networks by name, one history row per epoch, and the epoch of the best validation PGD."""
+    """What a run leaves: networks by name, one history row per epoch, and the epoch of the best validation PGD.
+
+    A snapshot is named SHARE/NETWORK; it holds what the method brought too, so that its step can be taken again.
+    """
 
     history: list[Row] = field(default_factory=list)
     best: State = field(default_factory=dict)
     best_epoch: int = 0
     best_score: float = -1.0
+    snapshots: dict[str, State] = field(default_factory=dict)
 
 
 def validated(net: nn.Module, val: Split, fit: Fit, seed: int) -> dict[str, Flags]:
@@ -58,7 +64,10 @@ def validated(net: nn.Module, val: Split, fit: Fit, seed: int) -> dict[str, Flag
     def pgd(net: nn.Module, batch: Batch) -> torch.Tensor:
         return ascend(net, batch, fit.validate_attack, error)
 
-    return outcomes(net, val, {"pgd": pgd}, batch=fit.batch, seed=seed)
+    def seen(batch: int) -> dict[str, Flags]:
+        return outcomes(net, val, {"pgd": pgd}, batch=batch, seed=seed)
+
+    return halving(fit.batch, seen, "validation")
 
 
 def validation(net: nn.Module, val: Split, fit: Fit, seed: int) -> dict[str, float]:
@@ -78,10 +87,16 @@ def train(task: Task, scratch: Scratch, tick: Callable[[str], None]) -> Trajecto
         kept = Trajectory(**state["kept"])
     step = Step(task.nets, task.method, task.hyper, optimizer)
     loader = Loader(task.train, task.fit.batch, task.augment, task.seed)
+    steps = range(len(loader) * task.fit.epochs)
+    if average is not None and all(_decay(task.fit, step, len(loader)) is None for step in reversed(steps)):
+        raise Refused(f"train.average: no snapshot falls into {len(steps)} steps; lower every or begin")
+    if not kept.history:
+        _remember(task, 0, kept)
     for epoch in range(len(kept.history) + 1, task.fit.epochs + 1):
         past = kept.history[-1] if kept.history else {}
         row: Row = {"epoch": epoch, "lr": rate(task.fit, epoch)} | _epoch(task, step, loader, epoch, average, past)
         _watch(task, epoch, row, kept)
+        _remember(task, epoch, kept)
         scratch.save({name: part.state_dict() for name, part in parts.items()} | {"kept": vars(kept)})
         tick(" ".join(f"{k} {v:.3f}" for k, v in row.items() if k.startswith("val_")))
     if average is not None:
@@ -96,32 +111,79 @@ def _epoch(task: Task, step: Step, loader: Loader, epoch: int, average: nn.Modul
     torch.manual_seed(seed_for(task.seed, epoch, "dropout"))
     noise = Stream(seed_for(task.seed, epoch, "noise"), task.device)
     done, sums = (epoch - 1) * len(loader), dict[str, torch.Tensor]()
+    found, lr = _ahead(task, loader, epoch), rate(task.fit, epoch)
     for i, (x, y, index) in enumerate(loader.epoch(epoch)):
-        means = step(Batch(x, y, index, noise, epoch, done + i, rate(task.fit, epoch), past, per_epoch=len(loader)))
+        batch = Batch(x, y, index, noise, epoch, done + i, lr, past, per_epoch=len(loader), found=found)
+        means = step(batch)
         for name, mean in means.items():
             sums[name] = sums.get(name, torch.zeros_like(mean)) + mean * len(y)
-        if average is not None and task.fit.average is not None:
-            average_(average, task.nets.student, warmed(task.fit.average, done + i + 1))
+        if average is not None and (decay := _decay(task.fit, done + i, len(loader))) is not None:
+            average_(average, task.nets.student, decay)
     if average is not None:
         take_buffers_(average, task.nets.student)
     row: Row = {
         name: float(total) / len(loader.split) for name, total in sums.items()
     }  # the epoch's one look at the device
-    for name, value in row.items():
-        if not math.isfinite(value):
-            raise Refused(
-                f"epoch {epoch}: the term {name} became {value}; earlier epochs are kept in the resume file. "
-                "Lower lr, or look at the data and the attack's step"
-            )
+    _sound(epoch, row, task.nets)
     return row
+
+
+def _sound(epoch: int, row: Row, nets: Networks) -> None:
+    """Refuse a loss, or networks after the last step, that are not finite."""
+    wrong = [f"the term {name} became {value}" for name, value in row.items() if not math.isfinite(value)]
+    numbers = {name: t for name, t in nets.state_dict().items() if t.is_floating_point()}
+    if not wrong and not bool(torch.stack([t.isfinite().all() for t in numbers.values()]).all()):
+        wrong = [f"{name} is not finite" for name, t in numbers.items() if not bool(t.isfinite().all())]
+    if wrong:
+        raise Refused(
+            f"epoch {epoch}: {wrong[0]}; earlier epochs are kept in the resume file. "
+            "Lower lr, or look at the data and the attack's step"
+        )
+
+
+def _unmoved(row: Row, val: Split) -> bool:
+    """Whether PGD changed no prediction of a network that does better than to name one class."""
+    guess = int(val.labels.bincount().max()) / len(val)
+    return "val_pgd" in row and row["val_pgd"] == row["val_clean"] > guess
+
+
+def _ahead(task: Task, loader: Loader, epoch: int) -> dict[str, Any]:
+    """What the method looks at before the epoch."""
+    if task.method.before_epoch is None:
+        return {}
+    noise = Stream(seed_for(task.seed, epoch, "noise before"), task.device)
+    batches = (Batch(x, y, index, noise, epoch) for x, y, index in loader.epoch(epoch, "batches before"))
+    return task.method.before_epoch(task.nets, epoch, batches, task.hyper)
+
+
+def _decay(fit: Fit, step: int, per_epoch: int) -> float | None:
+    """What the weight average keeps of itself after this step; None where it stays as it is."""
+    if isinstance(fit.average, Snapshots):
+        return snapshot(step, per_epoch, fit.average.begin, fit.average.every)
+    return None if fit.average is None else warmed(fit.average, step + 1)
 
 
 def _watch(task: Task, epoch: int, row: Row, kept: Trajectory) -> None:
     """Add the row to the history, with validation accuracies where due, and keep the best student."""
     if epoch % task.fit.validate_every == 0 or epoch == task.fit.epochs:
-        scores = validation(task.nets.student, task.val, task.fit, task.seed)
-        row.update({f"val_{name}": value for name, value in scores.items()})
-        if scores["pgd"] > kept.best_score:
-            kept.best_score, kept.best_epoch = scores["pgd"], epoch
-            kept.best = {key: t.detach().cpu().clone() for key, t in task.nets.student.state_dict().items()}
+        found = validation(task.nets.student, task.val, task.fit, task.seed)
+        scores: Row = {f"val_{name}": value for name, value in found.items()}
+        if _unmoved(scores, task.val) and not any(_unmoved(row, task.val) for row in kept.history):
+            print(f"epoch {epoch}: PGD changed no prediction, so gradients may be zero", file=sys.stderr, flush=True)
+        row.update(scores)
+        if scores["val_pgd"] > kept.best_score:
+            kept.best_score, kept.best_epoch = scores["val_pgd"], epoch
+            kept.best = _copied(task.nets.student)
     kept.history.append(row)
+
+
+def _remember(task: Task, epoch: int, kept: Trajectory) -> None:
+    """Keep every network that is not a teacher, where a snapshot is due after this epoch."""
+    for share in task.fit.snapshots:
+        if epoch_of(share, task.fit.epochs) == epoch:
+            own = {name: net for name, net in task.nets.items() if name not in task.method.teachers}
+            kept.snapshots |= {f"{share:g}/{name}": _copied(net) for name, net in own.items()}
+
+
+def _copied(net: nn.Module) -> State:
+    return {key: t.detach().cpu().clone() for key, t in net.state_dict().items()}

@@ -21,7 +21,7 @@ from cure.engine.checkpoint import State, build, fill
 from cure.engine.program import saved_program
 from cure.errors import Refused
 
-PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.", "sub_block1.")
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.", "sub_block1.", "1.")
 STATISTICS = {"mean": re.compile(r"(^|[._])(mu|mean)$"), "std": re.compile(r"(^|[._])(sigma|std)$")}
 
 
@@ -64,6 +64,10 @@ def network(
     if normalisation is not None:
         if len(normalisation.mean) != shape.channels or len(normalisation.std) != shape.channels:
             raise Refused(f"--mean and --std need one value for each of the {shape.channels} channels")
+        if any(isinstance(module, Normalise) for module in found.net.modules()):
+            raise Refused(f"{path}: brings a normalisation of its own, so leave --mean and --std out")
+        if twice := [name for name, _ in found.net.named_buffers() if name.rpartition(".")[2] in ("mean", "mu")]:
+            found.notes.append(f"--mean and --std come before the network's own {twice[0]}: is it normalised twice?")
         found.net = nn.Sequential(Normalise(normalisation), found.net)
     found.net.to(device).requires_grad_(False)
     found.net.train(False)
@@ -116,9 +120,9 @@ def tensors(path: Path) -> Any:
         raise Refused(f"{path}: not a readable checkpoint ({kind}: {reason[:160]})") from None
 
 
-def candidates(held: Any, name: str = "") -> Iterator[tuple[str, State]]:
+def candidates(held: Any, name: str = "", around: tuple[int, ...] = ()) -> Iterator[tuple[str, State]]:
     """Every mapping from names to tensors inside, by its place (state_dict, model.ema, ...); optimisers left out."""
-    if isinstance(held, nn.Module) or not isinstance(held, Mapping):
+    if isinstance(held, nn.Module) or not isinstance(held, Mapping) or id(held) in around:  # it may hold itself
         return
     plain = {key: value for key, value in held.items() if isinstance(key, str) and isinstance(value, Tensor)}
     if plain and len(plain) >= len(held) / 2:
@@ -126,13 +130,17 @@ def candidates(held: Any, name: str = "") -> Iterator[tuple[str, State]]:
         return
     for key, value in held.items():
         if isinstance(key, str) and not key.startswith("optim"):
-            yield from candidates(value, f"{name}.{key}" if name else key)
+            yield from candidates(value, f"{name}.{key}" if name else key, (*around, id(held)))
 
 
 def stripped(state: State) -> State:
-    """Without the prefixes that DataParallel, torch.compile and wrapping classes leave, as often as they stand."""
+    """Without the prefixes that DataParallel, torch.compile and wrapping classes leave, as often as they stand.
+
+    What a wrapper holds beside the network, the mean and standard deviation of its images, need not share them.
+    """
     while True:
-        shared = [prefix for prefix in PREFIXES if all(key.startswith(prefix) for key in state)]
+        inner = [key for key in state if not any(pattern.search(key) for pattern in STATISTICS.values())]
+        shared = [prefix for prefix in PREFIXES if inner and all(key.startswith(prefix) for key in inner)]
         if not shared:
             return state
         state = {key.removeprefix(shared[0]): tensor for key, tensor in state.items()}
@@ -158,6 +166,8 @@ def fitted(path: Path, nets: dict[str, nn.Module], states: dict[str, State]) -> 
             others = [other or "the file itself" for other in states if other != place]
             notes += [f"weights of {place or 'the file itself'}, not of {', '.join(others)}"] if others else []
             notes += [f"network {name}"] if len(nets) > 1 else []
+            kinds = {str(t.dtype).removeprefix("torch.") for t in state.values() if t.is_floating_point()} - {"float32"}
+            notes += [f"weights of {' and '.join(sorted(kinds))}, evaluated in float32"] if kinds else []
             whole = nn.Sequential(Normalise(normalisation), net) if normalisation else net
             return Foreign(whole, notes)
     if len(nets) == 1:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from cure.core.noise import seed_for
 from cure.core.settings import Augment
 from cure.core.tensors import Images, Labels, Tensor
+from cure.errors import Refused
 
 
 def as_float(images: Tensor) -> Images:
@@ -42,22 +43,35 @@ class Split:
         return Split(self.images[rows], self.labels[rows], self.index[rows])
 
 
+def pad(images: Tensor, augment: Augment) -> Tensor:
+    """(n, c, h + 2 crop, w + 2 crop): zeros around each image, or its mirror image beyond the border pixels."""
+    if augment.padding == "zero":
+        return F.pad(images, [augment.crop] * 4)
+    for axis in (2, 3):
+        last = images.shape[axis] - 1
+        if augment.crop > last:
+            raise Refused(f"augment.crop: {augment.crop}; padding: reflect has only {last} pixels to mirror; lower it")
+        places = torch.arange(-augment.crop, last + 1 + augment.crop, device=images.device).abs()
+        images = images.index_select(axis, last - (last - places).abs())
+    return images
+
+
 class Loader:
     """Shuffled, augmented training batches; epoch e is a function of (seed, e) alone."""
 
     def __init__(self, split: Split, batch: int, augment: Augment, seed: int) -> None:
         self.split, self.batch, self.augment, self.seed = split, batch, augment, seed
         size = split.images.shape[2:]
-        padded = F.pad(split.images, [augment.crop] * 4) if augment.crop else split.images
+        padded = pad(split.images, augment) if augment.crop else split.images
         self.windows = padded.unfold(2, size[0], 1).unfold(3, size[1], 1)  # (n, c, offsets, offsets, h, w), a view
 
     def __len__(self) -> int:
         return -(-len(self.split) // self.batch)
 
-    def epoch(self, epoch: int) -> Iterator[tuple[Images, Labels, Labels]]:
-        """(x, y, index) of every batch; the last one may be smaller."""
+    def epoch(self, epoch: int, purpose: str = "batches") -> Iterator[tuple[Images, Labels, Labels]]:
+        """(x, y, index) of every batch; the last one may be smaller. Another purpose is another draw."""
         n, device = len(self.split), self.split.labels.device
-        draws = torch.Generator(device).manual_seed(seed_for(self.seed, epoch, "batches"))
+        draws = torch.Generator(device).manual_seed(seed_for(self.seed, epoch, purpose))
         order = torch.randperm(n, generator=draws, device=device)
         offsets = torch.randint(2 * self.augment.crop + 1, (2, n), generator=draws, device=device)
         flips = torch.rand(n, generator=draws, device=device) < 0.5

@@ -8,18 +8,17 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from cure.core.losses import cross_entropy, margin
+from cure.schema import Preflight
 
-MANY, FEW = 64, 16  # images of the statistics, and of the checks that repeat forwards
-REPEATS = 5
-ROUNDING = 1e-4  # of the largest logit: other batch sizes choose other kernels
+FEW, REPEATS = 16, 5  # images of the checks that repeat forwards, and how often
 
 
 class Look:
     """The network, the images and what the checks share."""
 
-    def __init__(self, net: nn.Module, x: Tensor, y: Tensor, classes: int) -> None:
-        self.net, self.given, self.classes = net, x, classes
-        rows = torch.linspace(0, len(x) - 1, min(len(x), MANY), device=x.device).round().long()
+    def __init__(self, net: nn.Module, x: Tensor, y: Tensor, classes: int, rules: Preflight) -> None:
+        self.net, self.given, self.classes, self.rules = net, x, classes, rules
+        rows = torch.linspace(0, len(x) - 1, min(len(x), rules.images), device=x.device).round().long()
         self.x, self.y = x[rows] if x.is_floating_point() else x[rows].float(), y[rows.to(y.device)].to(x.device)
         self.few, self.backwards = self.x[:FEW], 0
 
@@ -66,7 +65,7 @@ class Look:
     @cached_property
     def rounding(self) -> float:
         """By how much logits may differ and still be the same."""
-        return ROUNDING * float(self.repeats[0].abs().max().clamp(min=1e-6))
+        return self.rules.rounding * float(self.repeats[0].abs().max().clamp(min=1e-6))
 
     def gradients(self, x: Tensor) -> dict[str, Tensor]:
         """Loss -> its gradient to the images."""

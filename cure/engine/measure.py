@@ -1,18 +1,19 @@
 """Per-example outcomes of a network on a split, clean and under attack."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import nn
 
+from cure.core.accuracy import right
+from cure.core.attack import Attack
 from cure.core.batchnorm import scope
 from cure.core.method import Batch
 from cure.core.noise import PerImage
-from cure.core.tensors import Flags, Images
+from cure.core.tensors import Flags, Tensor
 from cure.engine.loader import Split
-
-Attack = Callable[[nn.Module, Batch], Images]
+from cure.errors import Refused
 
 
 @contextmanager
@@ -28,39 +29,36 @@ def frozen(net: nn.Module) -> Iterator[None]:
             weight.requires_grad_(wants)
 
 
-def outcomes(
-    net: nn.Module,
-    split: Split,
-    attacks: dict[str, Attack],
-    *,
-    batch: int,
-    seed: int,
-    tick: Callable[[str], None] | None = None,
-) -> dict[str, Flags]:
+@contextmanager
+def finite(net: nn.Module) -> Iterator[None]:
+    """Refuse logits that were not finite, at the end, so that no batch waits for the device."""
+    seen: list[Tensor] = []
+    hook = net.register_forward_hook(lambda *call: seen.append(call[2].detach().isfinite().all()))
+    try:
+        yield
+    finally:
+        hook.remove()
+    if not bool(torch.stack(seen).all()):
+        raise Refused("the network's logits are not finite on some images, so its predictions mean nothing")
+
+
+def outcomes(net: nn.Module, split: Split, attacks: dict[str, Attack], *, batch: int, seed: int) -> dict[str, Flags]:
     """`clean` and each attack -> (n) flags: classified correctly, and under attack still so.
 
     An image counts as robust only if it is also classified correctly clean. Noise is seeded per image, so the batch
-    size decides nothing but speed. `tick` is called after each attack of each batch.
+    size decides nothing but speed. Refuses logits that are not finite.
     """
     found: dict[str, list[Flags]] = {name: [] for name in ("clean", *attacks)}
-    with frozen(net):
+    with frozen(net), finite(net):
         for x, y, index in split.batches(batch):
-            clean = _correct(net, x, y)
+            clean = right(net, x, y)
             found["clean"].append(clean)
             for name, attack in attacks.items():
                 x_adv = attack(net, Batch(x, y, index, PerImage(seed, index)))
-                found[name].append(clean & _correct(net, x_adv, y))
-                if tick is not None:
-                    tick(name)
+                found[name].append(clean & right(net, x_adv, y))
     return {name: torch.cat(flags).cpu() for name, flags in found.items()}
 
 
 def accuracies(flags: dict[str, Flags]) -> dict[str, float]:
     """Each outcome's share of true flags, in [0, 1]."""
     return {name: int(flag.sum()) / len(flag) for name, flag in flags.items()}
-
-
-def _correct(net: nn.Module, x: Images, y: torch.Tensor) -> Flags:
-    with torch.no_grad():
-        right: Flags = net(x).argmax(dim=1) == y
-    return right

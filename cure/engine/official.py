@@ -5,7 +5,6 @@ severity s in rows (s - 1) 10,000 .. s 10,000, in the order of the test split.
 """
 
 import contextlib
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from cure import paths
 from cure.engine.checksums import CIFAR_10_C, CIFAR_100_C
 from cure.errors import Refused
-from cure.files import write_text
+from cure.files import md5sum, write_text
 
 STAMP = ".verified.json"
 
@@ -87,12 +86,6 @@ ARCHIVES = {
         CIFAR_100_C,
     ),
 }
-
-
-def md5sum(path: Path) -> str:
-    """The hex digest of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
 
 
 def _read(stamp: Path) -> dict[str, list[int | str]]:

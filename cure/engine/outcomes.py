@@ -3,7 +3,7 @@
 from math import ceil, inf
 from typing import Any
 
-from cure.engine.ratio import nrr
+from cure.engine.ratio import nrr, nrr_interval
 
 Result = dict[str, Any]
 
@@ -22,6 +22,12 @@ def ratio(result: Result, column: str) -> float:
     """Natural-robustness ratio in [0, 1], clean accuracy taken on the images of the column."""
     correct, images, clean = counts(result, column)
     return nrr(clean / images, correct / images)
+
+
+def ratio_interval(result: Result, column: str) -> tuple[float, float]:
+    """Its 95 % interval."""
+    correct, images, clean = counts(result, column)
+    return nrr_interval(clean, correct, images)
 
 
 def shares(result: Result) -> dict[str, float]:

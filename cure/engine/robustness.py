@@ -13,6 +13,7 @@ from cure.core.folding import twin
 from cure.core.tensors import Flags, Labels
 from cure.engine.driver import ROUNDING, Driver, full_precision
 from cure.engine.loader import Split, as_float, spread
+from cure.engine.memory import halving
 from cure.engine.outcomes import Result
 from cure.engine.units import Examples, Outcome, Store
 from cure.params import armed
@@ -33,7 +34,7 @@ class Progress:
         return f"{self.column}{part}: broke {self.broken} of {self.images}"
 
 
-Tick = Callable[[Progress], None]
+Tick = Callable[[Progress], object]
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,10 @@ class Column:
     def safe(self, eps: float) -> Flags:
         """Correct, and without a verified adversarial image in the L-inf ball of this radius."""
         return self.outcome.clean & (self.outcome.distance > eps + ROUNDING)
+
+    def text(self, images: int) -> str:
+        """One character per image of all: 1 correct and not broken, 0 not, - not looked at."""
+        return _text(_spread(self.outcome.robust, self.rows, images))
 
 
 def examples_of(split: Split) -> Examples:
@@ -78,7 +83,7 @@ def attacked(
     """`clean` and every column, on all images or on as many of them, evenly spread, as the suite gives it."""
     how: dict[str, Any] = {"batch": suite.batch, "seed": suite.seed, "store": store}
     with full_precision():
-        how["twin"] = twin(net, data.x[: suite.batch], suite.layout)
+        how["twin"] = halving(suite.batch, lambda batch: twin(net, data.x[:batch], suite.layout), "layout")
     drivers, found = dict[int, Driver](), dict[str, Column]()
     for name, chain in {"clean": Chain({}, {}), **columns}.items():
         rows = spread(len(data), suite.subset.get(name, len(data)))
@@ -117,9 +122,9 @@ def result(columns: dict[str, Column], data: Examples, suite: AttackSuite, eps: 
     outcomes = {"clean": clean.long(), **flags, "worst": worst}
     return {
         "images": images,
-        "outcomes": {name: "".join("-01"[int(hit) + 1] for hit in flag) for name, flag in outcomes.items()},
-        "columns": {name: _about(column) for name, column in attacks.items()},
-        "problems": _problems(ball, linf),
+        "outcomes": {name: _text(flag) for name, flag in outcomes.items()},
+        "columns": {name: _about(column, suite) for name, column in attacks.items()},
+        "problems": [*_smaller(attacks, suite), *_problems(ball, linf)],
         "eps": eps,
         "seed": suite.seed,
         "batch": suite.batch,
@@ -133,9 +138,14 @@ def _spread(flags: Flags, rows: Labels, images: int) -> torch.Tensor:
     return out
 
 
-def _about(column: Column) -> dict[str, Any]:
+def _text(flags: torch.Tensor) -> str:
+    return "".join("-01"[int(hit) + 1] for hit in flags)
+
+
+def _about(column: Column, suite: AttackSuite) -> dict[str, Any]:
     chain, found = column.chain, column.outcome
     said: dict[str, Any] = {"label": chain.label, "package": chain.facts.get("package", "")}
+    said |= {"batch": found.batch} if found.batch != suite.batch else {}
     said["broken_by"] = {name: sorted(column.rows[rows].tolist()) for name, rows in found.broken_by.items()}
     if chain.norm is not None:
         lengths = [round(float(length), 7) for length in found.distance]  # float32 has no more digits
@@ -144,15 +154,28 @@ def _about(column: Column) -> dict[str, Any]:
     return said
 
 
+def _smaller(attacks: dict[str, Column], suite: AttackSuite) -> list[str]:
+    """Columns for which memory did not suffice; AutoAttack's numbers depend on the batch."""
+    batches = {name: column.outcome.batch for name, column in attacks.items()}
+    told = {name: batch for name, batch in batches.items() if batch != suite.batch}
+    return [
+        f"{name} ran on {batch} images at a time, not {suite.batch}: memory ran out" for name, batch in told.items()
+    ]
+
+
 def _problems(ball: dict[str, Column], linf: dict[str, Column]) -> list[str]:
-    """Smallest perturbations are upper bounds, so where they beat AutoAttack, AutoAttack was too weak."""
+    """Both count verified images, so both are upper bounds of robustness: where smallest perturbations leave fewer
+    images at eps than AutoAttack, its number is too high."""
     found = []
     for name, strong in ball.items():
         for other, minimum in linf.items() if strong.chain.label else ():
             eps = strong.chain.eps or 0.0
-            robust = int(strong.safe(eps)[torch.isin(strong.rows, minimum.rows)].sum())
+            robust = strong.safe(eps)[torch.isin(strong.rows, minimum.rows)]
             curve = minimum.safe(eps)[torch.isin(minimum.rows, strong.rows)]
-            if curve.sum() < robust:
-                left = f"{other} leaves {int(curve.sum())} of {len(curve)} images at eps {eps:g}, {name} {robust}"
-                found.append(f"{left}: {name} overestimates robustness")
+            left, missed = (int(hits.sum()) for hits in (curve, robust & ~curve))
+            if left < int(robust.sum()):
+                found.append(
+                    f"{other} leaves {left} of {len(curve)} images at eps {eps:g}, {name} {int(robust.sum())}: "
+                    f"{name} overestimates robustness, since it missed verified adversarial images of {missed}"
+                )
     return found

@@ -3,6 +3,7 @@
 import torch
 
 from cure.core.method import Networks
+from cure.core.settings import at_epoch
 from cure.schema import Schedule
 
 
@@ -19,8 +20,12 @@ def sgd(nets: Networks, schedule: Schedule) -> torch.optim.SGD:
 
 def rate(schedule: Schedule, epoch: int) -> float:
     """The learning rate of a 1-based epoch: `lr` times the factor of the last drop reached."""
-    reached = [at for at in schedule.drops if at <= epoch]
-    return schedule.lr * (schedule.drops[max(reached)] if reached else 1.0)
+    return schedule.lr * at_epoch(schedule.drops, epoch, 1.0)
+
+
+def epoch_of(share: float, epochs: int) -> int:
+    """The last epoch within this share of a schedule, to the nearest; 0 is before the first."""
+    return round(share * epochs)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:

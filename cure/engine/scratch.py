@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from cure.errors import Refused
 from cure.files import replacing, sha256
 
 FOLDER = Path(os.environ.get("CURE_SCRATCH", "~/.cache/cure/scratch")).expanduser()
@@ -61,8 +62,12 @@ class Scratch:
 @contextmanager
 def locked(path: Path, label: str, what: str) -> Iterator[None]:
     """Hold `path`; where another process holds it, say that it is at this `what` and wait. The file itself stays."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+")
+    except OSError as problem:
+        raise Refused(f"{path}: cannot be written: {problem.strerror}") from problem
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -70,9 +75,9 @@ def locked(path: Path, label: str, what: str) -> Iterator[None]:
             owner = file.read().strip() or "unknown"
             print(f"{label}: process {owner} is at this {what}; waiting for its end", file=sys.stderr, flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        with contextlib.suppress(OSError):  # a full disk: the lock holds all the same
+            os.truncate(file.fileno(), 0)
+            os.pwrite(file.fileno(), str(os.getpid()).encode(), 0)
         yield
 
 

@@ -22,10 +22,10 @@ class Step:
             batch.points.update(method.inner(nets, batch, hyper))
         means = reduce(method.loss(nets, batch, hyper))
         self.optimizer.zero_grad(set_to_none=True)
-        if method.combine is None:
+        grads = None if method.combine is None else method.combine(nets, batch, hyper, means)
+        if grads is None:
             objective(means).backward()  # type: ignore[no-untyped-call]
         else:
-            grads = method.combine(nets, batch, hyper, means)
             for name, weight in nets.weights().items():
                 weight.grad = grads[name]
         batch.show("means", means)

@@ -1,6 +1,7 @@
 """What an evaluation is about, its units, and what they add up to.
 
-A unit is what one attack found on one batch, kept under a digest of everything that decides it.
+A unit is what one attack found on one batch, or one corruption at one severity, kept under a digest of everything that
+decides it.
 """
 
 import hashlib
@@ -14,12 +15,15 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
+from torch import nn
 
 from cure.core.tensors import Flags, Images, Labels, PerExample, Tensor
+from cure.engine.scratch import code
 from cure.files import replacing
 
 Unit = dict[str, Tensor]
-"""Of the misclassified images of the batch: `rows`, `predicted` by the network itself, and `x_adv`."""
+"""Of an attack, the misclassified images of the batch: `rows`, `predicted` by the network itself, and `x_adv`. Of a
+corruption at one severity: `correct`, how many images are."""
 
 Store = MutableMapping[str, Unit]
 """Where units live: a dict, or a Folder that outlives the process and may be shared by several."""
@@ -48,6 +52,7 @@ class Outcome:
     predicted: Labels  # at x_adv
     x_adv: Images  # the adversarial image; the image itself where none was found or needed
     distance: PerExample  # of x_adv, in the chain's norm (L-inf without one); infinity where none was found
+    batch: int  # images at a time, on which AutoAttack's numbers depend
     broken_by: dict[str, Tensor] = field(default_factory=dict)  # attack -> rows whose x_adv it made
 
     @property
@@ -102,3 +107,9 @@ def digest(facts: Any, tensors: dict[str, Tensor]) -> str:
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()[:32]
+
+
+def identity(seed: int, **nets: nn.Module) -> str:
+    """What computes a unit, as a digest: the networks with their memory layout, the loaded code, PyTorch, the seed."""
+    states = {f"{p} {key} {t.stride()}": t for p, net in nets.items() for key, t in net.state_dict().items()}
+    return digest([*(str(net) for net in nets.values()), code(), torch.__version__, seed], states)

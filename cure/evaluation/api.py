@@ -14,7 +14,7 @@ from cure.evaluation import images as sets
 from cure.evaluation import outputs
 from cure.evaluation.measure import Evaluation, look, measure
 from cure.evaluation.plan import opened, plan, published
-from cure.evaluation.subject import Subject
+from cure.evaluation.subject import Subject, settled
 from cure.schema import Threat
 
 
@@ -45,16 +45,18 @@ def evaluate(
 
     images are (n, c, h, w), uint8 or floats in [0, 1]; labels are (n), from 0. `attacks` are columns of the published
     params.yaml: clean, fgsm, pgd20, pgd100, cw20, cw100, aa (AutoAttack), min_linf, min_l2, ... The L-inf radius `eps`
-    may be a fraction; steps are eps/4. The network stays where it is and is evaluated in eval mode. With `out`,
-    finished batches outlive a killed run, and the files of `cure eval` are written there. Raises `cure.errors.Refused`
-    on input that makes no sense and, unless `force`, where the preflight finds the network unfit.
+    may be a fraction; steps are eps/4. The network stays where it is and is evaluated in eval mode; of several outputs
+    the first (or `logits`) counts, and weights that are not float32 are copied. With `out`, finished batches outlive a
+    killed run, and the files of `cure eval` are written there. Raises `cure.errors.Refused` on input that makes no
+    sense and, unless `force`, where the preflight finds the network unfit.
     """
     if not isinstance(net, nn.Module):
         raise Refused(f"net is a {type(net).__name__}, not a torch.nn.Module; wrap a function in one")
     device = next((w.device for w in net.parameters()), torch.device("cpu"))
     given = sets.given(images, labels, classes, device)
+    used, notes = settled(net, given.examples.x[:2])
     if classes is None:
-        given = sets.classes_of(net, given)
+        given = sets.classes_of(used, given)
     settings = published()
     radius = _radius(eps)
     if batch < 1:
@@ -64,8 +66,8 @@ def evaluate(
     names = attacks.split(",") if isinstance(attacks, str) else list(attacks)
     wanted = plan(opened(settings, "", ""), names, given.classes, changes)
     folder = Path(out) if out else None
-    with scope(net, "eval"):
-        subject = Subject(type(net).__name__, net)
+    with scope(net, "eval"), scope(used, "eval"):
+        subject = Subject(type(net).__name__, used, notes)
         looked = look(subject, given, wanted, force=force)
         found = measure(subject, given, wanted, looked, units=folder / "units" if folder else None)
     if folder:

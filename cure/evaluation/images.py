@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from cure import catalogue, paths
 from cure.core.batchnorm import scope
-from cure.engine import data
+from cure.engine import data, scratch
 from cure.engine.checkpoint import Description
 from cure.engine.evaluate import test_split
 from cure.engine.loader import as_float, spread
@@ -22,8 +21,6 @@ from cure.engine.robustness import examples_of
 from cure.engine.units import Examples, digest
 from cure.errors import Refused, did_you_mean
 from cure.params import Params
-
-CACHE = Path(os.environ.get("CURE_CACHE", "~/.cache/cure")).expanduser() / "prepared"
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,10 @@ class Images:
 
 
 def prepared(name: str, params: Params, folder: Path) -> Path:
-    """The prepared file of a data set: FILE.safetensors itself, the pipeline's own, or one made now and kept."""
+    """The prepared file of a data set: FILE.safetensors itself, the pipeline's own, or one made now.
+
+    That one is kept in $CURE_SCRATCH/prepared, named by its settings.
+    """
     if name.endswith(".safetensors"):
         return Path(name)
     if name not in catalogue.names("datasets"):
@@ -58,7 +58,7 @@ def prepared(name: str, params: Params, folder: Path) -> Path:
         raise Refused(f"--data {name}: the params.yaml in use has no section datasets.{name}; name one by --params")
     hyper = params.get(f"datasets.{name}", catalogue.entry("datasets", name).Hyper)
     key = hashlib.sha256(json.dumps(hyper.model_dump(), sort_keys=True).encode()).hexdigest()[:16]
-    if not (path := CACHE / f"{name}-{key}.safetensors").exists():
+    if not (path := scratch.FOLDER / "prepared" / f"{name}-{key}.safetensors").exists():
         lacking(name, hyper)
         prepare(name, hyper, path)
     return path

@@ -1,13 +1,11 @@
 """One evaluation from a network and its images to an `Evaluation`."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from cure.core.attack import Chain
 from cure.core.folding import faster
 from cure.engine import outcomes, robustness
 from cure.engine.lines import Line
@@ -15,7 +13,7 @@ from cure.engine.outcomes import Result
 from cure.engine.preflight import preflight
 from cure.engine.probes import doubts
 from cure.engine.ratio import wilson
-from cure.engine.robustness import Column, Progress
+from cure.engine.robustness import Column, Tick
 from cure.engine.units import Folder
 from cure.errors import Refused
 from cure.evaluation.images import Images
@@ -35,6 +33,7 @@ class Evaluation:
     images: Images
     plan: Plan
     columns: dict[str, Column]
+    probes: dict[str, Column]  # what the masking report wanted besides, on fewer images
     result: Result  # as the stage attack writes it
     preflight: list[Line]
     masking: list[Line]
@@ -53,16 +52,24 @@ class Evaluation:
         """Natural-robustness ratio 2 n r / (n + r) of clean accuracy and the column's."""
         return outcomes.ratio(self.result, column)
 
+    def nrr_interval(self, column: str) -> tuple[float, float]:
+        """Its 95 % interval."""
+        return outcomes.ratio_interval(self.result, column)
+
     @property
     def flags(self) -> list[str]:
         """Everything that this evaluation doubts of itself."""
-        red = [line for line in (*self.preflight, *self.masking) if not line.passed]
-        return [*(f"{line.name}: {line.found}; {line.advice}" for line in red), *self.result["problems"]]
+        return [*(str(line) for line in (*self.preflight, *self.masking) if line.red), *self.result["problems"]]
 
     def adversarial(self) -> Tensor:
-        """(n, c, h, w) float32 in the order of the images: the first verified adversarial image of each, or itself."""
+        """(n, c, h, w) float32 in the order of the images: what `worst` counts.
+
+        Of each image the first verified adversarial one within eps that a column or a probe found, or itself where none
+        did and where it is misclassified as it is; L2 searches have no part in it. So the network's accuracy on them is
+        `worst`, wherever every column looked.
+        """
         out, done = self.images.examples.x.cpu().clone(), self.images.examples.y.cpu() < 0
-        for column in self.columns.values():
+        for column in (*self.columns.values(), *self.probes.values()):
             if column.chain.norm != "l2":
                 broken = column.outcome.clean & ~column.safe(self.plan.threat.eps) & ~done[column.rows]
                 out[column.rows[broken]] = column.outcome.x_adv[broken]
@@ -75,11 +82,11 @@ def look(subject: Subject, images: Images, plan: Plan, *, force: bool) -> list[L
 
     Where the plan is made for networks that draw at random, the lines about that are no reason to refuse.
     """
-    lines = preflight(subject.net, images.examples.x, images.examples.y, images.classes)
+    lines = preflight(subject.net, images.examples.x, images.examples.y, images.classes, plan.preflight)
     allowed = RANDOM if plan.random else ()
-    red = [line for line in lines if not line.passed and line.name not in allowed]
+    red = [line for line in lines if line.red and line.name not in allowed]
     if red and not force:
-        said = "\n  ".join(f"{line.name}: {line.found}; {line.advice}" for line in red)
+        said = "\n  ".join(map(str, red))
         raise Refused(f"{subject.name}: preflight is red (--force goes on all the same)\n  {said}")
     return lines
 
@@ -101,22 +108,19 @@ def measure(
     looked: list[Line],
     *,
     units: Path | None = None,
-    tick: Callable[[Progress], None] = lambda _: None,
-    more: Sequence[Chain] = (),
+    tick: Tick = lambda _: None,
 ) -> Evaluation:
-    """Every column, then what it doubts, for which `more` chains of one attack each may be given.
-
-    `units` is the folder in which finished batches outlive a killed run.
-    """
+    """Every column, then what it doubts. `units` is the folder in which finished batches outlive a killed run."""
     store: Any = Folder(units) if units else {}
-    data, doubted = images.examples, list[Line]()
+    data = images.examples
     suite = _settled(subject, data.x, plan.suite, units) if units else plan.suite
-    found = robustness.attacked(subject.net, data, plan.chains, suite, tick, store)
-    result = robustness.result(found, data, suite, plan.threat.eps)
-    if plan.chains:
-        how = {"batch": suite.batch, "seed": suite.seed, "store": store}
-        doubted, tried = doubts(subject.net, data, result, plan.threat, plan.masking, *more, **how)
-        for outcome in tried.values():
-            pairs = zip(result["outcomes"]["worst"], outcome, strict=True)
-            result["outcomes"]["worst"] = "".join("0" if (w, hit) == ("1", "0") else w for w, hit in pairs)
-    return Evaluation(subject, images, plan, found, result, looked, doubted)
+    columns = robustness.attacked(subject.net, data, plan.chains, suite, tick, store)
+    result = robustness.result(columns, data, suite, plan.threat.eps)
+    how = {"batch": suite.batch, "seed": suite.seed, "store": store, "tick": tick}
+    doubted, probes = doubts(subject.net, data, result, plan.probes, plan.masking, **how) if plan.chains else ([], {})
+    worst = list(result["outcomes"]["worst"])
+    for probe in probes.values():
+        for row in probe.rows[~probe.safe(plan.threat.eps)].tolist():
+            worst[row] = "0" if worst[row] == "1" else worst[row]
+    result["outcomes"]["worst"] = "".join(worst)
+    return Evaluation(subject, images, plan, columns, probes, result, looked, doubted)

@@ -73,11 +73,13 @@ def _clean(found: Evaluation, column: str) -> float:
 
 
 def summary(found: Evaluation, column: str) -> dict[str, Any]:
-    """Accuracy in [0, 1] with its Wilson 95 % interval, the images it was counted on, and the ratio."""
+    """Accuracy and NRR in [0, 1] with their 95 % intervals, and the images they were counted on."""
     low, high = found.interval(column)
     _, images, _ = counts(found.result, column)
     numbers = {"accuracy": found.accuracy(column), "low": low, "high": high}
-    numbers |= {} if column == "clean" else {"nrr": found.nrr(column)}
+    if column != "clean":
+        nrr_low, nrr_high = found.nrr_interval(column)
+        numbers |= {"nrr": found.nrr(column), "nrr_low": nrr_low, "nrr_high": nrr_high}
     return {"images": images} | {name: round(value, 6) for name, value in numbers.items()}
 
 

@@ -1,19 +1,28 @@
 """What an evaluation runs: columns of a params.yaml under its threat model, and what they will cost."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from cure import catalogue
 from cure.check import check
 from cure.core.attack import Chain
+from cure.core.folding import twin
+from cure.core.tensors import Images
 from cure.engine import cost, probes, robustness
-from cure.engine.cost import Pace, Work
+from cure.engine.driver import full_precision
+from cure.engine.loader import spread
+from cure.engine.pace import Pace, Work, pace
 from cure.errors import Refused, did_you_mean
 from cure.params import FILE, Params, read
-from cure.schema import AttackSuite, Masking, Threat
+from cure.schema import AttackSuite, Masking, Preflight, Threat
 
-EVERYTHING = ["run", "threat", "attack", "masking"]
+EVERYTHING = ["run", "threat", "attack", "preflight", "masking"]
+OURS = re.compile(r"(?m)^(threat|attack)\s*:")
+SHORT = {"steps": 4, "iterations": 4, "queries": 20}  # enough to time what an attack computes besides the network
 
 
 @dataclass(frozen=True)
@@ -22,19 +31,47 @@ class Plan:
 
     suite: AttackSuite
     threat: Threat
+    preflight: Preflight
     masking: Masking
     chains: dict[str, Chain]
+    short: list[Chain] = field(default_factory=list)  # with few iterations, to be timed
+    transfer: Chain | None = None  # another network's adversarial images
 
-    def seconds(self, pace: Pace, images: int, clean: float, robust: float) -> float:
-        """Expected seconds per image where these shares are right clean and after all attacks."""
-        doubted = min(self.masking.images, images) / images if self.chains else 0.0
-        probing = doubted * clean * pace.seconds(probes.work(list(self.chains), self.threat, self.masking))
-        seen = {name: min(images, self.suite.subset.get(name, images)) / images for name in self.chains}
+    @property
+    def probes(self) -> dict[str, Chain]:
+        """What the masking report wants and the columns lack; nothing where nothing is attacked."""
+        if not self.chains:
+            return {}
+        wanted = probes.probes(self.threat, self.masking) | ({"transfer": self.transfer} if self.transfer else {})
+        return {name: chain for name, chain in wanted.items() if name not in self.chains}
+
+    def probed(self, images: int) -> int:
+        """How many images the probes see: among those that every column with an accuracy sees."""
+        common = set(range(images))
+        for name, chain in self.chains.items():
+            common &= set(spread(images, self.sees(name, images)).tolist()) if chain.norm != "l2" else common
+        return min(self.masking.images, len(common))
+
+    def sees(self, column: str, images: int) -> int:
+        """How many of so many images a column sees."""
+        return min(images, self.suite.subset.get(column, images))
+
+    def pace(self, net: nn.Module, x: Images) -> Pace:
+        """The pace of the twin that the attacks see, and of these attacks, measured."""
+        with full_precision():
+            seen = twin(net, x[: self.suite.batch], self.suite.layout)
+        short = {name: (chain.attacks[name], work) for chain in self.short for name, work in works(chain).items()}
+        return pace(seen, x, self.suite.batch, short)
+
+    def seconds(self, pace: Pace, images: int) -> float:
+        """Expected time on so many images, if as many are right clean and after all attacks as `preflight` assumes."""
+        clean, robust = self.preflight.clean, self.preflight.robust
         columns = [
-            cost.Column(list(works(chain).values()), chain.passes, chain.norm is None, seen[name])
+            cost.Column(works(chain), chain.passes, chain.norm is None, self.suite.subset.get(name))
             for name, chain in self.chains.items()
         ]
-        return pace.forward + probing + cost.per_image(columns, pace, clean, robust)
+        columns += [cost.Column(works(chain), subset=self.probed(images)) for chain in self.probes.values()]
+        return pace.check(images) + sum(column.seconds(pace, images, clean, robust) for column in columns)
 
     @property
     def random(self) -> bool:
@@ -53,11 +90,20 @@ def published() -> Path:
     return inside if inside.exists() else catalogue.ROOT.parent / FILE
 
 
-def nearest(path: Path | None) -> Path:
-    """The params.yaml nearest above `path`, else nearest above the working folder, else the published one."""
+def nearest(path: Path | None) -> tuple[Path, list[str]]:
+    """The params.yaml nearest above `path`, else nearest above the working folder, else the published one; and notes.
+
+    A file of this name belongs to this pipeline if a line of it begins the section `threat` or `attack`, which every
+    evaluation reads. Another project's is passed over, and a note says so; one of ours that is broken is not.
+    """
     starts = [*([path.resolve()] if path else []), Path("here").resolve()]
-    found = [folder / FILE for start in starts for folder in start.parents if (folder / FILE).exists()]
-    return found[0] if found else published()
+    passed = list[str]()
+    for file in dict.fromkeys(folder / FILE for start in starts for folder in start.parents):
+        if file.is_file():
+            if OURS.search(file.read_text(encoding="utf-8", errors="replace")):
+                return file, passed
+            passed.append(f"{file}: another project's (no section threat or attack), passed over")
+    return published(), [*passed, "the published settings count"] if passed else []
 
 
 def opened(settings: Path, dataset: str, model: str) -> Params:
@@ -73,6 +119,8 @@ def plan(params: Params, attacks: list[str] | None, classes: int, changes: dict[
 
     A column that the file lacks may be one of the published file.
     """
+    if attacks is not None and not attacks:
+        raise Refused("--attacks: names no column; clean alone is --attacks clean")
     suite, threat = params.get("attack", AttackSuite), params.get("threat", Threat)
     threat = Threat.model_validate(threat.model_dump() | changes.get("threat", {}))
     section = read(published())["attack"]
@@ -87,5 +135,15 @@ def plan(params: Params, attacks: list[str] | None, classes: int, changes: dict[
         update={"columns": columns, "table": shown, "subset": {k: n for k, n in suite.subset.items() if k in names}}
         | changes.get("attack", {})
     )
-    rules = params.get("masking", Masking)
-    return Plan(narrowed, threat, rules, robustness.chains(narrowed, threat, classes))
+    fit, rules = params.get("preflight", Preflight), params.get("masking", Masking)
+    chains = robustness.chains(narrowed, threat, classes)
+    return Plan(narrowed, threat, fit, rules, chains, _short(narrowed, threat, classes))
+
+
+def _short(suite: AttackSuite, threat: Threat, classes: int) -> list[Chain]:
+    """The columns with few iterations."""
+    columns = {
+        name: settings | {key: min(count, settings[key]) for key, count in SHORT.items() if key in settings}
+        for name, settings in suite.columns.items()
+    }
+    return list(robustness.chains(suite.model_copy(update={"columns": columns}), threat, classes).values())

@@ -1,5 +1,7 @@
 """Whom an evaluation is about: the networks in a file of this pipeline, or one network from anywhere."""
 
+import copy
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,10 +11,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from cure.core.batchnorm import scope
 from cure.core.network import Normalisation
 from cure.core.outputs import FirstOutput, outputs
 from cure.engine import checkpoint, foreign
 from cure.engine.checkpoint import Description
+from cure.engine.program import Fixed
 from cure.engine.trajectory import networks
 
 
@@ -66,7 +70,7 @@ def strangers(
     settings: dict[str, dict[str, Any]],
     example: torch.Tensor,
 ) -> list[Subject]:
-    """The one network of anybody's checkpoint; of several outputs the first counts."""
+    """The one network of anybody's checkpoint."""
     found = foreign.network(
         path,
         shape,
@@ -76,9 +80,44 @@ def strangers(
         normalisation=how.normalisation,
         device=example.device,
     )
-    net, notes, several = found.net, list(found.notes), 1
-    with torch.no_grad(), suppress(Exception):  # whatever a foreign network raises, the preflight says it
-        several = len(outputs(net(example)))
-    if several > 1:
-        net, notes = FirstOutput(net).eval(), [*notes, f"the first of its {several} outputs counts"]
-    return [Subject(path.stem if path else str(how.factory), net, notes)]
+    net, notes = settled(found.net, example)
+    return [Subject(path.stem if path else str(how.factory), net, [*found.notes, *notes])]
+
+
+def settled(net: nn.Module, example: torch.Tensor) -> tuple[nn.Module, list[str]]:
+    """`net`, or what has to stand in its place to return one float32 tensor of logits, and notes that say so.
+
+    Weights of another precision that cannot take float32 images are copied in float32; of several outputs the first
+    counts. Whatever else is wrong with it, the preflight says.
+    """
+    notes = []
+    found = _tried(net, example)
+    if found is None and (other := _precision(net)):
+        copied = _in_float32(net)
+        if copied is not None and (found := _tried(copied, example)) is not None:
+            net, notes = copied, [f"weights of {other}, evaluated in float32"]
+    if found is None or isinstance(found, torch.Tensor):
+        return net, notes
+    count = len(outputs(found))
+    which = "`logits` count" if isinstance(found, Mapping) and "logits" in found else "the first counts"
+    return FirstOutput(net).eval(), [*notes, f"of its {count} output{'s' * (count > 1)} {which}"]
+
+
+def _tried(net: nn.Module, example: torch.Tensor) -> Any:
+    """What a foreign network returns; None where it fails, in whatever way."""
+    with scope(net, "eval"), torch.no_grad(), suppress(Exception):
+        return net(example)
+    return None
+
+
+def _precision(net: nn.Module) -> str:
+    """The precision of weights that are not float32, or nothing."""
+    owners = [module.held[0] if isinstance(module, Fixed) else module for module in net.modules()]
+    weights = [weight for owner in owners for weight in owner.parameters() if weight.is_floating_point()]
+    return " and ".join(sorted({str(weight.dtype).removeprefix("torch.") for weight in weights} - {"float32"}))
+
+
+def _in_float32(net: nn.Module) -> nn.Module | None:
+    with suppress(Exception):  # foreign modules may refuse both
+        return copy.deepcopy(net).float()
+    return None

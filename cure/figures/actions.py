@@ -1,4 +1,4 @@
-"""The attack that LAS-AT's strategy network chose while it learned: radius, step size and number of steps."""
+"""What LAS-AT's strategy network chose while it learned: radius, step size, number of steps, and LAS-TRADES' beta."""
 
 import pandas as pd
 from matplotlib.figure import Figure as Sheet
@@ -10,15 +10,17 @@ AXES = {
     "chosen_eps": "radius eps (image range: 1)",
     "chosen_step": "step size (image range: 1)",
     "chosen_steps": "number of steps",
+    "chosen_beta": "beta, the weight of the KL",
 }
 
 
 def draw(data: pd.DataFrame) -> Sheet:
     """A panel for each kind of action, a line for each data set and model; mean over seeds."""
-    drawn = sheet(3.6 * len(AXES), 3.0)
-    for ax, (action, words) in zip(drawn.subplots(1, len(AXES)), AXES.items(), strict=True):
+    axes = {action: words for action, words in AXES.items() if action in data}
+    drawn = sheet(3.6 * len(axes), 3.0)
+    for ax, (action, words) in zip(drawn.subplots(1, len(axes)), axes.items(), strict=True):
         for setting, dash in zip(data["setting"].unique(), LINES, strict=False):
-            mean = data[data["setting"] == setting].groupby("epoch")[action].mean()
+            mean = data[data["setting"] == setting].groupby("epoch")[action].mean()  # of a row without beta: nothing
             ax.plot(mean.index, mean, linestyle=dash, color=style("las_at")[0], label=f"{NAMES['las_at']}, {setting}")
         ax.set(xlabel="epoch", ylabel=words, ylim=(0, 1.25 * data[action].max()))
         ax.locator_params(axis="x", integer=True)
@@ -28,7 +30,7 @@ def draw(data: pd.DataFrame) -> Sheet:
 
 
 FIGURE = Figure(
-    "The mean attack that LAS-AT's strategy network chose in each epoch, over all training images.",
+    "What LAS-AT's strategy network chose in each epoch, as a mean over all training images.",
     data="actions",
     without="no LAS-AT row in this grid",
     draw=draw,

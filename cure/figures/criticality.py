@@ -13,7 +13,7 @@ def draw(data: pd.DataFrame) -> Sheet:
     """A panel for each data set and model; mean over seeds. The fine-tuned module is solid, the others are hatched."""
     colour, _, _ = style("rift")
     modules = data.groupby("setting")["module"].nunique().max()
-    drawn, parts = panels(data, 6.4, 1.3 + 0.24 * modules)
+    drawn, parts = panels(data, 6.4, 1.7 + 0.24 * modules)
     for ax, part in parts:
         mean = part.groupby("module", sort=False)[["mrc", "drop"]].mean().sort_values("mrc")
         chosen = set(part[part["chosen"]]["module"])
@@ -25,9 +25,15 @@ def draw(data: pd.DataFrame) -> Sheet:
         ax.set_yticks(range(len(mean)), list(mean.index), fontsize=8)
         ax.set_ylim(len(mean) - 0.4, -0.6)
         ax.set_xlim(min(0, mean["mrc"].min()), 1.45 * mean["mrc"].max())  # room for what stands behind the bars
-        ax.set_xlabel("module robust criticality (nats of robust loss)")
+        ax.set_xlabel(f"module robust criticality (nats of robust loss)\n{_found_by(part.iloc[0])}")
         ax.grid(axis="x", alpha=0.3)
     return drawn
+
+
+def _found_by(line: pd.Series) -> str:
+    """What the numbers depend on: they grow with the steps, and so with the images."""
+    images = f"{line['images']} images in batches of {line['batch']}, ball of {line['eps']:g} of the weight's norm,"
+    return f"{images}\n{line['epochs']} epochs of ascent, {line['steps']} steps of size {line['lr']:g}"
 
 
 def spread(data: pd.DataFrame) -> Verdict:
@@ -39,7 +45,8 @@ def spread(data: pd.DataFrame) -> Verdict:
 
 FIGURE = Figure(
     "RiFT's robust criticality of each module, measured on adversarial validation images: how far the robust loss "
-    "rises, and accuracy drops, when the module's weights move within their ball.",
+    "rises, and accuracy drops, when the module's weights move within their ball. The number of images and the ascent, "
+    "which stand below, decide how far; compare criticalities of the same ascent only.",
     data="criticality",
     without="no RiFT row in this grid",
     draw=draw,

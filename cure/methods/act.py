@@ -11,6 +11,7 @@ x' climbs (1 - a_F) CE(F(x'), y) + a_F KL(G(x) || F(x')) at T = 1, with the one 
 released attack the CE is a batch mean and the KL a batch sum (`reduction: sum`); `mean` is the paper's formula.
 """
 
+import copy
 from typing import Any, Literal
 
 from torch import nn
@@ -29,6 +30,7 @@ class Hyper(Settings):
     alpha_robust: Share
     alpha_natural: Share
     reduction: Literal["sum", "mean"]  # of the KL in the attack, beside a batch mean of the CE
+    shared_start: bool  # G begins with F's weights
     attack: Search
 
 
@@ -58,7 +60,9 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
 
 def companions(hyper: Hyper) -> dict[str, Companion]:
     """G: the same architecture with weights of its own, trained by the same schedule."""
-    return {"natural_peer": Companion(reinitialised, trained=True, mode="train")}
+    return {
+        "natural_peer": Companion(copy.deepcopy if hyper.shared_start else reinitialised, trained=True, mode="train")
+    }
 
 
 METHOD = Method("Arani et al. 2020", Hyper, loss, inner, companions=companions)

@@ -7,116 +7,100 @@ Trade-off", ICLR 2025. https://arxiv.org/abs/2402.14648
 
 One set of weights with two sets of batch norms, `adv` for x' (deployed) and `clean` for x. z are spatial means of the
 ReLU of the tapped batch norms, h_l a two-layer predictor, sg a stop-gradient: only the adversarial side is pulled. x' =
-PGD on CE through the adversarial set in training mode. `finish` keeps the adversarial set and drops the rest.
+PGD on CE through the adversarial set in training mode. `finish` keeps the adversarial set and drops the rest. AR-AT+SWA
+exports the `average` of the weights instead (`train.average`), its statistics estimated anew on attacked images.
 
 Deviations. a is the training accuracy of the clean stream over the last epoch (1/classes at first), where the authors
-measure it anew on 1,024 images. Their attack overwrites the clean batch with its random start; here x stays x.
+measure it anew on 1,024 images (`balance_images`). Their attack overwrites the clean batch with its random start, which
+both streams then start from (`start_in_place`); here x stays x.
 """
 
 import copy
-from typing import Annotated, Any, Literal
+import dataclasses
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, Literal
 
-import torch.nn.functional as F
-from pydantic import Field, field_validator
 from torch import nn
 
-from cure.core.ascent import ascend, error
-from cure.core.batchnorm import SplitBatchNorm2d, branch, fold, split
+from cure.core.accuracy import on_first
+from cure.core.ascent import ascend, begin, error
+from cure.core.averaging import attacked_statistics
+from cure.core.batchnorm import branch, fold, scope, split
 from cure.core.losses import cross_entropy
-from cure.core.method import Batch, Companion, Consolidation, Method, Networks, Terms
-from cure.core.predictor import distance, key, predictors
-from cure.core.settings import NonNegative, Search, Settings
-from cure.core.taps import tapping
-from cure.core.tensors import Images, Logits, Tensor
+from cure.core.method import Batch, Consolidation, Method, Networks, Terms
+from cure.core.predictor import over_taps, pulls
+from cure.core.settings import Count, FixedSearch, NonNegative, Search, Settings
+from cure.core.taps import Taps, pooled
+from cure.core.tensors import Images
 from cure.errors import Refused
 
 
 class Hyper(Settings):
-    """gamma, p, the tapped batch norms S, and the attack."""
+    """gamma, p, the tapped batch norms S, where a comes from, and the attack."""
 
     gamma: NonNegative
     p: NonNegative
-    taps: Annotated[list[str], Field(min_length=1)]
+    taps: Taps
+    balance_images: Count | None  # measure a before each epoch on at least so many, in whole batches
+    start_in_place: bool  # the released attack's x <- x + U(-eps, eps)
     attack: Search
-
-    @field_validator("taps")
-    @classmethod
-    def _no_tap_twice(cls, taps: list[str]) -> list[str]:
-        if len(set(taps)) < len(taps):
-            raise ValueError("names a module twice")
-        return taps
 
 
 class Revise(Settings):
-    """AR-AT reports its last epoch."""
+    """AR-AT reports its last epoch, AR-AT+SWA the average; `attack` is for the statistics of the average."""
 
-    network: Literal["last", "best"]
+    network: Literal["last", "best", "average"]
+    attack: FixedSearch
+
+
+def before_epoch(nets: Networks, epoch: int, batches: Iterator[Batch], hyper: Hyper) -> dict[str, Any]:
+    """a, measured on augmented training images through the clean batch norms in eval mode."""
+    if hyper.balance_images is None:
+        return {}
+    with scope(nets.student, "eval"), branch(nets.student, "clean"):
+        return {"clean_accuracy": float(on_first(nets.student, batches, hyper.balance_images))}
 
 
 def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
-    """x' = PGD on CE through the adversarial batch norms."""
+    """x' = PGD on CE through the adversarial batch norms, and the x of the clean stream."""
+    x, attack = batch.x, hyper.attack
+    if hyper.start_in_place:
+        x, attack = begin(x, attack, batch.noise), attack.model_copy(update={"start": "zero"})
     with branch(nets.student, "adv"):
-        return {"adv": ascend(nets.student, batch, hyper.attack, error)}
-
-
-def stream(net: nn.Module, x: Images, name: str, taps: list[str]) -> tuple[Logits, dict[str, Tensor]]:
-    """Logits and tapped representations (n, c) through one set of batch norms."""
-    with branch(net, name), tapping(net, taps) as found:
-        z = net(x)
-    return z, {tap: F.relu(h).mean(dim=(2, 3)) for tap, h in found.items()}
+        return {"adv": ascend(nets.student, dataclasses.replace(batch, x=x), attack, error), "clean": x}
 
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     """The balanced cross-entropies and the pulls; the clean stream goes first."""
-    clean, z = stream(nets.student, batch.x, "clean", hyper.taps)
-    adv, z_adv = stream(nets.student, batch.x_adv, "adv", hyper.taps)
+    with branch(nets.student, "clean"):
+        clean, z = pooled(nets.student, batch.points["clean"], hyper.taps)
+    with branch(nets.student, "adv"):
+        adv, z_adv = pooled(nets.student, batch.x_adv, hyper.taps)
     batch.show("features", {"clean": z, "adv": z_adv})
-    a = batch.past.get("clean_accuracy", 1 / clean.shape[1])
+    a = (batch.past | batch.found).get("clean_accuracy", 1 / clean.shape[1])
     right = (clean.detach().argmax(dim=1) == batch.y).to(clean.dtype)
-    predictor = nets.predictor
-    assert isinstance(predictor, nn.ModuleDict)
     return {
         "adv": (a**hyper.p, cross_entropy(adv, batch.y)),
         "clean": ((1 - a) ** hyper.p, cross_entropy(clean, batch.y)),
-        **{
-            f"align_{tap}": (hyper.gamma / len(hyper.taps), distance(predictor[key(tap)](z_adv[tap]), z[tap]))
-            for tap in hyper.taps
-        },
+        **pulls(nets.predictor, z_adv, z, hyper.gamma),
         "clean_accuracy": (0.0, right),
     }
 
 
-def companions(hyper: Hyper) -> dict[str, Companion]:
-    """One predictor per tap, trained with the student."""
-
-    def build(student: nn.Module) -> nn.Module:
-        known = {name: module for name, module in student.named_modules() if isinstance(module, SplitBatchNorm2d)}
-        if odd := [tap for tap in hyper.taps if tap not in known]:
-            raise Refused(f"arat.update.taps: {odd[0]} is no batch norm of the network; known: {', '.join(known)}")
-        norms = {tap: known[tap] for tap in hyper.taps}
-        widths = {tap: int(norm.get_submodule("adv").num_features) for tap, norm in norms.items()}  # type: ignore[arg-type]
-        return predictors(widths)
-
-    return {"predictor": Companion(build, trained=True, mode="train")}
-
-
-def prepare(student: nn.Module) -> None:
-    """Two batch norms for one; the adversarial one is used wherever nothing else is said."""
-    split(student, ("adv", "clean"))
-
-
 def finish(found: Consolidation, hyper: Revise) -> tuple[nn.Module, int, dict[str, Any]]:
     """A plain network with the adversarial batch norms, and how it scores against the clean ones."""
+    if hyper.network not in found.nets:
+        raise Refused("methods.arat.revise.network: average, but the update kept none; set its train.average")
     both = found.nets[hyper.network]
     with branch(both, "clean"):
         scores = {"clean_set": found.score(both)}
     net = copy.deepcopy(both)
     fold(net, "adv")
-    return (
-        net,
-        found.epochs[hyper.network],
-        {"exported": hyper.network, "scores": scores | {"adv_set": found.score(net)}},
-    )
+    if hyper.network == "average":
+        net = attacked_statistics(net, found.batches(1), hyper.attack)
+    epoch = found.epochs.get(hyper.network, found.epochs["last"])
+    return net, epoch, {"exported": hyper.network, "scores": scores | {"adv_set": found.score(net)}}
 
 
 METHOD = Method(
@@ -124,8 +108,10 @@ METHOD = Method(
     Hyper,
     loss,
     inner,
-    companions=companions,
-    prepare=prepare,
+    companions=lambda hyper: {"predictor": over_taps(hyper.taps)},
+    prepare=partial(split, names=("adv", "clean")),
     finish=finish,
     revise=Revise,
+    before_epoch=before_epoch,
+    shows=("features",),
 )

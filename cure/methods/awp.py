@@ -10,47 +10,29 @@ trains alone. The released proxy network is a copy that shares this batch's stat
 moved and moved back.
 """
 
-from typing import Literal
-
-from cure.core import awp
-from cure.core.bases import BASES, pgd_on_base
-from cure.core.gradients import gradients, objective
-from cure.core.method import Batch, Gradients, Means, Method, Networks, Terms
-from cure.core.settings import Count, NonNegative, Search, Settings
+from cure.core.awp import perturbing
+from cure.core.bases import BASES, Wrapped, pgd_on_base
+from cure.core.method import Batch, Method, Networks, Terms
+from cure.core.settings import Count, NonNegative
 
 
-class Hyper(Settings):
-    """gamma, when it comes in, and the base with its weight (beta or lambda; unused by `at`)."""
+class Hyper(Wrapped):
+    """gamma, when it comes in, and the base."""
 
     gamma: NonNegative
     begin: Count  # 1-based epoch of the first perturbation
-    base: Literal["at", "trades", "mart"]
-    weight: NonNegative
-    attack: Search
 
 
-def base_loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
+def gamma(hyper: Hyper, epoch: int) -> float:
+    """gamma of an epoch."""
+    return hyper.gamma if epoch >= hyper.begin else 0.0
+
+
+def terms(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     """The base's terms at the weights as they are."""
     return BASES[hyper.base].loss(nets, batch, hyper.weight)
 
 
-def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
-    """L_base at w, whose gradient gives v."""
-    if batch.epoch < hyper.begin:
-        return base_loss(nets, batch, hyper)
-    return awp.ahead_of_perturbing(nets, lambda: base_loss(nets, batch, hyper))
+loss, combine, restore = perturbing(terms, gamma)
 
-
-def combine(nets: Networks, batch: Batch, hyper: Hyper, means: Means) -> Gradients:
-    """grad L_base at w + v."""
-    if batch.epoch < hyper.begin:
-        return gradients(objective(means), nets.weights())
-    return awp.perturbed_gradient(nets, batch, lambda: base_loss(nets, batch, hyper), means, hyper.gamma)
-
-
-def after_step(nets: Networks, batch: Batch, hyper: Hyper) -> None:
-    """Take v back."""
-    awp.restore(batch)
-
-
-METHOD = Method("Wu et al. 2020, Eqs. (8), (10)", Hyper, loss, pgd_on_base, combine, after_step)
+METHOD = Method("Wu et al. 2020, Eqs. (8), (10)", Hyper, loss, pgd_on_base, combine, restore)

@@ -16,7 +16,6 @@ shrinks the student's weights at every revision, which is not imitated.
 import dataclasses
 
 from cure.core import joint
-from cure.core.gradients import gradients, objective
 from cure.core.joint import Joint
 from cure.core.losses import cross_entropy
 from cure.core.method import Batch, Gradients, Means, Method, Networks, Terms
@@ -59,11 +58,9 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     return joint.loss(nets, batch, hyper)
 
 
-def combine(nets: Networks, batch: Batch, hyper: Hyper, means: Means) -> Gradients:
+def combine(nets: Networks, batch: Batch, hyper: Hyper, means: Means) -> Gradients | None:
     """grad L, masked in the joint loop."""
-    if natural(batch, hyper):
-        return gradients(objective(means), nets.weights())
-    return masked_gradient(nets, batch, hyper, means)
+    return None if natural(batch, hyper) else masked_gradient(nets, batch, hyper, means)
 
 
 def after_step(nets: Networks, batch: Batch, hyper: Hyper) -> None:
@@ -73,5 +70,14 @@ def after_step(nets: Networks, batch: Batch, hyper: Hyper) -> None:
 
 
 METHOD = Method(
-    "Gowda et al. 2024, Appendix B", Hyper, loss, inner, combine, after_step, companions, finish=finish, revise=Revise
+    "Gowda et al. 2024, Appendix B",
+    Hyper,
+    loss,
+    inner,
+    combine,
+    after_step,
+    companions,
+    finish=finish,
+    revise=Revise,
+    shows=("rgp",),
 )

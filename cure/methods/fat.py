@@ -11,26 +11,23 @@ reset. The released code emits examples sorted by stopping time; here each keeps
 omega is 0.001 for the base `at` and 0 for the others.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from pydantic import BeforeValidator, Field, field_validator
 
 from cure.core.ascent import ascend
-from cure.core.bases import BASES
+from cure.core.bases import BASES, Wrapped
 from cure.core.method import Batch, Method, Networks, Terms
-from cure.core.settings import NonNegative, Search, Settings, integer_keys
+from cure.core.settings import Epoch, NonNegative, at_epoch, integer_keys
 from cure.core.tensors import Flags, Images, Logits
 
 
-class Hyper(Settings):
-    """tau by 1-based epoch, omega, the base and its weight (beta or lambda; unused by `at`)."""
+class Hyper(Wrapped):
+    """tau by 1-based epoch, omega, and the base."""
 
-    attack: Search
-    tau: Annotated[dict[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=0)]], BeforeValidator(integer_keys)]
+    tau: Annotated[dict[Epoch, Annotated[int, Field(ge=0)]], BeforeValidator(integer_keys)]
     omega: NonNegative
-    base: Literal["at", "trades", "mart"]
-    weight: NonNegative
 
     @field_validator("tau")
     @classmethod
@@ -56,8 +53,8 @@ class Friendly:
 
 
 def patience(hyper: Hyper, epoch: int) -> int:
-    """tau of an epoch: the one of the last key reached."""
-    return hyper.tau[max(at for at in hyper.tau if at <= epoch)]
+    """tau of an epoch."""
+    return at_epoch(hyper.tau, epoch, 0)
 
 
 def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:

@@ -10,7 +10,8 @@ https://arxiv.org/abs/2308.02533
 
 It starts from the robust network of another row and trains nothing adversarially. The released fine-tuning lets every
 batch norm drift to clean statistics (`bn: update`); `freeze` moves the one weight only, `bn_only` is the control that
-moves statistics and no weight. All three are reported; the one named is exported.
+moves statistics and no weight. All three are reported; the one named is exported. Algorithm 1 ends an ascent where it
+first leaves the ball, the released code goes on and takes the highest loss (`mrc_rule`).
 
 Deviations. Modules, epochs and a are chosen on the validation split, where the authors use the test split. The step of
 the attack is the threat model's, where the released code has 2/225.
@@ -21,7 +22,7 @@ from typing import Any
 from torch import nn
 
 from cure.core.ascent import ascend, error
-from cure.core.criticality import Fixed, criticality, modules
+from cure.core.criticality import Fixed, Rule, criticality, modules
 from cure.core.finetuning import VARIANTS, State, Tuning, choose, fine_tuned, interpolated
 from cure.core.losses import cross_entropy
 from cure.core.method import Batch, Consolidation, Method, Networks, Terms
@@ -36,6 +37,7 @@ class Hyper(Tuning):
     mrc_eps: NonNegative
     mrc_epochs: Count
     mrc_lr: Positive
+    mrc_rule: Rule
     slack: NonNegative  # percentage points of PGD accuracy
     attack: Search
 
@@ -59,8 +61,8 @@ def finish(found: Consolidation, hyper: Hyper) -> tuple[nn.Module, int, dict[str
             f"rift.module: no convolution or linear layer {hyper.module!r}{did_you_mean(hyper.module, names)}"
         )
     fixed = adversarial_set(net, found.val, hyper.attack)
-    settings = {"eps": hyper.mrc_eps, "lr": hyper.mrc_lr}
-    table = {name: criticality(net, fixed, name, epochs=hyper.mrc_epochs, **settings) for name in names}
+    eps, epochs, lr, rule = hyper.mrc_eps, hyper.mrc_epochs, hyper.mrc_lr, hyper.mrc_rule
+    table = {name: criticality(net, fixed, name, eps=eps, epochs=epochs, lr=lr, rule=rule) for name in names}
     module = min(table, key=lambda name: table[name].value) if hyper.module == "auto" else hyper.module
     start = {key: t.clone() for key, t in net.state_dict().items()}
     chosen, walks = (start, 0), {}
@@ -75,8 +77,16 @@ def finish(found: Consolidation, hyper: Hyper) -> tuple[nn.Module, int, dict[str
             chosen = states[index], epoch
     net.load_state_dict(chosen[0])
     report = {"module": module, "bn": hyper.bn, "epochs": hyper.epochs, "interpolation": walks}
+    report["ascent"] = ascent(fixed, hyper)
     report["criticality"] = {name: {"mrc": c.value, "drop": c.drop} for name, c in table.items()}
     return net, chosen[1], report
+
+
+def ascent(fixed: Fixed, hyper: Hyper) -> dict[str, Any]:
+    """What every MRC depends on besides the network: |D|, its batch, and the steps of the ascent on it."""
+    steps = {"epochs": hyper.mrc_epochs, "steps": hyper.mrc_epochs * len(fixed)}
+    sizes = [len(y) for _, y in fixed]
+    return {"images": sum(sizes), "batch": max(sizes), **steps, "lr": hyper.mrc_lr, "eps": hyper.mrc_eps}
 
 
 def _scored(net: nn.Module, state: State, found: Consolidation) -> dict[str, float]:

@@ -6,9 +6,11 @@ https://arxiv.org/abs/1901.08573
     min_theta  mean CE(f(x), y) + beta * mean max_{|x' - x|_inf <= eps} KL(f(x) || f(x'))
 
 Deviation. The authors forward x twice in training mode (x, x', x); the two clean gradients add up to the gradient
-of one forward, so here x is forwarded once. Only the running batch-norm statistics differ: they see x once.
-Gradients flow through both arguments of the KL.
+of one forward, so here x is forwarded once. Only the running batch-norm statistics differ: they see x once, unless
+`forward_again` says otherwise. Gradients flow through both arguments of the KL.
 """
+
+import torch
 
 from cure.core.ascent import ascend, divergence
 from cure.core.bases import TRADES
@@ -21,6 +23,7 @@ class Hyper(Settings):
     """beta is the paper's 1/lambda."""
 
     beta: NonNegative
+    forward_again: bool  # the authors' second f(x)
     attack: Search
 
 
@@ -31,7 +34,11 @@ def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     """CE(f(x), y) + beta KL(f(x) || f(x'))."""
-    return TRADES.loss(nets, batch, hyper.beta)
+    terms = TRADES.loss(nets, batch, hyper.beta)
+    if hyper.forward_again:
+        with torch.no_grad():
+            nets.student(batch.x)
+    return terms
 
 
 METHOD = Method("Zhang et al. 2019, Eq. (5)", Hyper, loss, inner)

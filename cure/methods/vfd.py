@@ -5,9 +5,10 @@ https://arxiv.org/abs/2206.02158
 
     L = L_base(x, x', y) + lambda [ D(z(x'), z_N(x)) + D(z(x), z_N(x)) ]
 
-z are the pooled features before the classifier, N the naturally trained network, frozen and in eval mode, on the same
-augmented x. The abstract names the idea and these two pulls; D (the squared error, averaged over features), the layer
-and lambda are ours. The attack is the base's own. The student starts from random weights.
+z are the pooled features before the classifier, or the logits, N the naturally trained network, frozen and in eval
+mode, on the same augmented x. The abstract names the idea and these two pulls; D (the squared error, averaged over
+features), the layer and lambda are ours. The attack is the base's own. The student starts from random weights, or,
+which is another method, from N's (`start`).
 """
 
 from typing import Literal
@@ -15,21 +16,20 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
-from cure.core.bases import BASES, pgd_on_base
-from cure.core.method import Batch, Method, Networks, Terms
+from cure.core.bases import BASES, Wrapped, pgd_on_base
+from cure.core.method import Batch, Method, Networks, Role, Terms
 from cure.core.network import Network
-from cure.core.settings import NonNegative, Search, Settings
+from cure.core.settings import NonNegative
 from cure.core.tensors import PerExample, Tensor
 
 
-class Hyper(Settings):
-    """lambda, D, the base with its weight (beta or lambda of MART; unused by `at`), and the attack."""
+class Hyper(Wrapped):
+    """lambda, z, D, where the student starts, and the base."""
 
     lam: NonNegative
+    layer: Literal["pooled", "logits"]
     distance: Literal["squared", "cosine"]
-    base: Literal["at", "trades", "mart"]
-    weight: NonNegative
-    attack: Search
+    start: Literal["random", "natural"]
 
 
 def distance(z: Tensor, target: Tensor, kind: str) -> PerExample:
@@ -41,16 +41,23 @@ def distance(z: Tensor, target: Tensor, kind: str) -> PerExample:
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     """The base's terms and the two pulls, from one forward each of x and x'."""
-    student, natural = nets.student, nets.natural
+    student, natural, z = nets.student, nets.natural, hyper.layer
     assert isinstance(student, Network)
     assert isinstance(natural, Network)
     clean, adv = (student.features(x, ["pooled", "logits"]) for x in (batch.x, batch.x_adv))
     with torch.no_grad():
-        target = natural.features(batch.x, ["pooled"])["pooled"]
+        target = natural.features(batch.x, [z])[z]
     return BASES[hyper.base].terms(clean["logits"], adv["logits"], batch.y, hyper.weight) | {
-        "feature_adv": (hyper.lam, distance(adv["pooled"], target, hyper.distance)),
-        "feature_clean": (hyper.lam, distance(clean["pooled"], target, hyper.distance)),
+        "feature_adv": (hyper.lam, distance(adv[z], target, hyper.distance)),
+        "feature_clean": (hyper.lam, distance(clean[z], target, hyper.distance)),
     }
 
 
-METHOD = Method("Vanilla Feature Distillation 2022 (reconstruction)", Hyper, loss, pgd_on_base, teachers=("natural",))
+def start(hyper: Hyper) -> Role | None:
+    """N, where the student starts from its weights."""
+    return "natural" if hyper.start == "natural" else None
+
+
+METHOD = Method(
+    "Vanilla Feature Distillation 2022 (reconstruction)", Hyper, loss, pgd_on_base, teachers=("natural",), start=start
+)

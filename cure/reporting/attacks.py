@@ -16,7 +16,7 @@ SHARES = [k / 20 for k in range(1, 21)]
 
 
 def measured(cells: list[Cell]) -> pd.DataFrame:
-    """One line per cell and column: images, correct ones, accuracy with its Wilson 95 % interval, NRR; in percent."""
+    """One line per cell and column: images, correct ones, accuracy and NRR with their 95 % intervals; in percent."""
     return pd.DataFrame([line for cell in cells for line in _lines(cell)])
 
 
@@ -28,7 +28,9 @@ def _lines(cell: Cell) -> list[dict[str, Any]]:
         low, high = wilson(correct, images)
         about = result["columns"].get(name, {})
         numbers = {"accuracy": correct / images, "low": low, "high": high}
-        numbers |= {} if name == "clean" else {"nrr": outcomes.ratio(result, name)}
+        if name != "clean":
+            nrr_low, nrr_high = outcomes.ratio_interval(result, name)
+            numbers |= {"nrr": outcomes.ratio(result, name), "nrr_low": nrr_low, "nrr_high": nrr_high}
         lines.append(
             {**_place(cell), "column": name, "label": about.get("label", ""), "images": images, "correct": correct}
             | {key: round(100 * value, 2) for key, value in numbers.items()}
@@ -76,9 +78,10 @@ def page(cells: list[Cell]) -> str:
         "# Every attack",
         "",
         "Percent of images that stay correctly classified, with the Wilson 95 % interval over images; NRR pairs each",
-        "with clean accuracy on the same images. `Worst` counts an image as correct only if nothing that was run broke",
-        "it within eps; AutoAttack's number (AA) is its own. Smallest perturbations are upper bounds, over the images",
-        "that are correct clean, in units of [0, 1].",
+        "with clean accuracy on the same images, and its 95 % interval combines the Wilson intervals of clean accuracy",
+        "and of the share of clean-correct images that survive (MOVER). `Worst` counts an image as correct only if",
+        "nothing that was run broke it within eps; AutoAttack's number (AA) is its own. Smallest perturbations are",
+        "upper bounds, over the images that are correct clean, in units of [0, 1].",
     ]
     for setting in dict.fromkeys(f"{cell.dataset}/{cell.model}" for cell in cells):
         mine = [cell for cell in cells if f"{cell.dataset}/{cell.model}" == setting]
@@ -89,13 +92,15 @@ def page(cells: list[Cell]) -> str:
 
 
 def _accuracies(cells: list[Cell]) -> list[str]:
-    rows = [["Method", "Seed", "Attack", "Images", "Accuracy", "95 %", "NRR"]]
+    rows = [["Method", "Seed", "Attack", "Images", "Accuracy", "95 %", "NRR", "95 %"]]
     for line in measured(cells).to_dict("records"):
         name = heading(line["column"]) + (f" ({line['label']})" if line["label"] else "")
-        ratio = "" if pd.isna(line["nrr"]) else f"{line['nrr']:.2f}"
-        span = f"{line['low']:.2f} to {line['high']:.2f}"
+        share = [f"{line['accuracy']:.2f}", f"{line['low']:.2f} to {line['high']:.2f}"]
+        ratio = [f"{line['nrr']:.2f}", f"{line['nrr_low']:.2f} to {line['nrr_high']:.2f}"]
         method = NAMES.get(line["method"], line["method"])
-        rows.append([method, line["seed"], name, line["images"], f"{line['accuracy']:.2f}", span, ratio])
+        rows.append(
+            [method, line["seed"], name, line["images"], *share, *(["", ""] if line["column"] == "clean" else ratio)]
+        )
     return _table(rows, 3)
 
 

@@ -18,13 +18,16 @@ def table(name: str, grid: Grid) -> pd.DataFrame:
 
 
 def criticality(grid: Grid) -> pd.DataFrame:
-    """RiFT's modules, least critical first: criticality in nats, drop in percentage points, and which was chosen."""
+    """RiFT's modules, least critical first: criticality in nats, drop in percentage points, which was chosen, and by
+    what ascent on how many images this was found."""
     lines: list[dict[str, Any]] = []
     for place, found in _revised(grid, "criticality"):
         for module, one in sorted(found["criticality"].items(), key=lambda item: item[1]["mrc"]):
             numbers = {"mrc": round(one["mrc"], 6), "drop": round(100 * one["drop"], 2)}
-            lines.append(place | {"module": module} | numbers | {"chosen": module == found["module"]})
-    return pd.DataFrame(lines, columns=["setting", "method", "seed", "module", "mrc", "drop", "chosen"])
+            chosen = {"chosen": module == found["module"]}
+            lines.append(place | {"module": module} | numbers | chosen | found["ascent"])
+    columns = ["setting", "method", "seed", "module", "mrc", "drop", "chosen"]
+    return pd.DataFrame(lines, columns=[*columns, "images", "batch", "epochs", "steps", "lr", "eps"])
 
 
 def interpolation(grid: Grid) -> pd.DataFrame:
@@ -42,14 +45,13 @@ def interpolation(grid: Grid) -> pd.DataFrame:
 
 
 def actions(grid: Grid) -> pd.DataFrame:
-    """The mean attack that a learned strategy chose, per cell and epoch."""
-    chosen = ["chosen_eps", "chosen_step", "chosen_steps"]
-    frames = [pd.DataFrame(columns=["epoch", *chosen, "setting", "method", "seed"])]
+    """The mean attack, and the mean beta of LAS-TRADES, that a learned strategy chose, per cell and epoch."""
+    frames = []
     for cell in rows.trained(grid):
         curve = rows.curve(cell)
-        if set(chosen) <= set(curve.columns):
+        if chosen := [name for name in curve.columns if name.startswith("chosen_")]:
             frames.append(curve[["epoch", *chosen]].assign(**_place(cell)))
-    return pd.concat(frames[1:] or frames, ignore_index=True)
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
 TABLES: dict[str, Callable[[Grid], pd.DataFrame]] = {
@@ -64,20 +66,32 @@ TABLES: dict[str, Callable[[Grid], pd.DataFrame]] = {
 
 
 def analysed(name: str, grid: Grid) -> pd.DataFrame:
-    """One line per cell that the analysis was made for: its place, its class names, and a column for each array."""
+    """What an analysis found in every row that it suits.
+
+    With axes, a line for each cell and combination of their labels, and a column for each array. Pictures: a line for
+    each cell, with its class names and a column for each array.
+    """
+    frames = [_found(cell, name) for cell in rows.cells(grid, grid.analyse)]
+    return pd.concat([frame for frame in frames if not frame.empty] or frames or [pd.DataFrame()], ignore_index=True)
+
+
+def _found(cell: Cell, name: str) -> pd.DataFrame:
     from safetensors import SafetensorError, safe_open
 
-    lines = []
-    for cell in rows.cells(grid, getattr(grid, f"analyse_{name}")):
-        path = cell.analysis(name)
-        try:
-            with safe_open(path, framework="numpy") as file:
-                about = json.loads((file.metadata() or {}).get("cure", "{}"))
-                arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, not a mapping
-        except (SafetensorError, OSError):
-            raise Refused(f"{path}: not there, or not whole; `dvc repro` makes it") from None
-        lines.append(_place(cell) | {"classes": about["classes"]} | arrays)
-    return pd.DataFrame(lines)
+    path = cell.analysis(name)
+    if path.parent.is_dir() and not path.exists():
+        return pd.DataFrame()  # it does not suit this method
+    try:
+        with safe_open(path, framework="numpy") as file:
+            about = json.loads((file.metadata() or {}).get("cure", "{}"))
+            arrays = {key: file.get_tensor(key) for key in sorted(file.keys())}
+    except (SafetensorError, OSError):
+        raise Refused(f"{path}: not there, or not whole; `dvc repro` makes it") from None
+    if not about["axes"]:
+        return pd.DataFrame([_place(cell) | {"classes": about["classes"]} | arrays])
+    labels = pd.MultiIndex.from_product(about["axes"].values(), names=list(about["axes"]))
+    lines: pd.DataFrame = labels.to_frame(index=False)
+    return lines.assign(**_place(cell), **{key: array.ravel() for key, array in arrays.items()})
 
 
 def _place(cell: Cell) -> dict[str, Any]:
@@ -86,7 +100,7 @@ def _place(cell: Cell) -> dict[str, Any]:
 
 def _revised(grid: Grid, key: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """The reports of the revised cells that hold `key`."""
-    for cell in rows.cells(grid, [*grid.revise, *grid.revise_from_robust]):
+    for cell in rows.cells(grid, grid.revised):
         found = rows.read(cell.result("revise"))
         if key in found:
             yield _place(cell), found

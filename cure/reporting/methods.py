@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from cure import catalogue
 from cure.check import hyper_keys
@@ -33,7 +34,8 @@ def page() -> str:
         "",
         "Generated from cure/methods by `python -m cure.reporting.methods`. Cost: passes per image of one",
         "training step with the quickstart's settings (10 attack steps), counted over all networks of the student's",
-        "architecture; one forward, one gradient to the input and one gradient to the weights are 1 each.",
+        "architecture; one forward, one gradient to the input and one gradient to the weights are 1 each. Running",
+        "statistics: how often such a step moves those of each network's batch norms.",
     ]
     for name in catalogue.names("methods"):
         parts += ["", *section(name)]
@@ -47,8 +49,7 @@ def section(name: str) -> list[str]:
     title, _, rest = inspect.cleandoc(module.__doc__ or "").partition("\n")
     needs = ", ".join(method.roles) or "nothing"
     brings = ", ".join(companions(name, method)) or "none"
-    cost = f"{passes(name, method):g}" if method.updates else "no step of its own: it fine-tunes another row"
-    facts = [f"needs: {needs}", f"companions: {brings}", f"passes per image: {cost}"]
+    facts = [f"needs: {needs}", f"companions: {brings}", *costs(name, method)]
     return [f"## {title}", "", f"`{name}`. " + "; ".join(facts) + ".", "", "```text", rest.strip(), "```"]
 
 
@@ -78,8 +79,10 @@ def networks(method: Method, hyper: Any) -> Networks:
     return Networks(student, method.companions(hyper) if method.companions else {}, teachers)
 
 
-def passes(name: str, method: Method) -> float:
-    """Passes per image of one step, averaged over the steps after which the method repeats itself."""
+def costs(name: str, method: Method) -> list[str]:
+    """Passes and moved statistics of one step, averaged over the steps after which the method repeats itself."""
+    if not method.updates:
+        return ["passes per image: no step of its own, it fine-tunes another row"]
     hyper, train = settings(name, method)
     nets = networks(method, hyper)
     step, noise = Step(nets, method, hyper, sgd(nets, train)), Stream(0, torch.device("cpu"))
@@ -89,8 +92,14 @@ def passes(name: str, method: Method) -> float:
     with Passes((8, 4, 3, 3)) as count:  # the middle convolution of `small` at width 4
         for i in range(period):
             step(Batch(x, y, torch.arange(IMAGES), noise, train.epochs, i, train.lr))
-    cost: float = round(count.per_image(IMAGES * period), 2)
-    return cost
+    moved = ", ".join(f"{key} {times}" for key, net in nets.items() if (times := moves(net, period)))
+    return [f"passes per image: {round(count.per_image(IMAGES * period), 2):g}", f"running statistics move: {moved}"]
+
+
+def moves(net: nn.Module, steps: int) -> str:
+    """How often a step moved the statistics of a new network; several numbers where its batch norms differ."""
+    seen = [int(norm.num_batches_tracked or 0) for norm in net.modules() if isinstance(norm, _BatchNorm)]
+    return " or ".join(f"{times / steps:g}" for times in dict.fromkeys(seen) if times)
 
 
 def main() -> None:

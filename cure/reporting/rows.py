@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from cure.core.names import ORDER
 from cure.engine import outcomes
 from cure.errors import Refused
 from cure.paths import Cell
@@ -14,13 +15,18 @@ from cure.reporting import corrupted
 from cure.schema import AttackSuite, Grid
 
 
-def cells(grid: Grid, methods: list[str] | None = None) -> list[Cell]:
+def methods(grid: Grid) -> list[str]:
+    """The rows of the table from top to bottom; those that ORDER does not name come last, by family."""
+    return sorted(grid.rows, key=lambda row: ORDER.index(row) if row in ORDER else len(ORDER))
+
+
+def cells(grid: Grid, some: list[str] | None = None) -> list[Cell]:
     """Every cell of the table, or of some of its rows; never what happens to lie on the disk."""
     return [
         Cell(dataset, model, method, seed)
         for dataset in grid.datasets
         for model in grid.models
-        for method in (grid.rows if methods is None else methods)
+        for method in (methods(grid) if some is None else some)
         for seed in grid.seeds
     ]
 
@@ -68,9 +74,9 @@ def _line(cell: Cell, suite: AttackSuite, mean: float) -> dict[str, Any]:
 
 
 def over_seeds(lines: pd.DataFrame, grid: Grid) -> pd.DataFrame:
-    """Means over seeds, settings and methods in the order of the grid."""
+    """Means over seeds, methods in the order of the table."""
     means = lines.groupby(["setting", "method"], sort=False).mean(numeric_only=True).drop(columns="seed").reset_index()
-    return means.sort_values(by="method", key=lambda names: names.map(grid.rows.index), kind="stable").sort_values(
+    return means.sort_values(by="method", key=lambda names: names.map(methods(grid).index), kind="stable").sort_values(
         by="setting", kind="stable"
     )
 

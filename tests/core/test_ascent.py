@@ -16,7 +16,7 @@ every_scope = pytest.mark.parametrize("bn", ["eval", "train", "batch"])
 
 
 def search(**changes) -> Search:
-    usual = {"eps": 0.1, "step": 0.03, "steps": 5, "start": "uniform", "clip_start": True, "bn": "eval"}
+    usual = {"eps": 0.1, "step": 0.03, "steps": 5, "start": "uniform", "clip_start": True, "bn": "eval", "sigma": 0.001}
     return Search(**(usual | changes))
 
 
@@ -210,8 +210,10 @@ class TestStart:
         found = begin(batch.x, search(start="gaussian", sigma=0.2, clip_start=False), batch.noise)
         assert torch.equal(found, batch.x + Stream(0, CPU).normal(batch.x, 0.2))
 
-    def test_gaussian_has_trades_deviation_unless_told(self) -> None:
-        assert search(start="gaussian").sigma == 0.001
+    def test_gaussian_has_no_deviation_unless_told(self) -> None:
+        assert search(start="uniform", sigma=None).sigma is None
+        with pytest.raises(ValueError, match=r"start is gaussian, but sigma is not given; TRADES has 0\.001"):
+            search(start="gaussian", sigma=None)
 
     @pytest.mark.parametrize("clip", [True, False])
     def test_the_first_forward_sees_a_clipped_start_only_if_asked(self, net, batch, clip: bool) -> None:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cure.core.averaging import average_, take_buffers_, warmed
+from cure.core.averaging import average_, snapshot, take_buffers_, warmed
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.3, 0.999, 1.0])
@@ -52,3 +52,23 @@ def test_buffers_can_be_taken_over_as_copies(make_net) -> None:
         assert torch.equal(a, b)
         assert a.data_ptr() != b.data_ptr()
     assert all(torch.equal(a, b) for a, b in zip(average.parameters(), weights, strict=True))
+
+
+def test_snapshots_of_ar_at_are_the_nineteen_that_its_authors_take() -> None:
+    due = [step for step in range(100 * 391) if snapshot(step, 391, begin=76, every=500) is not None]
+    assert len(due) == 19
+    assert divmod(due[0], 391) == (75, 284)  # the 76th epoch, batch 284 from 0
+    epochs = [1 + step // 391 for step in due]
+    assert [sum(lo <= e <= hi for e in epochs) for lo, hi in ((76, 76), (77, 91), (92, 100))] == [1, 11, 7]
+
+
+@pytest.mark.parametrize(("begin", "every"), [(1, 1), (2, 3), (3, 5)])
+def test_snapshots_add_up_to_their_plain_mean(make_net, begin: int, every: int) -> None:
+    average, taken = make_net(0), []
+    for step in range(20):
+        net = make_net(step + 1)
+        if (decay := snapshot(step, 5, begin, every)) is not None:
+            average_(average, net, decay)
+            taken.append([w.detach() for w in net.parameters()])
+    for found, weights in zip(average.parameters(), zip(*taken, strict=True), strict=True):
+        torch.testing.assert_close(found.detach(), torch.stack(weights).mean(dim=0))

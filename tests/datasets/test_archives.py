@@ -6,6 +6,7 @@ import pickle
 import tarfile
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from scipy.io import savemat
 
 from cure import catalogue
 from cure.core.settings import DataSettings
+from cure.engine import download
 from cure.errors import Refused
 
 KINDS = {"cifar10": torchvision.datasets.CIFAR10, "cifar100": torchvision.datasets.CIFAR100}
@@ -29,18 +31,29 @@ def md5(data: bytes) -> str:
 
 
 def hyper(name: str) -> DataSettings:
-    how = {"validation": 10, "split_seed": 0, "augment": {"crop": 4, "flip": True}}
+    how = {"validation": 10, "split_seed": 0, "augment": {"padding": "zero", "crop": 4, "flip": True}}
     settings: DataSettings = catalogue.hyper("datasets", name)(**how)
     return settings
 
 
 def missing(name: str, folder: Path) -> str | None:
-    found: str | None = catalogue.entry("datasets", name).missing(hyper(name), folder)
-    return found
+    entry = catalogue.entry("datasets", name)
+    assert entry.missing(hyper(name), folder) is None
+    return download.lacking(entry.FILES, folder)
 
 
 def read(name: str, folder: Path) -> Any:
-    return catalogue.entry("datasets", name).read(hyper(name), folder)
+    entry = catalogue.entry("datasets", name)
+    for file in entry.FILES:
+        download.fetch(file, folder)
+    return entry.read(hyper(name), folder)
+
+
+def published(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the entry expect the files that lie there."""
+    entry = catalogue.entry("datasets", name)
+    files = tuple(replace(file, md5=md5((folder / file.name).read_bytes())) for file in entry.FILES)
+    monkeypatch.setattr(entry, "FILES", files)
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +86,7 @@ def cifar_archive(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> d
             info = tarfile.TarInfo(f"{kind.base_folder}/{file}")
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
-    monkeypatch.setattr(kind, "tgz_md5", md5((folder / kind.filename).read_bytes()))
+    published(name, folder, monkeypatch)
     monkeypatch.setattr(kind, "train_list", [[file, md5(packed[file])] for file in files])
     monkeypatch.setattr(kind, "test_list", [[file, md5(packed[file])] for file, _ in kind.test_list])
     monkeypatch.setattr(kind, "meta", kind.meta | {"md5": md5(packed[kind.meta["filename"]])})
@@ -90,6 +103,7 @@ def svhn_archive(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.
         savemat(folder / file, {"X": images[split], "y": np.arange(1, 11, dtype=np.uint8)[:, None]})
         folder_files[split] = [url, file, md5((folder / file).read_bytes())]
     monkeypatch.setattr(kind, "split_list", kind.split_list | folder_files)
+    published("svhn", folder, monkeypatch)
     return images
 
 
@@ -110,7 +124,7 @@ def test_cifars_rows_become_images(name: str, tmp_path: Path, monkeypatch: pytes
 @every_cifar
 def test_the_source_carries_the_checksum(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cifar_archive(name, tmp_path, monkeypatch)
-    assert read(name, tmp_path).source.endswith(f"md5 {KINDS[name].tgz_md5}")
+    assert read(name, tmp_path).source.endswith(f"md5 {catalogue.entry('datasets', name).FILES[0].md5}")
 
 
 @every_cifar
@@ -120,14 +134,17 @@ def test_a_truncated_archive_is_named_with_its_md5(name: str, tmp_path: Path, mo
     path.write_bytes(path.read_bytes()[:-100])
     message = missing(name, tmp_path)
     assert message is not None
-    assert all(part in message for part in (str(path), "truncated", "md5", KINDS[name].tgz_md5, "delete it"))
+    assert all(
+        part in message
+        for part in (str(path), "truncated", "md5", catalogue.entry("datasets", name).FILES[0].md5, "delete it")
+    )
 
 
 @every_cifar
 def test_an_altered_member_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cifar_archive(name, tmp_path, monkeypatch)
     monkeypatch.setattr(KINDS[name], "test_list", [[KINDS[name].test_list[0][0], md5(b"other")]])
-    with pytest.raises(Refused, match="could not be downloaded and verified"):
+    with pytest.raises(Refused, match="is not whole"):
         read(name, tmp_path)
 
 
@@ -183,11 +200,34 @@ def test_any_failure_of_the_network_is_a_message(
 
 @every_archive
 def test_a_failing_download_is_refused_with_the_reason(name: str, tmp_path: Path) -> None:
-    with pytest.raises(Refused, match=r"could not be downloaded and verified: .*Name or service not known"):
+    with pytest.raises(Refused, match=r"cannot be downloaded \(Name or service not known\)"):
         read(name, tmp_path)
 
 
+def test_the_files_are_those_that_torchvision_knows() -> None:
+    for name, kind in KINDS.items():
+        (file,) = catalogue.entry("datasets", name).FILES
+        assert (file.name, file.url, file.md5) == (kind.filename, kind.url, kind.tgz_md5)
+    listed = torchvision.datasets.SVHN.split_list
+    wanted = [(name, url, checksum) for url, name, checksum in (listed["train"], listed["test"])]
+    assert [(f.name, f.url, f.md5) for f in catalogue.entry("datasets", "svhn").FILES] == wanted
+
+
 @every_archive
-def test_the_official_checksums_are_torchvisions(name: str) -> None:
-    assert torchvision.datasets.CIFAR10.tgz_md5 == "c58f30108f718f92721af3b95e74349a"
-    assert torchvision.datasets.CIFAR100.tgz_md5 == "eb9058c3a382ffc7106e4002c42a8d85"
+def test_offline_nobody_is_asked(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls) -> None:
+    monkeypatch.setenv("CURE_OFFLINE", "1")
+    file = catalogue.entry("datasets", name).FILES[0]
+    message = missing(name, tmp_path)
+    assert message is not None
+    assert message.startswith(f"{file.name} is not in {tmp_path} and cannot be downloaded (CURE_OFFLINE is set).")
+    with pytest.raises(Refused, match=rf"put the file there yourself as {tmp_path / file.name} \(md5 {file.md5}\)"):
+        read(name, tmp_path)
+    assert calls == []
+
+
+def test_a_half_extracted_archive_is_extracted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = cifar_archive("cifar10", tmp_path, monkeypatch)
+    read("cifar10", tmp_path)
+    part = tmp_path / KINDS["cifar10"].base_folder / "data_batch_1"
+    part.write_bytes(part.read_bytes()[:-9])
+    assert np.array_equal(read("cifar10", tmp_path).train[0], rows["train"].reshape(-1, 3, 32, 32))

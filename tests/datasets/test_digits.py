@@ -10,7 +10,9 @@ from cure.datasets.digits import Hyper, missing, read
 
 
 def hyper(test: float = 0.3, split_seed: int = 0) -> Hyper:
-    return Hyper(test=test, validation=240, split_seed=split_seed, augment={"crop": 1, "flip": False})
+    return Hyper(
+        test=test, validation=240, split_seed=split_seed, augment={"padding": "zero", "crop": 1, "flip": False}
+    )
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from cure.errors import Refused
 
 
 def hyper(path: Path | str, size: int | None = None, colour: str = "rgb") -> Hyper:
-    how = {"validation": 2, "split_seed": 0, "augment": {"crop": 0, "flip": False}}
+    how = {"validation": 2, "split_seed": 0, "augment": {"padding": "zero", "crop": 0, "flip": False}}
     return Hyper(path=str(path), size=size, colour=colour, **how)
 
 

@@ -16,6 +16,7 @@ from cure.engine import corrupted, generated, official, scratch
 from cure.engine.generated import Generated
 from cure.engine.loader import Split, as_float
 from cure.engine.official import ARCHIVES, Archive, md5sum
+from cure.engine.units import Folder
 from cure.errors import Refused
 from cure.schema import CorruptSuite
 
@@ -259,6 +260,54 @@ def test_counts_are_of_the_images_that_stay_right():
     assert right == {"brightness": {"1": 3, "5": 1}}
     assert corrupted.correct(Brightest(), split, 3) == 4
     assert ticks == ["brightness"] * 2
+
+
+class Killed(Exception):
+    pass
+
+
+class Fragile(Folder):
+    """A folder whose process dies after so many units."""
+
+    lives = 0
+
+    def __setitem__(self, key, unit):
+        if not self.lives:
+            raise Killed
+        self.lives -= 1
+        super().__setitem__(key, unit)
+
+
+@pytest.mark.parametrize("lives", [0, 1, 3])
+def test_killed_after_some_units_and_run_again_it_counts_the_rest_alone(tmp_path, monkeypatch, lives):
+    split, names = clean(channels=1), ["contrast", "fog"]
+    found = corrupted.source(suite(corruptions=names), "digits", DIGEST, split)
+    how = Brightest(), split, found, names, suite(corruptions=names), lambda _: None
+    whole = corrupted.counts(*how)
+    store = Fragile(tmp_path / "units")
+    store.lives = lives
+    with pytest.raises(Killed):
+        corrupted.counts(*how, store)
+    assert len(store) == lives
+    counted, count = [], corrupted.correct
+    monkeypatch.setattr(corrupted, "correct", lambda *args: counted.append(1) or count(*args))
+    assert corrupted.counts(*how, Folder(tmp_path / "units")) == whole
+    assert len(counted) == 4 - lives
+
+
+@pytest.mark.parametrize("other", ["network", "images", "labels", "batch"])
+def test_a_unit_is_of_its_network_and_images_alone(tmp_path, other):
+    split, net, how = clean(channels=1), nn.Flatten(), suite(corruptions=["gaussian_noise"])
+    store = Folder(tmp_path / "units")
+    images = corrupted.source(how, "digits", DIGEST, split)
+    corrupted.counts(net, split, images, ["gaussian_noise"], how, lambda _: None, store)
+    net = Brightest() if other == "network" else net
+    images = dataclasses.replace(images, arrays=Generated(split, DIGEST, 4)) if other == "images" else images
+    split = Split(split.images, split.labels.flip(0)) if other == "labels" else split
+    how = suite(corruptions=["gaussian_noise"], batch=3) if other == "batch" else how
+    before = len(store)
+    corrupted.counts(net, split, images, ["gaussian_noise"], how, lambda _: None, store)
+    assert len(store) == 2 * before
 
 
 def test_md5_is_of_the_bytes(tmp_path):

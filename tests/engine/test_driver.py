@@ -257,6 +257,29 @@ def test_an_image_outside_the_ball_is_no_success(net, data) -> None:
     assert driver(net, data).run(Chain(far.attacks, {}, eps=1.0)).robust.sum() < 54
 
 
+@pytest.mark.parametrize(
+    "lie",
+    [
+        lambda net, batch: batch.x + 2 * EPS,
+        lambda net, batch: batch.x - 0.9 * EPS - batch.x.amin((1, 2, 3), keepdim=True),  # in the ball, but negative
+        lambda net, batch: batch.x * float("nan"),
+    ],
+    ids=["ball", "cube", "nan"],
+)
+def test_an_attack_that_leaves_ball_or_cube_is_told_and_does_not_count(net, data, lie, capsys) -> None:
+    class Fooled(nn.Module):
+        """Wrong on everything but the images themselves."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            right = torch.nn.functional.one_hot(data.y[: len(x)], 10).float()
+            seen = torch.stack([(data.x == one).flatten(1).all(1).any() for one in x])
+            return torch.where(seen[:, None], right, 1 - right)
+
+    liar = Driver(Fooled(), data, batch=60, seed=0).run(Chain({"liar": lie}, {}, eps=EPS))
+    assert torch.equal(liar.robust, liar.clean)
+    assert "liar: 60 images left the ball or [0, 1] and do not count" in capsys.readouterr().err
+
+
 def test_pgd_gives_the_flags_of_validation(net, data) -> None:
     as_uint8 = (data.x * 255).round().to(torch.uint8)
     rounded = Examples(as_uint8.float() / 255, data.y, data.index)

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -5,7 +6,8 @@ from torch import Tensor
 
 from cure.core.noise import seed_for
 from cure.core.settings import Augment
-from cure.engine.loader import Loader, Split, as_float
+from cure.engine.loader import Loader, Split, as_float, pad
+from cure.errors import Refused
 
 
 def split(n: int = 23, channels: int = 3, height: int = 6, width: int = 5) -> Split:
@@ -16,7 +18,7 @@ def split(n: int = 23, channels: int = 3, height: int = 6, width: int = 5) -> Sp
 
 
 def loader(n: int = 23, batch: int = 8, crop: int = 0, flip: bool = False, seed: int = 0) -> Loader:
-    return Loader(split(n), batch, Augment(crop=crop, flip=flip), seed)
+    return Loader(split(n), batch, Augment(padding="zero", crop=crop, flip=flip), seed)
 
 
 def whole(loader: Loader, epoch: int = 1) -> tuple[Tensor, Tensor, Tensor]:
@@ -93,22 +95,50 @@ class TestAugment:
             wanted = padded[i, :, top : top + 6, left : left + 5].float() / 255
             assert torch.equal(image, wanted.flip(2) if flip and flips[i] else wanted)
 
+    @pytest.mark.parametrize("crop", [1, 3, 4])
+    def test_a_reflected_border_is_numpys(self, crop: int) -> None:
+        images = split().images
+        wanted = np.pad(images.numpy(), ((0, 0), (0, 0), (crop, crop), (crop, crop)), mode="reflect")
+        found = pad(images, Augment(padding="reflect", crop=crop, flip=False))
+        assert torch.equal(found, torch.from_numpy(wanted))
+
+    def test_more_than_there_is_to_mirror_is_refused(self) -> None:
+        with pytest.raises(Refused, match=r"augment\.crop: 5; padding: reflect has only 4 pixels to mirror; lower it"):
+            Loader(split(), 8, Augment(padding="reflect", crop=5, flip=False), 0)
+
+    def test_padding_changes_borders_and_no_draw(self) -> None:
+        zero, reflect = (
+            whole(Loader(split(), 8, Augment(padding=p, crop=2, flip=True), 0)) for p in ("zero", "reflect")
+        )
+        assert torch.equal(zero[2], reflect[2])
+        inside = zero[0] > 0
+        assert torch.equal(zero[0][inside], reflect[0][inside])
+        assert not torch.equal(zero[0], reflect[0])
+
     def test_every_offset_occurs_in_both_directions(self) -> None:
         images = torch.zeros(600, 1, 5, 5, dtype=torch.uint8)
         images[:, :, 2, 2] = 255  # after a crop, the white pixel says where the window was
-        x, _, _ = whole(Loader(Split(images, torch.zeros(600, dtype=torch.int64)), 600, Augment(crop=2, flip=False), 0))
+        x, _, _ = whole(
+            Loader(
+                Split(images, torch.zeros(600, dtype=torch.int64)), 600, Augment(padding="zero", crop=2, flip=False), 0
+            )
+        )
         places = x.flatten(1).argmax(1)
         assert set(places.tolist()) == set(range(25))
 
     def test_about_half_of_the_images_are_flipped(self) -> None:
         images = torch.zeros(600, 1, 1, 2, dtype=torch.uint8)
         images[..., 0] = 255
-        x, _, _ = whole(Loader(Split(images, torch.zeros(600, dtype=torch.int64)), 600, Augment(crop=0, flip=True), 0))
+        x, _, _ = whole(
+            Loader(
+                Split(images, torch.zeros(600, dtype=torch.int64)), 600, Augment(padding="zero", crop=0, flip=True), 0
+            )
+        )
         assert float(x[:, 0, 0, 1].mean()) == pytest.approx(0.5, abs=0.08)
 
     def test_the_split_itself_stays(self) -> None:
         data = split()
-        whole(Loader(data, 8, Augment(crop=2, flip=True), 0))
+        whole(Loader(data, 8, Augment(padding="zero", crop=2, flip=True), 0))
         assert torch.equal(data.images, split().images)
 
 

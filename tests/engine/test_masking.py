@@ -169,8 +169,8 @@ def report(net, data):
         "columns": {name: {"broken_by": {name: []}} for name in chains},
     }
     whole = column("autoattack", version="standard", iterations=1, queries=300, targets=9)
-    square = Chain({"square": whole.attacks["square"]}, whole.facts, whole.eps)
-    return doubts(net, data, result, THREAT, RULES, square, **HOW)[0]
+    square = {"square": Chain({"square": whole.attacks["square"]}, whole.facts, whole.eps)}
+    return doubts(net, data, result, probes(THREAT, RULES) | square, RULES, **HOW)[0]
 
 
 def test_a_sound_network_is_green_under_real_attacks(trained):
@@ -197,7 +197,12 @@ def test_masked_gradients_are_seen_under_real_attacks(trained, hide, names):
 def test_only_what_is_missing_is_measured(trained):
     net, data = trained
     have = {"pgd20": "1" * len(data)}
-    found = missing(net, data, have, probes(THREAT, RULES), RULES, **HOW)
+    ticks = []
+    columns = missing(net, data, have, probes(THREAT, RULES), RULES, tick=ticks.append, **HOW)
+    found = {name: column.text(len(data)) for name, column in columns.items()}
+    assert [(tick.column, tick.images) for tick in ticks] == [
+        (name, int(column.outcome.clean.sum())) for name, column in columns.items()
+    ]
     assert set(found) == {"pgd100", "far"}
     assert {len(outcome) for outcome in found.values()} == {len(data)}
     assert {sum(mark != "-" for mark in outcome) for outcome in found.values()} == {RULES.images}
@@ -207,7 +212,7 @@ def test_only_what_is_missing_is_measured(trained):
 def test_what_is_missing_is_measured_where_the_others_looked(trained):
     net, data = trained
     have = {"pgd20": "1" * len(data), "aa": "10-" * (len(data) // 3) + "-" * (len(data) % 3)}
-    found = missing(net, data, have, {"far": probes(THREAT, RULES)["far"]}, RULES, **HOW)["far"]
+    found = missing(net, data, have, {"far": probes(THREAT, RULES)["far"]}, RULES, **HOW)["far"].text(len(data))
     seen = [place for place, mark in enumerate(found) if mark != "-"]
     assert len(seen) == RULES.images
     assert all(have["aa"][place] != "-" for place in seen)
@@ -217,7 +222,7 @@ def test_probes_leave_the_ball_of_pgd20_only_where_they_should(net, make_batch):
     batch, reach = make_batch(dtype=torch.float64), {}
     for name, chain in probes(THREAT, RULES).items():
         batch.noise = PerImage(0, batch.index)
-        reach[name] = float((chain.attacks[name](net.eval(), batch) - batch.x).abs().max())
+        reach[name] = float((chain.attacks["pgd"](net.eval(), batch) - batch.x).abs().max())
         assert reach[name] <= chain.eps + 1e-9
     assert reach["pgd20"] == pytest.approx(0.1)
     assert reach["pgd100"] == pytest.approx(0.1)

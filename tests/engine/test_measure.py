@@ -131,12 +131,6 @@ def test_nothing_changes_in_the_network(wide, data: Split) -> None:
     assert all(weight.grad is None and weight.requires_grad for weight in wide.parameters())
 
 
-def test_a_tick_follows_each_attack_of_each_batch(wide, data: Split) -> None:
-    ticks: list[str] = []
-    outcomes(wide, data, {"a": identity, "b": identity}, batch=16, seed=0, tick=ticks.append)
-    assert ticks == ["a", "b"] * 3
-
-
 class TestFrozen:
     def situation(self, net: nn.Module) -> tuple[list[bool], list[bool]]:
         return [m.training for m in net.modules()], [w.requires_grad for w in net.parameters()]

@@ -11,9 +11,17 @@ from torch import nn
 
 from cure.core.network import Normalisation, Normalise
 from cure.core.outputs import FirstOutput
-from cure.engine.preflight import CHECKS, preflight
+from cure.engine import preflight as checks
+from cure.engine.preflight import CHECKS
 from cure.engine.untouched import untouched
 from cure.errors import Refused
+from cure.schema import Preflight
+
+RULES = Preflight(images=64, rounding=1e-4, spread=3, alive=0.9, level=0.05, clean=0.9, robust=0.5)
+
+
+def preflight(net, x, y, classes, rules=RULES):
+    return checks.preflight(net, x, y, classes, rules)
 
 
 class Wrong(nn.Module):
@@ -91,7 +99,8 @@ def test_images_alone_are_red_where_the_network_bears_them(sound):
 SPOILT = {
     "several outputs": ("output", "a tuple of 2 outputs", lambda net, x: (net(x), x)),
     "one row": ("output", "tensor (3,) of 64 images", lambda net, x: net(x)[0]),
-    "exception": ("output", "ValueError: no such layer", lambda net, x: fail("no such layer. And more\nof it")),
+    "exception": ("forward", "ValueError: no such layer", lambda net, x: fail("no such layer. And more\nof it")),
+    "half precision": ("precision", "logits are bfloat16", lambda net, x: net(x).bfloat16()),
     "one logit more": ("classes", "4 logits, 3 classes", lambda net, x: F.pad(net(x), (0, 1), value=-9.0)),
     "probabilities": ("logits", "sum to one: probabilities", lambda net, x: (net(x) / 20).softmax(1)),
     "log-probabilities": ("logits", "log-probabilities", lambda net, x: (net(x) / 20).log_softmax(1)),
@@ -182,7 +191,7 @@ def test_labels_out_of_range(sound, y):
 def test_what_has_no_meaning_is_not_listed(sound):
     net, x, y = sound
     names = [line.name for line in preflight(Wrong(net, lambda net, x: fail("broken")), x, y, 3)]
-    assert names == ["images", "output"]
+    assert names == ["images", "forward"]
 
 
 def test_the_first_of_several_outputs_is_named(sound):
@@ -260,6 +269,48 @@ def test_the_watch_for_autograd_is_local_and_ends(sound):
     assert red(optimising, x, y) == ["autograd"]
     assert red(net, x, y) == []
     assert (sys.gettrace(), torch.autograd.grad) == (tracer, grad)
+
+
+@pytest.mark.parametrize(
+    ("right", "images", "passed"),
+    # one image proves nothing, whatever becomes of it; of ten classes two right ones cannot be guessed, four wrong ones
+    # are no network's that knows half of the way to all, and between them lies what is unknown
+    [
+        (1, 1, None),
+        (0, 1, None),
+        (2, 2, True),
+        (1, 2, None),
+        (0, 4, False),
+        (0, 64, False),
+        (7, 64, False),
+        (64, 64, True),
+    ],
+)
+def test_few_images_cannot_tell_guessing_from_knowing(right, images, passed):
+    y = torch.arange(images) % 10
+    given = F.one_hot((y + (torch.arange(images) >= right)) % 10, 10).float()
+    net = Wrong(nn.Flatten(), lambda _, x: 9 * given[: len(x)] + x.mean((1, 2, 3))[:, None] * torch.rand(10)).eval()
+    (seen,) = [line for line in preflight(net, torch.rand(images, 1, 4, 4), y, 10) if line.name == "accuracy"]
+    assert (seen.passed, seen.red) == (passed, passed is False)
+    assert ("too few to tell" in seen.found) == (passed is None)
+    assert (seen.advice in str(seen)) == seen.red
+
+
+def test_thresholds_are_settings(sound):
+    net, x, y = sound
+    noisy = Wrong(net, lambda net, x: net(x) + 1e-3 * torch.randn(len(x), 3)).eval()
+    assert red(noisy, x, y) == ["determinism"]
+    tolerant = preflight(noisy, x, y, 3, RULES.model_copy(update={"rounding": 0.1}))
+    assert [line.name for line in tolerant if line.red] == []
+    (seen,) = [
+        line for line in preflight(net, x, y, 3, RULES.model_copy(update={"images": 20})) if line.name == "output"
+    ]
+    assert "of 20 images" in seen.found
+
+
+def test_no_more_images_can_be_robust_than_clean():
+    with pytest.raises(ValueError, match=r"robust is 0.95, but only 0.9 are clean"):
+        Preflight(**RULES.model_dump() | {"robust": 0.95})
 
 
 def test_an_empty_batch_is_refused(sound):

@@ -1,12 +1,14 @@
 """From what the chains found to the result of the stage attack, and to the numbers that are read from it."""
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import binom
 
 from cure.core.attack import Chain
 from cure.engine.loader import Split
 from cure.engine.outcomes import counts, minima, quantile, ratio, shares
-from cure.engine.ratio import nrr, wilson
+from cure.engine.ratio import nrr, nrr_interval, wilson
 from cure.engine.robustness import Column, Progress, attacked, chains, examples_of, result, units
 from cure.engine.units import Examples, Outcome
 from cure.schema import AttackSuite, Threat
@@ -34,9 +36,8 @@ def suite(**changes) -> AttackSuite:
 def column(clean: list[int], distances: list[float], rows: list[int] | None = None, **chain) -> Column:
     """A column that found these distances; what stands at 0 was wrong from the start."""
     n = len(distances)
-    outcome = Outcome(
-        torch.tensor(clean).bool(), torch.zeros(n).long(), torch.zeros(n, 1, 1, 1), torch.tensor(distances)
-    )
+    images, predicted = torch.zeros(n, 1, 1, 1), torch.zeros(n).long()
+    outcome = Outcome(torch.tensor(clean).bool(), predicted, images, torch.tensor(distances), suite().batch)
     return Column(Chain({}, {}, **chain), torch.tensor(rows or list(range(n))), outcome)
 
 
@@ -81,7 +82,8 @@ def test_a_way_of_exactly_eps_is_inside() -> None:
 
 def test_smallest_perturbations_that_beat_autoattack_are_a_problem() -> None:
     assert judged({"pgd": PGD, "aa": AA, "min": FAR})["problems"] == []
-    said = "min leaves 1 of 3 images at eps 0.1, aa 2: aa overestimates robustness"
+    said = "min leaves 1 of 3 images at eps 0.1, aa 2: aa overestimates robustness, "
+    said += "since it missed verified adversarial images of 1"
     assert judged({"pgd": PGD, "aa": AA, "min": NEAR})["problems"] == [said]
 
 
@@ -133,6 +135,35 @@ def test_a_quantile_is_the_radius_that_breaks_this_share_of_the_clean_correct(sh
 )
 def test_wilsons_interval_has_its_published_values(hits, images, low, high) -> None:
     assert wilson(hits, images) == pytest.approx((low, high), abs=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("clean", "robust", "low", "high"),
+    [
+        # by hand: 6 of 10 survive, so s = 0.6 in [0.3127, 0.8318]; clean 10 of 10 in [0.7225, 1]; NRR 0.75
+        (10, 6, 0.75 - (0.20815**2 + (0.75 - 0.47640) ** 2) ** 0.5, 0.75 + 0.15817),
+        (8, 0, 0, 2 * 0.8 * 0.324406 / 1.324406),
+        (0, 0, 0, 0.277533),
+        (10, 10, 0.679140, 1),
+    ],
+)
+def test_the_interval_of_the_ratio_by_hand(clean, robust, low, high) -> None:
+    assert nrr_interval(clean, robust, 10) == pytest.approx((low, high), abs=1e-4)
+
+
+@pytest.mark.parametrize("n", [0.5, 0.85, 0.98])
+def test_the_interval_of_the_ratio_holds_its_95_percent(n) -> None:
+    # exact: every possible outcome of 60 images with its probability, at survival rates next to nothing included
+    outcomes = [(clean, robust) for clean in range(61) for robust in range(clean + 1)]
+    intervals = [nrr_interval(clean, robust, 60) for clean, robust in outcomes]
+    clean, robust = np.array(outcomes).T
+    low, high = np.array(intervals).T
+    covered = []
+    for s in (0.01, 0.03, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97):
+        held = (low <= 2 * n * s / (1 + s)) & (2 * n * s / (1 + s) <= high)
+        covered.append(float((binom.pmf(clean, 60, n) * binom.pmf(robust, clean, s))[held].sum()))
+    assert sum(covered) / len(covered) == pytest.approx(0.95, abs=0.01)
+    assert min(covered) > 0.88
 
 
 # ---- all columns on one network

@@ -102,6 +102,12 @@ class TestOrder:
         for a, b in zip(state(nets.student), state(others.student), strict=True):
             torch.testing.assert_close(a, b)
 
+    def test_a_combination_may_leave_a_step_to_the_plain_backward(self, make_net, batch) -> None:
+        (step, nets), (other, others) = build(toy(combine=lambda *_: None), make_net()), build(toy(), make_net())
+        step(batch)
+        other(batch)
+        assert same(state(nets.student), state(others.student))
+
     def test_what_combine_returns_is_what_the_optimiser_applies(self, net, batch) -> None:
         def combine(nets, batch, hyper, means):
             return {name: torch.full_like(weight, 2.0) for name, weight in nets.weights().items()}

@@ -15,6 +15,8 @@ from cure.core.figure import style as look
 from cure.core.names import NAMES
 
 METHODS = [*NAMES, "cure_eff", "toy"]
+LAYERS = [f"layer{i}.{j}.{part}" for i in range(1, 5) for j in (0, 1) for part in ("conv1", "bn1", "conv2", "bn2")]
+SHARES = [0.0, 0.5, 1.0]
 SETTINGS = ["digits/small", "cifar10/wrn_34_10"]
 CORRUPTIONS = ["gaussian_noise", "elastic_transform", "jpeg_compression", *(f"corruption_{i}" for i in range(16))]
 MODULES = [f"block{i}.layer.{j}.conv{k}" for i in (1, 2, 3) for j in range(5) for k in (1, 2)]
@@ -42,13 +44,15 @@ def table(name: str) -> pd.DataFrame:
         return data.assign(accuracy=100 * draws.random(len(data)), category="noise")
     if name == "criticality":
         data = lines("rift", module=MODULES)
-        return data.assign(mrc=12 * draws.random(len(data)), drop=50.0, chosen=data["module"] == MODULES[3])
+        data = data.assign(mrc=12 * draws.random(len(data)), drop=50.0, chosen=data["module"] == MODULES[3])
+        return data.assign(images=1000, batch=128, epochs=10, steps=80, lr=1.0, eps=0.1)
     if name == "interpolation":
         data = lines("rift", variant=["update", "freeze", "bn_only"], a=[i / 10 for i in range(11)])
         data = data.assign(clean=80 + 3 * data["a"], pgd=53 - data["a"] + draws.random(len(data)))
         return data.assign(chosen=data["a"] == 0.4, exported=(data["a"] == 0.4) & (data["variant"] == "update"))
     if name == "actions":
-        return lines("las_at", epoch=[1, 2, 3]).assign(chosen_eps=0.03, chosen_step=0.01, chosen_steps=8.0)
+        chosen = {"chosen_eps": 0.03, "chosen_step": 0.01, "chosen_steps": 8.0, "chosen_beta": 7.0}
+        return lines("las_at", epoch=[1, 2, 3]).assign(**chosen)
     if name == "layers":
         data = pd.DataFrame(BLOCK_SETS, columns=["method", "blocks"]).merge(
             pd.DataFrame({"setting": STUDIES}), how="cross"
@@ -63,11 +67,47 @@ def table(name: str) -> pd.DataFrame:
         data = data.merge(pd.DataFrame({"setting": STUDIES}), how="cross")
         data = data.merge(pd.DataFrame({"epoch": range(1, 201)}), how="cross").assign(seed=0, val_clean=90.0)
         return data.assign(val_pgd=30 + 20 * draws.random(len(data)))
-    assert name == "masks", f"say here what the table {name} looks like"
-    arrays = {"image": draws.random((8, 3, 4, 4)), "map": draws.random((8, 1, 4, 4)), "full": np.ones((8, 1, 4, 4))}
-    arrays |= {"label": np.arange(8), "predicted": np.zeros(8, int)}
-    places = [{"setting": setting, "method": "part", "seed": 0} for setting in SETTINGS]
-    return pd.DataFrame([place | arrays | {"classes": ["automobile"] * 10} for place in places])
+    if name in AXES:
+        methods = ["cure", "cure_eff"] if name in ("rgp", "overlap") else METHODS
+        data = pd.concat([lines(m, **AXES[name]) for m in methods])
+        data = data.assign(**{value: draws.random(len(data)) for value in VALUES[name]})
+        other = data.assign(seed=1, **{value: data[value] * 0.9 for value in VALUES[name]})
+        return pd.concat([data, other]).assign(dims=4)
+    assert name in ("masks", "pictures"), f"say here what the table {name} looks like"
+    methods = ["part"] if name == "masks" else METHODS
+    places = [{"setting": setting, "method": method, "seed": 0} for setting in SETTINGS for method in methods]
+    return pd.DataFrame([place | pictures(draws) | {"classes": ["automobile"] * 10} for place in places])
+
+
+AXES = {
+    "cka": {"clean_layer": LAYERS, "adversarial_layer": LAYERS},
+    "conflict": {"layer": LAYERS},
+    "distance": {"layer": LAYERS},
+    "gradients": {"share": SHARES, "layer": LAYERS},
+    "rgp": {"share": SHARES, "layer": LAYERS},
+    "overlap": {"share": SHARES, "other": SHARES, "layer": LAYERS},
+    "calibration": {"view": ["clean", "adversarial"], "bin": list(range(1, 16))},
+    "landscape": {"adversarial": [0.0, 1.0, 2.0], "random": [-1.0, 0.0, 1.0]},
+}
+VALUES = {
+    "cka": ["cka"],
+    "conflict": ["cosine"],
+    "distance": ["distance"],
+    "gradients": ["magnitude"],
+    "rgp": ["network_wide", "per_tensor", "moved"],
+    "overlap": ["jaccard", "chance"],
+    "calibration": ["images", "accuracy", "confidence"],
+    "landscape": ["loss", "wrong"],
+}
+
+
+def pictures(draws: np.random.Generator) -> dict[str, np.ndarray]:
+    """Everything that an analysis leaves of five colour images."""
+    shape = (5, 3, 4, 4)
+    found = {key: draws.random(shape) for key in ("image", "adversarial", "gradient")}
+    found |= {key: draws.random((5, 1, 4, 4)) for key in ("map", "full")}
+    found |= {key: np.arange(5) for key in ("label", "fooled")}
+    return found | {"predicted": np.zeros(5, int), "distance": np.array([0.0, 0.1, 0.2, 0.3, 0.4])}
 
 
 def drawn(name: str):
@@ -101,6 +141,22 @@ def test_no_text_covers_another_or_leaves_the_sheet(name: str, monkeypatch: pyte
     assert [(a, b) for (a, first), (b, second) in pairs if first.shrunk(0.9, 0.9).overlaps(second)] == []
     edge = sheet.bbox.padded(2)
     assert [text for text, box in written.values() if not (edge.contains(*box.min) and edge.contains(*box.max))] == []
+
+
+@pytest.mark.parametrize(("without", "panels"), [([], 4), (["chosen_beta"], 3)])
+def test_beta_has_a_panel_where_it_is_chosen(without: list[str], panels: int) -> None:
+    actions = catalogue.entry("figures", "actions").FIGURE
+    axes = actions.draw(table("actions").drop(columns=without)).axes
+    assert [ax.get_ylabel().startswith("beta") for ax in axes] == [False] * 3 + [True] * (panels - 3)
+
+
+def test_criticality_says_what_it_was_measured_on() -> None:
+    figure = catalogue.entry("figures", "criticality").FIGURE
+    said = [
+        "1000 images in batches of 128, ball of 0.1 of the weight's norm,",
+        "10 epochs of ascent, 80 steps of size 1",
+    ]
+    assert [ax.get_xlabel().splitlines()[1:] for ax in figure.draw(table("criticality")).axes] == [said] * len(SETTINGS)
 
 
 @every_figure

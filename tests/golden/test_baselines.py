@@ -73,6 +73,7 @@ def test_act(golden: Golden) -> None:
         alpha_robust=h["robust_alpha"],
         alpha_natural=h["natural_alpha"],
         reduction="sum",
+        shared_start=False,
         attack=golden.search(),
     )
     peer = {"natural_peer": golden.network("natural")}
@@ -200,7 +201,14 @@ def test_las_at(golden: Golden) -> None:
         attack=attack,
         every=1,
         strategy_lr=0,
+        strategy_drops={},
+        strategy_momentum=0,
+        strategy_weight_decay=0,
+        baseline=None,
         clip=1,
+        most=10,
+        restarts=1,
+        until_wrong=False,
         c2=0,
         c3=0,
         weight_decay=0,
@@ -220,7 +228,8 @@ def test_las_at(golden: Golden) -> None:
 
 def test_ar_at(golden: Golden) -> None:
     arat, h = method("arat"), golden.hyper
-    hyper = arat.Hyper(gamma=h["gamma"], p=h["p"], taps=h["taps"], attack=golden.search(bn="train"))
+    settings = {"gamma": h["gamma"], "p": h["p"], "taps": h["taps"], "balance_images": None, "start_in_place": False}
+    hyper = arat.Hyper(**settings, attack=golden.search(bn="train"))
     predictor = torch.nn.ModuleDict(
         {tap: head(golden.tensors[f"before/predictor/{tap}.0.weight"].shape[1]) for tap in h["taps"]}
     ).double()

@@ -18,11 +18,12 @@ def hyper(golden: Golden, bn: str):
         mrc_eps=h["mrc_eps"],
         mrc_epochs=h["mrc_epochs"],
         mrc_lr=h["mrc_lr"],
+        mrc_rule="max",
         epochs=1,
         lr=h["finetune_lr"],
         momentum=h["finetune_momentum"],
         weight_decay=h["finetune_weight_decay"],
-        drop_epoch=2,
+        drops={},
         bn=bn,
         slack=0.1,
         attack=Search(**attack, clip_start=True),
@@ -65,7 +66,7 @@ def expect_criticality(golden: Golden) -> None:
     golden.expect("mrc/base_loss", loss)
     golden.expect("mrc/base_accuracy", accuracy)
     found = {
-        name: criticality(net, fixed, name, eps=h["mrc_eps"], epochs=h["mrc_epochs"], lr=h["mrc_lr"])
+        name: criticality(net, fixed, name, eps=h["mrc_eps"], epochs=h["mrc_epochs"], lr=h["mrc_lr"], rule="max")
         for name in modules(net)
     }
     for name, c in found.items():

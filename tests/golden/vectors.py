@@ -90,6 +90,7 @@ class Golden:
             "step": self.hyper.get("step_size"),
             "steps": self.hyper.get("steps"),
             "start": kind,
+            "sigma": 0.001,  # of no effect: the draw itself is recorded
             "clip_start": "clipped" in words and "not clipped" not in words,
         }
         return Search(**(settings | changes))

@@ -1,5 +1,6 @@
 """AR-AT: the acceptance checks of its specification."""
 
+import copy
 import dataclasses
 from typing import Any
 
@@ -8,15 +9,19 @@ import torch
 from torch import Tensor, nn
 
 from cure import catalogue
-from cure.core.batchnorm import SplitBatchNorm2d, branch
+from cure.core.ascent import ascend, error
+from cure.core.batchnorm import SplitBatchNorm2d, branch, fold
+from cure.core.losses import cross_entropy
 from cure.core.method import Batch, Consolidation
 from cure.core.noise import Stream
-from cure.core.predictor import head
+from cure.core.predictor import distance, head, key
 from cure.engine.checkpoint import build
+from cure.errors import Refused
 from tests.methods.rig import Rig, same, shipped, state
 
 arat = catalogue.entry("methods", "arat")
 TAPS = ["layer1.bn1", "layer2.bn1"]
+ATTACK = {"eps": 0.15, "step": 0.0375, "steps": 3, "start": "uniform", "clip_start": False}
 
 
 def rig(taps: list[str] = TAPS, **settings: Any) -> Rig:
@@ -105,7 +110,7 @@ def test_the_search_leaves_the_clean_batch_norms_and_the_images() -> None:
 
 def test_a_fresh_predictor_is_about_orthogonal_to_its_target() -> None:
     z = torch.rand(128, 512)
-    assert float(arat.distance(head(512)(z), z).detach().mean()) == pytest.approx(1, abs=0.1)
+    assert float(distance(head(512)(z), z).detach().mean()) == pytest.approx(1, abs=0.1)
 
 
 def test_a_predictor_has_a_quarter_of_its_width_inside() -> None:
@@ -117,9 +122,9 @@ def test_a_predictor_has_a_quarter_of_its_width_inside() -> None:
 
 def test_without_predictor_and_attack_the_pull_is_zero() -> None:
     made = rig()
-    made.nets["predictor"] = nn.ModuleDict({arat.key(tap): nn.Identity() for tap in TAPS})
+    made.nets["predictor"] = nn.ModuleDict({key(tap): nn.Identity() for tap in TAPS})
     batch = digits()
-    batch.points = {"adv": batch.x}
+    batch.points = {"adv": batch.x, "clean": batch.x}
     assert abs(float(pulls(arat.loss(made.nets, batch, made.take.hyper)).detach())) < 1e-4
 
 
@@ -132,7 +137,7 @@ def test_what_is_exported_is_the_adversarial_branch_and_knows_nothing_of_the_cle
 
     def exported() -> nn.Module:
         found = Consolidation({"last": both}, {"last": 3}, iter, [], lambda net: {})
-        net, epoch, _ = arat.finish(found, arat.Revise(network="last"))
+        net, epoch, _ = arat.finish(found, arat.Revise(network="last", attack=ATTACK))
         assert epoch == 3
         return net.eval()
 
@@ -157,3 +162,86 @@ def test_on_one_batch_the_streams_come_together_and_are_learnt() -> None:
         seen.append(made.step(dataclasses.replace(batch, x=0.9 * patterns[batch.y] + 0.1 * batch.x)))
     for name in ("adv", "clean", "align_layer2.bn1"):
         assert seen[-1][name] < seen[0][name]
+
+
+def test_in_place_the_start_replaces_the_clean_images_as_in_the_released_attack() -> None:
+    made = rig(start_in_place=True)
+    attack, plain = made.take.hyper.attack, digits()
+    other = copy.deepcopy(made.nets.student)
+    batch = searched(made)
+    noised = plain.x + Stream(0, torch.device("cpu")).uniform(plain.x, attack.eps)
+    x = noised
+    with branch(other, "adv"):
+        for _ in range(attack.steps):
+            x = x.detach().requires_grad_()
+            (g,) = torch.autograd.grad(nn.functional.cross_entropy(other(x), plain.y), x)
+            x = (x + attack.step * g.sign()).clamp(noised - attack.eps, noised + attack.eps).clamp(0, 1)
+    torch.testing.assert_close(batch.x_adv, x.detach())
+    assert torch.equal(batch.points["clean"], noised)
+    assert torch.equal(batch.x, plain.x)
+    assert attack.eps < (batch.x_adv - plain.x).abs().max() <= 2 * attack.eps + 1e-6
+    assert noised.min() < 0
+    terms = arat.loss(made.nets, batch, made.take.hyper)
+    with branch(other, "clean"):
+        torch.testing.assert_close(terms["clean"][1], cross_entropy(other(noised), plain.y))
+
+
+def test_otherwise_the_clean_stream_sees_the_images_themselves() -> None:
+    made = rig()
+    assert torch.equal(searched(made).points["clean"], digits().x)
+
+
+def test_a_measured_balance_is_the_accuracy_of_the_clean_set_on_whole_batches() -> None:
+    made = rig(balance_images=40)
+    made.step(digits())
+    batches = [digits() for _ in range(4)]
+    for i, batch in enumerate(batches):
+        batch.y = (batch.y + i) % 10
+    before, given = state(made.nets), iter(batches)
+    found = arat.before_epoch(made.nets, 2, given, made.take.hyper)
+    assert same(state(made.nets), before)
+    assert len(list(given)) == 2
+    with branch(made.nets.student.eval(), "clean"):
+        right = [made.nets.student(batch.x).argmax(dim=1) == batch.y for batch in batches[:2]]
+    assert found == {"clean_accuracy": pytest.approx(float(torch.cat(right).float().mean()))}
+
+
+def test_a_measured_balance_goes_before_the_running_one() -> None:
+    made = rig()
+    batch = searched(made, {"clean_accuracy": 0.3})
+    batch.found = {"clean_accuracy": 0.6}
+    assert arat.loss(made.nets, batch, made.take.hyper)["adv"][0] == 0.6
+    assert arat.before_epoch(made.nets, 1, iter([]), made.take.hyper) == {}
+
+
+def averaged(batches: list[Batch]) -> tuple[nn.Module, nn.Module, int]:
+    """What `finish` makes of an average, the network that it made it of, and the epoch."""
+    made = rig()
+    for step in range(2):
+        made.step(digits(step=step))
+    both = made.nets.student.eval()
+    found = Consolidation({"average": both}, {"last": 7, "best": 3}, lambda epoch: iter(batches), [], lambda net: {})
+    net, epoch, _ = arat.finish(found, arat.Revise(network="average", attack=ATTACK))
+    return net, both, epoch
+
+
+def test_an_average_is_exported_with_statistics_of_attacked_images_each_batch_once() -> None:
+    net, both, epoch = averaged([digits(), digits(n=20)])
+    expected = copy.deepcopy(both)
+    fold(expected, "adv")
+    weights = dict(expected.named_parameters())
+    assert all(torch.equal(w, weights[name]) for name, w in net.named_parameters())
+    seen: list[Tensor] = []
+    first = expected.stem.conv1
+    for batch in (digits(), digits(n=20)):
+        x_adv = ascend(expected.eval(), batch, arat.Revise(network="average", attack=ATTACK).attack, error)
+        seen.append(first(x_adv).mean(dim=(0, 2, 3)).detach())
+    torch.testing.assert_close(net.stem.bn1.running_mean, torch.stack(seen).mean(dim=0))
+    assert int(net.stem.bn1.num_batches_tracked) == 2
+    assert epoch == 7
+
+
+def test_an_average_that_was_not_kept_is_refused_by_where_to_set_it() -> None:
+    found = Consolidation({}, {"last": 7}, iter, [], lambda net: {})
+    with pytest.raises(Refused, match=r"methods\.arat\.revise\.network: average, but the update kept none"):
+        arat.finish(found, arat.Revise(network="average", attack=ATTACK))

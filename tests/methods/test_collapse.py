@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from cure import catalogue
+from cure.core.cam import above_mean, grad_cam
 from cure.core.losses import distillation, smoothed_cross_entropy
 from cure.core.method import Batch, Companion, Networks
 from cure.core.noise import Stream
+from cure.core.policy import Learning, Policy, advantage, learn, reinforce
 from cure.core.settings import Search
 from cure.engine.checkpoint import build
 from cure.engine.step import Step
@@ -86,14 +88,14 @@ def test_fat_with_a_base_is_that_base_when_nothing_stops(base: str, weight: floa
     fat = method("fat").Hyper(attack=ATTACK, tau={1: 10}, omega=0, base=base, weight=weight)
     plain = {
         "at": lambda: method("at").Hyper(attack=ATTACK, forward_final=False, forward_clean=False),
-        "trades": lambda: method("trades").Hyper(attack=ATTACK, beta=weight),
+        "trades": lambda: method("trades").Hyper(attack=ATTACK, beta=weight, forward_again=False),
         "mart": lambda: method("mart").Hyper(attack=ATTACK, lam=weight),
     }[base]()
     assert_close(run("fat", fat)[0], run(base, plain)[0])
 
 
 def test_part_with_one_radius_is_at() -> None:
-    part = method("part").Hyper(eps_low=0.15, begin=1, base="at", weight=0, attack=ATTACK)
+    part = method("part").Hyper(eps_low=0.15, begin=1, masks="own", base="at", weight=0, attack=ATTACK)
     grads, batch, _ = run("part", part)
     wanted, plain, _ = at()
     assert torch.equal(batch.x_adv, plain.x_adv)
@@ -101,7 +103,7 @@ def test_part_with_one_radius_is_at() -> None:
 
 
 def test_part_keeps_unimportant_pixels_inside_the_lower_radius() -> None:
-    part = method("part").Hyper(eps_low=0.05, begin=1, base="at", weight=0, attack=ATTACK)
+    part = method("part").Hyper(eps_low=0.05, begin=1, masks="own", base="at", weight=0, attack=ATTACK)
     _, batch, _ = run("part", part)
     moved = (batch.x_adv - batch.x).abs()
     far = (moved > 0.05 + 1e-9).double().mean(dim=(1, 2, 3))
@@ -111,7 +113,7 @@ def test_part_keeps_unimportant_pixels_inside_the_lower_radius() -> None:
 
 
 def test_part_before_its_first_masks_is_at() -> None:
-    part = method("part").Hyper(eps_low=0.05, begin=2, base="at", weight=0, attack=ATTACK)
+    part = method("part").Hyper(eps_low=0.05, begin=2, masks="own", base="at", weight=0, attack=ATTACK)
     assert torch.equal(run("part", part)[1].x_adv, at()[1].x_adv)
 
 
@@ -127,7 +129,11 @@ def symmetric() -> Any:
 
 
 def test_a_class_activation_map_belongs_to_its_image_and_turns_with_it() -> None:
-    net, cam = symmetric(), method("part").activation_map
+    net = symmetric()
+
+    def cam(net: Any, x: torch.Tensor) -> torch.Tensor:
+        return above_mean(grad_cam(net, x), x)[0]
+
     x, order = torch.rand(6, 1, 8, 8, dtype=torch.float64), torch.tensor([3, 1, 5, 0, 2, 4])
     found = cam(net, x)
     assert (found.amin(), found.amax()) == pytest.approx((0, 1))
@@ -144,11 +150,13 @@ def test_under_mean_pooling_the_map_is_the_classifiers_row_times_the_features() 
         weights = net.linear.weight[classify(features).argmax(dim=1)]
         plain = (weights[:, :, None, None] * features).sum(dim=1, keepdim=True).relu()
         low, high = plain.amin(dim=(2, 3), keepdim=True), plain.amax(dim=(2, 3), keepdim=True)
-    torch.testing.assert_close(method("part").activation_map(net, x), (plain - low) / (high - low))
+    torch.testing.assert_close(grad_cam(net, x), (plain - low) / (high - low))
 
 
 def test_vfd_without_weight_on_features_is_at() -> None:
-    vfd = method("vfd").Hyper(lam=0, distance="squared", base="at", weight=0, attack=ATTACK)
+    vfd = method("vfd").Hyper(
+        lam=0, layer="pooled", distance="squared", start="random", base="at", weight=0, attack=ATTACK
+    )
     assert_close(run("vfd", vfd)[0], at()[0])
 
 
@@ -183,9 +191,9 @@ def test_las_at_with_one_action_is_at_on_smoothed_labels() -> None:
 
 
 def test_las_trades_with_one_action_is_trades() -> None:
-    gaussian = ATTACK.model_copy(update={"start": "gaussian", "clip_start": False})
+    gaussian = ATTACK.model_copy(update={"start": "gaussian", "sigma": 0.001, "clip_start": False})
     grads, batch, _ = run("las_at", las(loss="trades", attack=gaussian), strategy=Decided(beta=6.0))
-    wanted, plain, _ = run("trades", method("trades").Hyper(beta=6, attack=gaussian))
+    wanted, plain, _ = run("trades", method("trades").Hyper(beta=6, forward_again=False, attack=gaussian))
     torch.testing.assert_close(batch.x_adv, plain.x_adv)
     assert_close(grads, wanted)
 
@@ -254,7 +262,9 @@ def test_mart_without_lambda_is_the_boosted_cross_entropy_alone() -> None:
 
 
 def test_act_without_distillation_attacks_and_trains_like_at() -> None:
-    act = method("act").Hyper(temperature=4, alpha_robust=0, alpha_natural=0, reduction="sum", attack=ATTACK)
+    act = method("act").Hyper(
+        temperature=4, alpha_robust=0, alpha_natural=0, reduction="sum", shared_start=False, attack=ATTACK
+    )
     grads, batch, _ = run("act", act)
     wanted, plain, _ = at()
     assert torch.equal(batch.x_adv, plain.x_adv)
@@ -262,7 +272,9 @@ def test_act_without_distillation_attacks_and_trains_like_at() -> None:
 
 
 def test_the_natural_peer_of_act_without_distillation_trains_naturally() -> None:
-    act = method("act").Hyper(temperature=4, alpha_robust=0.5, alpha_natural=0, reduction="sum", attack=ATTACK)
+    act = method("act").Hyper(
+        temperature=4, alpha_robust=0.5, alpha_natural=0, reduction="sum", shared_start=False, attack=ATTACK
+    )
     torch.manual_seed(1)
     peer = build("small", {"width": 4}, 1, 10).double()
     wanted_of = copy.deepcopy(peer)
@@ -272,27 +284,87 @@ def test_the_natural_peer_of_act_without_distillation_trains_naturally() -> None
     assert_close(found, wanted)
 
 
-def test_a_strategy_learns_which_arm_pays() -> None:
-    from cure.core.policy import Policy, reinforce
-
+def armed(arms: int, **changes: Any) -> tuple[Policy, Learning]:
+    """A policy over so many arms, and how it learns."""
     torch.manual_seed(0)
-    policy = Policy(build("small", {"width": 4}, 1, 10), 8, {"arm": [0.0, 1.0, 2.0]}).eval()
+    plain = {
+        "every": 1,
+        "strategy_lr": 0.5,
+        "strategy_drops": {},
+        "strategy_momentum": 0,
+        "strategy_weight_decay": 0,
+        "clip": 1,
+    }
+    how = Learning.model_validate(plain | {"baseline": None} | changes)
+    trunk = build("small", {"width": 4}, 1, 10)
+    return Policy(trunk, 8, {"arm": [float(i) for i in range(arms)]}).remember(how).eval(), how
+
+
+@pytest.mark.parametrize("changes", [{}, {"baseline": 0.9}, {"strategy_momentum": 0.5}])
+def test_a_strategy_learns_which_arm_pays(changes: dict[str, Any]) -> None:
+    policy, how = armed(3, **changes)
     x, noise = torch.rand(64, 1, 8, 8), Stream(0, torch.device("cpu"))
     before = float(policy(x)["arm"].detach().exp().mean(dim=0)[2])
-    for _ in range(60):
+    for updates in range(60):
         actions, log_pi = policy.sample(x[:1].expand(1, 1, 8, 8), noise)
-        reinforce(log_pi, float(actions["arm"][0] == 2), list(policy.parameters()), lr=0.5, clip=1.0)
+        reward = (actions["arm"][0] == 2).float()
+        reinforce(policy, log_pi, advantage(policy, reward, updates, how.baseline), how, how.strategy_lr)
     assert float(policy(x)["arm"].detach().exp().mean(dim=0)[2]) > before + 0.1
 
 
 def test_a_strategy_without_reward_stays() -> None:
-    from cure.core.policy import Policy, reinforce
-
-    policy = Policy(build("small", {"width": 4}, 1, 10), 8, {"arm": [0.0, 1.0]}).eval()
+    policy, how = armed(2, strategy_lr=1.0)
     before = [w.detach().clone() for w in policy.parameters()]
     _, log_pi = policy.sample(torch.rand(4, 1, 8, 8), Stream(0, torch.device("cpu")))
-    reinforce(log_pi, 0.0, list(policy.parameters()), lr=1.0, clip=1.0)
+    reinforce(policy, log_pi, 0.0, how, how.strategy_lr)
     assert all(torch.equal(w, b) for w, b in zip(policy.parameters(), before, strict=True))
+
+
+@pytest.mark.parametrize("clip", [1e-3, 1e3])
+def test_a_strategys_step_is_pytorchs_sgd_on_the_clipped_gradient(clip: float) -> None:
+    policy, how = armed(3, strategy_momentum=0.9, strategy_weight_decay=5e-4, clip=clip)
+    plain = copy.deepcopy(policy)
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.5, momentum=0.9, weight_decay=5e-4)
+    for seed, rate in enumerate((0.5, 0.5, 0.05)):
+        x, optimizer.param_groups[0]["lr"] = torch.rand(4, 1, 8, 8), rate
+        for net in (policy, plain):
+            _, log_pi = net.sample(x, Stream(seed, torch.device("cpu")))
+            if net is policy:
+                reinforce(policy, log_pi, 2.0, how, rate)
+            else:
+                for w in plain.parameters():  # SGD skips weights without one: the trunk's classifier
+                    w.grad = torch.zeros_like(w)
+                (-2.0 * log_pi.mean()).backward()
+                torch.nn.utils.clip_grad_norm_(plain.parameters(), clip)
+                optimizer.step()
+    assert_close(dict(policy.named_parameters()), dict(plain.named_parameters()))
+
+
+def test_a_strategys_rate_falls_at_its_own_epochs_and_is_used_at_every_nth_step() -> None:
+    moved = {}
+    for epoch, step in ((1, 0), (2, 6), (2, 7)):
+        policy, how = armed(3, every=3, strategy_drops={2: 0.1})
+        before = {name: w.detach().clone() for name, w in policy.named_parameters()}
+        x, y = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(4)
+        learn(
+            policy, Batch(x, y, y, Stream(0, torch.device("cpu")), epoch, step), how, lambda actions: torch.tensor(2.0)
+        )
+        moved[step] = {name: w.detach() - before[name] for name, w in policy.named_parameters()}
+    assert any(move.any() for move in moved[0].values())
+    for name, move in moved[0].items():
+        torch.testing.assert_close(moved[6][name], 0.1 * move, rtol=1e-3, atol=1e-7)
+        assert not moved[7][name].any()
+
+
+def test_the_baseline_is_the_running_mean_of_the_rewards_and_outlives_the_process() -> None:
+    policy, _ = armed(2, baseline=0.75)
+    rewards, mean = [3.0, 5.0, 1.0, 2.0, 8.0, 4.0], 0.0
+    for updates, reward in enumerate(rewards):
+        decay = min(0.75, updates / (updates + 1))
+        mean = decay * mean + (1 - decay) * reward
+        found = advantage(policy, torch.tensor(reward), updates, 0.75)
+        assert float(found) == pytest.approx(reward - mean, abs=1e-6)
+    assert float(policy.state_dict()["mean_reward"]) == pytest.approx(mean)
 
 
 def test_looking_ahead_leaves_the_live_network_alone() -> None:

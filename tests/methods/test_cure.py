@@ -37,7 +37,7 @@ PAPER = {
     "p": 30,
     "r": 0.2,
     "d": 0.99,
-    "attack": {"eps": 0.15, "step": 0.0375, "steps": 10, "start": "gaussian", "clip_start": False},
+    "attack": {"eps": 0.15, "step": 0.0375, "steps": 10, "start": "gaussian", "sigma": 0.001, "clip_start": False},
     "maximise": "kl",
     "objective": "trades",
     "score": "abs",
@@ -159,7 +159,7 @@ class TestSearch:
     @pytest.mark.parametrize("maximise", ["kl", "ce", "ce_kl"])
     def test_the_adversarial_images_ascend_the_named_loss(self, make_net, make_batch, maximise: str) -> None:
         batch, net, alpha = make_batch(), steep(make_net()).eval(), 0.4
-        attack = Search(eps=0.4, step=0.1, steps=10, start="gaussian", clip_start=False)
+        attack = Search(eps=0.4, step=0.1, steps=10, start="gaussian", sigma=0.001, clip_start=False)
         rig_of(steep(make_net()), maximise=maximise, alpha=alpha, attack=attack.model_dump()).step(batch)
         target = net(batch.x).softmax(1).detach()
         x = batch.x + Stream(0, torch.device("cpu")).normal(batch.x, attack.sigma)

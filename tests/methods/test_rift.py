@@ -20,7 +20,7 @@ from tests.methods.rig import same, shipped, state
 
 rift = catalogue.entry("methods", "rift")
 ATTACK = Search(eps=0.15, step=0.0375, steps=3, start="uniform", clip_start=True)
-ASCENT = {"eps": 0.1, "epochs": 4, "lr": 1.0}
+ASCENT = {"eps": 0.1, "epochs": 4, "lr": 1.0, "rule": "max"}
 ADVERSE = {"lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4}
 
 
@@ -96,6 +96,19 @@ def test_the_adversarial_set_is_made_on_running_statistics_in_the_ball(trained: 
     assert 0 <= x_adv.min() <= x_adv.max() <= 1
 
 
+@pytest.mark.parametrize("lr", [0.001, 0.3, 10.0])
+def test_algorithm_1_ends_where_the_ascent_first_leaves_the_ball(
+    trained: nn.Module, fixed: measured.Fixed, lr: float
+) -> None:
+    whole, cut = (criticality(trained, fixed, "conv2", **ASCENT | {"lr": lr, "rule": r}) for r in ("max", "stop"))
+    left = [i for i, distance in enumerate(whole.distances) if distance > ASCENT["eps"]]
+    end = left[0] + 1 if left else len(whole.losses)
+    base, _ = measured.robust_loss(trained, fixed)
+    assert (cut.losses, cut.distances) == (whole.losses[:end], whole.distances[:end])
+    assert cut.value == cut.losses[-1] - base
+    assert whole.value == max(whole.losses) - base
+
+
 @pytest.mark.parametrize("broken", [math.nan, math.inf])
 def test_an_ascent_that_breaks_is_refused_and_never_chosen(
     trained: nn.Module, fixed: measured.Fixed, broken: float
@@ -168,6 +181,13 @@ def test_every_treatment_of_batch_norm_starts_from_the_robust_network(
     net, _, report = rift.finish(found, hyper)
     assert list(report["interpolation"]) == list(ends) == ["update", "freeze", "bn_only"]
     assert same(state(net), rift.interpolated(start, ends[bn], 1.0))
+    images = sum(len(batch.y) for batch in batches)
+    assert report["ascent"] == {"images": images, "batch": images // 2, "epochs": 1, "steps": 2, "lr": 1.0, "eps": 0.1}
+
+
+def test_the_rate_of_fine_tuning_falls_at_its_drops() -> None:
+    hyper = shipped("rift").model_copy(update={"lr": 0.5, "drops": {3: 0.1, 5: 0.01}})
+    assert [hyper.rate(epoch) for epoch in range(1, 7)] == [0.5, 0.5, 0.05, 0.05, 0.005, 0.005]
 
 
 @pytest.mark.parametrize(
@@ -196,6 +216,6 @@ def test_a_rescaled_convolution_under_batch_norm_is_as_critical_as_before(
         scaled.bn2.eps *= 9
     with scope(scaled, "eval"):
         torch.testing.assert_close(scaled(fixed[0][0]), trained(fixed[0][0]), rtol=0, atol=1e-4)
-    one, other = (criticality(net, fixed, "conv2", eps=0.1, epochs=10, lr=1.0) for net in (trained, scaled))
+    one, other = (criticality(net, fixed, "conv2", eps=0.1, epochs=10, lr=1.0, rule="max") for net in (trained, scaled))
     assert min(one.distances[0], other.distances[0]) > 0.1  # both reach the edge of their ball
     assert other.value == pytest.approx(one.value, rel=0.15)

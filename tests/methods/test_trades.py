@@ -5,14 +5,15 @@ import torch
 import torch.nn.functional as F
 
 from cure.core.ascent import ascend, divergence
+from cure.core.noise import Stream
 from cure.methods.trades import METHOD, Hyper
-from tests.methods.rig import Rig, assert_close, differentiate
+from tests.methods.rig import Rig, assert_close, differentiate, parameters, same
 
-ATTACK = {"eps": 0.15, "step": 0.0375, "steps": 10, "start": "gaussian", "clip_start": False}
+ATTACK = {"eps": 0.15, "step": 0.0375, "steps": 10, "start": "gaussian", "sigma": 0.001, "clip_start": False}
 
 
-def hyper(beta: float = 6.0) -> Hyper:
-    return Hyper(beta=beta, attack=ATTACK)
+def hyper(beta: float = 6.0, *, forward_again: bool = False) -> Hyper:
+    return Hyper(beta=beta, forward_again=forward_again, attack=ATTACK)
 
 
 def test_without_beta_the_gradient_is_that_of_clean_training(net, batch) -> None:
@@ -68,3 +69,14 @@ def test_the_clean_images_move_the_running_statistics_first(make_net, batch) -> 
     by_hand(batch.x)
     by_hand(batch.x_adv)
     assert all(torch.equal(a, b) for a, b in zip(net.buffers(), by_hand.buffers(), strict=True))
+
+
+def test_the_authors_second_clean_forward_moves_running_statistics_and_nothing_else(make_net, batch) -> None:
+    once, twice = (Rig(METHOD, hyper(forward_again=again), make_net(0)) for again in (False, True))
+    for rig in (once, twice):
+        batch.noise = Stream(0, torch.device("cpu"))
+        rig.step(batch)
+    assert same(parameters(once.nets.student), parameters(twice.nets.student))
+    counts = [int(rig.nets.student.bn1.num_batches_tracked) for rig in (once, twice)]
+    assert counts[1] == counts[0] + 1
+    assert not torch.equal(once.nets.student.bn1.running_mean, twice.nets.student.bn1.running_mean)

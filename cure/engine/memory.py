@@ -1,0 +1,55 @@
+"""Where memory runs out, training says which batch to try, and an evaluation takes it by itself."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+from cure.errors import Refused
+
+T = TypeVar("T")
+SIGNS = ("DefaultCPUAllocator", "ALLOC_FAILED")  # of PyTorch's CPU allocator; of cuBLAS and cuDNN
+
+
+def exhausted(problem: RuntimeError | MemoryError) -> bool:
+    """Whether the error says that a device or this machine has no memory left."""
+    named = isinstance(problem, torch.OutOfMemoryError | MemoryError)
+    return named or any(sign in str(problem) for sign in SIGNS)
+
+
+def _said(problem: Exception) -> str:
+    return " ".join(str(problem).split(". ")[0].split())[:160] or type(problem).__name__
+
+
+@contextmanager
+def fitting(key: str, batch: int) -> Iterator[None]:
+    """Training inside: an end of the memory is refused with the batch size to try under `key` of params.yaml."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as problem:
+        if not exhausted(problem):
+            raise
+        smaller = f"try {key}: {batch // 2}, which is another training, or" if batch > 1 else "take"
+        raise Refused(
+            f"{key}: {batch} images at once do not fit into the memory ({_said(problem)}); {smaller} a device "
+            "with more memory. Earlier results and finished epochs are kept"
+        ) from None
+
+
+def halving(batch: int, work: Callable[[int], T], label: str) -> T:
+    """`work(batch)`; as often as memory runs out, from the start with half the batch, which stderr is told."""
+    while True:
+        try:
+            return work(batch)
+        except (RuntimeError, MemoryError) as problem:
+            if not exhausted(problem):
+                raise
+            why = _said(problem)
+        if batch == 1:
+            raise Refused(f"{label}: not even one image fits into the memory ({why}); take a device with more memory")
+        batch //= 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        print(f"{label}: memory ran out ({why}); again with batches of {batch}", file=sys.stderr, flush=True)

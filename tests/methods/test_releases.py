@@ -1,0 +1,166 @@
+"""What a release does otherwise than its paper, where that is a setting: PART's masks, and where ACT and VFD start."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from cure import catalogue
+from cure.core.cam import colour_coded, grad_cam, jet
+from cure.core.method import Batch
+from cure.core.noise import Stream
+from cure.engine.cell import Job
+from cure.engine.checkpoint import build
+from cure.engine.data import Data
+from cure.params import Params, read
+from cure.paths import Cell
+from tests.methods.rig import QUICKSTART, Rig, same, shipped, state
+
+PART, ACT, VFD = (catalogue.entry("methods", name) for name in ("part", "act", "vfd"))
+
+
+def images(n: int = 6, channels: int = 3, seed: int = 0, **where: Any) -> Batch:
+    draws = torch.Generator().manual_seed(seed)
+    x = torch.rand(n, channels, 8, 8, generator=draws)
+    return Batch(x, torch.arange(n) % 10, torch.arange(n), Stream(0, torch.device("cpu")), **where)
+
+
+def painted(cam: np.ndarray, size: int) -> np.ndarray:
+    """The released mask of one map: Pillow's resizing, matplotlib's colours, standardised over pixels and colours."""
+    wide = np.asarray(Image.fromarray(cam.astype(np.float32), mode="F").resize((size, size), Image.BICUBIC)) ** 2
+    colours = matplotlib.colormaps["jet"](wide)[:, :, :3]
+    return ((colours - colours.mean()) / colours.std() > 1).transpose(2, 0, 1)
+
+
+def test_the_colours_are_matplotlibs() -> None:
+    values = torch.linspace(-0.1, 1.1, 997, dtype=torch.float64)
+    wanted = matplotlib.colormaps["jet"](values.numpy())[:, :3]
+    np.testing.assert_allclose(jet(values.view(1, 1, 1, -1))[0, :, 0].T.numpy(), wanted, atol=1e-12)
+
+
+@pytest.mark.parametrize("side", [2, 4, 8])
+def test_released_masks_are_those_of_pillow_and_matplotlib(side: int) -> None:
+    cam = torch.rand(20, 1, side, side, generator=torch.Generator().manual_seed(1))
+    _, found = colour_coded(cam, torch.zeros(20, 3, 32, 32))
+    wanted = np.stack([painted(one[0].numpy(), 32) for one in cam])
+    assert (found.numpy() == wanted).mean() > 0.999  # a rounding may choose the next of 256 colours
+    assert 0.05 < found.float().mean() < 0.5
+
+
+def test_a_grey_images_released_mask_judges_the_map_itself() -> None:
+    cam = torch.rand(5, 1, 4, 4)
+    wide, found = colour_coded(cam, torch.zeros(5, 1, 8, 8))
+    high = [one > one.mean() + one.std(correction=0) for one in wide]
+    assert torch.equal(found, torch.stack(high))
+
+
+def part(masks: str, begin: int = 2) -> Rig:
+    torch.manual_seed(0)
+    student = build("small", {"width": 4}, 3, 10)
+    hyper = shipped("part").model_copy(update={"masks": masks, "begin": begin, "eps_low": 0.02})
+    return Rig(PART.METHOD, hyper, student)
+
+
+def test_own_masks_need_no_pass_of_their_own_and_released_ones_not_before_they_begin() -> None:
+    for rig, epoch in ((part("own"), 2), (part("released"), 1)):
+        assert PART.before_epoch(rig.nets, epoch, iter([images()]), rig.take.hyper) == {}
+
+
+def test_a_released_mask_is_another_images_by_the_number_of_the_batch() -> None:
+    rig = part("released")
+    others = [images(seed=5), images(n=4, seed=6)]
+    before = state(rig.nets)
+    found = PART.before_epoch(rig.nets, 2, iter(others), rig.take.hyper)
+    assert same(state(rig.nets), before)
+    for number, other in enumerate(others):
+        step = 2 + number  # the second epoch of two batches
+        batch = images(n=len(other.y), seed=7, epoch=2, step=step, per_epoch=2, found=found)
+        rig.nets.student.eval()
+        mask = colour_coded(grad_cam(rig.nets.student, other.x), other.x)[1]
+        points = PART.inner(rig.nets, batch, rig.take.hyper)
+        moved = (points["adv"] - batch.x).abs()
+        assert moved[~mask].max() <= 0.02 + 1e-6
+        assert moved[mask].max() > 0.02 + 1e-6
+        torch.testing.assert_close(points["important"], mask.float().mean(dim=(1, 2, 3)))
+
+
+def peers(shared_start: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    torch.manual_seed(0)
+    hyper = shipped("act").model_copy(update={"shared_start": shared_start})
+    rig = Rig(ACT.METHOD, hyper, build("small", {"width": 4}, 1, 10))
+    begun = state(rig.nets.student), state(rig.nets.natural_peer)
+    rig.step(images(channels=1))
+    now = state(rig.nets.student), state(rig.nets.natural_peer)
+    assert not same(*now)
+    return begun
+
+
+def test_acts_networks_start_apart_unless_they_share_their_weights() -> None:
+    assert same(*peers(True))
+    assert not same(*peers(False))
+
+
+@pytest.mark.parametrize("layer", ["pooled", "logits"])
+def test_vfds_features_are_those_of_the_layer_that_is_named(layer: str) -> None:
+    torch.manual_seed(0)
+    hyper = shipped("vfd").model_copy(update={"layer": layer})
+    rig = Rig(VFD.METHOD, hyper, build("small", {"width": 4}, 1, 10))
+    batch = images(channels=1)
+    batch.points = VFD.METHOD.inner(rig.nets, batch, hyper)
+    terms = VFD.loss(rig.nets, batch, hyper)
+    student, natural = rig.nets.student, rig.nets.natural
+    for term, x in (("feature_clean", batch.x), ("feature_adv", batch.x_adv)):
+        difference = student.features(x, [layer])[layer] - natural.features(batch.x, [layer])[layer]
+        torch.testing.assert_close(terms[term][1], difference.square().mean(dim=1))
+
+
+@pytest.mark.parametrize("start", ["random", "natural"])
+def test_vfds_student_starts_where_it_is_told(monkeypatch: pytest.MonkeyPatch, start: str) -> None:
+    torch.manual_seed(1)
+    natural = build("small", {"width": 16}, 1, 10)
+    monkeypatch.setattr(Job, "parent", lambda job, role, source: natural)
+    keys = ["run", "threat", "train", "models.small", "methods.vfd"]
+    params = Params(read(QUICKSTART), keys, "digits", "small")
+    hyper, train = params.method("methods.vfd", VFD.Hyper)
+    cell = Cell("digits", "small", "vfd", 0)
+    job = Job("update", cell, params, VFD.METHOD, hyper.model_copy(update={"start": start}), train)
+    nets = job.assemble(Data(Path("data"), "", {"channels": 1, "classes": list("0123456789")}, {}))
+    assert same(state(nets.student), state(natural)) == (start == "natural")
+    assert nets.student is not natural
+
+
+def test_a_start_is_always_among_the_parents_that_the_stage_depends_on() -> None:
+    for name in catalogue.names("methods"):
+        method = catalogue.entry("methods", name).METHOD
+        if method.start is not None:
+            changed = [method.start(hyper) for hyper in variants(name)]
+            assert set(changed) - {None} <= set(method.roles)
+
+
+def variants(name: str) -> list[Any]:
+    """The shipped settings, and with every choice of `start`."""
+    hyper = shipped(name)
+    choices = type(hyper).model_fields["start"].annotation.__args__
+    return [hyper.model_copy(update={"start": choice}) for choice in choices]
+
+
+def test_the_released_attack_on_the_copy_takes_the_worst_of_its_starts() -> None:
+    las = catalogue.entry("methods", "las_at")
+    torch.manual_seed(0)
+    hyper = shipped("las_at").model_copy(update={"every": 1, "strategy_lr": 0.0})
+    found = {}
+    for restarts in (1, 8):
+        rig = Rig(las.METHOD, hyper, build("small", {"width": 4}, 1, 10))
+        rig.nets.student.load_state_dict(found.setdefault("weights", state(rig.nets.student)))
+        batch = images(n=32, channels=1, lr=0.1)
+        rig.step(batch)
+        how = hyper.model_copy(update={"restarts": restarts, "until_wrong": True, "c2": 1.0, "c3": 0.0, "most": 1e-9})
+        fresh = dataclasses.replace(batch, noise=Stream(3, torch.device("cpu")))
+        found[restarts] = float(las.reward(rig.nets, fresh, how, batch.points["actions"]))
+    assert found[8] <= found[1]
