@@ -10,7 +10,7 @@ from cure import catalogue, schema
 from cure.check_layers import check_layers
 from cure.core.settings import Ball, Settings
 from cure.errors import did_you_mean
-from cure.families import check_families, check_roles, rows
+from cure.families import check_against, check_families, check_roles, rows
 from cure.params import FILE, Params, armed, for_cell, read
 from cure.problems import Problems, collect, fill
 
@@ -62,6 +62,7 @@ def check(raw: dict[str, Any]) -> Problems:
         _check_entries(raw, folder, problems)
     check_families(raw.get("grid"), problems)
     check_roles(raw.get("roles"), raw.get("grid"), problems)
+    check_against(raw.get("report"), raw.get("grid"), problems)
     _check_suites(raw, problems)
     _check_methods(raw, problems)
     check_layers(raw, problems)

@@ -118,6 +118,23 @@ def table(folder: Folder = Path()) -> None:
 
 
 @app.command()
+def report(folder: Folder = Path()) -> None:
+    """Rebuild FOLDER/reports in seconds from what lies in its results/, or say which results are missing.
+
+    The same as the stage report; open reports/index.html.
+    """
+    import contextlib
+
+    from cure.check import load
+    from cure.reporting import build
+
+    if not (folder / "params.yaml").exists():
+        raise Refused(f"{folder / 'params.yaml'}: not found; name a pipeline folder, such as quickstart")
+    with contextlib.chdir(folder):
+        build.show(build.build(load(build.READS)))
+
+
+@app.command()
 def verify(cell: CellName, folder: Folder = Path()) -> None:
     """Run a cell of FOLDER's pipeline again, in a clean copy, and compare its files with dvc.lock byte for byte.
 

@@ -195,6 +195,7 @@ class ReportText(Settings):
 
     title: str
     note: str  # a stand-in data set or a shortened schedule is named here
+    against: list[str]  # rows that every method is compared with in pairs.md, beside the best
     figures: list[str]  # entries of cure/figures
 
 

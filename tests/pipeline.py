@@ -121,6 +121,7 @@ def asked_of_catalogue(script, *verbs):
     return {
         (name, ast.literal_eval(node.args[0]))
         for name in closure(ROOT / "stages" / f"{script}.py")
+        if name.endswith(".py")
         for node in ast.walk(ast.parse((ROOT / name).read_text()))
         if isinstance(node, ast.Call) and ast.unparse(node.func) in {f"catalogue.{verb}" for verb in verbs}
     }

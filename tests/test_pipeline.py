@@ -20,11 +20,9 @@ from tests.closure import NEUTRAL, ROOT
 from tests.deps import rewritten
 from tests.pipeline import SCALES, asked_of_catalogue, at, code, code_files, entries, items, of, parsed, reached
 
-PAGES = ("table.md", "attacks.md", "corruptions.md", "claims.md", "findings.md")
-LISTS = ("attacks.csv", "survival.csv", "curves.csv", "corruptions.csv", "findings.csv")
-REPORTS = (*PAGES, *LISTS, "data", "figures", "metrics.json")
-
-
+PAGES = ("table.md", "attacks.md", "corruptions.md", "claims.md", "findings.md", "pairs.md", "overfitting.md")
+LISTS = ("attacks.csv", "survival.csv", "curves.csv", "corruptions.csv", "findings.csv", "pairs.csv", "overfitting.csv")
+REPORTS = ("index.html", *PAGES, *LISTS, "data", "figures", "metrics.json")
 FAMILIES = list(parsed(ROOT / "dvc.yaml")["stages"])
 every_scale = pytest.mark.parametrize("scale", SCALES)
 every_family = pytest.mark.parametrize("family", FAMILIES)
@@ -233,8 +231,14 @@ def test_metrics_and_plots_are_outs_of_the_report(scale):
     pipeline, (report,) = parsed(SCALES[scale] / "dvc.yaml"), of(scale, "report")
     assert pipeline["stages"]["report"]["metrics"] == [{"reports/metrics.json": {"cache": False}}]
     assert [name for name, stage in pipeline["stages"].items() if "metrics" in stage] == ["report"]
-    assert pipeline["plots"]
-    assert set(pipeline["plots"]) <= set(report.outs)
+    drawn = [next(iter(plot.values())) for plot in pipeline["plots"] if isinstance(plot, dict)]
+    shown = [name for plot in drawn for name in plot["y"]] + [
+        name for name in pipeline["plots"] if isinstance(name, str)
+    ]
+    outs = [Path(out) for out in report.outs]
+    assert shown
+    assert [name for name in shown if not any(Path(name).is_relative_to(out) for out in outs)] == []
+    assert [plot["template"] for plot in drawn if not (ROOT / ".dvc/plots" / f"{plot['template']}.json").exists()] == []
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ def suite() -> Settings:
 
 def means(setting: str) -> pd.DataFrame:
     return pd.DataFrame(
-        [{"setting": setting, "method": "cure", "clean": 12.34, "pgd20": 5.0, "cw20": 4.0, "nrr_cw20": 6.0}]
+        [{"setting": setting, "method": "cure", "seed": 0, "clean": 12.34, "pgd20": 5.0, "cw20": 4.0, "nrr_cw20": 6.0}]
     )
 
 

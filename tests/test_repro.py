@@ -357,6 +357,21 @@ def test_metrics_diff_shows_cure_alone(tried):
     assert set(re.findall(r"digits/small\.(\w+)\.", shown)) == {"cure"}
 
 
+def test_plots_diff_lays_the_curves_of_both_over_each_other(tried):
+    clone, _ = tried
+    shown = clone.run("dvc", "plots", "diff", "--targets", "dvc.yaml", "--json")
+    found = json.loads(shown[shown.index("{") :])
+    assert found.get("errors", []) == []
+    (curves,) = found["data"]["robust overfitting"]
+    assert set(curves["revisions"]) == {"HEAD", "workspace"}
+    lines = curves["content"]["data"]["values"]
+    before, now = (
+        {(one["method"], one["epoch"], one["val_pgd"]) for one in lines if one["rev"] == rev}
+        for rev in ("HEAD", "workspace")
+    )
+    assert {method for method, _, _ in now - before} == {"cure"}
+
+
 def test_params_diff_shows_alpha_alone(tried):
     clone, _ = tried
     changes = [line.split() for line in clone.run("dvc", "params", "diff").splitlines()[1:]]

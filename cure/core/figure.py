@@ -4,6 +4,7 @@ A figure draws from one table and touches no file. Methods keep their colour, li
 differ in grey as well: by dashes, by hatches, by place or by a printed number.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Sheet
+from matplotlib.figure import SubFigure
 
 from cure.core.finding import Finding
 from cure.core.names import NAMES
@@ -18,6 +20,8 @@ from cure.core.names import NAMES
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#444444", "#8c6bb1"]
 LINES: list[Any] = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))]
 HATCHES = ["", "///", "...", "xxx", "\\\\\\"]
+ACROSS = 5
+"""Small panels side by side."""
 
 
 @dataclass(frozen=True)
@@ -67,3 +71,29 @@ def panels(data: pd.DataFrame, width: float, height: float) -> tuple[Sheet, Iter
             yield ax, data[data["setting"] == setting]
 
     return drawn, each()
+
+
+def multiples(
+    block: SubFigure, lines: "dict[str, pd.Series[float]]", titles: dict[str, str], axes: tuple[str, str]
+) -> Iterator[tuple[Axes, str]]:
+    """A small panel per method with its line, all lines in grey behind it; `axes` are the names of x and y.
+
+    The panels come back for what else stands in them.
+    """
+    across = min(ACROSS, len(lines))
+    grid = block.subplots(math.ceil(len(lines) / across), across, sharex=True, sharey=True, squeeze=False)
+    block.supxlabel(axes[0], fontsize="medium")
+    block.supylabel(axes[1], fontsize="medium")
+    for ax in grid.flat[len(lines) :]:
+        ax.set_visible(False)
+    for ax in grid.flat[max(0, len(lines) - across) : len(lines)]:  # a column may end above the last row
+        ax.tick_params(labelbottom=True)
+    apart = pd.Series([math.nan], index=[math.nan])
+    everyone = pd.concat([part for line in lines.values() for part in (line, apart)])
+    for ax, (method, line) in zip(grid.flat, lines.items(), strict=False):
+        colour, dash, _ = style(method)
+        ax.plot(everyone.index, everyone, color="#d0d0d0", linewidth=0.8)
+        ax.plot(line.index, line, color=colour, linestyle=dash, linewidth=1.6)
+        ax.set_title(titles[method], fontsize="small")
+        ax.grid(alpha=0.3)
+        yield ax, method

@@ -18,7 +18,7 @@ LOOKS = {  # colour, line, marker, and the ring's size, so that rings in one pla
 
 
 def draw(data: pd.DataFrame) -> Sheet:
-    """A panel for each data set and model: eleven points on each of three ways; mean over seeds."""
+    """A panel for each data set and model: eleven points on each of three ways; mean and spread over seeds."""
     drawn, parts = panels(data, 6.0, 5.0)
     for ax, part in parts:
         for variant in part["variant"].unique():
@@ -40,6 +40,8 @@ def _way(ax: Axes, variant: str, part: pd.DataFrame) -> None:
     exported = " (exported)" if part["exported"].any() else ""
     label = f"{WORDS[variant]}; chosen a = {told}{exported}"
     ax.plot(points["clean"], points["pgd"], dash, marker=marker, markersize=5, color=colour, label=label)
+    spread = part.groupby("a")[["clean", "pgd"]].std()  # nothing, of one seed
+    ax.errorbar(points["clean"], points["pgd"], spread["pgd"], spread["clean"], "none", ecolor=colour, alpha=0.3)
     ring: dict[str, Any] = {
         "markersize": size,
         "markerfacecolor": "none",

@@ -7,7 +7,7 @@ import pandas as pd
 from cure import catalogue
 from cure.core.figure import Figure
 from cure.core.names import NAMES
-from cure.reporting import evidence
+from cure.reporting import evidence, markdown
 from cure.schema import Grid
 
 COLUMNS = ["figure", "setting", "source", "said", "ours", "agrees"]
@@ -46,6 +46,6 @@ def page(found: pd.DataFrame) -> str:
     )
     head = ["Source", "The paper says", "Setting", "Here", "Agrees"]
     body = found[["source", "said", "setting", "ours", "agrees"]].to_numpy().tolist()
-    ruled = ["| " + " | ".join(line) + " |" for line in (head, ["---"] * len(head), *body)]
+    ruled = markdown.table(head, body, left=range(len(head)))
     title = "# What the papers find, and what is found here"
     return "\n".join([title, "", f"- {about}", f"- {told}.", "", *ruled]) + "\n"

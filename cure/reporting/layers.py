@@ -23,7 +23,7 @@ CURVES = ["setting", "method", "seed", "blocks", "epoch", "val_clean", "val_pgd"
 def bars(grid: Grid) -> pd.DataFrame:
     """One line per cell and block set: accuracies in percent with their 95 % intervals, percent of weights updated."""
     lines: list[dict[str, Any]] = []
-    for place, cell in _cells(grid):
+    for place, cell in cells(grid):
         found = rows.read(cell.result("layers"))
         for name, one in found["networks"].items():
             if not any(line["method"] == name == "natural" and place.items() <= line.items() for line in lines):
@@ -36,7 +36,7 @@ def bars(grid: Grid) -> pd.DataFrame:
 def curves(grid: Grid) -> pd.DataFrame:
     """One line per cell, block set and validated epoch: accuracies in percent."""
     frames = [pd.DataFrame(columns=CURVES)]
-    for place, cell in _cells(grid):
+    for place, cell in cells(grid):
         networks = rows.read(cell.result("layers"))["networks"]
         frame = rows.curve(cell)[["set", "epoch", "val_clean", "val_pgd"]].dropna().rename(columns={"set": "method"})
         frame = frame.assign(**place, blocks=[len(networks[name]["parts"]) for name in frame["method"]])
@@ -51,7 +51,7 @@ def _accuracy(name: str, one: dict[str, Any]) -> dict[str, float]:
     return {key: round(100 * value, 2) for key, value in numbers.items()}
 
 
-def _cells(grid: Grid) -> Iterator[tuple[dict[str, Any], Cell]]:
+def cells(grid: Grid) -> Iterator[tuple[dict[str, Any], Cell]]:
     """Every process of the study and its place, those of one variant and seed one after the other."""
     for dataset in grid.datasets:
         for model in grid.layers.models:
