@@ -237,7 +237,9 @@ BY_PLACE = {
 }
 
 
-@pytest.mark.parametrize("value", [{"small": 0.5}, {"digits": 0.5, "svhn": 0.6}, {"svhn": 0.6, "default": 0.5}])
+@pytest.mark.parametrize(
+    "value", [{"small": 0.5, "small_resnet": 0.6}, {"digits": 0.5, "svhn": 0.6}, {"svhn": 0.6, "default": 0.5}]
+)
 @pytest.mark.parametrize("where", BY_PLACE)
 def test_any_value_of_a_cell_may_depend_on_its_place(where, value):
     raw = changed(QUICKSTART, where, value)
