@@ -179,6 +179,7 @@ def test_a_sound_network_is_green_under_real_attacks(trained):
     assert [line for line in lines if not line.passed] == []
 
 
+@pytest.mark.reliability("flags")
 @pytest.mark.parametrize(
     ("hide", "names"),
     [
