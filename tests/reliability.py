@@ -40,7 +40,8 @@ Counted by `make reliability`, which runs these tests and writes this page.
 ## Determinism
 
 On the CPU, one seed and one number of threads give one dvc.lock: `cure verify CELL` runs a cell again in a clean copy
-and compares its files with dvc.lock, byte for byte. `run.cpu_isa: avx2` keeps newer CPUs to the roundings of older ones.
+and compares its files with dvc.lock, byte for byte. `run.cpu_isa: avx2` keeps newer CPUs to the roundings of older
+ones.
 
 On CUDA, `run.deterministic: true` lets PyTorch use deterministic kernels alone (cuBLAS with a fixed workspace) and
 refuses an operation that has none, so that the same GPU model with the same driver, CUDA and PyTorch repeats its bytes.
