@@ -1,49 +1,37 @@
 """Check a whole params.yaml before any work, and open what a stage declared of it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from cure import catalogue
+from cure import catalogue, schema
+from cure.check_layers import check_layers
 from cure.core.settings import Ball, Settings
-from cure.errors import Refused, did_you_mean
-from cure.families import check_families, check_roles, rows
+from cure.errors import did_you_mean
+from cure.families import check_against, check_families, check_roles, rows
 from cure.params import FILE, Params, armed, for_cell, read
-from cure.problems import Problems, fill
-from cure.schema import (
-    Analyse,
-    AttackSuite,
-    CorruptSuite,
-    Fit,
-    Grid,
-    Masking,
-    Preflight,
-    ReportText,
-    Roles,
-    Run,
-    Threat,
-    Train,
-)
+from cure.problems import Problems, collect, fill
 
 SECTIONS: dict[str, type[Settings]] = {
-    "grid": Grid,
-    "roles": Roles,
-    "run": Run,
-    "threat": Threat,
-    "pretrain": Fit,
-    "train": Train,
-    "attack": AttackSuite,
-    "preflight": Preflight,
-    "masking": Masking,
-    "corrupt": CorruptSuite,
-    "analyse": Analyse,
-    "report": ReportText,
+    "grid": schema.Grid,
+    "roles": schema.Roles,
+    "run": schema.Run,
+    "threat": schema.Threat,
+    "pretrain": schema.Fit,
+    "train": schema.Train,
+    "attack": schema.AttackSuite,
+    "preflight": schema.Preflight,
+    "masking": schema.Masking,
+    "corrupt": schema.CorruptSuite,
+    "analyse": schema.Analyse,
+    "report": schema.ReportText,
 }
+ARMED = ("pretrain", "train", "analyse")  # sections under whose attacks the threat model is laid
+LISTED = {"corrupt.corruptions": "corruptions", "analyse.entries": "analyses", "report.figures": "figures"}
 FOLDERS = ("datasets", "models", "methods")
-TAKEN = {"setting", "method", "seed", "clean", "worst", "corrupted", "epoch", "images"}
-"""What reporting/rows.py calls the other columns."""
+TAKEN = {"setting", "method", "seed", "clean", "worst", "corrupted", "epoch", "images"}  # other columns of the table
 
 
 def load(declared: list[str], dataset: str = "", model: str = "", path: Path = FILE) -> Params:
@@ -59,23 +47,25 @@ def load(declared: list[str], dataset: str = "", model: str = "", path: Path = F
 def check(raw: dict[str, Any]) -> Problems:
     """Everything that is wrong with a params file."""
     problems = Problems()
-    known = [*SECTIONS, *FOLDERS, "alpha"]
+    known = [*SECTIONS, *FOLDERS, "alpha", "layers"]
     problems.extend(f"{key}: unknown section{did_you_mean(str(key), known)}" for key in raw if key not in known)
     problems.extend(f"{key}: missing section" for key in known if key not in raw)
     for dataset, model in _cells(raw):
-        _collect(partial(Params(raw, ["threat"], dataset, model).get, "threat", Threat), problems)
+        collect(partial(Params(raw, ["threat"], dataset, model).get, "threat", schema.Threat), problems)
     if any(line.startswith("threat") for line in problems):  # told once; what it lies under is checked with a sound one
         raw = {**raw, "threat": {"eps": 1, "step": 1}}
     for name in raw.keys() & SECTIONS.keys() - {"threat"}:
-        for dataset, model in _cells(raw) if name in ("pretrain", "train") else [("", "")]:
-            declared = [name, "threat"] if name in ("pretrain", "train") else [name]
-            _collect(partial(Params(raw, declared, dataset, model).get, name, SECTIONS[name]), problems)
+        for dataset, model in _cells(raw) if name in ARMED else [("", "")]:
+            declared = [name, "threat"] if name in ARMED else [name]
+            collect(partial(Params(raw, declared, dataset, model).get, name, SECTIONS[name]), problems)
     for folder in FOLDERS:
         _check_entries(raw, folder, problems)
     check_families(raw.get("grid"), problems)
     check_roles(raw.get("roles"), raw.get("grid"), problems)
+    check_against(raw.get("report"), raw.get("grid"), problems)
     _check_suites(raw, problems)
     _check_methods(raw, problems)
+    check_layers(raw, problems)
     return Problems(dict.fromkeys(problems))
 
 
@@ -100,12 +90,17 @@ def _check_entries(raw: dict[str, Any], folder: str, problems: Problems) -> None
     problems.extend(f"{folder}.{n}: no such entry{did_you_mean(str(n), known)}" for n in section if n not in known)
     for name in set(section) & set(known) if folder != "methods" else ():
         fill(catalogue.hyper(folder, name), section[name] or {}, f"{folder}.{name}", problems)
-    named = rows(grid) if folder == "methods" else grid.get(folder) if isinstance(grid, dict) else None
-    for name in named if isinstance(named, list) else ():
+    lists = {"methods": [rows(grid)], "models": _lists(grid, "models", "pretrain")}.get(folder, _lists(grid, folder))
+    for name in (name for named in lists if isinstance(named, list) for name in named):
         if isinstance(name, str) and name not in section:
             problems.append(
                 f"grid: {name!r} has no section under {folder}{did_you_mean(name, list(map(str, section)))}"
             )
+
+
+def _lists(grid: Any, *keys: str) -> list[Any]:
+    """What the grid has under these keys, sound or not."""
+    return [grid.get(key) for key in keys] if isinstance(grid, dict) else []
 
 
 def _check_suites(raw: dict[str, Any], problems: Problems) -> None:
@@ -125,12 +120,15 @@ def _check_suites(raw: dict[str, Any], problems: Problems) -> None:
             for dataset, model in _cells(raw):
                 threat = for_cell(raw["threat"], dataset, model, "threat")
                 fill(kind, armed(kind, settings, threat), where, problems)
-    for section, folder in (("corrupt", "corruptions"), ("report", "figures")):
+    for where, folder in LISTED.items():  # lists of entries, or mappings from entries to settings
+        section, key = where.split(".")
         part, known = raw.get(section), catalogue.names(folder)
-        listed = part.get(folder) if isinstance(part, dict) else None
-        for name in listed if isinstance(listed, list) else ():
+        listed = part.get(key) if isinstance(part, dict) else None
+        for name in listed if isinstance(listed, list | dict) else ():
             if isinstance(name, str) and name not in known:
-                problems.append(f"{section}.{folder}: no {folder[:-1]} {name!r}{did_you_mean(name, known)}")
+                problems.append(f"{where}: no entry {name!r}{did_you_mean(name, known)}")
+            elif isinstance(listed, dict):
+                fill(catalogue.hyper(folder, name), listed[name], f"{where}.{name}", problems)
 
 
 def _columns(attack: Any) -> Iterator[tuple[str, Any, Any]]:
@@ -162,7 +160,7 @@ def _check_methods(raw: dict[str, Any], problems: Problems) -> None:
                 for dataset, model in _cells(raw):
                     found = Problems()
                     view = Params(variant, [key, "train", "threat", "alpha"], dataset, model)
-                    _collect(partial(view.method, key, kind), found)
+                    collect(partial(view.method, key, kind), found)
                     problems.extend(line + preset for line in found if line not in told)
                     told |= set(found)
 
@@ -185,13 +183,6 @@ def _variants(raw: dict[str, Any], key: str) -> Iterator[tuple[str, dict[str, An
 def _replaced(tree: dict[str, Any], place: list[str], value: Any) -> dict[str, Any]:
     head, *rest = place
     return {**tree, head: _replaced(tree[head], rest, value) if rest else value}
-
-
-def _collect(read_section: Callable[[], Any], problems: Problems) -> None:
-    try:
-        read_section()
-    except Refused as refused:
-        problems.extend(str(refused).splitlines())
 
 
 def hyper_keys(name: str, method: Any) -> dict[str, type[Settings]]:

@@ -66,8 +66,9 @@ def evaluate_files(
     """Clean and robust accuracy of networks on the test split: ours with no option, anybody's with --data.
 
     Looks first whether the network can be attacked at all, says what the run will cost, and doubts its own numbers
-    afterwards. Weights only: pickled code is refused. Exit codes: 0; 2 refused; 3 evaluated, but a doubt was raised;
-    130 interrupted (with --out, the same command continues).
+    afterwards. Weights only: pickled code is refused. Exit codes: 0; 2 refused, be it one network of several, whose
+    table is printed all the same; 3 evaluated, but a doubt was raised; 130 interrupted (with --out, the same command
+    continues).
     """
     from cure.evaluation import command, options
     from cure.evaluation.cases import Request
@@ -114,6 +115,23 @@ def table(folder: Folder = Path()) -> None:
     if not path.exists():
         raise Refused(f"{path}: not there yet; `dvc repro` in {folder.resolve()} makes it")
     show(path)
+
+
+@app.command()
+def report(folder: Folder = Path()) -> None:
+    """Rebuild FOLDER/reports in seconds from what lies in its results/, or say which results are missing.
+
+    The same as the stage report; open reports/index.html.
+    """
+    import contextlib
+
+    from cure.check import load
+    from cure.reporting import build
+
+    if not (folder / "params.yaml").exists():
+        raise Refused(f"{folder / 'params.yaml'}: not found; name a pipeline folder, such as quickstart")
+    with contextlib.chdir(folder):
+        build.show(build.build(load(build.READS)))
 
 
 @app.command()

@@ -51,6 +51,14 @@ def check_roles(roles: Any, grid: Any, problems: Problems) -> None:
             problems.append(f"roles.{role}: {row!r} needs the {role} row itself; name one of {', '.join(free)}")
 
 
+def check_against(report: Any, grid: Any, problems: Problems) -> None:
+    """Every row that the report compares with is there."""
+    named = report.get("against") if isinstance(report, dict) else None
+    for row in named if isinstance(named, list) else ():
+        if isinstance(row, str) and row not in rows(grid):
+            problems.append(f"report.against: {row!r} is no row of the grid{did_you_mean(row, rows(grid))}")
+
+
 def _needs(row: str, role: str, roles: dict[str, Any]) -> bool:
     """Whether `row`, or a row that it starts or learns from, needs the one in `role`."""
     todo, seen = {row}, set[str]()

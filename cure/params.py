@@ -107,6 +107,18 @@ class Params:
     def __init__(self, raw: dict[str, Any], declared: list[str], dataset: str = "", model: str = "") -> None:
         self.raw, self.declared, self.dataset, self.model = raw, declared, dataset, model
 
+    @classmethod
+    def recorded(cls, text: Mapping[str, Any], dataset: str, model: str) -> "Params":
+        """The settings with which a network was made, from the `as_text` that its file carries."""
+        raw: dict[str, Any] = {}
+        for key, value in text.items():
+            *outer, last = key.split(".")
+            section = raw
+            for part in outer:
+                section = section.setdefault(part, {})
+            section[last] = value
+        return cls(raw, list(text), dataset, model)
+
     def get(self, key: str, kind: type[S]) -> S:
         """Section `key` as settings."""
         problems = Problems()

@@ -33,6 +33,10 @@ class Cell:
         """The same cell of another method: the natural parent of CURE, say."""
         return Cell(self.dataset, self.model, method, self.seed)
 
+    def layers(self, variant: str, group: str) -> "Cell":
+        """What one process of the layer-wise study makes; it has no row in the table."""
+        return self.of(f"{variant}-{group}")
+
     @property
     def weights(self) -> Path:
         """The evaluated network, whoever made it."""
@@ -40,7 +44,7 @@ class Cell:
 
     @property
     def trajectory(self) -> Path:
-        """What the update loop leaves: last, best and average student, and companions."""
+        """What a training loop leaves: last, best and average student, companions, and snapshots."""
         return Path("trajectories") / f"{self.name}.safetensors"
 
     @property
@@ -56,6 +60,11 @@ class Cell:
         """Counts and per-example outcomes of attack, corrupt or revise."""
         return Path("results") / f"{self.name}-{stage}.json"
 
+    @property
+    def analyses(self) -> Path:
+        """The folder of what the stage analyse left."""
+        return Path("results") / f"{self.name}-analyse"
+
     def analysis(self, name: str) -> Path:
-        """The arrays that an entry of cure/analyses left."""
-        return Path("results") / f"{self.name}-{name}.safetensors"
+        """The arrays that an entry of cure/analyses left; not there where it does not suit the method."""
+        return self.analyses / f"{name}.safetensors"

@@ -1,6 +1,6 @@
 """Mistakes in a settings file as sentences: where, what was found, what is allowed."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +28,14 @@ def fill(kind: type[S], raw: Any, where: str, problems: Problems) -> S | None:
     except ValidationError as failed:
         problems.extend(_sentence(kind, e, where) for e in failed.errors())
     return None
+
+
+def collect(read_section: Callable[[], Any], problems: Problems) -> None:
+    """Add what `read_section` is refused for."""
+    try:
+        read_section()
+    except Refused as refused:
+        problems.extend(str(refused).splitlines())
 
 
 def _sentence(kind: type[Settings], e: Mapping[str, Any], where: str) -> str:

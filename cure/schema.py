@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from cure.core.settings import Count, Drops, FixedSearch, NonNegative, Number, Positive, Settings, Share
+from cure.errors import did_you_mean
+from cure.layerwise import LayersGrid
 
 FAMILIES = (
     "update",
@@ -24,6 +26,7 @@ class Grid(Settings):
     datasets: Annotated[list[str], Field(min_length=1)]
     models: Annotated[list[str], Field(min_length=1)]
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
+    pretrain: list[str]  # models with a natural network: those of the table and of the layer-wise study
     update: list[str]
     update_to_revise: list[str]
     update_from_natural: list[str]
@@ -31,8 +34,8 @@ class Grid(Settings):
     update_from_teacher: list[str]
     update_from_both: list[str]  # natural and teacher
     revise_from_robust: list[str]
-    # one list per entry of cure/analyses: the rows that it is made for
-    analyse_masks: list[str]
+    analyse: list[str]  # rows that are looked into; each analysis leaves out those that it does not suit
+    layers: LayersGrid
 
     @property
     def rows(self) -> list[str]:
@@ -45,14 +48,20 @@ class Grid(Settings):
         return [row for family in FAMILIES if "revise" in family for row in getattr(self, family)]
 
     @model_validator(mode="after")
-    def _every_name_stands_once(self) -> "Grid":
-        for name, values in self:
-            if len(set(values)) != len(values):
+    def _names_are_known_and_stand_once(self) -> "Grid":
+        trained = [row for row in self.rows if row not in self.revise_from_robust]
+        if odd := [row for row in self.analyse if row not in trained]:
+            raise ValueError(
+                f"analyse names {odd[0]!r}, which is no row with a training loop{did_you_mean(odd[0], trained)}"
+            )
+        natural = dict.fromkeys([*self.models, *self.layers.models])
+        if sorted(self.pretrain) != sorted(natural):
+            raise ValueError(f"pretrain must hold models and those of layers: {', '.join(natural)}")
+        for name, values in [*self, *((f"layers.{name}", values) for name, values in self.layers)]:
+            if isinstance(values, list) and len(set(values)) != len(values):
                 raise ValueError(f"{name} names something twice")
         if twice := [row for row in dict.fromkeys(self.rows) if self.rows.count(row) > 1]:
             raise ValueError(f"{', '.join(twice)} stands there twice (natural is a row without being listed)")
-        if odd := [row for row in self.analyse_masks if row not in self.rows]:
-            raise ValueError(f"analyse_masks names {', '.join(odd)}, which no list of methods does")
         return self
 
 
@@ -111,13 +120,19 @@ class Fit(Schedule):
     average: Share | Snapshots | None  # a weight average beside the student: its decay, or equal snapshots
     validate_every: Count  # epochs; the last one always counts
     validate_attack: FixedSearch
+    snapshots: list[Annotated[Number, Field(ge=0, lt=1)]]
+    """Shares of the schedule after which all networks are kept for analyses, beside the last; 0 is the start."""
+
+    @model_validator(mode="after")
+    def _snapshots_follow_each_other(self) -> "Fit":
+        if self.snapshots != sorted(set(self.snapshots)):
+            raise ValueError(f"snapshots must rise; found {', '.join(f'{share:g}' for share in self.snapshots)}")
+        return self
 
     @model_validator(mode="after")
     def _there_is_an_average_to_select(self) -> "Fit":
         if self.select == "average" and self.average is None:
             raise ValueError("select is average, but average is null; give it a decay such as 0.999")
-        if isinstance(self.average, Snapshots) and self.average.begin > self.epochs:
-            raise ValueError(f"average.begin is {self.average.begin}, but there are {self.epochs} epochs")
         return self
 
 
@@ -165,10 +180,14 @@ class CorruptSuite(Suite):
 
 
 class Analyse(Settings):
-    """The images that analyses look at."""
+    """The images that analyses look at, what is laid on them, and which analyses with their settings."""
 
-    images: Count  # of the validation split, evenly spread
+    images: Count  # of the validation split, evenly spread; more than there are means all
+    batch: Count  # of gradients, which are means over batches; that of the training
+    replays: Count  # batches on which steps of the training are taken again
     seed: Annotated[int, Field(ge=0, lt=2**31)]
+    attack: FixedSearch  # on the cross-entropy of the evaluated network
+    entries: dict[str, dict[str, Any]]  # entries of cure/analyses and their settings
 
 
 class ReportText(Settings):
@@ -176,6 +195,7 @@ class ReportText(Settings):
 
     title: str
     note: str  # a stand-in data set or a shortened schedule is named here
+    against: list[str]  # rows that every method is compared with in pairs.md, beside the best
     figures: list[str]  # entries of cure/figures
 
 

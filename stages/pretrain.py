@@ -1,7 +1,7 @@
 """Conservation: train the natural network of a data set, model and seed.
 
-Reads the prepared data. Writes weights/DATASET/MODEL/natural-sSEED.safetensors, its curve and its sidecar. CURE starts
-from this network; as the row `natural` it is evaluated like any other.
+Reads the prepared data. Writes weights/DATASET/MODEL/natural-sSEED.safetensors, the trajectory, the curve and the
+sidecar. CURE starts from this network; as the row `natural` it is evaluated like any other.
 """
 
 from cure import catalogue
@@ -28,7 +28,7 @@ def main(dataset: Dataset, model: Model, seed: Seed) -> None:
     params = load(reads(cell), dataset, model)
     method = catalogue.entry("methods", "natural").METHOD
     hyper = params.get("methods.natural", method.hyper)
-    execute(Job("pretrain", cell, params, method, hyper, params.get("pretrain", Fit)), trajectory=False)
+    execute(Job("pretrain", cell, params, method, hyper, params.get("pretrain", Fit)))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Update: the one joint training loop of a robust method.
 
 Reads the prepared data and, where the method starts from or asks for one, networks of earlier stages. Writes the
-trajectory (last, best and companion networks), the curve and the sidecar, and for methods that do not consolidate
-also weights/DATASET/MODEL/METHOD-sSEED.safetensors, the network that is evaluated.
+trajectory (last, best and companion networks, snapshots), the curve and the sidecar, and for methods that do not
+consolidate also weights/DATASET/MODEL/METHOD-sSEED.safetensors, the network that is evaluated.
 """
 
 from cure import catalogue
@@ -35,7 +35,7 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
         raise Refused(f"{method} has no update: its stage is revise")
     params = load(reads(cell), dataset, model)
     hyper, train = params.method(next(iter(hyper_keys(method, entry))), entry.hyper)
-    execute(Job("update", cell, params, entry, hyper, train), trajectory=True)
+    execute(Job("update", cell, params, entry, hyper, train))
 
 
 if __name__ == "__main__":

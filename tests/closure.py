@@ -5,7 +5,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 NEUTRAL = {f"cure/{name}.py" for name in ("errors", "problems", "families", "check", "schema", "terminal")}
+NEUTRAL |= {"cure/layerwise.py", "cure/check_layers.py"}
 """They check, complain or show progress and hold no default, so an edit there changes no number and re-runs nothing."""
+TEMPLATES = (".html",)
+"""Files beside a module that it opens by their name."""
 
 
 def module_file(name: str) -> Path | None:
@@ -15,15 +18,17 @@ def module_file(name: str) -> Path | None:
 
 
 def imports(path: Path) -> set[Path]:
-    """The project's files that one file imports, anywhere in it."""
+    """The project's files that one file imports, anywhere in it, and the templates beside it that it names."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text()) if path.suffix == ".py" else ast.Module([], [])):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         found |= {file for name in names if (file := module_file(name))}
+        if isinstance(node, ast.Constant) and str(node.value).endswith(TEMPLATES):
+            found |= {file for file in [path.parent / node.value] if file.exists()}
     return found
 
 

@@ -4,7 +4,7 @@ import re
 
 from tests.pipeline import SCALES, folders_loaded, of, reached
 
-CODE = re.compile(r"    - \$\{root\}/((?:cure|stages)/[^${}\n]+\.py)\n")
+CODE = re.compile(r"    - \$\{root\}/((?:cure|stages)/[^${}\n]+\.(?:py|html))\n")
 STAGE = re.compile(r"  (\w+):")
 
 

@@ -32,12 +32,13 @@ class Item(NamedTuple):
         return Path(self.cmd.split()[1]).stem
 
     @property
-    def analysis(self):
-        return self.family.removeprefix("analyse_")
+    def method(self):
+        return self.place.get("method", "at" if self.family == "layers" else "natural")
 
     @property
     def cell(self):
-        return Cell(self.place["dataset"], self.place["model"], self.place.get("method", "natural"), self.place["seed"])
+        cell = Cell(self.place["dataset"], self.place["model"], self.method, self.place["seed"])
+        return cell.layers(self.place["variant"], self.place["group"]) if self.family == "layers" else cell
 
     def __str__(self):
         return "-".join(map(str, [self.family, *self.place.values()]))
@@ -74,7 +75,9 @@ def flagged(stage):
 def wider(params):
     """The grid with everything that params.yaml has a section for, and a second seed, which a path may not ignore."""
     grid = params["grid"]
-    more = {"datasets": list(params["datasets"]), "models": list(params["models"])}
+    models = list(params["models"])
+    more = {"datasets": list(params["datasets"]), "models": models, "pretrain": models}
+    more["layers"] = grid["layers"] | {"models": models}
     return grid | more | {"seeds": [*grid["seeds"], max(grid["seeds"]) + 1]}
 
 
@@ -118,6 +121,7 @@ def asked_of_catalogue(script, *verbs):
     return {
         (name, ast.literal_eval(node.args[0]))
         for name in closure(ROOT / "stages" / f"{script}.py")
+        if name.endswith(".py")
         for node in ast.walk(ast.parse((ROOT / name).read_text()))
         if isinstance(node, ast.Call) and ast.unparse(node.func) in {f"catalogue.{verb}" for verb in verbs}
     }
@@ -129,8 +133,8 @@ def folders_loaded(script):
 
 
 def entries(item):
-    """The entry files that one item loads by name: those of its cell and analysis, but every attack and corruption."""
-    cell = {**item.place, "method": item.place.get("method", "natural"), "analyse": item.analysis}
+    """The entry files that one item loads by name: those of its cell, but every attack, corruption and analysis."""
+    cell = {**item.place, "method": item.method}
     found = set()
     for folder in folders_loaded(item.script):
         own = cell.get(folder.removesuffix("s"))

@@ -10,7 +10,7 @@ from tests.closure import ROOT, closure, imports
 
 FILES = sorted(str(path.relative_to(ROOT)) for folder in ("cure", "stages") for path in (ROOT / folder).rglob("*.py"))
 ENTRIES = {"methods", "models", "datasets", "attacks", "corruptions", "analyses", "figures"}
-SETTINGS = {"schema", "problems", "params", "families", "check"}
+SETTINGS = {"layerwise", "schema", "problems", "params", "families", "check_layers", "check"}
 ANYTHING_BUT_ENTRIES = {"core", "engine", "reporting", "catalogue", "paths", "files", "errors", "terminal", *SETTINGS}
 
 MAY_IMPORT = {  # layer -> layers; a layer is a folder of cure/, or a file that lies in none
@@ -21,11 +21,13 @@ MAY_IMPORT = {  # layer -> layers; a layer is a folder of cure/, or a file that 
     "terminal": {"errors"},
     "core": {"core", "errors"},
     **{folder: {"core", "errors"} for folder in sorted(ENTRIES)},
-    "schema": {"core", "errors"},
+    "layerwise": {"core", "errors"},
+    "schema": {"core", "layerwise", "errors"},
     "problems": {"core", "errors"},
     "params": {"core", "catalogue", "schema", "problems", "errors"},
     "families": {"catalogue", "schema", "problems", "errors"},
-    "check": {"core", "catalogue", "schema", "problems", "params", "families", "errors"},
+    "check_layers": {"core", "catalogue", "layerwise", "schema", "problems", "params", "errors"},
+    "check": {"core", "catalogue", "schema", "problems", "params", "families", "check_layers", "errors"},
     "engine": {"engine", "core", "catalogue", "paths", "files", "errors", "terminal", *SETTINGS},
     "reporting": {"reporting", "engine", "core", "catalogue", "paths", "files", "errors", "terminal", *SETTINGS},
     "evaluation": ANYTHING_BUT_ENTRIES | {"evaluation"},
@@ -146,7 +148,7 @@ def test_only_measurements_see_the_test_split():
     assert seen <= MEASURES
 
 
-@pytest.mark.parametrize("training", ["pretrain", "update", "revise", "analyse"])
+@pytest.mark.parametrize("training", ["pretrain", "update", "revise", "analyse", "layers"])
 def test_training_reaches_no_code_that_sees_the_test_split(training):
     assert closure(ROOT / "stages" / f"{training}.py") & MEASURES == set()
 

@@ -90,11 +90,11 @@ def test_the_page_has_categories_severities_and_the_relative_drop():
     wanted = [
         "| Method | Clean | Corrupted | Drop | weather | digital | Source |",
         "| CURE | 0.00 | 60.00 | nan | 60.00 | 60.00 | generated, 10 images |",
-        "| AT | 80.00 | 55.00 | 31.25 | 60.00 | 50.00 | generated, 10 images |",
-        "| AT | weather | 60.00 | 60.00 | 60.00 | 60.00 | 60.00 |",
-        "| AT | digital | 70.00 | 60.00 | 50.00 | 40.00 | 30.00 |",
-        "| contrast |  | 60.00 | 50.00 |",
-        "| speckle_noise | in no mean | 100.00 | 100.00 |",
+        "| AT | 80.00 ± 0.00 | 55.00 ± 7.07 | 31.25 ± 8.84 | 60.00 ± 0.00 | 50.00 ± 14.14 | generated, 10 images |",
+        "| AT | weather" + 5 * " | 60.00 ± 0.00" + " |",
+        "| AT | digital | 70.00 ± 14.14 | 60.00 ± 0.00 | 50.00 ± 14.14 | 40.00 ± 28.28 | 30.00 ± 42.43 |",
+        "| contrast |  | 60.00 | 50.00 ± 14.14 |",
+        "| speckle_noise | in no mean | 100.00 | 100.00 ± 0.00 |",
     ]
     assert [line for line in wanted if line not in page] == []
     assert page.index(wanted[1]) < page.index(wanted[2])

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,18 +10,22 @@ from safetensors.torch import save_file
 
 from cure import catalogue
 from cure.errors import Refused
+from cure.layerwise import LayersGrid
 from cure.paths import Cell
 from cure.reporting import evidence, figures, made, rows
 from cure.schema import Grid
 
 EMPTY = ["update_to_revise", "update_from_natural", "update_from_natural_to_revise", "update_from_teacher"]
-EMPTY += ["update_from_both", "revise_from_robust", "analyse_masks"]
+EMPTY += ["update_from_both", "revise_from_robust", "analyse"]
+
+NO_STUDY: dict[str, list[str]] = {"models": [], "variants": [], "groups": []}
 
 
-def grid(**lists: list[str]) -> Grid:
+def grid(layers: dict[str, list[str]] = NO_STUDY, **lists: list[str]) -> Grid:
     """digits/small with these lists."""
     listed = {key: list[str]() for key in EMPTY} | {"update": ["at"]} | lists
-    return Grid(datasets=["digits"], models=["small"], seeds=[0], **listed)
+    table = {"datasets": ["digits"], "models": ["small"], "seeds": [0]}
+    return Grid(**table, **listed, pretrain=["small", *layers["models"]], layers=LayersGrid(**layers))
 
 
 @pytest.fixture(autouse=True)
@@ -101,29 +106,51 @@ def test_a_row_that_chooses_beta_has_it_beside_those_that_do_not() -> None:
 
 def test_an_analysis_comes_as_one_line_per_cell_with_its_arrays() -> None:
     path = cell("at").analysis("masks")
-    path.parent.mkdir(parents=True)
-    save_file({"map": torch.ones(2, 3)}, path, metadata={"cure": json.dumps({"classes": ["a", "b"]})})
-    (line,) = evidence.table("masks", grid(analyse_masks=["at"])).to_dict("records")
+    left(path, {"map": torch.ones(2, 3)})
+    cell("natural").analyses.mkdir()
+    (line,) = evidence.table("masks", grid(analyse=["natural", "at"])).to_dict("records")
     assert (line["method"], line["classes"], line["map"].shape) == ("at", ["a", "b"], (2, 3))
 
 
+def test_an_analysis_with_axes_comes_as_one_line_per_combination_of_labels() -> None:
+    axes = {"layer": ["conv1", "linear"], "share": [0.0, 0.5, 1.0]}
+    left(cell("at").analysis("toy"), {"size": torch.arange(6).reshape(2, 3), "mean": torch.zeros(2, 3)}, axes)
+    found = evidence.analysed("toy", grid(analyse=["at"]))
+    assert found[["layer", "share", "size"]].to_numpy().tolist()[3:] == [
+        ["linear", 0.0, 3],
+        ["linear", 0.5, 4],
+        ["linear", 1.0, 5],
+    ]
+    assert set(found) == {"layer", "share", "size", "mean", "setting", "method", "seed"}
+
+
+def left(path: Path, arrays: dict[str, torch.Tensor], axes: dict[str, list[Any]] | None = None) -> None:
+    """What the stage analyse leaves."""
+    path.parent.mkdir(parents=True)
+    facts = json.dumps({"classes": ["a", "b"], "axes": axes or {}})
+    save_file(arrays, path, metadata={"cure": facts})
+
+
 def test_an_analysis_that_was_not_made_is_refused_with_its_path() -> None:
-    with pytest.raises(Refused, match=r"at-s0-masks\.safetensors: not there"):
-        evidence.table("masks", grid(analyse_masks=["at"]))
+    with pytest.raises(Refused, match=r"at-s0-analyse/masks\.safetensors: not there"):
+        evidence.table("masks", grid(analyse=["at"]))
 
 
 def test_a_figure_without_its_row_is_left_out_with_a_reason_and_no_picture(folder: Path) -> None:
-    left_out = figures.draw(folder / "figures", ["criticality", "interpolation", "actions", "masks", "curves"], grid())
+    left_out = figures.draw(
+        folder / "figures", folder / "data", ["criticality", "interpolation", "actions", "masks", "curves"], grid()
+    )
     assert left_out == {
         "criticality": "no RiFT row in this grid",
         "interpolation": "no RiFT row in this grid",
         "actions": "no LAS-AT row in this grid",
-        "masks": "no row is named under grid.analyse_masks",
+        "masks": "no analysed row has masks",
     }
     assert {path.name for path in (folder / "figures").iterdir()} == {"curves.png", "captions.json"}
     captions = json.loads((folder / "figures" / "captions.json").read_text())
     assert captions["masks"]["reason"] == left_out["masks"]
-    assert captions["curves"]["file"] == "curves.png"
+    assert (captions["curves"]["file"], captions["curves"]["table"]) == ("curves.png", "curves.csv")
+    assert (folder / "data" / "curves.csv").read_text().startswith("epoch,val_clean,val_pgd,setting,")
 
 
 def test_tables_without_their_row_are_headers() -> None:

@@ -30,7 +30,7 @@ def test_the_lists_make_every_row_once(scale):
 
 
 def test_rows_stand_in_the_order_of_the_tables_and_unknown_ones_behind_by_family():
-    grid = view(with_lists(update=["toy", "part", "awp", "at"], update_from_natural=["other"]), "grid").get(
+    grid = view(with_lists(update=["toy", "part", "awp", "at"], update_from_natural=["other"], analyse=[]), "grid").get(
         "grid", Grid
     )
     assert rows.methods(grid) == [

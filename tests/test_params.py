@@ -1,6 +1,7 @@
 """params.yaml: what the shipped files hold, the four rules of cure/params.py, and how mistakes are told."""
 
 import copy
+import json
 import string
 from fractions import Fraction
 from pathlib import Path
@@ -236,7 +237,9 @@ BY_PLACE = {
 }
 
 
-@pytest.mark.parametrize("value", [{"small": 0.5}, {"digits": 0.5, "svhn": 0.6}, {"svhn": 0.6, "default": 0.5}])
+@pytest.mark.parametrize(
+    "value", [{"small": 0.5, "small_resnet": 0.6}, {"digits": 0.5, "svhn": 0.6}, {"svhn": 0.6, "default": 0.5}]
+)
 @pytest.mark.parametrize("where", BY_PLACE)
 def test_any_value_of_a_cell_may_depend_on_its_place(where, value):
     raw = changed(QUICKSTART, where, value)
@@ -354,6 +357,20 @@ def test_a_mistake_in_a_methods_train_is_found_under_either_protocol(protocol):
 # ---- what a stage may read
 
 
+UPDATED = [name for name in catalogue.names("methods") if catalogue.entry("methods", name).METHOD.updates]
+CELLS = [(QUICKSTART, "digits", "small"), (PAPER, "cifar10", "wrn_34_10")]
+
+
+@pytest.mark.parametrize(("raw", "dataset", "model"), CELLS, ids=["quickstart", "paper"])
+@pytest.mark.parametrize("name", UPDATED)
+def test_the_settings_that_a_file_carries_are_those_of_its_training(name, raw, dataset, model):
+    method = catalogue.entry("methods", name).METHOD
+    key = next(iter(hyper_keys(name, method)))
+    trained = Params(raw, [*method.hyper.top_level, "train", "threat", key], dataset, model)
+    carried = json.loads(json.dumps(trained.as_text()))
+    assert Params.recorded(carried, dataset, model).method(key, method.hyper) == trained.method(key, method.hyper)
+
+
 def test_a_stage_cannot_read_what_it_does_not_declare():
     with pytest.raises(Refused, match=r"^run: this stage reads it but does not declare it under params: in dvc\.yaml$"):
         view(QUICKSTART, "grid", "runs").get("run", Run)
@@ -429,7 +446,7 @@ def test_all_mistakes_are_told_at_once_each_with_its_place(tmp_path):
         "methods.trades.beta: not a number or a fraction such as 8/255; found 'many'",
         "attack.columns.cw20.attack: no attack 'cww', did you mean cw?",
         "methods.at.preset: no preset 'evil_attack', did you mean eval_attack?",
-        "corrupt.corruptions: no corruption 'brightnes', did you mean brightness?",
+        "corrupt.corruptions: no entry 'brightnes', did you mean brightness?",
     } <= set(lines)
 
 
@@ -457,7 +474,7 @@ def test_without_a_near_miss_the_known_keys_are_told():
     assert "threat.qqq: unknown key; known: eps, step" in check(changed(QUICKSTART, "threat.qqq", 1))
 
 
-FREE = ("presets", "columns", "on_request", "subset", "drops")  # the names inside them are the user's own
+FREE = ("presets", "columns", "on_request", "subset", "drops", "blocks", "every")  # names inside them are users'
 KEYS = [place for place in places(QUICKSTART) if place[-2:-1] == () or place[-2] not in FREE]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from dvc.utils.serialize import modify_yaml
 
-from cure import catalogue, paths, schema
+from cure import catalogue, layerwise, paths, schema
 from cure.check import check
 from cure.families import rows
 from cure.params import read
@@ -20,9 +20,9 @@ from tests.closure import NEUTRAL, ROOT
 from tests.deps import rewritten
 from tests.pipeline import SCALES, asked_of_catalogue, at, code, code_files, entries, items, of, parsed, reached
 
-PAGES = ("table.md", "attacks.md", "corruptions.md", "claims.md")
-LISTS = ("attacks.csv", "survival.csv", "curves.csv", "corruptions.csv", "criticality.csv", "interpolation.csv")
-REPORTS = (*PAGES, *LISTS, "figures", "metrics.json")
+PAGES = ("table.md", "attacks.md", "corruptions.md", "claims.md", "findings.md", "pairs.md", "overfitting.md")
+LISTS = ("attacks.csv", "survival.csv", "curves.csv", "corruptions.csv", "findings.csv", "pairs.csv", "overfitting.csv")
+REPORTS = ("index.html", *PAGES, *LISTS, "data", "figures", "metrics.json")
 FAMILIES = list(parsed(ROOT / "dvc.yaml")["stages"])
 every_scale = pytest.mark.parametrize("scale", SCALES)
 every_family = pytest.mark.parametrize("family", FAMILIES)
@@ -57,7 +57,7 @@ def require_none(found, family, mend=""):
 def parents(item):
     """The networks of earlier stages that the cell's method asks for by role."""
     rows = parsed(SCALES[item.scale] / "params.yaml")["roles"] | {"natural": "natural"}
-    method = catalogue.entry("methods", item.cell.method).METHOD
+    method = catalogue.entry("methods", item.method).METHOD
     roles = {*method.teachers, *([method.init] if method.init else [])}
     return {item.cell.of(rows[role]).weights for role in roles}
 
@@ -74,18 +74,19 @@ def artefacts(item):
             {"paper": "./claims.yaml", "quickstart": "../claims.yaml"}[item.scale],
         }
         return given, {Path("reports") / name for name in REPORTS}
-    cell, sidecar = item.cell, item.cell.provenance(item.analysis if item.script == "analyse" else item.script)
+    cell, sidecar = item.cell, item.cell.provenance(item.script)
     data = paths.data(cell.dataset)
-    method = catalogue.entry("methods", cell.method).METHOD
+    method = catalogue.entry("methods", item.method).METHOD
     network = {cell.weights} if method.finish is None else set()
     revised = {cell.trajectory} if method.updates else parents(item)
     return {
-        "pretrain": ({data}, {cell.weights, cell.curve, sidecar}),
+        "pretrain": ({data}, {cell.weights, cell.trajectory, cell.curve, sidecar}),
         "update": ({data} | parents(item), {cell.trajectory, cell.curve, sidecar} | network),
         "revise": ({data} | revised, {cell.weights, cell.result("revise"), sidecar}),
+        "layers": ({data, cell.of("natural").weights}, {cell.result("layers"), cell.curve, sidecar}),
         "attack": ({data, cell.weights}, {cell.result("attack"), sidecar}),
         "corrupt": ({data, cell.weights}, {cell.result("corrupt"), sidecar}),
-        "analyse": ({data, cell.weights}, {cell.analysis(item.analysis), sidecar}),
+        "analyse": ({data, cell.weights, cell.trajectory, cell.curve}, {cell.analyses, sidecar}),
     }[item.script]
 
 
@@ -132,8 +133,9 @@ def test_a_listed_catalogue_is_a_dep_as_a_folder(scale, family):
 def test_neutral_modules_exist_and_their_settings_have_no_default():
     # with one, an edit of it would change a number and re-run nothing
     assert [name for name in NEUTRAL if not (ROOT / name).exists()] == []
-    kinds = [kind for kind in vars(schema).values() if inspect.isclass(kind) and kind.__module__ == schema.__name__]
-    assert schema.Fit in kinds
+    found = [kind for module in (schema, layerwise) for kind in vars(module).values() if inspect.isclass(kind)]
+    kinds = [kind for kind in found if kind.__module__ in (schema.__name__, layerwise.__name__)]
+    assert {schema.Fit, layerwise.Freezing} <= set(kinds)
     optional = [
         f"{kind.__name__}.{name}"
         for kind in kinds
@@ -149,7 +151,9 @@ def test_params_are_what_the_stage_reads(scale, family):
     found = {}
     for item in of(scale, family):
         reads = stage_module(item.script).reads
-        known = {"cell": lambda item: item.cell, "dataset": lambda item: item.place["dataset"]}
+        known = {"cell": lambda item: item.cell} | {
+            key: lambda item, key=key: item.place[key] for key in ("dataset", "group")
+        }
         found[str(item)] = difference(
             item.params, reads(*(known[name](item) for name in inspect.signature(reads).parameters))
         )
@@ -190,10 +194,9 @@ def test_the_command_names_the_cell_in_the_order_of_main(scale, family):
     for item in of(scale, family):
         asked = list(inspect.signature(stage_module(item.script).main).parameters)
         root = {"paper": ".", "quickstart": ".."}[scale]
-        named = item.place | ({"analysis": item.analysis} if item.script == "analyse" else {})
-        words = ["python", f"{root}/stages/{item.script}.py", *(str(named[name]) for name in asked)]
+        words = ["python", f"{root}/stages/{item.script}.py", *(str(item.place[name]) for name in asked)]
         assert item.cmd == " ".join(words)
-        assert set(asked) == set(named)
+        assert set(asked) == set(item.place)
 
 
 @every_scale
@@ -228,8 +231,14 @@ def test_metrics_and_plots_are_outs_of_the_report(scale):
     pipeline, (report,) = parsed(SCALES[scale] / "dvc.yaml"), of(scale, "report")
     assert pipeline["stages"]["report"]["metrics"] == [{"reports/metrics.json": {"cache": False}}]
     assert [name for name, stage in pipeline["stages"].items() if "metrics" in stage] == ["report"]
-    assert pipeline["plots"]
-    assert set(pipeline["plots"]) <= set(report.outs)
+    drawn = [next(iter(plot.values())) for plot in pipeline["plots"] if isinstance(plot, dict)]
+    shown = [name for plot in drawn for name in plot["y"]] + [
+        name for name in pipeline["plots"] if isinstance(name, str)
+    ]
+    outs = [Path(out) for out in report.outs]
+    assert shown
+    assert [name for name in shown if not any(Path(name).is_relative_to(out) for out in outs)] == []
+    assert [plot["template"] for plot in drawn if not (ROOT / ".dvc/plots" / f"{plot['template']}.json").exists()] == []
 
 
 @pytest.fixture(scope="module")
@@ -263,10 +272,9 @@ def test_every_list_of_methods_has_its_families_of_stages(family):
     assert {family, f"attack_{family}", f"corrupt_{family}"} <= set(FAMILIES)
 
 
-def test_every_analysis_has_a_family_of_stages():
-    assert {family for family in FAMILIES if family.startswith("analyse")} == {
-        f"analyse_{name}" for name in catalogue.names("analyses")
-    }
+@every_scale
+def test_every_analysis_is_made(scale):
+    assert sorted(parsed(SCALES[scale] / "params.yaml")["analyse"]["entries"]) == catalogue.names("analyses")
 
 
 @every_scale

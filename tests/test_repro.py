@@ -24,6 +24,7 @@ pytestmark = pytest.mark.slow
 EPOCHS = 5
 FROM_NATURAL = "update_from_natural_to_revise"
 ROWS = {"natural": "natural", "at": "update", "trades": "update", "cure": FROM_NATURAL}  # row -> its list in the grid
+LOOKED_INTO = ["natural", "cure"]
 
 
 def cells(stage, rows):
@@ -37,33 +38,42 @@ def measured(rows):
 
 
 PREPARE, PRETRAIN = "prepare@digits", "pretrain@digits-small-0"
+STUDIED, LAYERS = "pretrain@digits-small_resnet-0", "layers@digits-small_resnet-reinit-every-0"
 AT, TRADES = "update@digits-small-at-0", "update@digits-small-trades-0"
 CURE, REVISE = f"{FROM_NATURAL}@digits-small-cure-0", "revise_from_natural@digits-small-cure-0"
 ROBUST = {AT, TRADES, CURE}
 ATTACKS, CORRUPTS = cells("attack_", ROWS), cells("corrupt_", ROWS)
-STAGES = {PREPARE, PRETRAIN, *ROBUST, REVISE, *ATTACKS, *CORRUPTS, "report"}
+ANALYSES = {f"analyse@digits-small-{row}-0" for row in LOOKED_INTO}
+STAGES = {PREPARE, PRETRAIN, STUDIED, LAYERS, *ROBUST, REVISE, *ATTACKS, *CORRUPTS, *ANALYSES, "report"}
 
 PARAMS = {  # a changed value -> the stages that see it themselves; what lies downstream follows their outs
     "alpha": (0.5, {CURE}),
     "methods.cure.revise.network": ("last", {REVISE}),
     "methods.trades.beta": (3, {TRADES}),
-    "methods.at.attack.steps": (3, {AT}),
-    "pretrain.lr": (0.05, {PRETRAIN}),
-    "train.lr": (0.05, {*ROBUST, REVISE}),
-    "threat.eps": (0.14, {PRETRAIN, *ROBUST, REVISE, *ATTACKS, "report"}),
+    "methods.at.attack.steps": (3, {AT, LAYERS}),
+    "pretrain.lr": (0.05, {PRETRAIN, STUDIED}),
+    "train.lr": (0.05, {*ROBUST, REVISE, LAYERS}),
+    "threat.eps": (0.14, {PRETRAIN, STUDIED, LAYERS, *ROBUST, REVISE, *ATTACKS, *ANALYSES, "report"}),
     "models.small.width": (8, {PRETRAIN, *ROBUST}),
-    "datasets.digits.augment.crop": (0, {PREPARE, PRETRAIN, *ROBUST, REVISE}),
+    "models.small_resnet.width": (16, {STUDIED, LAYERS}),
+    "layers.update.freeze_stem": (False, {LAYERS}),
+    "layers.blocks.every.u1": (["layer2"], {LAYERS}),
+    "layers.blocks.more": ({"u3": ["layer3"]}, set()),  # nobody asks for it
+    "datasets.digits.augment.crop": (0, {PREPARE, PRETRAIN, STUDIED, LAYERS, *ROBUST, REVISE}),
     "attack.columns.pgd20.steps": (3, {*ATTACKS, "report"}),
     "attack.subset.aa": (30, {*ATTACKS, "report"}),
     "corrupt.severities": ([1], CORRUPTS),
     "report.title": ("Another", {"report"}),
     "report.figures": (["curves"], {"report"}),
-    "analyse.images": (3, set()),  # no row of this grid has masks
+    "train.snapshots": ([0.25], {*ROBUST, REVISE, LAYERS}),
+    "analyse.images": (30, ANALYSES),
     "grid.seeds": ([0, 1], {f"{stage[:-1]}1" for stage in STAGES if stage.endswith("-0")} | {"report"}),
 }
 CODE = {  # an edited file -> the stages that run it
     "cure/methods/trades.py": {TRADES},
-    "cure/models/small.py": {PRETRAIN, *ROBUST, REVISE, *ATTACKS, *CORRUPTS},
+    "cure/models/small.py": {PRETRAIN, *ROBUST, REVISE, *ATTACKS, *CORRUPTS, *ANALYSES},
+    "cure/models/small_resnet.py": {STUDIED, LAYERS},
+    "cure/core/freezing.py": {LAYERS},
     "cure/datasets/digits.py": {PREPARE},
     "cure/attacks/pgd.py": ATTACKS,
     "cure/engine/driver.py": ATTACKS,
@@ -71,7 +81,8 @@ CODE = {  # an edited file -> the stages that run it
     "cure/reporting/table.py": {"report"},
     "cure/figures/masks.py": {"report"},
     "cure/figures/another.py": {"report"},
-    "cure/analyses/masks.py": set(),
+    "cure/analyses/masks.py": ANALYSES,
+    "cure/core/hsic.py": ANALYSES,
     "cure/attacks/left_over.pyc": set(),
 }
 
@@ -176,8 +187,12 @@ def shrink(text):
     yaml = YAML()
     raw = yaml.load(text)
     for key, methods in raw["grid"].items():
-        if key not in ("datasets", "models", "seeds"):
-            raw["grid"][key] = [name for name in methods if name in ROWS]
+        if key not in ("datasets", "models", "seeds", "pretrain", "layers"):
+            raw["grid"][key] = [name for name in methods if name in (LOOKED_INTO if key == "analyse" else ROWS)]
+    raw["grid"]["layers"]["variants"] = ["reinit"]
+    for name in list(raw["layers"]["blocks"]["every"]):
+        if name not in ("u1", "all"):
+            del raw["layers"]["blocks"]["every"][name]
     out = io.StringIO()
     yaml.dump(raw, out)
     text = out.getvalue()
@@ -185,7 +200,6 @@ def shrink(text):
         "steps": 2,
         "epochs": EPOCHS,
         "begin": 1,
-        "images": 60,
         "iterations": 2,
         "queries": 5,
         "aa": 20,
@@ -193,6 +207,7 @@ def shrink(text):
     }
     for key, value in small.items():
         text = re.sub(rf"(?m)^( +(?:{key}):) \S.*$", rf"\1 {value}", text)
+    text = re.sub(r"(?m)^  images: \S.*$", "  images: 60", text)  # of a section; those of an analysis are few
     for key in ("severities", "corruptions"):
         text = re.sub(rf"(?m)^(  {key}:\n(?:  - .*\n){{2}})(?:  - .*\n)+", r"\1", text)
     return text
@@ -215,7 +230,7 @@ def set_param(key, value):
         section = raw = yaml.load(path.read_text())
         for name in outer:
             section = section[name]
-        assert section[last] != value
+        assert section.get(last) != value
         section[last] = value
         yaml.dump(raw, path)
 
@@ -327,7 +342,8 @@ def test_an_edited_file_reaches_the_stages_that_run_it(made, name):
 @pytest.mark.usefixtures("forced")  # a long run on the second core, judged at the end of this file
 def test_another_alpha_runs_cure_and_the_report_alone(tried):
     _, output = tried
-    assert sorted(ran(output)) == sorted({CURE, REVISE, *measured({"cure": FROM_NATURAL}), "report"})
+    analysed = "analyse@digits-small-cure-0"
+    assert sorted(ran(output)) == sorted({CURE, REVISE, *measured({"cure": FROM_NATURAL}), analysed, "report"})
 
 
 def test_another_alpha_changes_one_line_of_params(tried):
@@ -339,6 +355,21 @@ def test_metrics_diff_shows_cure_alone(tried):
     clone, _ = tried
     shown = clone.run("dvc", "metrics", "diff")
     assert set(re.findall(r"digits/small\.(\w+)\.", shown)) == {"cure"}
+
+
+def test_plots_diff_lays_the_curves_of_both_over_each_other(tried):
+    clone, _ = tried
+    shown = clone.run("dvc", "plots", "diff", "--targets", "dvc.yaml", "--json")
+    found = json.loads(shown[shown.index("{") :])
+    assert found.get("errors", []) == []
+    (curves,) = found["data"]["robust overfitting"]
+    assert set(curves["revisions"]) == {"HEAD", "workspace"}
+    lines = curves["content"]["data"]["values"]
+    before, now = (
+        {(one["method"], one["epoch"], one["val_pgd"]) for one in lines if one["rev"] == rev}
+        for rev in ("HEAD", "workspace")
+    )
+    assert {method for method, _, _ in now - before} == {"cure"}
 
 
 def test_params_diff_shows_alpha_alone(tried):
@@ -383,7 +414,7 @@ def update(method):
 def outs_of_update(clone, method):
     folders = {"trajectories", "curves", "provenance"} | ({"weights"} if ROWS[method] == "update" else set())
     files = [path for folder in folders for path in clone.quickstart.glob(f"{folder}/digits/small/{method}-*")]
-    files = [path for path in files if not path.stem.endswith(("-revise", "-attack", "-corrupt"))]
+    files = [path for path in files if not path.stem.endswith(("-revise", "-attack", "-corrupt", "-analyse"))]
     return {path.relative_to(clone.quickstart).parts[0]: path for path in files}
 
 

@@ -3,8 +3,8 @@
     image (n, c, h, w) in [0, 1]; map (n, 1, h, w) in [0, 1]; full (n, 1, h, w), 1 where the full radius holds;
     label, predicted (n)
 
-The method's own search runs, and a watcher takes the masks that it shows, so they are those of training
-behind its warm-up.
+The method's own search runs on the evaluated network, and a watcher takes the masks that it shows, so they are those
+of training behind its warm-up.
 """
 
 import dataclasses
@@ -12,23 +12,31 @@ from typing import Any
 
 import torch
 
-from cure.core.analysis import Analysis, Subject
-from cure.core.method import Networks
-from cure.core.tensors import Tensor
-from cure.errors import Refused
+from cure.core.analysis import Analysis, Found, Subject
+from cure.core.method import Method, Networks
+from cure.core.settings import Count, Settings
 
 
-def measure(subject: Subject) -> dict[str, Tensor]:
+class Hyper(Settings):
+    """How many images."""
+
+    images: Count
+
+
+def suits(method: Method) -> bool:
+    """Methods that show masks in a search that needs their own network alone."""
+    return "masks" in method.shows and method.inner is not None and not method.teachers and method.companions is None
+
+
+def measure(subject: Subject, hyper: Hyper) -> Found:
     """The images with their maps, masks, labels and predictions."""
     shown: dict[str, Any] = {}
-    batch = dataclasses.replace(subject.batch, watch=shown.__setitem__)
-    if subject.method.inner is not None and not subject.method.teachers and subject.method.companions is None:
-        subject.method.inner(Networks(subject.net, {}, {}), batch, subject.hyper)
-    if "masks" not in shown:
-        raise Refused(f"{subject.method.cite}: shows no masks; grid.analyse_masks takes rows that do, such as part")
+    batch = dataclasses.replace(subject.few(hyper.images), watch=shown.__setitem__)
+    assert subject.method.inner is not None
+    subject.method.inner(Networks(subject.net, {}, {}), batch, subject.hyper)
     with torch.no_grad():
         predicted = subject.net(batch.x).argmax(dim=1)
-    return {"image": batch.x, "label": batch.y, "predicted": predicted, **shown["masks"]}
+    return Found({"image": batch.x, "label": batch.y, "predicted": predicted, **shown["masks"]}, {})
 
 
-ANALYSIS = Analysis(measure)
+ANALYSIS = Analysis(measure, suits)

@@ -4,6 +4,7 @@ A figure draws from one table and touches no file. Methods keep their colour, li
 differ in grey as well: by dashes, by hatches, by place or by a printed number.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +12,16 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Sheet
+from matplotlib.figure import SubFigure
 
+from cure.core.finding import Finding
 from cure.core.names import NAMES
 
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#444444", "#8c6bb1"]
 LINES: list[Any] = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))]
 HATCHES = ["", "///", "...", "xxx", "\\\\\\"]
+ACROSS = 5
+"""Small panels side by side."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +29,15 @@ class Figure:
     """An entry of cure/figures.
 
     `data` names a table of reporting/evidence.py or, where none has this name, an entry of cure/analyses, which comes
-    as one line per cell with a column for each of its arrays. An empty table is not drawn; `without` says what lacked.
+    as one line per cell and combination of the labels of its axes, or, being pictures, one line per cell with a column
+    for each of its arrays. An empty table is not drawn; `without` says what lacked.
     """
 
     caption: str  # one sentence: what is measured, on what
     data: str
     without: str
     draw: Callable[[pd.DataFrame], Sheet]
+    findings: tuple[Finding, ...] = ()  # what papers conclude from it, judged by its table
 
 
 def style(method: str) -> tuple[str, Any, str]:
@@ -42,6 +49,12 @@ def style(method: str) -> tuple[str, Any, str]:
 def sheet(width: float, height: float) -> Sheet:
     """An empty sheet of this many inches."""
     return Sheet(figsize=(width, height), dpi=120, layout="constrained")
+
+
+def spread(data: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
+    """Columns `mean` and `sd` of a value over seeds, for each combination of `by`; sd is 0 for a single seed."""
+    groups = data.groupby(by, sort=False)[value]
+    return pd.DataFrame({"mean": groups.mean(), "sd": groups.std().fillna(0)})
 
 
 def panels(data: pd.DataFrame, width: float, height: float) -> tuple[Sheet, Iterator[tuple[Axes, pd.DataFrame]]]:
@@ -58,3 +71,29 @@ def panels(data: pd.DataFrame, width: float, height: float) -> tuple[Sheet, Iter
             yield ax, data[data["setting"] == setting]
 
     return drawn, each()
+
+
+def multiples(
+    block: SubFigure, lines: "dict[str, pd.Series[float]]", titles: dict[str, str], axes: tuple[str, str]
+) -> Iterator[tuple[Axes, str]]:
+    """A small panel per method with its line, all lines in grey behind it; `axes` are the names of x and y.
+
+    The panels come back for what else stands in them.
+    """
+    across = min(ACROSS, len(lines))
+    grid = block.subplots(math.ceil(len(lines) / across), across, sharex=True, sharey=True, squeeze=False)
+    block.supxlabel(axes[0], fontsize="medium")
+    block.supylabel(axes[1], fontsize="medium")
+    for ax in grid.flat[len(lines) :]:
+        ax.set_visible(False)
+    for ax in grid.flat[max(0, len(lines) - across) : len(lines)]:  # a column may end above the last row
+        ax.tick_params(labelbottom=True)
+    apart = pd.Series([math.nan], index=[math.nan])
+    everyone = pd.concat([part for line in lines.values() for part in (line, apart)])
+    for ax, (method, line) in zip(grid.flat, lines.items(), strict=False):
+        colour, dash, _ = style(method)
+        ax.plot(everyone.index, everyone, color="#d0d0d0", linewidth=0.8)
+        ax.plot(line.index, line, color=colour, linestyle=dash, linewidth=1.6)
+        ax.set_title(titles[method], fontsize="small")
+        ax.grid(alpha=0.3)
+        yield ax, method

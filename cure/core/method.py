@@ -87,7 +87,8 @@ class Networks(nn.ModuleDict):
         self.trained = ("student", *(name for name, c in companions.items() if c.trained))
         self.modes = {"student": "train"} | {n: c.mode for n, c in companions.items()} | dict.fromkeys(teachers, "eval")
         for name, net in self.items():
-            net.requires_grad_(name in self.trained)
+            if name not in self.trained:  # a trained one may come with frozen parts
+                net.requires_grad_(False)
 
     def __getattr__(self, name: str) -> nn.Module:
         module = super().__getattr__(name)
@@ -106,7 +107,8 @@ class Networks(nn.ModuleDict):
     def _weights(self) -> Iterator[tuple[str, nn.Parameter]]:
         for name in self.trained:
             prefix = "" if name == "student" else f"{name}."
-            yield from ((prefix + key, weight) for key, weight in self[name].named_parameters())
+            named = self[name].named_parameters()
+            yield from ((prefix + key, weight) for key, weight in named if weight.requires_grad)
 
 
 Role = Literal["natural", "robust", "teacher"]
@@ -153,6 +155,7 @@ class Method:
     start: Callable[[Any], Role | None] | None = None  # or the teacher that its settings choose to start from
     before_epoch: BeforeEpoch | None = None
     finish: Finish | None = None
+    shows: tuple[str, ...] = ()  # what its slots hand to `batch.show`, for analyses
     revise: type[Settings] | None = None  # the section that `finish` takes; None: its only section is for `finish`
 
     @property

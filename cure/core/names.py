@@ -1,5 +1,7 @@
 """How methods are spelt in tables and figures."""
 
+import re
+
 NAMES = {
     "natural": "Natural",
     "at": "AT",
@@ -41,3 +43,8 @@ ORDER = [
     "cure_eff",
 ]
 """Of the rows in tables; others follow behind. NAMES has an order of its own, which gives every method its look."""
+
+
+def block_set(name: str) -> str:
+    """A block set of the layer-wise study as CURE's authors spell it: u23 is U-23, the natural network is ST."""
+    return "ST" if name == "natural" else re.sub(r"^u(\d+)$", r"U-\1", name)

@@ -91,6 +91,29 @@ class Network(nn.Module):
         """The names that `features` knows, in order."""
         return [name for name, _ in self.parts()]
 
+    def members(self) -> dict[str, list[nn.Module]]:
+        """Part -> the children that it runs, which are registered in the order of use.
+
+        So one without a part's name belongs to the stem if it stands before the first block, and to the pooled
+        features if it stands behind the last.
+        """
+        (stem, _), *_, (pooled, _), (last, classifier) = self.parts()
+        found: dict[str, list[nn.Module]] = {name: [] for name in self.block_names()}
+        at = stem
+        for name, child in self.named_children():
+            if child is classifier:
+                found[last].append(child)
+            elif name in found:
+                found[name].append(child)
+                at = at if name == stem else pooled
+            else:
+                found[at].append(child)
+        return found
+
+    def updatable(self) -> list[str]:
+        """The parts that have weights."""
+        return [name for name, held in self.members().items() if any(list(child.parameters()) for child in held)]
+
 
 def reinitialised(net: N) -> N:
     """A copy with fresh weights: the same architecture, another draw."""

@@ -22,13 +22,15 @@ Taps = Annotated[list[str], Field(min_length=1), AfterValidator(_once)]
 
 
 @contextmanager
-def tapping(net: nn.Module, names: list[str]) -> Iterator[dict[str, Tensor]]:
-    """The latest output of each named module; the hooks are gone when the block ends."""
+def tapping(
+    net: nn.Module, names: list[str], of: Callable[[Tensor], Tensor] = lambda out: out
+) -> Iterator[dict[str, Tensor]]:
+    """`of` the latest output of each named module, and no more of it; the hooks are gone when the block ends."""
     found: dict[str, Tensor] = {}
 
     def keeper(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
         def keep(module: nn.Module, args: Any, out: Tensor) -> None:
-            found[name] = out
+            found[name] = of(out)
 
         return keep
 

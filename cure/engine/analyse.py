@@ -1,38 +1,72 @@
-"""One analysis of one evaluated network: the engine of the stage analyse. It sees the validation split, never test."""
+"""The analyses of one row: the engine of the stage analyse. It sees the validation split, never test."""
 
+import itertools
 import json
 
 from safetensors.torch import save as to_bytes
 
 from cure import catalogue, paths
-from cure.core.analysis import Analysis, Subject
-from cure.core.method import Batch, Method
-from cure.core.noise import PerImage
+from cure.check import hyper_keys
+from cure.core.analysis import Analysis, Found, Subject, replayable
+from cure.core.method import Method
 from cure.core.settings import Settings
 from cure.engine import data, device, provenance
 from cure.engine.cell import parent
+from cure.engine.checkpoint import Description
+from cure.engine.loader import as_float
+from cure.engine.phases import Course, history
+from cure.engine.trajectory import trajectory
 from cure.files import replacing
 from cure.params import Params
 from cure.paths import Cell
 from cure.schema import Analyse, Run
 
-LATE = 10**6
-"""An epoch behind every warm-up that a method may have."""
 
-
-def analyse(cell: Cell, name: str, method: Method, hyper: Settings, params: Params) -> None:
-    """Write the arrays of the analysis `name` and their sidecar."""
+def analyse(cell: Cell, params: Params) -> list[str]:
+    """Write what every listed analysis finds that suits the row's method, and the sidecar; their names."""
     run, suite = params.get("run", Run), params.get("analyse", Analyse)
     where = device.set_up(run)
     source = data.load(paths.data(cell.dataset), ("val",), where)
-    about, net = parent(cell.weights, cell, source.digest, f"of {name}")
-    ((x, y, index),) = source.splits["val"].spread(suite.images).batches(suite.images)
-    batch = Batch(x, y, index, PerImage(suite.seed, index), LATE)
-    entry: Analysis = catalogue.entry("analyses", name).ANALYSIS
-    arrays = entry.measure(Subject(net.to(where), method, hyper, batch))
+    about, net = parent(cell.weights, cell, source.digest, "of the analysed network")
+    course, states = trajectory(cell, source.digest)
+    method: Method = catalogue.entry("methods", cell.method).METHOD
+    hyper = settings(cell, method, course)
+    images = source.splits["val"].spread(suite.images)
+    batches = list(itertools.islice(images.batches(suite.batch), suite.replays))
+    training = Course(method, hyper, course, states, history(cell.curve), batches, suite.seed)
+    subject = Subject(
+        net=net.to(where),
+        method=method,
+        hyper=hyper,
+        x=as_float(images.images),
+        y=images.labels,
+        index=images.index,
+        batch=suite.batch,
+        seed=suite.seed,
+        attack=suite.attack,
+        phases=training.phases() if replayable(method) else [],
+    )
+    made = []
+    for name, section in suite.entries.items():
+        entry: Analysis = catalogue.entry("analyses", name).ANALYSIS
+        if entry.suits(method):
+            found = entry.measure(subject, catalogue.hyper("analyses", name).model_validate(section))
+            write(cell, name, about, found)
+            made.append(name)
+    provenance.write(cell.provenance("analyse"), run, where)
+    return made
+
+
+def settings(cell: Cell, method: Method, about: Description) -> Settings:
+    """The method's settings as they were in training, from the file that training left."""
+    recorded, key = Params.recorded(about.params, cell.dataset, cell.model), next(iter(hyper_keys(cell.method, method)))
+    return recorded.method(key, method.hyper)[0] if "train" in about.params else recorded.get(key, method.hyper)
+
+
+def write(cell: Cell, name: str, about: Description, found: Found) -> None:
+    """The arrays of an analysis, with the classes and what their axes mean."""
     # as in weight files, one metadata key, since several would come in random order
-    header = {"cure": json.dumps({"kind": name, "classes": about.classes, "epoch": about.epoch}, sort_keys=True)}
+    facts = {"kind": name, "classes": about.classes, "epoch": about.epoch, "axes": found.axes}
     with replacing(cell.analysis(name)) as draft:
-        whole = {key: array.detach().cpu().contiguous() for key, array in arrays.items()}
-        draft.write_bytes(to_bytes(whole, metadata=header))
-    provenance.write(cell.provenance(name), run, where)
+        whole = {key: array.detach().cpu().contiguous() for key, array in found.arrays.items()}
+        draft.write_bytes(to_bytes(whole, metadata={"cure": json.dumps(facts)}))

@@ -4,7 +4,7 @@ import csv
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -15,7 +15,7 @@ from cure.core.noise import seed_for
 from cure.core.settings import Augment, Settings
 from cure.engine import checkpoint, data, device, provenance
 from cure.engine.checkpoint import Description
-from cure.engine.fit import Row, Task, Trajectory, train
+from cure.engine.fit import Task, Trajectory, train
 from cure.engine.memory import fitting
 from cure.engine.scratch import Scratch
 from cure.errors import Refused
@@ -119,7 +119,7 @@ def parent(path: Path, cell: Cell, digest: str, role: str) -> tuple[Description,
     return about, checkpoint.network(about, states[""], path)
 
 
-def execute(job: Job, *, trajectory: bool) -> None:
+def execute(job: Job) -> None:
     """Train, or finish an interrupted run, and write what the cell owes: curve, sidecar, networks.
 
     A method that consolidates leaves its one network to the stage revise; everyone else's is written here. The
@@ -137,8 +137,8 @@ def execute(job: Job, *, trajectory: bool) -> None:
             kept = train(task, scratch, tick)
         states = {name: net.state_dict() for name, net in nets.items() if name not in job.method.teachers}
         states = {"last": states.pop("student"), "best": kept.best, **states}
-        if trajectory:
-            checkpoint.save(job.cell.trajectory, states, job.describe(source, kept, "trajectory"))
+        described = job.describe(source, kept, "trajectory")
+        checkpoint.save(job.cell.trajectory, states | kept.snapshots, described)
         if job.method.finish is None:
             checkpoint.save(job.cell.weights, {"": states[job.fit.select]}, job.describe(source, kept, "network"))
         write_text(job.cell.curve, curve(kept.history))
@@ -146,7 +146,7 @@ def execute(job: Job, *, trajectory: bool) -> None:
         scratch.delete()
 
 
-def curve(history: list[Row]) -> str:
+def curve(history: list[dict[str, Any]]) -> str:
     """The history as CSV, one line per epoch; a cell is empty where an epoch was not validated."""
     columns = list(dict.fromkeys(key for row in history for key in row))
     out = io.StringIO()

@@ -12,8 +12,8 @@ from cure.engine.paired import Paired, digits, pair
 from cure.engine.ratio import nrr
 from cure.errors import Refused
 
-LEVEL = 0.05  # of the exact McNemar test; the intervals hold 1 - LEVEL
-RESAMPLES = 10_000
+LEVEL = 0.05  # of the exact McNemar test; a definition: every interval that this project prints is a 95 % one
+RESAMPLES = 10_000  # so many that the ends of an interval move by less than what is printed of them
 
 Interval = tuple[float, float, float]
 """Measured, lower end, upper end."""

@@ -15,8 +15,7 @@ from cure.engine.cell import parent
 from cure.engine.fit import validation
 from cure.engine.loader import Loader
 from cure.engine.memory import fitting
-from cure.engine.trajectory import networks
-from cure.errors import Refused
+from cure.engine.trajectory import networks, trajectory
 from cure.files import write_text
 from cure.params import Params
 from cure.paths import Cell
@@ -32,7 +31,8 @@ def consolidate(cell: Cell, method: Method, hyper: Settings, train: Train, param
         about, net = parent(cell.of(params.role("robust")).weights, cell, source.digest, "robust")
         nets: dict[str, Any] = {"robust": net}
     else:
-        about, nets = trajectory(cell, source)
+        about, states = trajectory(cell, source.digest)
+        nets = dict(networks(about, states, cell.trajectory))
     for net in nets.values():
         net.to(where)
     augment = params.get(f"datasets.{cell.dataset}.augment", Augment)
@@ -56,15 +56,3 @@ def consolidate(cell: Cell, method: Method, hyper: Settings, train: Train, param
     checkpoint.save(cell.weights, {"": final.state_dict()}, described)
     write_text(cell.result("revise"), json.dumps(report, indent=1, sort_keys=True) + "\n")
     provenance.write(cell.provenance("revise"), run, where, epochs=report.get("epochs", about.epoch))
-
-
-def trajectory(cell: Cell, source: data.Data) -> tuple[checkpoint.Description, dict[str, Any]]:
-    """The networks of the cell's own trajectory, trained on this very data."""
-    path = cell.trajectory
-    about, states = checkpoint.load(path)
-    for what, found, wanted in (("content", about.kind, "trajectory"), ("method", about.method, cell.method)):
-        if found != wanted:
-            raise Refused(f"{path}: its {what} is {found}, but the revision of {cell.name} needs {wanted}")
-    if source.digest != about.data_digest:
-        raise Refused(f"{source.path}: not the file that {path} was trained with (its sha256 differs)")
-    return about, dict(networks(about, states, path))

@@ -15,11 +15,12 @@ from cure.core.averaging import average_, snapshot, take_buffers_, warmed
 from cure.core.method import Batch, Method, Networks
 from cure.core.noise import Stream, seed_for
 from cure.core.settings import Augment
+from cure.core.tensors import Flags
 from cure.engine.checkpoint import State
 from cure.engine.loader import Loader, Split
 from cure.engine.measure import accuracies, outcomes
 from cure.engine.memory import halving
-from cure.engine.schedule import rate, set_rate, sgd
+from cure.engine.schedule import epoch_of, rate, set_rate, sgd
 from cure.engine.scratch import Scratch
 from cure.engine.step import Step
 from cure.errors import Refused
@@ -45,24 +46,33 @@ class Task:
 
 @dataclass
 class Trajectory:
-    """What a run leaves: networks by name, one history row per epoch, and the epoch of the best validation PGD."""
+    """What a run leaves: networks by name, one history row per epoch, and the epoch of the best validation PGD.
+
+    A snapshot is named SHARE/NETWORK; it holds what the method brought too, so that its step can be taken again.
+    """
 
     history: list[Row] = field(default_factory=list)
     best: State = field(default_factory=dict)
     best_epoch: int = 0
     best_score: float = -1.0
+    snapshots: dict[str, State] = field(default_factory=dict)
 
 
-def validation(net: nn.Module, val: Split, fit: Fit, seed: int) -> dict[str, float]:
-    """Clean and PGD accuracy on the validation split."""
+def validated(net: nn.Module, val: Split, fit: Fit, seed: int) -> dict[str, Flags]:
+    """Which validation images are classified correctly, clean and under PGD."""
 
     def pgd(net: nn.Module, batch: Batch) -> torch.Tensor:
         return ascend(net, batch, fit.validate_attack, error)
 
-    def seen(batch: int) -> dict[str, torch.Tensor]:
+    def seen(batch: int) -> dict[str, Flags]:
         return outcomes(net, val, {"pgd": pgd}, batch=batch, seed=seed)
 
-    return accuracies(halving(fit.batch, seen, "validation"))
+    return halving(fit.batch, seen, "validation")
+
+
+def validation(net: nn.Module, val: Split, fit: Fit, seed: int) -> dict[str, float]:
+    """Clean and PGD accuracy on the validation split."""
+    return accuracies(validated(net, val, fit, seed))
 
 
 def train(task: Task, scratch: Scratch, tick: Callable[[str], None]) -> Trajectory:
@@ -80,10 +90,13 @@ def train(task: Task, scratch: Scratch, tick: Callable[[str], None]) -> Trajecto
     steps = range(len(loader) * task.fit.epochs)
     if average is not None and all(_decay(task.fit, step, len(loader)) is None for step in reversed(steps)):
         raise Refused(f"train.average: no snapshot falls into {len(steps)} steps; lower every or begin")
+    if not kept.history:
+        _remember(task, 0, kept)
     for epoch in range(len(kept.history) + 1, task.fit.epochs + 1):
         past = kept.history[-1] if kept.history else {}
         row: Row = {"epoch": epoch, "lr": rate(task.fit, epoch)} | _epoch(task, step, loader, epoch, average, past)
         _watch(task, epoch, row, kept)
+        _remember(task, epoch, kept)
         scratch.save({name: part.state_dict() for name, part in parts.items()} | {"kept": vars(kept)})
         tick(" ".join(f"{k} {v:.3f}" for k, v in row.items() if k.startswith("val_")))
     if average is not None:
@@ -160,5 +173,17 @@ def _watch(task: Task, epoch: int, row: Row, kept: Trajectory) -> None:
         row.update(scores)
         if scores["val_pgd"] > kept.best_score:
             kept.best_score, kept.best_epoch = scores["val_pgd"], epoch
-            kept.best = {key: t.detach().cpu().clone() for key, t in task.nets.student.state_dict().items()}
+            kept.best = _copied(task.nets.student)
     kept.history.append(row)
+
+
+def _remember(task: Task, epoch: int, kept: Trajectory) -> None:
+    """Keep every network that is not a teacher, where a snapshot is due after this epoch."""
+    for share in task.fit.snapshots:
+        if epoch_of(share, task.fit.epochs) == epoch:
+            own = {name: net for name, net in task.nets.items() if name not in task.method.teachers}
+            kept.snapshots |= {f"{share:g}/{name}": _copied(net) for name, net in own.items()}
+
+
+def _copied(net: nn.Module) -> State:
+    return {key: t.detach().cpu().clone() for key, t in net.state_dict().items()}

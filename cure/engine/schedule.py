@@ -23,6 +23,11 @@ def rate(schedule: Schedule, epoch: int) -> float:
     return schedule.lr * at_epoch(schedule.drops, epoch, 1.0)
 
 
+def epoch_of(share: float, epochs: int) -> int:
+    """The last epoch within this share of a schedule, to the nearest; 0 is before the first."""
+    return round(share * epochs)
+
+
 def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Give every parameter group this learning rate."""
     for group in optimizer.param_groups:

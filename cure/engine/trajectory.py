@@ -1,17 +1,33 @@
-"""The networks inside a file of several: what the stage revise and `cure eval` read."""
+"""The networks inside a file of several: what the stages revise and analyse and `cure eval` read."""
 
 from pathlib import Path
 
-from cure import catalogue
+from cure import catalogue, paths
 from cure.core.network import Network
-from cure.engine.checkpoint import Description, State, build, fill
+from cure.engine.checkpoint import Description, State, build, fill, load
+from cure.errors import Refused
+from cure.paths import Cell
+
+
+def trajectory(cell: Cell, digest: str) -> tuple[Description, dict[str, State]]:
+    """The cell's own trajectory, trained on the data of this digest."""
+    path = cell.trajectory
+    about, states = load(path)
+    for what, found, wanted in (("content", about.kind, "trajectory"), ("method", about.method, cell.method)):
+        if found != wanted:
+            raise Refused(f"{path}: its {what} is {found}, but {cell.name} needs {wanted}")
+    if digest != about.data_digest:
+        raise Refused(f"{paths.data(cell.dataset)}: not the file that {path} was trained with (its sha256 differs)")
+    return about, states
 
 
 def networks(about: Description, states: dict[str, State], path: Path) -> dict[str, Network]:
-    """The networks of the described model in a file; predictors and the like, which are none, are left out."""
+    """The networks of the described model in a file, without its snapshots (SHARE/NETWORK), predictors and the like."""
     prepare = catalogue.entry("methods", about.method).METHOD.prepare if about.kind == "trajectory" else None
     found = {}
     for name, state in states.items():
+        if "/" in name:
+            continue
         net = build(about.model, about.settings, about.channels, len(about.classes))
         if prepare is not None:
             prepare(net)

@@ -51,13 +51,13 @@ def evaluate_files(request: Request) -> int:
 def _evaluated(path: Path | None, request: Request, console: Console, refused: list[Refused]) -> Iterator[Evaluation]:
     """Of the networks in a file those that can be evaluated; why the others cannot goes to `refused`."""
 
-    def refuse(who: object, why: object) -> None:
-        refused.append(Refused(str(why) if str(who) in str(why) else f"{who}: {why}"))
+    def refuse(who: str, why: object) -> None:
+        refused.append(Refused(str(why) if who in str(why) else f"{who}: {why}"))
 
     try:
         found = cases(path, request, lambda note: _say(console, note))
     except Refused as why:
-        return refuse(path or request.loading.factory, why)
+        return refuse(str(path) if len(request.paths) > 1 else "", why)
     for subject, images, wanted in found:
         try:
             yield _one(subject, images, wanted, request, console)

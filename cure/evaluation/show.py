@@ -12,7 +12,7 @@ from cure.evaluation.measure import Evaluation
 from cure.reporting.table import heading
 
 NOTE = (
-    "percent; below each its 95 % interval: Wilson's, and for NRR the intervals of clean accuracy and of the share of\n"
+    "percent; below each its 95 % interval: Wilson's, and for NRR the intervals of clean accuracy and of the share of "
     "clean-correct images that survive, combined (MOVER)"
 )
 

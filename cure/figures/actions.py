@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure as Sheet
 
-from cure.core.figure import LINES, Figure, sheet, style
+from cure.core.figure import LINES, Figure, sheet, spread, style
 from cure.core.names import NAMES
 
 AXES = {
@@ -15,13 +15,15 @@ AXES = {
 
 
 def draw(data: pd.DataFrame) -> Sheet:
-    """A panel for each kind of action, a line for each data set and model; mean over seeds."""
+    """A panel for each kind of action, a line for each data set and model; mean and spread over seeds."""
     axes = {action: words for action, words in AXES.items() if action in data}
     drawn = sheet(3.6 * len(axes), 3.0)
     for ax, (action, words) in zip(drawn.subplots(1, len(axes)), axes.items(), strict=True):
         for setting, dash in zip(data["setting"].unique(), LINES, strict=False):
-            mean = data[data["setting"] == setting].groupby("epoch")[action].mean()  # of a row without beta: nothing
-            ax.plot(mean.index, mean, linestyle=dash, color=style("las_at")[0], label=f"{NAMES['las_at']}, {setting}")
+            line, colour = spread(data[data["setting"] == setting], ["epoch"], action), style("las_at")[0]
+            mean, sd = line["mean"], line["sd"]  # of a row without beta: nothing
+            ax.plot(line.index, mean, linestyle=dash, color=colour, label=f"{NAMES['las_at']}, {setting}")
+            ax.fill_between(line.index, mean - sd, mean + sd, color=colour, alpha=0.25, lw=0)
         ax.set(xlabel="epoch", ylabel=words, ylim=(0, 1.25 * data[action].max()))
         ax.locator_params(axis="x", integer=True)
         ax.grid(alpha=0.3)
@@ -30,7 +32,8 @@ def draw(data: pd.DataFrame) -> Sheet:
 
 
 FIGURE = Figure(
-    "What LAS-AT's strategy network chose in each epoch, as a mean over all training images.",
+    "What LAS-AT's strategy network chose in each epoch, as a mean over all training images; mean and standard "
+    "deviation over seeds.",
     data="actions",
     without="no LAS-AT row in this grid",
     draw=draw,

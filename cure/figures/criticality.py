@@ -5,22 +5,25 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure as Sheet
 
-from cure.core.figure import Figure, panels, style
+from cure.core.figure import Figure, panels, spread, style
+from cure.core.finding import Finding, Verdict
 
 
 def draw(data: pd.DataFrame) -> Sheet:
-    """A panel for each data set and model; mean over seeds. The fine-tuned module is solid, the others are hatched."""
+    """A panel for each data set and model; mean and spread over seeds. The fine-tuned module is solid."""
     colour, _, _ = style("rift")
     modules = data.groupby("setting")["module"].nunique().max()
     drawn, parts = panels(data, 6.4, 1.7 + 0.24 * modules)
     for ax, part in parts:
         mean = part.groupby("module", sort=False)[["mrc", "drop"]].mean().sort_values("mrc")
+        mean["sd"] = spread(part, ["module"], "mrc")["sd"]
         chosen = set(part[part["chosen"]]["module"])
         for place, (module, line) in enumerate(mean.iterrows()):
             filled: dict[str, Any] = {"color": colour} if module in chosen else {"color": "white", "hatch": "///"}
             ax.barh(place, line["mrc"], edgecolor=colour if module in chosen else "#777777", **filled)
+            ax.errorbar([line["mrc"]], [place], xerr=[line["sd"]], color="black", linewidth=0.8)
             told = f" drop {line['drop']:.1f} points" + (", fine-tuned" if module in chosen else "")
-            ax.text(max(line["mrc"], 0), place, told, va="center", fontsize=8)
+            ax.text(max(line["mrc"] + line["sd"], 0), place, told, va="center", fontsize=8)
         ax.set_yticks(range(len(mean)), list(mean.index), fontsize=8)
         ax.set_ylim(len(mean) - 0.4, -0.6)
         ax.set_xlim(min(0, mean["mrc"].min()), 1.45 * mean["mrc"].max())  # room for what stands behind the bars
@@ -35,6 +38,13 @@ def _found_by(line: pd.Series) -> str:
     return f"{images}\n{line['epochs']} epochs of ascent, {line['steps']} steps of size {line['lr']:g}"
 
 
+def concentrated(data: pd.DataFrame) -> Verdict:
+    """The most against the least critical module."""
+    mean = data.groupby("module")["mrc"].mean()
+    told = f"{mean.idxmin()} {mean.min():.2f} nats, {mean.idxmax()} {mean.max():.2f} nats"
+    return told, bool(mean.max() > 10 * mean.min())
+
+
 FIGURE = Figure(
     "RiFT's robust criticality of each module, measured on adversarial validation images: how far the robust loss "
     "rises, and accuracy drops, when the module's weights move within their ball. The number of images and the ascent, "
@@ -42,4 +52,12 @@ FIGURE = Figure(
     data="criticality",
     without="no RiFT row in this grid",
     draw=draw,
+    findings=(
+        Finding(
+            "RiFT, Fig. 3",
+            "Criticality is concentrated: the most critical module has more than ten times that of the least critical.",
+            ("rift",),
+            concentrated,
+        ),
+    ),
 )

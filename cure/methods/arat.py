@@ -113,4 +113,5 @@ METHOD = Method(
     finish=finish,
     revise=Revise,
     before_epoch=before_epoch,
+    shows=("features",),
 )

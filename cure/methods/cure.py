@@ -42,4 +42,5 @@ METHOD = Method(
     init="natural",
     finish=finish,
     revise=Revise,
+    shows=("rgp",),
 )

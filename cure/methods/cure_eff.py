@@ -70,5 +70,14 @@ def after_step(nets: Networks, batch: Batch, hyper: Hyper) -> None:
 
 
 METHOD = Method(
-    "Gowda et al. 2024, Appendix B", Hyper, loss, inner, combine, after_step, companions, finish=finish, revise=Revise
+    "Gowda et al. 2024, Appendix B",
+    Hyper,
+    loss,
+    inner,
+    combine,
+    after_step,
+    companions,
+    finish=finish,
+    revise=Revise,
+    shows=("rgp",),
 )

@@ -91,4 +91,4 @@ def second(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     return terms
 
 
-METHOD = Method("Zhu et al. 2022", Hyper, loss, pgd_on_error, teachers=("natural", "teacher"))
+METHOD = Method("Zhu et al. 2022", Hyper, loss, pgd_on_error, teachers=("natural", "teacher"), shows=("trust",))

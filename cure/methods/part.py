@@ -85,4 +85,4 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     return BASES[hyper.base].loss(nets, batch, hyper.weight) | {"important": (0.0, batch.points["important"])}
 
 
-METHOD = Method("Zhang et al. 2024", Hyper, loss, inner, before_epoch=before_epoch)
+METHOD = Method("Zhang et al. 2024", Hyper, loss, inner, before_epoch=before_epoch, shows=("masks",))

@@ -86,4 +86,4 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     return {"natural": (1.0, cross_entropy(clean, batch.y)), "squeeze": (hyper.beta, squeeze)}
 
 
-METHOD = Method("Li et al. 2023", Hyper, loss, inner)
+METHOD = Method("Li et al. 2023", Hyper, loss, inner, shows=("roles",))

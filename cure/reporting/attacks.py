@@ -8,6 +8,8 @@ from cure.core.names import NAMES
 from cure.engine import outcomes
 from cure.engine.ratio import wilson
 from cure.paths import Cell
+from cure.reporting import markdown
+from cure.reporting.place import place, setting
 from cure.reporting.rows import read
 from cure.reporting.table import heading
 from cure.schema import AttackSuite
@@ -32,7 +34,7 @@ def _lines(cell: Cell) -> list[dict[str, Any]]:
             nrr_low, nrr_high = outcomes.ratio_interval(result, name)
             numbers |= {"nrr": outcomes.ratio(result, name), "nrr_low": nrr_low, "nrr_high": nrr_high}
         lines.append(
-            {**_place(cell), "column": name, "label": about.get("label", ""), "images": images, "correct": correct}
+            {**place(cell), "column": name, "label": about.get("label", ""), "images": images, "correct": correct}
             | {key: round(100 * value, 2) for key, value in numbers.items()}
         )
     return lines
@@ -46,8 +48,8 @@ def survival(cells: list[Cell]) -> pd.DataFrame:
         for name in outcomes.minima(result):
             for share in SHARES:
                 radius = outcomes.quantile(result, name, share)
-                lines.append({**_place(cell), "column": name, "surviving": round(1 - share, 2), "radius": radius})
-    return pd.DataFrame(lines, columns=[*_place(cells[0]), "column", "surviving", "radius"])
+                lines.append({**place(cell), "column": name, "surviving": round(1 - share, 2), "radius": radius})
+    return pd.DataFrame(lines, columns=[*place(cells[0]), "column", "surviving", "radius"])
 
 
 def problems(cells: list[Cell]) -> list[str]:
@@ -59,9 +61,9 @@ def notes(cells: list[Cell], suite: AttackSuite) -> list[str]:
     """What the table must say of its columns: which AutoAttack, and where fewer images were looked at."""
     said = []
     for name in suite.table:
-        told = {f"{cell.dataset}/{cell.model}": _note(read(cell.result("attack")), name) for cell in cells}
+        told = {setting(cell): _note(read(cell.result("attack")), name) for cell in cells}
         one = len(set(told.values())) == 1
-        lines = {"": next(iter(told.values()))} if one else {f" on {place}": note for place, note in told.items()}
+        lines = {"": next(iter(told.values()))} if one else {f" on {where}": note for where, note in told.items()}
         said += [f"{heading(name)}{where}: {note}." for where, note in lines.items() if note]
     return said
 
@@ -83,16 +85,16 @@ def page(cells: list[Cell]) -> str:
         "nothing that was run broke it within eps; AutoAttack's number (AA) is its own. Smallest perturbations are",
         "upper bounds, over the images that are correct clean, in units of [0, 1].",
     ]
-    for setting in dict.fromkeys(f"{cell.dataset}/{cell.model}" for cell in cells):
-        mine = [cell for cell in cells if f"{cell.dataset}/{cell.model}" == setting]
-        lines += ["", f"## {setting}", "", *_accuracies(mine), "", *_minima(mine)]
+    for name in dict.fromkeys(map(setting, cells)):
+        mine = [cell for cell in cells if setting(cell) == name]
+        lines += ["", f"## {name}", "", *_accuracies(mine), "", *_minima(mine)]
     said = problems(cells)
     lines += ["", "## Problems of the evaluation", "", *(f"- {line}" for line in said or ["none found"])]
     return "\n".join(lines) + "\n"
 
 
 def _accuracies(cells: list[Cell]) -> list[str]:
-    rows = [["Method", "Seed", "Attack", "Images", "Accuracy", "95 %", "NRR", "95 %"]]
+    head, rows = ["Method", "Seed", "Attack", "Images", "Accuracy", "95 %", "NRR", "95 %"], []
     for line in measured(cells).to_dict("records"):
         name = heading(line["column"]) + (f" ({line['label']})" if line["label"] else "")
         share = [f"{line['accuracy']:.2f}", f"{line['low']:.2f} to {line['high']:.2f}"]
@@ -101,13 +103,12 @@ def _accuracies(cells: list[Cell]) -> list[str]:
         rows.append(
             [method, line["seed"], name, line["images"], *share, *(["", ""] if line["column"] == "clean" else ratio)]
         )
-    return _table(rows, 3)
+    return markdown.table(head, rows, left=range(3))
 
 
 def _minima(cells: list[Cell]) -> list[str]:
-    rows: list[list[Any]] = [
-        ["Method", "Seed", "Smallest perturbation", "Images", "Found", "Quartile", "Median", "Quartile"]
-    ]
+    head = ["Method", "Seed", "Smallest perturbation", "Images", "Found", "Quartile", "Median", "Quartile"]
+    rows: list[list[Any]] = []
     for cell in cells:
         result = read(cell.result("attack"))
         for name in outcomes.minima(result):
@@ -117,17 +118,8 @@ def _minima(cells: list[Cell]) -> list[str]:
             spread = [f"{outcomes.quantile(result, name, q):.4f}" for q in (0.25, 0.5, 0.75)]
             method = NAMES.get(cell.method, cell.method)
             rows.append([method, cell.seed, heading(name), len(known), f"{100 * share:.1f} %", *spread])
-    return _table(rows, 3) if len(rows) > 1 else []
+    return markdown.table(head, rows, left=range(3)) if rows else []
 
 
 def _clean(result: outcomes.Result, row: int) -> bool:
     return bool(result["outcomes"]["clean"][row] == "1")
-
-
-def _table(rows: list[list[Any]], words: int) -> list[str]:
-    ruled = [rows[0], ["---"] * words + ["---:"] * (len(rows[0]) - words), *rows[1:]]
-    return ["| " + " | ".join(map(str, row)) + " |" for row in ruled]
-
-
-def _place(cell: Cell) -> dict[str, Any]:
-    return {"setting": f"{cell.dataset}/{cell.model}", "method": cell.method, "seed": cell.seed}

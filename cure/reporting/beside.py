@@ -6,63 +6,66 @@ from typing import Any
 import pandas as pd
 
 from cure.core.names import NAMES
+from cure.reporting import markdown, place
 from cure.reporting.claims import Claim
 from cure.reporting.table import heading
 from cure.schema import AttackSuite
 
 Made = dict[tuple[str, str], str]
+Rows = dict[Any, pd.DataFrame]
+"""The lines of one setting, a line per seed, by method."""
 
 
-def page(means: pd.DataFrame, claims: list[Claim], suite: AttackSuite, made: Made) -> str:
+def page(lines: pd.DataFrame, claims: list[Claim], suite: AttackSuite, made: Made) -> str:
     """claims.md: every published table about a setting of ours; `made` says how each of our rows was trained."""
-    lines = [
+    seeds = lines["seed"].nunique()
+    text = [
         "# Ours beside the papers'",
         "",
         "Lines marked **ours** were measured by this pipeline; the others are printed in the papers (claims.yaml).",
+        *([f"Ours: mean ± sample standard deviation of {seeds} seeds."] if seeds > 1 else []),
     ]
-    for setting in means["setting"].unique():
-        rows = {str(line["method"]): line for line in means[means["setting"] == setting].to_dict("records")}
-        about = [claim for claim in claims if f"{claim.dataset}/{claim.model}" == setting]
-        lines += ["", f"## {setting}"]
-        lines += [] if about else ["", f"No paper prints a number for {setting}."]
+    for setting in lines["setting"].unique():
+        rows = dict(list(lines[lines["setting"] == setting].groupby("method")))
+        about = [claim for claim in claims if place.setting(claim) == setting]
+        text += ["", f"## {setting}"]
+        text += [] if about else ["", f"No paper prints a number for {setting}."]
         for (paper, table), group in groupby(about, key=lambda claim: (claim.paper, claim.table)):
-            lines += _table(f"{paper}, {table}", list(group), rows, suite, made)
-    return "\n".join(lines) + "\n"
+            text += _table(f"{paper}, {table}", list(group), rows, suite, made)
+    return "\n".join(text) + "\n"
 
 
-def _table(title: str, claims: list[Claim], rows: dict[str, Any], suite: AttackSuite, made: Made) -> list[str]:
+def _table(title: str, claims: list[Claim], rows: Rows, suite: AttackSuite, made: Made) -> list[str]:
     """One published table with its own columns, and beneath each of its rows ours, where we have it."""
     measures = list(dict.fromkeys(measure for claim in claims for measure in claim.values))
-    body = [_row(["Method", "Source", *map(heading, measures), "Note"])]
-    body.append(_row(["---", "---", *["---:"] * len(measures), "---"]))
+    head, body = ["Method", "Source", *map(heading, measures), "Note"], []
     notes: list[str] = []
     for claim in claims:
         notes += [f"{len(notes) + 1}. {claim.method}: {claim.caveat}"] if claim.caveat else []
         mark = f"see {len(notes)}" if claim.caveat else ""
         name = NAMES.get(claim.method, claim.method)
-        body.append(_row([name, title, *(_printed(claim, measure) for measure in measures), mark]))
-        if line := rows.get(claim.method):
-            numbers = [_number(_ours(line, measure, suite)) for measure in measures]
-            body.append(_row([name, "**ours**", *numbers, made[str(line["setting"]), claim.method]]))
+        body.append([name, title, *(_printed(claim, measure) for measure in measures), mark])
+        if claim.method in rows:
+            own = rows[claim.method]
+            numbers = [_ours(own, measure, suite) for measure in measures]
+            body.append([name, "**ours**", *numbers, made[str(own["setting"].iloc[0]), claim.method]])
     about = [text for text in dict.fromkeys(claim.source for claim in claims) if text]
     about += list(dict.fromkeys(claim.setting for claim in claims))
-    return ["", f"### {title}", "", *about, "", *body, *(["", *notes] if notes else [])]
+    ruled = markdown.table(head, body, left=(0, 1, len(head) - 1))
+    return ["", f"### {title}", "", *about, "", *ruled, *(["", *notes] if notes else [])]
 
 
-def _ours(line: dict[str, Any], measure: str, suite: AttackSuite) -> object:
+def _ours(own: pd.DataFrame, measure: str, suite: AttackSuite) -> str:
     """Our number for a published measure; `ood` is the mean over corruptions, `sum` is clean + AutoAttack."""
     if measure == "sum":
-        return line["clean"] + line["aa"] if "aa" in line else None
-    return line.get({"cw": "cw20", "nrr": f"nrr_{suite.nrr}", "ood": "corrupted"}.get(measure, measure))
+        return markdown.spread(own["clean"] + own["aa"]) if "aa" in own else ""
+    name = {"cw": "cw20", "nrr": f"nrr_{suite.nrr}", "ood": "corrupted"}.get(measure, measure)
+    return markdown.spread(own[name]) if name in own else ""
 
 
 def _printed(claim: Claim, measure: str) -> str:
     spread = f" ± {claim.deviations[measure]:.2f}" if measure in claim.deviations else ""
     return _number(claim.values.get(measure)) + spread
-
-
-def _row(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 def _number(value: object) -> str:

@@ -8,6 +8,8 @@ from cure.core.corruption import CATEGORIES
 from cure.core.names import NAMES
 from cure.errors import Refused
 from cure.paths import Cell
+from cure.reporting import markdown
+from cure.reporting.place import place, setting
 
 SEVERITIES = [1, 2, 3, 4, 5]
 
@@ -18,9 +20,7 @@ def lines(results: Results) -> pd.DataFrame:
     """Accuracy in percent per cell, corruption and severity."""
     return pd.DataFrame(
         {
-            "setting": f"{cell.dataset}/{cell.model}",
-            "method": cell.method,
-            "seed": cell.seed,
+            **place(cell),
             "corruption": name,
             "category": found["categories"][name],
             "severity": int(severity),
@@ -78,59 +78,61 @@ def page(results: Results, order: list[str]) -> str:
     """corruptions.md: mean and relative drop, category by severity, and every corruption, per setting and method."""
     names, found, inside = counted(results), lines(results), shared(results)
     about = (
-        "Accuracy in percent, means over seeds. Drop: (clean - corrupted) / clean, clean on the same images. "
+        "Accuracy in percent; of several seeds the mean ± the sample standard deviation. "
+        "Drop: (clean - corrupted) / clean, clean on the same images. "
         "Extra corruptions enter no mean."
     )
     text = ["# Common corruptions", "", f"- {note(results)}", f"- {about}"]
-    for setting in map(str, inside["setting"].unique()):
-        part = inside[inside["setting"] == setting]
+    for where in map(str, inside["setting"].unique()):
+        part = inside[inside["setting"] == where]
         rows = [method for method in order if method in set(part["method"])]
-        text += ["", f"## {setting}", "", *_summary(results, setting, part, names, rows)]
-        text += ["", *_by_severity(part, rows), "", *_by_corruption(found[found["setting"] == setting], names, rows)]
+        text += ["", f"## {where}", "", *_summary(results, where, part, names, rows)]
+        text += ["", *_by_severity(part, rows), "", *_by_corruption(found[found["setting"] == where], names, rows)]
     return "\n".join(text) + "\n"
 
 
-def _summary(results: Results, setting: str, part: pd.DataFrame, names: list[str], rows: list[str]) -> list[str]:
-    by = part.groupby(["method", "category"])["accuracy"].mean()
+def _summary(results: Results, where: str, part: pd.DataFrame, names: list[str], rows: list[str]) -> list[str]:
+    by = _of_seeds(part, "method", "category")
     head = [name for name in CATEGORIES if name in set(part["category"])]
     body = []
     for method in rows:
-        own = [r for c, r in results.items() if f"{c.dataset}/{c.model}" == setting and c.method == method]
+        own = [r for c, r in results.items() if setting(c) == where and c.method == method]
         clean = [100 * found["clean"] / found["images"] for found in own]
         corrupted = [mean(found, names) for found in own]
         drops = [100 * (a - b) / a for a, b in zip(clean, corrupted, strict=True) if a]
-        numbers = [_average(clean), _average(corrupted), _average(drops), *(by[method, name] for name in head)]
+        numbers = [*map(pd.Series, (clean, corrupted, drops)), *(by[method, name] for name in head)]
         source = ", ".join(sorted({f"{found['source']}, {found['images']} images" for found in own}))
-        body.append([NAMES.get(method, method), *(f"{value:.2f}" for value in numbers), source])
-    return _ruled(["Method", "Clean", "Corrupted", "Drop", *head, "Source"], body, left=(0, len(head) + 4))
+        body.append([NAMES.get(method, method), *map(markdown.spread, numbers), source])
+    return markdown.table(["Method", "Clean", "Corrupted", "Drop", *head, "Source"], body, left=(0, len(head) + 4))
 
 
 def _by_severity(part: pd.DataFrame, rows: list[str]) -> list[str]:
-    by = part.groupby(["method", "category", "severity"])["accuracy"].mean()
+    by = _of_seeds(part, "method", "category", "severity")
     head = [name for name in CATEGORIES if name in set(part["category"])]
     levels = [level for level in SEVERITIES if level in set(part["severity"])]
     body = [
-        [NAMES.get(method, method), name, *(f"{by[method, name, level]:.2f}" for level in levels)]
+        [NAMES.get(method, method), name, *(markdown.spread(by[method, name, level]) for level in levels)]
         for method in rows
         for name in head
     ]
-    return _ruled(["Method", "Category", *(f"severity {level}" for level in levels)], body, left=(0, 1))
+    return markdown.table(["Method", "Category", *(f"severity {level}" for level in levels)], body, left=(0, 1))
 
 
 def _by_corruption(part: pd.DataFrame, names: list[str], rows: list[str]) -> list[str]:
-    table = part.pivot_table(index="corruption", columns="method", values="accuracy", sort=False)
-    order = [*names, *(name for name in table.index if name not in names)]
+    by, none = _of_seeds(part, "corruption", "method"), pd.Series(dtype=float)
+    order = [*names, *(name for name in part["corruption"].unique() if name not in names)]
     body = [
-        [name, "" if name in names else "in no mean", *(f"{table.loc[name, method]:.2f}" for method in rows)]
+        [
+            name,
+            "" if name in names else "in no mean",
+            *(markdown.spread(by.get((name, method), none)) for method in rows),
+        ]
         for name in order
     ]
-    return _ruled(["Corruption", "", *(NAMES.get(method, method) for method in rows)], body, left=(0, 1))
+    return markdown.table(["Corruption", "", *(NAMES.get(method, method) for method in rows)], body, left=(0, 1))
 
 
-def _average(values: list[float]) -> float:
-    return sum(values) / len(values) if values else float("nan")
-
-
-def _ruled(head: list[str], body: list[list[str]], left: tuple[int, ...]) -> list[str]:
-    rule = ["---" if i in left else "---:" for i in range(len(head))]
-    return ["| " + " | ".join(row) + " |" for row in (head, rule, *body)]
+def _of_seeds(part: pd.DataFrame, *by: str) -> dict[Any, "pd.Series[float]"]:
+    """Accuracy of every seed, a mean over the lines that agree in `by`."""
+    means = part.groupby([*by, "seed"], sort=False)["accuracy"].mean()
+    return dict(list(means.groupby([*by])))

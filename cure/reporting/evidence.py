@@ -2,14 +2,20 @@
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
+from math import inf
 from typing import Any
 
 import pandas as pd
 
+from cure.engine import outcomes
 from cure.errors import Refused
 from cure.paths import Cell
-from cure.reporting import corrupted, rows
+from cure.reporting import attacks, corrupted, layers, rows
+from cure.reporting.place import place
 from cure.schema import Grid
+
+STEPS = 16  # radii between 0 and eps
 
 
 def table(name: str, grid: Grid) -> pd.DataFrame:
@@ -21,11 +27,11 @@ def criticality(grid: Grid) -> pd.DataFrame:
     """RiFT's modules, least critical first: criticality in nats, drop in percentage points, which was chosen, and by
     what ascent on how many images this was found."""
     lines: list[dict[str, Any]] = []
-    for place, found in _revised(grid, "criticality"):
+    for here, found in _revised(grid, "criticality"):
         for module, one in sorted(found["criticality"].items(), key=lambda item: item[1]["mrc"]):
             numbers = {"mrc": round(one["mrc"], 6), "drop": round(100 * one["drop"], 2)}
             chosen = {"chosen": module == found["module"]}
-            lines.append(place | {"module": module} | numbers | chosen | found["ascent"])
+            lines.append(here | {"module": module} | numbers | chosen | found["ascent"])
     columns = ["setting", "method", "seed", "module", "mrc", "drop", "chosen"]
     return pd.DataFrame(lines, columns=[*columns, "images", "batch", "epochs", "steps", "lr", "eps"])
 
@@ -33,13 +39,13 @@ def criticality(grid: Grid) -> pd.DataFrame:
 def interpolation(grid: Grid) -> pd.DataFrame:
     """RiFT's points between the two networks: accuracies in percent, and which is chosen and which exported."""
     lines: list[dict[str, Any]] = []
-    for place, found in _revised(grid, "interpolation"):
+    for here, found in _revised(grid, "interpolation"):
         for variant, walk in found["interpolation"].items():
             for i, point in enumerate(walk["points"]):
                 numbers = {key: round(100 * point[key], 2) for key in ("clean", "pgd")}
                 chosen = walk["a"] == i / 10
                 marks = {"chosen": chosen, "exported": chosen and variant == found["bn"]}
-                lines.append(place | {"variant": variant, "a": i / 10} | numbers | marks)
+                lines.append(here | {"variant": variant, "a": i / 10} | numbers | marks)
     columns = ["setting", "method", "seed", "variant", "a", "clean", "pgd", "chosen", "exported"]
     return pd.DataFrame(lines, columns=columns)
 
@@ -50,43 +56,102 @@ def actions(grid: Grid) -> pd.DataFrame:
     for cell in rows.trained(grid):
         curve = rows.curve(cell)
         if chosen := [name for name in curve.columns if name.startswith("chosen_")]:
-            frames.append(curve[["epoch", *chosen]].assign(**_place(cell)))
+            frames.append(curve[["epoch", *chosen]].assign(**place(cell)))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def minima(grid: Grid) -> pd.DataFrame:
+    """attacks.survival with the norm of each column."""
+    cells = rows.cells(grid)
+    norms = {name: about.get("norm") for cell in cells for name, about in _columns(cell).items()}
+    found = attacks.survival(cells)
+    return found.assign(norm=found["column"].map(norms))
+
+
+def survival(grid: Grid) -> pd.DataFrame:
+    """Accuracy in percent of all images within each radius of an L-inf ball, up to twice eps."""
+    lines = []
+    for cell in rows.cells(grid):
+        result = rows.read(cell.result("attack"))
+        for name in outcomes.minima(result):
+            about = result["columns"][name]
+            lengths = [inf if d is None else d for d in about["distances"]]
+            alive = [
+                d if result["outcomes"]["clean"][row] == "1" else 0.0
+                for d, row in zip(lengths, about["rows"], strict=True)
+            ]
+            for k in range(2 * STEPS + 1) if about["norm"] == "linf" else ():
+                radius = k * result["eps"] / STEPS
+                share = sum(d > radius for d in alive) / len(alive)
+                lines.append(
+                    place(cell) | {"column": name, "eps": result["eps"], "radius": radius, "accuracy": 100 * share}
+                )
+    return pd.DataFrame(lines)
+
+
+def beside_clean(grid: Grid, kinds: tuple[str, ...]) -> pd.DataFrame:
+    """Accuracies beside clean ones, of the first column of each kind: pgd, cw, aa; intervals in percent."""
+    found = attacks.measured(rows.cells(grid))
+    columns = list(dict.fromkeys(found["column"]))
+    chosen = [next((name for name in columns if name.startswith(kind)), "") for kind in kinds]
+    key = ["setting", "method", "seed"]
+    clean = found[found["column"] == "clean"][[*key, "accuracy", "low", "high"]]
+    clean = clean.rename(columns={name: f"clean_{name}" for name in ("accuracy", "low", "high")})
+    return found[found["column"].isin(chosen)].merge(clean, on=key)
+
+
+def _columns(cell: Cell) -> dict[str, dict[str, Any]]:
+    columns: dict[str, dict[str, Any]] = rows.read(cell.result("attack"))["columns"]
+    return columns
 
 
 TABLES: dict[str, Callable[[Grid], pd.DataFrame]] = {
     "curves": rows.curves,
+    "tradeoff": partial(beside_clean, kinds=("cw", "aa")),
+    "ratio": partial(beside_clean, kinds=("pgd",)),
+    "survival": survival,
+    "minima": minima,
     "corruptions": lambda grid: corrupted.shared(rows.corruptions(grid)),
     "criticality": criticality,
     "interpolation": interpolation,
     "actions": actions,
+    "layers": layers.bars,
+    "layers_curves": layers.curves,
 }
 
 
 def analysed(name: str, grid: Grid) -> pd.DataFrame:
-    """One line per cell that the analysis was made for: its place, its class names, and a column for each array."""
+    """What an analysis found in every row that it suits.
+
+    With axes, a line for each cell and combination of their labels, and a column for each array. Pictures: a line for
+    each cell, with its class names and a column for each array.
+    """
+    frames = [_found(cell, name) for cell in rows.cells(grid, grid.analyse)]
+    return pd.concat([frame for frame in frames if not frame.empty] or frames or [pd.DataFrame()], ignore_index=True)
+
+
+def _found(cell: Cell, name: str) -> pd.DataFrame:
     from safetensors import SafetensorError, safe_open
 
-    lines = []
-    for cell in rows.cells(grid, getattr(grid, f"analyse_{name}")):
-        path = cell.analysis(name)
-        try:
-            with safe_open(path, framework="numpy") as file:
-                about = json.loads((file.metadata() or {}).get("cure", "{}"))
-                arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, not a mapping
-        except (SafetensorError, OSError):
-            raise Refused(f"{path}: not there, or not whole; `dvc repro` makes it") from None
-        lines.append(_place(cell) | {"classes": about["classes"]} | arrays)
-    return pd.DataFrame(lines)
-
-
-def _place(cell: Cell) -> dict[str, Any]:
-    return {"setting": f"{cell.dataset}/{cell.model}", "method": cell.method, "seed": cell.seed}
+    path = cell.analysis(name)
+    if path.parent.is_dir() and not path.exists():
+        return pd.DataFrame()  # it does not suit this method
+    try:
+        with safe_open(path, framework="numpy") as file:
+            about = json.loads((file.metadata() or {}).get("cure", "{}"))
+            arrays = {key: file.get_tensor(key) for key in sorted(file.keys())}
+    except (SafetensorError, OSError):
+        raise Refused(f"{path}: not there, or not whole; `dvc repro` makes it") from None
+    if not about["axes"]:
+        return pd.DataFrame([place(cell) | {"classes": about["classes"]} | arrays])
+    labels = pd.MultiIndex.from_product(about["axes"].values(), names=list(about["axes"]))
+    lines: pd.DataFrame = labels.to_frame(index=False)
+    return lines.assign(**place(cell), **{key: array.ravel() for key, array in arrays.items()})
 
 
 def _revised(grid: Grid, key: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """The reports of the revised cells that hold `key`."""
-    for cell in rows.cells(grid, grid.revised):
+    for cell in rows.revised(grid):
         found = rows.read(cell.result("revise"))
         if key in found:
-            yield _place(cell), found
+            yield place(cell), found

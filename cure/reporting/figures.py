@@ -1,7 +1,10 @@
-"""Draw the figures that params.yaml names, and say of each what it shows or why there is nothing to show."""
+"""Draw the figures that params.yaml names, write what they are drawn from, and say why where there is nothing."""
 
 import json
 from pathlib import Path
+
+import numpy as np
+import pandas as pd
 
 from cure import catalogue
 from cure.core.figure import Figure
@@ -10,8 +13,10 @@ from cure.reporting import evidence
 from cure.schema import Grid
 
 
-def draw(folder: Path, names: list[str], grid: Grid) -> dict[str, str]:
+def draw(folder: Path, tables: Path, names: list[str], grid: Grid) -> dict[str, str]:
     """NAME.png of every named figure that the grid has data for, and captions.json; name -> why it was left out.
+
+    Beside them, in the folder `tables`, NAME.csv: the table behind each figure, unless its cells are pictures.
 
     Pictures carry no date and no version, and matplotlib's own defaults hold, so that they reproduce to the byte.
     """
@@ -28,5 +33,13 @@ def draw(folder: Path, names: list[str], grid: Grid) -> dict[str, str]:
         captions[name]["file"] = f"{name}.png"
         with style.context("default"), replacing(folder / f"{name}.png") as draft:
             figure.draw(data).savefig(draft, format="png", metadata={"Software": None})
+        if not _pictures(data):
+            captions[name]["table"] = f"{name}.csv"
+            write_text(tables / f"{name}.csv", data.to_csv(index=False, float_format="%.6g"))
     write_text(folder / "captions.json", json.dumps(captions, indent=1) + "\n")
     return left_out
+
+
+def _pictures(data: pd.DataFrame) -> bool:
+    """Whether any cell holds an array."""
+    return any(isinstance(cell, np.ndarray) for cell in data.iloc[0])

@@ -12,6 +12,7 @@ from cure.engine import outcomes
 from cure.errors import Refused
 from cure.paths import Cell
 from cure.reporting import corrupted
+from cure.reporting.place import place, setting
 from cure.schema import AttackSuite, Grid
 
 
@@ -31,9 +32,9 @@ def cells(grid: Grid, some: list[str] | None = None) -> list[Cell]:
     ]
 
 
-def place(cell: Cell) -> tuple[str, str]:
+def key(cell: Cell) -> tuple[str, str]:
     """The setting and the method of a cell, which name its row."""
-    return f"{cell.dataset}/{cell.model}", cell.method
+    return setting(cell), cell.method
 
 
 def read(path: Path) -> Any:
@@ -51,6 +52,11 @@ def trained(grid: Grid) -> list[Cell]:
     return [cell for cell in cells(grid) if cell.method not in grid.revise_from_robust]
 
 
+def revised(grid: Grid) -> list[Cell]:
+    """The cells that consolidate a trajectory or another row."""
+    return cells(grid, grid.revised)
+
+
 def measured(grid: Grid, suite: AttackSuite) -> pd.DataFrame:
     """One line per cell in percent: clean, each attack column, worst case, their NRR, corruptions' mean; and for a
     column of smallest perturbations their median in percent of the pixel range."""
@@ -62,9 +68,7 @@ def measured(grid: Grid, suite: AttackSuite) -> pd.DataFrame:
 def _line(cell: Cell, suite: AttackSuite, mean: float) -> dict[str, Any]:
     attack = read(cell.result("attack"))
     return {
-        "setting": f"{cell.dataset}/{cell.model}",
-        "method": cell.method,
-        "seed": cell.seed,
+        **place(cell),
         **{name: 100 * share for name, share in outcomes.shares(attack).items()},
         **{f"median_{name}": 100 * outcomes.quantile(attack, name, 0.5) for name in outcomes.minima(attack)},
         "corrupted": mean,
@@ -96,7 +100,7 @@ def curves(grid: Grid) -> pd.DataFrame:
     frames = []
     for cell in trained(grid):
         frame = curve(cell)[["epoch", "val_clean", "val_pgd"]].dropna()
-        frames.append(frame.assign(setting=f"{cell.dataset}/{cell.model}", method=cell.method, seed=cell.seed))
+        frames.append(frame.assign(**place(cell)))
     return pd.concat(frames, ignore_index=True)
 
 

@@ -1,11 +1,13 @@
 """The table, as Markdown for git and as rich for a terminal."""
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from cure.core.names import NAMES
+from cure.reporting.markdown import table as ruled
 from cure.schema import AttackSuite, ReportText
 
 WORDS = {"pgd": "PGD", "cw": "C&W", "aa": "AA", "fgsm": "FGSM", "nrr": "NRR", "linf": "L-inf", "l2": "L2"}
@@ -28,34 +30,86 @@ def columns(suite: AttackSuite) -> list[str]:
     return ["clean", *suite.table, f"nrr_{suite.nrr}", "corrupted"]
 
 
+@dataclass(frozen=True)
+class Number:
+    """One measure of one row in percent: mean over seeds, with their spread or one network's 95 % interval."""
+
+    value: float
+    spread: float | None  # sample standard deviation, of several seeds
+    interval: tuple[float, float] | None  # over images, of one seed
+    mark: str  # `best`, `level` with it, or nothing
+
+    @property
+    def plain(self) -> str:
+        """86.76 or 86.76 ± 0.12."""
+        return f"{self.value:.2f}" + ("" if self.spread is None else f" ± {self.spread:.2f}")
+
+    @property
+    def text(self) -> str:
+        """The same as Markdown: bold where the best, with † where level with it."""
+        return {"best": f"**{self.plain}**", "level": f"{self.plain}†"}.get(self.mark, self.plain)
+
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """How far the number can be trusted, in percent: its interval, or one deviation to either side."""
+        if self.spread is None:
+            return self.interval
+        return max(0.0, self.value - self.spread), min(100.0, self.value + self.spread)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table."""
+
+    setting: str
+    method: str
+    numbers: list[Number]
+    epoch: str
+
+
 def rows(
-    lines: pd.DataFrame, means: pd.DataFrame, epochs: dict[tuple[str, str], str], suite: AttackSuite
-) -> list[list[str]]:
-    """Cells as text: mean over seeds, with the spread where there are several; epochs by setting and method."""
+    lines: pd.DataFrame,
+    means: pd.DataFrame,
+    attacked: pd.DataFrame,
+    marks: dict[tuple[str, str, str], str],
+    epochs: dict[tuple[str, str], str],
+    suite: AttackSuite,
+) -> list[Row]:
+    """The rows in the order of `means`; intervals from the lines of attacks.csv, epochs by setting and method."""
     spread = lines.groupby(["setting", "method"]).std(numeric_only=True)
     several = lines["seed"].nunique() > 1
+    spans = {}
+    for one in attacked.to_dict("records"):
+        spans[one["setting"], one["method"], one["column"]] = one["low"], one["high"]
+        spans[one["setting"], one["method"], f"nrr_{one['column']}"] = one["nrr_low"], one["nrr_high"]
 
-    def show(line: dict[Any, Any], column: str) -> str:
-        text = f"{line[column]:.2f}"
-        return f"{text} ± {spread.loc[(line['setting'], line['method']), column]:.2f}" if several else text
+    def number(line: dict[Any, Any], column: str) -> Number:
+        key = line["setting"], line["method"]
+        interval = None if several else spans.get((*key, column))
+        deviation = float(spread.loc[key, column]) if several else None
+        return Number(line[column], deviation, interval, marks.get((*key, column), ""))
 
     return [
-        [
+        Row(
             line["setting"],
             NAMES.get(line["method"], line["method"]),
-            *(show(line, column) for column in columns(suite)),
+            [number(line, column) for column in columns(suite)],
             f"{line['epoch']:.0f}/{epochs[line['setting'], line['method']]}",
-        ]
+        )
         for line in means.to_dict("records")
     ]
 
 
-def markdown(body: list[list[str]], text: ReportText, suite: AttackSuite, about: list[str]) -> str:
-    """table.md: title, note, table, and what was measured on what."""
+def head(suite: AttackSuite) -> list[str]:
+    """The table's headings; a column that saw fewer images says how many."""
     mark = {name: f" ({count})" for name, count in suite.subset.items()}
-    head = ["Data / model", "Method", *(heading(name) + mark.get(name, "") for name in columns(suite)), "Epoch"]
-    ruled = [head, ["---", "---", *["---:"] * (len(head) - 2)], *body]
-    lines = ["| " + " | ".join(row) + " |" for row in ruled]
+    return ["Data / model", "Method", *(heading(name) + mark.get(name, "") for name in columns(suite)), "Epoch"]
+
+
+def markdown(body: list[Row], text: ReportText, suite: AttackSuite, about: list[str]) -> str:
+    """table.md: title, note, table, and what was measured on what."""
+    cells = [[row.setting, row.method, *(one.text for one in row.numbers), row.epoch] for row in body]
+    lines = ruled(head(suite), cells, left=(0, 1))
     return "\n".join([f"# {text.title}", "", text.note, "", *lines, "", *(f"- {fact}" for fact in about)]) + "\n"
 
 
@@ -71,7 +125,7 @@ def show(path: Any) -> None:
     for i, heading in enumerate(split[0]):
         table.add_column(heading, justify="left" if i < 2 else "right")
     for row in split[2:]:
-        table.add_row(*row)
+        table.add_row(*(re.sub(r"\*\*(.+)\*\*", r"[bold]\1[/bold]", part) for part in row))
     console = Console()
     console.print(table)
     for row in text.splitlines():

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from cure import catalogue
 from cure.core.folding import twin
 from cure.core.network import conv, pool
+from cure.core.resnet import BasicBlock
 from cure.engine.driver import Driver
 from cure.engine.units import Examples
-from cure.models.resnet18 import BasicBlock
 
 EPS = 8 / 255
 

@@ -41,6 +41,7 @@ def task(**changes: Any) -> Task:
         "average": None,
         "validate_every": 1,
         "validate_attack": SEARCH.model_dump(),
+        "snapshots": [],
     }
     entry = catalogue.entry("methods", "trades")
     return Task(
@@ -99,7 +100,7 @@ def test_only_every_nth_epoch_and_the_last_are_validated(resume: Scratch) -> Non
 def test_interrupted_and_resumed_it_ends_in_the_same_bits(
     resume: Scratch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int, average: Any
 ) -> None:
-    whole, cut, again = task(average=average), task(average=average), task(average=average)
+    whole, cut, again = (task(average=average, snapshots=[0, 0.5]) for _ in range(3))
     expected = train(whole, Scratch("update", "another cell", {}, []), quiet)
     ticks = iter(range(1, 5))
 
@@ -115,6 +116,23 @@ def test_interrupted_and_resumed_it_ends_in_the_same_bits(
     assert found.history == expected.history
     assert same(found.best, expected.best)
     assert same(states(again), states(whole))
+    assert list(found.snapshots) == list(expected.snapshots) == ["0/student", "0.5/student"]
+    assert all(same(found.snapshots[key], expected.snapshots[key]) for key in found.snapshots)
+
+
+def test_snapshots_are_the_networks_as_they_were(resume: Scratch) -> None:
+    start, half = states(task()), task(epochs=2)
+    train(half, Scratch("update", "another cell", {}, []), quiet)
+    kept = train(task(snapshots=[0, 0.5]), resume, quiet)
+    for name, expected in (("0/student", start), ("0.5/student", states(half))):
+        assert same(kept.snapshots[name], {key.removeprefix("student."): t for key, t in expected.items()})
+
+
+def test_snapshots_change_no_bit_of_the_training(resume: Scratch) -> None:
+    with_them, without = task(snapshots=[0, 0.25, 0.75]), task()
+    train(with_them, resume, quiet)
+    train(without, Scratch("update", "another cell", {}, []), quiet)
+    assert same(states(with_them), states(without))
 
 
 def test_an_average_trails_the_student_and_carries_its_statistics(resume: Scratch) -> None:
@@ -197,8 +215,9 @@ def test_snapshots_are_averaged_equally_and_carry_the_students_statistics(resume
     assert all(torch.equal(a, s) for a, s in pairs)
 
 
-def test_an_average_without_a_snapshot_is_refused_before_training(resume: Scratch) -> None:
-    work = task(average={"begin": 2, "every": 100})
+@pytest.mark.parametrize("average", [{"begin": 2, "every": 100}, {"begin": 5, "every": 1}])
+def test_an_average_without_a_snapshot_is_refused_before_training(resume: Scratch, average: Any) -> None:
+    work = task(average=average)
     before = states(work)
     with pytest.raises(Refused, match=r"train\.average: no snapshot falls into 12 steps"):
         train(work, resume, quiet)

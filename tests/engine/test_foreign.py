@@ -105,6 +105,34 @@ def test_a_normalisation_inside_the_checkpoint_is_applied(net, x, tmp_path):
     assert "mean [0.3], std [0.2]" in found.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("prefix", "names"), [("model.", ("mu", "sigma")), ("1.", ("0.mean", "0.std")), ("net.", ("norm.mean", "norm.std"))]
+)
+def test_a_normalisation_beside_a_wrapped_network_is_found(net, x, tmp_path, prefix, names):
+    beside = dict(zip(names, (torch.tensor(MEAN), torch.tensor(STD)), strict=True))
+    found = read(saved(tmp_path / "a.pt", prefixed(net.state_dict(), prefix) | beside), model=None)
+    torch.testing.assert_close(found.net(x), net((x - 0.3) / 0.2))
+
+
+def test_no_image_is_normalised_twice(net, tmp_path):
+    state = net.state_dict() | {"mean": torch.tensor(MEAN), "std": torch.tensor(STD)}
+    with pytest.raises(Refused, match="brings a normalisation of its own, so leave --mean and --std out"):
+        read(saved(tmp_path / "a.pt", state), normalisation=Normalisation(mean=MEAN, std=STD))
+
+
+def test_a_normalisation_before_another_is_doubted(net, monkeypatch):
+    net.register_buffer("mean", torch.tensor(MEAN))
+    monkeypatch.setattr("cure.engine.foreign.made_by", lambda _: net)
+    how = Normalisation(mean=MEAN, std=STD)
+    found = network(None, Shape(1, 10), model=None, factory="a:b", settings={}, normalisation=how, device=CPU)
+    assert found.notes == ["--mean and --std come before the network's own mean: is it normalised twice?"]
+
+
+def test_weights_of_half_precision_are_noted(net, tmp_path):
+    found = read(saved(tmp_path / "a.pt", WRAPPINGS["half"](net.state_dict())))
+    assert found.notes == ["weights of float16, evaluated in float32"]
+
+
 def test_a_normalisation_of_the_command_line_is_applied(net, x, tmp_path):
     found = read(saved(tmp_path / "a.pt", net.state_dict()), normalisation=Normalisation(mean=MEAN, std=STD))
     torch.testing.assert_close(found.net(x), net((x - 0.3) / 0.2))

@@ -312,6 +312,11 @@ def test_thresholds_are_settings(sound):
     assert "of 20 images" in seen.found
 
 
+def test_no_more_images_can_be_robust_than_clean():
+    with pytest.raises(ValueError, match=r"robust is 0.95, but only 0.9 are clean"):
+        Preflight(**RULES.model_dump() | {"robust": 0.95})
+
+
 def test_an_empty_batch_is_refused(sound):
     net, x, y = sound
     with pytest.raises(Refused, match="preflight: no images; give it a small labelled batch"):

@@ -1,5 +1,6 @@
 """`from cure import evaluate`, and what it returns."""
 
+import copy
 import re
 
 import numpy as np
@@ -47,6 +48,15 @@ def test_adversarial_images_are_in_the_ball_and_fool_the_network(found, trained,
     left = [trained(x_adv).argmax(1)[row] == y[row] for row in range(len(y))]
     columns = zip(found.result["outcomes"]["fgsm"], found.result["outcomes"]["pgd20"], strict=True)
     assert ["01"[int(hit)] for hit in left] == [min(pair) for pair in columns]
+
+
+def test_the_accuracy_on_them_is_the_worst_case_probes_included(trained, test_images):
+    x, y = test_images[0][FEW], test_images[1][FEW]
+    weak = evaluate(trained, x, y, **(CHEAP | {"attacks": ["fgsm"]}))
+    left = trained(weak.adversarial()).argmax(1) == y
+    assert "".join("01"[int(hit)] for hit in left) == weak.result["outcomes"]["worst"]
+    assert weak.accuracy("worst") < weak.accuracy("fgsm")
+    assert (weak.adversarial() - x / 255).abs().max() <= 38 / 255 + 1e-6  # the probe far outside has no part in it
 
 
 def test_a_float_image_is_the_same_as_a_byte(found, trained, test_images):
@@ -120,14 +130,61 @@ def test_settings_that_make_no_sense_are_refused(trained, test_images, how, said
         evaluate(trained, *test_images, **(CHEAP | how))
 
 
+class Wrapped(nn.Module):
+    """A network whose output something else is made of."""
+
+    def __init__(self, net, way):
+        super().__init__()
+        self.net, self.way = net, way
+
+    def forward(self, x):
+        return self.way(self.net(x))
+
+
+@pytest.mark.parametrize(
+    ("way", "note"),
+    [
+        (lambda z: (z,), "of its 1 output the first counts"),
+        (lambda z: [z, z.sum()], "of its 2 outputs the first counts"),
+        (lambda z: {"features": -z, "logits": z}, "of its 2 outputs `logits` count"),
+    ],
+    ids=["tuple of one", "list", "mapping"],
+)
+def test_logits_among_other_outputs_are_found(found, trained, test_images, way, note):
+    again = evaluate(Wrapped(trained, way).eval(), test_images[0][FEW], test_images[1][FEW], **CHEAP)
+    assert again.result["outcomes"] == found.result["outcomes"]
+    assert again.subject.notes == [note]
+
+
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+def test_weights_of_another_precision_are_copied_in_float32(found, trained, test_images, precision):
+    net = copy.deepcopy(trained).to(precision)
+    again = evaluate(net, test_images[0][FEW], test_images[1][FEW], **CHEAP)
+    assert again.subject.notes == [f"weights of {str(precision).removeprefix('torch.')}, evaluated in float32"]
+    assert abs(again.accuracy("pgd20") - found.accuracy("pgd20")) < 0.1
+    assert {weight.dtype for weight in net.parameters()} == {precision}
+
+
+def test_arithmetic_in_half_precision_is_refused_for_what_it_is(trained, test_images):
+    half = Wrapped(trained, lambda z: z.bfloat16()).eval()
+    with pytest.raises(Refused, match="precision: logits are bfloat16; compute in float32"):
+        evaluate(half, test_images[0][FEW], test_images[1][FEW], **CHEAP)
+
+
+def test_images_that_the_network_cannot_take_are_named(trained, test_images):
+    with pytest.raises(Refused, match=r"forward: RuntimeError: .*channels.* it may want other channels"):
+        evaluate(trained, test_images[0][FEW].repeat(1, 3, 1, 1), test_images[1][FEW], **CHEAP)
+
+
+def test_one_image_is_evaluated_with_a_grey_line(trained, test_images):
+    one = evaluate(trained, test_images[0][:1], test_images[1][:1], classes=10, **CHEAP)
+    assert [line.name for line in one.preflight if line.passed is None] == ["accuracy"]
+    assert one.flags == []
+
+
 def test_attacks_may_be_one_text(found, trained, test_images):
     again = evaluate(trained, test_images[0][FEW], test_images[1][FEW], **(CHEAP | {"attacks": "clean,fgsm,pgd20"}))
     assert again.result["outcomes"] == found.result["outcomes"]
-
-
-def test_the_worst_case_counts_the_probes_too(trained, test_images):
-    weak = evaluate(trained, test_images[0][FEW], test_images[1][FEW], **(CHEAP | {"attacks": ["fgsm"]}))
-    assert weak.accuracy("worst") < weak.accuracy("fgsm")
 
 
 def test_an_unknown_attack_is_told_with_its_neighbour(trained, test_images):

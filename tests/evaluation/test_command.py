@@ -11,10 +11,14 @@ from torch import nn
 from typer.testing import CliRunner
 
 from cure.cli import app
+from cure.engine import scratch
 from cure.engine.outcomes import counts
 from cure.errors import Refused
+from cure.evaluation import command
 from cure.evaluation.options import normalisation, seconds
+from cure.evaluation.plan import Plan
 from tests.evaluation.conftest import document
+from tests.methods.rig import QUICKSTART
 
 FEW = ["--attacks", "clean,pgd20", "--n", "40"]
 
@@ -220,6 +224,12 @@ REFUSALS = {
     "mean without std": (["{theirs}", "--data", "digits", "--mean", "0.5"], "--mean and --std belong together"),
     "nothing": (["--data", "digits"], "nothing to evaluate"),
     "no budget": (["{weights}", "--budget", "0s"], "--budget 0s: not a time; allowed: 90s, 10m, 2h"),
+    "nothing to transfer to": (
+        ["{weights}", "--attacks", "clean", "--surrogate", "{weights}"],
+        "--surrogate: nothing is attacked; name a column beside clean",
+    ),
+    "no column": (["{weights}", "--attacks", ","], "--attacks: names no column"),
+    "no folder": (["{weights}", "--out", "{theirs}"], "theirs.pt: a file; name a folder"),
     "other data": (["{weights}", "--data", "{other}"], "not the file that these weights were trained with"),
 }
 
@@ -280,6 +290,119 @@ def test_without_a_surrogate_there_is_no_such_line(run, weights, tmp_path):
     named = [line["name"] for line in document(tmp_path / "out" / "natural-s0")["masking"]]
     assert {"steps", "far", "clean"} <= set(named)
     assert "transfer" not in named
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("make", [torch.jit.script, lambda net: torch.jit.trace(net, torch.rand(2, 1, 8, 8))])
+def test_a_program_saved_in_training_mode_is_noticed(run, tmp_path, make):
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 10))
+    make(net).save(tmp_path / "training.pt")
+    code, _, said = run("eval", tmp_path / "training.pt", "--data", "digits", *FEW)
+    assert code == 2
+    assert re.search(r"eval mode: .* in training mode; call net.eval\(\), of a saved program before it is saved", said)
+
+
+@pytest.fixture
+def bad(tmp_path):
+    path = tmp_path / "bad.pt"
+    path.write_text("no checkpoint")
+    return path
+
+
+def test_a_bad_checkpoint_loses_no_table(run, theirs, bad, params):
+    options = ["--data", "data/digits.safetensors", "--params", params, "--model", "small", *FEW]
+    code, shown, said = run("eval", theirs, bad, *options)
+    assert code == 2
+    assert re.search(r"(?m)^ *theirs ", shown)
+    assert f"error: {bad}: not a readable checkpoint" in said
+    code, shown, said = run("eval", bad, theirs, *options, "--json")
+    assert (code, [one["subject"] for one in json.loads(shown)]) == (2, ["theirs"])
+
+
+class Exhausted(nn.Module):
+    """Fails as PyTorch does where memory ends, after the preflight."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net, self.left = net, 80
+
+    def forward(self, x):
+        self.left -= 1
+        if self.left < 0:
+            raise RuntimeError("out of memory. Tried to allocate 2 GiB")
+        return self.net(x)
+
+
+def test_a_network_that_fails_under_attack_is_refused_in_one_sentence(run, trained, monkeypatch):
+    monkeypatch.setattr("cure.engine.foreign.made_by", lambda factory: Exhausted(trained))
+    code, _, said = run("eval", "--factory", "a:b", "--data", "digits", *FEW)
+    assert (code, said) == (2, "a:b: failed under attack (RuntimeError: out of memory)")
+
+
+def test_an_interrupted_run_shows_what_it_has(run, weights, theirs, params, monkeypatch):
+    begun = []
+    measured = command.measure
+
+    def interrupted(subject, *words, **options):
+        begun.append(subject.name)
+        if len(begun) > 1:
+            raise KeyboardInterrupt
+        return measured(subject, *words, **options)
+
+    monkeypatch.setattr(command, "measure", interrupted)
+    options = ["--data", "data/digits.safetensors", "--params", params, "--model", "small", *FEW]
+    code, shown, said = run("eval", theirs, theirs, *options)
+    assert code == 130
+    assert re.search(r"(?m)^ *theirs ", shown)
+    assert "interrupted" in said
+
+
+def test_without_a_terminal_each_attack_leaves_a_line(run, weights):
+    _, _, said = run("eval", weights, *FEW)
+    lines = [line for line in said.splitlines() if line.startswith("natural-s0: ") and " survive" in line]
+    assert [line.split(": ")[1] for line in lines] == ["clean", "pgd20", "probe pgd100", "probe far"]
+    assert re.search(r"natural-s0: pgd20: \d+ of \d+ survive, \d+\.\d \(\d+\.\d to \d+\.\d\) %", said)
+
+
+def test_another_projects_params_are_passed_over(run, theirs, tmp_path, monkeypatch, pipeline):
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "params.yaml").write_text("train:\n  lr: 0.1\nmodels: [a]\n")
+    monkeypatch.chdir(project)
+    data = ["--data", pipeline / "data/digits.safetensors", "--attacks", "clean"]
+    monkeypatch.setattr("cure.engine.foreign.made_by", lambda _: nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))
+    _, _, said = run("eval", "--factory", "a:b", *data, "--force")
+    assert f"{project / 'params.yaml'}: another project's (no section threat or attack), passed over" in said
+    assert "the published settings count" in said
+    assert "eps 8/255" in said
+
+
+@pytest.mark.parametrize("text", ["threat:\n  eps: 0.1\n", "attack:\n  - [\n"])
+def test_a_broken_params_file_of_ours_is_not_passed_over(run, tmp_path, monkeypatch, pipeline, text):
+    (tmp_path / "params.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    code, _, said = run("eval", "--factory", "a:b", "--data", pipeline / "data/digits.safetensors")
+    assert code == 2
+    assert str(tmp_path / "params.yaml") in said
+
+
+def test_a_prepared_data_set_is_kept_in_the_scratch_folder(run, weights, monkeypatch, tmp_path):
+    monkeypatch.setattr(scratch, "FOLDER", tmp_path / "scratch")
+    (tmp_path / "params.yaml").write_text(QUICKSTART.read_text())  # beside no prepared file
+    for _ in range(2):
+        code, _, _ = run("eval", weights, "--params", tmp_path / "params.yaml", "--attacks", "clean")
+        assert code == 0
+    assert len(list((tmp_path / "scratch/prepared").glob("digits-*.safetensors"))) == 1
+
+
+def test_the_number_of_images_is_kept_for_the_same_command_alone(run, weights, tmp_path, monkeypatch):
+    out = ["--out", tmp_path / "out", "--attacks", "clean,pgd20", "--json"]
+    monkeypatch.setattr(Plan, "seconds", lambda self, pace, images: float(images))
+    assert numbers(run("eval", weights, *out, "--budget", "10s")[1])["clean"]["images"] == 10
+    monkeypatch.setattr(Plan, "seconds", lambda self, pace, images: 2.0 * images)
+    _, shown, said = run("eval", weights, *out, "--budget", "10s")
+    assert (numbers(shown)["clean"]["images"], "10 of 40 images, as begun" in said) == (10, True)
+    assert numbers(run("eval", weights, *out, "--budget", "30s")[1])["clean"]["images"] == 15
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")

@@ -63,6 +63,13 @@ def test_the_objective_goes_down_on_the_batch_that_was_trained_on(name: str) -> 
 
 
 @every_method
+def test_it_shows_what_it_says_it_shows(name: str) -> None:
+    rig = rig_of(name)
+    rig.step(digits())
+    assert set(rig.seen) - {"means"} == set(rig.take.method.shows)
+
+
+@every_method
 def test_modes_are_as_before(name: str) -> None:
     rig = rig_of(name)
     before = [module.training for module in rig.nets.modules()]

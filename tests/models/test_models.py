@@ -16,7 +16,7 @@ COLOUR = Normalisation(mean=[0.4, 0.5, 0.6], std=[0.2, 0.25, 0.3])
 
 def build(name: str, channels: int = 3, classes: int = 10, normalise: Normalisation | None = None) -> Network:
     entry = catalogue.entry("models", name)
-    own = {"width": 8} if name == "small" else {}
+    own = {"width": 8} if name.startswith("small") else {}
     return entry.MODEL(entry.Hyper(normalise=normalise, **own), channels, classes)
 
 
@@ -51,6 +51,12 @@ def test_the_small_networks_parameters_are_those_of_its_parts(channels: int, cla
     norms = 2 * (8 + 16 + 16)
     found = sum(weight.numel() for weight in outline("small", channels, classes).parameters())
     assert found == convolutions + norms + 17 * classes
+
+
+def test_the_small_resnet_is_resnet18_with_one_block_per_stage() -> None:
+    assert sum(weight.numel() for weight in outline("small_resnet").parameters()) == 78_002  # as its docstring says
+    deep, flat = (dict(outline(name).named_parameters()) for name in ("resnet18", "small_resnet"))
+    assert set(flat) == {key for key in deep if ".1.bn" not in key and ".1.conv" not in key}
 
 
 @pytest.mark.parametrize(
@@ -120,6 +126,28 @@ def test_blocks_start_with_the_stem_and_end_with_pooled_and_logits(name: str) ->
     names = outline(name).block_names()
     assert [names[0], *names[-2:]] == ["stem", "pooled", "logits"]
     assert len(set(names)) == len(names)
+
+
+@every_model
+def test_members_are_the_children_that_each_part_runs(name: str, networks: dict[str, Network]) -> None:
+    net, x, found, running = networks[name], torch.rand(1, 3, 8, 8), dict[str, set[str]](), ""
+    hooks = [
+        child.register_forward_pre_hook(lambda _, args, key=key: found[running].add(key))
+        for key, child in net.named_children()
+        if key != "normalise"
+    ]
+    with torch.no_grad():
+        for running, part in net.parts():
+            found[running] = set()
+            x = part(x)
+    for hook in hooks:
+        hook.remove()
+    keys = {id(child): key for key, child in net.named_children() if key != "normalise"}
+    held = {
+        part: {keys[id(child)] for child in children if id(child) in keys} for part, children in net.members().items()
+    }
+    assert held == found
+    assert net.updatable() == [part for part, children in held.items() if children]
 
 
 def attributes(net: nn.Module) -> list[tuple[str, list[str]]]:

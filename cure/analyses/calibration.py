@@ -1,0 +1,45 @@
+"""Reliability: how often the network is right where it is so confident, on clean and on adversarial images.
+
+    images = share of all images in the bin;   accuracy, confidence = means over its images, 0 where it has none
+    ECE = sum over bins of images * |accuracy - confidence|
+
+All (view, bin), bins of equal width over [0, 1], confidence the largest probability. Guo et al., ICML 2017.
+"""
+
+import torch
+
+from cure.core.analysis import Analysis, Found, Subject, every
+from cure.core.settings import Count, Settings
+from cure.core.tensors import Images, Labels, Tensor
+
+
+class Hyper(Settings):
+    """How many bins."""
+
+    bins: Count
+
+
+def reliability(p: Tensor, y: Labels, bins: int) -> Tensor:
+    """(3, bins): images, accuracy and confidence of probabilities (n, k)."""
+    confidence, predicted = p.double().max(dim=1)
+    places = (confidence * bins).long().clamp(max=bins - 1)
+    members = torch.nn.functional.one_hot(places, bins).double()  # (n, bins)
+    counts = members.sum(dim=0)
+    sums = torch.stack([(predicted == y).double(), confidence]) @ members
+    return torch.cat([counts[None] / len(y), sums / counts.clamp(min=1)])
+
+
+def measure(subject: Subject, hyper: Hyper) -> Found:
+    """Of all images."""
+
+    def probabilities(images: Images) -> Tensor:
+        with torch.no_grad():
+            return torch.cat([subject.net(part).softmax(dim=1) for part in torch.split(images, subject.batch)])
+
+    views = {"clean": subject.x, "adversarial": subject.x_adv}
+    both = torch.stack([reliability(probabilities(x), subject.y, hyper.bins) for x in views.values()])
+    found = {"images": both[:, 0], "accuracy": both[:, 1], "confidence": both[:, 2]}
+    return Found(found, {"view": list(views), "bin": list(range(1, hyper.bins + 1))})
+
+
+ANALYSIS = Analysis(measure, every)

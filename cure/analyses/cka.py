@@ -1,0 +1,53 @@
+"""Similarity of clean and adversarial representations inside one network: linear CKA between all pairs of layers.
+
+    cka (clean layer, adversarial layer); layers are convolutions, batch norms and linear maps in their order
+
+Kornblith et al., ICML 2019; unbiased and averaged over mini-batches (core/hsic.py). Gowda et al., ICLR 2024, Fig. 3.
+"""
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from cure.core.analysis import Analysis, Found, Subject, every
+from cure.core.hsic import cka, gram, hsic
+from cure.core.settings import Settings
+from cure.core.taps import tapping
+from cure.core.tensors import Images, Tensor
+
+
+class Hyper(Settings):
+    """Images in a batch; the paper has 1024."""
+
+    batch: Annotated[int, Field(ge=4)]  # the unbiased estimator needs four
+
+
+def layers(net: nn.Module) -> list[str]:
+    """The modules that are compared."""
+    kinds = nn.Conv2d, nn.Linear, _BatchNorm
+    return [name for name, module in net.named_modules() if isinstance(module, kinds)]
+
+
+def grams(net: nn.Module, x: Images, names: list[str]) -> Tensor:
+    """(layers, n, n)."""
+    with torch.no_grad(), tapping(net, names, gram) as found:
+        net(x)
+    return torch.stack([found[name] for name in names])
+
+
+def measure(subject: Subject, hyper: Hyper) -> Found:
+    """The mean over batches of one size; images that fill none are left out."""
+    names, sums = layers(subject.net), list[tuple[Tensor, Tensor, Tensor]]()
+    for x, x_adv, _ in subject.pairs(hyper.batch):
+        if sums and len(x) < hyper.batch:
+            break
+        clean, adv = (grams(subject.net, images, names) for images in (x, x_adv))
+        sums.append((hsic(clean, adv), hsic(clean, clean).diagonal(), hsic(adv, adv).diagonal()))
+    cross, a, b = (torch.stack(part).mean(dim=0) for part in zip(*sums, strict=True))
+    return Found({"cka": cka(cross, a, b)}, {"clean_layer": names, "adversarial_layer": names})
+
+
+ANALYSIS = Analysis(measure, every)

@@ -1,0 +1,37 @@
+"""Gradient conflict: whether what lowers the clean loss lowers the adversarial one, layer by layer.
+
+    cosine = <g, g'> / (|g| |g'|),   g = d CE(f(x), y) / dW,   g' = d CE(f(x'), y) / dW      of each layer's weights W
+    opposed = the share of W in which g and g' differ in sign
+    dims: 4 a convolution, 2 a linear map, 1 a batch norm
+
+All (layer), per batch in eval mode, and averaged over batches. The two cross-entropies are those of CURE's Eq. (6), the
+same for every row, so that rows compare whatever they were trained with.
+"""
+
+import torch
+from torch.linalg import vector_norm as norm
+
+from cure.core.analysis import Analysis, Found, Subject, by_layer, dimensions, every, per_layer
+from cure.core.gradients import gradients
+from cure.core.losses import cross_entropy
+from cure.core.settings import Settings
+
+
+class Hyper(Settings):
+    """Nothing: images and batches are those of the section."""
+
+
+def measure(subject: Subject, hyper: Hyper) -> Found:
+    """Means over batches."""
+    weights, net = dict(subject.net.named_parameters()), subject.net
+    cosines, opposed = [], []
+    for x, x_adv, y in subject.pairs(subject.batch):
+        g, h = (gradients(cross_entropy(net(images), y).mean(), weights) for images in (x, x_adv))
+        products, (one, other) = {name: g[name] * h[name] for name in weights}, (per_layer(v, norm) for v in (g, h))
+        cosines.append(per_layer(products, torch.sum) / (one * other))
+        opposed.append(per_layer(products, lambda product: (product < 0).float().mean()))
+    found = {"cosine": torch.stack(cosines).mean(dim=0), "opposed": torch.stack(opposed).mean(dim=0)}
+    return Found(found | {"dims": dimensions(weights)}, {"layer": list(by_layer(weights))})
+
+
+ANALYSIS = Analysis(measure, every)

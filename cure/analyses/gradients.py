@@ -1,0 +1,34 @@
+"""How large the gradients of training are: the mean |g| of each layer's weights, in each phase of the training.
+
+    magnitude (share of the schedule, layer); dims: 4 a convolution, 2 a linear map, 1 a batch norm
+
+g is what the optimiser got, masks included: the method's own attack, loss and mask, in training mode, on the same
+images in every phase; a mean over batches. Gowda et al., ICLR 2024, Fig. 6a, has it over iterations.
+"""
+
+import torch
+
+from cure.core.analysis import Analysis, Found, Phase, Subject, by_layer, dimensions, per_layer, replayable
+from cure.core.settings import Settings
+from cure.core.tensors import Tensor
+
+
+class Hyper(Settings):
+    """Nothing: images, batches and phases are given."""
+
+
+def magnitudes(phase: Phase) -> Tensor:
+    """(layers)."""
+    each = [per_layer(replay.gradients, lambda g: g.abs().mean()) for replay in phase.replays()]
+    return torch.stack(each).mean(dim=0)
+
+
+def measure(subject: Subject, hyper: Hyper) -> Found:
+    """One row of numbers for each phase."""
+    phases, weights = subject.phases, subject.phases[0].weights
+    dims = dimensions(weights).expand(len(phases), -1)
+    found = {"magnitude": torch.stack([magnitudes(phase) for phase in phases]), "dims": dims}
+    return Found(found, {"share": [phase.share for phase in phases], "layer": list(by_layer(weights))})
+
+
+ANALYSIS = Analysis(measure, replayable)

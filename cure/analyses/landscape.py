@@ -1,0 +1,45 @@
+"""A slice of the loss around images: along the adversarial direction, and along random signs.
+
+    loss, wrong (adversarial, random) = mean CE, and share of misclassified images, at
+    clip(x + a (x' - x) + b eps r, to [0, 1]),   r random signs per image;   a and b as multiples of the radius
+
+Means over a few images. A smooth, even rise along a speaks against gradient masking.
+"""
+
+import torch
+
+from cure.core.analysis import Analysis, Found, Subject, every
+from cure.core.ascent import ascend, error
+from cure.core.losses import cross_entropy
+from cure.core.settings import Count, Positive, Settings
+
+
+class Hyper(Settings):
+    """How many images, points along either way, and how far the ways reach."""
+
+    images: Count
+    points: Count
+    reach: Positive  # in radii
+
+
+def measure(subject: Subject, hyper: Hyper) -> Found:
+    """All images at one point at a time."""
+    net, batch = subject.net, subject.few(hyper.images)
+    way = ascend(net, batch, subject.attack, error) - batch.x
+    signs = subject.attack.eps * subject.few(hyper.images).noise.uniform(batch.x, 1.0).sign()
+    along = torch.linspace(0, hyper.reach, hyper.points).tolist()
+    across = torch.linspace(-hyper.reach, hyper.reach, hyper.points).tolist()
+    losses, wrong = [], []
+    with torch.no_grad():
+        for a in along:
+            for b in across:
+                z = net((batch.x + a * way + b * signs).clamp(0, 1))
+                losses.append(cross_entropy(z, batch.y).mean())
+                wrong.append((z.argmax(dim=1) != batch.y).float().mean())
+    found = {"loss": torch.stack(losses), "wrong": torch.stack(wrong)}
+    shape = (hyper.points, hyper.points)
+    axes = {"adversarial": [round(a, 6) for a in along], "random": [round(b, 6) for b in across]}
+    return Found({name: values.reshape(shape) for name, values in found.items()}, axes)
+
+
+ANALYSIS = Analysis(measure, every)

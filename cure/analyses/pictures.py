@@ -1,0 +1,45 @@
+"""The smallest perturbations that change the prediction of a few images, and what the network looks at in them.
+
+    image, adversarial (n, c, h, w) in [0, 1]; distance (n), the L-inf norm of the way between them; label (n);
+    predicted, fooled (n), on the image and on the adversarial one; gradient (n, c, h, w), d CE(f(x), y) / dx
+
+By FMN (core/minimum.py), so the distances are upper bounds; 0 for an image that is misclassified as it is, not a number
+where none was found. All rows
+see the same images. Gowda et al., ICLR 2024, Fig. 8, does not name its attack.
+"""
+
+import math
+from typing import Any
+
+import torch
+
+from cure.core.analysis import Analysis, Found, Subject, every
+from cure.core.attack import distance
+from cure.core.losses import cross_entropy
+from cure.core.minimum import fmn
+from cure.core.settings import Count, Positive, Settings, Share
+
+
+class Hyper(Settings):
+    """How many images, and FMN's settings."""
+
+    images: Count
+    steps: Count
+    step: Positive  # length of the first step in the L2 norm
+    gamma: Share  # by how much the radius shrinks or grows at first
+
+
+def measure(subject: Subject, hyper: Hyper) -> Found:
+    """The images with their nearest adversarial ones."""
+    batch, net = subject.few(hyper.images), subject.net
+    adversarial = fmn(net, batch.x, batch.y, steps=hyper.steps, step=hyper.step, gamma=hyper.gamma)
+    x = batch.x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(cross_entropy(net(x), batch.y).sum(), x)
+    with torch.no_grad():
+        predicted, fooled = (net(images).argmax(dim=1) for images in (batch.x, adversarial))
+    found: dict[str, Any] = {"image": batch.x, "adversarial": adversarial, "gradient": gradient}
+    found |= {"distance": distance(adversarial, batch.x, "linf").where(fooled != batch.y, math.nan)}
+    return Found(found | {"label": batch.y, "predicted": predicted, "fooled": fooled}, {})
+
+
+ANALYSIS = Analysis(measure, every)

@@ -1,0 +1,70 @@
+"""CURE's mask at work: which share of each layer a step updates, in each phase of the training.
+
+    per_tensor, network_wide   share of a layer's weights whose score reaches the p-th percentile of their tensor, of
+                               the network: the method's own score, the other threshold beside the one it trains with
+    moved                      share of them among the weights that move most until the next phase: |delta w| reaches
+                               its p-th percentile over the network; not a number at the end
+
+All (share of the schedule, layer), of the layers that the mask reaches; dims: 4 a convolution, 1 a batch norm. Means
+over batches. Gowda et al., ICLR 2024, Figs. 6b and 10: a threshold per tensor leaves every layer the same share, so
+their picture needs the network's.
+"""
+
+import math
+from itertools import pairwise
+
+import torch
+
+from cure.core.analysis import Analysis, Found, Phase, Subject, by_layer, dimensions, per_layer, replayable
+from cure.core.method import Method
+from cure.core.selection import Masks, chosen, masks
+from cure.core.settings import Settings
+from cure.core.tensors import Tensor
+
+
+class Hyper(Settings):
+    """Nothing: p is the method's."""
+
+
+def suits(method: Method) -> bool:
+    """Methods with a mask of their own."""
+    return "rgp" in method.shows and replayable(method)
+
+
+def density(keep: Masks) -> Tensor:
+    """(layers): the share of weights that are kept."""
+    return per_layer(keep, lambda mask: mask.float().mean())
+
+
+def thresholded(score: dict[str, Tensor], conserved: float) -> tuple[Masks, Masks]:
+    """The masks of a threshold per tensor, and of one for the network."""
+    return masks(score, conserved, "layer"), masks(score, conserved, "global")
+
+
+def updated(phase: Phase, conserved: float) -> Tensor | None:
+    """(2, layers), under either threshold; None before the method has a mask."""
+    scores = (replay.shown["rgp"]["score"] for replay in phase.replays() if "rgp" in replay.shown)
+    found = [torch.stack([density(keep) for keep in thresholded(score, conserved)]) for score in scores]
+    return torch.stack(found).mean(dim=0) if found else None
+
+
+def measure(subject: Subject, hyper: Hyper) -> Found:
+    """One row of numbers for each phase."""
+    method, phases = subject.hyper, subject.phases
+    reached = chosen(list(phases[0].weights), method.include, method.exclude)
+    weights = [{name: phase.weights[name].detach() for name in reached} for phase in phases]
+    none = torch.full((2, len(by_layer(reached))), math.nan, device=subject.x.device)
+    each = [updated(phase, method.p / 100) for phase in phases]
+    shares = torch.stack([none if one is None else one for one in each])
+    lengths = [{name: (after[name] - before[name]).abs() for name in reached} for before, after in pairwise(weights)]
+    moved = [density(masks(length, method.p / 100, "global")) for length in lengths]
+    found = {
+        "per_tensor": shares[:, 0],
+        "network_wide": shares[:, 1],
+        "moved": torch.stack([*moved, none[0]]),
+        "dims": dimensions(weights[0]).expand(len(phases), -1),
+    }
+    return Found(found, {"share": [phase.share for phase in phases], "layer": list(by_layer(reached))})
+
+
+ANALYSIS = Analysis(measure, suits)

@@ -1,0 +1,57 @@
+"""Updates of some parts of a network while the others stay as they are, to the bit.
+
+    theta_B <- theta_B - lr grad_{theta_B} L,     theta_{not B} constant
+
+B are the named parts. Gowda et al., "Conserve-Update-Revise to Cure Generalization and Robustness Trade-off in
+Adversarial Training", ICLR 2024: Fig. 2b (B is re-initialised first), Fig. 11 (B is fine-tuned), Fig. 4.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cure.core.network import Network
+from cure.core.noise import seed_for
+
+
+class FixedBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm on its running statistics, whatever mode the network is put into."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(x - running mean) / sqrt(running variance + eps) * weight + bias."""
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+
+
+def freeze(net: Network, parts: list[str], *, freeze_stem: bool, bn_frozen_eval: bool) -> None:
+    """Nothing but `parts` (and the stem, unless `freeze_stem`) gets gradients.
+
+    With `bn_frozen_eval` the batch norms of frozen parts stay on their running statistics. Without it they normalise
+    training batches by the batch and their statistics drift, as in the released code, where no stem is ever frozen.
+    """
+    stem = net.block_names()[0]
+    for name, held in net.members().items():
+        if name in parts or (name == stem and not freeze_stem):
+            continue
+        for module in held:
+            module.requires_grad_(False)
+            for norm in module.modules():
+                if bn_frozen_eval and isinstance(norm, nn.BatchNorm2d):
+                    norm.__class__ = FixedBatchNorm2d  # in place, so that names and state stay
+
+
+def reinitialise(net: Network, parts: list[str], seed: int, *, reinit_bn: bool) -> None:
+    """Fresh weights for `parts`, a draw per part, so that two sets with a part in common start it alike.
+
+    Convolutions are Kaiming-uniform (fan_out, ReLU), a classifier is N(0, 0.01^2) without bias, as in the released
+    code; batch norm is kept unless `reinit_bn`, which forgets its statistics as well.
+    """
+    for part in parts:
+        draws = torch.Generator().manual_seed(seed_for(seed, "reinit", part))
+        for module in (module for child in net.members()[part] for module in child.modules()):
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_uniform_(module.weight, mode="fan_out", nonlinearity="relu", generator=draws)
+            elif isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, 0, 0.01, generator=draws)
+                nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.BatchNorm2d) and reinit_bn:
+                module.reset_parameters()

@@ -1,0 +1,109 @@
+"""How figures of networks are laid out: lines over layers, a panel for each method, albums of pictures."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure as Sheet
+from matplotlib.figure import SubFigure
+
+from cure.core.figure import sheet, spread, style
+from cure.core.names import NAMES
+
+MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
+
+
+def name_layers(axis: Axis, names: list[str], most: int = 12) -> None:
+    """Layers as ticks 0, 1, ...; of a deep network evenly spread ones, so that names do not collide."""
+    ticks = range(0, len(names), -(-len(names) // most))
+    axis.set_ticks(list(ticks), [names[i] for i in ticks], fontsize=8)
+
+
+def over_layers(ax: Axes, data: pd.DataFrame, value: str) -> None:
+    """A line over layers for each method, with bars of one standard deviation where there are several seeds."""
+    names = list(data["layer"].unique())
+    for method in data["method"].unique():
+        colour, dash, _ = style(method)
+        line = spread(data[data["method"] == method], ["layer"], value)
+        at, bars = [names.index(layer) for layer in line.index], line["sd"] if line["sd"].any() else None
+        label = NAMES.get(method, method)
+        mark = MARKERS[[*NAMES, method].index(method) % len(MARKERS)]
+        ax.errorbar(at, line["mean"], bars, color=colour, linestyle=dash, marker=mark, markersize=5, label=label)
+    name_layers(ax.xaxis, names)
+    ax.tick_params(axis="x", rotation=90)
+    ax.grid(alpha=0.3)
+
+
+def picture_row(row: Iterable[Axes], name: str, pictures: Any, low: float = 0.0) -> None:
+    """Pictures (c, h, w) with values from `low` to 1 side by side, their name before them; one channel is grey."""
+    for i, (ax, picture) in enumerate(zip(row, pictures, strict=True)):
+        ax.imshow(picture.transpose(1, 2, 0).clip(low, 1), cmap="gray", vmin=low, vmax=1)
+        ax.set(xticks=[], yticks=[])
+        if i == 0:
+            ax.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
+
+
+Lines = list[dict[Any, Any]]
+
+
+def album(
+    data: pd.DataFrame, height: Callable[[int], float], fill: Callable[[SubFigure, Lines, int], None], columns: int = 1
+) -> Sheet:
+    """A block for each data set and model, filled with its lines, one a method, of the first seed.
+
+    Methods are dealt to columns; each is filled for itself and told how many methods it must have room for. `height` is
+    that of a block with so much room, in inches.
+    """
+    cells = data.drop_duplicates(["setting", "method"])
+    groups = [(setting, part.to_dict("records")) for setting, part in cells.groupby("setting", sort=False)]
+    rooms = [-(-len(part) // columns) for _, part in groups]
+    heights, images = [height(room) for room in rooms], max(map(len, cells["image"]))
+    drawn = sheet((1.4 + 0.95 * images) * columns, sum(heights))
+    blocks = drawn.subfigures(len(groups), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for block, (setting, part), room in zip(blocks, groups, rooms, strict=True):
+        block.suptitle(setting, fontsize="medium")
+        for i, column in enumerate(block.subfigures(1, columns, squeeze=False)[0]):
+            if mine := part[i * room : (i + 1) * room]:
+                fill(column, mine, room)
+    return drawn
+
+
+def legend_below(drawn: Sheet, ax: Axes) -> None:
+    """The entries of one panel, for all of them, under the sheet."""
+    how: dict[str, Any] = {"loc": "outside lower center", "ncols": 5, "frameon": False, "fontsize": "small"}
+    drawn.legend(*ax.get_legend_handles_labels(), **how)
+
+
+def tiles(
+    data: pd.DataFrame, width: float, height: float, *, x: str, y: str, across: int = 4, bar: str = ""
+) -> tuple[Sheet, Iterator[tuple[Axes, pd.DataFrame]]]:
+    """One panel of this size for each method, in a block for each data set and model, each with its part of the table.
+
+    All panels share their axes, which x and y describe, and, if `bar` describes one, the colour bar of their maps. The
+    sheet is complete once the parts have been gone through.
+    """
+    settings, most = list(data["setting"].unique()), data.groupby("setting")["method"].nunique().max()
+    across = min(across, most)
+    down = -(-most // across)
+    drawn = sheet(width * across, (height * down + 0.3) * len(settings))
+
+    def each() -> Iterator[tuple[Axes, pd.DataFrame]]:
+        for block, setting in zip(drawn.subfigures(len(settings), 1, squeeze=False)[:, 0], settings, strict=True):
+            part = data[data["setting"] == setting]
+            methods = list(part["method"].unique())
+            axes = list(block.subplots(down, across, sharex=True, sharey=True, squeeze=False).flat)
+            for ax, method in zip(axes, methods, strict=False):
+                ax.set_title(NAMES.get(method, method), fontsize="medium")
+                yield ax, part[part["method"] == method]
+            for ax in axes[len(methods) :]:
+                ax.set_visible(False)
+            if bar:
+                last = axes[len(methods) - 1]
+                block.colorbar([*last.images, *last.collections][0], ax=axes[: len(methods)], label=bar, aspect=30)
+            block.suptitle(setting, fontsize="medium")
+            block.supxlabel(x, fontsize="medium")
+            block.supylabel(y, fontsize="medium")
+
+    return drawn, each()

@@ -1,0 +1,27 @@
+"""How far the adversarial representation of an image lies from its clean one, layer by layer."""
+
+import pandas as pd
+from matplotlib.figure import Figure as Sheet
+
+from cure.core.figure import Figure, panels
+from cure.core.layout import legend_below, over_layers
+
+
+def draw(data: pd.DataFrame) -> Sheet:
+    """A panel for each data set and model, a line for each method; mean over seeds."""
+    drawn, parts = panels(data, 6.4, 4.6)
+    for ax, part in parts:
+        over_layers(ax, part, "distance")
+        ax.set_yscale("log")
+        ax.set(xlabel="batch norm", ylabel="1 - cosine of clean and adversarial")
+    legend_below(drawn, ax)
+    return drawn
+
+
+FIGURE = Figure(
+    "Distance that AR-AT regularises, 1 - cos of the pooled representations of a validation image and its PGD-20 "
+    "adversarial one, at every batch norm of the evaluated network, mean over images.",
+    data="distance",
+    without="no analysed row in this grid",
+    draw=draw,
+)

@@ -1,0 +1,99 @@
+"""The layer-wise study: natural and robust accuracy when adversarial training may update some blocks alone."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Sheet
+
+from cure.core.figure import Figure, panels
+from cure.core.finding import Finding, Verdict
+from cure.core.names import block_set
+
+MEASURES = {"clean": ("natural accuracy", "#c8c8c8", ""), "pgd": ("PGD accuracy", "#0072b2", "///")}
+
+
+def draw(data: pd.DataFrame) -> Sheet:
+    """A panel for each data set, model and variant: two bars for each block set, mean over seeds."""
+    drawn, parts = panels(data, 6.6, 4.2)
+    for ax, part in parts:
+        for place, measure in enumerate(MEASURES):
+            _bars(ax, part, measure, 0.4 * (place - 0.5))
+        names = list(part["method"].unique())
+        ax.set_xticks(range(len(names)), [block_set(name) for name in names])
+        told = f"{part['images'].iloc[0]} images, {part['epochs'].iloc[0]} epochs"
+        ax.set_title(f"{part['setting'].iloc[0]} ({told})", fontsize="medium")
+        ax.set(xlabel="blocks that adversarial training updates", ylabel="validation accuracy (%)", ylim=(0, 119))
+        ax.set_yticks(range(0, 101, 20))
+        ax.grid(axis="y", alpha=0.3)
+        ax.legend(loc="upper right", ncols=2, frameon=False, fontsize=8)
+    return drawn
+
+
+def _bars(ax: Axes, part: pd.DataFrame, measure: str, shift: float) -> None:
+    label, colour, hatch = MEASURES[measure]
+    each = part.groupby("method", sort=False)
+    mean, ends = each[measure].mean(), (each[f"{measure}_low"].min(), each[f"{measure}_high"].max())
+    if part["seed"].nunique() > 1:
+        ends = each[measure].min(), each[measure].max()
+    places = [i + shift for i in range(len(mean))]
+    ax.bar(places, mean, 0.4, label=label, color=colour, hatch=hatch, edgecolor="white" if hatch else "#777777")
+    whiskers = [(mean - ends[0]).clip(lower=0), (ends[1] - mean).clip(lower=0)]
+    ax.errorbar(places, mean, yerr=whiskers, fmt="none", ecolor="black", elinewidth=1, capsize=2)
+    if "all" in mean.index:
+        ax.axhline(mean["all"], color="black", linewidth=0.8, linestyle=":")
+
+
+def _told(data: pd.DataFrame, names: tuple[str, ...]) -> tuple[pd.DataFrame, str]:
+    """Means over seeds, and natural and PGD accuracy of some of them as a phrase."""
+    mean = data.groupby("method")[["clean", "pgd"]].mean()
+    each = [f"{block_set(name)} {mean['clean'][name]:.1f} / {mean['pgd'][name]:.1f} %" for name in names]
+    return mean, "natural / PGD: " + ", ".join(each)
+
+
+def first_block(data: pd.DataFrame) -> Verdict:
+    """Natural accuracy of U-1 against the other single blocks."""
+    mean, told = _told(data, ("natural", *SINGLE))
+    return told, bool(mean["clean"]["u1"] < mean["clean"][list(SINGLE[1:])].min())
+
+
+def middle_blocks(data: pd.DataFrame) -> Verdict:
+    """U-23 against an update of everything."""
+    mean, told = _told(data, ("u23", "all"))
+    return told, bool((mean.loc["u23"] > mean.loc["all"]).all())
+
+
+def early_blocks(data: pd.DataFrame) -> Verdict:
+    """U-1, U-2 and U-12 against an update of everything."""
+    mean, told = _told(data, (*EARLY, "all"))
+    return told, bool((mean.loc[list(EARLY)] < mean.loc["all"]).all(axis=None))
+
+
+SINGLE, EARLY = ("u1", "u2", "u3", "u4"), ("u1", "u2", "u12")
+SOURCE = "CURE, Fig. 2b and 11"
+FIGURE = Figure(
+    "Natural and PGD accuracy on the validation split after the last epoch, when adversarial training updates the "
+    "named blocks of the natural network (ST) and the rest stays frozen; whiskers are 95 % intervals (with several "
+    "seeds the lowest and the highest), dotted lines the level of all parts updated.",
+    data="layers",
+    without="no model under grid.layers",
+    draw=draw,
+    findings=(
+        Finding(
+            SOURCE,
+            "Of single blocks, updating the first costs most natural accuracy: about 45 % remain of about 95 %.",
+            ("natural", *SINGLE),
+            first_block,
+        ),
+        Finding(
+            SOURCE,
+            "Updating blocks 2 and 3 alone gives more natural and more robust accuracy than updating everything.",
+            ("u23", "all"),
+            middle_blocks,
+        ),
+        Finding(
+            SOURCE,
+            "Updates of early blocks alone (1, 2, 12) hurt natural and robust accuracy.",
+            (*EARLY, "all"),
+            early_blocks,
+        ),
+    ),
+)

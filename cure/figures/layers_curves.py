@@ -1,0 +1,101 @@
+"""The layer-wise study over time: does adversarial training of some blocks alone overfit?"""
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Sheet
+
+from cure.core.figure import COLOURS, LINES, Figure, sheet
+from cure.core.finding import Finding, Verdict
+from cure.core.names import block_set
+
+WORDS = {1: "single blocks", 2: "pairs", 3: "triples"}
+
+
+def draw(data: pd.DataFrame) -> Sheet:
+    """A row of panels for each data set, model and variant, a panel for each size of a set; mean over seeds."""
+    settings, sizes = list(data["setting"].unique()), _sizes(data)
+    drawn = sheet(3.4 * len(sizes), 2.9 * len(settings))
+    axes = drawn.subplots(len(settings), len(sizes), sharex=True, sharey=True, squeeze=False)
+    for row, setting in zip(axes, settings, strict=True):
+        part = data[data["setting"] == setting]
+        for ax, size in zip(row, sizes, strict=True):
+            _panel(ax, part[part["blocks"].isin({size, part["blocks"].max()})])
+            ax.set_title(f"{setting}:\n{WORDS.get(size, f'{size} blocks')}", fontsize="small")
+    axes[0, 0].set_ylim(0, 1.35 * data.groupby(["setting", "method", "epoch"])["val_pgd"].mean().max())  # and a legend
+    drawn.supxlabel("epoch", fontsize="medium")
+    drawn.supylabel("validation PGD accuracy (%)", fontsize="medium")
+    return drawn
+
+
+def _sizes(data: pd.DataFrame) -> list[int]:
+    """The sizes of the sets, less the largest, which is the reference; alone it is shown by itself."""
+    found = sorted(map(int, data["blocks"].unique()))
+    return found[:-1] or found
+
+
+def _panel(ax: Axes, part: pd.DataFrame) -> None:
+    largest = part["blocks"].max()
+    for place, (name, lines) in enumerate(part.groupby("method", sort=False)):
+        line = lines.groupby("epoch")["val_pgd"].mean()
+        reference = (lines["blocks"] == largest).all()
+        look: dict[str, Any] = {"color": "#999999", "linewidth": 2.4}
+        if not reference:
+            look = {"color": COLOURS[place % len(COLOURS)], "linestyle": LINES[place % len(LINES)], "linewidth": 1.6}
+        ax.plot(line.index.to_numpy(), line, label=block_set(str(name)), zorder=1 if reference else 2, **look)
+        ax.plot([float(line.index.to_numpy()[line.argmax()])], [line.max()], "o", color=look["color"], markersize=4)
+    ax.locator_params(axis="x", integer=True)
+    ax.grid(alpha=0.3)
+    ax.legend(frameon=False, fontsize=8, loc="upper left", ncols=2)
+
+
+def _best_and_fall(data: pd.DataFrame) -> pd.DataFrame:
+    """Per set the best robust accuracy over the epochs, and how far the last one lies behind it, in points."""
+    lines = data.groupby(["method", "epoch"])["val_pgd"].mean().groupby("method")
+    return pd.DataFrame({"best": lines.max(), "fall": lines.last() - lines.max()})
+
+
+def _told(found: pd.DataFrame, names: tuple[str, ...]) -> str:
+    each = [f"{block_set(n)} {found['best'][n]:.1f} % ({found['fall'][n]:+.1f})" for n in names]
+    return "best epoch (last minus best): " + ", ".join(each)
+
+
+def middle_is_stable(data: pd.DataFrame) -> Verdict:
+    """The last epoch of everything and of U-34 lies further behind the best than that of U-23."""
+    found = _best_and_fall(data)
+    holds = found["fall"][["all", "u34"]].max() < found["fall"]["u23"]
+    return _told(found, ("all", "u34", "u23")), bool(holds)
+
+
+def early_overfits_less(data: pd.DataFrame) -> Verdict:
+    """Early blocks fall less than everything does, from a lower best."""
+    found, early = _best_and_fall(data), list(EARLY)
+    less = found["fall"][early].min() > found["fall"]["all"]
+    return _told(found, (*EARLY, "all")), bool(less and found["best"][early].max() < found["best"]["all"])
+
+
+EARLY = ("u1", "u2", "u12")
+FIGURE = Figure(
+    "PGD accuracy on the validation split after each epoch of adversarial training of some blocks of the natural "
+    "network, the rest frozen, mean over seeds; grey is all parts updated, a dot is the best epoch, and a fall behind "
+    "it is robust overfitting.",
+    data="layers_curves",
+    without="no model under grid.layers",
+    draw=draw,
+    findings=(
+        Finding(
+            "CURE, Fig. 4",
+            "Updates of everything and of blocks 3 and 4 overfit, their robust accuracy falls behind its best epoch; "
+            "those of blocks 2 and 3 are stable.",
+            ("all", "u34", "u23"),
+            middle_is_stable,
+        ),
+        Finding(
+            "CURE, Fig. 4",
+            "Updates of early blocks alone (1, 2, 12) overfit less than those of everything, but are less robust.",
+            (*EARLY, "all"),
+            early_overfits_less,
+        ),
+    ),
+)

@@ -1,0 +1,43 @@
+"""The smallest perturbations that change a prediction: clean image, perturbation and adversarial image per method."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure as Sheet
+from matplotlib.figure import SubFigure
+
+from cure.core.figure import Figure
+from cure.core.layout import Lines, album, picture_row
+from cure.core.names import NAMES
+
+
+def draw(data: pd.DataFrame) -> Sheet:
+    """A block for each data set and model: the images, then two rows for each method, with eps; of the first seed."""
+    return album(data, lambda methods: 1.0 * (1 + 2 * methods) + 0.4, _block, columns=2)
+
+
+def _block(block: SubFigure, cells: Lines, room: int) -> None:
+    first = cells[0]
+    axes = block.subplots(1 + 2 * room, len(first["image"]), squeeze=False)
+    picture_row(axes[0], "image", first["image"])
+    for ax, label in zip(axes[0], first["label"], strict=True):
+        ax.set_title(first["classes"][int(label)], fontsize=8)
+    for cell, ways, targets in zip(cells, axes[1::2], axes[2::2], strict=False):
+        sizes = cell["distance"]
+        changes = (cell["adversarial"] - cell["image"]) / np.fmax(sizes, 1e-12)[:, None, None, None]
+        picture_row(ways, f"{NAMES.get(cell['method'], cell['method'])}:\nperturbation", changes / 2 + 0.5)
+        picture_row(targets, "adversarial", cell["adversarial"])
+        for way, target, eps, seen in zip(ways, targets, sizes, cell["fooled"], strict=True):
+            way.set_xlabel("none found" if np.isnan(eps) else f"eps {eps:.3f}", fontsize=8)
+            target.set_xlabel(f"seen as {cell['classes'][int(seen)]}", fontsize=8)
+    for ax in axes[1 + 2 * len(cells) :].flat:
+        ax.set_visible(False)
+
+
+FIGURE = Figure(
+    "Validation images, the smallest L-inf perturbation that FMN finds for each evaluated network, stretched to black "
+    "and white, with its size in units of the image range, and the image that it makes; an eps of 0 belongs to an "
+    "image that is misclassified as it is.",
+    data="pictures",
+    without="no analysed row in this grid",
+    draw=draw,
+)

@@ -1,0 +1,51 @@
+"""Natural and robust accuracy side by side, and the natural-robustness ratio of the two."""
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Sheet
+
+from cure.core.figure import Figure, panels, spread, style
+from cure.core.names import NAMES
+
+
+def draw(data: pd.DataFrame) -> Sheet:
+    """A panel for each data set and model, two bars a method: clean above, robust and hatched below."""
+    methods = data["method"].nunique()
+    drawn, parts = panels(data, 6.6, 1.2 + 0.36 * methods)
+    for ax, part in parts:
+        for place, (method, own) in enumerate(part.groupby("method", sort=False)):
+            _bars(ax, place, str(method), own)
+        ax.set_yticks(range(methods), [NAMES.get(name, name) for name in part["method"].unique()])
+        ax.set(ylim=(methods - 0.4, -0.6), xlim=(0, 118), xticks=range(0, 101, 20), xlabel="accuracy (%)")
+        ax.grid(axis="x", alpha=0.3)
+        ax.set_axisbelow(True)
+    return drawn
+
+
+def _bars(ax: Axes, place: int, method: str, own: pd.DataFrame) -> None:
+    colour = style(method)[0]
+    hatched: dict[str, Any] = {"hatch": "////", "alpha": 0.6}
+    for prefix, shift, look in (("clean_", -0.2, {}), ("", 0.2, hatched)):
+        value, bar = _bar(own, prefix)
+        ax.barh(place + shift, value, 0.36, color=colour, edgecolor="white", linewidth=0, **look)
+        ax.errorbar([value], [place + shift], xerr=bar, color="black", linewidth=0.8)
+    ax.text(102, place, f"NRR {own['nrr'].mean():.1f}", va="center", fontsize=8)
+
+
+def _bar(own: pd.DataFrame, prefix: str) -> tuple[float, list[list[float]]]:
+    """The mean and its bar: one standard deviation over seeds or, of one seed, the 95 % interval."""
+    mean, sd = spread(own, ["method"], f"{prefix}accuracy").iloc[0]
+    if len(own) > 1:
+        return mean, [[sd], [sd]]
+    return mean, [[mean - own[f"{prefix}low"].iloc[0]], [own[f"{prefix}high"].iloc[0] - mean]]
+
+
+FIGURE = Figure(
+    "Clean accuracy (full) and PGD accuracy (hatched) on test images with the ratio NRR of the two; bars are 95 % "
+    "intervals over images or, of several seeds, one standard deviation.",
+    data="ratio",
+    without="no PGD column in attack.columns",
+    draw=draw,
+)

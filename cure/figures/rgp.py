@@ -1,0 +1,86 @@
+"""CURE's mask at work: which share of each layer is updated, in each phase of the training."""
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Sheet
+
+from cure.core.figure import Figure, sheet, spread
+from cure.core.finding import Finding, Verdict
+from cure.core.layout import legend_below, name_layers
+from cure.core.names import NAMES
+
+PANELS = {
+    "network_wide": "updated by a step,\none threshold for the network",
+    "per_tensor": "updated by a step,\none threshold per tensor",
+    "moved": "among those that move most\nuntil the next phase",
+}
+GREYS = ["#d9d9d9", "#8c8c8c", "#262626", "#737373", "#bdbdbd"]
+
+
+def draw(data: pd.DataFrame) -> Sheet:
+    """A row for each setting and method, a column for each share, a bar for each phase; mean over seeds."""
+    rows = data.groupby(["setting", "method"], sort=False)
+    width = min(6.0, max(3.6, 0.8 + 0.12 * rows["layer"].nunique().max()))
+    drawn = sheet(width * len(PANELS), 3.3 * rows.ngroups + 0.3)
+    grid = drawn.subplots(rows.ngroups, len(PANELS), sharey=True, squeeze=False)
+    for axes, (place, part) in zip(grid, rows, strict=True):
+        setting, method = map(str, place)
+        for ax, (value, words) in zip(axes, PANELS.items(), strict=True):
+            _bars(ax, part, value)
+            ax.set_title(words, fontsize=8)
+        axes[0].set_ylabel(f"{NAMES.get(method, method)}, {setting}:\nshare of weights (%)")
+    legend_below(drawn, grid[0][0])
+    return drawn
+
+
+def _bars(ax: Axes, part: pd.DataFrame, value: str) -> None:
+    names, shares = list(part["layer"].unique()), sorted(part["share"].unique())
+    width = 0.8 / len(shares)
+    for i, share in enumerate(shares):
+        line = 100 * spread(part[part["share"] == share], ["layer"], value).loc[names]
+        at = [place + (i - (len(shares) - 1) / 2) * width for place in range(len(names))]
+        how: dict[str, Any] = {"color": GREYS[i % len(GREYS)], "edgecolor": "black", "linewidth": 0.5}
+        bars = ax.bar(at, line["mean"], width, yerr=line["sd"] if line["sd"].any() else None, **how)
+        bars.set_label(f"{share:.0%} of the training")
+    name_layers(ax.xaxis, names, most=20)
+    ax.tick_params(axis="x", rotation=90)
+    ax.set_ylim(0, 105)
+    ax.grid(axis="y", alpha=0.3)
+
+
+def kinds(data: pd.DataFrame) -> Verdict:
+    """Batch norms against convolutions under the network's threshold, mean over layers and phases."""
+    own = data[data["method"] == "cure"]
+    norm, conv = (100 * own[own["dims"] == dims]["network_wide"].mean() for dims in (1, 4))
+    return f"threshold of the network: batch norms {norm:.0f} %, convolutions {conv:.0f} %", bool(norm > conv)
+
+
+def late_middle(data: pd.DataFrame) -> Verdict:
+    """The middle third of the convolutions against the others, in the last phase."""
+    own = data[(data["method"] == "cure") & (data["dims"] == 4)]
+    line = own[own["share"] == own["share"].max()].groupby("layer", sort=False)["network_wide"].mean()
+    third = len(line) // 3
+    middle, others = 100 * line[third : len(line) - third].mean(), 100 * line.drop(line.index[third:-third]).mean()
+    told = f"at the end, threshold of the network: middle convolutions {middle:.0f} %, the others {others:.0f} %"
+    return told, bool(middle > others)
+
+
+FIGURE = Figure(
+    "Share of each layer's weights that a training step of CURE updates, under a threshold for the network and one per "
+    "tensor, and that are among the most moved weights until the next phase, at the start, the middle and the end of "
+    "the training, on validation images.",
+    data="rgp",
+    without="no analysed row has a gradient mask",
+    draw=draw,
+    findings=(
+        Finding("CURE, Figs. 6b and 10", "Batch norms are updated more than convolutions.", ("cure",), kinds),
+        Finding(
+            "CURE, Figs. 6b and 10",
+            "In the last phase the middle layers are updated most.",
+            ("cure",),
+            late_middle,
+        ),
+    ),
+)

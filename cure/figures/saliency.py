@@ -1,0 +1,39 @@
+"""What the networks look at: the gradient of the loss with respect to the image."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure as Sheet
+from matplotlib.figure import SubFigure
+
+from cure.core.figure import Figure
+from cure.core.layout import Lines, album, picture_row
+from cure.core.names import NAMES
+
+
+def draw(data: pd.DataFrame) -> Sheet:
+    """A block for each data set and model: the images, then a row for each method; of the first seed."""
+    return album(data, lambda methods: 0.95 * (1 + methods) + 0.4, _block, columns=2)
+
+
+def _block(block: SubFigure, cells: Lines, room: int) -> None:
+    first = cells[0]
+    axes = block.subplots(1 + room, len(first["image"]), squeeze=False)
+    picture_row(axes[0], "image", first["image"])
+    for ax, label in zip(axes[0], first["label"], strict=True):
+        ax.set_title(first["classes"][int(label)], fontsize=8)
+    for cell, row in zip(cells, axes[1:], strict=False):
+        summed = cell["gradient"].sum(axis=1, keepdims=True)  # over colours: the change of the grey value
+        largest = np.abs(summed).max(axis=(1, 2, 3), keepdims=True)
+        picture_row(row, str(NAMES.get(cell["method"], cell["method"])), summed / np.maximum(largest, 1e-12), low=-1.0)
+    for ax in axes[1 + len(cells) :].flat:
+        ax.set_visible(False)
+
+
+FIGURE = Figure(
+    "Gradient of the cross-entropy with respect to validation images, each picture stretched to its largest value: "
+    "light pixels raise the loss of the evaluated network when they become brighter, dark ones when they become "
+    "darker, and those in the grey of zero leave it.",
+    data="pictures",
+    without="no analysed row in this grid",
+    draw=draw,
+)

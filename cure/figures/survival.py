@@ -1,0 +1,47 @@
+"""Accuracy against the radius of the attack: a panel per method, with all others in grey behind it."""
+
+import math
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure as Sheet
+from matplotlib.figure import SubFigure
+
+from cure.core.figure import ACROSS, Figure, multiples, sheet, spread, style
+from cure.core.names import NAMES
+
+
+def draw(data: pd.DataFrame) -> Sheet:
+    """A block for each data set, model and column; mean over seeds, with a band of one standard deviation."""
+    parts = list(data.groupby(["setting", "column"], sort=False))
+    down = math.ceil(data["method"].nunique() / ACROSS)
+    drawn = sheet(2.6 * min(ACROSS, data["method"].nunique()), (2.1 * down + 0.6) * len(parts))
+    for block, ((setting, _), part) in zip(drawn.subfigures(len(parts), 1, squeeze=False)[:, 0], parts, strict=True):
+        block.suptitle(setting, fontsize="medium")
+        _block(block, part)
+    return drawn
+
+
+def _block(block: SubFigure, part: pd.DataFrame) -> None:
+    found, eps = spread(part, ["method", "radius"], "accuracy"), part["eps"].iloc[0]
+    lines: dict[str, Any] = {method: found.loc[method] for method in found.index.unique("method")}
+    titles = {method: f"{NAMES.get(method, method)}: {line['mean'][eps]:.0f} %" for method, line in lines.items()}
+
+    names = "radius of the L-inf ball (image range: 1)", "accuracy (%)"
+    for ax, method in multiples(block, {method: line["mean"] for method, line in lines.items()}, titles, names):
+        line, colour = lines[method], style(method)[0]
+        ax.fill_between(
+            line.index, line["mean"] - line["sd"], line["mean"] + line["sd"], color=colour, alpha=0.25, lw=0
+        )
+        ax.axvline(eps, color="black", linewidth=0.8, linestyle=":")
+        ax.plot([eps], [line["mean"][eps]], "o", color=colour, markersize=5)
+        ax.set(xlim=(0, line.index.max()), ylim=(0, 100))
+
+
+FIGURE = Figure(
+    "Accuracy on test images within each radius, by the smallest perturbations found; mean and standard deviation over "
+    "seeds, and in the titles the accuracy at eps, the dotted line.",
+    data="survival",
+    without="no column of smallest L-inf perturbations in attack.columns",
+    draw=draw,
+)

@@ -1,0 +1,94 @@
+"""Natural against robust accuracy, a panel for C&W and one for AutoAttack, with lines of equal NRR."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Sheet
+from matplotlib.ticker import MaxNLocator
+
+from cure.core.figure import Figure, sheet, spread, style
+from cure.core.labels import label
+from cure.core.names import NAMES
+
+KINDS = {"cw": "C&W", "aa": "AutoAttack"}
+MARKERS = "os^Dv"
+OUT = 1 / 3
+"""Rows with less than this share of the best robust accuracy are named in a corner: they would squeeze the others."""
+
+
+def draw(data: pd.DataFrame) -> Sheet:
+    """A row of panels for each data set and model."""
+    settings, columns = list(data["setting"].unique()), list(data["column"].unique())
+    drawn = sheet(5.6 * len(columns), 5.0 * len(settings))
+    axes = drawn.subplots(len(settings), len(columns), squeeze=False)
+    todo = []
+    for row, setting in zip(axes, settings, strict=True):
+        for ax, column in zip(row, columns, strict=True):
+            part = data[(data["setting"] == setting) & (data["column"] == column)]
+            kind = next(words for key, words in KINDS.items() if column.startswith(key))
+            ax.set(title=setting, xlabel="clean accuracy (%)", ylabel=f"accuracy under {kind} (%)")
+            todo.append((ax, _panel(ax, part)))
+    drawn.draw_without_rendering()  # so that the layout is settled before names look for room
+    for ax, points in todo:
+        label(ax, points)
+    return drawn
+
+
+def _panel(ax: Axes, part: pd.DataFrame) -> list[tuple[float, float, str, str]]:
+    spots = {str(method): _spot(own) for method, own in part.groupby("method", sort=False)}
+    top = max(y for (_, y), _ in spots.values())
+    inside = {method: spot for method, spot in spots.items() if spot[0][1] >= OUT * top}
+    for method, ((x, y), (across, up)) in inside.items():
+        colour = style(method)[0]
+        ax.errorbar(x, y, xerr=across, yerr=up, color=colour, linewidth=0.8, alpha=0.35)
+        ax.plot(x, y, MARKERS[[*spots].index(method) % len(MARKERS)], color=colour, markersize=6, zorder=3)
+    middles = np.array([spot[0] for spot in inside.values()])
+    low, high = middles.min(axis=0) - 3, middles.max(axis=0) + 3
+    ax.set(xlim=(low[0], min(100.5, high[0])), ylim=(max(0, low[1]), min(100, high[1])))
+    _equal_nrr(ax)
+    if outside := [f"{NAMES.get(m, m)} ({x:.1f}, {y:.1f})" for m, ((x, y), _) in spots.items() if m not in inside]:
+        ax.annotate(
+            "outside: " + ", ".join(outside), (1, 0), (0, -42), "axes fraction", "offset points", ha="right", size=7
+        )
+    return [(x, y, NAMES.get(method, method), style(method)[0]) for method, ((x, y), _) in inside.items()]
+
+
+def _spot(own: pd.DataFrame) -> tuple[tuple[float, float], tuple[Any, Any]]:
+    """(clean, robust) and their bars: one standard deviation over seeds or, of one seed, the 95 % interval."""
+    if len(own) > 1:
+        both = [spread(own, ["method"], name).iloc[0] for name in ("clean_accuracy", "accuracy")]
+        return (both[0]["mean"], both[1]["mean"]), (both[0]["sd"], both[1]["sd"])
+    one = own.iloc[0]
+    bars = [[[one[f"{p}accuracy"] - one[f"{p}low"]], [one[f"{p}high"] - one[f"{p}accuracy"]]] for p in ("clean_", "")]
+    return (one["clean_accuracy"], one["accuracy"]), (bars[0], bars[1])
+
+
+def _equal_nrr(ax: Axes) -> None:
+    """Lines 2 x y / (x + y) = constant, named at the right edge."""
+    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
+    x = np.linspace(left, right, 100)
+    for level in MaxNLocator(6).tick_values(2 * left * low / (left + low), 2 * right * high / (right + high)):
+        y = level * x / (2 * x - level)
+        ax.plot(x, np.where(2 * x > level, y, np.nan), color="#bbbbbb", linewidth=0.7, zorder=0)
+        if low < y[-1] < high:
+            ax.annotate(
+                f"NRR {level:g}",
+                (right, y[-1]),
+                (3, 0),
+                textcoords="offset points",
+                va="center",
+                size=7,
+                color="#777777",
+            )
+    ax.set(xlim=(left, right), ylim=(low, high))
+
+
+FIGURE = Figure(
+    "Accuracy on clean test images against accuracy under C&W and under AutoAttack; grey lines have equal NRR, bars "
+    "are 95 % intervals over images or, of several seeds, one standard deviation.",
+    data="tradeoff",
+    without="no C&W and no AutoAttack column in attack.columns",
+    draw=draw,
+)

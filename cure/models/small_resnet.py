@@ -1,0 +1,26 @@
+"""A ResNet of four one-block stages, for a CPU: what ResNet-18 is, at half its depth and any width.
+
+He et al., "Deep Residual Learning for Image Recognition", CVPR 2016. With width 8, 3 channels and 10 classes it has
+78,002 parameters. Images of 8x8 pixels reach the last stage as a single one, of 32x32 as 4x4.
+"""
+
+from cure.core.network import Normalisation
+from cure.core.resnet import ResNet
+from cure.core.settings import Count, Settings
+
+
+class Hyper(Settings):
+    """Channels of stem and first stage; every other stage has twice as many as the one before."""
+
+    width: Count
+    normalise: Normalisation | None = None
+
+
+class SmallResNet(ResNet):
+    """Four stages of one block, width to 8 width channels."""
+
+    def __init__(self, hyper: Hyper, channels: int, classes: int) -> None:
+        super().__init__(hyper.width, 1, hyper.normalise, channels, classes)
+
+
+MODEL = SmallResNet

@@ -1,0 +1,121 @@
+"""reports/, whole, from what lies in results/, curves/ and provenance/."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cure import catalogue
+from cure.errors import Refused
+from cure.files import write_text
+from cure.params import Params
+from cure.paths import Cell
+from cure.reporting import (
+    attacks,
+    beside,
+    claims,
+    corrupted,
+    figures,
+    findings,
+    layers,
+    made,
+    overfitting,
+    page,
+    pairs,
+    rows,
+    table,
+)
+from cure.schema import AttackSuite, Grid, ReportText
+
+FOLDER = Path("reports")
+READS = ["grid", "threat", "attack", "report"]
+
+
+def build(params: Params) -> dict[str, str]:
+    """Write every page, table, figure and metric of the folder we are in; figures left out, with the reason."""
+    grid, suite, text = params.get("grid", Grid), params.get("attack", AttackSuite), params.get("report", ReportText)
+    cells = rows.cells(grid)
+    require(grid)
+    lines = rows.measured(grid, suite)
+    means = rows.over_seeds(lines, grid)
+    found, attacked = rows.corruptions(grid), attacks.measured(cells)
+    told, overfit = pairs.compared(cells, ["clean", *suite.table]), overfitting.epochs(rows.curves(grid))
+    concluded = findings.table(text.figures, grid)
+    note = made.note(cells)
+    epochs = {rows.key(cell): str(made.epochs(cell) or "?") for cell in cells}
+    trained = {row: f"{count} epochs, {', '.join(note['devices'])}" for row, count in epochs.items()}
+    published = claims.load(catalogue.ROOT.parent / "claims.yaml")
+    about = facts(params, cells, note)
+    body = table.rows(lines, means, attacked, pairs.marks(told), epochs, suite)
+    pages = {
+        "table": table.markdown(body, text, suite, about),
+        "findings": findings.page(concluded),
+        "claims": beside.page(lines, published, suite, trained),
+        "pairs": pairs.page(told, text.against),
+        "overfitting": overfitting.page(overfit),
+        "corruptions": corrupted.page(found, rows.methods(grid)),
+        "attacks": attacks.page(cells),
+    }
+    lists = {
+        "findings": concluded,
+        "pairs": pairs.rounded(told),
+        "overfitting": overfit.round(2),
+        "curves": rows.curves(grid).round(6),
+        "corruptions": corrupted.lines(found).round(2),
+        "attacks": attacked,
+        "survival": attacks.survival(cells),
+    }
+    _write(pages, lists)
+    write_text(FOLDER / "metrics.json", json.dumps(rows.metrics(means), indent=1) + "\n")
+    left_out = figures.draw(FOLDER / "figures", FOLDER / "data", text.figures, grid)
+    del pages["table"]
+    write_text(FOLDER / "index.html", page.page(text, table.head(suite), body, about, FOLDER, pages))
+    return left_out
+
+
+def _write(pages: dict[str, str], lists: dict[str, pd.DataFrame]) -> None:
+    for name, content in pages.items():
+        write_text(FOLDER / f"{name}.md", content)
+    for name, lines in lists.items():
+        write_text(FOLDER / f"{name}.csv", lines.to_csv(index=False))
+
+
+def require(grid: Grid) -> None:
+    """Refuses with every result and curve that is missing."""
+    cells = rows.cells(grid)
+    wanted = [path for cell in cells for path in (cell.result("attack"), cell.result("corrupt"))]
+    wanted += [cell.result("revise") for cell in rows.revised(grid)]
+    wanted += [cell.result("layers") for _, cell in layers.cells(grid)]
+    wanted += [cell.analyses for cell in rows.cells(grid, grid.analyse)]
+    wanted += [cell.curve for cell in rows.trained(grid)]
+    missing = [str(path) for path in wanted if not path.exists()]
+    if missing:
+        listed = "\n".join(f"  {path}" for path in missing)
+        raise Refused(f"{len(missing)} of {len(wanted)} results are not there yet; `dvc repro` makes them:\n{listed}")
+
+
+def facts(params: Params, cells: list[Cell], note: dict[str, Any]) -> list[str]:
+    """What the table says below itself: what was measured on what, how to read it, and what is wrong with it."""
+    grid, suite = params.get("grid", Grid), params.get("attack", AttackSuite)
+    eps, images = params.as_text()["threat"]["eps"], rows.read(cells[0].result("attack"))["images"]
+    several = f" (mean ± sample standard deviation of {len(grid.seeds)})" if len(grid.seeds) > 1 else ""
+    shown = ", ".join(map(table.heading, ["clean", *suite.table]))
+    return [
+        f"Percent of {images} test images; L-inf attacks with eps {eps}; seeds {grid.seeds}{several}.",
+        *attacks.notes(cells, suite),
+        f"Bold: the best under {shown}; †: not told apart from it by a paired test on the same images (pairs.md).",
+        f"NRR: 2 n r / (n + r) of clean and {table.heading(suite.nrr)}, of unrounded values.",
+        corrupted.note(rows.corruptions(grid)),
+        "Epoch: the epoch of the evaluated network, chosen on the validation split, and the epochs trained.",
+        f"Made at commit {note['commit']} on {', '.join(note['devices'])} with PyTorch {', '.join(note['torch'])}.",
+        *(f"Problem: {said}." for said in attacks.problems(cells)),
+    ]
+
+
+def show(left_out: dict[str, str]) -> None:
+    """Print the table, which figures were left out and why, and where the page lies."""
+    table.show(FOLDER / "table.md")
+    for name, reason in left_out.items():
+        print(f"report: figure {name} left out: {reason}")
+    print(f"report: {FOLDER.resolve() / 'index.html'}")

@@ -1,0 +1,62 @@
+"""The layer-wise study as tables: accuracies after the last epoch, and over the epochs, all of the validation split.
+
+A line's `method` is its block set, `natural` is the network that all of them start from, and its `setting` names the
+variant, so that every variant has panels and findings of its own.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from cure.engine.ratio import wilson
+from cure.paths import Cell
+from cure.reporting import rows
+from cure.schema import Grid
+
+WORDS = {"reinit": "re-initialised", "finetune": "fine-tuned"}
+BARS = ["setting", "method", "seed", "blocks", "updated", "epochs", "images"]
+BARS += [f"{name}{end}" for name in ("clean", "pgd") for end in ("", "_low", "_high")]
+CURVES = ["setting", "method", "seed", "blocks", "epoch", "val_clean", "val_pgd"]
+
+
+def bars(grid: Grid) -> pd.DataFrame:
+    """One line per cell and block set: accuracies in percent with their 95 % intervals, percent of weights updated."""
+    lines: list[dict[str, Any]] = []
+    for place, cell in cells(grid):
+        found = rows.read(cell.result("layers"))
+        for name, one in found["networks"].items():
+            if not any(line["method"] == name == "natural" and place.items() <= line.items() for line in lines):
+                about = {"blocks": len(one["parts"]), "updated": round(100 * one["updated"], 2)}
+                about |= {"epochs": found["epochs"], "images": found["images"]}
+                lines.append(place | {"method": name} | about | _accuracy("clean", one) | _accuracy("pgd", one))
+    return pd.DataFrame(lines, columns=BARS)
+
+
+def curves(grid: Grid) -> pd.DataFrame:
+    """One line per cell, block set and validated epoch: accuracies in percent."""
+    frames = [pd.DataFrame(columns=CURVES)]
+    for place, cell in cells(grid):
+        networks = rows.read(cell.result("layers"))["networks"]
+        frame = rows.curve(cell)[["set", "epoch", "val_clean", "val_pgd"]].dropna().rename(columns={"set": "method"})
+        frame = frame.assign(**place, blocks=[len(networks[name]["parts"]) for name in frame["method"]])
+        frames.append(frame.assign(**{key: (100 * frame[key]).round(2) for key in ("val_clean", "val_pgd")})[CURVES])
+    return pd.concat(frames[1:] or frames, ignore_index=True)
+
+
+def _accuracy(name: str, one: dict[str, Any]) -> dict[str, float]:
+    hits, images = one[name].count("1"), len(one[name])
+    low, high = wilson(hits, images)
+    numbers = {name: hits / images, f"{name}_low": low, f"{name}_high": high}
+    return {key: round(100 * value, 2) for key, value in numbers.items()}
+
+
+def cells(grid: Grid) -> Iterator[tuple[dict[str, Any], Cell]]:
+    """Every process of the study and its place, those of one variant and seed one after the other."""
+    for dataset in grid.datasets:
+        for model in grid.layers.models:
+            for variant in grid.layers.variants:
+                for seed in grid.seeds:
+                    place = {"setting": f"{dataset}/{model}, {WORDS[variant]}", "seed": seed}
+                    for group in grid.layers.groups:
+                        yield place, Cell(dataset, model, "natural", seed).layers(variant, group)

@@ -1,0 +1,46 @@
+"""Layers: which blocks must be updated for robustness? Adversarial training of some of them, from the natural network.
+
+Reads the prepared data and weights/DATASET/MODEL/natural-sSEED. Writes, for the block sets of one group,
+results/DATASET/MODEL/VARIANT-GROUP-sSEED-layers.json (each validation image's outcome, clean and under PGD, after the
+last epoch), the curve of every set and the sidecar. No network is kept.
+"""
+
+from typing import Annotated
+
+import typer
+
+from cure import catalogue
+from cure.check import load
+from cure.engine.cell import Job
+from cure.engine.layers import Study, execute
+from cure.layerwise import Blocks, Freezing, Variant
+from cure.paths import Cell
+from cure.terminal import Dataset, Model, Seed, stage
+
+VariantName = Annotated[Variant, typer.Argument(help="How the chosen blocks start.", metavar="VARIANT")]
+Group = Annotated[str, typer.Argument(help="Block sets of params.yaml: a key of layers.blocks.", metavar="GROUP")]
+
+
+def reads(cell: Cell, group: str) -> list[str]:
+    """The params that dvc.yaml declares for this stage."""
+    entries = [f"datasets.{cell.dataset}.augment", f"models.{cell.model}", "methods.at"]
+    return ["run", "threat", "train", "layers.update", f"layers.blocks.{group}", *entries]
+
+
+def main(dataset: Dataset, model: Model, variant: VariantName, group: Group, seed: Seed) -> None:
+    """Update blocks of the natural network by AT: every set of layers.blocks.GROUP, one after the other.
+
+    `reinit` gives the chosen blocks fresh weights first, `finetune` goes on from the natural ones. Which else may move
+    (stem, batch-norm statistics) says the section layers.update. An interrupted run continues at its last epoch.
+    """
+    cell = Cell(dataset, model, "natural", seed).layers(variant, group)
+    params = load(reads(cell, group), dataset, model)
+    method = catalogue.entry("methods", "at").METHOD
+    hyper, _ = params.method("methods.at", method.hyper)
+    how, train = params.method("layers.update", Freezing)
+    sets = params.get(f"layers.blocks.{group}", Blocks).sets
+    execute(Study(Job("layers", cell, params, method, hyper, train), variant, sets, how))
+
+
+if __name__ == "__main__":
+    stage(main)

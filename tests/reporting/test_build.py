@@ -1,0 +1,75 @@
+"""`cure report` on a folder of made-up results: what it writes, that it writes the same again, and what it refuses."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cure.cli import report
+from cure.errors import Refused
+
+
+def contents(reports: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(reports)): path.read_bytes() for path in sorted(reports.rglob("*")) if path.is_file()}
+
+
+def test_a_second_run_writes_the_same_bytes(folder: Path, reports: Path) -> None:
+    before = contents(reports)
+    report(folder)
+    assert contents(reports) == before
+
+
+def test_several_seeds_give_mean_and_spread_and_their_number(reports: Path) -> None:
+    table = (reports / "table.md").read_text()
+    lines = pd.read_csv(reports / "attacks.csv")
+    ours = lines[(lines["method"] == "at") & (lines["column"] == "pgd20")]["accuracy"]
+    assert f"{ours.mean():.2f} ± {ours.std():.2f}" in table
+    assert "mean ± sample standard deviation of 2" in table
+    assert "2 seeds" in (reports / "pairs.md").read_text()
+    assert "| AT | 2 | 3 | 65.00 ± 7.07 | 50.00 ± 0.00 | -15.00 ± 7.07 |" in (reports / "overfitting.md").read_text()
+
+
+def test_the_best_is_bold_and_what_cannot_be_told_apart_from_it_is_marked(reports: Path) -> None:
+    rows = [
+        line.split(" | ") for line in (reports / "table.md").read_text().splitlines() if line.startswith("| digits")
+    ]
+    marks = {row[1]: (row[3].startswith("**"), row[3].endswith("†")) for row in rows}  # PGD-20
+    assert marks["Natural"] == (False, False)
+    assert sorted([marks["AT"], marks["TRADES"]]) == [(False, True), (True, False)]
+
+
+def test_every_missing_result_is_named(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    lost = ["results/digits/small/at-s1-attack.json", "curves/digits/small/trades-s0.csv"]
+    for name in lost:
+        (copy / name).unlink()
+    with pytest.raises(Refused) as refused:
+        report(copy)
+    assert str(refused.value).splitlines() == [
+        "2 of 18 results are not there yet; `dvc repro` makes them:",
+        *(f"  {name}" for name in lost),
+    ]
+
+
+def test_a_folder_that_is_no_pipeline_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match=r"params\.yaml: not found; name a pipeline folder"):
+        report(tmp_path)
+
+
+def test_a_row_to_compare_with_must_be_in_the_grid(folder: Path, tmp_path: Path) -> None:
+    text = (folder / "params.yaml").read_text()
+    assert "against: [at]" in text
+    (tmp_path / "params.yaml").write_text(text.replace("against: [at]", "against: [att]"))
+    with pytest.raises(Refused, match=r"report\.against: 'att' is no row of the grid, did you mean at\?"):
+        report(tmp_path)
+
+
+def test_captions_tell_of_every_figure_in_the_order_of_params(reports: Path) -> None:
+    captions = json.loads((reports / "figures/captions.json").read_text())
+    assert next(iter(captions)) == "tradeoff"
+    assert captions["criticality"]["reason"] == "no RiFT row in this grid"
+    drawn = {f"{name}.png" for name, said in captions.items() if "file" in said}
+    assert drawn == {path.name for path in (reports / "figures").glob("*.png")}
