@@ -25,6 +25,15 @@ check: $(UV) ## format, lint, types, tests
 fast: $(UV) ## the tests that do not run the pipeline
 	$(RUN) pytest -m "not slow"
 
+.PHONY: reliability
+reliability: $(UV) ## kills, faults and wrong inputs, counted into docs/reliability.md
+	$(RUN) pytest -m reliability --reliability docs/reliability.md
+
+.PHONY: audit
+audit: $(UV) ## known vulnerabilities of the locked dependencies (asks a public database)
+	$(UV) export --locked --all-extras --no-emit-project --format requirements-txt -o .uv/requirements.txt --quiet
+	$(UV) tool run pip-audit==2.10.1 --strict --disable-pip --require-hashes -r .uv/requirements.txt
+
 .PHONY: quickstart
 quickstart: $(UV) ## the embedded default: digits on a CPU
 	$(RUN) dvc repro quickstart/dvc.yaml

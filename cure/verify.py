@@ -1,5 +1,7 @@
 """Does a cell end in the same bytes again? Its stages are run in a clean copy and compared with dvc.lock."""
 
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -76,8 +78,16 @@ def _again(stage: Any, folder: Path) -> Iterator[Line]:
         if ended.returncode:
             print(f"{stage.name}: ended with exit code {ended.returncode}", file=sys.stderr)
         for out in stage.outs:
-            made = where / out.def_path
-            yield Line(out.def_path, out.hash_info.value, md5sum(made) if made.is_file() else "-")
+            yield Line(out.def_path, out.hash_info.value, _digest(where / out.def_path))
+
+
+def _digest(made: Path) -> str:
+    """What DVC calls a file or a folder: of a folder, the md5 of the list of its files."""
+    if not made.is_dir():
+        return md5sum(made) if made.exists() else "-"
+    files = sorted((str(path.relative_to(made)), path) for path in made.rglob("*") if path.is_file())
+    listed = json.dumps([{"md5": md5sum(path), "relpath": name} for name, path in files])
+    return f"{hashlib.md5(listed.encode()).hexdigest()}.dir"
 
 
 def _copy(stage: Any, project: Path, copy: Path) -> None:

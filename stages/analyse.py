@@ -5,7 +5,6 @@ results/DATASET/MODEL/METHOD-sSEED-analyse: a small file for each analysis of pa
 """
 
 from cure.check import load
-from cure.engine.analyse import analyse
 from cure.paths import Cell
 from cure.terminal import Dataset, MethodName, Model, Seed, stage
 
@@ -20,6 +19,8 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
 
     The method's own settings are those that its trajectory was trained with.
     """
+    from cure.engine.analyse import analyse
+
     cell = Cell(dataset, model, method, seed)
     made = analyse(cell, load(reads(cell), dataset, model))
     print(f"analyse {cell.name}: {', '.join(made)}")

@@ -11,8 +11,6 @@ import typer
 
 from cure import catalogue
 from cure.check import load
-from cure.engine.cell import Job
-from cure.engine.layers import Study, execute
 from cure.layerwise import Blocks, Freezing, Variant
 from cure.paths import Cell
 from cure.terminal import Dataset, Model, Seed, stage
@@ -33,6 +31,9 @@ def main(dataset: Dataset, model: Model, variant: VariantName, group: Group, see
     `reinit` gives the chosen blocks fresh weights first, `finetune` goes on from the natural ones. Which else may move
     (stem, batch-norm statistics) says the section layers.update. An interrupted run continues at its last epoch.
     """
+    from cure.engine.cell import Job
+    from cure.engine.layers import Study, execute
+
     cell = Cell(dataset, model, "natural", seed).layers(variant, group)
     params = load(reads(cell, group), dataset, model)
     method = catalogue.entry("methods", "at").METHOD

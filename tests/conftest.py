@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from cure.core.method import Batch
 from cure.core.noise import Stream
+from tests.reliability import Ledger
 
 settings.register_profile("cure", deadline=None, derandomize=True, database=None)  # the same examples on every machine
 settings.load_profile("cure")
@@ -18,6 +20,12 @@ settings.load_profile("cure")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--golden-dir", help="golden vectors to compare with, instead of those in tests/golden")
+    parser.addoption("--reliability", metavar="PAGE", help="count the marked tests and write docs/reliability.md here")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if path := config.getoption("--reliability"):
+        config.pluginmanager.register(Ledger(Path(path)))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -34,8 +34,13 @@ ATTACK, CORRUPT = ("attack", *CELL, "natural", 0), ("corrupt", *CELL, "natural",
 UPDATE_TRADES = ("update", *CELL, "trades", 0)
 
 
-def _presets(raw, *names):
-    return [preset for name in names for preset in raw["methods"][name]["presets"].values()]
+def _at_once(section):
+    """Whatever begins at some epoch begins at the first."""
+    for key, value in section.items():
+        if key == "begin":
+            section[key] = 1
+        elif isinstance(value, dict):
+            _at_once(value)
 
 
 def tiny():
@@ -46,8 +51,7 @@ def tiny():
             raw = changed(raw, f"{section}.{key}", value)
     for method in ("at", "trades", "cure.update"):
         raw = changed(raw, f"methods.{method}.attack.steps", 1)
-    for method in (raw["methods"]["part"], raw["methods"]["cure_eff"]["update"], *_presets(raw, "iad", "awp")):
-        method["begin"] = 1
+    _at_once(raw)
     return raw | {"run": {"device": "cpu", "threads": 1, "deterministic": False, "cpu_isa": "native"}}
 
 
@@ -216,6 +220,7 @@ BROKEN = [  # where, what stands there, what must be said
 ]
 
 
+@pytest.mark.reliability("wrong inputs")
 @pytest.mark.parametrize(("where", "value", "said"), BROKEN, ids=[f"{w}-{i}" for i, (w, *_) in enumerate(BROKEN)])
 def test_broken_settings_are_refused_by_place(tmp_path, where, value, said):
     path = tmp_path / "params.yaml"
@@ -249,6 +254,7 @@ NOT_SETTINGS = {
 }
 
 
+@pytest.mark.reliability("wrong inputs")
 @pytest.mark.parametrize("kind", NOT_SETTINGS)
 def test_a_file_that_is_not_settings_is_refused(tmp_path, kind):
     path = tmp_path / "params.yaml"
@@ -260,16 +266,19 @@ def test_a_file_that_is_not_settings_is_refused(tmp_path, kind):
     assert said in str(refused.value)
 
 
+@pytest.mark.reliability("wrong inputs")
 def test_missing_settings_are_refused_with_where_to_go(tmp_path):
     with pytest.raises(Refused, match=r"params\.yaml: not found; run this in a folder with a params\.yaml"):
         load(["run"], path=tmp_path / "params.yaml")
 
 
+@pytest.mark.reliability("wrong inputs")
 def test_a_folder_in_place_of_settings_is_refused(tmp_path):
     with pytest.raises(Refused, match=r"cannot be read: Is a directory"):
         load(["run"], path=tmp_path)
 
 
+@pytest.mark.reliability("wrong inputs")
 @pytest.mark.parametrize(
     ("args", "said"),
     [
@@ -283,10 +292,12 @@ def test_a_cell_that_the_settings_do_not_know_is_refused(folder, args, said):
     assert said in refusal(folder, "update", *args, 0)
 
 
+@pytest.mark.reliability("wrong inputs")
 def test_a_method_that_does_not_consolidate_cannot_be_revised(folder):
     assert "trades does not consolidate" in refusal(folder, "revise", *CELL, "trades", 0)
 
 
+@pytest.mark.reliability("wrong inputs")
 @pytest.mark.parametrize(("where", "said"), [("validation", "cannot set 9999 of"), ("test", "cannot set ")])
 def test_a_split_larger_than_the_data_is_refused(folder, where, said):
     edit_params(folder, f"datasets.digits.{where}", {"validation": 9999, "test": 0.9999}[where])
@@ -319,6 +330,7 @@ BAD_DATA = {  # what happens to data/digits.safetensors -> what must be said
 }
 
 
+@pytest.mark.reliability("wrong inputs")
 @pytest.mark.parametrize("kind", BAD_DATA)
 def test_bad_data_is_refused_with_its_path(folder, kind):
     damage, said = BAD_DATA[kind]
@@ -393,6 +405,7 @@ BAD_WEIGHTS = {  # what happens, which stage reads it, what must be said
 }
 
 
+@pytest.mark.reliability("wrong inputs")
 @pytest.mark.parametrize("kind", BAD_WEIGHTS)
 def test_bad_weights_are_refused_with_their_path(folder, kind):
     damage, stage, path, said = BAD_WEIGHTS[kind]
@@ -419,6 +432,7 @@ PICKLES = {
 }
 
 
+@pytest.mark.reliability("wrong inputs")
 @pytest.mark.parametrize("how", PICKLES)
 @pytest.mark.parametrize(
     ("victim", "stage"), [(NATURAL, UPDATE_CURE), (TRAJECTORY, REVISE_CURE), (DATA, UPDATE_TRADES)]
@@ -536,6 +550,7 @@ def save_resume(path, finished):
 WRITERS = {"text": lambda path, finished: write_text(path, "x" * 9999), "weights": save_weights, "resume": save_resume}
 
 
+@pytest.mark.reliability("faults of disk and memory")
 @pytest.mark.parametrize("what", WRITERS)
 def test_on_a_full_disk_every_writer_refuses_and_keeps_the_old_file(old, finished, what):
     with full_disk(), pytest.raises(Refused) as refused:
@@ -544,6 +559,7 @@ def test_on_a_full_disk_every_writer_refuses_and_keeps_the_old_file(old, finishe
     assert everything(old.parent) == {old: b"old"}
 
 
+@pytest.mark.reliability("faults of disk and memory")
 def test_a_file_in_place_of_the_output_folder_is_refused(tmp_path):
     (tmp_path / "weights").write_text("mine")
     with pytest.raises(Refused, match=r"a\.json: cannot be written: Not a directory; nothing was changed$"):
@@ -601,6 +617,7 @@ AS_A_USER = {
 }
 
 
+@pytest.mark.reliability("wrong inputs")
 @pytest.mark.parametrize("kind", AS_A_USER)
 def test_a_stage_exits_with_2_and_plain_words_and_changes_nothing(folder, resume, kind):
     damage, stage, said = AS_A_USER[kind]

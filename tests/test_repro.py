@@ -517,6 +517,38 @@ def test_cure_refuses_in_one_sentence(made):
     assert shown == "error: weights/nothing.safetensors: not found\n"
 
 
+def test_cure_verify_runs_a_cell_again_and_finds_the_same_bytes(made):
+    shown = made.run("cure", "verify", "digits/small/at-s0")
+    lines = [line.split("│")[1:5] for line in shown.splitlines() if "-s0" in line and "│" in line]
+    assert len(lines) == 8  # update: weights, trajectory, curve, sidecar; attack and corrupt: result, sidecar
+    assert all(lock == again and said.strip() == "yes" for _, lock, again, said in lines)
+    assert "no longer as in dvc.lock" not in shown
+    assert made.run("git", "status", "--porcelain") == ""
+
+
+def test_cure_verify_tells_what_differs_and_which_input_is_another(made):
+    def other_settings(path):
+        path.write_text(path.read_text().replace("  weight_decay:", "  weight_decay: 0.01 #"))
+
+    with edited(made.params, other_settings):
+        shown = made.run("cure", "verify", PRETRAIN, "quickstart", folder=".", expect=3)
+    assert f"{PRETRAIN}: no longer as in dvc.lock: params.yaml" in shown
+    assert {line.split("│")[4].strip() for line in shown.splitlines() if "weights/" in line} == {"NO"}
+    assert made.run("git", "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("digits/small/att-s0", "no stage and no cell 'digits/small/att-s0'"),
+        ("update@digits-small-at-1", "did you mean update@digits-small-at-0?"),
+        ("report", "report gathers all cells and is none"),
+    ],
+)
+def test_cure_verify_refuses_what_is_no_cell(made, cell, said):
+    assert said in made.run("cure", "verify", cell, expect=2)
+
+
 def test_without_device_and_network_the_paper_says_so_before_any_work(fresh, tmp_path):
     offline = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     offline |= {"no_proxy": "", "NO_PROXY": "", "CUDA_VISIBLE_DEVICES": "", "CURE_DOWNLOADS": str(tmp_path / "empty")}

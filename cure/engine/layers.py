@@ -20,6 +20,7 @@ from cure.core.tensors import Flags
 from cure.engine import data, device, provenance
 from cure.engine.cell import Job, curve
 from cure.engine.fit import Task, train, validated
+from cure.engine.memory import fitting
 from cure.engine.scratch import Scratch
 from cure.files import write_text
 from cure.layerwise import Freezing, Variant
@@ -90,7 +91,8 @@ def _trained(
     job, train_split, val = study.of(name), source.splits["train"], source.splits["val"]
     nets = job.assemble(source).to(where)
     task = Task(nets, job.method, job.hyper, job.fit, train_split, val, job.augment, job.cell.seed, where)
-    kept = train(task, scratch, tick)
+    with fitting("layers.update.train.batch", job.fit.batch):
+        kept = train(task, scratch, tick)
     flags = validated(nets.student, val, job.fit, job.cell.seed)
     found = {"parts": study.sets[name], "updated": _updated(nets.student), **_texts(flags)}
     return [{"set": name, **row} for row in kept.history], found

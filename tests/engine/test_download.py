@@ -132,6 +132,7 @@ def test_an_archive_put_there_by_hand_is_taken(archive, server):
     assert server.asked == []
 
 
+@pytest.mark.reliability("wrong inputs")
 def test_another_archive_is_refused_and_deleted(archive, server):
     server.content = server.content[:-1] + b"x"
     with pytest.raises(Refused, match="not the published file"):
@@ -140,6 +141,7 @@ def test_another_archive_is_refused_and_deleted(archive, server):
     assert left(archive) == ["CIFAR-10-C.lock"]
 
 
+@pytest.mark.reliability("wrong inputs")
 def test_an_archive_with_another_array_is_not_put_in_place(archive, monkeypatch):
     monkeypatch.setitem(archive.md5s, "fog", "0" * 32)
     with pytest.raises(Refused, match="without its published fog"):
@@ -147,6 +149,7 @@ def test_an_archive_with_another_array_is_not_put_in_place(archive, monkeypatch)
     assert not archive.folder.exists()
 
 
+@pytest.mark.reliability("wrong inputs")
 def test_paths_inside_the_archive_cannot_leave_the_folder(archive, server, tmp_path):
     with tarfile.open(tmp_path / "bad.tar", "w") as packed:
         about = tarfile.TarInfo("../../fog.npy")
@@ -182,6 +185,7 @@ def test_a_file_that_lies_there_altered_is_named_and_kept(archive, server):
     assert server.asked == []
 
 
+@pytest.mark.reliability("second process")
 def test_a_second_process_waits_and_finds_it_done(archive, server, capsys):
     server.gate.clear()
     first = threading.Thread(target=download, args=(archive,))

@@ -222,6 +222,7 @@ def with_member(path: Path, name: str, content: bytes) -> Path:
     return changed
 
 
+@pytest.mark.reliability("wrong inputs")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("form", ["state_dict", "whole", "legacy", "sample_inputs", "pickled_weight"])
 def test_nothing_pickled_runs(net, tmp_path, form):
@@ -283,6 +284,7 @@ def test_what_fits_no_model_asks_for_one(tmp_path):
         read(saved(tmp_path / "a.pt", {"w": torch.zeros(3)}), model=None)
 
 
+@pytest.mark.reliability("wrong inputs")
 @pytest.mark.parametrize("content", [b"", b"<html>404", b"\x80\x02garbage", bytes(300)])
 def test_other_bytes_are_refused(tmp_path, content):
     (tmp_path / "a.pt").write_bytes(content)
@@ -290,6 +292,7 @@ def test_other_bytes_are_refused(tmp_path, content):
         read(tmp_path / "a.pt")
 
 
+@pytest.mark.reliability("wrong inputs")
 def test_half_a_file_is_refused(net, tmp_path):
     path = saved(tmp_path / "a.pt", net.state_dict())
     path.write_bytes(path.read_bytes()[:2000])

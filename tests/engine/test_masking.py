@@ -12,7 +12,7 @@ from cure.core.batchnorm import scope
 from cure.core.noise import PerImage
 from cure.engine.driver import Driver
 from cure.engine.masking import CHECKS, apart, masking, parts
-from cure.engine.probes import doubts, missing, probes
+from cure.engine.probes import doubts, missing, probes, transfer
 from cure.engine.units import Examples
 from cure.models.small import Hyper, Small
 from cure.schema import Masking, Threat
@@ -179,6 +179,7 @@ def test_a_sound_network_is_green_under_real_attacks(trained):
     assert [line for line in lines if not line.passed] == []
 
 
+@pytest.mark.reliability("flags")
 @pytest.mark.parametrize(
     ("hide", "names"),
     [
@@ -192,6 +193,61 @@ def test_masked_gradients_are_seen_under_real_attacks(trained, hide, names):
     net, data = trained
     found = {line.name for line in report(Masked(net, hide).eval(), data) if not line.passed}
     assert found == names
+
+
+class Changing(nn.Module):
+    """Is one network for so many images and another one afterwards, as a defence that learns from queries is."""
+
+    def __init__(self, images, before, after):
+        super().__init__()
+        self.images, self.before, self.after = images, before, after
+
+    def forward(self, x):
+        self.images -= len(x) if self.images > 0 else 0
+        return (self.before if self.images > 0 else self.after)(x)
+
+
+@pytest.mark.reliability("flags")
+def test_an_autoattack_that_was_misled_is_seen(trained):
+    net, data = trained
+    rounding = Masked(net, lambda net, x: net((x * 5).round() / 5)).eval()
+    ascent = {"step": THREAT.step, "steps": 20, "start": "uniform", "clip_start": True}
+    short = {"version": "standard", "iterations": 3, "queries": 20, "targets": 9}
+    found, right = {}, int((net(data.x).argmax(1) == data.y).sum())
+    queries = len(data) + 21 * right  # clean images, 20 steps, and what they found
+    learning = Changing(queries + 1, net, rounding).eval()
+    for name, chain in {"pgd20": column("pgd", **ascent), "aa": column("autoattack", **short)}.items():
+        outcome = Driver(learning, data, **HOW).run(chain)
+        found |= {name: "".join("01"[int(hit)] for hit in outcome.robust)}
+    (line,) = (line for line in masking(found, RULES) if line.name == "autoattack")
+    assert not line.passed
+    assert line.found.startswith("pgd20 leaves ")
+
+
+@pytest.mark.reliability("flags")
+def test_more_images_right_under_attack_than_clean_are_seen(trained):
+    net, data = trained
+    confused = Masked(net, lambda net, x: net(x).roll(1, 1)).eval()
+    warming = Changing(len(data) + 1, confused, net).eval()
+    clean = Driver(warming, data, **HOW).clean() == data.y
+    seen = {"clean": "".join("01"[int(hit)] for hit in clean)}
+    result = {"outcomes": seen, "columns": {}}
+    lines, _ = doubts(warming, data, result, probes(THREAT, RULES), RULES, **HOW)
+    assert "clean" in {line.name for line in lines if not line.passed}
+
+
+@pytest.mark.reliability("flags")
+def test_images_that_transfer_from_another_network_better_than_its_own_are_seen(trained):
+    net, data = trained
+    rounding = Masked(net, lambda net, x: net((x * 5).round() / 5)).eval()
+    own = Driver(rounding, data, **HOW).run(probes(THREAT, RULES)["pgd20"])
+    flags = {"clean": own.clean, "pgd20": own.robust}
+    result = {
+        "outcomes": {name: "".join("01"[int(hit)] for hit in hits) for name, hits in flags.items()},
+        "columns": {"pgd20": {"broken_by": {"pgd20": []}}},
+    }
+    lines, _ = doubts(rounding, data, result, {"transfer": transfer(net, THREAT)}, RULES, **HOW)
+    assert "transfer" in {line.name for line in lines if not line.passed}
 
 
 def test_only_what_is_missing_is_measured(trained):

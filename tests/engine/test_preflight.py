@@ -152,6 +152,7 @@ def purified(net, x):
     return net(x + 1e-3 * g)
 
 
+@pytest.mark.reliability("flags")
 @pytest.mark.parametrize("case", SPOILT)
 def test_each_fault_reddens_its_own_line_and_no_other(sound, case):
     net, x, y = sound
@@ -164,6 +165,7 @@ def test_each_fault_reddens_its_own_line_and_no_other(sound, case):
     assert line(name, spoilt, x, y).advice
 
 
+@pytest.mark.reliability("flags")
 def test_a_module_left_in_training_mode(sound):
     net, x, y = sound
     net.conv2.train()
@@ -171,11 +173,13 @@ def test_a_module_left_in_training_mode(sound):
     assert line("eval mode", net, x, y).found == "conv2 in training mode"
 
 
+@pytest.mark.reliability("flags")
 def test_batch_norm_in_training_mode_depends_on_the_batch(sound):
     net, x, y = sound
     assert {"eval mode", "batch"} <= set(red(net.train(), x, y))
 
 
+@pytest.mark.reliability("flags")
 def test_dropout_in_training_mode_is_random(sound):
     net, x, y = sound
     dropping = Wrong(net, lambda net, x: net(F.dropout(x, 0.1, training=True))).eval()

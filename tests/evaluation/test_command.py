@@ -234,6 +234,7 @@ REFUSALS = {
 }
 
 
+@pytest.mark.reliability("wrong inputs")
 @pytest.mark.parametrize("name", REFUSALS)
 def test_what_makes_no_sense_is_refused_in_one_sentence(run, weights, theirs, pipeline, tmp_path, name):
     words, said = REFUSALS[name]

@@ -91,6 +91,7 @@ def whole(tmp_path_factory):
     return before, wrote, events
 
 
+@pytest.mark.reliability("moments")
 @pytest.mark.parametrize("moment", moments(), ids=str)
 def test_killed_and_run_again_it_ends_in_the_same_bytes(whole, tmp_path, moment):
     before, wrote, events = whole
