@@ -40,7 +40,8 @@ def main(dataset: Dataset, model: Model, variant: VariantName, group: Group, see
     hyper, _ = params.method("methods.at", method.hyper)
     how, train = params.method("layers.update", Freezing)
     sets = params.get(f"layers.blocks.{group}", Blocks).sets
-    execute(Study(Job("layers", cell, params, method, hyper, train), variant, sets, how))
+    fit = train.model_copy(update={"snapshots": []})  # no network of the study is looked into later
+    execute(Study(Job("layers", cell, params, method, hyper, fit), variant, sets, how))
 
 
 if __name__ == "__main__":
