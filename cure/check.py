@@ -9,6 +9,7 @@ from typing import Any
 from cure import catalogue, schema
 from cure.check_layers import check_layers
 from cure.core.settings import Ball, Settings
+from cure.doubts import Masking, Preflight
 from cure.errors import did_you_mean
 from cure.families import check_against, check_families, check_roles, rows
 from cure.params import FILE, Params, armed, for_cell, read
@@ -22,8 +23,8 @@ SECTIONS: dict[str, type[Settings]] = {
     "pretrain": schema.Fit,
     "train": schema.Train,
     "attack": schema.AttackSuite,
-    "preflight": schema.Preflight,
-    "masking": schema.Masking,
+    "preflight": Preflight,
+    "masking": Masking,
     "corrupt": schema.CorruptSuite,
     "analyse": schema.Analyse,
     "report": schema.ReportText,

@@ -10,7 +10,7 @@ from tests.closure import ROOT, closure, imports
 
 FILES = sorted(str(path.relative_to(ROOT)) for folder in ("cure", "stages") for path in (ROOT / folder).rglob("*.py"))
 ENTRIES = {"methods", "models", "datasets", "attacks", "corruptions", "analyses", "figures"}
-SETTINGS = {"layerwise", "schema", "problems", "params", "families", "check_layers", "check"}
+SETTINGS = {"layerwise", "doubts", "schema", "problems", "params", "families", "check_layers", "check"}
 ANYTHING_BUT_ENTRIES = {"core", "engine", "reporting", "catalogue", "paths", "files", "errors", "terminal", *SETTINGS}
 
 MAY_IMPORT = {  # layer -> layers; a layer is a folder of cure/, or a file that lies in none
@@ -22,12 +22,13 @@ MAY_IMPORT = {  # layer -> layers; a layer is a folder of cure/, or a file that 
     "core": {"core", "errors"},
     **{folder: {"core", "errors"} for folder in sorted(ENTRIES)},
     "layerwise": {"core", "errors"},
+    "doubts": {"core", "errors"},
     "schema": {"core", "layerwise", "errors"},
     "problems": {"core", "errors"},
     "params": {"core", "catalogue", "schema", "problems", "errors"},
     "families": {"catalogue", "schema", "problems", "errors"},
     "check_layers": {"core", "catalogue", "layerwise", "schema", "problems", "params", "errors"},
-    "check": {"core", "catalogue", "schema", "problems", "params", "families", "check_layers", "errors"},
+    "check": {"core", "catalogue", "schema", "problems", "params", "families", "check_layers", "doubts", "errors"},
     "engine": {"engine", "core", "catalogue", "paths", "files", "errors", "terminal", *SETTINGS},
     "reporting": {"reporting", "engine", "core", "catalogue", "paths", "files", "errors", "terminal", *SETTINGS},
     "evaluation": ANYTHING_BUT_ENTRIES | {"evaluation"},

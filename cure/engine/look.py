@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from cure.core.losses import cross_entropy, margin
-from cure.schema import Preflight
+from cure.doubts import Preflight
 
 FEW, REPEATS = 16, 5  # images of the checks that repeat forwards, and how often
 

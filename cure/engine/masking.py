@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 from scipy.stats import binomtest
 
+from cure.doubts import Masking
 from cure.engine.lines import Line
 from cure.engine.outcomes import Result
 from cure.engine.paired import digits, pair, worst
-from cure.schema import Masking
 
 Outcomes = dict[str, str]
 Verdict = tuple[bool, str]

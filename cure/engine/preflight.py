@@ -16,11 +16,11 @@ from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from cure.core.outputs import FirstOutput, outputs
+from cure.doubts import Preflight
 from cure.engine.lines import Line, first_sentence
 from cure.engine.look import Look, apart
 from cure.engine.untouched import untouched
 from cure.errors import Refused
-from cure.schema import Preflight
 
 Verdict = tuple[bool | None, str]
 FGSM = 8 / 255  # any radius would do: the logits only have to stay finite

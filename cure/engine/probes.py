@@ -11,6 +11,7 @@ from cure.core.attack import Chain
 from cure.core.method import Batch
 from cure.core.settings import Search
 from cure.core.tensors import Images
+from cure.doubts import Masking
 from cure.engine.driver import Driver
 from cure.engine.lines import Line
 from cure.engine.loader import spread
@@ -19,7 +20,7 @@ from cure.engine.measure import frozen
 from cure.engine.outcomes import Result
 from cure.engine.robustness import Column, Progress, Tick
 from cure.engine.units import Examples, digest
-from cure.schema import Masking, Threat
+from cure.schema import Threat
 
 
 def doubts(

@@ -12,13 +12,14 @@ from cure.check import check
 from cure.core.attack import Chain
 from cure.core.folding import twin
 from cure.core.tensors import Images
+from cure.doubts import Masking, Preflight
 from cure.engine import cost, probes, robustness
 from cure.engine.driver import full_precision
 from cure.engine.loader import spread
 from cure.engine.pace import Pace, Work, pace
 from cure.errors import Refused, did_you_mean
 from cure.params import FILE, Params, read
-from cure.schema import AttackSuite, Masking, Preflight, Threat
+from cure.schema import AttackSuite, Threat
 
 EVERYTHING = ["run", "threat", "attack", "preflight", "masking"]
 OURS = re.compile(r"(?m)^(threat|attack)\s*:")

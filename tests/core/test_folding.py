@@ -17,7 +17,7 @@ from cure.core.noise import PerImage
 from cure.core.settings import Search
 from cure.engine.checkpoint import build
 
-SETTINGS = {"small": {"width": 8}}
+SETTINGS = {"small": {"width": 8}, "small_resnet": {"width": 4}}
 
 
 @pytest.fixture(autouse=True)

@@ -10,12 +10,13 @@ from cure.core.ascent import climb
 from cure.core.attack import Chain
 from cure.core.batchnorm import scope
 from cure.core.noise import PerImage
+from cure.doubts import Masking
 from cure.engine.driver import Driver
 from cure.engine.masking import CHECKS, apart, masking, parts
 from cure.engine.probes import doubts, missing, probes, transfer
 from cure.engine.units import Examples
 from cure.models.small import Hyper, Small
-from cure.schema import Masking, Threat
+from cure.schema import Threat
 
 RULES = Masking(level=0.01, slack=0.002, steps_gap=0.02, losses_gap=0.1, radius=8, remaining=0.05, images=90)
 SOUND = {  # correct images of 1000, the first ones in every column, as numbers of AT on CIFAR-10 go

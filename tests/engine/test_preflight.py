@@ -11,11 +11,11 @@ from torch import nn
 
 from cure.core.network import Normalisation, Normalise
 from cure.core.outputs import FirstOutput
+from cure.doubts import Preflight
 from cure.engine import preflight as checks
 from cure.engine.preflight import CHECKS
 from cure.engine.untouched import untouched
 from cure.errors import Refused
-from cure.schema import Preflight
 
 RULES = Preflight(images=64, rounding=1e-4, spread=3, alive=0.9, level=0.05, clean=0.9, robust=0.5)
 

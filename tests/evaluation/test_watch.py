@@ -6,13 +6,14 @@ import pytest
 from rich.console import Console
 
 from cure.core.attack import Chain
+from cure.doubts import Masking, Preflight
 from cure.engine.pace import Pace, Speed
 from cure.engine.ratio import wilson
 from cure.engine.robustness import Progress
 from cure.evaluation import watch as module
 from cure.evaluation.plan import Plan
 from cure.evaluation.watch import Watch, clock, watching
-from cure.schema import AttackSuite, Masking, Preflight, Threat
+from cure.schema import AttackSuite, Threat
 
 
 def never(net, batch):

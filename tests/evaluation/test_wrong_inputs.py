@@ -81,7 +81,6 @@ LINES = {  # command line -> what must be said
     "attack digits small at 0": "weights/digits/small/at-s0.safetensors: not found",
     "attack digits small natural 7": "weights/digits/small/natural-s7.safetensors: not found",
     "corrupt digits small at 0": "weights/digits/small/at-s0.safetensors: not found",
-    "analyse digits small natural 0 mask": "no entry 'mask', did you mean masks?",
     "cure evaluate": "No such command 'evaluate'",
     "cure eval {weights} --n 0": "Invalid value for '--n'",
     "cure eval {weights} --batch none": "Invalid value for '--batch'",
@@ -307,7 +306,7 @@ def own_images(user, **changes):
             for kind in ("cat", "dog"):
                 picture(root / part / kind / f"{name}.png", seed=hash((part, kind)) % 999 + k)
     section = {"path": "mine", "size": None, "colour": "rgb", "validation": 2, "split_seed": 0}
-    section |= {"augment": {"crop": 0, "flip": True}} | changes
+    section |= {"augment": {"crop": 0, "padding": "zero", "flip": True}} | changes
     yaml = YAML(typ="safe", pure=True)
     yaml.dump(changed(yaml.load(user.folder / "params.yaml"), "datasets.folder", section), user.folder / "params.yaml")
     return root
@@ -367,7 +366,7 @@ def test_images_of_test_that_are_in_train_are_counted_and_said(user, capsys):
 )
 def test_a_download_that_is_missing_or_altered_is_named_with_its_md5(user, tmp_path, name, content, said):
     yaml = YAML(typ="safe", pure=True)
-    section = {"validation": 1000, "split_seed": 0, "augment": {"crop": 4, "flip": True}}
+    section = {"validation": 1000, "split_seed": 0, "augment": {"crop": 4, "padding": "zero", "flip": True}}
     yaml.dump(changed(yaml.load(user.folder / "params.yaml"), f"datasets.{name}", section), user.folder / "params.yaml")
     file = catalogue.entry("datasets", name).FILES[0]
     if content is not None:
