@@ -186,7 +186,7 @@ BROKEN = [  # where, what stands there, what must be said
     ("layers.blocks.every.u1", [], "layers.blocks.every.u1: List should have at least 1 item after validation, not 0"),
     ("layers.blocks.more", {"u1": ["stem"]}, "layers.blocks: two groups have a set 'u1'"),
     ("grid.update", ["at", "tradez"], "grid: 'tradez' has no section under methods, did you mean trades?"),
-    ("grid.update", ["at", "trades", "at"], "grid: update names something twice"),
+    ("grid.update", [*QUICKSTART["grid"]["update"], "at"], "grid: update names something twice"),
     ("grid.update", [["at"]], "grid.update.0: Input should be a valid string; found ['at']"),
     ("grid.rows", ["at"], "grid.rows: unknown key; known: "),
     ("grid.seeds", [0, 0], "grid: seeds names something twice"),
