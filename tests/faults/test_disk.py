@@ -133,7 +133,9 @@ def reported(folder):
     """The pipeline with one row, evaluated and reported."""
     for key in FAMILIES:
         edit_params(folder, f"grid.{key}", [])
-    edit_params(folder, "grid.analyse_masks", [])
+    for key in ("grid.analyse", "grid.layers.models", "report.against"):
+        edit_params(folder, key, [])
+    edit_params(folder, "grid.pretrain", ["small"])
     edit_params(folder, "roles", {"robust": "natural", "teacher": "natural"})
     for stage in (ATTACK, CORRUPT, ("report",)):
         call(folder, *stage)
