@@ -219,7 +219,10 @@ REFUSALS = {
     "no such attack": (["{weights}", "--attacks", "pgd2"], "no column 'pgd2', did you mean pgd20"),
     "no such model": (["{theirs}", "--data", "digits", "--model", "smal"], "no entry 'smal', did you mean small?"),
     "another width": (["{theirs}", "--data", "digits", "--model", "small"], "does not fit small"),
-    "fits none": (["{theirs}", "--data", "digits"], "does not fit small: stem.conv1.weight is (8, 1, 3, 3), not (16,"),
+    "fits none": (
+        ["{theirs}", "--data", "digits"],
+        "fits none of small, small_resnet; name its --model",
+    ),
     "ours with a model": (["{weights}", "--model", "small"], "says itself what it is"),
     "mean without std": (["{theirs}", "--data", "digits", "--mean", "0.5"], "--mean and --std belong together"),
     "nothing": (["--data", "digits"], "nothing to evaluate"),
