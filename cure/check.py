@@ -126,7 +126,9 @@ def _check_suites(raw: dict[str, Any], problems: Problems) -> None:
         part, known = raw.get(section), catalogue.names(folder)
         listed = part.get(key) if isinstance(part, dict) else None
         for name in listed if isinstance(listed, list | dict) else ():
-            if isinstance(name, str) and name not in known:
+            if isinstance(listed, dict) and name not in known:
+                problems.append(f"{where}.{name}: no such entry{did_you_mean(str(name), known)}")
+            elif isinstance(name, str) and name not in known:
                 problems.append(f"{where}: no entry {name!r}{did_you_mean(name, known)}")
             elif isinstance(listed, dict):
                 fill(catalogue.hyper(folder, name), listed[name], f"{where}.{name}", problems)

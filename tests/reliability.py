@@ -73,6 +73,6 @@ class Ledger:
         if report.when == "call" and report.passed and report.nodeid in self.topics:
             self.held[self.topics[report.nodeid]] += 1
 
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if not session.config.option.collectonly:
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        if exitstatus != pytest.ExitCode.INTERRUPTED and not session.config.option.collectonly:
             self.path.write_text(page(Counter(self.topics.values()), self.held), encoding="utf-8")

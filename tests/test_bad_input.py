@@ -212,7 +212,7 @@ BROKEN = [  # where, what stands there, what must be said
     ("grid.analyse", ["rift"], "grid: analyse names 'rift', which is no row with a training loop"),
     ("grid.analyse", ["cur"], "grid: analyse names 'cur', which is no row with a training loop, did you mean cure?"),
     ("analyse.entries.cka.batch", 3, "analyse.entries.cka.batch: Input should be greater than or equal to 4; found 3"),
-    ("analyse.entries", {"mask": {"images": 8}}, "analyse.entries: no entry 'mask', did you mean masks?"),
+    ("analyse.entries", {"mask": {"images": 8}}, "analyse.entries.mask: no such entry, did you mean masks?"),
     ("analyse.entries.masks.images", GONE, "analyse.entries.masks.images: missing"),
     ("train.snapshots", [0.5, 0], "train: snapshots must rise; found 0.5, 0"),
     ("train.snapshots", [1], "train.snapshots.0: Input should be less than 1; found 1"),

@@ -81,6 +81,8 @@ LINES = {  # command line -> what must be said
     "attack digits small at 0": "weights/digits/small/at-s0.safetensors: not found",
     "attack digits small natural 7": "weights/digits/small/natural-s7.safetensors: not found",
     "corrupt digits small at 0": "weights/digits/small/at-s0.safetensors: not found",
+    "analyse digits small at 0": "at-s0.safetensors: not found",
+    "layers digits small reinitt every 0": "Invalid value for 'VARIANT'",
     "cure evaluate": "No such command 'evaluate'",
     "cure eval {weights} --n 0": "Invalid value for '--n'",
     "cure eval {weights} --batch none": "Invalid value for '--batch'",
@@ -304,12 +306,17 @@ def own_images(user, **changes):
     for k, name in enumerate("abcde"):
         for part in ("train", "test"):
             for kind in ("cat", "dog"):
-                picture(root / part / kind / f"{name}.png", seed=hash((part, kind)) % 999 + k)
-    section = {"path": "mine", "size": None, "colour": "rgb", "validation": 2, "split_seed": 0}
-    section |= {"augment": {"crop": 0, "padding": "zero", "flip": True}} | changes
-    yaml = YAML(typ="safe", pure=True)
-    yaml.dump(changed(yaml.load(user.folder / "params.yaml"), "datasets.folder", section), user.folder / "params.yaml")
+                picture(root / part / kind / f"{name}.png", seed=zlib.crc32(f"{part} {kind}".encode()) + k)
+    own = {"path": "mine", "size": None, "colour": "rgb", "validation": 2}
+    described(user, "folder", **(own | changes))
     return root
+
+
+def described(user, name, **own):
+    """Add a data set to params.yaml; what all data sets need is that of digits."""
+    shared = {key: value for key, value in QUICKSTART["datasets"]["digits"].items() if key != "test"}
+    yaml, path = YAML(typ="safe", pure=True), user.folder / "params.yaml"
+    yaml.dump(changed(yaml.load(path), f"datasets.{name}", shared | own), path)
 
 
 @wrong_input
@@ -365,9 +372,7 @@ def test_images_of_test_that_are_in_train_are_counted_and_said(user, capsys):
     ],
 )
 def test_a_download_that_is_missing_or_altered_is_named_with_its_md5(user, tmp_path, name, content, said):
-    yaml = YAML(typ="safe", pure=True)
-    section = {"validation": 1000, "split_seed": 0, "augment": {"crop": 4, "padding": "zero", "flip": True}}
-    yaml.dump(changed(yaml.load(user.folder / "params.yaml"), f"datasets.{name}", section), user.folder / "params.yaml")
+    described(user, name)
     file = catalogue.entry("datasets", name).FILES[0]
     if content is not None:
         (tmp_path / "downloads" / name).mkdir(parents=True)

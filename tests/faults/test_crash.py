@@ -68,7 +68,7 @@ def started(folder, scratch, stage, *words, killer=()):
     watched = ["-m", "tests.faults.killer", *map(str, killer)] if killer else []
     line = [sys.executable, *watched, str(ROOT / "stages" / f"{stage}.py"), *words]
     env = os.environ | {"CURE_SCRATCH": str(scratch), "PYTHONPATH": str(ROOT)}
-    return subprocess.run(line, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
+    return subprocess.run(line, cwd=folder, env=env, capture_output=True, text=True, timeout=900)
 
 
 def files(folder):
