@@ -101,7 +101,10 @@ WRONG = {
     ),
     "a line without a class": ({ANNOTATIONS: b"val_0.JPEG\n"}, r"line 1: '' is no class"),
     "an absent image": ({f"{ROOT}/val/images/val_2.JPEG": None}, r"holds no .*val/images/val_2\.JPEG"),
-    "a way out of the folder": ({ANNOTATIONS: b"../../../secret\tn01\n"}, r"holds no .*val/images/\.\./\.\./\.\./secret"),
+    "a way out of the folder": (
+        {ANNOTATIONS: b"../../../secret\tn01\n"},
+        r"holds no .*val/images/\.\./\.\./\.\./secret",
+    ),
     "another size": (
         {f"{ROOT}/train/n02/images/n02_0.JPEG": jpeg(3, (32, 64), "L")},
         r"train/n02/images/n02_0\.JPEG is of \(64, 32\) pixels, not 64 x 64",
