@@ -120,7 +120,7 @@ WRONG = {
     ),
     "nothing in val": ({ANNOTATIONS: b""}, "test has 0 images"),
     "another folder": (
-        {name: None for name in official()} | {"tiny/wnids.txt": b"n01\n"},
+        dict.fromkeys(official()) | {"tiny/wnids.txt": b"n01\n"},
         r"holds no tiny-imagenet-200/wnids\.txt",
     ),
 }
