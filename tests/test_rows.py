@@ -1,4 +1,4 @@
-"""Rows of the papers that the grid of the root does not name: an edit of the grid away, with their published settings."""
+"""Rows that the papers print and the root grid does not name: an edit of it away, with their published settings."""
 
 import copy
 from pathlib import Path
