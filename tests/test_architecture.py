@@ -32,8 +32,9 @@ MAY_IMPORT = {  # layer -> layers; a layer is a folder of cure/, or a file that 
     "engine": {"engine", "core", "catalogue", "paths", "files", "errors", "terminal", *SETTINGS},
     "reporting": {"reporting", "engine", "core", "catalogue", "paths", "files", "errors", "terminal", *SETTINGS},
     "evaluation": ANYTHING_BUT_ENTRIES | {"evaluation"},
+    "planning": ANYTHING_BUT_ENTRIES | {"evaluation", "planning"},
     "verify": {"files", "errors"},
-    "cli": ANYTHING_BUT_ENTRIES | {"evaluation", "verify"},
+    "cli": ANYTHING_BUT_ENTRIES | {"evaluation", "planning", "verify"},
     "stages": ANYTHING_BUT_ENTRIES,
 }
 PURE = {"core", "methods", "models", "attacks", "corruptions", "analyses", "figures"}

@@ -126,7 +126,13 @@ class Timing:
 
 
 def timed(
-    nets: Networks, method: Method, hyper: Any, fit: Fit, split: Split, augment: Augment, clock: Clock = time.perf_counter
+    nets: Networks,
+    method: Method,
+    hyper: Any,
+    fit: Fit,
+    split: Split,
+    augment: Augment,
+    clock: Clock = time.perf_counter,
 ) -> Timing:
     """`STEPS` steps of `fit.batch` images of `split`, which lies on the device; fewer of both where they take too long.
 
