@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from cure.core.archive import Extent, File
-from cure.core.raw import Pixels, Raw
+from cure.core.raw import Classes, Pixels, Raw
 from cure.core.settings import DataSettings
 from cure.errors import Refused
 
@@ -46,10 +46,10 @@ def read(hyper: Hyper, downloads: Path) -> Raw:
             members = _Members(path, archive)
             classes = members.text("wnids.txt").split()
             train, test = _train(members, classes), _val(members, classes)
-            splits = [(members.pixels(names), np.array(labels, dtype=np.int64)) for names, labels in (train, test)]
+            source = f"Tiny-ImageNet from {FILES[0].url}, md5 {FILES[0].md5}"
+            return Raw(members.split(*train), members.split(*test), classes, source)
     except (zipfile.BadZipFile, *BROKEN) as problem:
         raise Refused(f"{path}: not a whole archive ({problem}); delete it and run again") from None
-    return Raw(*splits, classes=classes, source=f"Tiny-ImageNet from {FILES[0].url}, md5 {FILES[0].md5}")
 
 
 Listed = tuple[list[str], list[int]]
@@ -72,12 +72,12 @@ class _Members:
     def text(self, name: str) -> str:
         return self.raw(name).decode()
 
-    def pixels(self, names: list[str]) -> Pixels:
-        """(n, 3, 64, 64); the archive has a few grey images, whose three channels are equal."""
+    def split(self, names: list[str], labels: list[int]) -> tuple[Pixels, Classes]:
+        """(n, 3, 64, 64) and (n); the archive has some grey images, whose three channels become equal."""
         pixels = np.empty((len(names), EXTENT.channels, EXTENT.size, EXTENT.size), np.uint8)
         for i, name in enumerate(names):
             pixels[i] = self._image(name)
-        return pixels
+        return pixels, np.array(labels, dtype=np.int64)
 
     def _image(self, name: str) -> Pixels:
         from PIL import Image

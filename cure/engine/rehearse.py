@@ -34,6 +34,7 @@ SMALL = 8  # pixels of a side when counting: the smallest that halves as often a
 IMAGES = 3  # when counting; no weight has as many outputs, by which activations are told
 STEPS = 20  # of a calibration
 LONGEST = 4.0  # seconds that they may take, before images and steps are cut
+FEWEST = 4  # steps that a larger batch must leave time for
 FEW = 2  # images of the smallest step: batch norms need two
 
 Clock = Callable[[], float]
@@ -42,7 +43,9 @@ Clock = Callable[[], float]
 class Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """While active, add up the operations of convolutions and products, two for each multiplication."""
 
-    total = 0
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         """Do what was asked, then count it."""
@@ -80,9 +83,10 @@ def _released(live: dict[int, list[int]], place: int) -> None:
 
 def forward_flops(net: nn.Module, channels: int, size: int) -> int:
     """Of one image."""
-    with torch.device("meta"), torch.no_grad(), Flops() as count:
+    flops = Flops()
+    with torch.device("meta"), torch.no_grad(), flops:
         copy.deepcopy(net).to("meta").eval()(torch.empty(1, channels, size, size))
-    return count.total
+    return flops.total
 
 
 def networks(method: Method, hyper: Any, fresh: Callable[[], Network]) -> Networks:
@@ -103,16 +107,23 @@ class Count:
 
 
 def counted(nets: Networks, method: Method, hyper: Any, fit: Fit, channels: int, classes: int, epoch: int) -> Count:
-    """The mean over the steps after which the method repeats itself, in this epoch."""
+    """The mean over the steps after which the method repeats itself, in this epoch; the networks are trained by it."""
     step, noise = Step(nets, method, hyper, sgd(nets, fit)), Stream(0, torch.device("cpu"))
     x, y = torch.rand(IMAGES, channels, SMALL, SMALL), torch.arange(IMAGES) % classes
-    period = int(getattr(hyper, "every", 1))
-    unit = forward_flops(nets.student, channels, SMALL) * IMAGES
+    period = int(getattr(hyper, "every", 1))  # a step at which more is trained, and so many without
     nets.ready()
-    with holding(IMAGES) as held, Flops() as count:
-        for i in range(period):
-            step(Batch(x, y, torch.arange(IMAGES), noise, epoch, i, fit.lr))
-    return Count(count.total / unit / period, held[0] / IMAGES / SMALL**2)
+    with holding(IMAGES) as held:
+        spent = [
+            _flops(step, Batch(x, y, torch.arange(IMAGES), noise, epoch, i, fit.lr)) for i in range(min(2, period))
+        ]
+    mean = (spent[0] + (period - 1) * spent[-1]) / period
+    return Count(mean / IMAGES / forward_flops(nets.student, channels, SMALL), held[0] / IMAGES / SMALL**2)
+
+
+def _flops(step: Step, batch: Batch) -> int:
+    with (flops := Flops()):
+        step(batch)
+    return flops.total
 
 
 @dataclass(frozen=True)
@@ -156,16 +167,14 @@ def timed(
         images = batch if cuda else FEW
         if cuda:
             torch.cuda.reset_peak_memory_stats()
-        first = spent(images, 1)
-        if first > LONGEST:
-            return Timing(first / images, 1, images, torch.cuda.max_memory_allocated() if cuda else None)
-        each = spent(images, 1)  # the first one chose kernels
-        if not cuda:
-            images = max(FEW, min(batch, math.floor(LONGEST / STEPS / each * images)))
+        each = spent(images, 1)
+        if each < LONGEST:
+            each = spent(images, 1)  # the first one chose kernels
+        while images < batch and 2 * each < LONGEST / FEWEST:
+            images = min(2 * images, batch)
             each = spent(images, 1)
-        steps = max(1, min(STEPS, math.floor(LONGEST / each)))
-        return Timing(
-            spent(images, steps) / images / steps, steps, images, torch.cuda.max_memory_allocated() if cuda else None
-        )
+        steps = min(STEPS, math.floor(LONGEST / each))
+        each = spent(images, steps) / steps if steps > 1 else each
+        return Timing(each / images, max(steps, 1), images, torch.cuda.max_memory_allocated() if cuda else None)
 
     return halving(min(fit.batch, len(split)), calibrated, "calibration")

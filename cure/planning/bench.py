@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from cure.core.method import Networks
+from cure.core.network import Network
 from cure.engine import rehearse
 from cure.engine.loader import Split, as_float
 from cure.engine.pace import Pace
@@ -47,8 +48,12 @@ class Bench:
     start: float  # seconds until a process computes
     told: Callable[[str], object]  # what is being timed
 
-    def networks(self, cell: Cell) -> Networks:
-        """Stand-ins for all that the row's training has, on the CPU."""
+    def outline(self, cell: Cell) -> Networks:
+        """All that the row's training has, without memory or numbers."""
+        with torch.device("meta"):
+            return self._networks(cell)
+
+    def _networks(self, cell: Cell) -> Networks:
         method, hyper, _ = self.facts.training(cell)
         return rehearse.networks(method, hyper, lambda: self.facts.fresh(cell.dataset, cell.model))
 
@@ -67,7 +72,12 @@ class Bench:
     def flops(self, cell: Cell) -> int:
         """Of one pass."""
         extent = self.facts.extent(cell.dataset)
-        return rehearse.forward_flops(self.facts.fresh(cell.dataset, cell.model), extent.channels, extent.size)
+        return rehearse.forward_flops(self.plain(cell), extent.channels, extent.size)
+
+    def plain(self, cell: Cell) -> Network:
+        """The network of the cell, without memory or numbers."""
+        with torch.device("meta"):
+            return self.facts.fresh(cell.dataset, cell.model)
 
     def seconds(self, cell: Cell, passes: float) -> float:
         """At the stated speed, or at that of a step of the cell's training."""
@@ -78,11 +88,7 @@ class Bench:
 
     def held(self, cell: Cell) -> float:
         """Bytes of the graph of one image, in eval mode and back to the image."""
-        extent, net = self.facts.extent(cell.dataset), self.facts.fresh(cell.dataset, cell.model).eval()
-        shape = (rehearse.IMAGES, extent.channels, rehearse.SMALL, rehearse.SMALL)
-        with rehearse.holding(rehearse.IMAGES) as most:
-            net.requires_grad_(False)(torch.rand(shape, requires_grad=True))
-        return most[0] / rehearse.IMAGES / rehearse.SMALL**2 * extent.size**2
+        return self._graphs(cell.dataset, cell.model) * self.facts.extent(cell.dataset).size ** 2
 
     def columns(self, cell: Cell, names: list[str]) -> Plan:
         """These columns of the section attack."""
@@ -94,12 +100,23 @@ class Bench:
         return self.facts.params(cell.dataset, cell.model).get(section, kind)
 
     @cached_property
+    def _graphs(self) -> Callable[[str, str], float]:
+        @cache
+        def graphs(dataset: str, model: str) -> float:
+            net, shape = self.facts.fresh(dataset, model).eval(), (rehearse.IMAGES, self.facts.extent(dataset).channels)
+            with rehearse.holding(rehearse.IMAGES) as most:
+                net.requires_grad_(False)(torch.rand(*shape, rehearse.SMALL, rehearse.SMALL, requires_grad=True))
+            return most[0] / rehearse.IMAGES / rehearse.SMALL**2
+
+        return graphs
+
+    @cached_property
     def _counts(self) -> Callable[[str, str, str, int], Count]:
         @cache
         def counts(dataset: str, model: str, method: str, epoch: int) -> Count:
             cell, extent = Cell(dataset, model, method, 0), self.facts.extent(dataset)
             of = self.facts.training(cell)
-            return rehearse.counted(self.networks(cell), *of, extent.channels, extent.classes, epoch)
+            return rehearse.counted(self._networks(cell), *of, extent.channels, extent.classes, epoch)
 
         return counts
 
@@ -111,7 +128,7 @@ class Bench:
             cell = Cell(dataset, model, method, 0)
             of = self.facts.training(cell)
             split, augment = self._images(dataset, of[2].batch), self.facts.augment(dataset)
-            return rehearse.timed(self.networks(cell), *of, split, augment, self.clock)
+            return rehearse.timed(self._networks(cell), *of, split, augment, self.clock)
 
         return timings
 

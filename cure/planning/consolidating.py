@@ -57,7 +57,7 @@ def _rehearsed(net: Network, method: Method, hyper: Any, train: Train, form: tup
 
     val = [Batch(as_float(images), y, index, PerImage(0, index))]
     assert method.finish is not None
-    with torch.enable_grad(), Flops() as count:
+    with torch.enable_grad(), (flops := Flops()):
         found, _, _ = method.finish(Consolidation(nets, {"last": 1, "best": 1}, each, val, score), hyper)
         score(found)
-    return count.total
+    return flops.total

@@ -61,6 +61,6 @@ def _leaves_a_last(bench: Bench, cell: Cell) -> bool:
 
 def _memory(bench: Bench, cell: Cell, batch: int, images: int) -> int:
     """The network and its twin, what the graph of one batch holds, and the images as floats."""
-    extent, net = bench.facts.extent(cell.dataset), bench.facts.fresh(cell.dataset, cell.model)
+    extent, net = bench.facts.extent(cell.dataset), bench.plain(cell)
     pixels = extent.channels * extent.size**2
     return math.ceil(bench.held(cell) * min(batch, images)) + 2 * size(net) + FLOAT * images * pixels

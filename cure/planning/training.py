@@ -19,7 +19,7 @@ def training(task: Task, bench: Bench) -> Estimate:
     early, late = bench.count(cell, 1 if begin > 1 else fit.epochs), bench.count(cell, fit.epochs)
     steps = (begin - 1) * early.passes + (fit.epochs - begin + 1) * late.passes
     passes = extent.train * steps + _looks(fit) * _look(bench, cell, fit)
-    nets = bench.networks(cell)
+    nets = bench.outline(cell)
     own = sum(size(net) for name, net in nets.items() if name not in method.teachers)
     kept = own * (1 + len(fit.snapshots)) + size(nets.student) * (1 if fit.average is None else 2)
     weights, teachers = _weights(nets), sum(size(nets[name]) for name in method.teachers)
@@ -51,7 +51,7 @@ def study(task: Task, bench: Bench) -> Estimate:
     train, sets = bench.facts.study(cell.dataset, cell.model, task.group)
     each = bench.count(cell, bench.facts.training(cell)[2].epochs)
     one = extent.train * train.epochs * each.passes + (_looks(train) + 1) * _look(bench, cell, train)
-    passes, nets = len(sets) * one, bench.networks(cell)
+    passes, nets = len(sets) * one, bench.outline(cell)
     memory, resume = _memory(bench, cell, train, nets, each), len(sets) * (2 * size(nets.student) + _weights(nets))
     return Estimate(passes, passes * bench.flops(cell), bench.seconds(cell, passes), memory, 0, resume)
 
