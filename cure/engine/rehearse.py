@@ -9,6 +9,7 @@ import copy
 import math
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,12 +47,16 @@ class Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.total = 0
+        self.rows: Counter[int] = Counter()  # of convolutions, by the images in their batch
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         """Do what was asked, then count it."""
         out = func(*args, **(kwargs or {}))
         if (count := flop_registry.get(func._overloadpacket)) is not None:
-            self.total += count(*args, **(kwargs or {}), out_val=out)
+            spent = count(*args, **(kwargs or {}), out_val=out)
+            self.total += spent
+            if args[0].ndim == 4:
+                self.rows[len(args[0])] += spent
         return out
 
 

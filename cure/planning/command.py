@@ -44,10 +44,12 @@ def place(words: list[str]) -> tuple[Path, list[str]]:
 
 def bench(folder: Path, where: str, tflops: float | None, clock: Clock = time.perf_counter) -> Bench:
     """What estimates of `folder` rest on: this machine's device or, with `tflops`, a stated speed."""
+    if where not in ("cpu", "cuda", "auto"):
+        raise Refused(f"--device {where}: not a device; allowed: cpu, cuda or auto")
     facts = Facts.of(folder)
     run = facts.params("", "").get("run", Run)
     wanted = "cpu" if tflops is not None else where
-    at = device.set_up(run.model_copy(update={"device": wanted}))
+    at = device.set_up(run.model_copy(update={"device": wanted, **({"threads": 1} if tflops is not None else {})}))
     start = 0.0 if tflops is not None else started(clock)
     speed = None if tflops is None else tflops * 1e12
     return Bench(facts, at, speed, clock, start, lambda news: print(news, file=sys.stderr, flush=True))
@@ -98,9 +100,9 @@ def total(found: Costs) -> Estimate:
     """Of what is still to be done: sums, but the largest memory and the largest resume file."""
     todo = [cost for task, cost in found if not task.done]
     return Estimate(
-        passes=sum(cost.passes for cost in todo),
-        flops=sum(cost.flops for cost in todo),
-        seconds=sum(cost.seconds for cost in todo),
+        passes=sum((cost.passes for cost in todo), 0.0),
+        flops=sum((cost.flops for cost in todo), 0.0),
+        seconds=sum((cost.seconds for cost in todo), 0.0),
         memory=max((cost.memory for cost in todo), default=0),
         disk=sum(cost.disk for cost in todo),
         resume=max((cost.resume for cost in todo), default=0),
@@ -137,20 +139,16 @@ def as_tables(found: Costs, on: Bench) -> list[object]:
 
 
 def _cells(cost: Estimate) -> list[str]:
-    sizes = [f"{scaled(one, 1024)}B" if one else "" for one in (cost.memory, cost.disk, cost.resume)]
+    sizes = [f"{scaled(float(one), 1024)}B" if one else "" for one in (cost.memory, cost.disk, cost.resume)]
     return [scaled(cost.passes), scaled(cost.flops), duration(cost.seconds), *sizes]
 
 
 def scaled(number: float, step: int = 1000) -> str:
     """Three digits and a prefix: 1.61 P; with steps of 1024, 4.2 Gi."""
-    for prefix in ("", "k", "M", "G", "T", "P", "E"):
-        if abs(number) < step or prefix == "E":
-            break
-        number /= step
-    whole = f"{number:.0f}" if number >= 100 else f"{number:.3g}"
-    return f"{whole} {prefix.upper() + 'i' if prefix and step == 1024 else prefix}".rstrip() + (
-        " " if not prefix else ""
-    )
+    prefixes = ["", *("kMGTPE" if step == 1000 else ("Ki", "Mi", "Gi", "Ti"))]
+    while abs(number) >= step and len(prefixes) > 1:
+        number, prefixes = number / step, prefixes[1:]
+    return f"{number:.0f} {prefixes[0]}" if number >= 100 else f"{number:.3g} {prefixes[0]}"
 
 
 def duration(seconds: float) -> str:

@@ -33,7 +33,7 @@ def corrupting(task: Task, bench: Bench) -> Estimate:
     """A forward of every image under every corruption and severity; making them, once for all rows, is left out."""
     cell, suite = task.cell, bench.suite(task.cell, "corrupt", CorruptSuite)
     images = min(suite.images, bench.facts.extent(cell.dataset).test)
-    passes = images * (1 + len(suite.corruptions) * len(suite.severities))
+    passes = float(images * (1 + len(suite.corruptions) * len(suite.severities)))
     flops = passes * bench.flops(cell)
     seconds = flops / bench.speed if bench.speed is not None else bench.start + bench.pace(cell).check(passes)
     return Estimate(passes, flops, seconds, _memory(bench, cell, suite.batch, images), 0, 0)

@@ -39,7 +39,8 @@ def revision(task: Task, bench: Bench) -> Estimate:
     extent, natural = facts.extent(cell.dataset), cell.of("natural")
     method, hyper, train = facts.consolidation(cell)
     net, splits = facts.fresh(cell.dataset, cell.model), (extent.train, facts.validation(cell.dataset))
-    passes = consolidated(net, method, hyper, train, extent.classes, splits)
+    form = extent.channels, extent.classes
+    passes = consolidated(net, method, hyper, _look(bench, cell, train), splits, form)
     held = bench.count(natural, 1).held * extent.size**2 * train.batch
     memory = math.ceil(held) + 4 * size(net) + _data(bench, cell)
     return Estimate(passes, passes * bench.flops(cell), bench.seconds(natural, passes), memory, size(net), 0)
