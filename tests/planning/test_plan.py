@@ -89,9 +89,10 @@ def test_a_training_is_its_steps_and_its_looks_at_validation(counting: Bench) ->
 
 def test_a_warm_up_of_natural_epochs_costs_less(counting: Bench) -> None:
     eff = Task("x", "update", Cell("digits", "small", "cure_eff", 0))
-    counting.facts.raw["methods"]["cure_eff"]["update"]["begin"] = 3
+    section, epochs = counting.facts.raw["methods"]["cure_eff"]["update"], counting.facts.training(eff.cell)[2].epochs
+    section["begin"] = epochs
     late = training(eff, counting).passes
-    counting.facts.raw["methods"]["cure_eff"]["update"]["begin"] = 1
+    section["begin"] = 1
     assert late < 0.6 * training(eff, counting).passes
 
 
@@ -146,10 +147,7 @@ def test_the_estimated_time_is_that_of_a_real_run(
 def stage(name: str, cmd: str, deps: dict[str, bool], outs: dict[str, bool], cmd_changed: bool = False):
     """A stage as DVC has it; a part whose flag is false differs from dvc.lock."""
     parts = [
-        [
-            SimpleNamespace(fs_path=path, status=lambda same=same: {} if same else {path: "modified"})
-            for path, same in of
-        ]
+        [SimpleNamespace(fs_path=path, status=lambda same=same: {} if same else {"": "modified"}) for path, same in of]
         for of in (deps.items(), outs.items())
     ]
     return SimpleNamespace(name=name, cmd=cmd, deps=parts[0], outs=parts[1], cmd_changed=cmd_changed)
@@ -186,7 +184,7 @@ def cost(seconds: float, memory: int) -> Estimate:
 def test_what_is_done_is_shown_and_not_counted(counting: Bench) -> None:
     done = Task("d", "update", AT.cell, done=True)
     found = [(done, cost(9.0, 9)), (AT, cost(1.0, 3)), (NATURAL, cost(2.0, 1))]
-    assert total(found) == Estimate(passes=2, flops=4, seconds=3, memory=3, disk=10, resume=3)
+    assert total(found) == Estimate(passes=2.0, flops=4.0, seconds=3.0, memory=3, disk=10, resume=3)
     said = as_json(found, counting)
     assert json.loads(json.dumps(said)) == said
     assert [line["done"] for line in said["stages"]] == [True, False, False]
@@ -209,7 +207,7 @@ def test_the_first_word_may_be_the_folder(folder: Path, monkeypatch: pytest.Monk
 def test_wrong_words_are_refused(folder: Path) -> None:
     with pytest.raises(Refused, match=r"--tflops -1: not a speed"):
         command.show([str(folder)], "auto", -1.0, False)
-    with pytest.raises(Refused, match="--device tpu: .* cpu, cuda or auto"):
+    with pytest.raises(Refused, match=r"--device tpu: .* cpu, cuda or auto"):
         bench(folder, "tpu", 1.0)
 
 
