@@ -22,6 +22,7 @@ from cure.planning.measuring import analysing, attacking, corrupting
 from cure.planning.tasks import KINDS, Task, tasks
 from cure.planning.training import revision, study, training
 from cure.schema import Run
+from cure.terminal import progress
 
 ESTIMATES: dict[str, Callable[[Task, Bench], Estimate]] = {
     "pretrain": training,
@@ -64,8 +65,12 @@ def started(clock: Clock) -> float:
 
 def costs(found: list[Task], on: Bench) -> Costs:
     """The estimate of every task, done or not."""
-    with contextlib.chdir(on.facts.folder):
-        return [(task, ESTIMATES[task.kind](task, on)) for task in found]
+    made: Costs = []
+    with contextlib.chdir(on.facts.folder), progress("plan", len(found)) as tick:
+        for task in found:
+            made.append((task, ESTIMATES[task.kind](task, on)))
+            tick(task.name)
+    return made
 
 
 def show(words: list[str], where: str, tflops: float | None, json: bool) -> None:
