@@ -67,7 +67,7 @@ class Rows:
         """True with this probability, on every rank alike."""
         return self.noise.chance(probability)
 
-    def _whole(self, x: Images) -> Images:
+    def _whole(self, x: Images) -> torch.Tensor:
         return x.new_empty((self.images, *x.shape[1:]))
 
 

@@ -26,6 +26,7 @@ def set_up(run: Run) -> torch.device:
     Refuses more processes than there are GPUs.
     """
     if run.processes > 1 and "LOCAL_RANK" not in os.environ:
+        os.environ.setdefault("OMP_NUM_THREADS", str(run.threads))
         many = f"--nproc-per-node={run.processes}"
         os.execv(sys.executable, [sys.executable, "-m", "torch.distributed.run", "--standalone", many, *sys.argv])
     where = device.set_up(run)
