@@ -86,6 +86,8 @@ class Run(Settings):
     threads: Count  # of one CPU process; another number gives other roundings
     deterministic: bool
     cpu_isa: Literal["native", "avx2"]  # avx2: newer CPUs round as older ones, so that hashes agree
+    processes: Count  # that train or attack one cell together, on this machine; a GPU each
+    sync_batchnorm: bool  # batch statistics over all of them, or of each one's rows
 
 
 class Schedule(Settings):
