@@ -17,6 +17,7 @@ from cure.core.method import Batch, Networks
 from cure.core.noise import Noise
 from cure.core.settings import Search
 from cure.core.tensors import Flags, Images, Labels, Logits, PerExample, Tensor
+from cure.core.twins import twin_of
 
 Objective = Callable[[Logits], PerExample]
 Maximise = Callable[[nn.Module, Batch], Objective]
@@ -59,16 +60,19 @@ def ascend(
 ) -> Images:
     """The last iterate of the ascent that `search` describes; gradients are taken to the images only.
 
+    In eval mode the twin is attacked (core/twins.py), the same function in fewer operations.
+
     `each` may replace the search's eps, step and steps by values of each image or pixel, as `climb` takes them; the
     start remains the search's own.
     """
     bounds: dict[str, Any] = {"eps": search.eps, "step": search.step, "steps": search.steps} | (each or {})
     with scope(net, search.bn):
+        attacked = twin_of(net, batch.x) if search.bn == "eval" else net
         return climb(
-            net,
+            attacked,
             batch.x,
             begin(batch.x, search, batch.noise),
-            maximise(net, batch),
+            maximise(attacked, batch),
             stop=stop,
             jitter=(lambda x: batch.noise.normal(x, jitter)) if jitter else None,
             **bounds,
