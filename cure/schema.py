@@ -4,7 +4,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from cure.core.settings import Count, Drops, FixedSearch, NonNegative, Number, Positive, Settings, Share
+from cure.core.settings import (
+    Count,
+    Drops,
+    FixedSearch,
+    Layout,
+    NonNegative,
+    Number,
+    Positive,
+    Precision,
+    Settings,
+    Share,
+)
 from cure.errors import did_you_mean
 from cure.layerwise import LayersGrid
 
@@ -86,6 +97,9 @@ class Run(Settings):
     threads: Count  # of one CPU process; another number gives other roundings
     deterministic: bool
     cpu_isa: Literal["native", "avx2"]  # avx2: newer CPUs round as older ones, so that hashes agree
+    layout: Layout  # of networks in training, and so of their attacks; probe: whichever is faster here
+    precision: Precision  # of forwards in training: all, or the attack's alone, in bfloat16; validation has fp32
+    tf32: bool  # CUDA: whether training multiplies with 10-bit mantissas; attacks of an evaluation never do
 
 
 class Schedule(Settings):
@@ -153,7 +167,7 @@ class Suite(Settings):
 class AttackSuite(Suite):
     """Columns by name; each names an entry of cure/attacks and its settings."""
 
-    layout: Literal["contiguous", "channels_last", "probe"]  # of the folded twin; probe: whichever is faster here
+    layout: Layout  # of the folded twin; probe: whichever is faster here
     subset: dict[str, Count]  # columns that see fewer images than the others, and how many
     table: list[str]  # columns of the table; reports/attacks.md has all
     nrr: str  # the column that the natural-robustness ratio of the table pairs with clean accuracy

@@ -56,7 +56,7 @@ class Policy(nn.Module):
     def forward(self, x: Images) -> dict[str, Tensor]:
         """Log-probabilities (n, values) of each head."""
         h = self.trunk.features(x, ["pooled"])["pooled"]
-        return {name: head(h).log_softmax(dim=1) for name, head in self.heads.items()}
+        return {name: head(h).to(h.dtype).log_softmax(dim=1) for name, head in self.heads.items()}
 
     def sample(self, x: Images, noise: Noise) -> tuple[Actions, PerExample]:
         """An action of every head for every image, and the log-probability of the whole choice."""

@@ -17,9 +17,8 @@ _INTEGERS = {4: torch.int32, 8: torch.int64}
 
 
 def order_statistics(values: list[Tensor], ranks: list[int]) -> list[Tensor]:
-    """Of each tensor the value that has this rank, a scalar; NaN ranks last on the CPU, by its sign elsewhere."""
-    chosen = partitioned if all(value.device.type == "cpu" for value in values) else counted
-    return chosen(values, ranks)
+    """Of each tensor the value that has this rank, a scalar; NaN ranks last, on CUDA first where its sign is minus."""
+    return (counted if values[0].is_cuda else partitioned)(values, ranks)
 
 
 def partitioned(values: list[Tensor], ranks: list[int]) -> list[Tensor]:

@@ -12,19 +12,20 @@ from torch import nn
 
 from cure.core.ascent import ascend, error
 from cure.core.averaging import average_, snapshot, take_buffers_, warmed
+from cure.core.folding import FORMATS, settled
 from cure.core.method import Batch, Method, Networks
 from cure.core.noise import Stream, seed_for
-from cure.core.settings import Augment
+from cure.core.settings import Augment, Layout
 from cure.core.tensors import Flags
 from cure.engine.checkpoint import State
-from cure.engine.loader import Loader, Split
+from cure.engine.loader import Loader, Split, as_float
 from cure.engine.measure import accuracies, outcomes
 from cure.engine.memory import halving
 from cure.engine.schedule import epoch_of, rate, set_rate, sgd
 from cure.engine.scratch import Scratch
 from cure.engine.step import Step
 from cure.errors import Refused
-from cure.schema import Fit, Snapshots
+from cure.schema import Fit, Run, Snapshots
 
 Row = dict[str, float | int]
 
@@ -42,6 +43,7 @@ class Task:
     augment: Augment
     seed: int
     device: torch.device
+    run: Run
 
 
 @dataclass
@@ -77,15 +79,18 @@ def validation(net: nn.Module, val: Split, fit: Fit, seed: int) -> dict[str, flo
 
 def train(task: Task, scratch: Scratch, tick: Callable[[str], None]) -> Trajectory:
     """Run the remaining epochs of `task`; `task.nets` ends in the state of the last one."""
+    state = scratch.load()
+    layout = state["layout"] if state else _layout(task)
+    task.nets.to(memory_format=FORMATS[layout])
     optimizer = sgd(task.nets, task.fit)
     average = copy.deepcopy(task.nets.student).requires_grad_(False) if task.fit.average is not None else None
     kept = Trajectory()
     parts: dict[str, Any] = {"nets": task.nets, "optimizer": optimizer} | ({"average": average} if average else {})
-    if state := scratch.load():
+    if state:
         for name, part in parts.items():
             part.load_state_dict(state[name])
         kept = Trajectory(**state["kept"])
-    step = Step(task.nets, task.method, task.hyper, optimizer)
+    step = Step(task.nets, task.method, task.hyper, optimizer, task.run.precision)
     loader = Loader(task.train, task.fit.batch, task.augment, task.seed)
     steps = range(len(loader) * task.fit.epochs)
     if average is not None and all(_decay(task.fit, step, len(loader)) is None for step in reversed(steps)):
@@ -97,11 +102,18 @@ def train(task: Task, scratch: Scratch, tick: Callable[[str], None]) -> Trajecto
         row: Row = {"epoch": epoch, "lr": rate(task.fit, epoch)} | _epoch(task, step, loader, epoch, average, past)
         _watch(task, epoch, row, kept)
         _remember(task, epoch, kept)
-        scratch.save({name: part.state_dict() for name, part in parts.items()} | {"kept": vars(kept)})
+        states = {name: part.state_dict() for name, part in parts.items()}
+        scratch.save(states | {"kept": vars(kept), "layout": layout})
         tick(" ".join(f"{k} {v:.3f}" for k, v in row.items() if k.startswith("val_")))
     if average is not None:
         task.nets["average"] = average
     return kept
+
+
+def _layout(task: Task) -> Layout:
+    """The memory format of this run; probed on the first images, it may be another the next time."""
+    x = as_float(task.train.images[: task.fit.batch])
+    return settled(task.nets.student, x, task.run.layout)
 
 
 def _epoch(task: Task, step: Step, loader: Loader, epoch: int, average: nn.Module | None, past: Row) -> Row:

@@ -25,6 +25,9 @@ def facts(run: Run, device: torch.device) -> dict[str, Any]:
         "threads": run.threads,
         "deterministic": run.deterministic,
         "cpu_isa": run.cpu_isa,
+        "layout": run.layout,
+        "precision": run.precision,
+        "tf32": run.tf32,
     }
 
 
