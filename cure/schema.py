@@ -4,20 +4,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from cure.core.settings import (
-    Count,
-    Drops,
-    FixedSearch,
-    Layout,
-    NonNegative,
-    Number,
-    Positive,
-    Precision,
-    Settings,
-    Share,
-)
+from cure.core.settings import Count, Drops, FixedSearch, Layout, NonNegative, Number, Positive, Settings, Share
 from cure.errors import did_you_mean
 from cure.layerwise import LayersGrid
+from cure.running import Run as Run
 
 FAMILIES = (
     "update",
@@ -88,18 +78,6 @@ class Roles(Settings):
 
     robust: str
     teacher: str
-
-
-class Run(Settings):
-    """Where and how things are computed; part of every result, so part of every hash."""
-
-    device: Literal["cuda", "cpu", "auto"]
-    threads: Count  # of one CPU process; another number gives other roundings
-    deterministic: bool
-    cpu_isa: Literal["native", "avx2"]  # avx2: newer CPUs round as older ones, so that hashes agree
-    layout: Layout  # of networks in training, and so of their attacks; probe: whichever is faster here
-    precision: Precision  # of forwards in training: all, or the attack's alone, in bfloat16; validation has fp32
-    tf32: bool  # CUDA: whether training multiplies with 10-bit mantissas; attacks of an evaluation never do
 
 
 class Schedule(Settings):

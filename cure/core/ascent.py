@@ -56,7 +56,7 @@ def ascend(
     *,
     stop: Stop | None = None,
     jitter: float = 0.0,
-    each: dict[str, Tensor] | None = None,
+    each: dict[str, Any] | None = None,
 ) -> Images:
     """The last iterate of the ascent that `search` describes; gradients are taken to the images only.
 
@@ -75,6 +75,7 @@ def ascend(
             maximise(attacked, batch),
             stop=stop,
             jitter=(lambda x: batch.noise.normal(x, jitter)) if jitter else None,
+            apart=search.bn == "eval",
             **bounds,
         )
 
@@ -125,30 +126,52 @@ def climb(
     eps: float | Tensor,
     step: float | Tensor,
     steps: int | Tensor,
+    most: int | None = None,
     stop: Stop | None = None,
     jitter: Callable[[Images], Images] | None = None,
+    apart: bool = False,
 ) -> Images:
     """The loop. eps, step and steps are numbers, one per example (n) or, eps and step, one per pixel (n, 1, h, w).
 
-    A row ends early when the stop rule says so, asked before the step, or after its own number of steps.
+    A row ends early when the stop rule says so, asked before the step, or after its own number of steps, of which
+    there are at most `most`. Where rows do not depend on each other (`apart`), those that have ended are left out of
+    the passes once they are many; the rule then sees the last logits that they had.
     """
     eps, step = _per_pixel(eps), _per_pixel(step)
     low, high = (x - eps).clamp(min=0), (x + eps).clamp(max=1)  # both clips at once, since x is in [0, 1]
     live: Flags | None = None
-    for k in range(int(steps.max()) if isinstance(steps, Tensor) else steps):
-        x_adv = x_adv.detach().requires_grad_()
-        z = net(x_adv)
-        (g,) = torch.autograd.grad(objective(z).sum(), x_adv)
+    z: Logits | None = None
+    for k in range((most or int(steps.max())) if isinstance(steps, Tensor) else steps):
+        if isinstance(steps, Tensor):
+            live = (k < steps) if live is None else live & (k < steps)
+        z, g = gradient(net, x_adv, objective, live if apart else None, z)
         with torch.no_grad():
             if stop is not None:
                 live = ~stop(z) if live is None else live & ~stop(z)
-            if isinstance(steps, Tensor):
-                live = (k < steps) if live is None else live & (k < steps)
             moved = x_adv + step * g.sign()
-            moved = (moved + jitter(x) if jitter else moved).clamp(low, high)
+            moved = (moved + jitter(x) if jitter else moved).clamp_(low, high)
             x_adv = moved if live is None else torch.where(live[:, None, None, None], moved, x_adv)
     # a row that never stepped is still at its start, which may lie outside
     return x_adv.detach() if live is None else x_adv.detach().clamp(low, high)
+
+
+def gradient(
+    net: nn.Module, x: Images, objective: Objective, live: Flags | None, before: Logits | None
+) -> tuple[Logits, Images]:
+    """Logits, and the objective's gradient to the images; of rows that have ended the logits `before`, and zero.
+
+    They are left out where they are a quarter or more, and never on a GPU, which would have to wait to count them.
+    """
+    if live is None or before is None or live.is_cuda or 4 * int(live.sum()) > 3 * len(live):
+        x = x.detach().requires_grad_()
+        z = net(x)
+        return z.detach(), torch.autograd.grad(objective(z).sum(), x)[0]
+    g, rows = torch.zeros_like(x), live.nonzero()[:, 0]
+    if len(rows):
+        few = x[rows].detach().requires_grad_()
+        before = before.index_copy(0, rows, net(few))
+        g[rows] = torch.autograd.grad(objective(before).sum(), few)[0]
+    return before.detach(), g
 
 
 def _per_pixel(value: float | Tensor) -> float | Tensor:

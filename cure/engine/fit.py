@@ -1,7 +1,6 @@
 """The epoch loop: train, watch the validation split, remember the best, survive being killed."""
 
 import copy
-import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,11 +22,10 @@ from cure.engine.measure import accuracies, outcomes
 from cure.engine.memory import halving
 from cure.engine.schedule import epoch_of, rate, set_rate, sgd
 from cure.engine.scratch import Scratch
+from cure.engine.soundness import Row, sound, unmoved
 from cure.engine.step import Step
 from cure.errors import Refused
 from cure.schema import Fit, Run, Snapshots
-
-Row = dict[str, float | int]
 
 
 @dataclass
@@ -136,27 +134,8 @@ def _epoch(task: Task, step: Step, loader: Loader, epoch: int, average: nn.Modul
     row: Row = {
         name: float(total) / len(loader.split) for name, total in sums.items()
     }  # the epoch's one look at the device
-    _sound(epoch, row, task.nets)
+    sound(epoch, row, task.nets)
     return row
-
-
-def _sound(epoch: int, row: Row, nets: Networks) -> None:
-    """Refuse a loss, or networks after the last step, that are not finite."""
-    wrong = [f"the term {name} became {value}" for name, value in row.items() if not math.isfinite(value)]
-    numbers = {name: t for name, t in nets.state_dict().items() if t.is_floating_point()}
-    if not wrong and not bool(torch.stack([t.isfinite().all() for t in numbers.values()]).all()):
-        wrong = [f"{name} is not finite" for name, t in numbers.items() if not bool(t.isfinite().all())]
-    if wrong:
-        raise Refused(
-            f"epoch {epoch}: {wrong[0]}; earlier epochs are kept in the resume file. "
-            "Lower lr, or look at the data and the attack's step"
-        )
-
-
-def _unmoved(row: Row, val: Split) -> bool:
-    """Whether PGD changed no prediction of a network that does better than to name one class."""
-    guess = int(val.labels.bincount().max()) / len(val)
-    return "val_pgd" in row and row["val_pgd"] == row["val_clean"] > guess
 
 
 def _ahead(task: Task, loader: Loader, epoch: int) -> dict[str, Any]:
@@ -180,7 +159,7 @@ def _watch(task: Task, epoch: int, row: Row, kept: Trajectory) -> None:
     if epoch % task.fit.validate_every == 0 or epoch == task.fit.epochs:
         found = validation(task.nets.student, task.val, task.fit, task.seed)
         scores: Row = {f"val_{name}": value for name, value in found.items()}
-        if _unmoved(scores, task.val) and not any(_unmoved(row, task.val) for row in kept.history):
+        if unmoved(scores, task.val) and not any(unmoved(row, task.val) for row in kept.history):
             print(f"epoch {epoch}: PGD changed no prediction, so gradients may be zero", file=sys.stderr, flush=True)
         row.update(scores)
         if scores["val_pgd"] > kept.best_score:
