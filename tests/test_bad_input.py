@@ -53,7 +53,7 @@ def tiny():
         raw = changed(raw, f"methods.{method}.attack.steps", 1)
     _at_once(raw)
     run = {"device": "cpu", "threads": 1, "deterministic": False, "cpu_isa": "native"}
-    return raw | {"run": run | {"layout": "contiguous", "precision": "fp32", "tf32": False}}
+    return raw | {"run": run | {"layout": "contiguous", "precision": "fp32", "tf32": False, "graphs": False}}
 
 
 def command(folder, stage, *args):

@@ -1,34 +1,22 @@
-"""Projected gradient ascent: the one inner loop of training, of PGD and of C&W.
-
-    x_0 = start(x);   x_{k+1} = clip(x_k + a * sign grad J(x_k), to the eps-ball around x and to [0, 1])
-
-Madry et al., ICLR 2018, Eq. (4). The last iterate is returned; nothing is chosen by its loss.
-"""
+"""Attacks by projected gradient ascent (core/climb.py): what they maximise, where they start, what they attack."""
 
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import nn
 
 from cure.core.batchnorm import scope
+from cure.core.climb import Objective, Stop, climb
+from cure.core.graphs import possible, replayed
 from cure.core.losses import cross_entropy, kl, margin
 from cure.core.method import Batch, Networks
 from cure.core.noise import Noise
 from cure.core.settings import Search
-from cure.core.tensors import Flags, Images, Labels, Logits, PerExample, Tensor
+from cure.core.tensors import Images, Labels
 from cure.core.twins import twin_of
 
-Objective = Callable[[Logits], PerExample]
 Maximise = Callable[[nn.Module, Batch], Objective]
-
-
-@runtime_checkable
-class Stop(Protocol):
-    """A stop rule with the state of one attack: given the logits of the iterate, which rows end here?"""
-
-    def __call__(self, z: Logits) -> Flags:
-        """True where the present iterate is final."""
 
 
 def error(net: nn.Module, batch: Batch) -> Objective:
@@ -46,6 +34,10 @@ def divergence(net: nn.Module, batch: Batch) -> Objective:
     with torch.no_grad():
         p = net(batch.x)
     return lambda z: kl(p, z)
+
+
+FIXED = (error, wrongness, divergence)
+"""Objectives of the network, the images and the labels alone, so that a graph may hold them."""
 
 
 def ascend(
@@ -68,14 +60,18 @@ def ascend(
     bounds: dict[str, Any] = {"eps": search.eps, "step": search.step, "steps": search.steps} | (each or {})
     with scope(net, search.bn):
         attacked = twin_of(net, batch.x) if search.bn == "eval" else net
+        start = begin(batch.x, search, batch.noise)
+        fixed = attacked is not net and maximise in FIXED and stop is None and not jitter and not each
+        if fixed and possible(batch.x):
+            return replayed(attacked, batch, start, maximise, bounds)
         return climb(
             attacked,
             batch.x,
-            begin(batch.x, search, batch.noise),
+            start,
             maximise(attacked, batch),
             stop=stop,
             jitter=(lambda x: batch.noise.normal(x, jitter)) if jitter else None,
-            apart=search.bn == "eval",
+            apart=attacked is not net,
             **bounds,
         )
 
@@ -115,64 +111,3 @@ def begin(x: Images, search: Search, noise: Noise) -> Images:
         assert search.sigma is not None
         x_adv = x + noise.normal(x, search.sigma)
     return x_adv.clamp(0, 1) if search.clip_start else x_adv
-
-
-def climb(
-    net: nn.Module,
-    x: Images,
-    x_adv: Images,
-    objective: Objective,
-    *,
-    eps: float | Tensor,
-    step: float | Tensor,
-    steps: int | Tensor,
-    most: int | None = None,
-    stop: Stop | None = None,
-    jitter: Callable[[Images], Images] | None = None,
-    apart: bool = False,
-) -> Images:
-    """The loop. eps, step and steps are numbers, one per example (n) or, eps and step, one per pixel (n, 1, h, w).
-
-    A row ends early when the stop rule says so, asked before the step, or after its own number of steps, of which
-    there are at most `most`. Where rows do not depend on each other (`apart`), those that have ended are left out of
-    the passes once they are many; the rule then sees the last logits that they had.
-    """
-    eps, step = _per_pixel(eps), _per_pixel(step)
-    low, high = (x - eps).clamp(min=0), (x + eps).clamp(max=1)  # both clips at once, since x is in [0, 1]
-    live: Flags | None = None
-    z: Logits | None = None
-    for k in range((most or int(steps.max())) if isinstance(steps, Tensor) else steps):
-        if isinstance(steps, Tensor):
-            live = (k < steps) if live is None else live & (k < steps)
-        z, g = gradient(net, x_adv, objective, live if apart else None, z)
-        with torch.no_grad():
-            if stop is not None:
-                live = ~stop(z) if live is None else live & ~stop(z)
-            moved = x_adv + step * g.sign()
-            moved = (moved + jitter(x) if jitter else moved).clamp_(low, high)
-            x_adv = moved if live is None else torch.where(live[:, None, None, None], moved, x_adv)
-    # a row that never stepped is still at its start, which may lie outside
-    return x_adv.detach() if live is None else x_adv.detach().clamp(low, high)
-
-
-def gradient(
-    net: nn.Module, x: Images, objective: Objective, live: Flags | None, before: Logits | None
-) -> tuple[Logits, Images]:
-    """Logits, and the objective's gradient to the images; of rows that have ended the logits `before`, and zero.
-
-    They are left out where they are a quarter or more, and never on a GPU, which would have to wait to count them.
-    """
-    if live is None or before is None or live.is_cuda or 4 * int(live.sum()) > 3 * len(live):
-        x = x.detach().requires_grad_()
-        z = net(x)
-        return z.detach(), torch.autograd.grad(objective(z).sum(), x)[0]
-    g, rows = torch.zeros_like(x), live.nonzero()[:, 0]
-    if len(rows):
-        few = x[rows].detach().requires_grad_()
-        before = before.index_copy(0, rows, net(few))
-        g[rows] = torch.autograd.grad(objective(before).sum(), few)[0]
-    return before.detach(), g
-
-
-def _per_pixel(value: float | Tensor) -> float | Tensor:
-    return value[:, None, None, None] if isinstance(value, Tensor) and value.ndim == 1 else value

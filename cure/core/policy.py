@@ -43,7 +43,7 @@ class Policy(nn.Module):
         super().__init__()
         self.trunk, self.choices = trunk, choices
         for name, values in choices.items():  # on the device before they are asked for, which would be waited for
-            self.register_buffer(f"choices_{name}", torch.tensor(values), persistent=False)
+            self.register_buffer(f"choices_{name}", torch.tensor(values, dtype=torch.float64), persistent=False)
         self.heads = nn.ModuleDict({name: nn.Linear(width, len(values)) for name, values in choices.items()})
 
     def remember(self, how: Learning) -> "Policy":

@@ -12,6 +12,7 @@ from torch import nn
 from cure.core.ascent import ascend, error
 from cure.core.averaging import average_, snapshot, take_buffers_, warmed
 from cure.core.folding import FORMATS, settled
+from cure.core.graphs import graphs
 from cure.core.method import Batch, Method, Networks
 from cure.core.noise import Stream, seed_for
 from cure.core.settings import Augment, Layout
@@ -124,7 +125,8 @@ def _epoch(task: Task, step: Step, loader: Loader, epoch: int, average: nn.Modul
     found, lr = _ahead(task, loader, epoch), rate(task.fit, epoch)
     for i, (x, y, index) in enumerate(loader.epoch(epoch)):
         batch = Batch(x, y, index, noise, epoch, done + i, lr, past, per_epoch=len(loader), found=found)
-        means = step(batch)
+        with graphs(task.run.graphs):
+            means = step(batch)
         for name, mean in means.items():
             sums[name] = sums.get(name, torch.zeros_like(mean)) + mean * len(y)
         if average is not None and (decay := _decay(task.fit, done + i, len(loader))) is not None:

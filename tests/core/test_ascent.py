@@ -5,7 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cure.core.ascent import ascend, begin, climb, divergence, error, wrongness
+from cure.core import ascent
+from cure.core.ascent import ascend, begin, divergence, error, wrongness
+from cure.core.climb import climb
 from cure.core.noise import PerImage, Stream
 from cure.core.settings import Search
 
@@ -164,12 +166,18 @@ class TestRowsThatHaveEnded:
         run(net, batch, stop=StopAt([1, 1, 2, 3, 9, 9]), apart=apart)
         assert sum(seen) == images
 
-    @pytest.mark.parametrize(("bn", "fewer"), [("eval", True), ("batch", False), ("train", False)])
-    def test_only_where_rows_do_not_depend_on_each_other(self, net, batch, bn: str, fewer: bool) -> None:
+    @pytest.mark.parametrize(("bn", "apart"), [("eval", True), ("batch", False), ("train", False)])
+    def test_only_where_rows_do_not_depend_on_each_other(self, net, batch, monkeypatch, bn: str, apart: bool) -> None:
+        seen: list[bool] = []
+        monkeypatch.setattr(ascent, "climb", lambda *given, **how: seen.append(how["apart"]) or given[1])
+        ascend(net, batch, search(bn=bn), error)
+        assert seen == [apart]
+
+    def test_whoever_watches_a_network_sees_every_image(self, net, batch) -> None:
         seen: list[int] = []
         net.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
-        ascend(net, batch, search(bn=bn), error, stop=StopAt([0, 0, 0, 9, 9, 9]))
-        assert (sum(seen) < 6 * 5) is fewer
+        ascend(net, batch, search(), error, stop=StopAt([0, 0, 0, 9, 9, 9]))
+        assert seen == [6] * 5
 
 
 class TestSideEffects:

@@ -10,9 +10,12 @@ from torch import Tensor, nn
 
 from cure import catalogue
 from cure.core import ascent, twins
-from cure.core.ascent import ascend, begin, climb, divergence, error
+from cure.core.ascent import ascend, begin, divergence, error
 from cure.core.batchnorm import branch, scope, split
+from cure.core.climb import climb
 from cure.core.freezing import FixedBatchNorm2d
+from cure.core.graphs import graphs, possible
+from cure.core.noise import Stream
 from cure.core.settings import Search
 from cure.core.twins import foldable, twin_of
 from cure.engine.checkpoint import build
@@ -233,3 +236,37 @@ def test_every_method_takes_the_steps_that_it_takes_on_the_network_itself(
     found = after_three_steps()
     monkeypatch.setattr(ascent, "twin_of", lambda net, x: net)
     assert_close(found, after_three_steps())
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("maximise", [error, divergence])
+def test_a_recorded_attack_follows_the_network_and_finds_what_the_loop_finds(make_net, make_batch, maximise) -> None:
+    net = make_net().cuda()
+    for seed in range(3):
+        found = []
+        for wanted in (False, True):
+            batch = make_batch(24, seed)
+            batch.x, batch.y, batch.noise = batch.x.cuda(), batch.y.cuda(), Stream(seed, torch.device("cuda"))
+            with graphs(wanted):
+                found.append(ascend(net, batch, SEARCH, maximise))
+        assert torch.equal(*found)
+        trained(net, batch)
+
+
+def test_only_attacks_of_fixed_shape_and_known_objective_are_recorded(net, make_batch, monkeypatch) -> None:
+    recorded: list[str] = []
+    monkeypatch.setattr(ascent, "possible", lambda x: True)
+    monkeypatch.setattr(ascent, "replayed", lambda twin, batch, start, *how: recorded.append("") or start)
+    ascend(net, make_batch(), SEARCH, error)
+    assert len(recorded) == 1
+    ascend(net, make_batch(), SEARCH, lambda net, batch: error(net, batch))
+    ascend(net, make_batch(), SEARCH, error, jitter=0.1)
+    ascend(net, make_batch(), SEARCH, error, stop=ascent.misclassified(make_batch().y))
+    ascend(net, make_batch(), SEARCH, error, each={"eps": torch.full((6,), 0.1)})
+    ascend(net, make_batch(), SEARCH.model_copy(update={"bn": "batch"}), error)
+    assert len(recorded) == 1
+
+
+def test_nothing_is_recorded_on_a_cpu(batch) -> None:
+    with graphs(True):
+        assert not possible(batch.x)

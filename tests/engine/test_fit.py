@@ -26,6 +26,7 @@ RUN = Run(
     layout="channels_last",
     precision="fp32",
     tf32=False,
+    graphs=False,
 )
 SEARCH = Search(eps=0.1, step=0.05, steps=2, start="uniform", clip_start=True)
 
