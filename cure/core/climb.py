@@ -41,8 +41,8 @@ def climb(
     """The loop. eps, step and steps are numbers, one per example (n) or, eps and step, one per pixel (n, 1, h, w).
 
     A row ends early when the stop rule says so, asked before the step, or after its own number of steps; a GPU need
-    not wait for their maximum where a bound, `most`, is known. Where rows do not depend on each other (`apart`), those that have ended are left out of
-    the passes once they are many; the rule then sees the last logits that they had.
+    not wait for their maximum where a bound, `most`, is known. Where rows do not depend on each other (`apart`), those
+    that have ended are left out of the passes once they are many; the rule then sees the last logits that they had.
     """
     eps, step = _per_pixel(eps), _per_pixel(step)
     low, high = (x - eps).clamp(min=0), (x + eps).clamp(max=1)  # both clips at once, since x is in [0, 1]

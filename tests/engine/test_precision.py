@@ -4,7 +4,6 @@ import dataclasses
 
 import pytest
 import torch
-from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cure import catalogue
@@ -14,10 +13,13 @@ from cure.core.noise import Stream
 from cure.core.settings import Search
 from cure.engine.checkpoint import build
 from cure.engine.step import Step
+from cure.schema import Schedule
+from tests.benchmarks.precision import agreement, distances
 from tests.methods.rig import Rig, same, shipped, state
 
 METHODS = catalogue.names("methods")
 HALF = torch.bfloat16
+SCHEDULE = Schedule(epochs=50, batch=8, lr=0.1, momentum=0.9, nesterov=False, weight_decay=5e-4, drops={})
 
 
 class Convolutions(TorchDispatchMode):
@@ -105,17 +107,6 @@ def test_a_small_gaussian_start_survives(make_net) -> None:
     assert len(moved.unique()) > 200
 
 
-def agreement(net: nn.Module, batch: Batch, search: Search) -> Tensor:
-    """Of attacks in full and in half precision: the share of images on whose robustness they agree."""
-    flags = []
-    for half in (False, True):
-        batch.noise = Stream(0, torch.device("cpu"))
-        with torch.autocast("cpu", HALF, enabled=half):
-            x_adv = ascend(net, batch, search, error)
-        flags.append(net(x_adv).argmax(1) == batch.y)
-    return (flags[0] == flags[1]).double().mean()
-
-
 def test_attacks_in_both_precisions_agree_on_nearly_all_images() -> None:
     torch.manual_seed(0)
     net, batch = build("small", {"width": 8}, 1, 10), images(200)
@@ -124,4 +115,13 @@ def test_attacks_in_both_precisions_agree_on_nearly_all_images() -> None:
         net.eval().linear.bias -= net(batch.x).mean(0)
         batch.y = net(batch.x).argmax(1)
     search = Search(eps=0.02, step=0.005, steps=10, start="uniform", clip_start=True)
-    assert agreement(net, batch, search) >= 0.95
+    found = agreement(net, batch.x, batch.y, search, error)
+    assert found["flags_differ"] <= 0.05
+    assert 0.1 < found["robust_fp32"] < 0.9
+
+
+def test_a_half_precision_step_goes_roughly_the_same_way() -> None:
+    rig = rig_of("at", "fp32")
+    found = distances(rig.nets, rig.take.method, rig.take.hyper, SCHEDULE, images())
+    assert set(found) == {"bf16", "bf16_attack"}
+    assert all(0 < far < 1 for far in found.values())
