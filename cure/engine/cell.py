@@ -130,7 +130,9 @@ def execute(job: Job) -> None:
     source = data.load(paths.data(job.cell.dataset), ("train", "val"), where)
     nets = launch.synchronised(job.assemble(source).to(where), job.run, where)
     splits = source.splits
-    task = Task(nets, job.method, job.hyper, job.fit, splits["train"], splits["val"], job.augment, job.cell.seed, where)
+    task = Task(
+        nets, job.method, job.hyper, job.fit, splits["train"], splits["val"], job.augment, job.cell.seed, where, job.run
+    )
     scratch = Scratch(job.stage, job.cell.name, job.params.as_text(), [source.path, *job.parents()])
     with launch.alone(scratch.locked):
         key = "pretrain.batch" if job.stage == "pretrain" else "train.batch"

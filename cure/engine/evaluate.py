@@ -13,7 +13,8 @@ from cure.engine.loader import Split
 from cure.errors import Refused
 from cure.params import Params
 from cure.paths import Cell
-from cure.schema import Run, Suite
+from cure.running import Run
+from cure.schema import Suite
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from torch import nn
 from cure import catalogue
 from cure.core import ranks
 from cure.core.attack import Chain
-from cure.core.folding import Layout, faster, twin
+from cure.core.folding import faster, twin
+from cure.core.settings import Layout
 from cure.core.tensors import Flags, Labels
 from cure.engine.driver import ROUNDING, Driver, full_precision
 from cure.engine.loader import Split, as_float, spread

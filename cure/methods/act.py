@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 from torch import nn
 
-from cure.core.ascent import Objective, ascend
+from cure.core.ascent import ascend
+from cure.core.climb import Objective
 from cure.core.losses import cross_entropy, distillation, kl
 from cure.core.method import Batch, Companion, Method, Networks, Terms
 from cure.core.network import reinitialised

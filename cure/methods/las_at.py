@@ -55,7 +55,7 @@ class Hyper(Worth, Learning):
 def search(nets: Networks, batch: Batch, hyper: Hyper, actions: Actions) -> Images:
     """x' under each image's own radius, step size and number of steps."""
     maximise = divergence if hyper.loss == "trades" else error
-    each = {"eps": actions["eps"], "step": actions["step"], "steps": actions["steps"].long()}
+    each = {"eps": actions["eps"], "step": actions["step"], "steps": actions["steps"].long(), "most": max(hyper.steps)}
     x_adv = ascend(nets.student, batch, hyper.attack, maximise, each=each)
     return x_adv.clamp(batch.x - hyper.outer, batch.x + hyper.outer)
 

@@ -13,7 +13,7 @@ from cure.core.method import Networks
 from cure.core.noise import Rows, Stream
 from cure.engine import launch, loader
 from cure.errors import Refused
-from cure.schema import Run
+from cure.running import Run
 from tests.closure import ROOT
 from tests.engine.together import METHODS, everything
 
@@ -94,6 +94,7 @@ def test_the_draws_of_some_rows_are_those_of_the_whole_batch() -> None:
 
 def run(**changes: Any) -> Run:
     known = {"device": "cpu", "threads": 1, "deterministic": True, "cpu_isa": "native", "processes": 2}
+    known |= {"layout": "contiguous", "precision": "fp32", "tf32": False, "graphs": False}
     return Run(**(known | {"sync_batchnorm": False} | changes))
 
 

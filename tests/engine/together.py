@@ -22,6 +22,7 @@ from cure.engine.robustness import attacked, chains, examples_of, result
 from cure.engine.scratch import Scratch
 from cure.engine.units import Folder
 from cure.params import read
+from cure.running import Run
 from cure.schema import AttackSuite, Fit, Threat
 from tests.methods.rig import QUICKSTART, shipped
 
@@ -61,8 +62,9 @@ def trained(method: str, folder: Path, norms: bool) -> dict[str, Any]:
     student = student if norms else without_norms(student)
     companions = entry.companions(hyper) if entry.companions else {}
     nets = Networks(student, companions, {role: copy.deepcopy(student) for role in entry.teachers}).double()
+    run = Run(**read(QUICKSTART)["run"])
     augment = Augment(padding="zero", crop=1, flip=True)
-    task = Task(nets, entry, hyper, Fit(**FIT), split(1, 13), split(2, 5), augment, 0, torch.device("cpu"))
+    task = Task(nets, entry, hyper, Fit(**FIT), split(1, 13), split(2, 5), augment, 0, torch.device("cpu"), run)
     kept = train(task, Scratch("update", f"{method} {norms}", {}, []), lambda note: None)
     return {"state": nets.state_dict(), "history": kept.history, "best": kept.best}
 
