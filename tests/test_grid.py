@@ -1,10 +1,8 @@
-"""`cure grid` on a pipeline of five short stages: two workers leave what one `dvc repro` leaves, whoever is killed."""
+"""`cure grid` on a pipeline of four short stages: two workers leave what one `dvc repro` leaves, whoever is killed."""
 
 import contextlib
-import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from ruamel.yaml import YAML
 
 from tests.closure import ROOT
 
@@ -27,13 +26,13 @@ stages:
     outs: [out/prepare]
   train:
     matrix:
-      row: [a, b, c]
+      row: [a, b]
     cmd: python step.py train-${item.row} prepare
     deps: [step.py, out/prepare]
     outs: ["out/train-${item.row}"]
   report:
-    cmd: python step.py report train-a train-b train-c
-    deps: [step.py, out/train-a, out/train-b, out/train-c]
+    cmd: python step.py report train-a train-b
+    deps: [step.py, out/train-a, out/train-b]
     outs:
     - out/report:
         cache: false
@@ -68,7 +67,7 @@ Path("out", name).write_text(name + "".join(Path("out", parent).read_text() for 
 resume.unlink()
 say("ends")
 '''
-SERIAL = ("prepare", "train-a", "train-b", "train-c", "report")
+SERIAL = ("prepare", "train-a", "train-b", "report")
 
 
 @dataclass(frozen=True)
@@ -89,8 +88,13 @@ class Project:
     def lock(self):
         return self.root / "dvc.lock"
 
-    def run(self, *words, expect=0):
-        done = subprocess.run(words, cwd=self.root, env=self.env, capture_output=True, text=True, timeout=120)
+    @property
+    def output(self):
+        return (self.aside / "output").read_text()
+
+    def run(self, *words, expect=0, more=None):
+        env = self.env | (more or {})
+        done = subprocess.run(words, cwd=self.root, env=env, capture_output=True, text=True, timeout=120)
         assert done.returncode == expect, done.stdout + done.stderr
         return done.stdout + done.stderr
 
@@ -98,11 +102,12 @@ class Project:
         return self.run("cure", "grid", "--workers", "2", *words, expect=expect)
 
     @contextlib.contextmanager
-    def started(self):
+    def started(self, *words):
         """A grid that runs meanwhile; it ends with the block."""
+        command = ["cure", "grid", *(words or ["--workers", "2"])]
         with (self.aside / "output").open("a") as out:
             both = {"stdout": out, "stderr": out}
-            driver = subprocess.Popen(["cure", "grid", "--workers", "2"], cwd=self.root, env=self.env, **both)
+            driver = subprocess.Popen(command, cwd=self.root, env=self.env, **both)
             try:
                 yield driver
             finally:
@@ -119,7 +124,9 @@ class Project:
         return [what for what, _ in self.book(name)]
 
     def order(self):
-        return [line for line in (self.aside / "book").read_text().split("\n") if " starts " in line or " ends " in line]
+        return [
+            line for line in (self.aside / "book").read_text().split("\n") if " starts " in line or " ends " in line
+        ]
 
     def hold(self, name):
         (self.aside / f"hold-{name}").touch()
@@ -166,15 +173,143 @@ def equal(project, serial):
     return [name for name in outs if (project.root / name).read_bytes() != (serial.root / name).read_bytes()] == []
 
 
-def test_two_workers_leave_the_lock_of_a_serial_run_and_never_run_a_stage_before_its_parents(project, serial):
+def gone(pid):
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def above(stage, levels):
+    """The process that started it: 1 DVC, 2 the keeper, 3 the worker."""
+    for _ in range(levels):
+        stage = psutil.Process(stage).ppid()
+    return stage
+
+
+def test_two_workers_leave_the_lock_of_a_serial_run_and_no_stage_starts_before_its_parents(project, serial):
     project.hold("train-a")
     with project.started() as driver:
-        until(lambda: "ends" in project.said("train-b") and "ends" in project.said("train-c"))
-        assert driver.poll() is None
+        until(lambda: "ends" in project.said("train-b"))
+        assert "ends" not in project.said("train-a")
         project.release("train-a")
         assert driver.wait() == 0
     names = [line.split()[0] for line in project.order()]
     assert names[:2] == ["prepare", "prepare"]
     assert names[-2:] == ["report", "report"]
     assert equal(project, serial)
-    assert "up to date" in project.run("dvc", "repro")
+    assert "4 up to date" in project.grid()
+
+
+def test_whoever_is_killed_in_mid_cell_it_goes_on_alone_and_the_lock_is_that_of_a_serial_run(project, serial):
+    project.hold("train-a")
+    with project.started() as driver:
+        for attempt, levels in enumerate((0, 1, 3), start=1):  # the stage, its DVC, its worker
+            until(lambda attempt=attempt: project.said("train-a").count("starts") == attempt and resumable(project))
+            _, stage = project.book("train-a")[-1]
+            os.kill(above(stage, levels), signal.SIGKILL)
+            until(lambda stage=stage: gone(stage))
+        until(lambda: project.said("train-a").count("starts") == 4)
+        project.release("train-a")
+        assert driver.wait() == 0, project.output
+    assert project.said("train-a") == ["starts", "step-1", *["starts"] * 3, "step-2", "step-3", "ends"]
+    assert equal(project, serial)
+    assert "attempt 4" in project.output
+
+
+def resumable(project):
+    return (project.aside / "resume-train-a").exists()
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGINT"])
+def test_after_the_death_of_the_driver_nothing_goes_on_and_the_same_command_does(project, serial, how):
+    project.hold("train-a")
+    with project.started() as driver:
+        until(lambda: resumable(project) and "ends" in project.said("train-b"))
+        _, stage = project.book("train-a")[-1]
+        driver.send_signal(signal.Signals[how])
+        assert driver.wait() == {"SIGKILL": -9, "SIGINT": 130}[how]
+        until(lambda: gone(stage))
+    project.release("train-a")
+    assert "failed" not in project.grid()
+    assert project.said("train-a") == ["starts", "step-1", "starts", "step-2", "step-3", "ends"]
+    assert all(project.said(name).count("ends") == 1 for name in SERIAL)
+    assert equal(project, serial)
+
+
+def test_a_cell_that_fails_is_named_what_needs_it_is_skipped_and_the_others_run(project, serial):
+    (project.aside / "wrong-train-a").touch()
+    said = project.grid(expect=1)
+    log = project.root / ".dvc/tmp/grid/logs/train@a.log"
+    assert f"error: train@a: a wrong number; its output: {log}" in said
+    assert "2 done, 1 failed, 1 skipped" in said
+    assert "Running stage 'train@a'" in log.read_text()
+    assert project.said("train-a") == ["starts"]  # once: an error is no accident
+    assert [name for name in SERIAL if "ends" in project.said(name)] == ["prepare", "train-b"]
+    (project.aside / "wrong-train-a").unlink()
+    assert "2 done, 2 up to date" in project.grid()
+    assert stages(project) == stages(serial)
+
+
+def stages(project):
+    return YAML(typ="safe").load(project.lock.read_text())["stages"]
+
+
+@pytest.fixture
+def cluster(project):
+    """A Dask scheduler with one worker, in processes of their own."""
+    with contextlib.ExitStack() as stack:
+
+        def dask(kind, *words):
+            command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", "--no-dashboard", *words]
+            out = stack.enter_context((project.aside / kind).open("w"))
+            how = {"cwd": project.aside, "env": project.env, "stdout": out, "stderr": out}
+            stack.callback(stack.enter_context(subprocess.Popen(command, **how)).terminate)
+
+        dask("scheduler", "--host", "127.0.0.1", "--port", "0")
+        said = project.aside / "scheduler"
+        address = until(lambda: re.search(r"Scheduler at: +(tcp://[\d.:]+)", said.read_text()))[1]
+        dask("worker", address, "--nthreads", "1")
+        yield address
+
+
+def test_on_a_cluster_the_same_and_its_workers_stop_when_the_driver_dies(project, serial, cluster):
+    project.hold("train-a")
+    with project.started("--cluster", cluster) as driver:
+        until(lambda: resumable(project))
+        _, stage = project.book("train-a")[-1]
+        driver.kill()
+        until(lambda: gone(stage))
+    project.release("train-a")
+    project.run("cure", "grid", "--cluster", cluster)
+    assert project.said("train-a") == ["starts", "step-1", "starts", "step-2", "step-3", "ends"]
+    assert equal(project, serial)
+
+
+def test_on_slurm_the_same_in_jobs_of_the_partition(project, serial):
+    """The real sbatch is where a cluster is; this one runs the job at once."""
+    commands = project.aside / "bin"
+    commands.mkdir()
+    job = project.aside / "job"
+    submit = f'#!/bin/sh\ncp "$1" {job}\nsetsid sh {job} >/dev/null 2>&1 &\necho Submitted batch job $!\n'
+    for name, text in {"sbatch": submit, "scancel": '#!/bin/sh\nkill -- -"$1"\n'}.items():
+        (commands / name).write_text(text)
+        (commands / name).chmod(0o755)
+    site = {"DASK_JOBQUEUE__SLURM__CORES": "1", "DASK_JOBQUEUE__SLURM__MEMORY": "1GB"}
+    where = {"PATH": f"{commands}{os.pathsep}{project.env['PATH']}"}
+    assert "4 done" in project.run("cure", "grid", "--slurm", "gpus", more=site | where)
+    assert "#SBATCH -p gpus" in job.read_text()
+    assert re.search(r"--nthreads 1 *$", job.read_text(), re.MULTILINE)
+    assert equal(project, serial)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere"], "nowhere/dvc.yaml: not found; name a pipeline folder"),
+        (["--cluster", "tcp://127.0.0.1:9", "--slurm", "gpus"], "--cluster and --slurm: name one of them"),
+        (["--slurm", "gpus", "--device-per-worker", "0"], "--device-per-worker: is for workers of this machine"),
+        (["--cluster", "tcp://127.0.0.1:9", "--workers", "2"], "--workers: with --cluster it is the cluster that says"),
+        (["--cluster", "nonsense://x"], "--cluster nonsense://x: no Dask scheduler answers"),
+        (["--slurm", "gpus"], "jobqueue.yaml"),
+    ],
+)
+def test_refusals(project, words, said):
+    assert said in project.run("cure", "grid", *words, expect=2)

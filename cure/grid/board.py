@@ -34,6 +34,7 @@ class Row:
     state: str = "waiting"
     worker: str = ""
     attempts: int = 0
+    began: float = 0.0  # the first attempt of this run
     done: int = 0
     total: int = 0
     note: str = ""
@@ -46,6 +47,7 @@ class Row:
             return
         steps = lines[starts[-1] + 1 :]
         self.state, self.attempts, self.worker = "running", len(starts), lines[starts[-1]]["worker"]
+        self.began = lines[starts[0]]["time"]
         self.times = [line["time"] for line in steps]
         self.done, self.total, self.note = (
             (steps[-1][key] for key in ("done", "total", "note")) if steps else (0, 0, "")
@@ -96,9 +98,10 @@ class Board:
         self.rows[cell].state = "queued"
 
     def ended(self, cell: str, state: str, note: str = "") -> None:
-        """It is done or failed."""
-        self._look(self.rows[cell])
-        self.rows[cell].state, self.rows[cell].note = state, note
+        """It is done, after some time, or failed."""
+        row = self.rows[cell]
+        self._look(row)
+        row.state, row.note = state, note or f"after {clock(time.time() - row.began)}"
 
     def refresh(self) -> None:
         """Look at the running cells and show what is new."""

@@ -35,7 +35,7 @@ def reproduce(folder: Path, asked: Asked) -> int:
         if row.state == "failed":
             print(f"error: {row.cell}: {row.note}; its output: {dag.log(row.cell)}", file=sys.stderr)
     counts = {state: board.count(state) for state in ("done", "up to date", "failed", "skipped")}
-    print(f"{folder}: " + ", ".join(f"{n} {state}" for state, n in counts.items() if n))
+    print(f"{dag.folder.name}: " + ", ".join(f"{n} {state}" for state, n in counts.items() if n))
     return int(counts["failed"] > 0)
 
 

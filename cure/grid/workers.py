@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import dask
-from dask_jobqueue.slurm import SLURMCluster
 from distributed import Client, Nanny, Scheduler, SpecCluster
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -104,8 +104,12 @@ def _gpus() -> list[str]:
     return [str(i) for i, _ in enumerate(line for line in listed.splitlines() if line.startswith("GPU "))]
 
 
-def _slurm(asked: Asked, logs: Path) -> SLURMCluster:
+def _slurm(asked: Asked, logs: Path) -> SpecCluster:
     """Jobs of one worker each; a job that ends is submitted again. What a site asks for stands in its jobqueue.yaml."""
+    interrupted = signal.getsignal(signal.SIGINT)
+    from dask_jobqueue.slurm import SLURMCluster
+
+    signal.signal(signal.SIGINT, interrupted)  # the import makes Ctrl-C a silent success
     extra = [*dask.config.get("jobqueue.slurm.worker-extra-args", []), "--nthreads", "1"]
     try:
         cluster = SLURMCluster(
