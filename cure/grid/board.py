@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
@@ -23,6 +24,7 @@ STATES = [
 ]  # in the order in which a short terminal shows them
 STYLES = {"failed": "red", "running": "bold", "done": "green"}
 RECENT = 5  # steps of which the time to go is estimated
+NO_TIME = 0.01  # seconds
 EVERY = 60.0  # seconds between two lines about a running cell where there is no terminal
 
 
@@ -60,8 +62,8 @@ class Row:
 
     @property
     def left(self) -> str:
-        """Time to go, from the last steps: a resumed stage passes the finished ones in no time."""
-        gaps = [b - a for a, b in zip(self.times, self.times[1:], strict=False)][-RECENT:]
+        """Time to go, from the last steps; those that a resumed stage passes in no time were done before."""
+        gaps = [b - a for a, b in pairwise(self.times) if b - a > NO_TIME][-RECENT:]
         return clock(median(gaps) * (self.total - self.done)) if gaps and self.state == "running" else ""
 
 
