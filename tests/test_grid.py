@@ -1,8 +1,10 @@
 """`cure grid` on a pipeline of four short stages: two workers leave what one `dvc repro` leaves, whoever is killed."""
 
 import contextlib
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,9 +16,14 @@ import psutil
 import pytest
 from ruamel.yaml import YAML
 
+from cure.errors import Refused
+from cure.grid import dag
+from cure.grid.board import Row, clock
+from cure.grid.workers import Asked, connected, shares
+from cure.terminal import progress
 from tests.closure import ROOT
 
-pytestmark = [pytest.mark.slow, pytest.mark.reliability("grid")]
+pytestmark = pytest.mark.slow
 
 PIPELINE = """
 stages:
@@ -300,16 +307,77 @@ def test_on_slurm_the_same_in_jobs_of_the_partition(project, serial):
     assert equal(project, serial)
 
 
+def test_clones_that_share_nothing_but_a_remote_merge_in_a_third(project, serial, tmp_path):
+    project.run("dvc", "remote", "add", "-d", "lab", str(tmp_path / "lab"))
+    for row in "ab":
+        shutil.copytree(project.root, tmp_path / row / "project")
+        clone = Project(tmp_path / row / "project", project.aside)
+        clone.run("dvc", "repro", "--pull", f"train@{row}")
+        clone.run("dvc", "push", "--run-cache")
+    said = project.run("dvc", "repro", "--pull")
+    assert re.findall(r"Running stage '(.+)'", said) == ["report"]  # what git keeps, the run cache does not
+    assert [project.said(name).count("ends") for name in SERIAL] == [1, 1, 1, 1]
+    assert equal(project, serial)
+
+
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("asked", "said"),
     [
-        (["nowhere"], "nowhere/dvc.yaml: not found; name a pipeline folder"),
-        (["--cluster", "tcp://127.0.0.1:9", "--slurm", "gpus"], "--cluster and --slurm: name one of them"),
-        (["--slurm", "gpus", "--device-per-worker", "0"], "--device-per-worker: is for workers of this machine"),
-        (["--cluster", "tcp://127.0.0.1:9", "--workers", "2"], "--workers: with --cluster it is the cluster that says"),
-        (["--cluster", "nonsense://x"], "--cluster nonsense://x: no Dask scheduler answers"),
-        (["--slurm", "gpus"], "jobqueue.yaml"),
+        ({"cluster": "tcp://127.0.0.1:9", "slurm": "gpus"}, "--cluster and --slurm: name one of them"),
+        ({"slurm": "gpus", "devices": ["0"]}, "--device-per-worker: is for workers of this machine"),
+        ({"cluster": "tcp://127.0.0.1:9", "workers": 2}, "--workers: with --cluster it is the cluster that says"),
+        ({"cluster": "nonsense://x"}, "--cluster nonsense://x: no Dask scheduler answers"),
+        ({"slurm": "gpus"}, "Write it into ~/.config/dask/jobqueue.yaml"),
     ],
 )
-def test_refusals(project, words, said):
-    assert said in project.run("cure", "grid", *words, expect=2)
+def test_workers_that_cannot_be_had_are_refused(tmp_path, asked, said):
+    nobody = {"workers": None, "devices": [], "cluster": None, "slurm": None, "retries": 3}
+    with pytest.raises(Refused, match=re.escape(said)), connected(Asked(**nobody | asked), tmp_path, tmp_path):
+        pass
+
+
+def test_a_folder_without_a_pipeline_is_refused(tmp_path):
+    with pytest.raises(Refused, match=r"dvc\.yaml: not found; name a pipeline folder, such as quickstart"):
+        dag.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("run", "visible", "workers", "expected"),
+    [
+        ("{device: cuda, threads: 1}", "0,3", None, ["0", "3"]),
+        ("{device: auto, threads: 1}", "0,3", 4, ["0", "3"]),  # two workers on each
+        ("{device: cpu, threads: 2}", "0,3", None, ["", "", "", ""]),
+        ("{device: auto, threads: 3}", "", None, ["", ""]),
+        ("{device: auto, threads: 99}", "", None, [""]),
+        ("{device: auto, threads: 1}", "", 3, ["", "", ""]),
+        ("nothing of ours", "", 1, [""]),
+    ],
+)
+def test_a_worker_gets_a_gpu_or_a_share_of_the_cores(tmp_path, monkeypatch, run, visible, workers, expected):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    (tmp_path / "params.yaml").write_text(f"run: {run}\n")
+    assert shares(tmp_path, workers) == expected
+
+
+def test_a_row_knows_its_step_and_the_time_to_go_of_the_last_attempt():
+    row = Row("train@a")
+    row.read([{"worker": "node cpu", "time": 0}, {"done": 0, "total": 9, "note": "", "time": 1}])
+    assert (row.state, row.step, row.left, row.attempts) == ("running", "0/9", "", 1)
+    again = [{"worker": "node cuda:1", "time": 20.0}, {"done": 0, "total": 9, "note": "", "time": 30.0}]
+    resumed = [{"done": n, "total": 9, "note": "resumed", "time": 30.0} for n in (1, 2, 3)]
+    trained = [{"done": n, "total": 9, "note": "val_pgd 0.5", "time": 100.0 * n} for n in (4, 5)]
+    row.read([{"worker": "node cpu", "time": 0}, *again, *resumed, *trained])
+    assert (row.worker, row.attempts, row.step, row.note) == ("node cuda:1", 2, "5/9", "val_pgd 0.5")
+    assert row.left == clock(4 * (100 + 370) / 2) == "0:15:40"
+
+
+def test_stages_tell_their_steps_to_the_file_that_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("CURE_PROGRESS", str(tmp_path / "steps"))
+    with progress("update at", 3, 1) as tick:
+        tick("val_pgd 0.4")
+    lines = [json.loads(line) for line in (tmp_path / "steps").read_text().splitlines()]
+    assert [(line["done"], line["total"], line["note"]) for line in lines] == [(1, 3, ""), (2, 3, "val_pgd 0.4")]
+    monkeypatch.setenv("CURE_PROGRESS", str(tmp_path / "nowhere" / "steps"))
+    with progress("update at", 3) as tick:
+        tick("that nobody can be told stops no training")
