@@ -589,7 +589,7 @@ def shared(made, tmp_path_factory):
     clone = made.copy(tmp_path_factory.mktemp("shared"))
     clone.run("dvc", "remote", "add", "-d", "lab", str(clone.scratch / "lab"), folder=".")
     clone.commit()
-    clone.run("dvc", "push", "--run-cache", "dvc.yaml")
+    clone.run("dvc", "push", "--run-cache", folder=".")
     return clone
 
 
@@ -607,9 +607,9 @@ def everything(clone):
 
 def test_a_second_clone_pulls_every_figure_and_result_and_trains_nothing(shared, tmp_path):
     clone = cloned(shared, tmp_path)
-    clone.run("dvc", "pull", "dvc.yaml")
+    clone.run("dvc", "pull", "quickstart/dvc.yaml", folder=".")
     assert everything(clone) == everything(shared)
-    assert ran(clone.run("dvc", "repro", "dvc.yaml")) == []
+    assert ran(clone.run("dvc", "repro", "quickstart/dvc.yaml", folder=".")) == []
     assert clone.run("git", "status", "--porcelain") == ""
 
 
