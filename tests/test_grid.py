@@ -113,7 +113,7 @@ class Project:
         """A grid that runs meanwhile; it ends with the block."""
         command = ["cure", "grid", *(words or ["--workers", "2"])]
         with (self.aside / "output").open("a") as out:
-            both = {"stdout": out, "stderr": out}
+            both = {"stdout": out, "stderr": out, "start_new_session": True}
             driver = subprocess.Popen(command, cwd=self.root, env=self.env, **both)
             try:
                 yield driver
@@ -225,15 +225,17 @@ def resumable(project):
     return (project.aside / "resume-train-a").exists()
 
 
-@pytest.mark.parametrize("how", ["SIGKILL", "SIGINT"])
-def test_after_the_death_of_the_driver_nothing_goes_on_and_the_same_command_does(project, serial, how):
+@pytest.mark.parametrize(("how", "code"), [("SIGKILL", -9), ("SIGINT", 130)])
+def test_after_the_death_of_the_driver_nothing_goes_on_and_the_same_command_does(project, serial, how, code):
     project.hold("train-a")
     with project.started() as driver:
-        until(lambda: resumable(project) and "ends" in project.said("train-b"))
+        until(lambda: resumable(project) and "train@b" in project.lock.read_text())
         _, stage = project.book("train-a")[-1]
-        driver.send_signal(signal.Signals[how])
-        assert driver.wait() == {"SIGKILL": -9, "SIGINT": 130}[how]
+        send = os.killpg if how == "SIGINT" else os.kill  # Ctrl-C reaches everybody
+        send(driver.pid, signal.Signals[how])
+        assert driver.wait() == code
         until(lambda: gone(stage))
+    assert "Traceback" not in project.output
     project.release("train-a")
     assert "failed" not in project.grid()
     assert project.said("train-a") == ["starts", "step-1", "starts", "step-2", "step-3", "ends"]

@@ -19,6 +19,7 @@ from ruamel.yaml.error import YAMLError
 from cure.errors import Refused
 
 PATIENCE = "30s"  # for a cluster to answer
+DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"  # Ctrl-C is the driver's, who ends its workers
 SITE = "~/.config/dask/jobqueue.yaml"
 
 
@@ -67,7 +68,7 @@ def _local(asked: Asked, folder: Path) -> SpecCluster:
     """Processes that each hold one device, or a share of the cores; a nanny starts another one for each that dies."""
     devices = asked.devices or shares(folder, asked.workers)
     count = asked.workers or len(devices)
-    options = {"nthreads": 1, "memory_limit": 0, "dashboard": False, "silence_logs": logging.ERROR}
+    options = {"nthreads": 1, "memory_limit": 0, "dashboard": False, "silence_logs": logging.ERROR, "preload": DEAF}
     workers = {
         i: {"cls": Nanny, "options": {**options, "env": {"CUDA_VISIBLE_DEVICES": devices[i % len(devices)]}}}
         for i in range(count)
