@@ -34,7 +34,8 @@ MAY_IMPORT = {  # layer -> layers; a layer is a folder of cure/, or a file that 
     "reporting": {"reporting", "engine", "core", "catalogue", "paths", "files", "errors", "terminal", *SETTINGS},
     "evaluation": ANYTHING_BUT_ENTRIES | {"evaluation"},
     "verify": {"files", "errors"},
-    "cli": ANYTHING_BUT_ENTRIES | {"evaluation", "verify"},
+    "grid": {"grid", "files", "errors", "terminal"},
+    "cli": ANYTHING_BUT_ENTRIES | {"evaluation", "verify", "grid"},
     "stages": ANYTHING_BUT_ENTRIES,
 }
 PURE = {"core", "methods", "models", "attacks", "corruptions", "analyses", "figures"}

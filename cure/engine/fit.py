@@ -80,7 +80,7 @@ def validation(net: nn.Module, val: Split, fit: Fit, seed: int) -> dict[str, flo
 
 
 def train(task: Task, scratch: Scratch, tick: Callable[[str], None]) -> Trajectory:
-    """Run the remaining epochs of `task`; `task.nets` ends in the state of the last one."""
+    """Run the remaining epochs of `task`, whose nets end in the state of the last; `tick` hears of all of them."""
     state = scratch.load()
     layout = state["layout"] if state else _layout(task)
     task.nets.to(memory_format=FORMATS[layout])
@@ -97,6 +97,8 @@ def train(task: Task, scratch: Scratch, tick: Callable[[str], None]) -> Trajecto
     steps = range(len(loader) * task.fit.epochs)
     if average is not None and all(_decay(task.fit, step, len(loader)) is None for step in reversed(steps)):
         raise Refused(f"train.average: no snapshot falls into {len(steps)} steps; lower every or begin")
+    for _ in kept.history:
+        tick("resumed")
     if not kept.history:
         _remember(task, 0, kept)
     for epoch in range(len(kept.history) + 1, task.fit.epochs + 1):
