@@ -1,0 +1,117 @@
+"""Steps of every method, ours and with the authors' pass structure, on networks of their own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from cure import catalogue
+from cure.check import hyper_keys
+from cure.core.method import Batch, Method, Networks
+from cure.core.noise import Stream
+from cure.engine.schedule import sgd
+from cure.engine.step import Step
+from cure.params import Params, read
+from tests.benchmarks import released
+from tests.benchmarks.race import DEVICE, fresh, images
+from tests.methods.rig import ROOT
+
+LATE = 150  # an epoch at which every method is past its warm-up
+BATCHES = {"small_resnet": 32, "resnet18": 16}
+TAPS = {"small_resnet": ["layer4.0.bn1", "layer4.0.bn2"]}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A method under a preset of the root's params.yaml, and the authors' step; `bars` by network."""
+
+    row: str
+    method: str
+    theirs: str
+    preset: str | None = None
+    step: released.Step | None = None
+    bars: tuple[tuple[str, float], ...] = ()
+    budget: float | None = None  # passes per image
+
+
+CURE_BARS = (("small_resnet", 0.50), ("resnet18", 0.68))
+CASES = [
+    Case("CURE, Eqs. (4)-(8)", "cure", "four backward passes", bars=CURE_BARS, budget=33),
+    Case("CURE, official_soft", "cure", "four backward passes (rgp_soft)", "official_soft", bars=CURE_BARS, budget=33),
+    Case("CURE, official_rgp", "cure", "rgp", "official_rgp", released.cure.one_backward, budget=29),
+    Case("TRADES", "trades", "yaodongyu/TRADES", bars=CURE_BARS, budget=27),
+    Case("AT", "at", "CURE's repository", bars=(("small_resnet", 0.72), ("resnet18", 0.97)), budget=23),
+    Case("MART", "mart", "YisenWang/MART", budget=26),
+    Case("natural", "natural", "plain", budget=3),
+    Case("AWP", "awp", "csdongxian/AWP", budget=26),
+    Case("FAT", "fat", "zjfheart", budget=23),
+    Case("ST-AT", "st_at", "qizhangli/ST-AT", budget=60),
+    Case("ACT", "act", "NeurAI-Lab/ACT", budget=26),
+    Case("ARD", "ard", "goldblum", "ard_t1", budget=24),
+    Case("IAD", "iad", "ZFancy/IAD", budget=28),
+    Case("LAS-AT, with its reward", "las_at", "jiaxiaojunQAQ/LAS-AT"),
+    Case("PART", "part", "PART's repository", budget=24),
+    Case("VFD", "vfd", "written plainly, no code published", budget=27),
+    Case("AR-AT", "arat", "AR-AT's repository", budget=26),
+    Case("CURE_Eff, official", "cure_eff", "train_warmup.py (rgp)", "official", budget=29),
+]
+
+
+def settings(name: str, method: Method, preset: str | None) -> Any:
+    """(the method's settings, its schedule), of the root's params.yaml for CIFAR-10 and ResNet-18."""
+    key, kind = next(iter(hyper_keys(name, method).items()))
+    raw = read(ROOT / "params.yaml")
+    section: Any = raw
+    for part in key.split("."):
+        section = section[part]
+    if preset:
+        section["preset"] = preset
+    return Params(raw, [key, "train", "threat", *kind.top_level], "cifar10", "resnet18").method(key, kind)
+
+
+def batch_of(network: str, seed: int = 0) -> Batch:
+    """Random images, with the labels that a network of another seed gives them."""
+    x = images(BATCHES[network])
+    with torch.no_grad():
+        y = fresh(network).eval()(x).argmax(1)
+    places = torch.arange(len(x), device=DEVICE)
+    return Batch(x, y, places, Stream(seed, DEVICE), LATE, LATE * 400, 0.01)
+
+
+def networks(method: Method, hyper: Any, network: str) -> Networks:
+    student = fresh(network)
+    if method.prepare:
+        method.prepare(student)
+    nets = Networks(student, method.companions(hyper) if method.companions else {}, {r: fresh(network) for r in method.teachers})
+    nets.to(DEVICE).ready()
+    return nets
+
+
+def steps(case: Case, network: str) -> tuple[Callable[[], object], Callable[[], object]]:
+    """(our step, the authors' step), each on its own networks, both from the same weights and images."""
+    method: Method = catalogue.entry("methods", case.method).METHOD
+    hyper, train = settings(case.method, method, case.preset)
+    if hasattr(hyper, "taps") and network in TAPS:
+        hyper = hyper.model_copy(update={"taps": TAPS[network]})
+    if case.method == "las_at":
+        hyper = hyper.model_copy(update={"every": 1})
+    train = train.model_copy(update={"lr": 1e-4})  # rounds repeat the step, so the network must stay where it is
+    mine, others = networks(method, hyper, network), networks(method, hyper, network)
+    ours = Step(mine, method, hyper, sgd(mine, train))
+    theirs = partial(case.step or released.STEPS[case.method], others, hyper=hyper, optimizer=sgd(others, train))
+
+    def at_our_step() -> object:
+        mine.ready()
+        return ours(batch_of_step())
+
+    def batch_of_step() -> Batch:
+        return Batch(**{**vars(given), "points": {}})
+
+    def at_their_step() -> object:
+        others.ready()
+        return theirs(batch=batch_of_step())
+
+    given = batch_of(network)
+    return at_our_step, at_their_step

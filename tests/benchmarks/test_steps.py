@@ -1,0 +1,34 @@
+"""One step of every method against the authors' pass structure, and RiFT's criticality, which has no step."""
+
+import pytest
+
+from cure.core.criticality import criticality
+from tests.benchmarks.race import CUDA, clock, cost, fresh, images, race
+from tests.benchmarks.released.others import criticality as released_criticality
+from tests.benchmarks.steps import BATCHES, CASES, Case, batch_of, steps
+
+pytestmark = pytest.mark.benchmark(timer=clock)
+ROUNDS = {"small_resnet": 7, "resnet18": 3}
+LARGE = 6  # so many of the cases on ResNet-18 too, on a CPU
+
+
+@pytest.mark.parametrize("network", BATCHES)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.method}-{case.preset}")
+def test_step(benchmark, case: Case, network: str) -> None:
+    if network == "resnet18" and not CUDA and case not in CASES[:LARGE]:
+        pytest.skip("a bar of its own is on the small network alone")
+    ours, theirs = steps(case, network)
+    facts = {"row": case.row, "network": network, "bars": {case.theirs: dict(case.bars).get(network)}}
+    facts |= {"cost": [cost(act, network, BATCHES[network]) for act in (ours, theirs)], "budget": case.budget}
+    race(benchmark, ours, {case.theirs: theirs}, rounds=ROUNDS[network], table="steps", **facts)
+
+
+def test_criticality(benchmark) -> None:
+    network, module, epochs = "small_resnet", "layer3.0.conv1", 5
+    net, batch = fresh(network).eval(), batch_of(network)
+    x, y = images(len(batch.y)), batch.y
+    how = {"eps": 0.1, "epochs": epochs, "lr": 1.0, "rule": "max"}
+    facts = {"row": "RiFT, criticality of a module", "network": network, "bars": {"RiFT's repository": None}}
+    ours, theirs = (lambda: criticality(net, [(x, y)], module, **how)), (lambda: released_criticality(net, x, y, module, epochs))
+    facts |= {"cost": [cost(act, network, len(y)) for act in (ours, theirs)]}
+    race(benchmark, ours, {"RiFT's repository": theirs}, rounds=7, table="steps", **facts)
