@@ -6,7 +6,6 @@ two synchronisations. Every round runs the other code and then ours; what counts
 
 import time
 from collections.abc import Callable
-from statistics import median
 from typing import Any
 
 import torch
@@ -130,7 +129,8 @@ class _Kept:
     """A saved tensor, counted for as long as its graph lives."""
 
     def __init__(self, held: Held, tensor: Tensor) -> None:
-        self.held, self.tensor = (None if isinstance(tensor, nn.Parameter) else held), tensor
+        self.held = None if isinstance(tensor, nn.Parameter) else held
+        self.tensor = tensor.detach()  # the tensor itself may lead back to its graph, which then would never be freed
         if self.held:
             self.held.add(tensor, 1)
 
@@ -149,6 +149,3 @@ def cost(act: Callable[[], object], network: str, count: int) -> dict[str, float
         act()
     return {"passes": passes.per_image(count), "operations": operations.count, "held": held.most / count}
 
-
-def share(ratios: list[float]) -> float:
-    return median(ratios)
