@@ -148,4 +148,3 @@ def cost(act: Callable[[], object], network: str, count: int) -> dict[str, float
     with Held() as held:
         act()
     return {"passes": passes.per_image(count), "operations": operations.count, "held": held.most / count}
-

@@ -84,7 +84,9 @@ def networks(method: Method, hyper: Any, network: str) -> Networks:
     student = fresh(network)
     if method.prepare:
         method.prepare(student)
-    nets = Networks(student, method.companions(hyper) if method.companions else {}, {r: fresh(network) for r in method.teachers})
+    nets = Networks(
+        student, method.companions(hyper) if method.companions else {}, {r: fresh(network) for r in method.teachers}
+    )
     nets.to(DEVICE).ready()
     return nets
 

@@ -29,6 +29,9 @@ def test_criticality(benchmark) -> None:
     x, y = images(len(batch.y)), batch.y
     how = {"eps": 0.1, "epochs": epochs, "lr": 1.0, "rule": "max"}
     facts = {"row": "RiFT, criticality of a module", "network": network, "bars": {"RiFT's repository": None}}
-    ours, theirs = (lambda: criticality(net, [(x, y)], module, **how)), (lambda: released_criticality(net, x, y, module, epochs))
+    ours, theirs = (
+        (lambda: criticality(net, [(x, y)], module, **how)),
+        (lambda: released_criticality(net, x, y, module, epochs)),
+    )
     facts |= {"cost": [cost(act, network, len(y)) for act in (ours, theirs)]}
     race(benchmark, ours, {"RiFT's repository": theirs}, rounds=7, table="steps", **facts)

@@ -9,10 +9,10 @@ written as plainly as possible.
 from collections.abc import Callable
 from typing import Any
 
+from torch.optim import Optimizer
+
 from cure.core.method import Batch, Networks
 from tests.benchmarks.released import baselines, cure, distillation, others
-
-from torch.optim import Optimizer
 
 Step = Callable[[Networks, Batch, Any, Optimizer], object]
 

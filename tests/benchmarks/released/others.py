@@ -39,9 +39,11 @@ def fat(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
         if not going:
             x_adv = x_adv[:0]
             break
-        moved = x_adv[going].detach() + search.step * x_adv.grad[going].sign() + hyper.omega * torch.randn(
-            x[going].shape
-        ).to(x.device)
+        moved = (
+            x_adv[going].detach()
+            + search.step * x_adv.grad[going].sign()
+            + hyper.omega * torch.randn(x[going].shape).to(x.device)
+        )
         x, y, patience = x[going], y[going], [patience[i] for i in going]
         x_adv = torch.min(torch.max(moved, x - search.eps), x + search.eps).clamp(0, 1)
     emitted.append((x_adv.detach(), y[: len(x_adv)]))
