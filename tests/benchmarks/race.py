@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from cure.core.passes import Passes
 from cure.engine.checkpoint import build
@@ -55,10 +56,14 @@ def race(
     theirs: dict[str, Callable[..., object]],
     *,
     rounds: int,
+    warm: bool = True,
     ready: Callable[[], tuple[Any, ...]] = tuple,
     **facts: Any,
 ) -> None:
-    """Time `ours` against each of `theirs`; `ready` makes what both are called with, outside the timing."""
+    """Time `ours` against each of `theirs`; `ready` makes what both are called with, outside the timing.
+
+    A first round is thrown away, unless the caller has called everything once (`warm` off).
+    """
     spent: dict[str, list[float]] = {name: [] for name in theirs}
 
     def before() -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -67,12 +72,14 @@ def race(
             spent[name].append(timed(lambda code=code, given=given: code(*given)))
         return ready(), {}
 
-    benchmark.pedantic(ours, setup=before, rounds=rounds, warmup_rounds=1)
+    benchmark.pedantic(ours, setup=before, rounds=rounds, warmup_rounds=int(warm))
     mine = benchmark.stats.stats.data
     benchmark.extra_info |= facts | {
         "device": torch.cuda.get_device_name() if CUDA else "cpu",
         "seconds": mine,
-        "ratios": {name: [m / t for m, t in zip(mine, times[1:], strict=True)] for name, times in spent.items()},
+        "ratios": {
+            name: [m / t for m, t in zip(mine, times[int(warm) :], strict=True)] for name, times in spent.items()
+        },
     }
     if CUDA:
         benchmark.extra_info["peak"] = [peak(ours, ready), *(peak(code, ready) for code in theirs.values())]
@@ -87,15 +94,18 @@ def peak(act: Callable[..., object], ready: Callable[[], tuple[Any, ...]] = tupl
 
 
 class Operations(TorchDispatchMode):
-    """Counts aten operations, views aside: about the kernels that a GPU would launch."""
+    """Counts aten operations, views aside, about the kernels that a GPU would launch, and their arithmetic."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.count = 0
+        self.count = self.flops = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
         self.count += int(not func.is_view)
-        return func(*args, **(kwargs or {}))
+        if counted := flop_registry.get(func.overloadpacket):
+            self.flops += counted(*args, **(kwargs or {}), out_val=out)
+        return out
 
 
 class Held:

@@ -1,8 +1,8 @@
 """Steps of every method, ours and with the authors' pass structure, on networks of their own."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -84,14 +84,22 @@ def networks(method: Method, hyper: Any, network: str) -> Networks:
     student = fresh(network)
     if method.prepare:
         method.prepare(student)
-    nets = Networks(
-        student, method.companions(hyper) if method.companions else {}, {r: fresh(network) for r in method.teachers}
-    )
-    nets.to(DEVICE).ready()
-    return nets
+    companions = method.companions(hyper) if method.companions else {}
+    return Networks(student, companions, {role: fresh(network) for role in method.teachers}).to(DEVICE)
 
 
-def steps(case: Case, network: str) -> tuple[Callable[[], object], Callable[[], object]]:
+class Turn:
+    """A step to be taken again and again on the same images from where the networks are."""
+
+    def __init__(self, nets: Networks, batch: Batch, take: Callable[[Networks, Batch], object]) -> None:
+        self.nets, self.batch, self.take = nets, batch, take
+
+    def __call__(self) -> None:
+        self.nets.ready()
+        self.take(self.nets, dataclasses.replace(self.batch, points={}))
+
+
+def steps(case: Case, network: str) -> tuple[Turn, Turn]:
     """(our step, the authors' step), each on its own networks, both from the same weights and images."""
     method: Method = catalogue.entry("methods", case.method).METHOD
     hyper, train = settings(case.method, method, case.preset)
@@ -101,19 +109,9 @@ def steps(case: Case, network: str) -> tuple[Callable[[], object], Callable[[], 
         hyper = hyper.model_copy(update={"every": 1})
     train = train.model_copy(update={"lr": 1e-4})  # rounds repeat the step, so the network must stay where it is
     mine, others = networks(method, hyper, network), networks(method, hyper, network)
-    ours = Step(mine, method, hyper, sgd(mine, train))
-    theirs = partial(case.step or released.STEPS[case.method], others, hyper=hyper, optimizer=sgd(others, train))
-
-    def at_our_step() -> object:
-        mine.ready()
-        return ours(batch_of_step())
-
-    def batch_of_step() -> Batch:
-        return Batch(**{**vars(given), "points": {}})
-
-    def at_their_step() -> object:
-        others.ready()
-        return theirs(batch=batch_of_step())
-
-    given = batch_of(network)
-    return at_our_step, at_their_step
+    ours, optimizer = Step(mine, method, hyper, sgd(mine, train)), sgd(others, train)
+    released_step = case.step or released.STEPS[case.method]
+    return (
+        Turn(mine, batch_of(network), lambda nets, batch: ours(batch)),
+        Turn(others, batch_of(network), lambda nets, batch: released_step(nets, batch, hyper, optimizer)),
+    )

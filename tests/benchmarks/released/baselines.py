@@ -44,7 +44,7 @@ def mart(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None
 
 
 def awp(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
-    """37: weight gradients in the attack, a forward to choose among restarts, and a proxy that is loaded and stepped."""
+    """37: weight gradients in the attack, a forward to choose among restarts, and a proxy network."""
     net, y = nets.student, batch.y
     x_adv = attacked(net, batch, hyper.attack, weights=True)
     with torch.no_grad():
