@@ -76,6 +76,7 @@ def race(
     mine = benchmark.stats.stats.data
     benchmark.extra_info |= facts | {
         "device": torch.cuda.get_device_name() if CUDA else "cpu",
+        "torch": torch.__version__,
         "seconds": mine,
         "ratios": {
             name: [m / t for m, t in zip(mine, times[int(warm) :], strict=True)] for name, times in spent.items()

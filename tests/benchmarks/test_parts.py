@@ -88,6 +88,7 @@ def test_loader(benchmark) -> None:
         rounds=5,
         table="parts",
         row=row,
+        network="",
         bars={name: 0.05 if CUDA else 0.12},
     )
 
