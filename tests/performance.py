@@ -29,9 +29,9 @@ LIMITS = {
     "steps": """Passes are counted above, and no code that takes as many can avoid their arithmetic: of ResNet-18's fp32
 convolutions nearly all of a step is made, at the share of the peak that stands above. On the small network batch
 norm, ReLU and additions of the training forwards weigh more, which cannot be folded away.""",
-    "attacks": """The driver calls the package's own attack classes, so that flags are the package's by construction. What
-these compute besides the network (FAB sorts every image's pixels, Square draws and copies squares) is the same in
-both and takes {own:.0%} of our time on small_resnet, where the network's part is folded and in the faster layout;
+    "attacks": """The driver calls the package's own attack classes, so that flags are the package's by construction.
+What these compute besides the network (FAB sorts every image's pixels, Square draws and copies squares) is the same
+in both and takes {own:.0%} of our time on small_resnet, where the network's part is folded and in the faster layout;
 forwards without a gradient, which are most of AutoAttack, gain less by that than gradients do.""",
     "parts": """Measured alone; in a step or an epoch of training it is a few percent.""",
 }

@@ -17,7 +17,8 @@ from torchvision import transforms
 from cure.core.selection import masks
 from cure.core.settings import Augment
 from cure.engine.loader import Loader, Split
-from tests.benchmarks.race import CUDA, DEVICE, Operations, clock, fresh, race
+from tests.benchmarks.counters import Operations
+from tests.benchmarks.race import CUDA, DEVICE, clock, fresh, race
 from tests.benchmarks.steps import CASES, steps
 
 pytestmark = pytest.mark.benchmark(timer=clock)

@@ -3,8 +3,9 @@
 import pytest
 
 from cure.core.criticality import criticality
-from tests.benchmarks.race import CUDA, clock, cost, fresh, race
-from tests.benchmarks.released.others import criticality as released_criticality
+from tests.benchmarks.counters import cost
+from tests.benchmarks.race import CUDA, clock, fresh, race
+from tests.benchmarks.released.baselines import criticality as released_criticality
 from tests.benchmarks.steps import BATCHES, CASES, Case, batch_of, steps
 
 pytestmark = pytest.mark.benchmark(timer=clock)

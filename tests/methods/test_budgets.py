@@ -21,8 +21,8 @@ from cure.engine.cost import work
 from cure.engine.driver import Driver
 from cure.engine.units import Examples
 from tests.benchmarks import race, steps
-from tests.benchmarks.race import Held, Operations
-from tests.benchmarks.released.others import criticality as released_criticality
+from tests.benchmarks.counters import Held, Operations
+from tests.benchmarks.released.baselines import criticality as released_criticality
 from tests.benchmarks.steps import CASES, Case
 
 IMAGES = 4

@@ -1,10 +1,11 @@
-"""AT (CURE's repository), TRADES (yaodongyu/TRADES), MART (YisenWang/MART), AWP (csdongxian/AWP)."""
+"""AT (CURE's repository), TRADES (yaodongyu), MART (YisenWang), AWP (csdongxian), and the criticality of RiFT."""
 
 import copy
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from cure.core.losses import boosted_cross_entropy
@@ -62,3 +63,18 @@ def awp(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
     with torch.no_grad():
         for name, w in wide.items():
             w.sub_(diff[name])
+
+
+def criticality(net: nn.Module, x_adv: Tensor, y: Tensor, module: str, epochs: int) -> None:
+    """RiFT: a copy of the network, an ascent on one weight with a projection and a forward after each epoch."""
+    net = copy.deepcopy(net).eval().requires_grad_(False)
+    weight = net.get_submodule(module).weight.requires_grad_()
+    before, optimizer = weight.detach().clone(), torch.optim.SGD([weight], lr=1.0)
+    with torch.no_grad():
+        F.cross_entropy(net(x_adv), y).item()
+    for _ in range(epochs):
+        update(optimizer, -F.cross_entropy(net(x_adv), y))
+        with torch.no_grad():
+            moved = weight - before
+            weight.copy_(before + 0.1 * before.norm() * moved / moved.norm())
+            F.cross_entropy(net(x_adv), y).item()

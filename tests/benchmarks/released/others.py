@@ -1,11 +1,11 @@
-"""FAT (zjfheart), ST-AT (qizhangli), LAS-AT, PART, AR-AT, and the criticality of RiFT."""
+"""FAT (zjfheart), ST-AT (qizhangli), LAS-AT, PART and AR-AT."""
 
 import copy
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from cure.core.batchnorm import branch, scope
@@ -141,18 +141,3 @@ def arat(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None
         adv, z_adv = pooled(net, x_adv, hyper.taps)
     invariance = sum(weight * value.mean() for weight, value in pulls(nets.predictor, z_adv, z, hyper.gamma).values())
     update(optimizer, a * F.cross_entropy(adv, y) + (1 - a) * F.cross_entropy(clean, y) + invariance)
-
-
-def criticality(net: nn.Module, x_adv: Tensor, y: Tensor, module: str, epochs: int) -> None:
-    """RiFT: a copy of the network, an ascent on one weight with a projection and a forward after each epoch."""
-    net = copy.deepcopy(net).eval().requires_grad_(False)
-    weight = net.get_submodule(module).weight.requires_grad_()
-    before, optimizer = weight.detach().clone(), torch.optim.SGD([weight], lr=1.0)
-    with torch.no_grad():
-        F.cross_entropy(net(x_adv), y).item()
-    for _ in range(epochs):
-        update(optimizer, -F.cross_entropy(net(x_adv), y))
-        with torch.no_grad():
-            moved = weight - before
-            weight.copy_(before + 0.1 * before.norm() * moved / moved.norm())
-            F.cross_entropy(net(x_adv), y).item()
