@@ -1,4 +1,4 @@
-"""docs/performance.md from what the benchmarks wrote: `python -m tests.performance FILE.json ...`, a file per device.
+"""docs/performance.md from what the benchmarks wrote: `python -m tests.performance FILE.json ...`.
 
 `make bench` runs the benchmarks and this. Nothing on the page is typed in but the bars, which stand with the
 benchmarks, and the words.
@@ -40,14 +40,17 @@ SECTIONS = {"steps": "A step of every method", "attacks": "Attacks", "parts": "M
 
 def page(files: list[Path]) -> str:
     """The whole page."""
-    return "\n".join([HEAD, *(part(json.loads(file.read_text())) for file in files)])
+    devices: dict[str, list[dict[str, Any]]] = {}
+    for found in (json.loads(file.read_text()) for file in files):
+        devices.setdefault(found["benchmarks"][0]["extra_info"]["device"], []).append(found)
+    return "\n".join([HEAD, *(part(found) for found in devices.values())])
 
 
-def part(found: dict[str, Any]) -> str:
-    """What was measured on one device."""
-    runs: list[Run] = [one["extra_info"] for one in found["benchmarks"]]
+def part(files: list[dict[str, Any]]) -> str:
+    """What was measured on one device, in one run or in several."""
+    runs: list[Run] = [one["extra_info"] for found in files for one in found["benchmarks"]]
     of = {name: [run for run in runs if run["table"] == name] for name in (*SECTIONS, "peak")}
-    lines = [*about(found, runs[0])]
+    lines = [*about(files[0], runs[0])]
     for name, title in SECTIONS.items():
         lines += ["", f"### {title}", "", *table(of[name])]
     lines += ["", "### Share of the peak", "", *PEAK.splitlines(), "", *peak(of["peak"]), *limits(of)]

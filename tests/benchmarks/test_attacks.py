@@ -26,7 +26,7 @@ pytestmark = pytest.mark.benchmark(timer=clock)
 EPS = 8 / 255
 NARROW = {"small_resnet": 0.1 / 255, "resnet18": 0.02 / 255}
 PUBLISHED = {"iterations": 100, "queries": 5000}
-SHORT = {"small_resnet": {"iterations": 5, "queries": 250}, "resnet18": {"iterations": 4, "queries": 200}}
+SHORT = {"small_resnet": {"iterations": 5, "queries": 250}, "resnet18": {"iterations": 3, "queries": 100}}
 BATCHES = {"small_resnet": 64, "resnet18": 16}
 
 

@@ -109,7 +109,7 @@ def test_share_of_the_peak(benchmark, network: str, method: str) -> None:
     products = {"matrix product": lambda: a @ b, "1x1 convolution": lambda: F.conv2d(rows, columns)}
     facts: dict[str, Any] = {"row": f"{method} step", "network": network, "flops": flops_of(step)}
     facts["each"] = {name: flops_of(product) for name, product in products.items()}
-    race(benchmark, step, products, rounds=5, table="peak", **facts)
+    race(benchmark, step, products, rounds=3, table="peak", **facts)
 
 
 @pytest.mark.cuda
