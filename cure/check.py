@@ -117,7 +117,7 @@ def _check_suites(raw: dict[str, Any], problems: Problems) -> None:
             kind = catalogue.hyper("attacks", column["attack"])
             settings = {key: value for key, value in column.items() if key != "attack"}
             if not issubclass(kind, Ball) and name in _shown(attack):
-                problems.append(f"{where}: has no accuracy of its own, so neither nrr nor table may name it")
+                problems.append(f"{where}: has no accuracy of its own, so none of nrr, table and last may name it")
             for dataset, model in _cells(raw):
                 threat = for_cell(raw["threat"], dataset, model, "threat")
                 fill(kind, armed(kind, settings, threat), where, problems)
@@ -143,9 +143,9 @@ def _columns(attack: Any) -> Iterator[tuple[str, Any, Any]]:
 
 
 def _shown(attack: Any) -> list[Any]:
-    """The columns that the table names."""
-    table = attack.get("table")
-    return [attack.get("nrr"), *(table if isinstance(table, list) else [])]
+    """The columns whose accuracy the table shows."""
+    lists = (attack.get(key) for key in ("table", "last"))
+    return [attack.get("nrr"), *(name for named in lists if isinstance(named, list) for name in named)]
 
 
 def _check_methods(raw: dict[str, Any], problems: Problems) -> None:

@@ -86,6 +86,8 @@ class Run(Settings):
     threads: Count  # of one CPU process; another number gives other roundings
     deterministic: bool
     cpu_isa: Literal["native", "avx2"]  # avx2: newer CPUs round as older ones, so that hashes agree
+    processes: Count  # that train or attack one cell together, on this machine; a GPU each
+    sync_batchnorm: bool  # batch statistics over all of them, or of each one's rows
 
 
 class Schedule(Settings):
@@ -157,12 +159,13 @@ class AttackSuite(Suite):
     subset: dict[str, Count]  # columns that see fewer images than the others, and how many
     table: list[str]  # columns of the table; reports/attacks.md has all
     nrr: str  # the column that the natural-robustness ratio of the table pairs with clean accuracy
+    last: list[str]  # columns that the network of the last epoch meets too
     columns: dict[str, dict[str, Any]]
     on_request: dict[str, dict[str, Any]]  # columns that `cure eval --attacks` knows and the stage does not run
 
     @model_validator(mode="after")
     def _names_are_columns(self) -> "AttackSuite":
-        for key, named in (("subset", self.subset), ("table", self.table), ("nrr", [self.nrr])):
+        for key, named in (("subset", self.subset), ("table", self.table), ("last", self.last), ("nrr", [self.nrr])):
             for name in named:
                 if name not in self.columns:
                     raise ValueError(f"{key} names {name!r}, which is not among columns: {', '.join(self.columns)}")

@@ -1,5 +1,6 @@
 """What a person sees of a long command: a progress bar on a terminal, silence elsewhere, errors in plain words."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -63,7 +64,7 @@ def progress(label: str, total: int, done: int = 0) -> Iterator[Callable[[str], 
         TimeRemainingColumn,
     )
 
-    console = Console(stderr=True)
+    console, others = Console(stderr=True), int(os.environ.get("RANK", "0")) > 0  # ranks that torchrun started
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -72,7 +73,7 @@ def progress(label: str, total: int, done: int = 0) -> Iterator[Callable[[str], 
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, disable=not console.is_terminal or others) as bar:
         task = bar.add_task(label, total=total, completed=done, note="")
 
         def advance(note: str = "") -> None:

@@ -15,7 +15,7 @@ CLAIMS = Path(__file__).parents[1] / "claims.yaml"
 
 
 def suite() -> Settings:
-    shown = {"table": ["cw20"], "nrr": "cw20", "columns": {"cw20": {}}}
+    shown = {"table": ["cw20"], "nrr": "cw20", "last": [], "columns": {"cw20": {}}}
     return AttackSuite(images=1, batch=1, seed=0, layout="contiguous", subset={}, on_request={}, **shown)
 
 
@@ -88,7 +88,7 @@ def results(tmp_path, monkeypatch) -> Path:
         columns["aa"] = about | {"label": "standard", "package": "pyautoattack 0.2.0"}
         lengths = {"norm": "linf", "rows": [0, 2, 4, 6, 8], "distances": found[cell.method]}
         said = {"images": 10, "outcomes": flags | {"worst": "1-0-0-0-0-"}, "columns": columns | {"min_linf": lengths}}
-        said |= {"problems": problems, "epoch": 3}
+        said |= {"problems": problems, "epoch": 3, "last": None}
         corrupt = {"images": 10, "correct": {"contrast": {"1": 5}}, "missing": {}, "extra": []}
         for stage, content in (("attack", said), ("corrupt", corrupt)):
             cell.result(stage).parent.mkdir(parents=True, exist_ok=True)

@@ -339,6 +339,23 @@ def test_an_edited_file_reaches_the_stages_that_run_it(made, name):
         assert made.changed_stages() == CODE[name]
 
 
+def test_a_deleted_result_comes_back_as_it_was(made, tmp_path):
+    clone, attack, update = made.copy(tmp_path), "attack_update@digits-small-at-0", AT
+    lock = YAML(typ="safe").load((clone.quickstart / "dvc.lock").read_text())["stages"]
+    outs = [out for stage in (attack, update) for out in lock[stage]["outs"]]
+    lost = {out["path"]: out["md5"] for out in outs if "provenance" not in out["path"]}  # cells share these
+    before = {name: (clone.quickstart / name).read_bytes() for name in [*lost, "reports/index.html"]}
+    for name, digest in lost.items():  # from the cache too, so that it must be computed again
+        (clone.quickstart / name).unlink()
+        (clone.root / ".dvc/cache/files/md5" / digest[:2] / digest[2:]).unlink()
+    for name in ("index.html", "table.md", "figures/tradeoff.png"):  # made.json remembers the commit
+        (clone.quickstart / "reports" / name).unlink()
+    output = clone.run("dvc", "repro", "--no-run-cache", "dvc.yaml")
+    assert set(ran(output)) == {attack, update, "report"}
+    assert {name: (clone.quickstart / name).read_bytes() for name in before} == before
+    assert clone.run("git", "status", "--porcelain") == ""
+
+
 @pytest.mark.usefixtures("forced")  # a long run on the second core, judged at the end of this file
 def test_another_alpha_runs_cure_and_the_report_alone(tried):
     _, output = tried

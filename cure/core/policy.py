@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from cure.core import ranks
 from cure.core.averaging import warmed
 from cure.core.batchnorm import scope
 from cure.core.method import Batch, Companion
@@ -72,7 +73,7 @@ class Policy(nn.Module):
 def reinforce(policy: Policy, log_pi: PerExample, reward: Tensor | float, how: Learning, lr: float) -> None:
     """One SGD step along the gradient of -mean(log pi) * reward, its norm clipped."""
     weights = list(policy.parameters())
-    grads = torch.autograd.grad(-(log_pi.mean() * reward), weights, materialize_grads=True)
+    grads = ranks.mean(torch.autograd.grad(-(ranks.part(log_pi) * reward), weights, materialize_grads=True))
     norm = torch.sqrt(torch.stack([g.square().sum() for g in grads]).sum())
     scale = lr * (how.clip / (norm + 1e-6)).clamp(max=1)
     with torch.no_grad():

@@ -15,7 +15,8 @@ from cure.engine.cell import parent
 from cure.engine.fit import validation
 from cure.engine.loader import Loader
 from cure.engine.memory import fitting
-from cure.engine.trajectory import networks, trajectory
+from cure.engine.relatives import networks
+from cure.engine.trajectory import trajectory
 from cure.files import write_text
 from cure.params import Params
 from cure.paths import Cell

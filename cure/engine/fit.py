@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from cure.core import ranks
 from cure.core.ascent import ascend, error
 from cure.core.averaging import average_, snapshot, take_buffers_, warmed
 from cure.core.method import Batch, Method, Networks
-from cure.core.noise import Stream, seed_for
+from cure.core.noise import Rows, Stream, seed_for
 from cure.core.settings import Augment
 from cure.core.tensors import Flags
 from cure.engine.checkpoint import State
@@ -59,15 +60,17 @@ class Trajectory:
 
 
 def validated(net: nn.Module, val: Split, fit: Fit, seed: int) -> dict[str, Flags]:
-    """Which validation images are classified correctly, clean and under PGD."""
+    """Which validation images are classified correctly, clean and under PGD; each rank looks at its share of them."""
 
     def pgd(net: nn.Module, batch: Batch) -> torch.Tensor:
         return ascend(net, batch, fit.validate_attack, error)
 
     def seen(batch: int) -> dict[str, Flags]:
-        return outcomes(net, val, {"pgd": pgd}, batch=batch, seed=seed)
+        return outcomes(net, val.at(rows), {"pgd": pgd}, batch=batch, seed=seed)
 
-    return halving(fit.batch, seen, "validation")
+    rows = ranks.rows(len(val))
+    found = halving(fit.batch, seen, "validation")
+    return {name: ranks.everywhere(flags, rows, len(val)) for name, flags in found.items()}
 
 
 def validation(net: nn.Module, val: Split, fit: Fit, seed: int) -> dict[str, float]:
@@ -97,7 +100,8 @@ def train(task: Task, scratch: Scratch, tick: Callable[[str], None]) -> Trajecto
         row: Row = {"epoch": epoch, "lr": rate(task.fit, epoch)} | _epoch(task, step, loader, epoch, average, past)
         _watch(task, epoch, row, kept)
         _remember(task, epoch, kept)
-        scratch.save({name: part.state_dict() for name, part in parts.items()} | {"kept": vars(kept)})
+        if ranks.rank() == 0:
+            scratch.save({name: part.state_dict() for name, part in parts.items()} | {"kept": vars(kept)})
         tick(" ".join(f"{k} {v:.3f}" for k, v in row.items() if k.startswith("val_")))
     if average is not None:
         task.nets["average"] = average
@@ -113,16 +117,20 @@ def _epoch(task: Task, step: Step, loader: Loader, epoch: int, average: nn.Modul
     done, sums = (epoch - 1) * len(loader), dict[str, torch.Tensor]()
     found, lr = _ahead(task, loader, epoch), rate(task.fit, epoch)
     for i, (x, y, index) in enumerate(loader.epoch(epoch)):
-        batch = Batch(x, y, index, noise, epoch, done + i, lr, past, per_epoch=len(loader), found=found)
+        images = loader.images(i)
+        draws = noise if ranks.count() == 1 else Rows(noise, ranks.rows(images), images)
+        batch = Batch(x, y, index, draws, epoch, done + i, lr, past, per_epoch=len(loader), found=found)
+        batch.elsewhere = images - len(y)
         means = step(batch)
         for name, mean in means.items():
-            sums[name] = sums.get(name, torch.zeros_like(mean)) + mean * len(y)
+            sums[name] = sums.get(name, torch.zeros_like(mean)) + mean * images
         if average is not None and (decay := _decay(task.fit, done + i, len(loader))) is not None:
             average_(average, task.nets.student, decay)
     if average is not None:
         take_buffers_(average, task.nets.student)
+    totals = dict(zip(sums, ranks.mean(list(sums.values())), strict=True))
     row: Row = {
-        name: float(total) / len(loader.split) for name, total in sums.items()
+        name: float(total) / len(loader.split) for name, total in totals.items()
     }  # the epoch's one look at the device
     _sound(epoch, row, task.nets)
     return row

@@ -23,6 +23,7 @@ def facts(run: Run, device: torch.device) -> dict[str, Any]:
         "torch": torch.__version__.split("+")[0],
         "cuda": torch.version.cuda if gpu else None,
         "threads": run.threads,
+        "processes": run.processes,
         "deterministic": run.deterministic,
         "cpu_isa": run.cpu_isa,
     }

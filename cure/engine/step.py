@@ -4,13 +4,17 @@ from typing import Any
 
 import torch
 
-from cure.core.gradients import objective, reduce
+from cure.core import ranks
+from cure.core.gradients import gradients, objective, reduce
 from cure.core.method import Batch, Method, Networks
 from cure.core.tensors import Tensor
 
 
 class Step:
-    """One optimiser step of `method`; calling it returns the mean of each term, still on the device."""
+    """One optimiser step of `method`; calling it returns the mean of each term, still on the device.
+
+    Of several ranks, each calls it with its rows and gets its part of the means; the networks stay the same on all.
+    """
 
     def __init__(self, nets: Networks, method: Method, hyper: Any, optimizer: torch.optim.Optimizer) -> None:
         self.nets, self.method, self.hyper, self.optimizer = nets, method, hyper, optimizer
@@ -23,6 +27,8 @@ class Step:
         means = reduce(method.loss(nets, batch, hyper))
         self.optimizer.zero_grad(set_to_none=True)
         grads = None if method.combine is None else method.combine(nets, batch, hyper, means)
+        if grads is None and ranks.count() > 1:
+            grads = gradients(objective(means), nets.weights())
         if grads is None:
             objective(means).backward()  # type: ignore[no-untyped-call]
         else:
@@ -32,4 +38,5 @@ class Step:
         self.optimizer.step()
         if method.after_step is not None:
             method.after_step(nets, batch, hyper)
+        ranks.agree(nets)
         return {name: mean.detach() for name, (_, mean) in means.items()}

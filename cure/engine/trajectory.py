@@ -1,10 +1,7 @@
-"""The networks inside a file of several: what the stages revise and analyse and `cure eval` read."""
+"""The file of several networks that a training leaves."""
 
-from pathlib import Path
-
-from cure import catalogue, paths
-from cure.core.network import Network
-from cure.engine.checkpoint import Description, State, build, fill, load
+from cure import paths
+from cure.engine.checkpoint import Description, State, load
 from cure.errors import Refused
 from cure.paths import Cell
 
@@ -19,19 +16,3 @@ def trajectory(cell: Cell, digest: str) -> tuple[Description, dict[str, State]]:
     if digest != about.data_digest:
         raise Refused(f"{paths.data(cell.dataset)}: not the file that {path} was trained with (its sha256 differs)")
     return about, states
-
-
-def networks(about: Description, states: dict[str, State], path: Path) -> dict[str, Network]:
-    """The networks of the described model in a file, without its snapshots (SHARE/NETWORK), predictors and the like."""
-    prepare = catalogue.entry("methods", about.method).METHOD.prepare if about.kind == "trajectory" else None
-    found = {}
-    for name, state in states.items():
-        if "/" in name:
-            continue
-        net = build(about.model, about.settings, about.channels, len(about.classes))
-        if prepare is not None:
-            prepare(net)
-        if name in ("", "last", "best") or set(state) == set(net.state_dict()):
-            fill(net, state, f"{path}: weights do not fit {about.model}")
-            found[name] = net.eval()
-    return found

@@ -17,7 +17,7 @@ from cure.core.outputs import FirstOutput, outputs
 from cure.engine import checkpoint, foreign
 from cure.engine.checkpoint import Description
 from cure.engine.program import Fixed
-from cure.engine.trajectory import networks
+from cure.engine.relatives import networks
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Any]:
     """G(x), forwarded once, and x' on F."""
     peer = nets.natural_peer(batch.x)
     fixed, a = peer.detach(), hyper.alpha_robust
-    share = len(batch.y) if hyper.reduction == "sum" else 1
+    share = len(batch.y) + batch.elsewhere if hyper.reduction == "sum" else 1
 
     def maximise(net: nn.Module, batch: Batch) -> Objective:
         return lambda z: (1 - a) / share * cross_entropy(z, batch.y) + a * kl(fixed, z)

@@ -58,7 +58,7 @@ def _ours(own: pd.DataFrame, measure: str, suite: AttackSuite) -> str:
     """Our number for a published measure; `ood` is the mean over corruptions, `sum` is clean + AutoAttack."""
     if measure == "sum":
         return markdown.spread(own["clean"] + own["aa"]) if "aa" in own else ""
-    name = {"cw": "cw20", "nrr": f"nrr_{suite.nrr}", "ood": "corrupted"}.get(measure, measure)
+    name = {"cw": "cw20", "nrr": f"nrr_{suite.nrr}", "ood": "corrupted"}.get(measure, measure.removesuffix("_best"))
     return markdown.spread(own[name]) if name in own else ""
 
 

@@ -54,7 +54,7 @@ def build(params: Params) -> dict[str, str]:
         "findings": findings.page(concluded),
         "claims": beside.page(lines, published, suite, trained),
         "pairs": pairs.page(told, text.against),
-        "overfitting": overfitting.page(overfit),
+        "overfitting": overfitting.page(overfit, lines, ["clean", *suite.last] if suite.last else []),
         "corruptions": corrupted.page(found, rows.methods(grid)),
         "attacks": attacks.page(cells),
     }
@@ -108,6 +108,10 @@ def facts(params: Params, cells: list[Cell], note: dict[str, Any]) -> list[str]:
         f"Bold: the best under {shown}; †: not told apart from it by a paired test on the same images (pairs.md).",
         f"NRR: 2 n r / (n + r) of clean and {heading(suite.nrr)}, of unrounded values.",
         corrupted.note(rows.corruptions(grid)),
+        *(
+            f"{table.heading(name)}, last: of the last epoch's network, and what it has more (overfitting.md)."
+            for name in suite.last[:1]
+        ),
         "Epoch: the epoch of the evaluated network, chosen on the validation split, and the epochs trained.",
         f"Made at commit {note['commit']} on {', '.join(note['devices'])} with PyTorch {', '.join(note['torch'])}.",
         *(f"Problem: {said}." for said in attacks.problems(cells)),

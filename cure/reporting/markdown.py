@@ -12,6 +12,13 @@ def table(head: Sequence[Any], body: Sequence[Sequence[Any]], left: Collection[i
     return ["| " + " | ".join(map(str, row)) + " |" for row in (head, rule, *body)]
 
 
+def last(own: pd.DataFrame, column: str) -> tuple[str, str]:
+    """Accuracy of the last epoch's network, and how much that is more than the evaluated one's; dashes if unknown."""
+    if f"{column}_last" not in own or own[f"{column}_last"].isna().any():
+        return "-", "-"
+    return spread(own[f"{column}_last"]), spread(own[f"{column}_delta"], signed=True)
+
+
 def spread(over_seeds: "pd.Series[float]", signed: bool = False) -> str:
     """86.76, or 86.76 ± 0.12 of several seeds: the mean and the sample standard deviation."""
     mean = f"{over_seeds.mean():{'+' if signed else ''}.2f}"

@@ -1,4 +1,4 @@
-"""overfitting.md and overfitting.csv: how far validation PGD accuracy falls from the best epoch to the last one."""
+"""overfitting.md and overfitting.csv: how far robust accuracy falls from the best epoch to the last one."""
 
 from typing import Any
 
@@ -6,11 +6,18 @@ import pandas as pd
 
 from cure.core.names import NAMES
 from cure.reporting import markdown
+from cure.reporting.table import heading
 
 ABOUT = """
-Robust overfitting. Accuracy in percent on the validation split, after each epoch, under the PGD that selects the best
-epoch; not on the test split. Best is a maximum over epochs, so it is biased upward and the difference downward: with
-noise alone, some fall would be seen. Rows without a training loop of their own are not here.
+Robust overfitting, in percent; Δ is last - best. Rows without a training loop of their own are not here.
+"""
+TEST = """
+On the test split: the evaluated network and that of the last epoch. The epoch was chosen on the validation split, so
+neither is biased by the choice. A dash: the last network is of another form than the evaluated one.
+"""
+VALIDATION = """
+On the validation split, after each epoch, under the PGD that selects the best epoch. Best is a maximum over epochs, so
+it is biased upward and the difference downward: with noise alone, some fall would be seen.
 """
 NUMBERS = ("best", "last", "difference", "clean_best", "clean_last")
 
@@ -29,17 +36,34 @@ def epochs(history: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["setting", "method", "seed", "best_epoch", "last_epoch", *NUMBERS])
 
 
-def page(found: pd.DataFrame) -> str:
-    """overfitting.md: a table per setting; over several seeds the mean and the sample standard deviation."""
+def page(found: pd.DataFrame, tested: pd.DataFrame, columns: list[str]) -> str:
+    """overfitting.md: of each setting these columns of `tested`, one line per cell, and `found` as `epochs` makes it.
+
+    Over several seeds the mean and the sample standard deviation.
+    """
     lines = ["# Best and last epoch", *ABOUT.splitlines()]
     for setting, part in found.groupby("setting", sort=False):
         seeds = part["seed"].nunique()
         lines += ["", f"## {setting}", ""]
         lines += [f"Mean ± sample standard deviation of {seeds} seeds.", ""] if seeds > 1 else []
-        head = ["Method", "Best epoch", "Last epoch", "PGD, best", "PGD, last", "Last - best", "Clean, best"]
+        if columns:
+            looped = tested.merge(part[["setting", "method", "seed"]])
+            lines += [*TEST.splitlines()[1:], "", *_tested(looped, columns), ""]
+        head = ["Method", "Best epoch", "Last epoch", "PGD, best", "PGD, last", "Δ", "Clean, best"]
         rows = [_row(method, own) for method, own in part.groupby("method", sort=False)]
-        lines += markdown.table([*head, "Clean, last"], rows, left=(0,))
+        lines += [*VALIDATION.splitlines()[1:], "", *markdown.table([*head, "Clean, last"], rows, left=(0,))]
     return "\n".join(lines) + "\n"
+
+
+def _tested(lines: pd.DataFrame, columns: list[str]) -> list[str]:
+    head = ["Method", *(f"{heading(name)}, {what}" for name in columns for what in ("best", "last", "Δ"))]
+    body = []
+    for method, own in lines.groupby("method", sort=False):
+        cells = [NAMES.get(str(method), str(method))]
+        for name in columns:
+            cells += [markdown.spread(own[name]), *markdown.last(own, name)]
+        body.append(cells)
+    return markdown.table(head, body, left=(0,))
 
 
 def _row(method: Any, own: pd.DataFrame) -> list[str]:

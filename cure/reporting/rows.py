@@ -58,8 +58,9 @@ def revised(grid: Grid) -> list[Cell]:
 
 
 def measured(grid: Grid, suite: AttackSuite) -> pd.DataFrame:
-    """One line per cell in percent: clean, each attack column, worst case, their NRR, corruptions' mean; and for a
-    column of smallest perturbations their median in percent of the pixel range."""
+    """One line per cell in percent: clean, each attack column, worst case, their NRR, corruptions' mean; for a column
+    of smallest perturbations their median in percent of the pixel range; of the last epoch, COLUMN_last and its
+    difference from the evaluated network, COLUMN_delta."""
     found = corruptions(grid)
     counted = corrupted.counted(found)
     return pd.DataFrame([_line(cell, suite, corrupted.mean(found[cell], counted)) for cell in found])
@@ -71,10 +72,21 @@ def _line(cell: Cell, suite: AttackSuite, mean: float) -> dict[str, Any]:
         **place(cell),
         **{name: 100 * share for name, share in outcomes.shares(attack).items()},
         **{f"median_{name}": 100 * outcomes.quantile(attack, name, 0.5) for name in outcomes.minima(attack)},
+        **_last(attack),
         "corrupted": mean,
         "epoch": attack["epoch"],
         "images": attack["images"],
     }
+
+
+def _last(attack: Any) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for name in attack["last"]["outcomes"] if attack["last"] else ():
+        best, last = (
+            correct / images for correct, images, _ in (outcomes.counts(r, name) for r in (attack, attack["last"]))
+        )
+        found |= {f"{name}_last": 100 * last, f"{name}_delta": 100 * (last - best)}
+    return found
 
 
 def over_seeds(lines: pd.DataFrame, grid: Grid) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from cure.core.names import NAMES, heading
+from cure.reporting.markdown import last
 from cure.reporting.markdown import table as ruled
 from cure.schema import AttackSuite, ReportText
 
@@ -50,7 +51,7 @@ class Row:
     setting: str
     method: str
     numbers: list[Number]
-    epoch: str
+    words: list[str]  # where params ask for it, the last epoch's accuracy and its difference; the epoch
 
 
 def rows(
@@ -62,8 +63,8 @@ def rows(
     suite: AttackSuite,
 ) -> list[Row]:
     """The rows in the order of `means`; intervals from the lines of attacks.csv, epochs by setting and method."""
-    spread = lines.groupby(["setting", "method"]).std(numeric_only=True)
-    several = lines["seed"].nunique() > 1
+    deviations = lines.groupby(["setting", "method"]).std(numeric_only=True)
+    several, own = lines["seed"].nunique() > 1, dict(list(lines.groupby(["setting", "method"])))
     spans = {}
     for one in attacked.to_dict("records"):
         spans[one["setting"], one["method"], one["column"]] = one["low"], one["high"]
@@ -72,7 +73,7 @@ def rows(
     def number(line: dict[Any, Any], column: str) -> Number:
         key = line["setting"], line["method"]
         interval = None if several else spans.get((*key, column))
-        deviation = float(spread.loc[key, column]) if several else None
+        deviation = float(deviations.loc[key, column]) if several else None
         return Number(line[column], deviation, interval, marks.get((*key, column), ""))
 
     return [
@@ -80,7 +81,10 @@ def rows(
             line["setting"],
             NAMES.get(line["method"], line["method"]),
             [number(line, column) for column in columns(suite)],
-            f"{line['epoch']:.0f}/{epochs[line['setting'], line['method']]}",
+            [
+                *("{} ({})".format(*last(own[line["setting"], line["method"]], name)) for name in suite.last[:1]),
+                f"{line['epoch']:.0f}/{epochs[line['setting'], line['method']]}",
+            ],
         )
         for line in means.to_dict("records")
     ]
@@ -89,12 +93,13 @@ def rows(
 def head(suite: AttackSuite) -> list[str]:
     """The table's headings; a column that saw fewer images says how many."""
     mark = {name: f" ({count})" for name, count in suite.subset.items()}
-    return ["Data / model", "Method", *(heading(name) + mark.get(name, "") for name in columns(suite)), "Epoch"]
+    named = [heading(name) + mark.get(name, "") for name in columns(suite)]
+    return ["Data / model", "Method", *named, *(f"{heading(name)}, last" for name in suite.last[:1]), "Epoch"]
 
 
 def markdown(body: list[Row], text: ReportText, suite: AttackSuite, about: list[str]) -> str:
     """table.md: title, note, table, and what was measured on what."""
-    cells = [[row.setting, row.method, *(one.text for one in row.numbers), row.epoch] for row in body]
+    cells = [[row.setting, row.method, *(one.text for one in row.numbers), *row.words] for row in body]
     lines = ruled(head(suite), cells, left=(0, 1))
     return "\n".join([f"# {text.title}", "", text.note, "", *lines, "", *(f"- {fact}" for fact in about)]) + "\n"
 

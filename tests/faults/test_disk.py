@@ -91,7 +91,7 @@ def folder(finished, disk):  # noqa: F811
     """The pipeline on the small disk, with one attack and one corruption; its resume files are elsewhere."""
     folder = shutil.copytree(finished, disk.place / "pipeline")
     ascent = QUICKSTART["attack"]["columns"]["pgd20"]
-    few = {"images": 40, "subset": {}, "table": ["pgd20"], "nrr": "pgd20", "columns": {"pgd20": ascent}}
+    few = {"images": 40, "subset": {}, "table": ["pgd20"], "nrr": "pgd20", "last": [], "columns": {"pgd20": ascent}}
     edit_params(folder, "attack", QUICKSTART["attack"] | few)
     edit_params(folder, "corrupt", QUICKSTART["corrupt"] | {"corruptions": ["contrast"], "severities": [1]})
     for name in ("attack", "corrupt"):

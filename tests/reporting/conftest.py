@@ -49,7 +49,9 @@ def attacked(method: str, seed: int) -> dict:
     for norm in ("linf", "l2"):
         lengths = [float(0.15 + 0.1 * draws.random()) if alive[i] else float(0.14 * draws.random()) for i in rows]
         columns[f"min_{norm}"] = about | {"norm": norm, "rows": rows, "distances": lengths}
-    return {"images": IMAGES, "outcomes": outcomes, "columns": columns, "problems": [], "eps": 0.15, "epoch": 2}
+    last = {"epoch": 3, "outcomes": {"clean": outcomes["clean"], "pgd20": "0" * 20 + text[20:]}}
+    about = {"problems": [], "eps": 0.15, "epoch": 2, "last": None if method == "natural" else last}
+    return {"images": IMAGES, "outcomes": outcomes, "columns": columns} | about
 
 
 def corrupted(method: str, seed: int) -> dict:
