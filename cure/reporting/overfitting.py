@@ -6,7 +6,7 @@ import pandas as pd
 
 from cure.core.names import NAMES
 from cure.reporting import markdown
-from cure.reporting.table import heading
+from cure.core.names import heading
 
 ABOUT = """
 Robust overfitting, in percent; Δ is last - best. Rows without a training loop of their own are not here.

@@ -9,6 +9,7 @@ import torch
 
 from cure import catalogue
 from cure.check import hyper_keys
+from cure.core.folding import FORMATS
 from cure.core.method import Batch, Method, Networks
 from cure.core.noise import Stream
 from cure.engine.schedule import sgd
@@ -34,8 +35,10 @@ class Case:
     step: released.Step | None = None
     bars: tuple[tuple[str, float], ...] = ()
     budget: float | None = None  # passes per image
+    precision: str = "fp32"
 
 
+RUN: dict[str, Any] = read(ROOT / "params.yaml")["run"]
 CURE_BARS = (("small_resnet", 0.50), ("resnet18", 0.68))
 CASES = [
     Case("CURE, Eqs. (4)-(8)", "cure", "four backward passes", bars=CURE_BARS, budget=33),
@@ -56,6 +59,21 @@ CASES = [
     Case("VFD", "vfd", "written plainly, no code published", budget=27),
     Case("AR-AT", "arat", "AR-AT's repository", budget=26),
     Case("CURE_Eff, official", "cure_eff", "train_warmup.py (rgp)", "official", budget=29),
+]
+
+
+# bfloat16, ours alone: (small_resnet, resnet18)
+HALF = {"cure": (0.30, 0.40), "trades": (0.30, 0.36), "at": (0.45, 0.50)} if "precision" in RUN else {}
+CASES += [
+    dataclasses.replace(
+        case,
+        row=f"{case.row}, bf16",
+        precision="bf16",
+        bars=(("small_resnet", small), ("resnet18", large)),
+        budget=None,
+    )
+    for name, (small, large) in HALF.items()
+    for case in [next(case for case in CASES if case.method == name)]
 ]
 
 
@@ -88,6 +106,12 @@ def networks(method: Method, hyper: Any, network: str) -> Networks:
     return Networks(student, companions, {role: fresh(network) for role in method.teachers}).to(DEVICE)
 
 
+def laid_out(nets: Networks) -> Networks:
+    """In the memory format of a run; a probe chooses channels_last for networks like these."""
+    layout = RUN.get("layout", "contiguous")
+    return nets.to(memory_format=FORMATS["channels_last" if layout == "probe" else layout])
+
+
 class Turn:
     """A step to be taken again and again on the same images from where the networks are."""
 
@@ -108,8 +132,9 @@ def steps(case: Case, network: str) -> tuple[Turn, Turn]:
     if case.method == "las_at":
         hyper = hyper.model_copy(update={"every": 1})
     train = train.model_copy(update={"lr": 1e-4})  # rounds repeat the step, so the network must stay where it is
-    mine, others = networks(method, hyper, network), networks(method, hyper, network)
-    ours, optimizer = Step(mine, method, hyper, sgd(mine, train)), sgd(others, train)
+    mine, others = laid_out(networks(method, hyper, network)), networks(method, hyper, network)
+    half = [case.precision] if case.precision != "fp32" else []
+    ours, optimizer = Step(mine, method, hyper, sgd(mine, train), *half), sgd(others, train)
     released_step = case.step or released.STEPS[case.method]
     return (
         Turn(mine, batch_of(network), lambda nets, batch: ours(batch)),
