@@ -18,7 +18,8 @@ Written by `make bench` from one run of tests/benchmarks. A ratio is our time ov
 the median over rounds in which the two take turns, and the least and the greatest. Both do the same work on the same
 images; theirs are the packages that people use, or steps written for the benchmark with the pass structure of the
 authors' code (tests/benchmarks/released), the formulas inside being ours. Weights and images are random, batches small.
-Passes are ours / theirs per image: a forward, a gradient to the images and a gradient to the weights are 1 each.
+Passes are ours / theirs per image: a forward, a gradient to the images and a gradient to the weights are 1 each
+(budgets: tests/methods/test_budgets.py).
 Operations are aten's, about the kernels that a GPU would launch. Held: bytes that autograd keeps for backward passes at
 most, as a share of theirs. Bars are the project's own aims.
 """

@@ -18,8 +18,11 @@ def test_step(benchmark, case: Case, network: str) -> None:
     if network == "resnet18" and not CUDA and case not in CASES[:LARGE] and case.precision == "fp32":
         pytest.skip("a bar of its own is on the small network alone")
     ours, theirs = steps(case, network)
-    facts = {"row": case.row, "network": network, "bars": {case.theirs: dict(case.bars).get(network)}}
-    facts["budget"] = case.budget
+    facts = {
+        "row": case.row,
+        "network": network,
+        "bars": {case.theirs: dict(case.bars).get("cuda" if CUDA else network)},
+    }
     if network == "small_resnet":  # what is counted is the same for both
         facts["cost"] = [cost(act, network, BATCHES[network]) for act in (ours, theirs)]
     few = network == "resnet18" or not case.bars  # rounds where no bar is near, or each takes long
