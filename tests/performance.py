@@ -18,10 +18,9 @@ Written by `make bench` from one run of tests/benchmarks. A ratio is our time ov
 the median over rounds in which the two take turns, and the least and the greatest. Both do the same work on the same
 images; theirs are the packages that people use, or steps written for the benchmark with the pass structure of the
 authors' code (tests/benchmarks/released), the formulas inside being ours. Weights and images are random, batches small.
-Passes are ours / theirs per image: a forward, a gradient to the images and a gradient to the weights are 1 each
-(budgets: tests/methods/test_budgets.py).
+Passes are ours / theirs per image: a forward, a gradient to the images and a gradient to the weights are 1 each.
 Operations are aten's, about the kernels that a GPU would launch. Held: bytes that autograd keeps for backward passes at
-most, as a share of theirs. Bars are the project's own aims.
+most, as a share of theirs. Budgets of all three are tests (tests/methods/test_budgets.py); bars are the project's aims.
 """
 PEAK = """Floating-point operations per second of a step, as a share of those of a matrix product in the same run, the
 faster of `a @ b` and the same product as a 1x1 convolution (MKL's is slow on some CPUs). 3x3 convolutions may pass
@@ -69,7 +68,7 @@ def about(found: dict[str, Any], run: Run) -> list[str]:
         f"Python {machine['python_version']}",
         machine["system"],
     ]
-    return [f"## {where}", "", f"{', '.join(facts)}; {clock}; fp32."]
+    return [f"## {where}", "", f"{', '.join(facts)}; {clock}; fp32 unless said."]
 
 
 def table(runs: list[Run]) -> list[str]:
@@ -127,7 +126,7 @@ def limits(of: dict[str, list[Run]]) -> list[str]:
     lines = []
     for name, words in LIMITS.items():
         if missed := [run for run in of[name] if misses(run)]:
-            which = "; ".join(f"{run['row']} ({run['network']})" for run in missed)
+            which = "; ".join(f"{run['row']} ({run['network']})".removesuffix(" ()") for run in missed)
             lines += [f"- **{which}.** " + words.format(own=own)]
     return ["", "### Where a bar is not met", "", *lines] if lines else []
 
