@@ -31,9 +31,11 @@ convolutions nearly all of a step is made, at the share of the peak that stands 
 norm, ReLU and additions of the training forwards weigh more, which cannot be folded away.""",
     "attacks": """The driver calls the package's own attack classes, so that flags are the package's by construction.
 What these compute besides the network (FAB sorts every image's pixels, Square draws and copies squares) is the same
-in both and takes {own:.0%} of our time on small_resnet, where the network's part is folded and in the faster layout;
-forwards without a gradient, which are most of AutoAttack, gain less by that than gradients do.""",
-    "parts": """Measured alone; in a step or an epoch of training it is a few percent.""",
+in both and takes {own:.0%} of our time on small_resnet; the network's part is folded, frozen and in the faster layout,
+by which forwards without a gradient, which are most of AutoAttack, gain less than gradients do. More could be had
+inside the classes alone: dropping broken images during an attack, one clean forward for all targets.""",
+    "parts": """Measured alone and in short rounds, which other processes disturb; in a step or an epoch of training it is
+a few percent.""",
 }
 SECTIONS = {"steps": "A step of every method", "attacks": "Attacks", "parts": "Mask, batches, epoch"}
 
