@@ -34,8 +34,7 @@ What these compute besides the network (FAB sorts every image's pixels, Square d
 in both and takes {own:.0%} of our time on small_resnet; the network's part is folded, frozen and in the faster layout,
 by which forwards without a gradient, which are most of AutoAttack, gain less than gradients do. More could be had
 inside the classes alone: dropping broken images during an attack, one clean forward for all targets.""",
-    "parts": """Measured alone and in short rounds, which other processes disturb; in a step or an epoch of training it is
-a few percent.""",
+    "parts": """Measured alone, in short rounds that other processes disturb; in training it is a few percent.""",
 }
 SECTIONS = {"steps": "A step of every method", "attacks": "Attacks", "parts": "Mask, batches, epoch"}
 
