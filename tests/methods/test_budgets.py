@@ -126,8 +126,9 @@ def test_a_forward_that_is_not_repeated_is_not_held(row: str) -> None:
     assert held(ours) <= 0.7 * held(theirs)
 
 
-def test_an_attack_holds_one_forward_at_a_time() -> None:
-    ours, _ = pair(ROW["AT"])
+@pytest.mark.parametrize("row", ["AT", "AWP", "PART"])
+def test_one_forward_is_held_at_a_time(row: str) -> None:
+    ours, _ = pair(ROW[row])
     natural, _ = pair(ROW["natural"])
     assert held(ours) <= 1.05 * held(natural)
 
