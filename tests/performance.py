@@ -48,8 +48,9 @@ def page(files: list[Path]) -> str:
 
 
 def part(files: list[dict[str, Any]]) -> str:
-    """What was measured on one device, in one run or in several."""
-    runs: list[Run] = [one["extra_info"] for found in files for one in found["benchmarks"]]
+    """What was measured on one device, in one run or in several, of which a later one replaces lines."""
+    each: list[Run] = [one["extra_info"] for found in files for one in found["benchmarks"]]
+    runs = list({(run["table"], run["row"], run["network"]): run for run in each}.values())
     of = {name: [run for run in runs if run["table"] == name] for name in (*SECTIONS, "peak")}
     lines = [*about(files[0], runs[0])]
     for name, title in SECTIONS.items():

@@ -64,3 +64,9 @@ def test_files_of_one_device_are_one_part_and_machine_and_date_are_named(made) -
 
 def test_the_share_is_of_the_faster_product(made) -> None:
     assert "| CURE | resnet18 | 16 | 50% |" in made(PEAK)
+
+
+def test_a_later_run_replaces_a_line(made) -> None:
+    found = made(STEP, STEP | {"ratios": {"four backward passes": [0.4]}})
+    assert found.count("| CURE |") == 1
+    assert "| 0.40 | 0.40 - 0.40 | 0.68 | yes |" in found
