@@ -70,7 +70,7 @@ def progress(label: str, total: int, done: int = 0) -> Iterator[Callable[[str], 
     )
 
     if int(os.environ.get("RANK", "0")) > 0:  # of those that torchrun started, the first one speaks
-        yield lambda note="": None
+        yield _unheard
         return
     console = Console(stderr=True)
     columns = (
@@ -91,6 +91,10 @@ def progress(label: str, total: int, done: int = 0) -> Iterator[Callable[[str], 
             _note(next(steps), total, note)
 
         yield advance
+
+
+def _unheard(note: str = "") -> None:
+    pass
 
 
 def _note(done: int, total: int, note: str) -> None:

@@ -4,11 +4,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from cure.core.names import heading
 from cure.core.settings import Settings
 from cure.paths import Cell
 from cure.reporting import attacks, beside, claims, rows
 from cure.reporting.methods import PAGE, page
-from cure.reporting.table import heading
 from cure.schema import AttackSuite, Grid
 
 CLAIMS = Path(__file__).parents[1] / "claims.yaml"

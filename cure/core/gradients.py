@@ -24,14 +24,14 @@ def objective(means: Means) -> Tensor:
     return torch.stack([weight * mean for weight, mean in means.values() if weight]).sum()
 
 
-def gradients(value: Tensor, weights: Weights) -> Gradients:
-    """d value / d w for every w; zero where value does not depend on it. The graph is kept for further calls.
+def gradients(value: Tensor, weights: Weights, *, keep: bool = True) -> Gradients:
+    """d value / d w for every w; zero where value does not depend on it. The graph is kept for further calls, or not.
 
     Of several ranks, the gradient of the mean over all of them, so that no later rule sees one rank's rows alone.
     """
     if not weights:
         return {}
-    found = torch.autograd.grad(value, list(weights.values()), retain_graph=True, materialize_grads=True)
+    found = torch.autograd.grad(value, list(weights.values()), retain_graph=keep, materialize_grads=True)
     return dict(zip(weights, ranks.mean(found), strict=True))
 
 
