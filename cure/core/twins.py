@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from cure.core.batchnorm import scope
+from cure.core.network import Network
 from cure.core.tensors import Images, Tensor
 
 Pairs = list[tuple[str, str]]
@@ -65,8 +66,11 @@ class Twin:
 def twin_of(net: nn.Module, x: Images) -> nn.Module:
     """The twin of `net` with its present weights; `net` itself where there is nothing to fold or somebody watches it.
 
-    Whoever has hooks on a network wants to see what is done to it.
+    Whoever has hooks on a network wants to see what is done to it. And a foreign one that is not being trained may
+    remember its forwards, which a copy would not share; a `Network` is a function of its parts.
     """
+    if not isinstance(net, Network) and not any(weight.requires_grad for weight in net.parameters()):
+        return net
     if any(module._forward_hooks or module._forward_pre_hooks for module in net.modules()):
         return net
     form = _form(net)

@@ -176,6 +176,12 @@ def test_a_network_that_cannot_see_no_image_is_attacked_itself(net, batch) -> No
     assert foldable(Flat(), batch.x) == []
 
 
+def test_a_foreign_network_is_evaluated_itself_since_it_may_remember_its_forwards(net, batch) -> None:
+    assert twin_of(net.requires_grad_(False), batch.x) is net
+    ours = build("small", {"width": 4}, 1, 3).double().requires_grad_(False)
+    assert twin_of(ours, batch.x) is not ours
+
+
 def test_whoever_watches_a_network_sees_the_attack(net, batch) -> None:
     seen: list[int] = []
     twin_of(net, batch.x)
