@@ -42,6 +42,12 @@ CellName = Annotated[
 Published = Annotated[str, typer.Argument(help="cifar10-c or cifar100-c.")]
 Folder = Annotated[Path, typer.Argument(help="A pipeline folder, such as quickstart.")]
 Result = Annotated[Path, typer.Argument(help="A folder of `cure eval --out`, or results/...-attack.json.")]
+Places = Annotated[
+    list[str] | None,
+    typer.Argument(help="A pipeline folder (default: .), then stages or cells (all).", metavar="[FOLDER] [CELL]..."),
+]
+Where = Annotated[str, typer.Option("--device", help="cpu, cuda, or auto: cuda where there is one.")]
+Speed = Annotated[float | None, typer.Option(help="Time nothing here: hours at so many TFLOP/s, of any machine.")]
 BootSeed = Annotated[int, typer.Option(min=0, help="Of the bootstrap.")]
 
 
@@ -155,6 +161,17 @@ def verify(cell: CellName, folder: Folder = Path()) -> None:
 
 
 app.command()(grid)
+
+
+@app.command()
+def plan(places: Places = None, where: Where = "auto", tflops: Speed = None, json: Json = False) -> None:
+    """What a pipeline will cost: passes, operations, hours, memory and disk of every stage of every cell.
+
+    Times a few steps of each row on this machine, on random images; finished stages are marked and not counted.
+    """
+    from cure.planning.command import show
+
+    show(places or [], where, tflops, json)
 
 
 @app.command()

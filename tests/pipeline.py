@@ -44,6 +44,7 @@ class Item(NamedTuple):
         return "-".join(map(str, [self.family, *self.place.values()]))
 
 
+@cache
 def parsed(path):
     return YAML(typ="safe", pure=True).load(path.read_text())
 
@@ -73,7 +74,10 @@ def flagged(stage):
 
 
 def wider(params):
-    """The grid with everything that params.yaml has a section for, and a second seed, which a path may not ignore."""
+    """The grid with everything that params.yaml has a section for, and a second seed, which a path may not ignore.
+
+    `items` takes of it every data set with the first model, and every model with the first data set.
+    """
     grid = params["grid"]
     models = list(params["models"])
     more = {"datasets": list(params["datasets"]), "models": models, "pretrain": models}
@@ -86,10 +90,13 @@ def items(scale):
     pipeline, params = (parsed(SCALES[scale] / name) for name in ("dvc.yaml", "params.yaml"))
     names, found = params | {key: value for var in pipeline["vars"] for key, value in var.items()}, []
     names["grid"] = wider(params)
+    corner = {"dataset": names["grid"]["datasets"][0], "model": names["grid"]["models"][0]}
     for family, stage in pipeline["stages"].items():
         matrix = resolved(stage.get("matrix", {}), names)
         for values in itertools.product(*matrix.values()):
             place = dict(zip(matrix, values, strict=True))
+            if all(place.get(key, first) != first for key, first in corner.items()):
+                continue
             one = resolved({key: part for key, part in stage.items() if key != "matrix"}, names | {"item": place})
             one["outs"] = flagged({key: one.pop(key) for key in ("outs", "metrics", "plots") if key in one})
             found.append(Item(scale, family, place, **one))

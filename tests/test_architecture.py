@@ -33,9 +33,10 @@ MAY_IMPORT = {  # layer -> layers; a layer is a folder of cure/, or a file that 
     "engine": {"engine", "core", "catalogue", "paths", "files", "errors", "terminal", *SETTINGS},
     "reporting": {"reporting", "engine", "core", "catalogue", "paths", "files", "errors", "terminal", *SETTINGS},
     "evaluation": ANYTHING_BUT_ENTRIES | {"evaluation"},
+    "planning": ANYTHING_BUT_ENTRIES | {"evaluation", "planning"},
     "verify": {"files", "errors"},
     "grid": {"grid", "files", "errors", "terminal"},
-    "cli": ANYTHING_BUT_ENTRIES | {"evaluation", "verify", "grid"},
+    "cli": ANYTHING_BUT_ENTRIES | {"evaluation", "planning", "verify", "grid"},
     "stages": ANYTHING_BUT_ENTRIES,
 }
 PURE = {"core", "methods", "models", "attacks", "corruptions", "analyses", "figures"}

@@ -19,6 +19,17 @@ class File:
     md5: str
 
 
+@dataclass(frozen=True)
+class Extent:
+    """How much a published data set holds, for whoever plans before it is there: images, and what they are like."""
+
+    train: int
+    test: int
+    channels: int
+    size: int  # pixels of a side
+    classes: int
+
+
 def torchvision(name: str) -> Any:
     """The class of torchvision.datasets called `name`; imported here, since the import takes seconds."""
     from torchvision import datasets

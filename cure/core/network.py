@@ -147,11 +147,11 @@ class PreActivation(nn.Module):
 
 
 def chain(
-    blocks: Callable[[int, int, int], nn.Module], widths: list[int], depth: int, strides: list[int]
+    blocks: Callable[[int, int, int], nn.Module], widths: list[int], depths: list[int], strides: list[int]
 ) -> list[nn.Sequential]:
-    """Stages of `depth` blocks: widths[0] enters, each stage's first block takes its stride."""
+    """Stages of so many blocks each: widths[0] enters, each stage's first block takes its stride."""
     stages = []
-    for (before, width), stride in zip(pairwise(widths), strides, strict=True):
+    for (before, width), depth, stride in zip(pairwise(widths), depths, strides, strict=True):
         inputs = [before, *[width] * (depth - 1)]
         steps = [stride, *[1] * (depth - 1)]
         stages.append(nn.Sequential(*(blocks(i, width, s) for i, s in zip(inputs, steps, strict=True))))

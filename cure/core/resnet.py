@@ -1,4 +1,4 @@
-"""Residual networks for small images: 3x3 stem, no max-pool, four stages of basic blocks.
+"""Residual networks for small images: 3x3 stem, no max-pool, four stages of basic blocks or bottlenecks.
 
 He et al., "Deep Residual Learning for Image Recognition", CVPR 2016. Parameter names are those of the released
 TRADES, MART and CURE networks, so that their checkpoints load.
@@ -10,6 +10,13 @@ from torch import Tensor, nn
 from cure.core.network import Network, Normalisation, Part, chain, conv, pool
 
 
+def shortcut(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    """The identity, or where size or width changes a 1x1 convolution with its batch norm."""
+    if stride == 1 and inputs == outputs:
+        return nn.Sequential()
+    return nn.Sequential(conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
+
+
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions around an identity or 1x1 shortcut; ReLU after the addition."""
 
@@ -19,9 +26,7 @@ class BasicBlock(nn.Module):
         self.bn1 = nn.BatchNorm2d(outputs)
         self.conv2 = conv(outputs, outputs)
         self.bn2 = nn.BatchNorm2d(outputs)
-        self.shortcut = nn.Sequential()
-        if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
+        self.shortcut = shortcut(inputs, outputs, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, inputs, h, w) -> (n, outputs, h/stride, w/stride)."""
@@ -29,15 +34,48 @@ class BasicBlock(nn.Module):
         return F.relu(self.bn2(self.conv2(h)) + self.shortcut(x))
 
 
-class ResNet(Network):
-    """Four stages of `depth` basic blocks, of width, 2, 4 and 8 width channels; all but the first halve the sides."""
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions, a quarter as wide inside; a 1x1 shortcut where size or width changes."""
 
-    def __init__(self, width: int, depth: int, normalise: Normalisation | None, channels: int, classes: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        inside = outputs // 4
+        self.conv1 = conv(inputs, inside, 1)
+        self.bn1 = nn.BatchNorm2d(inside)
+        self.conv2 = conv(inside, inside, stride=stride)
+        self.bn2 = nn.BatchNorm2d(inside)
+        self.conv3 = conv(inside, outputs, 1)
+        self.bn3 = nn.BatchNorm2d(outputs)
+        self.shortcut = shortcut(inputs, outputs, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, inputs, h, w) -> (n, outputs, h/stride, w/stride)."""
+        h = F.relu(self.bn1(self.conv1(x)))
+        h = F.relu(self.bn2(self.conv2(h)))
+        return F.relu(self.bn3(self.conv3(h)) + self.shortcut(x))
+
+
+class ResNet(Network):
+    """Four stages of so many blocks, all but the first halve the sides; each is twice as wide as the one before.
+
+    `width` channels leave the stem. The first stage has as many, or four times as many with bottlenecks.
+    """
+
+    def __init__(
+        self,
+        block: type[BasicBlock | Bottleneck],
+        width: int,
+        depths: list[int],
+        normalise: Normalisation | None,
+        channels: int,
+        classes: int,
+    ) -> None:
         super().__init__(normalise)
         self.conv1 = conv(channels, width)
         self.bn1 = nn.BatchNorm2d(width)
-        widths = [width, *(width << i for i in range(4))]
-        self.layer1, self.layer2, self.layer3, self.layer4 = chain(BasicBlock, widths, depth, strides=[1, 2, 2, 2])
+        first = 4 * width if block is Bottleneck else width
+        widths = [width, *(first << i for i in range(4))]
+        self.layer1, self.layer2, self.layer3, self.layer4 = chain(block, widths, depths, strides=[1, 2, 2, 2])
         self.linear = nn.Linear(widths[-1], classes)
 
     def parts(self) -> list[Part]:

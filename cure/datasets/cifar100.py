@@ -6,7 +6,7 @@ Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
 from pathlib import Path
 
 from cure.core import archive
-from cure.core.archive import File
+from cure.core.archive import Extent, File
 from cure.core.raw import Raw
 from cure.core.settings import DataSettings
 
@@ -17,6 +17,7 @@ FILES = (
         "eb9058c3a382ffc7106e4002c42a8d85",
     ),
 )
+EXTENT = Extent(train=50_000, test=10_000, channels=3, size=32, classes=100)
 
 
 class Hyper(DataSettings):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cure.core import archive
-from cure.core.archive import File
+from cure.core.archive import Extent, File
 from cure.core.raw import Raw
 from cure.core.settings import DataSettings
 
@@ -25,6 +25,7 @@ FILES = (
         "eb5a983be6a315427106f1b164d9cef3",
     ),
 )
+EXTENT = Extent(train=73_257, test=26_032, channels=3, size=32, classes=10)
 
 
 class Hyper(DataSettings):

@@ -67,12 +67,18 @@ class Plan:
     def seconds(self, pace: Pace, images: int) -> float:
         """Expected time on so many images, if as many are right clean and after all attacks as `preflight` assumes."""
         clean, robust = self.preflight.clean, self.preflight.robust
+        probes = [cost.Column(works(chain), subset=self.probed(images)) for chain in self.probes.values()]
+        probing = sum(column.seconds(pace, images, clean, robust) for column in probes)
+        return pace.check(images) + self.of_columns(pace, images) + probing
+
+    def of_columns(self, pace: Pace, images: int) -> float:
+        """The part of it that the columns take: all that the stage attack does."""
+        clean, robust = self.preflight.clean, self.preflight.robust
         columns = [
             cost.Column(works(chain), chain.passes, chain.norm is None, self.suite.subset.get(name))
             for name, chain in self.chains.items()
         ]
-        columns += [cost.Column(works(chain), subset=self.probed(images)) for chain in self.probes.values()]
-        return pace.check(images) + sum(column.seconds(pace, images, clean, robust) for column in columns)
+        return sum(column.seconds(pace, images, clean, robust) for column in columns)
 
     @property
     def random(self) -> bool:

@@ -36,7 +36,7 @@ class PreActResNet18(Network):
     def __init__(self, hyper: Hyper, channels: int, classes: int) -> None:
         super().__init__(hyper.normalise)
         self.conv1 = conv(channels, 64)
-        stages = chain(PreActBlock, [64, 64, 128, 256, 512], depth=2, strides=[1, 2, 2, 2])
+        stages = chain(PreActBlock, [64, 64, 128, 256, 512], [2, 2, 2, 2], strides=[1, 2, 2, 2])
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.bn = nn.BatchNorm2d(512)
         self.linear = nn.Linear(512, classes)

@@ -5,7 +5,7 @@ TRADES, MART and CURE networks, so that their checkpoints load.
 """
 
 from cure.core.network import Normalisation
-from cure.core.resnet import ResNet
+from cure.core.resnet import BasicBlock, ResNet
 from cure.core.settings import Settings
 
 
@@ -19,7 +19,7 @@ class ResNet18(ResNet):
     """Four stages of two blocks, 64 to 512 channels."""
 
     def __init__(self, hyper: Hyper, channels: int, classes: int) -> None:
-        super().__init__(64, 2, hyper.normalise, channels, classes)
+        super().__init__(BasicBlock, 64, [2, 2, 2, 2], hyper.normalise, channels, classes)
 
 
 MODEL = ResNet18

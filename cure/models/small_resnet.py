@@ -5,7 +5,7 @@ He et al., "Deep Residual Learning for Image Recognition", CVPR 2016. With width
 """
 
 from cure.core.network import Normalisation
-from cure.core.resnet import ResNet
+from cure.core.resnet import BasicBlock, ResNet
 from cure.core.settings import Count, Settings
 
 
@@ -20,7 +20,7 @@ class SmallResNet(ResNet):
     """Four stages of one block, width to 8 width channels."""
 
     def __init__(self, hyper: Hyper, channels: int, classes: int) -> None:
-        super().__init__(hyper.width, 1, hyper.normalise, channels, classes)
+        super().__init__(BasicBlock, hyper.width, [1, 1, 1, 1], hyper.normalise, channels, classes)
 
 
 MODEL = SmallResNet

@@ -51,7 +51,7 @@ class WideResNet(Network):
     def __init__(self, hyper: Hyper, channels: int, classes: int) -> None:
         super().__init__(hyper.normalise)
         self.conv1 = conv(channels, 16)
-        stages = chain(WideBlock, [16, 160, 320, 640], depth=5, strides=[1, 2, 2])
+        stages = chain(WideBlock, [16, 160, 320, 640], [5, 5, 5], strides=[1, 2, 2])
         self.block1, self.block2, self.block3 = map(Stage, stages)
         self.bn1 = nn.BatchNorm2d(640)
         self.fc = nn.Linear(640, classes)

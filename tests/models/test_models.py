@@ -39,7 +39,14 @@ def networks() -> dict[str, Network]:
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("resnet18", 11_173_962), ("preact_resnet18", 11_172_170), ("wrn_34_10", 46_160_474)]
+    ("name", "count"),
+    [
+        ("resnet18", 11_173_962),
+        ("resnet34", 21_282_122),
+        ("resnet50", 23_520_842),
+        ("preact_resnet18", 11_172_170),
+        ("wrn_34_10", 46_160_474),
+    ],
 )
 def test_the_number_of_parameters_is_the_published_one(name: str, count: int) -> None:
     assert sum(weight.numel() for weight in outline(name).parameters()) == count
@@ -64,6 +71,8 @@ def test_the_small_resnet_is_resnet18_with_one_block_per_stage() -> None:
     [
         ("resnet18", ["conv1.weight", "bn1.running_mean", "layer1.0.conv1.weight", "layer1.1.bn2.bias"]),
         ("resnet18", ["layer2.0.shortcut.0.weight", "layer2.0.shortcut.1.running_var", "linear.weight", "linear.bias"]),
+        ("resnet34", ["layer2.3.conv2.weight", "layer3.5.conv2.weight", "layer4.2.bn2.bias", "linear.weight"]),
+        ("resnet50", ["layer1.0.shortcut.0.weight", "layer3.5.conv3.weight", "layer4.2.bn3.bias", "linear.weight"]),
         ("preact_resnet18", ["conv1.weight", "layer1.0.bn1.weight", "layer4.0.shortcut.0.weight", "bn.weight"]),
         ("wrn_34_10", ["conv1.weight", "block1.layer.0.convShortcut.weight", "block3.layer.4.conv2.weight"]),
         ("wrn_34_10", ["block2.layer.0.bn1.running_mean", "bn1.weight", "fc.weight", "fc.bias"]),
@@ -77,6 +86,8 @@ def test_parameters_bear_the_names_of_the_released_checkpoints(name: str, keys: 
     ("name", "absent"),
     [
         ("resnet18", "layer1.0.shortcut.0.weight"),
+        ("resnet34", "layer1.0.shortcut.0.weight"),
+        ("resnet50", "layer1.1.shortcut.0.weight"),
         ("preact_resnet18", "layer2.0.shortcut.1.weight"),
         ("wrn_34_10", "block1.layer.1.convShortcut.weight"),
         ("wrn_34_10", "sub_block1.layer.0.conv1.weight"),
@@ -88,7 +99,7 @@ def test_there_are_no_other_shortcuts_and_no_unused_block(name: str, absent: str
 
 @every_model
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("size", [8, 32])
+@pytest.mark.parametrize("size", [8, 32, 64])
 def test_grey_and_colour_images_of_any_size_become_logits(name: str, channels: int, size: int) -> None:
     net = outline(name, channels, 7)
     assert net(torch.empty(5, channels, size, size, device="meta")).shape == (5, 7)
@@ -201,9 +212,10 @@ def test_normalisation_keeps_the_precision_of_the_images(dtype: torch.dtype) -> 
     assert torch.equal(found, (x - constants[0]) / constants[1])
 
 
-def test_resnet18_is_torchvisions_with_a_small_stem(networks: dict[str, Network]) -> None:
-    ours = networks["resnet18"]
-    theirs = torchvision.models.resnet18(num_classes=10)
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"])
+def test_a_resnet_is_torchvisions_with_a_small_stem(name: str, networks: dict[str, Network]) -> None:
+    ours = networks[name]
+    theirs = getattr(torchvision.models, name)(num_classes=10)
     theirs.conv1, theirs.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
     renamed = {
         key.replace("shortcut", "downsample").replace("linear", "fc"): value for key, value in ours.state_dict().items()
