@@ -13,8 +13,7 @@ from cure.engine.loader import Split
 from cure.errors import Refused
 from cure.params import Params
 from cure.paths import Cell
-from cure.running import Run
-from cure.schema import Suite
+from cure.schema import Run, Suite
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from cure.core import ranks
 from cure.core.method import Networks
 from cure.engine import device
 from cure.errors import Refused
-from cure.running import Run
+from cure.schema import Run
 
 
 def set_up(run: Run) -> torch.device:

@@ -11,8 +11,7 @@ from cure.engine.loader import Split
 from cure.engine.robustness import attacked, chains, examples_of, result
 from cure.errors import Refused
 from cure.paths import Cell
-from cure.running import Run
-from cure.schema import AttackSuite, Threat
+from cure.schema import AttackSuite, Run, Threat
 
 CELL = Cell("digits", "small", "at", 0)
 PGD = {"attack": "pgd", "steps": 2, "start": "uniform", "clip_start": True}

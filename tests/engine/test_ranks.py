@@ -13,7 +13,7 @@ from cure.core.method import Networks
 from cure.core.noise import Rows, Stream
 from cure.engine import launch, loader
 from cure.errors import Refused
-from cure.running import Run
+from cure.schema import Run
 from tests.closure import ROOT
 from tests.engine.together import METHODS, everything
 

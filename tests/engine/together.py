@@ -22,8 +22,7 @@ from cure.engine.robustness import attacked, chains, examples_of, result
 from cure.engine.scratch import Scratch
 from cure.engine.units import Folder
 from cure.params import read
-from cure.running import Run
-from cure.schema import AttackSuite, Fit, Threat
+from cure.schema import AttackSuite, Fit, Run, Threat
 from tests.methods.rig import QUICKSTART, shipped
 
 METHODS = [
