@@ -29,6 +29,11 @@ fast: $(UV) ## the tests that do not run the pipeline
 reliability: $(UV) ## kills, faults and wrong inputs, counted into docs/reliability.md
 	$(RUN) pytest -m reliability --reliability docs/reliability.md
 
+.PHONY: bench
+bench: $(UV) ## times against the packages and the authors' structures, into docs/performance.md (10 minutes)
+	$(RUN) --group bench pytest tests/benchmarks -o addopts= -q --benchmark-json=.uv/performance.json
+	$(RUN) python -m tests.performance .uv/performance.json
+
 .PHONY: audit
 audit: $(UV) ## known vulnerabilities of the locked dependencies (asks a public database)
 	$(UV) export --locked --all-extras --no-emit-project --format requirements-txt -o .uv/requirements.txt --quiet

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from cure.errors import Refused
+from cure.grid.cli import grid
 from cure.terminal import refuse
 
 app = typer.Typer(
@@ -157,6 +158,9 @@ def verify(cell: CellName, folder: Folder = Path()) -> None:
         shown.add_row(line.out, line.lock, line.again, "yes" if line.equal else "NO")
     Console(width=160).print(shown)
     raise typer.Exit(0 if all(line.equal for line in found) else 3)
+
+
+app.command()(grid)
 
 
 @app.command()

@@ -4,9 +4,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from cure.core.settings import Count, Drops, FixedSearch, NonNegative, Number, Positive, Settings, Share
+from cure.core.settings import Count, Drops, FixedSearch, Layout, NonNegative, Number, Positive, Settings, Share
 from cure.errors import did_you_mean
 from cure.layerwise import LayersGrid
+from cure.running import Run as Run
 
 FAMILIES = (
     "update",
@@ -79,15 +80,6 @@ class Roles(Settings):
     teacher: str
 
 
-class Run(Settings):
-    """Where and how things are computed; part of every result, so part of every hash."""
-
-    device: Literal["cuda", "cpu", "auto"]
-    threads: Count  # of one CPU process; another number gives other roundings
-    deterministic: bool
-    cpu_isa: Literal["native", "avx2"]  # avx2: newer CPUs round as older ones, so that hashes agree
-
-
 class Schedule(Settings):
     """SGD with momentum and a piecewise constant learning rate."""
 
@@ -153,7 +145,7 @@ class Suite(Settings):
 class AttackSuite(Suite):
     """Columns by name; each names an entry of cure/attacks and its settings."""
 
-    layout: Literal["contiguous", "channels_last", "probe"]  # of the folded twin; probe: whichever is faster here
+    layout: Layout  # of the folded twin; probe: whichever is faster here
     subset: dict[str, Count]  # columns that see fewer images than the others, and how many
     table: list[str]  # columns of the table; reports/attacks.md has all
     nrr: str  # the column that the natural-robustness ratio of the table pairs with clean accuracy

@@ -26,7 +26,8 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
 
     An image is robust in a column if it is classified correctly clean and after every attack of the column.
     """
-    from cure.engine import evaluate, provenance, robustness
+    from cure.core import ranks
+    from cure.engine import evaluate, launch, provenance, robustness
     from cure.engine.last import Last
     from cure.engine.scratch import Scratch
     from cure.engine.units import Folder
@@ -34,17 +35,20 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
     cell = Cell(dataset, model, method, seed)
     params = load(reads(cell), dataset, model)
     suite, threat = params.get("attack", AttackSuite), params.get("threat", Threat)
-    bench = evaluate.bench(cell, params, suite)
+    bench = evaluate.bench(cell, params, suite, launch.set_up)
     data = robustness.examples_of(bench.split)
     chains = robustness.chains(suite, threat, len(bench.about.classes))
     last = Last(cell, bench, suite, threat)
     inputs = [paths.data(dataset), cell.weights, *([cell.trajectory] if cell.trajectory.exists() else [])]
     scratch = Scratch("attack", cell.name, params.as_text(), inputs)
     total, store = robustness.units(len(bench.split), chains, suite) + last.units, Folder(scratch.folder)
-    with scratch.locked(), progress(f"attack {cell.name}", total) as tick:
+    with launch.alone(scratch.locked), progress(f"attack {cell.name}", total) as tick:
         columns = robustness.attacked(bench.net, data, chains, suite, lambda news: tick(str(news)), store)
         found = robustness.result(columns, data, suite, threat.eps) | {"epoch": bench.about.epoch}
         found["last"] = last.outcomes(found, lambda news: tick(f"last epoch: {news}"), store)
+        ranks.wait()
+        if ranks.rank() > 0:
+            return
         write_text(cell.result("attack"), json.dumps(found, indent=1) + "\n")
         provenance.write(cell.provenance("attack"), bench.run, bench.device)
         scratch.delete()

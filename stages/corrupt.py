@@ -24,14 +24,14 @@ def reads(cell: Cell) -> list[str]:
 
 def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None:
     """Corrupt the test images as the section corrupt of params.yaml says and count what the network still sees."""
-    from cure.engine import corrupted, evaluate, provenance
+    from cure.engine import corrupted, device, evaluate, provenance
     from cure.engine.scratch import Scratch
     from cure.engine.units import Folder
 
     cell = Cell(dataset, model, method, seed)
     params = load(reads(cell), dataset, model)
     suite = params.get("corrupt", CorruptSuite)
-    bench = evaluate.bench(cell, params, suite)
+    bench = evaluate.bench(cell, params, suite, device.set_up)
     source = corrupted.source(suite, dataset, bench.about.data_digest, bench.split)
     known = {name: catalogue.entry("corruptions", name).CORRUPTION for name in catalogue.names("corruptions")}
     missing = source.missing(suite.corruptions)

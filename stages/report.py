@@ -8,17 +8,20 @@ the commit and device the numbers were first made with.
 """
 
 from cure.check import load
-from cure.reporting import build
 from cure.terminal import stage
 
 
 def reads() -> list[str]:
     """The params that dvc.yaml declares for this stage."""
-    return build.READS
+    from cure.reporting.build import READS
+
+    return READS
 
 
 def main() -> None:
     """Rebuild reports/ from results/ and curves/ and print the table."""
+    from cure.reporting import build
+
     build.show(build.build(load(reads())))
 
 

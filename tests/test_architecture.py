@@ -22,8 +22,9 @@ MAY_IMPORT = {  # layer -> layers; a layer is a folder of cure/, or a file that 
     "core": {"core", "errors"},
     **{folder: {"core", "errors"} for folder in sorted(ENTRIES)},
     "layerwise": {"core", "errors"},
+    "running": {"core", "errors"},
     "doubts": {"core", "errors"},
-    "schema": {"core", "layerwise", "errors"},
+    "schema": {"core", "layerwise", "running", "errors"},
     "problems": {"core", "errors"},
     "params": {"core", "catalogue", "schema", "problems", "errors"},
     "families": {"catalogue", "schema", "problems", "errors"},
@@ -34,7 +35,8 @@ MAY_IMPORT = {  # layer -> layers; a layer is a folder of cure/, or a file that 
     "evaluation": ANYTHING_BUT_ENTRIES | {"evaluation"},
     "planning": ANYTHING_BUT_ENTRIES | {"evaluation", "planning"},
     "verify": {"files", "errors"},
-    "cli": ANYTHING_BUT_ENTRIES | {"evaluation", "planning", "verify"},
+    "grid": {"grid", "files", "errors", "terminal"},
+    "cli": ANYTHING_BUT_ENTRIES | {"evaluation", "planning", "verify", "grid"},
     "stages": ANYTHING_BUT_ENTRIES,
 }
 PURE = {"core", "methods", "models", "attacks", "corruptions", "analyses", "figures"}

@@ -52,7 +52,18 @@ def tiny():
     for method in ("at", "trades", "cure.update"):
         raw = changed(raw, f"methods.{method}.attack.steps", 1)
     _at_once(raw)
-    return raw | {"run": {"device": "cpu", "threads": 1, "deterministic": False, "cpu_isa": "native"}}
+    run = {"device": "cpu", "threads": 1, "deterministic": False, "cpu_isa": "native"}
+    return raw | {
+        "run": run
+        | {
+            "layout": "contiguous",
+            "precision": "fp32",
+            "tf32": False,
+            "graphs": False,
+            "processes": 1,
+            "sync_batchnorm": False,
+        }
+    }
 
 
 def command(folder, stage, *args):

@@ -24,6 +24,12 @@ def corrupted(**means: float) -> Frame:
     return Frame(lines, columns=["method", "severity", "accuracy"])
 
 
+def radii(**lines: tuple[float, float]) -> Frame:
+    """Accuracy at the radii 0.1 and 0.2; at 0 all are alike."""
+    places = [(m, r, v) for m, line in lines.items() for r, v in zip((0.0, 0.1, 0.2), (90.0, *line), strict=True)]
+    return Frame(places, columns=["method", "radius", "accuracy"])
+
+
 def critical(*values: float) -> Frame:
     return Frame({"method": "rift", "module": [f"conv{i}" for i in range(len(values))], "mrc": values})
 
@@ -82,6 +88,12 @@ CASES = {  # figure -> (bears the paper out, does not) for each of its findings
     "curves": [(curve(at=(0.5, 0.4), cure=(0.5, 0.5)), curve(at=(0.5, 0.5), cure=(0.5, 0.45)))],
     "corruptions": [
         (corrupted(cure=60, at=50, trades=55, mart=58), corrupted(cure=57, at=50, trades=55, mart=58)),
+    ],
+    "survival": [
+        (
+            radii(cure=(60, 30), at=(50, 20), trades=(55, 25), mart=(58, 28)),
+            radii(cure=(60, 30), at=(50, 20), trades=(55, 25), mart=(58, 30)),
+        ),
     ],
     "criticality": [(critical(0.09, 3.0, 12.9), critical(1.0, 3.0, 6.0))],
     "cka": [

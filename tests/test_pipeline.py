@@ -78,13 +78,14 @@ def artefacts(item):
     data = paths.data(cell.dataset)
     method = catalogue.entry("methods", item.method).METHOD
     network = {cell.weights} if method.finish is None else set()
-    revised = {cell.trajectory} if method.updates else parents(item)
+    trained = {cell.trajectory} if method.updates else set()
+    revised = trained or parents(item)
     return {
         "pretrain": ({data}, {cell.weights, cell.trajectory, cell.curve, sidecar}),
         "update": ({data} | parents(item), {cell.trajectory, cell.curve, sidecar} | network),
         "revise": ({data} | revised, {cell.weights, cell.result("revise"), sidecar}),
         "layers": ({data, cell.of("natural").weights}, {cell.result("layers"), cell.curve, sidecar}),
-        "attack": ({data, cell.weights}, {cell.result("attack"), sidecar}),
+        "attack": ({data, cell.weights} | trained, {cell.result("attack"), sidecar}),
         "corrupt": ({data, cell.weights}, {cell.result("corrupt"), sidecar}),
         "analyse": ({data, cell.weights, cell.trajectory, cell.curve}, {cell.analyses, sidecar}),
     }[item.script]

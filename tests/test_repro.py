@@ -1,6 +1,7 @@
 """The pipeline under DVC, in a temporary clone: what runs, what does not, and that it ends in the same bytes."""
 
 import contextlib
+import hashlib
 import io
 import json
 import os
@@ -13,6 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from ruamel.yaml import YAML
@@ -339,6 +341,23 @@ def test_an_edited_file_reaches_the_stages_that_run_it(made, name):
         assert made.changed_stages() == CODE[name]
 
 
+def test_a_deleted_result_comes_back_as_it_was(made, tmp_path):
+    clone, attack, update = made.copy(tmp_path), "attack_update@digits-small-at-0", AT
+    lock = YAML(typ="safe").load((clone.quickstart / "dvc.lock").read_text())["stages"]
+    outs = [out for stage in (attack, update) for out in lock[stage]["outs"]]
+    lost = {out["path"]: out["md5"] for out in outs if "provenance" not in out["path"]}  # cells share these
+    before = {name: (clone.quickstart / name).read_bytes() for name in [*lost, "reports/index.html"]}
+    for name, digest in lost.items():  # from the cache too, so that it must be computed again
+        (clone.quickstart / name).unlink()
+        (clone.root / ".dvc/cache/files/md5" / digest[:2] / digest[2:]).unlink()
+    for name in ("index.html", "table.md", "figures/tradeoff.png"):  # made.json remembers the commit
+        (clone.quickstart / "reports" / name).unlink()
+    output = clone.run("dvc", "repro", "--no-run-cache", "dvc.yaml")
+    assert set(ran(output)) == {attack, update, "report"}
+    assert {name: (clone.quickstart / name).read_bytes() for name in before} == before
+    assert clone.run("git", "status", "--porcelain") == ""
+
+
 @pytest.mark.usefixtures("forced")  # a long run on the second core, judged at the end of this file
 def test_another_alpha_runs_cure_and_the_report_alone(tried):
     _, output = tried
@@ -559,6 +578,66 @@ def test_without_device_and_network_the_paper_says_so_before_any_work(fresh, tmp
     assert "cifar-10-python.tar.gz is not in" in said
     assert "cannot be downloaded" in said
     assert not (fresh.root / "data").exists()
+
+
+def test_cure_grid_trains_a_lost_cell_again_and_a_worker_that_dies_costs_no_bit(made, tmp_path):
+    clone = made.copy(tmp_path)
+    expected = {path: path.read_bytes() for path in outs_of_update(clone, "at").values()}
+    for path, content in expected.items():  # and the copies of which DVC's run cache would make them again
+        digest = hashlib.md5(content).hexdigest()
+        (clone.root / ".dvc/cache/files/md5" / digest[:2] / digest[2:]).unlink()
+        path.unlink()
+    with clone.started("cure", "grid", "--workers", "2") as driver:
+        while driver.poll() is None and not clone.resume_file():
+            time.sleep(0.01)
+        stage = psutil.Process(int(clone.resume_file().with_suffix(".lock").read_text()))
+        _, _, worker = stage.parents()[:3]  # above DVC and its keeper
+        worker.kill()
+        code, output = driver.wait(), (clone.scratch / "output").read_text()
+    assert code == 0, output
+    assert "attempt 2" in output
+    assert {path: path.read_bytes() for path in expected} == expected
+    assert clone.run("git", "status", "--porcelain") == ""  # dvc.lock and the report
+
+
+@pytest.fixture(scope="session")
+def shared(made, tmp_path_factory):
+    """A copy of `made` whose files and run cache were pushed to a folder."""
+    clone = made.copy(tmp_path_factory.mktemp("shared"))
+    clone.run("dvc", "remote", "add", "-d", "lab", str(clone.scratch / "lab"), folder=".")
+    clone.commit()
+    clone.run("dvc", "push", "--run-cache", folder=".")
+    return clone
+
+
+def cloned(origin, place):
+    origin.run("git", "clone", "-q", str(origin.root), str(place / "clone"), folder=".")
+    (place / "scratch").mkdir()
+    return Clone(place / "clone", place / "scratch")
+
+
+def everything(clone):
+    folders = ("data", "weights", "trajectories", "curves", "results", "provenance", "reports")
+    files = [path for name in folders for path in (clone.quickstart / name).rglob("*") if path.is_file()]
+    return {path.relative_to(clone.root): path.read_bytes() for path in files}
+
+
+def test_a_second_clone_pulls_every_figure_and_result_and_trains_nothing(shared, tmp_path):
+    clone = cloned(shared, tmp_path)
+    clone.run("dvc", "pull", "quickstart/dvc.yaml", folder=".")
+    assert everything(clone) == everything(shared)
+    assert ran(clone.run("dvc", "repro", "quickstart/dvc.yaml", folder=".")) == []
+    assert clone.run("git", "status", "--porcelain") == ""
+
+
+def test_after_the_loss_of_dvc_lock_the_run_cache_of_the_remote_gives_a_row_back(shared, tmp_path):
+    clone = cloned(shared, tmp_path)
+    (clone.quickstart / "dvc.lock").unlink()
+    measured_cure = f"attack_{FROM_NATURAL}@digits-small-cure-0"
+    assert ran(clone.run("dvc", "repro", "--pull", measured_cure)) == []
+    found, whole = everything(clone), everything(shared)
+    assert Path("quickstart/results/digits/small/cure-s0-attack.json") in found
+    assert found.items() <= whole.items()
 
 
 def test_forced_again_it_ends_in_the_same_bytes(forced):

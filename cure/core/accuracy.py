@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from cure.core import ranks
 from cure.core.method import Batch
 from cure.core.tensors import Flags, Images, Labels, Tensor
 
@@ -17,8 +18,8 @@ def right(net: nn.Module, x: Images, y: Labels) -> Flags:
 
 
 def on_first(net: nn.Module, batches: Iterator[Batch], images: int) -> Tensor:
-    """Accuracy in [0, 1] on as many batches as hold at least so many images."""
+    """Accuracy in [0, 1] on as many batches as hold at least so many images, those of other ranks included."""
     found: list[Flags] = []
-    while sum(map(len, found)) < images and (batch := next(batches, None)):
+    while ranks.count() * sum(map(len, found)) < images and (batch := next(batches, None)):
         found.append(right(net, batch.x, batch.y))
-    return torch.cat(found).float().mean()
+    return ranks.mean([ranks.part(torch.cat(found).float())])[0]

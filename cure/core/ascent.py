@@ -1,33 +1,22 @@
-"""Projected gradient ascent: the one inner loop of training, of PGD and of C&W.
-
-    x_0 = start(x);   x_{k+1} = clip(x_k + a * sign grad J(x_k), to the eps-ball around x and to [0, 1])
-
-Madry et al., ICLR 2018, Eq. (4). The last iterate is returned; nothing is chosen by its loss.
-"""
+"""Attacks by projected gradient ascent (core/climb.py): what they maximise, where they start, what they attack."""
 
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import nn
 
 from cure.core.batchnorm import scope
+from cure.core.climb import Objective, Stop, climb
+from cure.core.graphs import possible, replayed
 from cure.core.losses import cross_entropy, kl, margin
 from cure.core.method import Batch, Networks
 from cure.core.noise import Noise
 from cure.core.settings import Search
-from cure.core.tensors import Flags, Images, Labels, Logits, PerExample, Tensor
+from cure.core.tensors import Images, Labels
+from cure.core.twins import twin_of
 
-Objective = Callable[[Logits], PerExample]
 Maximise = Callable[[nn.Module, Batch], Objective]
-
-
-@runtime_checkable
-class Stop(Protocol):
-    """A stop rule with the state of one attack: given the logits of the iterate, which rows end here?"""
-
-    def __call__(self, z: Logits) -> Flags:
-        """True where the present iterate is final."""
 
 
 def error(net: nn.Module, batch: Batch) -> Objective:
@@ -47,6 +36,10 @@ def divergence(net: nn.Module, batch: Batch) -> Objective:
     return lambda z: kl(p, z)
 
 
+FIXED = (error, wrongness, divergence)
+"""Objectives of the network, the images and the labels alone, so that a graph may hold them."""
+
+
 def ascend(
     net: nn.Module,
     batch: Batch,
@@ -55,22 +48,30 @@ def ascend(
     *,
     stop: Stop | None = None,
     jitter: float = 0.0,
-    each: dict[str, Tensor] | None = None,
+    each: dict[str, Any] | None = None,
 ) -> Images:
     """The last iterate of the ascent that `search` describes; gradients are taken to the images only.
+
+    In eval mode the twin is attacked (core/twins.py), the same function in fewer operations.
 
     `each` may replace the search's eps, step and steps by values of each image or pixel, as `climb` takes them; the
     start remains the search's own.
     """
     bounds: dict[str, Any] = {"eps": search.eps, "step": search.step, "steps": search.steps} | (each or {})
     with scope(net, search.bn):
+        attacked = twin_of(net, batch.x) if search.bn == "eval" else net
+        start = begin(batch.x, search, batch.noise)
+        fixed = attacked is not net and maximise in FIXED and stop is None and not jitter and not each
+        if fixed and possible(batch.x):
+            return replayed(attacked, batch, start, maximise, bounds)
         return climb(
-            net,
+            attacked,
             batch.x,
-            begin(batch.x, search, batch.noise),
-            maximise(net, batch),
+            start,
+            maximise(attacked, batch),
             stop=stop,
             jitter=(lambda x: batch.noise.normal(x, jitter)) if jitter else None,
+            apart=attacked is not net,
             **bounds,
         )
 
@@ -110,42 +111,3 @@ def begin(x: Images, search: Search, noise: Noise) -> Images:
         assert search.sigma is not None
         x_adv = x + noise.normal(x, search.sigma)
     return x_adv.clamp(0, 1) if search.clip_start else x_adv
-
-
-def climb(
-    net: nn.Module,
-    x: Images,
-    x_adv: Images,
-    objective: Objective,
-    *,
-    eps: float | Tensor,
-    step: float | Tensor,
-    steps: int | Tensor,
-    stop: Stop | None = None,
-    jitter: Callable[[Images], Images] | None = None,
-) -> Images:
-    """The loop. eps, step and steps are numbers, one per example (n) or, eps and step, one per pixel (n, 1, h, w).
-
-    A row ends early when the stop rule says so, asked before the step, or after its own number of steps.
-    """
-    eps, step = _per_pixel(eps), _per_pixel(step)
-    low, high = (x - eps).clamp(min=0), (x + eps).clamp(max=1)  # both clips at once, since x is in [0, 1]
-    live: Flags | None = None
-    for k in range(int(steps.max()) if isinstance(steps, Tensor) else steps):
-        x_adv = x_adv.detach().requires_grad_()
-        z = net(x_adv)
-        (g,) = torch.autograd.grad(objective(z).sum(), x_adv)
-        with torch.no_grad():
-            if stop is not None:
-                live = ~stop(z) if live is None else live & ~stop(z)
-            if isinstance(steps, Tensor):
-                live = (k < steps) if live is None else live & (k < steps)
-            moved = x_adv + step * g.sign()
-            moved = (moved + jitter(x) if jitter else moved).clamp(low, high)
-            x_adv = moved if live is None else torch.where(live[:, None, None, None], moved, x_adv)
-    # a row that never stepped is still at its start, which may lie outside
-    return x_adv.detach() if live is None else x_adv.detach().clamp(low, high)
-
-
-def _per_pixel(value: float | Tensor) -> float | Tensor:
-    return value[:, None, None, None] if isinstance(value, Tensor) and value.ndim == 1 else value

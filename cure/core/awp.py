@@ -44,9 +44,9 @@ def perturbing(losses: Loss, gamma: Callable[[Any, int], float]) -> tuple[Loss, 
 
 def perturb(nets: Networks, batch: Batch, means: Means, gamma: float) -> None:
     """w -> w + v, v from the `means` at w."""
-    wide: list[Tensor] = [w for w in nets.student.parameters() if w.ndim > 1]
-    found = torch.autograd.grad(objective(means), wide, materialize_grads=True)
-    moves = [gamma * w.detach().norm() / (g.norm() + 1e-20) * g for w, g in zip(wide, found, strict=True)]
+    named = {name: w for name, w in nets.student.named_parameters() if w.ndim > 1}
+    found, wide = gradients(objective(means), named, keep=False), list[Tensor](named.values())
+    moves = [gamma * w.detach().norm() / (g.norm() + 1e-20) * g for w, g in zip(wide, found.values(), strict=True)]
     with torch.no_grad():
         torch._foreach_add_(wide, moves)
     batch.points["perturbation"] = (wide, moves)

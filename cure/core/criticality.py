@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from cure.core.batchnorm import scope
+from cure.core.freezing import alone
 from cure.core.losses import cross_entropy
 from cure.core.tensors import Images, Labels, Tensor
 from cure.errors import Refused
@@ -56,7 +57,7 @@ def criticality(
     weight = net.get_submodule(module).weight
     assert isinstance(weight, nn.Parameter)
     before = weight.detach().clone()
-    with scope(net, "eval"):
+    with scope(net, "eval"), alone(net, weight):
         base, accuracy = robust_loss(net, fixed)
         found = Criticality(-math.inf, 0.0)
         try:
@@ -79,9 +80,7 @@ def criticality(
 def _ascend(net: nn.Module, fixed: Fixed, weight: nn.Parameter, before: Tensor, eps: float, lr: float) -> float:
     """One epoch of ascent and the projection; the relative distance before it."""
     for x, y in fixed:
-        wanted, weight.requires_grad = weight.requires_grad, True
         (g,) = torch.autograd.grad(cross_entropy(net(x), y).mean(), weight)
-        weight.requires_grad = wanted
         with torch.no_grad():
             weight.add_(lr * g)
     with torch.no_grad():

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field
 from torch import nn
 
 from cure.core.batchnorm import scope
+from cure.core.freezing import alone
 from cure.core.losses import cross_entropy
 from cure.core.method import Batch, Consolidation
 from cure.core.settings import Count, NonNegative, Number, Positive, Settings, integer_keys
@@ -46,12 +47,10 @@ def tune(net: nn.Module, module: str, batches: list[Batch], hyper: Tuning, state
     weight = net.get_submodule(module).weight
     assert isinstance(weight, nn.Parameter)
     state, total = {} if state is None else state, 0.0
-    with scope(net, "eval" if hyper.bn == "freeze" else "train"):
+    with scope(net, "eval" if hyper.bn == "freeze" else "train"), alone(net, weight):
         for batch in batches:
-            wanted, weight.requires_grad = weight.requires_grad, True
             value = cross_entropy(net(batch.x), batch.y).mean()
             (g,) = torch.autograd.grad(value, weight)
-            weight.requires_grad = wanted
             total += float(value.detach())
             if hyper.bn != "bn_only":
                 with torch.no_grad():

@@ -8,16 +8,15 @@ Logits move by rounding only. What an attack finds on the twin is verified on th
 import time
 import warnings
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import nn
 from torch.fx.experimental.optimization import fuse
 
 from cure.core.batchnorm import scope
+from cure.core.settings import Layout
 from cure.core.tensors import Images, Tensor
 
-Layout = Literal["contiguous", "channels_last", "probe"]
 FORMATS: dict[Layout, torch.memory_format] = {
     "contiguous": torch.contiguous_format,
     "channels_last": torch.channels_last,
@@ -51,6 +50,11 @@ def _laid_out(net: nn.Module, x: Images, layout: Layout) -> nn.Module:
     formats round differently, so a result that must not depend on the machine names one.
     """
     return net.to(memory_format=FORMATS[_probed(net, x) if layout == "probe" else layout])
+
+
+def settled(net: nn.Module, x: Images, layout: Layout) -> Layout:
+    """The layout itself, or the one that the probe chooses for attacks on `net`."""
+    return faster(net, x) if layout == "probe" else layout
 
 
 def faster(net: nn.Module, x: Images) -> Layout:

@@ -6,6 +6,9 @@ B are the named parts. Gowda et al., "Conserve-Update-Revise to Cure Generalizat
 Adversarial Training", ICLR 2024: Fig. 2b (B is re-initialised first), Fig. 11 (B is fine-tuned), Fig. 4.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,6 +23,19 @@ class FixedBatchNorm2d(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         """(x - running mean) / sqrt(running variance + eps) * weight + bias."""
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+
+
+@contextmanager
+def alone(net: nn.Module, weight: nn.Parameter) -> Iterator[None]:
+    """Nothing but one weight gets gradients, so that a forward keeps only what its gradient needs."""
+    wanted = [(other, other.requires_grad) for other in net.parameters()]
+    net.requires_grad_(False)
+    weight.requires_grad_()
+    try:
+        yield
+    finally:
+        for other, wants in wanted:
+            other.requires_grad_(wants)
 
 
 def freeze(net: Network, parts: list[str], *, freeze_stem: bool, bn_frozen_eval: bool) -> None:

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from cure.core import ranks
 from cure.core.method import Gradients, Means, Terms
 from cure.core.tensors import Tensor
 
@@ -10,10 +11,10 @@ Weights = dict[str, nn.Parameter]
 
 
 def reduce(terms: Terms) -> Means:
-    """The mean of each term over the batch, in fp32 or better whatever the forward's precision."""
+    """The mean of each term over the batch (of several ranks, each one's part of it), in fp32 or better."""
 
     def mean(values: Tensor) -> Tensor:
-        return values.to(torch.promote_types(values.dtype, torch.float32)).mean()
+        return ranks.part(values.to(torch.promote_types(values.dtype, torch.float32)))
 
     return {name: (weight, mean(values)) for name, (weight, values) in terms.items()}
 
@@ -23,12 +24,15 @@ def objective(means: Means) -> Tensor:
     return torch.stack([weight * mean for weight, mean in means.values() if weight]).sum()
 
 
-def gradients(value: Tensor, weights: Weights) -> Gradients:
-    """d value / d w for every w; zero where value does not depend on it. The graph is kept for further calls."""
+def gradients(value: Tensor, weights: Weights, *, keep: bool = True) -> Gradients:
+    """d value / d w for every w; zero where value does not depend on it. The graph is kept for further calls, or not.
+
+    Of several ranks, the gradient of the mean over all of them, so that no later rule sees one rank's rows alone.
+    """
     if not weights:
         return {}
-    found = torch.autograd.grad(value, list(weights.values()), retain_graph=True, materialize_grads=True)
-    return dict(zip(weights, found, strict=True))
+    found = torch.autograd.grad(value, list(weights.values()), retain_graph=keep, materialize_grads=True)
+    return dict(zip(weights, ranks.mean(found), strict=True))
 
 
 def separate(means: Means, apart: list[str], weights: Weights) -> tuple[dict[str, Gradients], Gradients]:

@@ -12,6 +12,7 @@ from typing import Literal
 from torch import nn
 
 from cure.core import ascent
+from cure.core.climb import Objective
 from cure.core.losses import cross_entropy, kl
 from cure.core.method import Batch, Networks, Terms
 from cure.core.revision import Revision, consistency, revise
@@ -32,7 +33,7 @@ class Joint(Prominence, Revision):
 def inner(nets: Networks, batch: Batch, hyper: Joint) -> dict[str, Images]:
     """x' on the student: Eq. (4), or one of the two other readings."""
 
-    def both(net: nn.Module, batch: Batch) -> ascent.Objective:
+    def both(net: nn.Module, batch: Batch) -> Objective:
         away, wrong = ascent.divergence(net, batch), ascent.error(net, batch)
         return lambda z: wrong(z) + hyper.alpha * away(z)
 

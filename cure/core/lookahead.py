@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from cure.core import ranks
 from cure.core.accuracy import right
 from cure.core.ascent import error, misclassified, strongest
 from cure.core.batchnorm import scope
@@ -29,14 +30,17 @@ class Worth(Settings):
 def ahead(
     net: nn.Module, loss: Callable[[nn.Module], Tensor], lr: float, weight_decay: float
 ) -> tuple[nn.Module, Tensor]:
-    """(a copy of `net` after one SGD step without momentum on `loss`, the loss before it); `net` stays as it was."""
+    """(a copy of `net` after one SGD step without momentum on `loss`, the loss before it); `net` stays as it was.
+
+    `loss` is a mean over the batch or, of several ranks, each one's part of it.
+    """
     copied = copy.deepcopy(net)
     weights = [w for w in copied.parameters() if w.requires_grad]
     value = loss(copied)
     with torch.no_grad():
-        for w, g in zip(weights, torch.autograd.grad(value, weights), strict=True):
+        for w, g in zip(weights, ranks.mean(torch.autograd.grad(value, weights)), strict=True):
             w.sub_(lr * (g + weight_decay * w))
-    return copied, value.detach()
+    return copied, ranks.mean([value.detach()])[0]
 
 
 def worth(net: nn.Module, batch: Batch, loss: Callable[[nn.Module], Tensor], how: Worth) -> Tensor:
@@ -52,5 +56,6 @@ def accuracies(net: nn.Module, batch: Batch, how: Worth) -> tuple[Tensor, Tensor
     attack, stop = how.attack.model_copy(update={"bn": "train"}), misclassified(batch.y) if how.until_wrong else None
     x_adv = strongest(net, batch, attack, error, restarts=how.restarts, stop=stop)
     with scope(net, "eval"):
-        robust, clean = (right(net, x, batch.y).to(x.dtype).mean() for x in (x_adv, batch.x))
+        own = [ranks.part(right(net, x, batch.y).to(x.dtype)) for x in (x_adv, batch.x)]
+    robust, clean = ranks.mean(own)
     return robust, clean

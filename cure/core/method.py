@@ -35,7 +35,8 @@ class Batch:
     x in [0, 1] (n, c, h, w); y (n); index (n), each image's place in its split; epoch counts from 1; step counts
     the optimiser steps taken so far, of which an epoch has per_epoch; lr is the epoch's learning rate; `past` holds
     the means of the last epoch, `found` what `before_epoch` found. `points` carries what `inner` found to the later
-    slots; `watch`, where set, receives named tensors that an analysis or a test wants to see.
+    slots; `watch`, where set, receives named tensors that an analysis or a test wants to see. Of several ranks this is
+    one's rows, and the others hold `elsewhere` more images of the batch.
     """
 
     x: Images
@@ -50,6 +51,7 @@ class Batch:
     watch: Callable[[str, Any], None] | None = None
     per_epoch: int = 1
     found: dict[str, Any] = field(default_factory=dict)
+    elsewhere: int = 0
 
     @property
     def x_adv(self) -> Images:

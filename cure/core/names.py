@@ -1,4 +1,4 @@
-"""How methods are spelt in tables and figures."""
+"""How methods and columns are spelt in tables and figures."""
 
 import re
 
@@ -44,7 +44,21 @@ ORDER = [
 ]
 """Of the rows in tables; others follow behind. NAMES has an order of its own, which gives every method its look."""
 
+WORDS = {"pgd": "PGD", "cw": "C&W", "aa": "AA", "fgsm": "FGSM", "nrr": "NRR", "linf": "L-inf", "l2": "L2"}
+
 
 def block_set(name: str) -> str:
     """A block set of the layer-wise study as CURE's authors spell it: u23 is U-23, the natural network is ST."""
     return "ST" if name == "natural" else re.sub(r"^u(\d+)$", r"U-\1", name)
+
+
+def heading(column: str) -> str:
+    """pgd20 -> PGD-20, pgd20_trades -> PGD-20 trades, cw20 -> C&W-20, nrr_cw20 -> NRR, clean -> Clean."""
+    if column.startswith("nrr_"):
+        return "NRR"
+    words: list[str] = []
+    for part in column.split("_"):
+        word, steps = re.fullmatch(r"(.*?)(\d*)", part).groups()  # type: ignore[union-attr]
+        plain = word if words else word.capitalize()
+        words.append(WORDS.get(part) or WORDS.get(word, plain) + (f"-{steps}" if steps else ""))
+    return " ".join(words)

@@ -58,11 +58,11 @@ class Network(nn.Module):
         raise TypeError(f"{type(self).__name__} does not say what it is made of")
 
     def forward(self, x: Images) -> Logits:
-        """Logits of images in [0, 1]."""
+        """Logits of images in [0, 1], in the images' precision whatever autocast computes in."""
         h: Tensor = self.normalise(x)
         for _, part in self.parts():
             h = part(h)
-        return h
+        return h.to(x.dtype)
 
     def features(self, x: Images, names: list[str]) -> dict[str, Tensor]:
         """The outputs of the named parts. No hooks, so nothing outlives the call."""
@@ -70,7 +70,7 @@ class Network(nn.Module):
         for name, part in self.parts():
             h = part(h)
             if name in names:
-                found[name] = h
+                found[name] = h.to(x.dtype)
         return found
 
     def map_and_rest(self, x: Images) -> tuple[Tensor, Callable[[Tensor], Logits]]:
@@ -79,7 +79,7 @@ class Network(nn.Module):
         h = self.normalise(x)
         for _, part in before:
             h = part(h)
-        return h, lambda features: classify(pooled(features))
+        return h.to(x.dtype), lambda features: classify(pooled(features))
 
     def width(self) -> int:
         """How many features the classifier sees."""

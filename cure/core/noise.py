@@ -49,6 +49,28 @@ class Stream:
         return bool(torch.rand((), generator=self.host_draws) < probability)
 
 
+class Rows:
+    """A rank's rows of the draws that another source makes for a whole batch of `images`."""
+
+    def __init__(self, noise: Noise, rows: slice, images: int) -> None:
+        self.noise, self.rows, self.images = noise, rows, images
+
+    def uniform(self, x: Images, width: float | torch.Tensor) -> Images:
+        """U(-width, width) per pixel, shaped like x."""
+        return self.noise.uniform(self._whole(x), 1.0)[self.rows] * width
+
+    def normal(self, x: Images, sigma: float) -> Images:
+        """sigma * N(0, 1) per pixel, shaped like x."""
+        return self.noise.normal(self._whole(x), 1.0)[self.rows] * sigma
+
+    def chance(self, probability: float) -> bool:
+        """True with this probability, on every rank alike."""
+        return self.noise.chance(probability)
+
+    def _whole(self, x: Images) -> torch.Tensor:
+        return x.new_empty((self.images, *x.shape[1:]))
+
+
 class PerImage:
     """Evaluation noise: image i draws from a generator of its own, seeded by (seed, i).
 

@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from cure.core import ranks
 from cure.core.averaging import warmed
 from cure.core.batchnorm import scope
 from cure.core.method import Batch, Companion
@@ -42,6 +43,8 @@ class Policy(nn.Module):
     def __init__(self, trunk: Network, width: int, choices: Choices) -> None:
         super().__init__()
         self.trunk, self.choices = trunk, choices
+        for name, values in choices.items():  # on the device before they are asked for, which would be waited for
+            self.register_buffer(f"choices_{name}", torch.tensor(values, dtype=torch.float64), persistent=False)
         self.heads = nn.ModuleDict({name: nn.Linear(width, len(values)) for name, values in choices.items()})
 
     def remember(self, how: Learning) -> "Policy":
@@ -56,23 +59,28 @@ class Policy(nn.Module):
     def forward(self, x: Images) -> dict[str, Tensor]:
         """Log-probabilities (n, values) of each head."""
         h = self.trunk.features(x, ["pooled"])["pooled"]
-        return {name: head(h).log_softmax(dim=1) for name, head in self.heads.items()}
+        return {name: head(h).to(h.dtype).log_softmax(dim=1) for name, head in self.heads.items()}
 
     def sample(self, x: Images, noise: Noise) -> tuple[Actions, PerExample]:
         """An action of every head for every image, and the log-probability of the whole choice."""
         actions, log_pi = {}, torch.zeros_like(x[:, 0, 0, 0])
         for name, log_p in self(x).items():
             u = noise.uniform(x[:, :1, :1, :1], 0.5)[:, :, 0, 0] + 0.5  # inverse transform of one uniform draw
-            index = (log_p.detach().exp().cumsum(dim=1) < u).sum(dim=1).clamp(max=log_p.shape[1] - 1)
-            actions[name] = torch.tensor(self.choices[name], dtype=x.dtype, device=x.device)[index]
+            index = (cumulative(log_p.detach().exp()) < u).sum(dim=1).clamp(max=log_p.shape[1] - 1)
+            actions[name] = self.get_buffer(f"choices_{name}").to(x.dtype)[index]
             log_pi = log_pi + log_p.gather(1, index[:, None])[:, 0]
         return actions, log_pi
+
+
+def cumulative(p: Tensor) -> Tensor:
+    """Sums of each row (n, k) up to every place; cumsum has no deterministic kernel on CUDA."""
+    return (p[:, None] * p.new_ones(p.shape[1], p.shape[1]).tril()).sum(dim=2)
 
 
 def reinforce(policy: Policy, log_pi: PerExample, reward: Tensor | float, how: Learning, lr: float) -> None:
     """One SGD step along the gradient of -mean(log pi) * reward, its norm clipped."""
     weights = list(policy.parameters())
-    grads = torch.autograd.grad(-(log_pi.mean() * reward), weights, materialize_grads=True)
+    grads = ranks.mean(torch.autograd.grad(-(ranks.part(log_pi) * reward), weights, materialize_grads=True))
     norm = torch.sqrt(torch.stack([g.square().sum() for g in grads]).sum())
     scale = lr * (how.clip / (norm + 1e-6)).clamp(max=1)
     with torch.no_grad():

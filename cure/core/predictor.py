@@ -44,4 +44,4 @@ def pulls(predictor: nn.Module, moved: dict[str, Tensor], towards: dict[str, Ten
 
 def distance(predicted: Tensor, target: Tensor) -> PerExample:
     """1 - cos(predicted, target), the target constant."""
-    return 1 - F.cosine_similarity(predicted, target.detach(), dim=1)
+    return 1 - F.cosine_similarity(predicted.to(target.dtype), target.detach(), dim=1)

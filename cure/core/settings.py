@@ -42,6 +42,8 @@ NonNegative = Annotated[Number, Field(ge=0)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Scope = Literal["eval", "train", "batch"]
+Layout = Literal["contiguous", "channels_last", "probe"]
+Precision = Literal["fp32", "bf16", "bf16_attack"]
 
 
 def integer_keys(value: Any) -> Any:

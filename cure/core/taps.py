@@ -46,4 +46,4 @@ def pooled(net: nn.Module, x: Images, taps: list[str]) -> tuple[Logits, dict[str
     """Logits, and of each tapped module the spatial mean of the ReLU of its output, (n, c)."""
     with tapping(net, taps) as found:
         z = net(x)
-    return z, {tap: F.relu(found[tap]).mean(dim=(2, 3)) for tap in taps}
+    return z, {tap: F.relu(found[tap]).mean(dim=(2, 3), dtype=z.dtype) for tap in taps}

@@ -9,11 +9,12 @@ from typing import Any, Literal
 import torch
 
 from cure import catalogue, paths
+from cure.core import ranks
 from cure.core.method import Method, Networks
 from cure.core.network import Network
 from cure.core.noise import seed_for
 from cure.core.settings import Augment, Settings
-from cure.engine import checkpoint, data, device, provenance
+from cure.engine import checkpoint, data, launch, provenance
 from cure.engine.checkpoint import Description
 from cure.engine.fit import Task, Trajectory, train
 from cure.engine.memory import fitting
@@ -123,18 +124,22 @@ def execute(job: Job) -> None:
     """Train, or finish an interrupted run, and write what the cell owes: curve, sidecar, networks.
 
     A method that consolidates leaves its one network to the stage revise; everyone else's is written here. The
-    resume file goes only when all of it is on disk.
+    resume file goes only when all of it is on disk. Of several ranks the first one holds the cell, saves and writes.
     """
-    where = device.set_up(job.run)
+    where = launch.set_up(job.run)
     source = data.load(paths.data(job.cell.dataset), ("train", "val"), where)
-    nets = job.assemble(source).to(where)
+    nets = launch.synchronised(job.assemble(source).to(where), job.run, where)
     splits = source.splits
-    task = Task(nets, job.method, job.hyper, job.fit, splits["train"], splits["val"], job.augment, job.cell.seed, where)
+    task = Task(
+        nets, job.method, job.hyper, job.fit, splits["train"], splits["val"], job.augment, job.cell.seed, where, job.run
+    )
     scratch = Scratch(job.stage, job.cell.name, job.params.as_text(), [source.path, *job.parents()])
-    with scratch.locked():
+    with launch.alone(scratch.locked):
         key = "pretrain.batch" if job.stage == "pretrain" else "train.batch"
         with progress(f"{job.stage} {job.cell.name}", job.fit.epochs) as tick, fitting(key, job.fit.batch):
             kept = train(task, scratch, tick)
+        if ranks.rank() > 0:
+            return
         states = {name: net.state_dict() for name, net in nets.items() if name not in job.method.teachers}
         states = {"last": states.pop("student"), "best": kept.best, **states}
         described = job.describe(source, kept, "trajectory")

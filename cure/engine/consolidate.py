@@ -7,13 +7,14 @@ from typing import Any
 from torch import nn
 
 from cure import paths
+from cure.core.folding import FORMATS, settled
 from cure.core.method import Batch, Consolidation, Method
 from cure.core.noise import PerImage, Stream, seed_for
 from cure.core.settings import Augment, Settings
 from cure.engine import checkpoint, data, device, provenance
 from cure.engine.cell import parent
 from cure.engine.fit import validation
-from cure.engine.loader import Loader
+from cure.engine.loader import Loader, as_float
 from cure.engine.memory import fitting
 from cure.engine.relatives import networks
 from cure.engine.trajectory import trajectory
@@ -34,8 +35,9 @@ def consolidate(cell: Cell, method: Method, hyper: Settings, train: Train, param
     else:
         about, states = trajectory(cell, source.digest)
         nets = dict(networks(about, states, cell.trajectory))
+    x = as_float(source.splits["val"].images[: train.batch])
     for net in nets.values():
-        net.to(where)
+        net.to(where).to(memory_format=FORMATS[settled(net, x, run.layout)])
     augment = params.get(f"datasets.{cell.dataset}.augment", Augment)
     loader = Loader(source.splits["train"], train.batch, augment, cell.seed)
 

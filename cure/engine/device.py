@@ -27,6 +27,7 @@ def set_up(run: Run) -> torch.device:
     if run.cpu_isa == "avx2":  # read by the libraries at their first call, which is still to come
         os.environ.update(_PORTABLE)
     torch.set_num_threads(run.threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = run.tf32
     if run.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.set_deterministic_debug_mode("error")

@@ -6,6 +6,7 @@ process, or be taken from an earlier run. What it finds is verified by the netwo
 """
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -32,8 +33,9 @@ class Driver:
     """Attacks one network on one set of images.
 
     `twin` is the module that the attacks see, such as core/folding.py makes it; by default the network. `share` is
-    (rank, ranks): this process computes every ranks-th unit and raises `Unfinished` where it needs one that another
-    process has not stored yet. `tick` hears of each batch of each attack: its name, images broken, images seen.
+    (rank, ranks): this process computes every ranks-th unit; where it needs one that another has not stored yet, it
+    looks again every `patience` seconds or, without any, raises `Unfinished`. `tick` hears of each batch of each
+    attack: its name, images broken, images seen.
     """
 
     def __init__(
@@ -46,12 +48,14 @@ class Driver:
         twin: nn.Module | None = None,
         store: Store | None = None,
         share: tuple[int, int] = (0, 1),
+        patience: float | None = None,
         tick: Callable[[str, int, int], object] | None = None,
     ) -> None:
         low, high = float(data.x.min()), float(data.x.max())
         if not 0 <= low <= high <= 1:
             raise Refused(f"images: values from {low:g} to {high:g}, not in [0, 1]; normalise inside the network")
         self.net, self.twin, self.data, self.batch, self.seed = net, twin or net, data, batch, seed
+        self.patience = patience
         self.store, self.share, self.tick = {} if store is None else store, share, tick or (lambda *_: None)
         self.identity = identity(seed, net=net, twin=self.twin)
         self._clean: dict[int, Labels] = {}
@@ -81,8 +85,12 @@ class Driver:
         for name, attack in chain.attacks.items():
             batches = self._cut((clean if chain.norm else found.robust).nonzero()[:, 0], batch)
             units = [self._unit(chain, name, attack, self.data[part], i) for i, part in enumerate(batches)]
-            if missing := units.count(None):
-                raise Unfinished(f"{name}: {missing} of {len(units)} units are another share's and not there yet")
+            while missing := units.count(None):
+                if self.patience is None:
+                    raise Unfinished(f"{name}: {missing} of {len(units)} units are another share's and not there yet")
+                time.sleep(self.patience)
+                own = [(chain, name, attack, self.data[part], i) for i, part in enumerate(batches)]
+                units = [unit or self._unit(*one) for unit, one in zip(units, own, strict=True)]
             found.broken_by[name] = everyone[:0]
             for part, unit in zip(batches, units, strict=True):
                 if unit is not None:

@@ -1,12 +1,13 @@
 """Evaluation of one network on the test split: which network and which images."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from cure import paths
-from cure.engine import checkpoint, data, device
+from cure.engine import checkpoint, data
 from cure.engine.checkpoint import Description
 from cure.engine.loader import Split
 from cure.errors import Refused
@@ -26,10 +27,10 @@ class Bench:
     device: torch.device
 
 
-def bench(cell: Cell, params: Params, suite: Suite) -> Bench:
-    """The network of `cell` on its device, with the suite's number of test images."""
+def bench(cell: Cell, params: Params, suite: Suite, set_up: Callable[[Run], torch.device]) -> Bench:
+    """The network of `cell` on the device that `set_up` gives, with the suite's number of test images."""
     run = params.get("run", Run)
-    where = device.set_up(run)
+    where = set_up(run)
     about, states = checkpoint.load(cell.weights)
     if "" not in states:
         raise Refused(f"{cell.weights}: holds a trajectory, not one network")

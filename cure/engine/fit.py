@@ -1,7 +1,6 @@
 """The epoch loop: train, watch the validation split, remember the best, survive being killed."""
 
 import copy
-import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,23 +9,25 @@ from typing import Any
 import torch
 from torch import nn
 
+from cure.core import ranks
 from cure.core.ascent import ascend, error
 from cure.core.averaging import average_, snapshot, take_buffers_, warmed
+from cure.core.folding import FORMATS, settled
+from cure.core.graphs import graphs
 from cure.core.method import Batch, Method, Networks
-from cure.core.noise import Stream, seed_for
-from cure.core.settings import Augment
+from cure.core.noise import Rows, Stream, seed_for
+from cure.core.settings import Augment, Layout
 from cure.core.tensors import Flags
 from cure.engine.checkpoint import State
-from cure.engine.loader import Loader, Split
+from cure.engine.loader import Loader, Split, as_float
 from cure.engine.measure import accuracies, outcomes
 from cure.engine.memory import halving
 from cure.engine.schedule import epoch_of, rate, set_rate, sgd
 from cure.engine.scratch import Scratch
+from cure.engine.soundness import Row, sound, unmoved
 from cure.engine.step import Step
 from cure.errors import Refused
-from cure.schema import Fit, Snapshots
-
-Row = dict[str, float | int]
+from cure.schema import Fit, Run, Snapshots
 
 
 @dataclass
@@ -42,6 +43,7 @@ class Task:
     augment: Augment
     seed: int
     device: torch.device
+    run: Run
 
 
 @dataclass
@@ -59,15 +61,17 @@ class Trajectory:
 
 
 def validated(net: nn.Module, val: Split, fit: Fit, seed: int) -> dict[str, Flags]:
-    """Which validation images are classified correctly, clean and under PGD."""
+    """Which validation images are classified correctly, clean and under PGD; each rank looks at its share of them."""
 
     def pgd(net: nn.Module, batch: Batch) -> torch.Tensor:
         return ascend(net, batch, fit.validate_attack, error)
 
     def seen(batch: int) -> dict[str, Flags]:
-        return outcomes(net, val, {"pgd": pgd}, batch=batch, seed=seed)
+        return outcomes(net, val.at(rows), {"pgd": pgd}, batch=batch, seed=seed)
 
-    return halving(fit.batch, seen, "validation")
+    rows = ranks.rows(len(val))
+    found = halving(fit.batch, seen, "validation")
+    return {name: ranks.everywhere(flags, rows, len(val)) for name, flags in found.items()}
 
 
 def validation(net: nn.Module, val: Split, fit: Fit, seed: int) -> dict[str, float]:
@@ -76,20 +80,25 @@ def validation(net: nn.Module, val: Split, fit: Fit, seed: int) -> dict[str, flo
 
 
 def train(task: Task, scratch: Scratch, tick: Callable[[str], None]) -> Trajectory:
-    """Run the remaining epochs of `task`; `task.nets` ends in the state of the last one."""
+    """Run the remaining epochs of `task`, whose nets end in the state of the last; `tick` hears of all of them."""
+    state = scratch.load()
+    layout = state["layout"] if state else _layout(task)
+    task.nets.to(memory_format=FORMATS[layout])
     optimizer = sgd(task.nets, task.fit)
     average = copy.deepcopy(task.nets.student).requires_grad_(False) if task.fit.average is not None else None
     kept = Trajectory()
     parts: dict[str, Any] = {"nets": task.nets, "optimizer": optimizer} | ({"average": average} if average else {})
-    if state := scratch.load():
+    if state:
         for name, part in parts.items():
             part.load_state_dict(state[name])
         kept = Trajectory(**state["kept"])
-    step = Step(task.nets, task.method, task.hyper, optimizer)
+    step = Step(task.nets, task.method, task.hyper, optimizer, task.run.precision)
     loader = Loader(task.train, task.fit.batch, task.augment, task.seed)
     steps = range(len(loader) * task.fit.epochs)
     if average is not None and all(_decay(task.fit, step, len(loader)) is None for step in reversed(steps)):
         raise Refused(f"train.average: no snapshot falls into {len(steps)} steps; lower every or begin")
+    for _ in kept.history:
+        tick("resumed")
     if not kept.history:
         _remember(task, 0, kept)
     for epoch in range(len(kept.history) + 1, task.fit.epochs + 1):
@@ -97,11 +106,19 @@ def train(task: Task, scratch: Scratch, tick: Callable[[str], None]) -> Trajecto
         row: Row = {"epoch": epoch, "lr": rate(task.fit, epoch)} | _epoch(task, step, loader, epoch, average, past)
         _watch(task, epoch, row, kept)
         _remember(task, epoch, kept)
-        scratch.save({name: part.state_dict() for name, part in parts.items()} | {"kept": vars(kept)})
+        states = {name: part.state_dict() for name, part in parts.items()}
+        if ranks.rank() == 0:
+            scratch.save(states | {"kept": vars(kept), "layout": layout})
         tick(" ".join(f"{k} {v:.3f}" for k, v in row.items() if k.startswith("val_")))
     if average is not None:
         task.nets["average"] = average
     return kept
+
+
+def _layout(task: Task) -> Layout:
+    """The memory format of this run; probed on the first images, it may be another the next time."""
+    x = as_float(task.train.images[: task.fit.batch])
+    return ranks.agreed(settled(task.nets.student, x, task.run.layout))
 
 
 def _epoch(task: Task, step: Step, loader: Loader, epoch: int, average: nn.Module | None, past: Row) -> Row:
@@ -113,38 +130,24 @@ def _epoch(task: Task, step: Step, loader: Loader, epoch: int, average: nn.Modul
     done, sums = (epoch - 1) * len(loader), dict[str, torch.Tensor]()
     found, lr = _ahead(task, loader, epoch), rate(task.fit, epoch)
     for i, (x, y, index) in enumerate(loader.epoch(epoch)):
-        batch = Batch(x, y, index, noise, epoch, done + i, lr, past, per_epoch=len(loader), found=found)
-        means = step(batch)
+        images = loader.images(i)
+        draws = noise if ranks.count() == 1 else Rows(noise, ranks.rows(images), images)
+        batch = Batch(x, y, index, draws, epoch, done + i, lr, past, per_epoch=len(loader), found=found)
+        batch.elsewhere = images - len(y)
+        with graphs(task.run.graphs):
+            means = step(batch)
         for name, mean in means.items():
-            sums[name] = sums.get(name, torch.zeros_like(mean)) + mean * len(y)
+            sums[name] = sums.get(name, torch.zeros_like(mean)) + mean * images
         if average is not None and (decay := _decay(task.fit, done + i, len(loader))) is not None:
             average_(average, task.nets.student, decay)
     if average is not None:
         take_buffers_(average, task.nets.student)
+    totals = dict(zip(sums, ranks.mean(list(sums.values())), strict=True))
     row: Row = {
-        name: float(total) / len(loader.split) for name, total in sums.items()
+        name: float(total) / len(loader.split) for name, total in totals.items()
     }  # the epoch's one look at the device
-    _sound(epoch, row, task.nets)
+    sound(epoch, row, task.nets)
     return row
-
-
-def _sound(epoch: int, row: Row, nets: Networks) -> None:
-    """Refuse a loss, or networks after the last step, that are not finite."""
-    wrong = [f"the term {name} became {value}" for name, value in row.items() if not math.isfinite(value)]
-    numbers = {name: t for name, t in nets.state_dict().items() if t.is_floating_point()}
-    if not wrong and not bool(torch.stack([t.isfinite().all() for t in numbers.values()]).all()):
-        wrong = [f"{name} is not finite" for name, t in numbers.items() if not bool(t.isfinite().all())]
-    if wrong:
-        raise Refused(
-            f"epoch {epoch}: {wrong[0]}; earlier epochs are kept in the resume file. "
-            "Lower lr, or look at the data and the attack's step"
-        )
-
-
-def _unmoved(row: Row, val: Split) -> bool:
-    """Whether PGD changed no prediction of a network that does better than to name one class."""
-    guess = int(val.labels.bincount().max()) / len(val)
-    return "val_pgd" in row and row["val_pgd"] == row["val_clean"] > guess
 
 
 def _ahead(task: Task, loader: Loader, epoch: int) -> dict[str, Any]:
@@ -168,7 +171,7 @@ def _watch(task: Task, epoch: int, row: Row, kept: Trajectory) -> None:
     if epoch % task.fit.validate_every == 0 or epoch == task.fit.epochs:
         found = validation(task.nets.student, task.val, task.fit, task.seed)
         scores: Row = {f"val_{name}": value for name, value in found.items()}
-        if _unmoved(scores, task.val) and not any(_unmoved(row, task.val) for row in kept.history):
+        if unmoved(scores, task.val) and not any(unmoved(row, task.val) for row in kept.history):
             print(f"epoch {epoch}: PGD changed no prediction, so gradients may be zero", file=sys.stderr, flush=True)
         row.update(scores)
         if scores["val_pgd"] > kept.best_score:

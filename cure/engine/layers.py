@@ -90,7 +90,7 @@ def _trained(
     """One set: a line for each epoch, and what the network of the last one classifies correctly."""
     job, train_split, val = study.of(name), source.splits["train"], source.splits["val"]
     nets = job.assemble(source).to(where)
-    task = Task(nets, job.method, job.hyper, job.fit, train_split, val, job.augment, job.cell.seed, where)
+    task = Task(nets, job.method, job.hyper, job.fit, train_split, val, job.augment, job.cell.seed, where, job.run)
     with fitting("layers.update.train.batch", job.fit.batch):
         kept = train(task, scratch, tick)
     flags = validated(nets.student, val, job.fit, job.cell.seed)

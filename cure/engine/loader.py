@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 
+from cure.core import ranks
 from cure.core.noise import seed_for
 from cure.core.settings import Augment
 from cure.core.tensors import Images, Labels, Tensor
@@ -39,7 +40,10 @@ class Split:
 
     def spread(self, count: int) -> "Split":
         """`count` images, evenly spread over the split (all of them if there are fewer)."""
-        rows = spread(len(self), count).to(self.labels.device)
+        return self.at(spread(len(self), count).to(self.labels.device))
+
+    def at(self, rows: Labels | slice) -> "Split":
+        """The images at these places."""
         return Split(self.images[rows], self.labels[rows], self.index[rows])
 
 
@@ -68,14 +72,20 @@ class Loader:
     def __len__(self) -> int:
         return -(-len(self.split) // self.batch)
 
+    def images(self, i: int) -> int:
+        """How many images the i-th batch of an epoch holds on all ranks."""
+        return min(self.batch, len(self.split) - i * self.batch)
+
     def epoch(self, epoch: int, purpose: str = "batches") -> Iterator[tuple[Images, Labels, Labels]]:
-        """(x, y, index) of every batch; the last one may be smaller. Another purpose is another draw."""
+        """(x, y, index) of this rank's rows of every batch; the last one may be smaller. Another purpose is another
+        draw."""
         n, device = len(self.split), self.split.labels.device
         draws = torch.Generator(device).manual_seed(seed_for(self.seed, epoch, purpose))
         order = torch.randperm(n, generator=draws, device=device)
         offsets = torch.randint(2 * self.augment.crop + 1, (2, n), generator=draws, device=device)
         flips = torch.rand(n, generator=draws, device=device) < 0.5
-        for index in torch.split(order, self.batch):
+        for whole in torch.split(order, self.batch):
+            index = whole[ranks.rows(len(whole))]
             x = as_float(self.windows[index, :, offsets[0, index], offsets[1, index]])
             if self.augment.flip:
                 x = torch.where(flips[index, None, None, None], x.flip(3), x)

@@ -49,13 +49,14 @@ def outcomes(net: nn.Module, split: Split, attacks: dict[str, Attack], *, batch:
     size decides nothing but speed. Refuses logits that are not finite.
     """
     found: dict[str, list[Flags]] = {name: [] for name in ("clean", *attacks)}
-    with frozen(net), finite(net):
+    watched = nn.Sequential(net)  # on the network itself a hook would keep attacks from its twin
+    with frozen(net), finite(watched):
         for x, y, index in split.batches(batch):
-            clean = right(net, x, y)
+            clean = right(watched, x, y)
             found["clean"].append(clean)
             for name, attack in attacks.items():
                 x_adv = attack(net, Batch(x, y, index, PerImage(seed, index)))
-                found[name].append(clean & right(net, x_adv, y))
+                found[name].append(clean & right(watched, x_adv, y))
     return {name: torch.cat(flags).cpu() for name, flags in found.items()}
 
 

@@ -16,15 +16,21 @@ from cure.schema import Run
 
 
 def facts(run: Run, device: torch.device) -> dict[str, Any]:
-    """Device, PyTorch, CUDA, threads and the settings that decide roundings."""
+    """Device, PyTorch, CUDA, threads and the settings that decide roundings; on CUDA the most memory that was held."""
     gpu = device.type == "cuda"
-    return {
+    peak = {"peak_memory_mib": torch.cuda.max_memory_allocated(device) // 2**20} if gpu else {}
+    return peak | {
         "device": torch.cuda.get_device_name(device) if gpu else f"CPU ({platform.machine()})",
         "torch": torch.__version__.split("+")[0],
         "cuda": torch.version.cuda if gpu else None,
         "threads": run.threads,
+        "processes": run.processes,
         "deterministic": run.deterministic,
         "cpu_isa": run.cpu_isa,
+        "layout": run.layout,
+        "precision": run.precision,
+        "tf32": run.tf32,
+        "graphs": run.graphs,
     }
 
 

@@ -8,8 +8,10 @@ import torch
 from torch import nn
 
 from cure import catalogue
+from cure.core import ranks
 from cure.core.attack import Chain
-from cure.core.folding import twin
+from cure.core.folding import faster, twin
+from cure.core.settings import Layout
 from cure.core.tensors import Flags, Labels
 from cure.engine.driver import ROUNDING, Driver, full_precision
 from cure.engine.loader import Split, as_float, spread
@@ -80,10 +82,14 @@ def attacked(
     tick: Tick,
     store: Store | None = None,
 ) -> dict[str, Column]:
-    """`clean` and every column, on all images or on as many of them, evenly spread, as the suite gives it."""
+    """`clean` and every column, on all images or on as many of them, evenly spread, as the suite gives it.
+
+    Several ranks share the units of one `store`, and each ends with all of them.
+    """
     how: dict[str, Any] = {"batch": suite.batch, "seed": suite.seed, "store": store}
+    how |= {"share": (ranks.rank(), ranks.count()), "patience": 0.2 if ranks.count() > 1 else None}
     with full_precision():
-        how["twin"] = halving(suite.batch, lambda batch: twin(net, data.x[:batch], suite.layout), "layout")
+        how["twin"] = halving(suite.batch, lambda batch: twin(net, data.x[:batch], _layout(net, data, suite)), "layout")
     drivers, found = dict[int, Driver](), dict[str, Column]()
     for name, chain in {"clean": Chain({}, {}), **columns}.items():
         rows = spread(len(data), suite.subset.get(name, len(data)))
@@ -95,6 +101,13 @@ def attacked(
         if name == "clean":
             tick(Progress(name, name, int((~found[name].outcome.clean).sum()), len(data)))
     return found
+
+
+def _layout(net: nn.Module, data: Examples, suite: AttackSuite) -> Layout:
+    """The suite's; of several ranks, which must round alike, the one that the first finds faster."""
+    if suite.layout != "probe" or ranks.count() == 1:
+        return suite.layout
+    return ranks.agreed(faster(net, data.x[: suite.batch]))
 
 
 def units(images: int, columns: dict[str, Chain], suite: AttackSuite) -> int:

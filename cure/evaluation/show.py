@@ -5,11 +5,11 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from cure.core.names import heading
 from cure.engine import outcomes
 from cure.engine.compare import Comparison
 from cure.engine.lines import Line
 from cure.evaluation.measure import Evaluation
-from cure.reporting.table import heading
 
 NOTE = (
     "percent; below each its 95 % interval: Wilson's, and for NRR the intervals of clean accuracy and of the share of "

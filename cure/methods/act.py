@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 from torch import nn
 
-from cure.core.ascent import Objective, ascend
+from cure.core.ascent import ascend
+from cure.core.climb import Objective
 from cure.core.losses import cross_entropy, distillation, kl
 from cure.core.method import Batch, Companion, Method, Networks, Terms
 from cure.core.network import reinitialised
@@ -38,7 +39,7 @@ def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Any]:
     """G(x), forwarded once, and x' on F."""
     peer = nets.natural_peer(batch.x)
     fixed, a = peer.detach(), hyper.alpha_robust
-    share = len(batch.y) if hyper.reduction == "sum" else 1
+    share = len(batch.y) + batch.elsewhere if hyper.reduction == "sum" else 1
 
     def maximise(net: nn.Module, batch: Batch) -> Objective:
         return lambda z: (1 - a) / share * cross_entropy(z, batch.y) + a * kl(fixed, z)

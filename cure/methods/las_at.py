@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 from torch import nn
 
-from cure.core import awp, policy
+from cure.core import awp, policy, ranks
 from cure.core.ascent import ascend, divergence, error
 from cure.core.lookahead import Worth, worth
 from cure.core.losses import cross_entropy, kl, smoothed_cross_entropy
@@ -55,7 +55,7 @@ class Hyper(Worth, Learning):
 def search(nets: Networks, batch: Batch, hyper: Hyper, actions: Actions) -> Images:
     """x' under each image's own radius, step size and number of steps."""
     maximise = divergence if hyper.loss == "trades" else error
-    each = {"eps": actions["eps"], "step": actions["step"], "steps": actions["steps"].long()}
+    each = {"eps": actions["eps"], "step": actions["step"], "steps": actions["steps"].long(), "most": max(hyper.steps)}
     x_adv = ascend(nets.student, batch, hyper.attack, maximise, each=each)
     return x_adv.clamp(batch.x - hyper.outer, batch.x + hyper.outer)
 
@@ -89,7 +89,7 @@ def reward(nets: Networks, batch: Batch, hyper: Hyper, actions: Actions) -> Tens
     x_adv = search(nets, batch, hyper, actions)
 
     def on_x_adv(net: nn.Module) -> Tensor:
-        return target_loss(net, batch, hyper, x_adv, actions).mean()
+        return ranks.part(target_loss(net, batch, hyper, x_adv, actions))
 
     return worth(nets.student, batch, on_x_adv, hyper)
 

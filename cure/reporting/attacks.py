@@ -4,14 +4,13 @@ from typing import Any
 
 import pandas as pd
 
-from cure.core.names import NAMES
+from cure.core.names import NAMES, heading
 from cure.engine import outcomes
 from cure.engine.ratio import wilson
 from cure.paths import Cell
 from cure.reporting import markdown
 from cure.reporting.place import place, setting
 from cure.reporting.rows import read
-from cure.reporting.table import heading
 from cure.schema import AttackSuite
 
 SHARES = [k / 20 for k in range(1, 21)]

@@ -5,10 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from cure.core.names import NAMES
+from cure.core.names import NAMES, heading
 from cure.reporting import markdown, place
 from cure.reporting.claims import Claim
-from cure.reporting.table import heading
 from cure.schema import AttackSuite
 
 Made = dict[tuple[str, str], str]

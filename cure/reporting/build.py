@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from cure import catalogue
+from cure.core.names import heading
 from cure.errors import Refused
 from cure.files import write_text
 from cure.params import Params
@@ -100,15 +101,15 @@ def facts(params: Params, cells: list[Cell], note: dict[str, Any]) -> list[str]:
     grid, suite = params.get("grid", Grid), params.get("attack", AttackSuite)
     eps, images = params.as_text()["threat"]["eps"], rows.read(cells[0].result("attack"))["images"]
     several = f" (mean ± sample standard deviation of {len(grid.seeds)})" if len(grid.seeds) > 1 else ""
-    shown = ", ".join(map(table.heading, ["clean", *suite.table]))
+    shown = ", ".join(map(heading, ["clean", *suite.table]))
     return [
         f"Percent of {images} test images; L-inf attacks with eps {eps}; seeds {grid.seeds}{several}.",
         *attacks.notes(cells, suite),
         f"Bold: the best under {shown}; †: not told apart from it by a paired test on the same images (pairs.md).",
-        f"NRR: 2 n r / (n + r) of clean and {table.heading(suite.nrr)}, of unrounded values.",
+        f"NRR: 2 n r / (n + r) of clean and {heading(suite.nrr)}, of unrounded values.",
         corrupted.note(rows.corruptions(grid)),
         *(
-            f"{table.heading(name)}, last: of the last epoch's network, and what it has more (overfitting.md)."
+            f"{heading(name)}, last: of the last epoch's network, and what it has more (overfitting.md)."
             for name in suite.last[:1]
         ),
         "Epoch: the epoch of the evaluated network, chosen on the validation split, and the epochs trained.",

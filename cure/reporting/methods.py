@@ -34,8 +34,9 @@ def page() -> str:
         "",
         "Generated from cure/methods by `python -m cure.reporting.methods`. Cost: passes per image of one",
         "training step with the quickstart's settings (10 attack steps), counted over all networks of the student's",
-        "architecture; one forward, one gradient to the input and one gradient to the weights are 1 each. Running",
-        "statistics: how often such a step moves those of each network's batch norms.",
+        "architecture; one forward, one gradient to the input and one gradient to the weights are 1 each. Images whose",
+        "attack has ended are left out (on a CPU), so FAT's and LAS-AT's cost is that of this untrained network.",
+        "Running statistics: how often such a step moves those of each network's batch norms.",
     ]
     for name in catalogue.names("methods"):
         parts += ["", *section(name)]

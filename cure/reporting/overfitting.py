@@ -4,9 +4,8 @@ from typing import Any
 
 import pandas as pd
 
-from cure.core.names import NAMES
+from cure.core.names import NAMES, heading
 from cure.reporting import markdown
-from cure.reporting.table import heading
 
 ABOUT = """
 Robust overfitting, in percent; Δ is last - best. Rows without a training loop of their own are not here.

@@ -5,13 +5,12 @@ from typing import Any
 
 import pandas as pd
 
-from cure.core.names import NAMES
+from cure.core.names import NAMES, heading
 from cure.engine.matched import LEVEL, holm, match
 from cure.paths import Cell
 from cure.reporting import markdown
 from cure.reporting.place import setting
 from cure.reporting.rows import read
-from cure.reporting.table import heading
 
 Line = dict[str, Any]
 ABOUT = """

@@ -6,24 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from cure.core.names import NAMES
+from cure.core.names import NAMES, heading
 from cure.reporting.markdown import last
 from cure.reporting.markdown import table as ruled
 from cure.schema import AttackSuite, ReportText
-
-WORDS = {"pgd": "PGD", "cw": "C&W", "aa": "AA", "fgsm": "FGSM", "nrr": "NRR", "linf": "L-inf", "l2": "L2"}
-
-
-def heading(column: str) -> str:
-    """pgd20 -> PGD-20, pgd20_trades -> PGD-20 trades, cw20 -> C&W-20, nrr_cw20 -> NRR, clean -> Clean."""
-    if column.startswith("nrr_"):
-        return "NRR"
-    words: list[str] = []
-    for part in column.split("_"):
-        word, steps = re.fullmatch(r"(.*?)(\d*)", part).groups()  # type: ignore[union-attr]
-        plain = word if words else word.capitalize()
-        words.append(WORDS.get(part) or WORDS.get(word, plain) + (f"-{steps}" if steps else ""))
-    return " ".join(words)
 
 
 def columns(suite: AttackSuite) -> list[str]:
@@ -127,8 +113,8 @@ def show(path: Any) -> None:
     text = path.read_text()
     split = [[part.strip() for part in row.strip("|").split("|")] for row in text.splitlines() if row.startswith("|")]
     table = Table(title=text.splitlines()[0].removeprefix("# "), box=box.SIMPLE_HEAD, pad_edge=False)
-    for i, heading in enumerate(split[0]):
-        table.add_column(heading, justify="left" if i < 2 else "right")
+    for i, name in enumerate(split[0]):
+        table.add_column(name, justify="left" if i < 2 else "right")
     for row in split[2:]:
         table.add_row(*(re.sub(r"\*\*(.+)\*\*", r"[bold]\1[/bold]", part) for part in row))
     console = Console()

@@ -5,7 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cure.core.ascent import ascend, begin, climb, divergence, error, wrongness
+from cure.core import ascent
+from cure.core.ascent import ascend, begin, divergence, error, wrongness
+from cure.core.climb import climb
 from cure.core.noise import PerImage, Stream
 from cure.core.settings import Search
 
@@ -134,6 +136,48 @@ class TestStop:
         assert (x_adv - batch.x).abs().max() <= 0.1 + 1e-12
         assert x_adv.min() >= 0
         assert x_adv.max() <= 1
+
+
+class TestRowsThatHaveEnded:
+    """Left out of the passes, they change nothing but the cost."""
+
+    @every_objective
+    @pytest.mark.parametrize("calls", [[0, 1, 2, 4, 9, 3], [0] * 6, [9] * 6, [0, 0, 0, 0, 0, 9]])
+    def test_what_is_found_is_what_the_plain_loop_finds(self, net, batch, maximise, calls: list[int]) -> None:
+        plain, rule = StopAt(calls), StopAt(calls)
+        wanted = run(net, batch, maximise, stop=plain)
+        assert torch.equal(run(net, batch, maximise, stop=rule, apart=True), wanted)
+        assert len(rule.seen) == len(plain.seen) == 5
+
+    def test_so_it_is_with_numbers_of_steps_jitter_and_a_bound(self, net, make_batch) -> None:
+        found = []
+        for apart in (False, True):
+            batch = make_batch()
+            how = {"steps": torch.tensor([0, 1, 5, 2, 1, 3]), "most": 7, "stop": StopAt([9, 9, 2, 9, 9, 9])}
+            found.append(run(net, batch, jitter=lambda x, b=batch: b.noise.normal(x, 0.01), apart=apart, **how))
+            found.append(batch.noise.uniform(batch.x, 1.0))  # the stream stands where it stood
+        assert torch.equal(found[0], found[2])
+        assert torch.equal(found[1], found[3])
+
+    @pytest.mark.parametrize(("apart", "images"), [(False, 6 * 5), (True, 6 + 6 + 4 + 3 + 2)])
+    def test_fewer_images_are_forwarded(self, net, batch, apart: bool, images: int) -> None:
+        seen: list[int] = []
+        net.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+        run(net, batch, stop=StopAt([1, 1, 2, 3, 9, 9]), apart=apart)
+        assert sum(seen) == images
+
+    @pytest.mark.parametrize(("bn", "apart"), [("eval", True), ("batch", False), ("train", False)])
+    def test_only_where_rows_do_not_depend_on_each_other(self, net, batch, monkeypatch, bn: str, apart: bool) -> None:
+        seen: list[bool] = []
+        monkeypatch.setattr(ascent, "climb", lambda *given, **how: seen.append(how["apart"]) or given[1])
+        ascend(net, batch, search(bn=bn), error)
+        assert seen == [apart]
+
+    def test_whoever_watches_a_network_sees_every_image(self, net, batch) -> None:
+        seen: list[int] = []
+        net.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+        ascend(net, batch, search(), error, stop=StopAt([0, 0, 0, 9, 9, 9]))
+        assert seen == [6] * 5
 
 
 class TestSideEffects:

@@ -6,16 +6,30 @@ import pytest
 import torch
 
 from cure import catalogue
+from cure.core import ascent
 from cure.core.method import Networks
 from cure.core.settings import Augment, Search
+from cure.core.twins import twin_of
 from cure.engine import fit, scratch
 from cure.engine.checkpoint import build
 from cure.engine.fit import Task, Trajectory, train
 from cure.engine.loader import Split
 from cure.engine.scratch import Scratch
 from cure.errors import Refused
-from cure.schema import Fit
+from cure.schema import Fit, Run
 
+RUN = Run(
+    device="cpu",
+    threads=1,
+    deterministic=False,
+    cpu_isa="native",
+    layout="channels_last",
+    precision="fp32",
+    tf32=False,
+    graphs=False,
+    processes=1,
+    sync_batchnorm=False,
+)
 SEARCH = Search(eps=0.1, step=0.05, steps=2, start="uniform", clip_start=True)
 
 
@@ -56,6 +70,7 @@ def task(**changes: Any) -> Task:
         augment=Augment(padding="zero", crop=1, flip=True),
         seed=0,
         device=torch.device("cpu"),
+        run=RUN,
     )
 
 
@@ -112,7 +127,7 @@ def test_interrupted_and_resumed_it_ends_in_the_same_bits(
         train(cut, resume, stop)
     seen: list[str] = []
     found: Trajectory = train(again, resume, seen.append)
-    assert len(seen) == 4 - epoch
+    assert [note == "resumed" for note in seen] == [True] * epoch + [False] * (4 - epoch)
     assert found.history == expected.history
     assert same(found.best, expected.best)
     assert same(states(again), states(whole))
@@ -251,3 +266,32 @@ def test_a_method_may_look_at_another_pass_before_each_epoch(resume: Scratch) ->
     assert looks[0] != seen[1][2] + seen[2][2]  # and apart from the epoch's own
     train(plain, Scratch("update", "another cell", {}, []), quiet)
     assert same(states(work), states(plain))  # the look itself changes no draw
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_networks_are_trained_and_attacked_in_the_layout_of_the_run(resume: Scratch, monkeypatch, layout: str) -> None:
+    seen: list[bool] = []
+
+    def spied(net: torch.nn.Module, x: torch.Tensor) -> torch.nn.Module:
+        found = twin_of(net, x)
+        seen.append(found.layer1.conv1.weight.is_contiguous(memory_format=torch.channels_last))
+        return found
+
+    monkeypatch.setattr(ascent, "twin_of", spied)
+    work = dataclasses.replace(task(epochs=1), run=RUN.model_copy(update={"layout": layout}))
+    train(work, resume, quiet)
+    weight = work.nets.student.layer1.conv1.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last) is (layout == "channels_last")
+    assert set(seen) == {layout == "channels_last"}
+    assert len(seen) == 3 + 2  # batches of training, and of validation
+
+
+def test_a_run_that_goes_on_keeps_the_layout_that_was_probed(resume: Scratch, monkeypatch) -> None:
+    choices = iter(["channels_last", "contiguous"])
+    monkeypatch.setattr(fit, "settled", lambda *_: next(choices))
+    found = []
+    for epochs in (2, 4):
+        work = task(epochs=epochs)
+        train(work, resume, quiet)
+        found.append(work.nets.student.layer1.conv1.weight.is_contiguous(memory_format=torch.channels_last))
+    assert found == [True, True]

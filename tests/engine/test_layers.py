@@ -86,7 +86,7 @@ def fitted(job: Job, label: str) -> tuple[dict[str, torch.Tensor], list[dict[str
     """The last network of one training and its history."""
     source = data.load(paths.data("digits"), ("train", "val"), CPU)
     nets, splits = job.assemble(source), source.splits
-    task = Task(nets, job.method, job.hyper, job.fit, splits["train"], splits["val"], job.augment, 0, CPU)
+    task = Task(nets, job.method, job.hyper, job.fit, splits["train"], splits["val"], job.augment, 0, CPU, job.run)
     kept = train(task, Scratch("test", label, {}, []), lambda note: None)
     return state(nets["student"]), kept.history
 

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cure.core.ascent import ascend, climb, error
+from cure.core.ascent import ascend, error
 from cure.core.batchnorm import SplitBatchNorm2d, branch, fold, split
+from cure.core.climb import climb
 from cure.core.gradients import gradients, objective, reduce
 from cure.core.losses import cross_entropy, kl
 from cure.core.method import Batch, Companion, Method, Networks

@@ -1,0 +1,60 @@
+"""One cell on several processes of this machine, by torchrun: `run.processes` in params.yaml, each with a GPU.
+
+Gradients are averaged by torch.distributed itself and not by DistributedDataParallel, whose hooks see .backward()
+alone: CURE's mask, AWP's perturbation and LAS-AT's reward need the mean over ranks of gradients taken apart.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+import torch.distributed as group
+from torch import nn
+
+from cure.core import ranks
+from cure.core.method import Networks
+from cure.engine import device
+from cure.errors import Refused
+from cure.schema import Run
+
+
+def set_up(run: Run) -> torch.device:
+    """The device of this rank, in a group of all; the first to come here is replaced by torchrun, which starts them.
+
+    Refuses more processes than there are GPUs.
+    """
+    if run.processes > 1 and "LOCAL_RANK" not in os.environ:
+        os.environ.setdefault("OMP_NUM_THREADS", str(run.threads))
+        many = f"--nproc-per-node={run.processes}"
+        os.execv(sys.executable, [sys.executable, "-m", "torch.distributed.run", "--standalone", many, *sys.argv])
+    where = device.set_up(run)
+    if "LOCAL_RANK" not in os.environ:
+        return where
+    if where.type == "cuda":
+        place, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if place >= there:
+            raise Refused(f"run.processes: {run.processes}; this machine has {there} CUDA devices, and each takes one")
+        torch.cuda.set_device(place)
+        where = torch.device("cuda", place)
+    group.init_process_group("nccl" if where.type == "cuda" else "gloo")
+    return where
+
+
+@contextmanager
+def alone(lock: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+    """The first rank holds the lock; the others come in when it does."""
+    with lock() if ranks.rank() == 0 else nullcontext():
+        ranks.wait()
+        yield
+
+
+def synchronised(nets: Networks, run: Run, where: torch.device) -> Networks:
+    """`nets` with batch statistics over all ranks where `run.sync_batchnorm` asks for it; PyTorch has them on CUDA."""
+    if not run.sync_batchnorm or run.processes == 1:
+        return nets
+    if where.type != "cuda":
+        raise Refused("run.sync_batchnorm: PyTorch has SyncBatchNorm on CUDA alone; set it to false on a CPU")
+    synced: Networks = nn.SyncBatchNorm.convert_sync_batchnorm(nets)  # type: ignore[no-untyped-call]
+    return synced

@@ -1,0 +1,20 @@
+"""The section `run` of params.yaml."""
+
+from typing import Literal
+
+from cure.core.settings import Count, Layout, Precision, Settings
+
+
+class Run(Settings):
+    """Where and how things are computed; part of every result, so part of every hash."""
+
+    device: Literal["cuda", "cpu", "auto"]
+    threads: Count  # of one CPU process; another number gives other roundings
+    processes: Count  # that train or attack one cell together, on this machine; a GPU each
+    sync_batchnorm: bool  # batch statistics over all of them, or of each one's rows
+    deterministic: bool
+    cpu_isa: Literal["native", "avx2"]  # avx2: newer CPUs round as older ones, so that hashes agree
+    layout: Layout  # of networks in training, and so of their attacks; probe: whichever is faster here
+    precision: Precision  # of forwards in training: all, or the attack's alone, in bfloat16; validation has fp32
+    tf32: bool  # CUDA: whether training multiplies with 10-bit mantissas; attacks of an evaluation never do
+    graphs: bool  # CUDA: attacks of fixed shape in training are recorded once and replayed

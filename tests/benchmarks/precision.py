@@ -1,0 +1,52 @@
+"""What bfloat16 changes, in numbers: robust flags of attacks, and how far a training step lands from the full one."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cure.core.ascent import Maximise, ascend
+from cure.core.method import Batch, Method, Networks
+from cure.core.noise import PerImage
+from cure.core.settings import Precision, Search
+from cure.engine.measure import frozen
+from cure.engine.schedule import sgd
+from cure.engine.step import Step
+from cure.schema import Schedule
+
+
+def flags(net: nn.Module, x: Tensor, y: Tensor, search: Search, maximise: Maximise, *, half: bool, seed: int) -> Tensor:
+    """Which images the network, in full precision, still gets right after an attack in full or half precision."""
+    index = torch.arange(len(y))
+    with frozen(net):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=half, cache_enabled=False):
+            x_adv = ascend(net, Batch(x, y, index, PerImage(seed, index)), search, maximise)
+        with torch.no_grad():
+            return net(x_adv).argmax(dim=1) == y
+
+
+def agreement(net: nn.Module, x: Tensor, y: Tensor, search: Search, maximise: Maximise) -> dict[str, float]:
+    """Robust accuracy in full and half precision, and flags that differ; beside it those of another seed."""
+    full, half, other = (
+        flags(net, x, y, search, maximise, half=half, seed=seed) for half, seed in ((False, 0), (True, 0), (False, 1))
+    )
+    return {
+        "robust_fp32": full.double().mean().item(),
+        "robust_bf16": half.double().mean().item(),
+        "flags_differ": (full != half).double().mean().item(),
+        "flags_differ_by_seed": (full != other).double().mean().item(),
+    }
+
+
+def distances(nets: Networks, method: Method, hyper: Any, schedule: Schedule, batch: Batch) -> dict[str, float]:
+    """|w_p - w_fp32| / |w_fp32 - w_0| of the trained weights w after one step in precision p from the same start."""
+    ends: dict[Precision, Tensor] = {}
+    precisions: tuple[Precision, ...] = ("fp32", "bf16", "bf16_attack")
+    for precision in precisions:
+        own, same = copy.deepcopy(nets), copy.deepcopy(batch)
+        Step(own, method, hyper, sgd(own, schedule), precision)(same)
+        ends[precision] = torch.cat([w.detach().flatten() for w in own.weights().values()])
+    start = torch.cat([w.detach().flatten() for w in nets.weights().values()])
+    full = ends["fp32"]
+    return {p: float((end - full).norm() / (full - start).norm()) for p, end in ends.items() if p != "fp32"}

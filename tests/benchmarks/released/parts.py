@@ -1,0 +1,56 @@
+"""What the released scripts have in common."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from cure.core.method import Batch
+from cure.core.settings import Search
+
+
+def start(batch: Batch, search: Search) -> Tensor:
+    """Noise from the host's generator, then to the device."""
+    x = batch.x
+    noise = torch.rand(x.shape) * 2 - 1 if search.start == "uniform" else torch.randn(x.shape)
+    x_adv = x + (search.eps if search.start == "uniform" else search.sigma or 0.0) * noise.to(x.device)
+    return x_adv.clamp(0, 1) if search.clip_start else x_adv
+
+
+def attack(
+    batch: Batch, search: Search, value: Callable[[Tensor], Tensor], *, weights: bool = False, steps: int | None = None
+) -> Tensor:
+    """K steps of forward, gradient to the images (`weights`: by .backward(), to the weights too), sign and clips."""
+    x, x_adv = batch.x, start(batch, search)
+    for _ in range(search.steps if steps is None else steps):
+        x_adv = x_adv.detach().requires_grad_()
+        if weights:
+            value(x_adv).backward()
+            g = x_adv.grad
+        else:
+            (g,) = torch.autograd.grad(value(x_adv), [x_adv])
+        x_adv = x_adv.detach() + search.step * g.detach().sign()
+        x_adv = torch.min(torch.max(x_adv, x - search.eps), x + search.eps).clamp(0, 1)
+    return x_adv.detach()
+
+
+def attacked(net: nn.Module, batch: Batch, search: Search, *, weights: bool = False, training: bool = False) -> Tensor:
+    """x' of a network on the cross-entropy, the network then in training mode."""
+    net.train(training)
+    x_adv = attack(batch, search, lambda x_adv: F.cross_entropy(net(x_adv), batch.y), weights=weights)
+    net.train()
+    return x_adv
+
+
+def divergence(clean: Tensor, adv: Tensor, reduction: str = "batchmean") -> Tensor:
+    """KL(p || q) of logits, through both."""
+    return F.kl_div(F.log_softmax(adv, 1), F.softmax(clean, 1), reduction=reduction)
+
+
+def update(optimizer: Optimizer, loss: Tensor) -> None:
+    """One optimiser step on a loss."""
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
