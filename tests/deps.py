@@ -1,7 +1,8 @@
-"""`python -m tests.deps`: what every stage imports, written into both dvc.yaml; all else stays, to the byte."""
+"""`python -m tests.deps`: what every stage imports, written into every dvc.yaml; all else stays, to the byte."""
 
 import re
 
+from tests.closure import ROOT
 from tests.pipeline import SCALES, folders_loaded, of, reached
 
 CODE = re.compile(r"    - \$\{root\}/((?:cure|stages)/[^${}\n]+\.(?:py|html))\n")
@@ -29,7 +30,9 @@ def listed(block, family):
 
 
 if __name__ == "__main__":
-    for path in (folder / "dvc.yaml" for folder in SCALES.values()):
+    for path in (
+        folder / "dvc.yaml" for folder in (*SCALES.values(), ROOT / "pilot")
+    ):  # whose text is the quickstart's
         before = path.read_text()
         path.write_text(rewritten(before))
         print(f"{path}: {'as before' if path.read_text() == before else 'rewritten'}")

@@ -20,6 +20,7 @@ from tests.closure import NEUTRAL, ROOT
 from tests.deps import rewritten
 from tests.pipeline import SCALES, asked_of_catalogue, at, code, code_files, entries, items, of, parsed, reached
 
+PILOT = ROOT / "pilot"
 PAGES = ("table.md", "attacks.md", "corruptions.md", "claims.md", "findings.md", "pairs.md", "overfitting.md")
 LISTS = ("attacks.csv", "survival.csv", "curves.csv", "corruptions.csv", "findings.csv", "pairs.csv", "overfitting.csv")
 REPORTS = ("index.html", *PAGES, *LISTS, "data", "figures", "metrics.json")
@@ -96,6 +97,16 @@ def test_the_two_pipelines_differ_in_the_line_root_alone():
     assert len(paper) == len(quickstart)
     pairs = zip(paper, quickstart, strict=True)
     assert [pair for pair in pairs if pair[0] != pair[1]] == [("- root: .", "- root: ..")]
+
+
+def test_the_pilot_is_the_quickstart_on_other_data(tmp_path):
+    assert (PILOT / "dvc.yaml").read_text() == (SCALES["quickstart"] / "dvc.yaml").read_text()
+    assert (PILOT / ".gitignore").read_text() == (SCALES["quickstart"] / ".gitignore").read_text()
+    assert check(read(PILOT / "params.yaml")) == []
+    again = shutil.copy(PILOT / "params.yaml", tmp_path)
+    with modify_yaml(again):
+        pass
+    assert Path(again).read_text() == (PILOT / "params.yaml").read_text()
 
 
 @every_family

@@ -22,6 +22,7 @@ class Hyper(DataSettings):
     path: str  # absolute, or relative to params.yaml; $VARIABLES and ~ are expanded
     size: Annotated[int, Field(ge=1)] | None  # images are scaled to size x size; null: all must be of one size
     colour: Literal["rgb", "grey"]
+    train_images: Annotated[int, Field(ge=1)] | None  # of each class, the first by name; null: all
 
 
 def _root(hyper: Hyper) -> Path:
@@ -48,13 +49,16 @@ def read(hyper: Hyper, downloads: Path) -> Raw:
     """Every image, classes in the order of their names."""
     root = _root(hyper)
     classes = _classes(root / "train")
-    train, test = (_split(root / name, classes, hyper) for name in ("train", "test"))
+    train = _split(root / "train", classes, hyper, hyper.train_images)
+    test = _split(root / "test", classes, hyper, None)
     return Raw(train=train, test=test, classes=classes, source=f"folder {root.name}")
 
 
-def _split(folder: Path, classes: list[str], hyper: Hyper) -> tuple[Pixels, Classes]:
-    found = [(path, k) for k, name in enumerate(classes) for path in sorted((folder / name).iterdir())]
-    files = [(path, k) for path, k in found if path.is_file() and not path.name.startswith(".")]
+def _split(folder: Path, classes: list[str], hyper: Hyper, most: int | None) -> tuple[Pixels, Classes]:
+    files: list[tuple[Path, int]] = []
+    for k, name in enumerate(classes):
+        own = [path for path in sorted((folder / name).iterdir()) if path.is_file() and not path.name.startswith(".")]
+        files += [(path, k) for path in own[:most]]
     images = [_image(path, hyper) for path, _ in files]
     for (path, _), image in zip(files, images, strict=True):
         if image.shape != images[0].shape:

@@ -9,9 +9,9 @@ from cure.datasets.folder import Hyper, missing, read
 from cure.errors import Refused
 
 
-def hyper(path: Path | str, size: int | None = None, colour: str = "rgb") -> Hyper:
+def hyper(path: Path | str, size: int | None = None, colour: str = "rgb", train_images: int | None = None) -> Hyper:
     how = {"validation": 2, "split_seed": 0, "augment": {"padding": "zero", "crop": 0, "flip": False}}
-    return Hyper(path=str(path), size=size, colour=colour, **how)
+    return Hyper(path=str(path), size=size, colour=colour, train_images=train_images, **how)
 
 
 def pixels(seed: int, height: int = 6, width: int = 6, channels: int = 3) -> np.ndarray:
@@ -63,6 +63,13 @@ def test_any_format_that_pillow_reads_is_read(folder: Path, suffix: str) -> None
 def test_lossless_formats_keep_every_value(folder: Path, suffix: str) -> None:
     save(pixels(99), folder / "train" / "cat" / f"c.{suffix}")
     assert np.array_equal(load(folder).train[0][2], pixels(99).transpose(2, 0, 1))
+
+
+def test_of_each_class_the_first_training_images_by_name_are_kept_and_every_test_image(folder: Path) -> None:
+    whole, part = (read(hyper(folder, train_images=most), folder) for most in (None, 1))
+    assert part.train[1].tolist() == [0, 1]
+    assert np.array_equal(part.train[0], whole.train[0][::2])
+    assert np.array_equal(part.test[0], whole.test[0])
 
 
 def test_grey_images_become_colour_by_repetition(folder: Path) -> None:

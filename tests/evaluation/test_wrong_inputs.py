@@ -307,7 +307,7 @@ def own_images(user, **changes):
         for part in ("train", "test"):
             for kind in ("cat", "dog"):
                 picture(root / part / kind / f"{name}.png", seed=zlib.crc32(f"{part} {kind}".encode()) + k)
-    own = {"path": "mine", "size": None, "colour": "rgb", "validation": 2}
+    own = {"path": "mine", "size": None, "colour": "rgb", "train_images": None, "validation": 2}
     described(user, "folder", **(own | changes))
     return root
 
