@@ -46,18 +46,18 @@ def tune(net: nn.Module, module: str, batches: list[Batch], hyper: Tuning, state
     """One epoch of SGD on one weight, with its momentum in `state`; the mean loss."""
     weight = net.get_submodule(module).weight
     assert isinstance(weight, nn.Parameter)
-    state, total = {} if state is None else state, 0.0
+    state, total = {} if state is None else state, torch.zeros((), dtype=torch.float64, device=weight.device)
     with scope(net, "eval" if hyper.bn == "freeze" else "train"), alone(net, weight):
         for batch in batches:
             value = cross_entropy(net(batch.x), batch.y).mean()
             (g,) = torch.autograd.grad(value, weight)
-            total += float(value.detach())
+            total += value.detach()
             if hyper.bn != "bn_only":
                 with torch.no_grad():
                     g = g + hyper.weight_decay * weight
                     state["momentum"] = hyper.momentum * state["momentum"] + g if "momentum" in state else g
                     weight.sub_(lr * state["momentum"])
-    return total / len(batches)
+    return float(total) / len(batches)
 
 
 def fine_tuned(found: Consolidation, module: str, hyper: Tuning) -> tuple[State, int]:

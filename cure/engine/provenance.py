@@ -6,6 +6,7 @@ bytes, and so the same dvc.lock.
 
 import json
 import platform
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,9 @@ from cure.schema import Run
 
 
 def facts(run: Run, device: torch.device) -> dict[str, Any]:
-    """Device, PyTorch, CUDA, threads and the settings that decide roundings; on CUDA the most memory that was held."""
+    """Device, PyTorch, CUDA, threads and the settings that decide roundings."""
     gpu = device.type == "cuda"
-    peak = {"peak_memory_mib": torch.cuda.max_memory_allocated(device) // 2**20} if gpu else {}
-    return peak | {
+    return {
         "device": torch.cuda.get_device_name(device) if gpu else f"CPU ({platform.machine()})",
         "torch": torch.__version__.split("+")[0],
         "cuda": torch.version.cuda if gpu else None,
@@ -35,5 +35,7 @@ def facts(run: Run, device: torch.device) -> dict[str, Any]:
 
 
 def write(path: Path, run: Run, device: torch.device, **more: Any) -> None:
-    """Write the sidecar of one stage of one cell."""
+    """Write the sidecar of one stage of one cell; on CUDA stderr hears of the most memory that was held."""
+    if device.type == "cuda":  # not in the file, since a run that was resumed may have held less
+        print(f"peak GPU memory: {torch.cuda.max_memory_allocated(device) // 2**20} MiB", file=sys.stderr)
     write_text(path, json.dumps(facts(run, device) | more, indent=1, sort_keys=True) + "\n")
