@@ -68,7 +68,7 @@ class Plan:
         """Expected time on so many images, if as many are right clean and after all attacks as `preflight` assumes."""
         clean, robust = self.preflight.clean, self.preflight.robust
         probes = [cost.Column(works(chain), subset=self.probed(images)) for chain in self.probes.values()]
-        probing = sum(column.seconds(pace, images, clean, robust) for column in probes)
+        probing = sum((column.seconds(pace, images, clean, robust) for column in probes), 0.0)
         return pace.check(images) + self.of_columns(pace, images) + probing
 
     def of_columns(self, pace: Pace, images: int) -> float:
@@ -78,7 +78,7 @@ class Plan:
             cost.Column(works(chain), chain.passes, chain.norm is None, self.suite.subset.get(name))
             for name, chain in self.chains.items()
         ]
-        return sum(column.seconds(pace, images, clean, robust) for column in columns)
+        return sum((column.seconds(pace, images, clean, robust) for column in columns), 0.0)
 
     @property
     def random(self) -> bool:
