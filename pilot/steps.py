@@ -23,22 +23,22 @@ class Step(NamedTuple):
         return " ".join([Path(self.cmd[1]).stem, *self.cmd[2:]])
 
 
+def at(tree: Any, key: str) -> Any:
+    """The value at a dotted key."""
+    for part in key.split("."):
+        tree = tree[part]
+    return tree
+
+
 def filled(value: Any, names: dict[str, Any]) -> Any:
     """`value` with every ${a.b} replaced as DVC does: alone it keeps its type, inside a text it becomes text."""
-
-    def at(key: str) -> Any:
-        found: Any = names
-        for part in key.split("."):
-            found = found[part]
-        return found
-
     if isinstance(value, dict):
         return {key: filled(inner, names) for key, inner in value.items()}
     if isinstance(value, list):
         return [filled(inner, names) for inner in value]
     if isinstance(value, str) and (alone := re.fullmatch(r"\$\{([\w.]+)\}", value)):
-        return at(alone[1])
-    return re.sub(r"\$\{([\w.]+)\}", lambda hit: str(at(hit[1])), value) if isinstance(value, str) else value
+        return at(names, alone[1])
+    return re.sub(r"\$\{([\w.]+)\}", lambda hit: str(at(names, hit[1])), value) if isinstance(value, str) else value
 
 
 def steps(pipeline: dict[str, Any], params: dict[str, Any]) -> list[Step]:
