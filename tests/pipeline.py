@@ -2,7 +2,6 @@
 
 import ast
 import itertools
-import re
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +10,7 @@ from ruamel.yaml import YAML
 
 from cure import catalogue
 from cure.paths import Cell
+from pilot.steps import filled
 from tests.closure import ROOT, closure
 
 SCALES = {"paper": ROOT, "quickstart": ROOT / "quickstart"}
@@ -49,23 +49,6 @@ def parsed(path):
     return YAML(typ="safe", pure=True).load(path.read_text())
 
 
-def at(tree, key):
-    for part in key.split("."):
-        tree = tree[part]
-    return tree
-
-
-def resolved(value, names):
-    """`value` with every ${a.b} replaced as DVC does: alone it keeps its type, inside a text it becomes text."""
-    if isinstance(value, dict):
-        return {key: resolved(inner, names) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [resolved(inner, names) for inner in value]
-    if isinstance(value, str) and (alone := re.fullmatch(r"\$\{([\w.]+)\}", value)):
-        return at(names, alone[1])
-    return re.sub(r"\$\{([\w.]+)\}", lambda hit: str(at(names, hit[1])), value) if isinstance(value, str) else value
-
-
 def flagged(stage):
     outs = [entry for key in ("outs", "metrics", "plots") for entry in stage.get(key, [])]
     pairs = [next(iter(entry.items())) if isinstance(entry, dict) else (entry, {}) for entry in outs]
@@ -92,12 +75,12 @@ def items(scale):
     names["grid"] = wider(params)
     corner = {"dataset": names["grid"]["datasets"][0], "model": names["grid"]["models"][0]}
     for family, stage in pipeline["stages"].items():
-        matrix = resolved(stage.get("matrix", {}), names)
+        matrix = filled(stage.get("matrix", {}), names)
         for values in itertools.product(*matrix.values()):
             place = dict(zip(matrix, values, strict=True))
             if all(place.get(key, first) != first for key, first in corner.items()):
                 continue
-            one = resolved({key: part for key, part in stage.items() if key != "matrix"}, names | {"item": place})
+            one = filled({key: part for key, part in stage.items() if key != "matrix"}, names | {"item": place})
             one["outs"] = flagged({key: one.pop(key) for key in ("outs", "metrics", "plots") if key in one})
             found.append(Item(scale, family, place, **one))
     return tuple(found)

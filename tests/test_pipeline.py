@@ -16,9 +16,10 @@ from cure import catalogue, doubts, layerwise, paths, schema
 from cure.check import check
 from cure.families import rows
 from cure.params import read
+from pilot.steps import at
 from tests.closure import NEUTRAL, ROOT
 from tests.deps import rewritten
-from tests.pipeline import SCALES, asked_of_catalogue, at, code, code_files, entries, items, of, parsed, reached
+from tests.pipeline import SCALES, asked_of_catalogue, code, code_files, entries, items, of, parsed, reached
 
 PILOT = ROOT / "pilot"
 PAGES = ("table.md", "attacks.md", "corruptions.md", "claims.md", "findings.md", "pairs.md", "overfitting.md")

@@ -1,0 +1,76 @@
+"""The steps of a dvc.yaml where there is no DVC: in which order, and which of them a run still needs."""
+
+import re
+import sys
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).parents[1]
+WANTED = ("results", "curves", "provenance")  # what the report reads
+
+
+class Step(NamedTuple):
+    """One stage of one cell; paths relative to the folder of the run."""
+
+    cmd: list[str]
+    deps: list[str]
+    outs: list[str]
+
+    @property
+    def name(self) -> str:
+        """update folder resnet18 at 0."""
+        return " ".join([Path(self.cmd[1]).stem, *self.cmd[2:]])
+
+
+def at(tree: Any, key: str) -> Any:
+    """The value at a dotted key."""
+    for part in key.split("."):
+        tree = tree[part]
+    return tree
+
+
+def filled(value: Any, names: dict[str, Any]) -> Any:
+    """`value` with every ${a.b} replaced as DVC does: alone it keeps its type, inside a text it becomes text."""
+    if isinstance(value, dict):
+        return {key: filled(inner, names) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [filled(inner, names) for inner in value]
+    if isinstance(value, str) and (alone := re.fullmatch(r"\$\{([\w.]+)\}", value)):
+        return at(names, alone[1])
+    return re.sub(r"\$\{([\w.]+)\}", lambda hit: str(at(names, hit[1])), value) if isinstance(value, str) else value
+
+
+def steps(pipeline: dict[str, Any], params: dict[str, Any]) -> list[Step]:
+    """Every step but the report, each after those that it needs, and as early as the step that needs it allows."""
+    names, found = params | {"root": str(ROOT)}, list[Step]()
+    for name, family in pipeline["stages"].items():
+        matrix = filled(family.get("matrix", {}), names)
+        for values in product(*matrix.values()) if name != "report" else ():
+            item = names | {"item": dict(zip(matrix, values, strict=True))}
+            cmd, deps, outs = (filled(family[key], item) for key in ("cmd", "deps", "outs"))
+            found.append(Step([sys.executable, *cmd.split()[1:]], deps, outs))
+    maker = {out: step for step in found for out in step.outs}
+    ordered: dict[str, Step] = {}
+
+    def visit(step: Step) -> None:
+        for dep in step.deps:
+            if dep in maker:
+                visit(maker[dep])
+        ordered.setdefault(step.name, step)
+
+    needed = {dep for step in found for dep in step.deps}
+    for step in (step for step in found if not needed & set(step.outs)):
+        visit(step)
+    return list(ordered.values())
+
+
+def pending(ordered: list[Step], folder: Path) -> list[Step]:
+    """Those that make something absent that the report or a pending step wants."""
+    found, needed = list[Step](), set[str]()
+    for step in reversed(ordered):
+        absent = [out for out in step.outs if not (folder / out).exists()]
+        if any(out in needed or out.split("/")[0] in WANTED for out in absent):
+            found.insert(0, step)
+            needed |= set(step.deps)
+    return found
