@@ -212,7 +212,7 @@ BROKEN = [  # where, what stands there, what must be said
     ("attack.columns.clean", QUICKSTART["attack"]["columns"]["pgd20"], "attack.columns.clean: "),  # a column of its own
     ("attack.nrr", "cw200", "attack: nrr names 'cw200', which is not among columns: "),
     ("attack.subset", {"aaa": 9}, "attack: subset names 'aaa', which is not among columns: "),
-    ("attack.table", ["min_l2"], "attack.columns.min_l2: has no accuracy of its own, so none of nrr, table and last may"),
+    ("attack.table", ["min_l2"], "attack.columns.min_l2: has no accuracy of its own, so none of nrr, table and last"),
     ("attack.columns.aa.version", "fast", "attack.columns.aa.version: "),
     ("attack.columns.pgd20.bn", "train", "attack.columns.pgd20.bn: "),
     ("attack.layout", "fastest", "attack.layout: "),
