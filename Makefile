@@ -27,7 +27,7 @@ fast: $(UV) ## the tests that do not run the pipeline
 
 .PHONY: reliability
 reliability: $(UV) ## kills, faults and wrong inputs, counted into docs/reliability.md
-	$(RUN) pytest -m reliability --reliability docs/reliability.md
+	$(RUN) pytest -m reliability --reliability docs/reliability.md tests
 
 .PHONY: bench
 bench: $(UV) ## times against the packages and the authors' structures, into docs/performance.md (10 minutes)
