@@ -109,7 +109,7 @@ def facts(params: Params, cells: list[Cell], note: dict[str, Any]) -> list[str]:
         f"NRR: 2 n r / (n + r) of clean and {heading(suite.nrr)}, of unrounded values.",
         corrupted.note(rows.corruptions(grid)),
         *(
-            f"{heading(name)}, last: of the last epoch's network, and what it has more (overfitting.md)."
+            f"{heading(name)}, last: of the last epoch's network, and its difference (overfitting.md)."
             for name in suite.last[:1]
         ),
         "Epoch: the epoch of the evaluated network, chosen on the validation split, and the epochs trained.",

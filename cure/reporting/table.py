@@ -82,12 +82,18 @@ def rows(
             NAMES.get(line["method"], line["method"]),
             [number(line, column) for column in columns(suite)],
             [
-                *("{} ({})".format(*last(own[line["setting"], line["method"]], name)) for name in suite.last[:1]),
+                *(_last(own[line["setting"], line["method"]], name) for name in suite.last[:1]),
                 f"{line['epoch']:.0f}/{epochs[line['setting'], line['method']]}",
             ],
         )
         for line in means.to_dict("records")
     ]
+
+
+def _last(own: pd.DataFrame, column: str) -> str:
+    """62.15 (-1.12): of the last epoch, and its difference from the evaluated network."""
+    accuracy, difference = last(own, column)
+    return accuracy if accuracy == difference else f"{accuracy} ({difference})"
 
 
 def head(suite: AttackSuite) -> list[str]:
