@@ -25,6 +25,10 @@ most, as a share of theirs. Budgets of all three are tests (tests/methods/test_b
 PEAK = """Floating-point operations per second of a step, as a share of those of a matrix product in the same run, the
 faster of `a @ b` and the same product as a 1x1 convolution (MKL's is slow on some CPUs). 3x3 convolutions may pass
 100 % by algorithms that multiply less; what a step does besides convolutions counts as nothing."""
+HALF = """What `run.precision: bf16` changes, on networks and test images of the quickstart. Robust accuracy after
+ten steps of an attack in full and in half precision, judged in full precision; images whose flags differ, beside those
+that differ by the seed of the start alone; and how far one training step lands from the full one, as a share of its
+length, with every forward (`bf16`) or the attack's alone (`bf16_attack`) in bfloat16. Evaluation is always in fp32."""
 LIMITS = {
     "steps": """Passes are counted above, and no code that takes as many can avoid their arithmetic: of ResNet-18's fp32
 convolutions nearly all of a step is made, at the share of the peak that stands above. On the small network batch
@@ -51,11 +55,12 @@ def part(files: list[dict[str, Any]]) -> str:
     """What was measured on one device, in one run or in several, of which a later one replaces lines."""
     each: list[Run] = [one["extra_info"] for found in files for one in found["benchmarks"]]
     runs = list({(run["table"], run["row"], run["network"]): run for run in each}.values())
-    of = {name: [run for run in runs if run["table"] == name] for name in (*SECTIONS, "peak")}
+    of = {name: [run for run in runs if run["table"] == name] for name in (*SECTIONS, "peak", "precision")}
     lines = [*about(files[0], runs[0])]
     for name, title in SECTIONS.items():
         lines += ["", f"### {title}", "", *table(of[name])]
-    lines += ["", "### Share of the peak", "", *PEAK.splitlines(), "", *peak(of["peak"]), *limits(of)]
+    lines += ["", "### Share of the peak", "", *PEAK.splitlines(), "", *peak(of["peak"]), *halves(of["precision"])]
+    lines += limits(of)
     return "\n".join(lines) + "\n"
 
 
@@ -119,6 +124,20 @@ def peak(runs: list[Run]) -> list[str]:
         ]
         share = run["flops"] / median(run["seconds"]) / max(products)
         lines += rows([run["row"], run["network"], f"{max(products) / 1e9:.0f}", f"{share:.0%}"])
+    return lines
+
+
+def halves(runs: list[Run]) -> list[str]:
+    """Flags and distances in half precision."""
+    if not runs:
+        return []
+    head = ["trained by", "attack", "fp32", "bf16", "flags differ", "by seed", "step, bf16", "step, bf16_attack"]
+    lines = ["", "### bfloat16", "", *HALF.splitlines(), "", *rows(head, rule=True)]
+    for run in runs:
+        for attack, found in run["flags"].items():
+            shares = [f"{100 * found[f'robust_{p}']:.1f} %" for p in ("fp32", "bf16")]
+            shares += [f"{100 * found[name]:.1f} %" for name in ("flags_differ", "flags_differ_by_seed")]
+            lines += rows([run["row"], attack, *shares, *(f"{run['apart'][p]:.2f}" for p in ("bf16", "bf16_attack"))])
     return lines
 
 

@@ -50,6 +50,18 @@ def test_a_bar_that_is_not_met_is_explained_and_no_other(made) -> None:
     assert "Where a bar is not met" in made(STEP | {"bars": {}, "limit": 1.5})
 
 
+def test_half_precision_has_flags_beside_those_of_another_seed_and_distances(made) -> None:
+    flags = {"robust_fp32": 0.5, "robust_bf16": 0.51, "flags_differ": 0.02, "flags_differ_by_seed": 0.03}
+    half = STEP | {
+        "table": "precision",
+        "row": "at",
+        "flags": {"CE": flags},
+        "apart": {"bf16": 0.25, "bf16_attack": 0.1},
+    }
+    assert "| at | CE | 50.0 % | 51.0 % | 2.0 % | 3.0 % | 0.25 | 0.10 |" in made(STEP, half)
+    assert "### bfloat16" not in made(STEP)
+
+
 def test_a_limit_in_seconds_is_held_against_the_median(made) -> None:
     assert "| 2 s |  | 2.5 s | yes |" in made(STEP | {"limit": 2.5})
 

@@ -1,0 +1,44 @@
+"""What `run.precision` changes on the quickstart's networks: robust flags of attacks, and where a step lands."""
+
+import pytest
+import torch
+
+from cure import catalogue
+from cure.core.ascent import divergence, error
+from cure.core.method import Batch, Networks
+from cure.core.noise import Stream
+from cure.core.settings import Search
+from cure.engine import checkpoint, data
+from cure.params import read
+from cure.paths import Cell
+from cure.schema import Schedule
+from tests.benchmarks.precision import agreement, distances
+from tests.benchmarks.race import DEVICE, clock
+from tests.methods.rig import QUICKSTART, shipped
+
+pytestmark = pytest.mark.benchmark(timer=clock)
+FOLDER = QUICKSTART.parent
+SEARCH = Search(eps=0.15, step=0.0375, steps=10, start="uniform", clip_start=True)
+BATCH = 64
+
+
+@pytest.mark.parametrize("method", ["at", "trades", "mart"])
+def test_bfloat16(benchmark, method: str) -> None:
+    cell = Cell("digits", "small", method, 0)
+    if not (FOLDER / cell.weights).exists():
+        pytest.skip("no networks; `dvc repro quickstart/dvc.yaml` trains them")
+    about, states = checkpoint.load(FOLDER / cell.weights)
+    net = checkpoint.network(about, states[""], cell.weights).to(DEVICE)
+    test = data.load(FOLDER / "data/digits.safetensors", ("test",), DEVICE).splits["test"]
+    (x, y, index) = next(test.batches(len(test)))
+    found = {name: agreement(net, x, y, SEARCH, of) for name, of in (("CE", error), ("KL", divergence))}
+    entry, hyper = catalogue.entry("methods", method).METHOD, shipped(method)
+    raw = read(QUICKSTART)["train"]
+    schedule = Schedule(**{key: raw[key] for key in Schedule.model_fields})
+    nets = Networks(net.requires_grad_(True), {}, {})
+    nets.ready()
+    batch = Batch(x[:BATCH], y[:BATCH], index[:BATCH], Stream(0, DEVICE))
+    apart = benchmark.pedantic(lambda: distances(nets, entry, hyper, schedule, batch), rounds=1)
+    device = torch.cuda.get_device_name() if DEVICE.type == "cuda" else "cpu"
+    facts = {"table": "precision", "row": method, "network": "small", "device": device, "torch": torch.__version__}
+    benchmark.extra_info |= facts | {"flags": found, "apart": apart, "images": len(y)}
