@@ -7,14 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from torch import Tensor, nn
 
 from cure.core.method import Batch
 from cure.core.noise import Stream
 from tests.reliability import Ledger
 
-settings.register_profile("cure", deadline=None, derandomize=True, database=None)  # the same examples on every machine
+settings.register_profile(  # the same examples on every machine, however slow it is
+    "cure", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("cure")
 
 
