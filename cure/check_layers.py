@@ -17,12 +17,15 @@ KEYS = ["update", "blocks"]
 def check_layers(raw: dict[str, Any], problems: Problems) -> None:
     """Add what is wrong with the section layers; a grid that is itself wrong is left to its own check."""
     section, grid = raw.get("layers"), fill(Grid, raw.get("grid"), "grid", Problems())
-    blocks = section.get("blocks") if isinstance(section, dict) else None
-    if not isinstance(section, dict) or not isinstance(blocks, dict):
+    if not isinstance(section, dict):
         if "layers" in raw:
             problems.append("layers: not a mapping with `update` and `blocks`")
         return
     problems.extend(f"layers.{key}: unknown key{did_you_mean(str(key), KEYS)}" for key in section if key not in KEYS)
+    blocks = section.get("blocks")
+    if not isinstance(blocks, dict):
+        problems.append(f"layers.blocks: {'not a mapping' if 'blocks' in section else 'missing'}")
+        return
     for group in grid.layers.groups if grid else ():
         if group not in blocks:
             known = did_you_mean(group, list(map(str, blocks)))
