@@ -184,11 +184,10 @@ def gone(pid):
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
-def above(stage, levels):
-    """The process that started it: 1 DVC, 2 the keeper, 3 the worker."""
-    for _ in range(levels):
-        stage = psutil.Process(stage).ppid()
-    return stage
+def line(stage, driver):
+    """The stage and who started it, from the worker down: the worker, the keeper, DVC, a shell where it stays, the stage."""
+    pids = [stage, *(parent.pid for parent in psutil.Process(stage).parents())]
+    return pids[: pids.index(driver.pid)][::-1]
 
 
 def test_two_workers_leave_the_lock_of_a_serial_run_and_no_stage_starts_before_its_parents(project, serial):
@@ -208,17 +207,17 @@ def test_two_workers_leave_the_lock_of_a_serial_run_and_no_stage_starts_before_i
 def test_whoever_is_killed_in_mid_cell_it_goes_on_alone_and_the_lock_is_that_of_a_serial_run(project, serial):
     project.hold("train-a")
     with project.started() as driver:
-        for attempt, levels in enumerate((0, 1, 3), start=1):  # the stage, its DVC, its worker
+        for attempt, place in enumerate((-1, 3, 2, 0), start=1):  # the stage, its shell, its DVC, its worker
             until(lambda attempt=attempt: project.said("train-a").count("starts") == attempt and resumable(project))
             _, stage = project.book("train-a")[-1]
-            os.kill(above(stage, levels), signal.SIGKILL)
+            os.kill(line(stage, driver)[place], signal.SIGKILL)
             until(lambda stage=stage: gone(stage))
-        until(lambda: project.said("train-a").count("starts") == 4)
+        until(lambda: project.said("train-a").count("starts") == 5)
         project.release("train-a")
         assert driver.wait() == 0, project.output
-    assert project.said("train-a") == ["starts", "step-1", *["starts"] * 3, "step-2", "step-3", "ends"]
+    assert project.said("train-a") == ["starts", "step-1", *["starts"] * 4, "step-2", "step-3", "ends"]
     assert equal(project, serial)
-    assert "attempt 4" in project.output
+    assert "attempt 5" in project.output
 
 
 def resumable(project):

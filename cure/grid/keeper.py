@@ -36,6 +36,8 @@ def main(log: str, *command: str) -> int:
                 _stop(process)
         if process.returncode < 0:
             os.killpg(0, signal.SIGKILL)
+        if process.returncode > 0:
+            _kill_the_rest()
     return process.returncode
 
 
@@ -64,6 +66,14 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             time.sleep(TICK)
     if process.poll() is None:
         process.kill()
+
+
+def _kill_the_rest() -> None:
+    """Kill a stage that DVC takes for dead because the shell between them died, so that it does not go on alone."""
+    for pid in psutil.pids():
+        with contextlib.suppress(ProcessLookupError):
+            if pid != os.getpid() and os.getpgid(pid) == os.getpgrp():
+                os.kill(pid, signal.SIGKILL)
 
 
 def start(log: Path, folder: Path, command: Sequence[str], more: dict[str, str]) -> subprocess.Popen[bytes]:
