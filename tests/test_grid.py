@@ -185,7 +185,7 @@ def gone(pid):
 
 
 def line(stage, driver):
-    """The stage and who started it, from the worker down: the worker, the keeper, DVC, a shell where it stays, the stage."""
+    """From the worker down to the stage: the worker, its keeper, DVC, a shell where it stays, the stage."""
     pids = [stage, *(parent.pid for parent in psutil.Process(stage).parents())]
     return pids[: pids.index(driver.pid)][::-1]
 
