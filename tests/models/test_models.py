@@ -44,6 +44,7 @@ def networks() -> dict[str, Network]:
         ("resnet18", 11_173_962),
         ("resnet34", 21_282_122),
         ("resnet50", 23_520_842),
+        ("resnet101", 42_512_970),
         ("preact_resnet18", 11_172_170),
         ("wrn_34_10", 46_160_474),
     ],
@@ -72,6 +73,7 @@ def test_the_small_resnet_is_resnet18_with_one_block_per_stage() -> None:
         ("resnet18", ["conv1.weight", "bn1.running_mean", "layer1.0.conv1.weight", "layer1.1.bn2.bias"]),
         ("resnet18", ["layer2.0.shortcut.0.weight", "layer2.0.shortcut.1.running_var", "linear.weight", "linear.bias"]),
         ("resnet34", ["layer2.3.conv2.weight", "layer3.5.conv2.weight", "layer4.2.bn2.bias", "linear.weight"]),
+        ("resnet101", ["layer1.0.shortcut.0.weight", "layer3.22.conv3.weight", "layer4.2.bn3.bias", "linear.weight"]),
         ("resnet50", ["layer1.0.shortcut.0.weight", "layer3.5.conv3.weight", "layer4.2.bn3.bias", "linear.weight"]),
         ("preact_resnet18", ["conv1.weight", "layer1.0.bn1.weight", "layer4.0.shortcut.0.weight", "bn.weight"]),
         ("wrn_34_10", ["conv1.weight", "block1.layer.0.convShortcut.weight", "block3.layer.4.conv2.weight"]),
@@ -212,7 +214,7 @@ def test_normalisation_keeps_the_precision_of_the_images(dtype: torch.dtype) -> 
     assert torch.equal(found, (x - constants[0]) / constants[1])
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet101"])
 def test_a_resnet_is_torchvisions_with_a_small_stem(name: str, networks: dict[str, Network]) -> None:
     ours = networks[name]
     theirs = getattr(torchvision.models, name)(num_classes=10)
