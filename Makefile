@@ -34,6 +34,10 @@ bench: $(UV) ## times against the packages and the authors' structures, into doc
 	$(RUN) --group bench pytest tests/benchmarks -o addopts= -q --benchmark-json=.uv/performance.json
 	$(RUN) python -m tests.performance .uv/performance.json
 
+.PHONY: costs
+costs: $(UV) ## what `cure plan` says of the paper run, into docs/reproducing.md (5 minutes)
+	$(RUN) python -m tests.costs
+
 .PHONY: audit
 audit: $(UV) ## known vulnerabilities of the locked dependencies (asks a public database)
 	$(UV) export --locked --all-extras --no-emit-project --format requirements-txt -o .uv/requirements.txt --quiet

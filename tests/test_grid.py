@@ -101,7 +101,7 @@ class Project:
 
     def run(self, *words, expect=0, more=None):
         env = self.env | (more or {})
-        done = subprocess.run(words, cwd=self.root, env=env, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(words, cwd=self.root, env=env, capture_output=True, text=True, timeout=600)
         assert done.returncode == expect, done.stdout + done.stderr
         return done.stdout + done.stderr
 
@@ -142,7 +142,7 @@ class Project:
         (self.aside / f"hold-{name}").unlink()
 
 
-def until(true, seconds=60):
+def until(true, seconds=300):
     end = time.monotonic() + seconds
     while not (found := true()):
         assert time.monotonic() < end

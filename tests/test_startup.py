@@ -35,7 +35,7 @@ def imported(code: str, *words: object) -> set[str]:
     """The packages that are loaded when the code ends."""
     told = code + "\nprint('\\n' + ' '.join(sys.modules))"
     line = [sys.executable, "-c", told, *map(str, words)]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     return {name.partition(".")[0] for name in done.stdout.splitlines()[-1].split()}
 

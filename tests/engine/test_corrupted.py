@@ -147,9 +147,9 @@ def test_two_processes_make_an_array_once(folder):
     for process in both:
         process.start()
     for process in both:
-        process.join(60)
+        process.join(300)
     assert [process.exitcode for process in both] == [0, 0]
-    log.get(timeout=5)
+    log.get(timeout=60)
     assert log.empty()
 
 

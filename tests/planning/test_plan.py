@@ -71,7 +71,8 @@ def test_what_a_graph_holds_is_counted_once_and_until_it_is_gone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "passes"), [("natural", 3), ("at", 23), ("trades", 27), ("mart", 26), ("cure", 33), ("arat", 26)]
+    ("method", "passes"),
+    [("natural", 3), ("at", 23), ("trades", 27), ("mart", 26), ("cure", 33), ("arat", 26), ("fat", 23)],
 )
 def test_a_step_takes_the_passes_that_the_methods_page_names(counting: Bench, method: str, passes: int) -> None:
     assert counting.count(Cell("digits", "small", method, 0), 3).passes == pytest.approx(passes, abs=0.2)
