@@ -17,4 +17,5 @@ class Run(Settings):
     layout: Layout  # of networks in training, and so of their attacks; probe: whichever is faster here
     precision: Precision  # of forwards in training: all, or the attack's alone, in bfloat16; validation has fp32
     tf32: bool  # CUDA: whether training multiplies with 10-bit mantissas; attacks of an evaluation never do
+    compile: bool  # attacks of training by torch.compile: needs a C++ compiler and a minute for each network
     graphs: bool  # CUDA: attacks of fixed shape in training are recorded once and replayed

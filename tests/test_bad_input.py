@@ -59,6 +59,7 @@ def tiny():
             "layout": "contiguous",
             "precision": "fp32",
             "tf32": False,
+            "compile": False,
             "graphs": False,
             "processes": 1,
             "sync_batchnorm": False,

@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import nn
@@ -25,6 +25,8 @@ from cure.core.tensors import Images, Tensor
 
 Pairs = list[tuple[str, str]]
 _made: "WeakKeyDictionary[nn.Module, Twin]" = WeakKeyDictionary()
+_asked: "WeakSet[nn.Module]" = WeakSet()
+COMPILER = "inductor"
 
 
 @dataclass
@@ -63,6 +65,13 @@ class Twin:
         return old.weight, bn, shift, new.weight, new.bias
 
 
+def compile_twin(net: nn.Module) -> None:
+    """Let torch.compile fuse the kernels of the twin of `net`, once one is made: at its first forward and backward,
+    for the first number of images, and once more, for any number, at the second.
+    """
+    _asked.add(net)
+
+
 def twin_of(net: nn.Module, x: Images) -> nn.Module:
     """The twin of `net` with its present weights; `net` itself where there is nothing to fold or somebody watches it.
 
@@ -88,6 +97,8 @@ def _twin(net: nn.Module, x: Images, form: list[Any]) -> Twin:
         into = same.get_submodule(conv)
         into.bias = nn.Parameter(same.get_submodule(norm).get_parameter("bias").detach(), requires_grad=False)
         same.set_submodule(norm, nn.Identity())
+    if net in _asked:
+        same.compile(backend=COMPILER, dynamic=None)
     return Twin(same if pairs else nn.Identity(), pairs, form)  # an original in here would never be forgotten
 
 

@@ -1,6 +1,7 @@
 """Where a stage computes, set up so that a second run gives the same bits."""
 
 import os
+import shutil
 
 import torch
 
@@ -24,6 +25,10 @@ def set_up(run: Run) -> torch.device:
     """Fix threads, kernels and instruction set, and return the device; refuses if it is not there."""
     if problem := missing_device(run):
         raise Refused(problem)
+    if run.compile and not shutil.which(os.environ.get("CXX", "g++")):
+        raise Refused(
+            "run.compile: torch.compile needs a C++ compiler, and g++ is not here; install it or set it to false"
+        )
     if run.cpu_isa == "avx2":  # read by the libraries at their first call, which is still to come
         os.environ.update(_PORTABLE)
     torch.set_num_threads(run.threads)

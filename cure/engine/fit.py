@@ -18,6 +18,7 @@ from cure.core.method import Batch, Method, Networks
 from cure.core.noise import Rows, Stream, seed_for
 from cure.core.settings import Augment, Layout
 from cure.core.tensors import Flags
+from cure.core.twins import compile_twin
 from cure.engine.checkpoint import State
 from cure.engine.loader import Loader, Split, as_float
 from cure.engine.measure import accuracies, outcomes
@@ -84,6 +85,8 @@ def train(task: Task, scratch: Scratch, tick: Callable[[str], None]) -> Trajecto
     state = scratch.load()
     layout = state["layout"] if state else _layout(task)
     task.nets.to(memory_format=FORMATS[layout])
+    for net in task.nets.values() if task.run.compile else ():
+        compile_twin(net)
     optimizer = sgd(task.nets, task.fit)
     average = copy.deepcopy(task.nets.student).requires_grad_(False) if task.fit.average is not None else None
     kept = Trajectory()

@@ -30,6 +30,7 @@ def facts(run: Run, device: torch.device) -> dict[str, Any]:
         "layout": run.layout,
         "precision": run.precision,
         "tf32": run.tf32,
+        "compile": run.compile,
         "graphs": run.graphs,
     }
 

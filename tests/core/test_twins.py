@@ -276,3 +276,29 @@ def test_only_attacks_of_fixed_shape_and_known_objective_are_recorded(net, make_
 def test_nothing_is_recorded_on_a_cpu(batch) -> None:
     with graphs(True):
         assert not possible(batch.x)
+
+
+def follows_compiled(net, make_batch, device) -> None:
+    """Its attack finds what that of an equal network finds, for two batch sizes, before and after training."""
+    other = copy.deepcopy(net)
+    twins.compile_twin(net)
+    for seed, size in enumerate((8, 5, 8)):
+        found = []
+        for which in (other, net):
+            batch = make_batch(size, seed)
+            batch.x, batch.y, batch.noise = batch.x.to(device), batch.y.to(device), Stream(seed, torch.device(device))
+            found.append(ascend(which, batch, SEARCH, divergence))
+            trained(which, batch)
+        torch.testing.assert_close(*found)
+    assert twins.twin_of(net, batch.x)._compiled_call_impl is not None
+    assert twins.twin_of(other, batch.x)._compiled_call_impl is None
+
+
+def test_a_compiled_twin_follows_its_network(make_net, make_batch, monkeypatch) -> None:
+    monkeypatch.setattr(twins, "COMPILER", "aot_eager")  # all of torch.compile but the kernels, which take a minute
+    follows_compiled(make_net(), make_batch, "cpu")
+
+
+@pytest.mark.cuda
+def test_compiled_kernels_follow_the_network(make_net, make_batch) -> None:
+    follows_compiled(make_net().cuda(), make_batch, "cuda")

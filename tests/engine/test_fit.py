@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from cure import catalogue
-from cure.core import ascent
+from cure.core import ascent, twins
 from cure.core.method import Networks
 from cure.core.settings import Augment, Search
 from cure.core.twins import twin_of
-from cure.engine import fit, scratch
+from cure.engine import device, fit, scratch
 from cure.engine.checkpoint import build
 from cure.engine.fit import Task, Trajectory, train
-from cure.engine.loader import Split
+from cure.engine.loader import Split, as_float
 from cure.engine.scratch import Scratch
 from cure.errors import Refused
 from cure.schema import Fit, Run
@@ -26,6 +26,7 @@ RUN = Run(
     layout="channels_last",
     precision="fp32",
     tf32=False,
+    compile=False,
     graphs=False,
     processes=1,
     sync_batchnorm=False,
@@ -295,3 +296,25 @@ def test_a_run_that_goes_on_keeps_the_layout_that_was_probed(resume: Scratch, mo
         train(work, resume, quiet)
         found.append(work.nets.student.layer1.conv1.weight.is_contiguous(memory_format=torch.channels_last))
     assert found == [True, True]
+
+
+@pytest.mark.filterwarnings("ignore:Dynamo does not know")  # the type checks of the tests
+def test_compiled_attacks_train_the_same_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scratch, "FOLDER", tmp_path)
+    monkeypatch.setattr(twins, "COMPILER", "eager")  # traced and guarded, in the kernels of always
+    plain, compiled = task(), task()
+    compiled.run = RUN.model_copy(update={"compile": True})
+    history = [
+        train(work, Scratch("update", name, {}, []), quiet).history
+        for name, work in (("plain", plain), ("compiled", compiled))
+    ]
+    assert history[0] == history[1]
+    assert same(states(plain), states(compiled))
+    x = as_float(compiled.val.images)
+    assert twin_of(compiled.nets.student, x)._compiled_call_impl is not None
+
+
+def test_compilation_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(Refused, match=r"run.compile: .* install it or set it to false"):
+        device.set_up(RUN.model_copy(update={"compile": True}))

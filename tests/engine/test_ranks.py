@@ -94,7 +94,7 @@ def test_the_draws_of_some_rows_are_those_of_the_whole_batch() -> None:
 
 def run(**changes: Any) -> Run:
     known = {"device": "cpu", "threads": 1, "deterministic": True, "cpu_isa": "native", "processes": 2}
-    known |= {"layout": "contiguous", "precision": "fp32", "tf32": False, "graphs": False}
+    known |= {"layout": "contiguous", "precision": "fp32", "tf32": False, "compile": False, "graphs": False}
     return Run(**(known | {"sync_batchnorm": False} | changes))
 
 
