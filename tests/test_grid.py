@@ -204,6 +204,16 @@ def test_two_workers_leave_the_lock_of_a_serial_run_and_no_stage_starts_before_i
     assert "4 up to date" in project.grid()
 
 
+def test_a_pipeline_folder_is_named_from_outside_of_it(project, serial):
+    folder = project.root / "below"
+    folder.mkdir()
+    for name in ("dvc.yaml", "step.py"):
+        (project.root / name).rename(folder / name)
+    assert "4 done" in project.grid("below")
+    assert (folder / "dvc.lock").read_bytes() == serial.lock.read_bytes()
+    assert "4 up to date" in project.grid("below")
+
+
 def test_whoever_is_killed_in_mid_cell_it_goes_on_alone_and_the_lock_is_that_of_a_serial_run(project, serial):
     project.hold("train-a")
     with project.started() as driver:
