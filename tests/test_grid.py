@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 from cure.errors import Refused
 from cure.grid import dag
 from cure.grid.board import Row, clock
+from cure.grid.work import KILLED
 from cure.grid.workers import Asked, connected, shares
 from cure.terminal import progress
 from tests.closure import ROOT
@@ -204,6 +205,16 @@ def test_two_workers_leave_the_lock_of_a_serial_run_and_no_stage_starts_before_i
     assert "4 up to date" in project.grid()
 
 
+def test_a_pipeline_folder_is_named_from_outside_of_it(project, serial):
+    folder = project.root / "below"
+    folder.mkdir()
+    for name in ("dvc.yaml", "step.py"):
+        (project.root / name).rename(folder / name)
+    assert "4 done" in project.grid("below")
+    assert (folder / "dvc.lock").read_bytes() == serial.lock.read_bytes()
+    assert "4 up to date" in project.grid("below")
+
+
 def test_whoever_is_killed_in_mid_cell_it_goes_on_alone_and_the_lock_is_that_of_a_serial_run(project, serial):
     project.hold("train-a")
     with project.started() as driver:
@@ -347,6 +358,9 @@ def test_a_folder_without_a_pipeline_is_refused(tmp_path):
     [
         ("{device: cuda, threads: 1}", "0,3", None, ["0", "3"]),
         ("{device: auto, threads: 1}", "0,3", 4, ["0", "3"]),  # two workers on each
+        ("{device: cuda, processes: 2}", "0,1,2,3,4", None, ["0,1", "2,3"]),
+        ("{device: cuda, processes: 2}", "0", None, ["0"]),  # which the stage refuses
+        ("{device: cpu, threads: 2, processes: 2}", "", None, ["", ""]),
         ("{device: cpu, threads: 2}", "0,3", None, ["", "", "", ""]),
         ("{device: auto, threads: 3}", "", None, ["", ""]),
         ("{device: auto, threads: 99}", "", None, [""]),
@@ -359,6 +373,19 @@ def test_a_worker_gets_a_gpu_or_a_share_of_the_cores(tmp_path, monkeypatch, run,
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     (tmp_path / "params.yaml").write_text(f"run: {run}\n")
     assert shares(tmp_path, workers) == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "killed"),
+    [
+        ("ERROR: failed to reproduce 'a': failed to run: python x, exited with -9", True),
+        ("failed to run: python x, exited with 137", True),
+        ("failed (exitcode: -9) local_rank: 1 (pid: 7)\nfailed to run: python x, exited with 1", True),
+        ("failed (exitcode: 2) local_rank: 0 (pid: 7)\nfailed to run: python x, exited with 1", False),
+    ],
+)
+def test_a_stage_or_one_of_its_processes_that_a_signal_ended_is_told_from_an_error(said, killed):
+    assert bool(KILLED.search(said)) is killed
 
 
 def test_a_row_knows_its_step_and_the_time_to_go_of_the_last_attempt():

@@ -45,14 +45,15 @@ def read(folder: Path) -> Dag:
             steps = plan_repro(graph, collect_stages(repo, ["dvc.yaml"]))
             changed = repo.status(targets=["dvc.yaml"])
             project = Path(repo.root_dir)
+            # in here, since DVC names a cell as it is called from the working folder
+            needs = {stage.addressing: [need.addressing for need in graph.successors(stage)] for stage in steps}
+            behind = {stage.addressing: len(nx.ancestors(graph, stage)) for stage in steps}
     except DvcException as problem:
         raise Refused(f"{folder / 'dvc.yaml'}: {problem}; mend what DVC complains about") from None
-    needs = {stage.addressing: [need.addressing for need in graph.successors(stage)] for stage in steps}
     done = set[str]()
     for cell, first in needs.items():
         if cell not in changed and done.issuperset(first):
             done.add(cell)
-    behind = {stage.addressing: len(nx.ancestors(graph, stage)) for stage in steps}
     place = folder.resolve().relative_to(project)
     return Dag(folder.resolve(), needs, behind, frozenset(done), project / ".dvc" / "tmp" / "grid" / place / "logs")
 

@@ -16,7 +16,8 @@ from cure.grid import keeper
 
 TICK = 0.2  # seconds between two looks
 BUSY = ("is busy, it is being blocked by", "Unable to acquire lock")  # DVC about a process of somebody else
-KILLED = re.compile(r"exited with (?:-\d+|1[3-9]\d)\b")  # DVC about a stage that a signal ended
+KILLED = re.compile(r"exited with (?:-\d+|1[3-9]\d)\b|failed \(exitcode: -\d+\)")
+"""What DVC says about a stage that a signal ended, and torchrun about one of its processes."""
 
 
 @dataclass(frozen=True)

@@ -78,12 +78,13 @@ def _local(asked: Asked, folder: Path) -> SpecCluster:
 
 
 def shares(folder: Path, workers: int | None) -> list[str]:
-    """What CUDA_VISIBLE_DEVICES is for each worker: one of the GPUs, or nothing, as often as cores allow."""
+    """What CUDA_VISIBLE_DEVICES is for each worker: a GPU for each process of a cell, or nothing, as cores allow."""
     run = _run(folder)
+    each = int(run.get("processes", 1))
     if run.get("device") != "cpu" and (gpus := _gpus()):
-        return gpus
+        return [",".join(gpus[i : i + each]) for i in range(0, len(gpus) - each + 1, each)] or [",".join(gpus)]
     cores = len(os.sched_getaffinity(0))
-    return [""] * (workers or max(1, cores // int(run.get("threads", 1))))
+    return [""] * (workers or max(1, cores // (each * int(run.get("threads", 1)))))
 
 
 def _run(folder: Path) -> dict[str, Any]:
