@@ -38,19 +38,22 @@ def part(values: Tensor) -> Tensor:
     """(R n_r / n) mean_r: the mean of one value per image, as far as it is this rank's; `mean` completes it."""
     if count() == 1:
         return values.mean()
-    n = torch.tensor(float(len(values)), dtype=values.dtype, device=values.device)
+    n = values.new_full((), float(len(values)))  # filled on the device: a copy from the host would be waited for
     group.all_reduce(n)
     return values.sum() * (count() / n)
 
 
 def mean(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Each tensor's mean over ranks, in one collective; the same on every rank, and constant to autograd."""
+    """Each tensor's mean over ranks, in one collective; the same on every rank, and constant to autograd.
+
+    In the memory format of the tensor, since fused optimisers take gradients that lie as their weights do.
+    """
     if count() == 1 or not tensors:
         return list(tensors)
     flat = torch.cat([t.detach().flatten() for t in tensors])
     group.all_reduce(flat)
     parts = torch.split(flat.div_(count()), [t.numel() for t in tensors])
-    return [p.view_as(t) for p, t in zip(parts, tensors, strict=True)]
+    return [torch.empty_like(t, requires_grad=False).copy_(p.view_as(t)) for p, t in zip(parts, tensors, strict=True)]
 
 
 def everywhere(flags: Tensor, places: slice, n: int) -> Tensor:

@@ -26,6 +26,7 @@ def set_up(run: Run) -> torch.device:
     Refuses more processes than there are GPUs.
     """
     if run.processes > 1 and "LOCAL_RANK" not in os.environ:
+        _refuse(run)  # once, and not as torchrun tells of it
         os.environ.setdefault("OMP_NUM_THREADS", str(run.threads))
         many = f"--nproc-per-node={run.processes}"
         os.execv(sys.executable, [sys.executable, "-m", "torch.distributed.run", "--standalone", many, *sys.argv])
@@ -33,13 +34,21 @@ def set_up(run: Run) -> torch.device:
     if "LOCAL_RANK" not in os.environ:
         return where
     if where.type == "cuda":
-        place, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
-        if place >= there:
-            raise Refused(f"run.processes: {run.processes}; this machine has {there} CUDA devices, and each takes one")
-        torch.cuda.set_device(place)
-        where = torch.device("cuda", place)
-    group.init_process_group("nccl" if where.type == "cuda" else "gloo")
+        where = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(where)
+    group.init_process_group("cpu:gloo,cuda:nccl" if where.type == "cuda" else "gloo")  # flags lie on the host
     return where
+
+
+def _refuse(run: Run) -> None:
+    """Refuse what no process could do."""
+    if problem := device.missing_device(run):
+        raise Refused(problem)
+    there = torch.cuda.device_count() if run.device != "cpu" else 0
+    if 0 < there < run.processes:
+        raise Refused(f"run.processes: {run.processes}; this machine has {there} CUDA devices, and each takes one")
+    if run.sync_batchnorm and not there:
+        raise Refused("run.sync_batchnorm: PyTorch has SyncBatchNorm on CUDA alone; set it to false on a CPU")
 
 
 @contextmanager

@@ -114,6 +114,32 @@ def test_more_processes_are_started_by_torchrun(monkeypatch: pytest.MonkeyPatch)
     assert seen == [(sys.executable, [sys.executable, *words, *sys.argv])]
 
 
+def test_a_mean_over_ranks_lies_as_its_tensor_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks, "count", lambda: 2)
+    monkeypatch.setattr(ranks.group, "all_reduce", lambda flat: flat.mul_(2))
+    given = [torch.randn(4, 3, 5, 5).to(memory_format=torch.channels_last), torch.randn(7), torch.randn(())]
+    for before, mean in zip(given, ranks.mean(given), strict=True):
+        assert torch.equal(mean, before)
+        assert mean.stride() == before.stride()
+
+
+@pytest.mark.parametrize(
+    ("changes", "there", "said"),
+    [
+        ({"device": "cuda", "processes": 4}, 2, "run.processes: 4; this machine has 2 CUDA devices"),
+        ({"device": "cuda"}, 0, "run.device is cuda, but PyTorch finds no CUDA device"),
+        ({"sync_batchnorm": True}, 0, "SyncBatchNorm on CUDA alone"),
+    ],
+)
+def test_what_no_process_could_do_is_refused_before_any_starts(monkeypatch, changes, there, said) -> None:
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
+    monkeypatch.setattr(launch.os, "execv", lambda *_: pytest.fail("started"))
+    with pytest.raises(Refused, match=said):
+        launch.set_up(run(**changes))
+
+
 def test_synchronised_statistics_need_cuda() -> None:
     with pytest.raises(Refused, match="SyncBatchNorm on CUDA alone"):
         launch.synchronised(Networks(torch.nn.Linear(1, 1), {}, {}), run(sync_batchnorm=True), torch.device("cpu"))
