@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -134,7 +135,7 @@ def foldable(net: nn.Module, x: Images) -> Pairs:
     Found by a forward of no image, which costs nothing; a network that cannot do that has no pairs.
     """
     calls: list[tuple[nn.Module, Tensor, Tensor]] = []
-    layers = {module: name for name, module in net.named_modules() if isinstance(module, nn.Conv2d | nn.BatchNorm2d)}
+    layers = {module: name for name, module in net.named_modules() if isinstance(module, nn.Conv2d | _BatchNorm)}
 
     def note(module: nn.Module, args: Any, out: Tensor) -> None:
         calls.append((module, args[0], out))
@@ -151,7 +152,7 @@ def foldable(net: nn.Module, x: Images) -> Pairs:
             hook.remove()
     times = Counter(module for module, *_ in calls)
     made = {id(out): module for module, _, out in calls if isinstance(module, nn.Conv2d)}
-    found = [(made.get(id(h)), norm, h) for norm, h, _ in calls if isinstance(norm, nn.BatchNorm2d) and _constant(norm)]
+    found = [(made.get(id(h)), norm, h) for norm, h, _ in calls if isinstance(norm, _BatchNorm) and _constant(norm)]
     return [
         (layers[conv], layers[norm])
         for conv, norm, h in found
@@ -159,6 +160,6 @@ def foldable(net: nn.Module, x: Images) -> Pairs:
     ]
 
 
-def _constant(norm: nn.BatchNorm2d) -> bool:
+def _constant(norm: _BatchNorm) -> bool:
     """Whether in eval mode it is an affine map."""
     return norm.affine and norm.running_var is not None

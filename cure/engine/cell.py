@@ -128,7 +128,7 @@ def execute(job: Job) -> None:
     """
     where = launch.set_up(job.run)
     source = data.load(paths.data(job.cell.dataset), ("train", "val"), where)
-    nets = launch.synchronised(job.assemble(source).to(where), job.run, where)
+    nets = launch.synchronised(job.assemble(source).to(where), job.run)
     splits = source.splits
     task = Task(
         nets, job.method, job.hyper, job.fit, splits["train"], splits["val"], job.augment, job.cell.seed, where, job.run

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -22,6 +23,7 @@ from cure.engine.memory import halving
 from cure.engine.units import Examples, Outcome, Store, Unit, digest, identity
 from cure.errors import Refused
 
+T = TypeVar("T")
 ROUNDING = 1e-6  # by which float32 may leave the ball
 
 
@@ -63,15 +65,19 @@ class Driver:
     def clean(self, passes: int = 1) -> Labels:
         """What the network predicts for the images themselves; computed once."""
         if passes not in self._clean:
-            self._clean[passes] = halving(self.batch, lambda batch: self._see(batch, passes), "clean images")
+            self._clean[passes] = self._fitting(lambda batch: self._see(batch, passes), "clean images")
         return self._clean[passes].clone()
 
     def run(self, chain: Chain) -> Outcome:
         """All attacks of the chain, from the clean predictions on.
 
-        Where memory runs out, it begins again with half the batch, and the outcome says with which it ended.
+        Where memory runs out, it begins again with half the batch, and the outcome says with which it ended; one of
+        several shares is refused.
         """
-        return halving(self.batch, lambda batch: self._run(chain, batch), " and ".join(chain.attacks))
+        return self._fitting(lambda batch: self._run(chain, batch), " and ".join(chain.attacks))
+
+    def _fitting(self, work: Callable[[int], T], label: str) -> T:
+        return halving(self.batch, work, label, shared=self.share[1] > 1)
 
     def _see(self, batch: int, passes: int) -> Labels:
         with self._alone():

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
 
 import torch
 import torch.distributed as group
@@ -18,6 +19,8 @@ from cure.core.method import Networks
 from cure.engine import device
 from cure.errors import Refused
 from cure.schema import Run
+
+PATIENCE = timedelta(days=7)  # of ranks for the first, which may wait for a cell; torchrun ends them where one dies
 
 
 def set_up(run: Run) -> torch.device:
@@ -36,7 +39,8 @@ def set_up(run: Run) -> torch.device:
     if where.type == "cuda":
         where = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(where)
-    group.init_process_group("cpu:gloo,cuda:nccl" if where.type == "cuda" else "gloo")  # flags lie on the host
+    backend = "cpu:gloo,cuda:nccl" if where.type == "cuda" else "gloo"  # flags lie on the host
+    group.init_process_group(backend, timeout=PATIENCE)
     return where
 
 
@@ -59,11 +63,9 @@ def alone(lock: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
         yield
 
 
-def synchronised(nets: Networks, run: Run, where: torch.device) -> Networks:
-    """`nets` with batch statistics over all ranks where `run.sync_batchnorm` asks for it; PyTorch has them on CUDA."""
+def synchronised(nets: Networks, run: Run) -> Networks:
+    """`nets` with batch statistics over all ranks where `run.sync_batchnorm` asks for it."""
     if not run.sync_batchnorm or run.processes == 1:
         return nets
-    if where.type != "cuda":
-        raise Refused("run.sync_batchnorm: PyTorch has SyncBatchNorm on CUDA alone; set it to false on a CPU")
     synced: Networks = nn.SyncBatchNorm.convert_sync_batchnorm(nets)  # type: ignore[no-untyped-call]
     return synced

@@ -38,8 +38,11 @@ def fitting(key: str, batch: int) -> Iterator[None]:
         ) from None
 
 
-def halving(batch: int, work: Callable[[int], T], label: str) -> T:
-    """`work(batch)`; as often as memory runs out, from the start with half the batch, which stderr is told."""
+def halving(batch: int, work: Callable[[int], T], label: str, shared: bool = False) -> T:
+    """`work(batch)`; as often as memory runs out, from the start with half the batch, which stderr is told.
+
+    Processes that share the work must have one batch: there an end of the memory is refused.
+    """
     while True:
         try:
             return work(batch)
@@ -47,6 +50,11 @@ def halving(batch: int, work: Callable[[int], T], label: str) -> T:
             if not exhausted(problem):
                 raise
             why = _said(problem)
+        if shared:
+            raise Refused(
+                f"{label}: a process has no memory for {batch} images at once ({why}), and all must have as many; "
+                f"try half as many in section attack, key batch, or one process"
+            )
         if batch == 1:
             raise Refused(f"{label}: not even one image fits into the memory ({why}); take a device with more memory")
         batch //= 2

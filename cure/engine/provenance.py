@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from cure.core import ranks
 from cure.files import write_text
 from cure.schema import Run
 
@@ -24,7 +25,7 @@ def facts(run: Run, device: torch.device) -> dict[str, Any]:
         "torch": torch.__version__.split("+")[0],
         "cuda": torch.version.cuda if gpu else None,
         "threads": run.threads,
-        "processes": run.processes,
+        "processes": ranks.count(),
         "deterministic": run.deterministic,
         "cpu_isa": run.cpu_isa,
         "layout": run.layout,

@@ -54,6 +54,14 @@ def test_every_batch_norm_behind_a_convolution_is_folded(model: str) -> None:
     assert len(foldable(net, x)) == PAIRS[model]
 
 
+def test_a_batch_norm_over_several_processes_is_folded_like_any_other() -> None:
+    net, x = build("small", {"width": 4}, 1, 3).double(), torch.rand(2, 1, 8, 8, dtype=torch.float64)
+    net(x)
+    synced = nn.SyncBatchNorm.convert_sync_batchnorm(net)
+    assert_follows(synced, x)
+    assert len(foldable(synced, x)) == PAIRS["small"]
+
+
 def test_it_follows_training_without_being_made_again(net, batch) -> None:
     first = assert_follows(net, batch.x)
     for _ in range(2):

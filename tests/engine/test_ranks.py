@@ -138,8 +138,3 @@ def test_what_no_process_could_do_is_refused_before_any_starts(monkeypatch, chan
     monkeypatch.setattr(launch.os, "execv", lambda *_: pytest.fail("started"))
     with pytest.raises(Refused, match=said):
         launch.set_up(run(**changes))
-
-
-def test_synchronised_statistics_need_cuda() -> None:
-    with pytest.raises(Refused, match="SyncBatchNorm on CUDA alone"):
-        launch.synchronised(Networks(torch.nn.Linear(1, 1), {}, {}), run(sync_batchnorm=True), torch.device("cpu"))
