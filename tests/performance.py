@@ -20,7 +20,8 @@ images; theirs are the packages that people use, or steps written for the benchm
 authors' code (tests/benchmarks/released), the formulas inside being ours. Weights and images are random, batches small.
 Passes are ours / theirs per image: a forward, a gradient to the images and a gradient to the weights are 1 each.
 Operations are aten's, about the kernels that a GPU would launch. Held: bytes that autograd keeps for backward passes at
-most, as a share of theirs. Budgets of all three are tests (tests/methods/test_budgets.py); bars are the project's aims.
+most, as a share of theirs; the aim is 0.55, which CURE meets, while TRADES needs two of the three forwards that theirs
+keeps. Budgets of all three are tests (tests/methods/test_budgets.py); bars are the project's aims.
 """
 PEAK = """Floating-point operations per second of a step, as a share of those of a matrix product in the same run, the
 faster of `a @ b` and the same product as a 1x1 convolution (MKL's is slow on some CPUs). 3x3 convolutions may pass
@@ -28,7 +29,8 @@ faster of `a @ b` and the same product as a 1x1 convolution (MKL's is slow on so
 HALF = """What `run.precision: bf16` changes, on networks and test images of the quickstart. Robust accuracy after
 ten steps of an attack in full and in half precision, judged in full precision; images whose flags differ, beside those
 that differ by the seed of the start alone; and how far one training step lands from the full one, as a share of its
-length, with every forward (`bf16`) or the attack's alone (`bf16_attack`) in bfloat16. Evaluation is always in fp32."""
+length, with every forward (`bf16`) or the attack's alone (`bf16_attack`) in bfloat16. Evaluation is always in fp32,
+so PGD-20 and AutoAttack have no time in bfloat16."""
 LIMITS = {
     "steps": """Passes are counted above, and no code that takes as many can avoid their arithmetic: of ResNet-18's fp32
 convolutions nearly all of a step is made, at the share of the peak that stands above. On the small network batch
@@ -38,7 +40,8 @@ What these compute besides the network (FAB sorts every image's pixels, Square d
 in both and takes {own:.0%} of our time on small_resnet; the network's part is folded, frozen and in the faster layout,
 by which forwards without a gradient, which are most of AutoAttack, gain less than gradients do. More could be had
 inside the classes alone: dropping broken images during an attack, one clean forward for all targets.""",
-    "parts": """Measured alone, in short rounds that other processes disturb; in training it is a few percent.""",
+    "parts": """Thresholds with the comparison of every score and the writing of every mask; in training it is a few
+percent.""",
 }
 SECTIONS = {"steps": "A step of every method", "attacks": "Attacks", "parts": "Mask, batches, epoch"}
 

@@ -44,7 +44,8 @@ and compares its files with dvc.lock, byte for byte. `run.cpu_isa: avx2` keeps n
 ones.
 
 On CUDA, `run.deterministic: true` lets PyTorch use deterministic kernels alone (cuBLAS with a fixed workspace) and
-refuses an operation that has none, so that the same GPU model with the same driver, CUDA and PyTorch repeats its bytes.
+refuses an operation that has none, so that the same GPU model with the same driver, CUDA and PyTorch repeats its bytes,
+if `run.layout` and `attack.layout` name a layout: `probe` times two of them, which round differently, in every run.
 It promises nothing across GPU models or versions: they choose other kernels, which round differently, and training
 amplifies that. With `false`, atomic additions may change the last bits from run to run. Random numbers never depend on
 it: order, augmentation and noise are functions of the seed, and evaluation noise is drawn per image on the CPU.

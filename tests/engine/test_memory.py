@@ -109,7 +109,7 @@ def test_an_attack_ends_as_if_the_smaller_batch_had_been_asked_for(net, data, ch
 @fault
 def test_one_of_several_processes_is_refused_since_all_must_cut_alike(net, data) -> None:
     driver = Driver(Narrow(net, 5), data, batch=20, seed=0, share=(0, 2), patience=0.01)
-    with pytest.raises(Refused, match="no memory for 20 images at once .* try half as many in section attack"):
+    with pytest.raises(Refused, match=r"no memory for 20 images at once .* try half as many in section attack"):
         driver.run(pgd())
 
 

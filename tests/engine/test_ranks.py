@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from cure.core import ranks
-from cure.core.method import Networks
 from cure.core.noise import Rows, Stream
 from cure.engine import launch, loader
 from cure.errors import Refused
