@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cure import catalogue
 from cure.core.network import Normalisation, Normalise
 from cure.engine.checkpoint import State, build, fill
+from cure.engine.lines import first_sentence
 from cure.engine.program import saved_program
 from cure.errors import Refused
 
@@ -116,8 +116,7 @@ def tensors(path: Path) -> Any:
             raise Refused(
                 f"{path}: holds pickled code{named}, which is never run; save the network's state_dict() alone"
             ) from None
-        kind = SafetensorError.__name__ if isinstance(problem, SafetensorError) else type(problem).__name__
-        raise Refused(f"{path}: not a readable checkpoint ({kind}: {reason[:160]})") from None
+        raise Refused(f"{path}: not a readable checkpoint ({first_sentence(problem)})") from None
 
 
 def candidates(held: Any, name: str = "", around: tuple[int, ...] = ()) -> Iterator[tuple[str, State]]:

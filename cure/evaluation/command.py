@@ -69,6 +69,8 @@ def _evaluated(path: Path | None, request: Request, console: Console, refused: l
 
 def _sound(request: Request) -> None:
     """Refuse what can be seen before anything is loaded."""
+    if not request.paths and request.loading.factory is None:
+        raise Refused("nothing to evaluate: name a checkpoint, or a --factory that returns a network with weights")
     for named in [*request.paths, *([request.surrogate] if request.surrogate else [])]:
         if not named.exists():
             raise Refused(f"{named}: not found")

@@ -84,6 +84,7 @@ LINES = {  # command line -> what must be said
     "analyse digits small at 0": "at-s0.safetensors: not found",
     "layers digits small reinitt every 0": "Invalid value for 'VARIANT'",
     "cure evaluate": "No such command 'evaluate'",
+    "cure eval": "error: nothing to evaluate: name a checkpoint, or a --factory",
     "cure eval {weights} --n 0": "Invalid value for '--n'",
     "cure eval {weights} --batch none": "Invalid value for '--batch'",
     "cure eval {weights} --attacks aaa": "no column 'aaa'",
@@ -200,6 +201,7 @@ FILES = {  # (suffix, bytes) -> what must be said
     "a program that is none": (".pt2", lambda: zipped("x/models/model.json", "{}"), "not a readable torch.export file"),
     "a web page": (".pt", lambda: b"<!doctype html><title>404</title>", "not a readable checkpoint"),
     "a pickle": (".pt", lambda: pickle.dumps({"state_dict": Path()}), "not a readable checkpoint"),
+    "other bytes": (".pt", lambda: b"\x8e" * 100, "checkpoint (UnpicklingError: Weights only load failed)"),
     "no bytes": (".pt", lambda: b"", "not a readable checkpoint"),
     "safetensors of no bytes": (".safetensors", lambda: b"", "not a whole weight file of this pipeline"),
     "safetensors with a header of a terabyte": (
