@@ -1,6 +1,9 @@
 """cure: adversarial training methods in one engine, and an evaluation for any network."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cure.evaluation.api import evaluate as evaluate
 
 
 def __getattr__(name: str) -> Any:

@@ -1,13 +1,15 @@
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from cure.core.names import heading
 from cure.core.settings import Settings
 from cure.paths import Cell
-from cure.reporting import attacks, beside, claims, rows
+from cure.reporting import attacks, beside, claims, rows, table
 from cure.reporting.methods import PAGE, page
 from cure.schema import AttackSuite, Grid
 
@@ -27,8 +29,13 @@ def means(setting: str) -> pd.DataFrame:
 
 def test_ours_and_theirs_stand_in_lines_of_their_own() -> None:
     text = beside.page(
-        means("cifar10/resnet18"), claims.load(CLAIMS), suite(), {("cifar10/resnet18", "cure"): "3 epochs, CPU"}
+        means("cifar10/resnet18"),
+        claims.load(CLAIMS),
+        suite(),
+        {("cifar10/resnet18", "cure"): "3 epochs, CPU"},
+        "Percent of 9 images; step 2/255.",
     )
+    assert "\nOurs: percent of 9 images; step 2/255.\n" in text
     part = next(part for part in text.split("### ") if part.startswith("cure, Table 1\n")).splitlines()
     ours = [line for line in part if "| **ours** |" in line]
     theirs = [line for line in part if line.startswith("| CURE | cure, Table 1 |")]
@@ -42,7 +49,7 @@ def test_ours_and_theirs_stand_in_lines_of_their_own() -> None:
 def test_every_published_table_of_a_setting_is_there_with_its_own_columns() -> None:
     made = {("cifar10/resnet18", "cure"): "3 epochs, CPU"}
     claims_of = [c for c in claims.load(CLAIMS) if (c.dataset, c.model) == ("cifar10", "resnet18")]
-    text = beside.page(means("cifar10/resnet18"), claims_of, suite(), made)
+    text = beside.page(means("cifar10/resnet18"), claims_of, suite(), made, "")
     assert text.count("### ") == len({(c.paper, c.table) for c in claims_of})
     rows = [
         line for line in text.splitlines() if line.startswith("| ") and "**ours**" not in line and "---" not in line
@@ -54,7 +61,9 @@ def test_every_published_table_of_a_setting_is_there_with_its_own_columns() -> N
 
 
 def test_a_setting_that_no_paper_prints_says_so() -> None:
-    text = beside.page(means("digits/small"), claims.load(CLAIMS), suite(), {("digits/small", "cure"): "3 epochs, CPU"})
+    text = beside.page(
+        means("digits/small"), claims.load(CLAIMS), suite(), {("digits/small", "cure"): "3 epochs, CPU"}, ""
+    )
     assert "No paper prints a number for digits/small." in text
 
 
@@ -178,3 +187,28 @@ def test_metrics_hold_every_column_and_no_infinity() -> None:
 )
 def test_headings_are_the_fields_own_words(column, shown) -> None:
     assert heading(column) == shown
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_on_a_terminal_of_any_width_the_table_keeps_every_digit(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Console, "is_terminal", True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    path = CLAIMS.parent / "quickstart" / "reports" / "table.md"
+    table.show(path)
+    said = capsys.readouterr().out
+    assert "\N{HORIZONTAL ELLIPSIS}" not in said
+    table_alone = re.sub(r"\x1b\[\d+m", "", said).split("- Percent")[0]
+    assert table_alone.count("digits/small") == 1  # one setting stands in the title
+    rows = [line for line in path.read_text().splitlines() if line.startswith("| digits/small")]
+    assert set(re.findall(r"\d+\.\d\d", "".join(rows))) <= set(re.findall(r"\d+\.\d\d", table_alone))
+
+
+def test_without_a_terminal_a_row_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    path = CLAIMS.parent / "quickstart" / "reports" / "table.md"
+    table.show(path)
+    shown = [line.split() for line in capsys.readouterr().out.splitlines()]
+    for row in path.read_text().splitlines():
+        if row.startswith("| digits/small"):
+            assert [word for part in row.strip("|").split("|")[1:] for word in part.replace("*", "").split()] in shown

@@ -5,7 +5,7 @@ of its attacks gets every image, and the shortest verified way out counts.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from torch import nn
@@ -29,6 +29,12 @@ class Chain:
     label: str = ""  # of AutoAttack: standard, custom or rand
     passes: int = 1  # forwards whose mean probability decides a prediction; several for networks that draw at random
     norm: Norm | None = None  # of a chain that seeks the smallest perturbation
+
+
+def judged_alike(chains: dict[str, Chain]) -> dict[str, Chain]:
+    """The same attacks, each judged by as many forwards as the most careful of them, so that none gains by luck."""
+    most = max((chain.passes for chain in chains.values()), default=1)
+    return {name: replace(chain, passes=most) for name, chain in chains.items()}
 
 
 def distance(x_adv: Images, x: Images, norm: Norm) -> PerExample:

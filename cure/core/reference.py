@@ -27,9 +27,12 @@ except ImportError:
 
 
 def package() -> str:
-    """Name and version of what is used here, such as `pyautoattack 0.2.0`."""
+    """Name and version of what is used here, such as `pyautoattack 0.2.0`; a checkout on the path has no version."""
     name = APGDAttack.__module__.partition(".")[0]
-    return f"{name} {metadata.version(name)}"
+    try:
+        return f"{name} {metadata.version(name)}"
+    except metadata.PackageNotFoundError:
+        return f"{name} (not installed, on the path)"
 
 
 class MarginAPGD(APGDAttack):  # type: ignore[misc]

@@ -107,6 +107,8 @@ class Job:
 
 def parent(path: Path, cell: Cell, digest: str, role: str) -> tuple[Description, Network]:
     """The network in `path`, which must fit the cell that needs it in this role."""
+    if not path.exists():
+        raise Refused(f"{path}: not found, but {cell.name} needs it in the role {role}; `dvc repro` trains it first")
     about, states = checkpoint.load(path)
     for what, found, wanted in (
         ("model", about.model, cell.model),

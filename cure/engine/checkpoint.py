@@ -56,7 +56,7 @@ def save(path: Path, states: dict[str, State], about: Description) -> None:
 def load(path: Path) -> tuple[Description, dict[str, State]]:
     """The description and the state dicts by name of a file that this pipeline made."""
     if not path.exists():
-        raise Refused(f"{path}: not found")
+        raise Refused(f"{path}: not found; `dvc repro` makes it, and `dvc pull` brings it from a remote")
     try:
         with safe_open(path, framework="pt") as file:
             header = (file.metadata() or {}).get("cure")

@@ -9,7 +9,7 @@ from torch import nn
 
 from cure import catalogue
 from cure.core import ranks
-from cure.core.attack import Chain
+from cure.core.attack import Chain, judged_alike
 from cure.core.folding import faster, twin
 from cure.core.settings import Layout
 from cure.core.tensors import Flags, Labels
@@ -71,7 +71,7 @@ def chains(suite: AttackSuite, threat: Threat, classes: int) -> dict[str, Chain]
         chain: Chain = entry.chain(hyper, classes, suite.seed)
         return chain
 
-    return {name: bind(settings) for name, settings in suite.columns.items()}
+    return judged_alike({name: bind(settings) for name, settings in suite.columns.items()})
 
 
 def attacked(

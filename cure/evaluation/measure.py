@@ -87,7 +87,7 @@ def look(subject: Subject, images: Images, plan: Plan, *, force: bool) -> list[L
     red = [line for line in lines if line.red and line.name not in allowed]
     if red and not force:
         said = "\n  ".join(map(str, red))
-        raise Refused(f"{subject.name}: preflight is red (--force goes on all the same)\n  {said}")
+        raise Refused(f"{subject.name}: preflight is red (with `force` it goes on all the same)\n  {said}")
     return lines
 
 

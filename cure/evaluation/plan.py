@@ -9,7 +9,7 @@ from torch import nn
 
 from cure import catalogue
 from cure.check import check
-from cure.core.attack import Chain
+from cure.core.attack import Chain, judged_alike
 from cure.core.folding import twin
 from cure.core.tensors import Images
 from cure.doubts import Masking, Preflight
@@ -44,7 +44,8 @@ class Plan:
         if not self.chains:
             return {}
         wanted = probes.probes(self.threat, self.masking) | ({"transfer": self.transfer} if self.transfer else {})
-        return {name: chain for name, chain in wanted.items() if name not in self.chains}
+        alike = judged_alike({**self.chains, **wanted})
+        return {name: alike[name] for name in wanted if name not in self.chains}
 
     def probed(self, images: int) -> int:
         """How many images the probes see: among those that every column with an accuracy sees."""
@@ -127,7 +128,7 @@ def plan(params: Params, attacks: list[str] | None, classes: int, changes: dict[
     A column that the file lacks may be one of the published file.
     """
     if attacks is not None and not attacks:
-        raise Refused("--attacks: names no column; clean alone is --attacks clean")
+        raise Refused("attacks: names no column; clean alone is a column, too")
     suite, threat = params.get("attack", AttackSuite), params.get("threat", Threat)
     threat = Threat.model_validate(threat.model_dump() | changes.get("threat", {}))
     section = read(published())["attack"]
@@ -135,7 +136,7 @@ def plan(params: Params, attacks: list[str] | None, classes: int, changes: dict[
     names = [name for name in (attacks if attacks is not None else suite.columns) if name != "clean"]
     for name in names:
         if name not in known:
-            raise Refused(f"--attacks: no column {name!r}{did_you_mean(name, ['clean', *known])}")
+            raise Refused(f"attacks: no column {name!r}{did_you_mean(name, ['clean', *known])}")
     columns = {name: known[name] for name in names}
     shown = [name for name in names if "norm" not in columns[name]]
     narrowed = suite.model_copy(

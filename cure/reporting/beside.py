@@ -15,13 +15,17 @@ Rows = dict[Any, pd.DataFrame]
 """The lines of one setting, a line per seed, by method."""
 
 
-def page(lines: pd.DataFrame, claims: list[Claim], suite: AttackSuite, made: Made) -> str:
-    """claims.md: every published table about a setting of ours; `made` says how each of our rows was trained."""
+def page(lines: pd.DataFrame, claims: list[Claim], suite: AttackSuite, made: Made, how: str) -> str:
+    """claims.md: every published table about a setting of ours; `made` says how each of our rows was trained, `how`
+    what all were attacked with.
+    """
     seeds = lines["seed"].nunique()
     text = [
         "# Ours beside the papers'",
         "",
-        "Lines marked **ours** were measured by this pipeline; the others are printed in the papers (claims.yaml).",
+        "Lines marked **ours** were measured by this pipeline; the others are printed in the papers (claims.yaml),",
+        "which name their own attacks.",
+        f"Ours: {how[:1].lower()}{how[1:]}",
         *([f"Ours: mean ± sample standard deviation of {seeds} seeds."] if seeds > 1 else []),
     ]
     for setting in lines["setting"].unique():

@@ -52,7 +52,7 @@ def build(params: Params) -> dict[str, str]:
     pages = {
         "table": table.markdown(body, text, suite, about),
         "findings": findings.page(concluded),
-        "claims": beside.page(lines, published, suite, trained),
+        "claims": beside.page(lines, published, suite, trained, about[0]),
         "pairs": pairs.page(told, text.against),
         "overfitting": overfitting.page(overfit, lines, ["clean", *suite.last] if suite.last else []),
         "corruptions": corrupted.page(found, rows.methods(grid)),
@@ -99,11 +99,12 @@ def require(grid: Grid) -> None:
 def facts(params: Params, cells: list[Cell], note: dict[str, Any]) -> list[str]:
     """What the table says below itself: what was measured on what, how to read it, and what is wrong with it."""
     grid, suite = params.get("grid", Grid), params.get("attack", AttackSuite)
-    eps, images = params.as_text()["threat"]["eps"], rows.read(cells[0].result("attack"))["images"]
+    threat, images = params.as_text()["threat"], rows.read(cells[0].result("attack"))["images"]
+    ball = f"eps {threat['eps']}, step {threat['step']}"
     several = f" (mean ± sample standard deviation of {len(grid.seeds)})" if len(grid.seeds) > 1 else ""
     shown = ", ".join(map(heading, ["clean", *suite.table]))
     return [
-        f"Percent of {images} test images; L-inf attacks with eps {eps}; seeds {grid.seeds}{several}.",
+        f"Percent of {images} test images; L-inf attacks with {ball}; seeds {grid.seeds}{several}.",
         *attacks.notes(cells, suite),
         f"Bold: the best under {shown}; †: not told apart from it by a paired test on the same images (pairs.md).",
         f"NRR: 2 n r / (n + r) of clean and {heading(suite.nrr)}, of unrounded values.",

@@ -11,6 +11,8 @@ from cure.reporting.markdown import last
 from cure.reporting.markdown import table as ruled
 from cure.schema import AttackSuite, ReportText
 
+WIDTH = 160  # enough for any table, where there is no terminal that has one of its own
+
 
 def columns(suite: AttackSuite) -> list[str]:
     """The measures of a row, in the order of the table."""
@@ -111,19 +113,23 @@ def markdown(body: list[Row], text: ReportText, suite: AttackSuite, about: list[
 
 
 def show(path: Any) -> None:
-    """Print the table of a table.md on the terminal."""
+    """Print the table of a table.md on the terminal; a narrow one breaks cells and loses no digit."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
     text = path.read_text()
     split = [[part.strip() for part in row.strip("|").split("|")] for row in text.splitlines() if row.startswith("|")]
-    table = Table(title=text.splitlines()[0].removeprefix("# "), box=box.SIMPLE_HEAD, pad_edge=False)
-    for i, name in enumerate(split[0]):
-        table.add_column(name, justify="left" if i < 2 else "right")
+    title, settings = text.splitlines()[0].removeprefix("# "), {row[0] for row in split[2:]}
+    if len(settings) == 1:
+        title, split = f"{title}: {settings.pop()}", [row[1:] for row in split]
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in split[0]:
+        table.add_column(name, justify="left" if name in ("Data / model", "Method") else "right", overflow="fold")
     for row in split[2:]:
         table.add_row(*(re.sub(r"\*\*(.+)\*\*", r"[bold]\1[/bold]", part) for part in row))
     console = Console()
+    console = console if console.is_terminal else Console(width=WIDTH)
     console.print(table)
     for row in text.splitlines():
         if row.startswith("- "):

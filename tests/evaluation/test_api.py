@@ -12,6 +12,7 @@ import cure
 from cure import evaluate
 from cure.engine.ratio import nrr, wilson
 from cure.errors import Refused
+from cure.evaluation.plan import opened, plan, published
 
 FEW = slice(0, 60)
 CHEAP = {"attacks": ["clean", "fgsm", "pgd20"], "eps": "38/255", "batch": 25}
@@ -223,6 +224,13 @@ def test_a_network_that_draws_at_random_needs_the_version_for_it(trained, test_i
     found = evaluate(Noisy(trained), *few, attacks=["clean", "aa_rand"], eps="38/255", classes=10)
     assert found.result["columns"]["aa_rand"]["label"] == "rand"
     assert any("determinism" in flag for flag in found.flags)
+
+
+def test_nothing_that_runs_beside_a_column_for_random_networks_profits_from_one_lucky_draw():
+    settings = plan(opened(published(), "cifar10", "resnet18"), ["pgd20", "aa_rand"], 10, {})
+    assert {chain.passes for chain in (*settings.chains.values(), *settings.probes.values())} == {20}
+    plain = plan(opened(published(), "cifar10", "resnet18"), ["pgd20", "aa"], 10, {})
+    assert {chain.passes for chain in (*plain.chains.values(), *plain.probes.values())} == {1}
 
 
 @pytest.mark.parametrize(
