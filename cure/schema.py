@@ -69,7 +69,7 @@ class Grid(Settings):
 class Threat(Settings):
     """The L-infinity ball; laid under every attack, training and evaluation, that does not name its own."""
 
-    eps: Positive
+    eps: Annotated[Positive, Field(le=1)]  # images are in [0, 1]
     step: Positive
 
 

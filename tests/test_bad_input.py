@@ -176,6 +176,7 @@ BROKEN = [  # where, what stands there, what must be said
     ("train.drops", {0: 0.1}, "train.drops.0.[key]: Input should be greater than or equal to 1; found 0"),
     ("pretrain", QUICKSTART["pretrain"] | {"nesterov": True, "momentum": 0}, "pretrain: "),  # PyTorch has no such SGD
     ("threat.eps", -0.1, "threat.eps: Input should be greater than 0; found -0.1"),
+    ("threat.eps", 8, "threat.eps: Input should be less than or equal to 1; found 8"),  # 8/255
     ("threat.eps", "8/0", "threat.eps: not a number or a fraction such as 8/255; found '8/0'"),
     ("alpha", 1.5, "alpha: Input should be less than or equal to 1; found 1.5"),
     ("alpha", GONE, "alpha: missing"),

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from dvc.repo import Repo
 from dvc.utils.serialize import modify_yaml
 
 from cure import catalogue, doubts, layerwise, paths, schema
@@ -313,6 +314,15 @@ def test_params_are_without_a_mistake(scale):
 
 def test_both_scales_have_the_same_sections():
     assert set(parsed(ROOT / "params.yaml")) == set(parsed(ROOT / "quickstart" / "params.yaml"))
+
+
+@pytest.mark.slow
+def test_dvc_shows_the_params_of_every_scale():
+    """Key by key, DVC cannot read a mapping such as {1: 0, 11: 1}; a whole file it can."""
+    shown = Repo(str(ROOT)).params.show()[""]["data"]
+    assert shown.keys() >= {str((folder / "params.yaml").relative_to(ROOT)) for folder in SCALES.values()}
+    for name, file in shown.items():
+        assert file["data"].keys() == parsed(ROOT / name).keys()
 
 
 @every_scale

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from cure import catalogue
+from cure import catalogue, problems
 from cure.core.network import Normalisation, Normalise
 from cure.engine.checkpoint import State, build, fill
 from cure.engine.lines import first_sentence
@@ -87,8 +87,16 @@ def _from_state(
     if factory is not None:
         return fitted(path, {factory: made_by(factory)}, states)
     names = [model] if model else [name for name in catalogue.names("models") if name in settings]
+    for name in names:
+        _settled(name, settings.get(name, {}))
     nets = {name: build(name, settings.get(name, {}), shape.channels, shape.classes) for name in names}
     return fitted(path, dict(nets), states)
+
+
+def _settled(model: str, settings: Any) -> None:
+    problems.fill(catalogue.hyper("models", model), settings or {}, f"models.{model}", told := problems.Problems())
+    if told:
+        raise Refused(f"--model {model}: {'; '.join(told)}; name a params.yaml that has its settings by --params")
 
 
 def made_by(factory: str) -> nn.Module:

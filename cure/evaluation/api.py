@@ -20,12 +20,10 @@ from cure.schema import Threat
 
 def _radius(eps: float | str) -> float:
     try:
-        radius = Threat.model_validate({"eps": eps, "step": 1}).eps
+        return Threat.model_validate({"eps": eps, "step": 1}).eps
     except ValueError:
-        raise Refused(f"eps is {eps!r}; a radius above 0 and up to 1, such as 8/255") from None
-    if radius > 1:
-        raise Refused(f"eps is {eps!r}, but images are in [0, 1]; 8 grey levels are 8/255")
-    return radius
+        told = "a radius above 0 and up to 1, such as 8/255: images are in [0, 1], and 8 grey levels are 8/255"
+        raise Refused(f"eps is {eps!r}; {told}") from None
 
 
 def evaluate(

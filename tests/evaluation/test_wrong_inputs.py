@@ -123,6 +123,14 @@ def not_finite(tensors):
     return {key: t * float("nan") if t.is_floating_point() else t for key, t in tensors.items()}
 
 
+@wrong_input
+def test_a_model_without_its_settings_is_refused(user):
+    torch.save(state(), "strange.pt")
+    Path("params.yaml").unlink()
+    line = ("strange.pt", "--model", "small", "--data", "data/digits.safetensors")
+    assert "--model small: models.small.width: missing; name a params.yaml" in refused(user, "cure", "eval", *line)
+
+
 def itself():
     held = {"epoch": 3}
     held["model"] = held
