@@ -2,6 +2,7 @@
 
 import contextlib
 import json as text
+import math
 import subprocess
 import sys
 import time
@@ -75,8 +76,8 @@ def costs(found: list[Task], on: Bench) -> Costs:
 
 def show(words: list[str], where: str, tflops: float | None, json: bool) -> None:
     """Print the plan of the folder and cells that `words` name."""
-    if tflops is not None and not tflops > 0:
-        raise Refused(f"--tflops {tflops:g}: not a speed; allowed: above 0, such as 60")
+    if tflops is not None and not 0 < tflops < math.inf:
+        raise Refused(f"--tflops {tflops:g}: not a speed; allowed: above 0 and finite, such as 60")
     folder, wanted = place(words)
     folder = folder.resolve()
     on = bench(folder, where, tflops)

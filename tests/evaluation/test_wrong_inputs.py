@@ -89,6 +89,12 @@ LINES = {  # command line -> what must be said
     "cure eval": "error: nothing to evaluate: name a checkpoint, or a --factory",
     "cure eval {weights} --n 0": "Invalid value for '--n'",
     "cure eval {weights} --batch none": "Invalid value for '--batch'",
+    "cure eval {weights} --seed 1180591620717411303424": "Invalid value for '--seed'",
+    "cure eval {weights} --seed -1": "Invalid value for '--seed'",
+    "cure eval {weights} --attacks=": "attacks: names no column; clean alone is a column, too",
+    "cure eval {weights} --attacks ,": "attacks: names no column; clean alone is a column, too",
+    "cure plan --tflops inf": "--tflops inf: not a speed; allowed: above 0 and finite",
+    "cure plan --tflops nan": "--tflops nan: not a speed; allowed: above 0 and finite",
     "cure eval {weights} --attacks aaa": "no column 'aaa'",
     "cure eval {weights} --budget soon": "--budget soon: not a time; allowed: 90s, 10m, 2h",
     "cure eval {weights} --params no.yaml": "no.yaml: not found",
@@ -152,6 +158,14 @@ HELD = {  # what torch.save was given -> what must be said
     "complex": (
         lambda: {key: t.to(torch.complex64) for key, t in state().items()},
         "stem.conv1.weight is torch.complex64, not torch.float32",
+    ),
+    "sparse tensors": (
+        lambda: {key: t.to_sparse() for key, t in state().items()},
+        "stem.conv1.weight is sparse or quantised; save the network's state_dict() of dense tensors",
+    ),
+    "tensors without values": (
+        lambda: {key: t.to("meta") for key, t in state().items()},
+        "stem.conv1.weight has no values; save the network's state_dict()",
     ),
     "one tensor more": (lambda: state() | {"head.weight": torch.zeros(3)}, "head.weight is unknown"),
     "not finite": (lambda: not_finite(state()), "preflight is red"),
@@ -258,6 +272,34 @@ def test_altered_weights_of_ours_are_refused(user, stage, kind):
     header, tensors = opened(path)
     save_file(change(tensors), path, metadata={"cure": json.dumps(header)})
     assert said in refused(user, stage, "digits", "small", "natural", 0)
+
+
+# ---- results that are compared
+
+
+def result_file(**changes):
+    result = {"images": 3, "eps": 0.1, "columns": {"pgd20": {"label": ""}}, "outcomes": {"clean": "110"}}
+    return json.dumps({"subject": "mine", "result": result | changes})
+
+
+RESULTS = {
+    "no outcomes": result_file(outcomes=None),
+    "outcomes that are one text": result_file(outcomes="110"),
+    "outcomes that are a list": result_file(outcomes=["110"]),
+    "numbers as outcomes": result_file(outcomes={"clean": [1, 1, 0]}),
+    "a radius in words": result_file(eps="wide"),
+    "a label that is none": result_file(columns={"aa": {"label": ["standard"]}}),
+    "images without end": result_file(images=10**15),
+    "brackets without end": "[" * 100_000,
+}
+
+
+@wrong_input
+@pytest.mark.parametrize("kind", RESULTS)
+def test_a_result_of_another_form_cannot_be_compared(user, kind):
+    (user.folder / "sound.json").write_text(result_file())
+    (user.folder / "odd.json").write_text(RESULTS[kind])
+    assert "odd.json: not a result of `cure eval`" in refused(user, "cure", "compare", "sound.json", "odd.json")
 
 
 # ---- a folder of images
