@@ -180,6 +180,12 @@ BROKEN = [  # where, what stands there, what must be said
     ("threat.eps", "8/0", "threat.eps: not a number or a fraction such as 8/255; found '8/0'"),
     ("alpha", 1.5, "alpha: Input should be less than or equal to 1; found 1.5"),
     ("alpha", GONE, "alpha: missing"),
+    ("run.threads", 1_000_000, "run.threads: Input should be less than or equal to 1024; found 1000000"),
+    ("run.processes", 1_000_000, "run.processes: Input should be less than or equal to 1024; found 1000000"),
+    ("train.epochs", 10**400, "train.epochs: Input should be less than 2147483648; found 1000"),
+    ("train.lr", 1e308, "train: lr, lr times a factor of drops, or weight_decay is 1e+308, beyond float32"),
+    ("train.drops", {1: 1e308}, "train: lr, lr times a factor of drops, or weight_decay is "),
+    ("pretrain.weight_decay", 1e308, "pretrain: lr, lr times a factor of drops, or weight_decay is 1e+308, beyond"),
     ("run.device", "gpu", "run.device: Input should be 'cuda', 'cpu' or 'auto'; found 'gpu'"),
     ("grid.datasets", ["digit"], "grid: 'digit' has no section under datasets, did you mean digits?"),
     ("grid.datasets", 5, "grid.datasets: Input should be a valid list; found 5"),
@@ -268,6 +274,9 @@ NOT_SETTINGS = {
     "no such day": (b"title: 2024-02-31\n", "not valid YAML: "),
     "list": (b"- alpha\n", "has no sections"),
     "empty": (b"", "has no sections"),
+    "itself": (b"train: &a\n  lr: *a\n", "not valid YAML: Circular reference detected"),
+    "brackets without end": (b"[" * 100_000, "not valid YAML: "),
+    "a number of 5,000 digits": (b"alpha: " + b"9" * 5000, "not valid YAML: "),
 }
 
 
