@@ -100,7 +100,6 @@ class Schedule(Settings):
             raise ValueError("nesterov is true, but momentum is 0; PyTorch has no such SGD")
         return self
 
-
     @model_validator(mode="after")
     def _steps_are_numbers_of_single_precision(self) -> "Schedule":
         largest = max([self.lr, self.weight_decay, *(self.lr * factor for factor in self.drops.values())])
@@ -145,7 +144,18 @@ class Train(Fit):
     protocol: Literal["paper", "matched"]
 
 
-class Suite(Settings):
+class Listed(Settings):
+    """A section in whose lists nothing stands twice."""
+
+    @model_validator(mode="after")
+    def _names_stand_once(self) -> "Listed":
+        for name, values in self:
+            if isinstance(values, list) and len(set(values)) != len(values):
+                raise ValueError(f"{name} names something twice")
+        return self
+
+
+class Suite(Listed):
     """What evaluates networks on the test split."""
 
     images: Count  # of the test split, evenly spread; more than there are means all
@@ -194,7 +204,7 @@ class Analyse(Settings):
     entries: dict[str, dict[str, Any]]  # entries of cure/analyses and their settings
 
 
-class ReportText(Settings):
+class ReportText(Listed):
     """What the table says of itself, and which figures stand beside it."""
 
     title: str
