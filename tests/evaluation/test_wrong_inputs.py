@@ -188,6 +188,18 @@ def test_a_checkpoint_of_something_else_is_refused(user, kind):
     assert said in message
 
 
+def blank(tensors):
+    return {key: torch.zeros_like(t) for key, t in tensors.items()}
+
+
+@wrong_input
+@pytest.mark.parametrize(("spoil", "said"), [(not_finite, "finite: not finite on"), (blank, "gradients: ")])
+def test_a_surrogate_that_has_no_gradients_is_refused(user, spoil, said):
+    torch.save(spoil(state()), user.folder / "other.pt")
+    line = ("weights/digits/small/natural-s0.safetensors", "--attacks", "pgd20", "--n", "20", "--surrogate", "other.pt")
+    assert f"--surrogate other.pt: {said}" in refused(user, "cure", "eval", *line)
+
+
 def bomb():
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
