@@ -5,10 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from cure.engine import device, foreign
 from cure.engine.lines import first_sentence
 from cure.engine.preflight import preflight
 from cure.engine.probes import transfer
+from cure.engine.program import saved_program
 from cure.errors import Refused
 from cure.evaluation.images import Images, of_the_test_split, prepared
 from cure.evaluation.plan import Plan, nearest, opened, plan
@@ -45,6 +48,8 @@ def cases(path: Path | None, request: Request, say: Callable[[str], None]) -> li
         )
     name = request.data or (about.dataset if about else None)
     if name is None:
+        if path and saved_program(path, torch.device("cpu")) is None:
+            foreign.tensors(path)  # what is no checkpoint at all is told as that
         raise Refused(
             f"{path or request.loading.factory}: --data is needed: a data set of the catalogue, or a prepared file"
         )
