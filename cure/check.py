@@ -11,7 +11,7 @@ from cure.check_layers import check_layers
 from cure.core.settings import Ball, Settings
 from cure.doubts import Masking, Preflight
 from cure.errors import did_you_mean
-from cure.families import check_against, check_families, check_roles, rows
+from cure.families import check_against, check_families, check_lists, check_roles, rows
 from cure.params import FILE, Params, armed, for_cell, read
 from cure.problems import Problems, collect, fill
 
@@ -64,6 +64,7 @@ def check(raw: dict[str, Any]) -> Problems:
     check_families(raw.get("grid"), problems)
     check_roles(raw.get("roles"), raw.get("grid"), problems)
     check_against(raw.get("report"), raw.get("grid"), problems)
+    check_lists(raw, problems)
     _check_suites(raw, problems)
     _check_methods(raw, problems)
     check_layers(raw, problems)

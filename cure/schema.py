@@ -80,9 +80,6 @@ class Roles(Settings):
     teacher: str
 
 
-SINGLE = 3.4e38  # the largest number of float32
-
-
 class Schedule(Settings):
     """SGD with momentum and a piecewise constant learning rate."""
 
@@ -103,7 +100,7 @@ class Schedule(Settings):
     @model_validator(mode="after")
     def _steps_are_numbers_of_single_precision(self) -> "Schedule":
         largest = max([self.lr, self.weight_decay, *(self.lr * factor for factor in self.drops.values())])
-        if largest > SINGLE:
+        if largest > 3.4e38:
             raise ValueError(f"lr, lr times a factor of drops, or weight_decay is {largest:g}, beyond float32")
         return self
 
@@ -144,18 +141,7 @@ class Train(Fit):
     protocol: Literal["paper", "matched"]
 
 
-class Listed(Settings):
-    """A section in whose lists nothing stands twice."""
-
-    @model_validator(mode="after")
-    def _names_stand_once(self) -> "Listed":
-        for name, values in self:
-            if isinstance(values, list) and len(set(values)) != len(values):
-                raise ValueError(f"{name} names something twice")
-        return self
-
-
-class Suite(Listed):
+class Suite(Settings):
     """What evaluates networks on the test split."""
 
     images: Count  # of the test split, evenly spread; more than there are means all
@@ -204,7 +190,7 @@ class Analyse(Settings):
     entries: dict[str, dict[str, Any]]  # entries of cure/analyses and their settings
 
 
-class ReportText(Listed):
+class ReportText(Settings):
     """What the table says of itself, and which figures stand beside it."""
 
     title: str

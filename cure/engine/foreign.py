@@ -84,12 +84,6 @@ def _from_state(
     states = dict(candidates(tensors(path)))
     if not states:
         raise Refused(f"{path}: holds no state dict (no mapping from names to tensors)")
-    odd = {place: next(filter(_unusual, state.items()), None) for place, state in states.items()}
-    if all(odd.values()):
-        key, tensor = next(filter(None, odd.values()))
-        kind = "has no values" if tensor.is_meta else "is sparse or quantised"
-        raise Refused(f"{path}: {key} {kind}; save the network's state_dict() of dense tensors")
-    states = {place: state for place, state in states.items() if odd[place] is None}
     if factory is not None:
         return fitted(path, {factory: made_by(factory)}, states)
     names = [model] if model else [name for name in catalogue.names("models") if name in settings]
@@ -97,12 +91,6 @@ def _from_state(
         _settled(name, settings.get(name, {}))
     nets = {name: build(name, settings.get(name, {}), shape.channels, shape.classes) for name in names}
     return fitted(path, dict(nets), states)
-
-
-def _unusual(item: tuple[str, Tensor]) -> bool:
-    """Whether a tensor cannot be a weight as it is."""
-    tensor = item[1]
-    return tensor.is_meta or tensor.is_quantized or tensor.layout != torch.strided
 
 
 def _settled(model: str, settings: Any) -> None:
@@ -205,7 +193,8 @@ def _statistics(net: nn.Module, state: State) -> tuple[Normalisation | None, Sta
     """(the input normalisation that a checkpoint carries beside the network's own tensors, the rest)."""
     extra = [key for key in state if key not in net.state_dict()]
     found = {what: [key for key in extra if pattern.search(key)] for what, pattern in STATISTICS.items()}
-    if len(extra) != 2 or any(len(keys) != 1 for keys in found.values()):
+    odd = any(state[key].is_meta or state[key].layout != torch.strided for key in extra)
+    if odd or len(extra) != 2 or any(len(keys) != 1 for keys in found.values()):
         return None, state
     values = {what: [round(float(v), 6) for v in state[keys[0]].flatten()] for what, keys in found.items()}
     return Normalisation(**values), {key: t for key, t in state.items() if key not in extra}

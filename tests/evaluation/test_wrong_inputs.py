@@ -166,12 +166,13 @@ HELD = {  # what torch.save was given -> what must be said
     ),
     "sparse tensors": (
         lambda: {key: t.to_sparse() for key, t in state().items()},
-        "stem.conv1.weight is sparse or quantised; save the network's state_dict() of dense tensors",
+        "does not fit small: stem.conv1.weight is torch.sparse_coo, not torch.strided",
     ),
     "tensors without values": (
         lambda: {key: t.to("meta") for key, t in state().items()},
-        "stem.conv1.weight has no values; save the network's state_dict()",
+        "does not fit small: stem.conv1.weight is a shape without values",
     ),
+    "a mean without values": (lambda: state() | {"mean": torch.zeros(1, device="meta"), "std": torch.ones(1)}, "mean"),
     "one tensor more": (lambda: state() | {"head.weight": torch.zeros(3)}, "head.weight is unknown"),
     "not finite": (lambda: not_finite(state()), "preflight is red"),
     "an optimiser": (lambda: {"optimizer": {"state": {0: torch.zeros(3)}}}, "holds no state dict"),

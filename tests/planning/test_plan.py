@@ -213,14 +213,14 @@ def test_wrong_words_are_refused(folder: Path) -> None:
 
 
 @pytest.mark.reliability("wrong inputs")
-def test_a_wrong_name_is_told_before_anything_is_timed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_name_is_told_before_anything_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_such(*_: object) -> None:
         raise Refused("plan: no stage and no cell 'ta'")
 
     monkeypatch.setattr(command, "tasks", no_such)
     monkeypatch.setattr(command, "bench", lambda *_: pytest.fail("a machine was timed for nothing"))
     with pytest.raises(Refused, match="no stage and no cell 'ta'"):
-        command.show([str(folder), "ta"], "auto", None, False)
+        command.show([str(ROOT / "quickstart"), "ta"], "auto", None, False)
 
 
 @pytest.mark.slow
