@@ -11,7 +11,7 @@ from cure.check_layers import check_layers
 from cure.core.settings import Ball, Settings
 from cure.doubts import Masking, Preflight
 from cure.errors import did_you_mean
-from cure.families import check_against, check_families, check_roles, rows
+from cure.families import check_against, check_families, check_lists, check_roles, rows
 from cure.params import FILE, Params, armed, for_cell, read
 from cure.problems import Problems, collect, fill
 
@@ -64,6 +64,7 @@ def check(raw: dict[str, Any]) -> Problems:
     check_families(raw.get("grid"), problems)
     check_roles(raw.get("roles"), raw.get("grid"), problems)
     check_against(raw.get("report"), raw.get("grid"), problems)
+    check_lists(raw, problems)
     _check_suites(raw, problems)
     _check_methods(raw, problems)
     check_layers(raw, problems)
@@ -120,7 +121,9 @@ def _check_suites(raw: dict[str, Any], problems: Problems) -> None:
                 problems.append(f"{where}: has no accuracy of its own, so none of nrr, table and last may name it")
             for dataset, model in _cells(raw):
                 threat = for_cell(raw["threat"], dataset, model, "threat")
-                fill(kind, armed(kind, settings, threat), where, problems)
+                found = fill(kind, armed(kind, settings, threat), where, problems)
+                if isinstance(found, Ball) and found.eps > 1:  # images are in [0, 1]
+                    problems.append(f"{where}.eps: Input should be less than or equal to 1; found {found.eps:g}")
     for where, folder in LISTED.items():  # lists of entries, or mappings from entries to settings
         section, key = where.split(".")
         part, known = raw.get(section), catalogue.names(folder)

@@ -32,7 +32,7 @@ Surrogate = Annotated[Path | None, typer.Option(help="Another checkpoint, whose 
 Images = Annotated[int | None, typer.Option("--n", "--images", min=1, help="Test images, evenly spread.")]
 Out = Annotated[Path | None, typer.Option(help="Folder for results, and for finished batches: rerun to continue.")]
 Batch = Annotated[int | None, typer.Option(min=1, help="Images per batch; default: attack.batch.")]
-EvalSeed = Annotated[int | None, typer.Option(min=0, help="Of the attacks' noise; default: attack.seed.")]
+EvalSeed = Annotated[int | None, typer.Option(min=0, max=2**31 - 1, help="Of the attacks' noise; else attack.seed.")]
 Budget = Annotated[str | None, typer.Option(help="Time to spend, 90s, 10m or 2h: chooses the number of images.")]
 Force = Annotated[bool, typer.Option("--force", help="Go on although the preflight is red.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -81,7 +81,7 @@ def evaluate_files(
     from cure.evaluation.cases import Request
     from cure.evaluation.subject import Loading
 
-    names = [name.strip() for name in attacks.split(",") if name.strip()] if attacks else None
+    names = [name.strip() for name in attacks.split(",") if name.strip()] if attacks is not None else None
     code = command.evaluate_files(
         Request(
             paths=checkpoints or [],

@@ -59,6 +59,14 @@ def check_against(report: Any, grid: Any, problems: Problems) -> None:
             problems.append(f"report.against: {row!r} is no row of the grid{did_you_mean(row, rows(grid))}")
 
 
+def check_lists(raw: dict[str, Any], problems: Problems) -> None:
+    """No list of a suite or of the report names something twice; the grid's own check does it for the grid."""
+    for section in ("attack", "corrupt", "report"):
+        for key, named in raw[section].items() if isinstance(raw.get(section), dict) else ():
+            if isinstance(named, list) and len({repr(name) for name in named}) != len(named):
+                problems.append(f"{section}.{key}: names something twice")
+
+
 def _needs(row: str, role: str, roles: dict[str, Any]) -> bool:
     """Whether `row`, or a row that it starts or learns from, needs the one in `role`."""
     todo, seen = {row}, set[str]()

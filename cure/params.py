@@ -6,6 +6,7 @@ under every attack. A method's `train:` is laid over the common `train:` under t
 its settings under `matched`.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +28,7 @@ def read(path: Path = FILE) -> dict[str, Any]:
     """The file as plain data; YAML 1.2, duplicate keys refused."""
     try:
         raw = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        json.dumps(raw, default=str, skipkeys=True)  # fails on a mapping that an anchor puts into itself
     except FileNotFoundError:
         raise Refused(f"{path}: not found; run this in a folder with a params.yaml, such as quickstart/") from None
     except OSError as problem:

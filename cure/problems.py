@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
@@ -26,7 +26,7 @@ def fill(kind: type[S], raw: Any, where: str, problems: Problems) -> S | None:
     try:
         return kind.model_validate(raw)
     except ValidationError as failed:
-        problems.extend(_sentence(kind, e, where) for e in failed.errors())
+        problems.extend(_sentence(kind, e, where, raw) for e in failed.errors())
     return None
 
 
@@ -38,8 +38,8 @@ def collect(read_section: Callable[[], Any], problems: Problems) -> None:
         problems.extend(str(refused).splitlines())
 
 
-def _sentence(kind: type[Settings], e: Mapping[str, Any], where: str) -> str:
-    *inside, last = [str(part) for part in e["loc"]] or [""]
+def _sentence(kind: type[Settings], e: Mapping[str, Any], where: str, raw: Any) -> str:
+    *inside, last = _place(e, raw) or [""]
     if last in kind.top_level:
         where = ""
     at = ".".join(part for part in (where, *inside, last) if part)
@@ -51,10 +51,24 @@ def _sentence(kind: type[Settings], e: Mapping[str, Any], where: str) -> str:
     return said if e["type"] == "value_error" and not e["loc"] else f"{said}; found {e['input']!r}"
 
 
+def _place(e: Mapping[str, Any], raw: Any) -> list[str]:
+    """The keys that lead to a mistake; what pydantic calls the kinds of a union, among them, is left out."""
+    found, missing = list[str](), e["type"] == "missing"
+    for place, part in enumerate(map(str, e["loc"])):
+        held = {str(key): value for key, value in (raw.items() if isinstance(raw, dict) else ())}
+        held |= {str(key): value for key, value in enumerate(raw if isinstance(raw, list) else ())}
+        if part in held or part == "[key]" or (missing and place == len(e["loc"]) - 1):
+            found.append(part)
+            raw = held.get(part)
+    return found
+
+
 def _fields(kind: type[Settings], inside: list[str]) -> list[str]:
     for part in inside:
         field = kind.model_fields.get(part)
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, Settings)):
+        kinds = (field.annotation, *get_args(field.annotation)) if field else ()
+        inner = next((one for one in kinds if isinstance(one, type) and issubclass(one, Settings)), None)
+        if inner is None:
             return []
-        kind = field.annotation
+        kind = inner
     return [name for name in kind.model_fields if name not in kind.top_level]

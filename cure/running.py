@@ -1,16 +1,20 @@
 """The section `run` of params.yaml."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from cure.core.settings import Count, Layout, Precision, Settings
+
+Few = Annotated[Count, Field(le=1024)]  # a CPU library that is asked for a million threads ends the process
 
 
 class Run(Settings):
     """Where and how things are computed; part of every result, so part of every hash."""
 
     device: Literal["cuda", "cpu", "auto"]
-    threads: Count  # of one CPU process; another number gives other roundings
-    processes: Count  # that train or attack one cell together, on this machine; a GPU each
+    threads: Few  # of one CPU process; another number gives other roundings
+    processes: Few  # that train or attack one cell together, on this machine; a GPU each
     sync_batchnorm: bool  # batch statistics over all of them, or of each one's rows
     deterministic: bool
     cpu_isa: Literal["native", "avx2"]  # avx2: newer CPUs round as older ones, so that hashes agree

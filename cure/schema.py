@@ -83,8 +83,8 @@ class Roles(Settings):
 class Schedule(Settings):
     """SGD with momentum and a piecewise constant learning rate."""
 
-    epochs: Count
-    batch: Count
+    epochs: Annotated[Count, Field(lt=2**31)]
+    batch: Annotated[Count, Field(lt=2**31)]
     lr: Positive
     momentum: Annotated[Number, Field(ge=0, lt=1)]
     nesterov: bool
@@ -95,6 +95,13 @@ class Schedule(Settings):
     def _nesterov_has_momentum(self) -> "Schedule":
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov is true, but momentum is 0; PyTorch has no such SGD")
+        return self
+
+    @model_validator(mode="after")
+    def _steps_are_numbers_of_single_precision(self) -> "Schedule":
+        largest = max([self.lr, self.weight_decay, *(self.lr * factor for factor in self.drops.values())])
+        if largest > 3.4e38:
+            raise ValueError(f"lr, lr times a factor of drops, or weight_decay is {largest:g}, beyond float32")
         return self
 
 

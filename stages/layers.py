@@ -11,6 +11,7 @@ import typer
 
 from cure import catalogue
 from cure.check import load
+from cure.check_layers import refuse_outside
 from cure.layerwise import Blocks, Freezing, Variant
 from cure.paths import Cell
 from cure.terminal import Dataset, Model, Seed, stage
@@ -36,6 +37,7 @@ def main(dataset: Dataset, model: Model, variant: VariantName, group: Group, see
 
     cell = Cell(dataset, model, "natural", seed).layers(variant, group)
     params = load(reads(cell, group), dataset, model)
+    refuse_outside(params.raw, model)
     method = catalogue.entry("methods", "at").METHOD
     hyper, _ = params.method("methods.at", method.hyper)
     how, train = params.method("layers.update", Freezing)

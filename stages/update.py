@@ -31,6 +31,8 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
 
     cell = Cell(dataset, model, method, seed)
     entry = catalogue.entry("methods", method).METHOD
+    if method == "natural":  # its schedule is another, and its weights are those that others start from
+        raise Refused("natural is trained by the stage pretrain")
     if not entry.updates:
         raise Refused(f"{method} has no update: its stage is revise")
     params = load(reads(cell), dataset, model)

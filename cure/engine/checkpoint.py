@@ -86,7 +86,7 @@ def network(about: Description, state: State, path: Path) -> Network:
 
 
 def fill(net: nn.Module, state: State, complaint: str) -> None:
-    """Load `state`; refuse tensors that are missing, unknown, or of another shape or type, naming the first."""
+    """Load `state`; refuse tensors that are missing, unknown, or of another shape, type or form, naming the first."""
     own = net.state_dict()
     wrong = [f"{key} is missing" for key in own if key not in state]
     wrong += [f"{key} is unknown" for key in state if key not in own]
@@ -100,6 +100,12 @@ def fill(net: nn.Module, state: State, complaint: str) -> None:
         for key in own
         if key in state and own[key].dtype != state[key].dtype
     ]
+    wrong += [
+        f"{key} is {state[key].layout}, not {own[key].layout}"
+        for key in own
+        if key in state and own[key].layout != state[key].layout
+    ]
+    wrong += [f"{key} is a shape without values" for key in own if key in state and state[key].is_meta]
     if wrong:
         raise Refused(f"{complaint}: {wrong[0]}" + (f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""))
     with torch.no_grad():

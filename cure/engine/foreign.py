@@ -193,7 +193,8 @@ def _statistics(net: nn.Module, state: State) -> tuple[Normalisation | None, Sta
     """(the input normalisation that a checkpoint carries beside the network's own tensors, the rest)."""
     extra = [key for key in state if key not in net.state_dict()]
     found = {what: [key for key in extra if pattern.search(key)] for what, pattern in STATISTICS.items()}
-    if len(extra) != 2 or any(len(keys) != 1 for keys in found.values()):
+    odd = any(state[key].is_meta or state[key].layout != torch.strided for key in extra)
+    if odd or len(extra) != 2 or any(len(keys) != 1 for keys in found.values()):
         return None, state
     values = {what: [round(float(v), 6) for v in state[keys[0]].flatten()] for what, keys in found.items()}
     return Normalisation(**values), {key: t for key, t in state.items() if key not in extra}

@@ -61,6 +61,8 @@ def evaluate(
         raise Refused(f"batch is {batch}; at least 1")
     changes: dict[str, Any] = {"threat": {"eps": radius, "step": radius / 4}}
     changes["attack"] = {"batch": batch, "seed": seed, "subset": {}}
+    if not 0 <= seed < 2**31:
+        raise Refused(f"seed is {seed}; from 0 to 2147483647")
     names = attacks.split(",") if isinstance(attacks, str) else list(attacks)
     wanted = plan(opened(settings, "", ""), names, given.classes, changes)
     folder = Path(out) if out else None

@@ -5,9 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from cure.engine import device, foreign
 from cure.engine.lines import first_sentence
+from cure.engine.preflight import preflight
 from cure.engine.probes import transfer
+from cure.engine.program import saved_program
 from cure.errors import Refused
 from cure.evaluation.images import Images, of_the_test_split, prepared
 from cure.evaluation.plan import Plan, nearest, opened, plan
@@ -44,6 +48,8 @@ def cases(path: Path | None, request: Request, say: Callable[[str], None]) -> li
         )
     name = request.data or (about.dataset if about else None)
     if name is None:
+        if path and saved_program(path, torch.device("cpu")) is None:
+            foreign.tensors(path)  # what is no checkpoint at all is told as that
         raise Refused(
             f"{path or request.loading.factory}: --data is needed: a data set of the catalogue, or a prepared file"
         )
@@ -71,6 +77,7 @@ def cases(path: Path | None, request: Request, say: Callable[[str], None]) -> li
     )
     if request.surrogate:
         other = _surrogate(request.surrogate, request, images, settings)
+        _can_be_attacked(request.surrogate, other, images, wanted)
         wanted = replace(wanted, transfer=transfer(other.net.to(where), wanted.threat))
     return [(subject, images, wanted) for subject in found]
 
@@ -103,3 +110,11 @@ def _surrogate(path: Path, request: Request, images: Images, settings: Path) -> 
     except Exception as problem:  # foreign code may fail in any way
         raise Refused(f"--surrogate {path}: cannot see these images ({first_sentence(problem)})") from None
     return found
+
+
+def _can_be_attacked(path: Path, surrogate: Subject, images: Images, wanted: Plan) -> None:
+    """Refuse a surrogate whose gradients say nothing: its images would look as if the network withstood them."""
+    x, y = images.examples.x, images.examples.y
+    for line in preflight(surrogate.net, x, y, images.classes, wanted.preflight):
+        if line.red and line.name in ("finite", "gradients"):
+            raise Refused(f"--surrogate {path}: {line}")

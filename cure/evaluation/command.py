@@ -1,6 +1,7 @@
 """What `cure eval` does with its checkpoints."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,13 +75,22 @@ def _sound(request: Request) -> None:
     for named in [*request.paths, *([request.surrogate] if request.surrogate else [])]:
         if not named.exists():
             raise Refused(f"{named}: not found")
-    if request.out and request.out.exists() and not request.out.is_dir():
-        raise Refused(f"--out {request.out}: a file; name a folder")
+    if request.out:
+        _writable(request.out)
     names = [path.stem for path in request.paths]
     if request.out and (twice := next((name for name in names if names.count(name) > 1), None)):
         raise Refused(f"--out: two checkpoints are called {twice}; evaluate them into different folders")
     if request.surrogate and request.attacks is not None and set(request.attacks) <= {"clean"}:
         raise Refused("--surrogate: nothing is attacked; name a column beside clean under --attacks, such as pgd20")
+
+
+def _writable(out: Path) -> None:
+    """Refuse a folder that cannot be made or written; nothing is made yet."""
+    held = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not held.is_dir():
+        raise Refused(f"--out {out}: {'' if held == out else f'{held} is '}a file; name a folder")
+    if not os.access(held, os.W_OK | os.X_OK):
+        raise Refused(f"--out {out}: {held} cannot be written to; name another folder")
 
 
 def _shown(found: list[Evaluation], request: Request, console: Console) -> None:

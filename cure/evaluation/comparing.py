@@ -4,6 +4,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from cure.engine.compare import Table as Outcomes
 from cure.engine.compare import compare
 from cure.errors import Refused
@@ -19,12 +21,13 @@ def outcomes_of(path: Path) -> Outcomes:
         images = held.get("index", list(range(result["images"])))
         name = held.get("subject", path.stem)
         labels = {column: about["label"] for column, about in result["columns"].items() if about["label"]}
-        return Outcomes(name, images, result["outcomes"], held.get("data_digest", ""), result.get("eps"), labels)
+        found = Outcomes(name, images, result["outcomes"], held.get("data_digest", ""), result.get("eps"), labels)
+        return TypeAdapter(Outcomes).validate_python(vars(found))
     except FileNotFoundError:
         raise Refused(
             f"{path}: not found; name a folder that `cure eval --out` wrote, or results/...-attack.json"
         ) from None
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, MemoryError, RecursionError):
         raise Refused(f"{path}: not a result of `cure eval` or of the stage attack") from None
 
 

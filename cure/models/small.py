@@ -1,6 +1,9 @@
 """A three-convolution network for 8x8 digits: the embedded default, trained on a CPU in seconds."""
 
+from typing import Annotated
+
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from cure.core.network import Network, Normalisation, Part, conv, pool
@@ -10,7 +13,7 @@ from cure.core.settings import Count, Settings
 class Hyper(Settings):
     """Channels of the first block; the second has twice as many."""
 
-    width: Count
+    width: Annotated[Count, Field(le=4096)]  # a wider one has no memory
     normalise: Normalisation | None = None
 
 

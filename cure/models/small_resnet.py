@@ -4,6 +4,10 @@ He et al., "Deep Residual Learning for Image Recognition", CVPR 2016. With width
 78,002 parameters. Images of 8x8 pixels reach the last stage as a single one, of 32x32 as 4x4.
 """
 
+from typing import Annotated
+
+from pydantic import Field
+
 from cure.core.network import Normalisation
 from cure.core.resnet import BasicBlock, ResNet
 from cure.core.settings import Count, Settings
@@ -12,7 +16,7 @@ from cure.core.settings import Count, Settings
 class Hyper(Settings):
     """Channels of stem and first stage; every other stage has twice as many as the one before."""
 
-    width: Count
+    width: Annotated[Count, Field(le=1024)]  # a wider one has no memory
     normalise: Normalisation | None = None
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json as text
+import math
 import subprocess
 import sys
 import time
@@ -15,7 +16,6 @@ from rich.table import Table
 from cure.engine import device
 from cure.engine.rehearse import LONGEST, STEPS, Clock
 from cure.errors import Refused
-from cure.params import FILE
 from cure.planning.bench import Bench, Estimate
 from cure.planning.facts import Facts
 from cure.planning.measuring import analysing, attacking, corrupting
@@ -37,9 +37,9 @@ Costs = list[tuple[Task, Estimate]]
 
 
 def place(words: list[str]) -> tuple[Path, list[str]]:
-    """The folder, if the first word is one, and the cells."""
-    if words and (Path(words[0]) / FILE).exists():
-        return Path(words[0]), words[1:]
+    """The folder, if the first word is one or can be nothing else, and the cells."""
+    if words and ((first := Path(words[0])).is_dir() or first.is_absolute()):
+        return first, words[1:]
     return Path(), words
 
 
@@ -75,12 +75,14 @@ def costs(found: list[Task], on: Bench) -> Costs:
 
 def show(words: list[str], where: str, tflops: float | None, json: bool) -> None:
     """Print the plan of the folder and cells that `words` name."""
-    if tflops is not None and not tflops > 0:
-        raise Refused(f"--tflops {tflops:g}: not a speed; allowed: above 0, such as 60")
+    if tflops is not None and not 0 < tflops < math.inf:
+        raise Refused(f"--tflops {tflops:g}: not a speed; allowed: above 0 and finite, such as 60")
     folder, wanted = place(words)
     folder = folder.resolve()
+    Facts.of(folder)  # mistakes in it are told before DVC fails over them, and
+    todo = tasks(folder, wanted)  # a wrong name before anything is timed
     on = bench(folder, where, tflops)
-    found = costs(tasks(folder, wanted), on)
+    found = costs(todo, on)
     if json:
         print(text.dumps(as_json(found, on), indent=1))
     else:

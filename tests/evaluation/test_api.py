@@ -124,6 +124,7 @@ def test_input_that_makes_no_sense_is_refused(trained, images, labels, said):
         ({"eps": 0.0}, "a radius above 0 and up to 1"),
         ({"eps": 8.0}, "8 grey levels are 8/255"),
         ({"batch": 0}, "batch is 0; at least 1"),
+        ({"seed": 2**70}, "from 0 to 2147483647"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(trained, test_images, how, said):

@@ -76,6 +76,7 @@ LINES = {  # command line -> what must be said
     "update digits small at 0 --fast": "No such option: --fast",
     "update digits small ../at 0": "methods: no entry '../at'",
     "update digits small rift 0": "rift has no update: its stage is revise",
+    "update digits small natural 0": "natural is trained by the stage pretrain",
     "pretrain digits big 0": "models: no entry 'big'; known:",
     "prepare mnist": "datasets: no entry 'mnist'",
     "attack digits small at 0": "weights/digits/small/at-s0.safetensors: not found",
@@ -83,15 +84,27 @@ LINES = {  # command line -> what must be said
     "corrupt digits small at 0": "weights/digits/small/at-s0.safetensors: not found",
     "analyse digits small at 0": "at-s0.safetensors: not found",
     "layers digits small reinitt every 0": "Invalid value for 'VARIANT'",
+    "layers digits small reinit every 0": "grid.layers.models: 'small' is not among them; known: small_resnet",
     "cure evaluate": "No such command 'evaluate'",
     "cure eval": "error: nothing to evaluate: name a checkpoint, or a --factory",
     "cure eval {weights} --n 0": "Invalid value for '--n'",
     "cure eval {weights} --batch none": "Invalid value for '--batch'",
+    "cure eval {weights} --seed 1180591620717411303424": "Invalid value for '--seed'",
+    "cure eval {weights} --seed -1": "Invalid value for '--seed'",
+    "cure eval {weights} --attacks=": "attacks: names no column; clean alone is a column, too",
+    "cure eval {weights} --attacks ,": "attacks: names no column; clean alone is a column, too",
+    "cure plan --tflops inf": "--tflops inf: not a speed; allowed: above 0 and finite",
+    "cure plan --tflops nan": "--tflops nan: not a speed; allowed: above 0 and finite",
     "cure eval {weights} --attacks aaa": "no column 'aaa'",
     "cure eval {weights} --budget soon": "--budget soon: not a time; allowed: 90s, 10m, 2h",
     "cure eval {weights} --params no.yaml": "no.yaml: not found",
     "cure eval {weights} --surrogate no.pt": "no.pt: not found",
     "cure eval {weights} --data svhn": "datasets.svhn; name one by --params",
+    "cure eval {weights} --out params.yaml/results": "params.yaml is a file; name a folder",
+    "cure eval weights": "error: weights: not a readable checkpoint",
+    "cure eval params.yaml": "error: params.yaml: not a readable checkpoint",
+    "cure plan /none": "/none/params.yaml: not found; run this in a folder with a params.yaml",
+    "cure plan data": "data/params.yaml: not found; run this in a folder with a params.yaml",
     "cure eval params.yaml --data digits": "not a readable checkpoint",
     "cure eval weights --data digits": "not a readable checkpoint",
     "cure table nowhere": "nowhere/reports/table.md: not there yet; `dvc repro`",
@@ -151,6 +164,15 @@ HELD = {  # what torch.save was given -> what must be said
         lambda: {key: t.to(torch.complex64) for key, t in state().items()},
         "stem.conv1.weight is torch.complex64, not torch.float32",
     ),
+    "sparse tensors": (
+        lambda: {key: t.to_sparse() for key, t in state().items()},
+        "does not fit small: stem.conv1.weight is torch.sparse_coo, not torch.strided",
+    ),
+    "tensors without values": (
+        lambda: {key: t.to("meta") for key, t in state().items()},
+        "does not fit small: stem.conv1.weight is a shape without values",
+    ),
+    "a mean without values": (lambda: state() | {"mean": torch.zeros(1, device="meta"), "std": torch.ones(1)}, "mean"),
     "one tensor more": (lambda: state() | {"head.weight": torch.zeros(3)}, "head.weight is unknown"),
     "not finite": (lambda: not_finite(state()), "preflight is red"),
     "an optimiser": (lambda: {"optimizer": {"state": {0: torch.zeros(3)}}}, "holds no state dict"),
@@ -170,6 +192,18 @@ def test_a_checkpoint_of_something_else_is_refused(user, kind):
     message = refused(user, "cure", "eval", "theirs.pt", "--model", "small", "--data", "digits", "--attacks", "clean")
     assert "theirs" in message
     assert said in message
+
+
+def blank(tensors):
+    return {key: torch.zeros_like(t) for key, t in tensors.items()}
+
+
+@wrong_input
+@pytest.mark.parametrize(("spoil", "said"), [(not_finite, "finite: not finite on"), (blank, "gradients: ")])
+def test_a_surrogate_that_has_no_gradients_is_refused(user, spoil, said):
+    torch.save(spoil(state()), user.folder / "other.pt")
+    line = ("weights/digits/small/natural-s0.safetensors", "--attacks", "pgd20", "--n", "20", "--surrogate", "other.pt")
+    assert f"--surrogate other.pt: {said}" in refused(user, "cure", "eval", *line)
 
 
 def bomb():
@@ -256,6 +290,34 @@ def test_altered_weights_of_ours_are_refused(user, stage, kind):
     header, tensors = opened(path)
     save_file(change(tensors), path, metadata={"cure": json.dumps(header)})
     assert said in refused(user, stage, "digits", "small", "natural", 0)
+
+
+# ---- results that are compared
+
+
+def result_file(**changes):
+    result = {"images": 3, "eps": 0.1, "columns": {"pgd20": {"label": ""}}, "outcomes": {"clean": "110"}}
+    return json.dumps({"subject": "mine", "result": result | changes})
+
+
+RESULTS = {
+    "no outcomes": result_file(outcomes=None),
+    "outcomes that are one text": result_file(outcomes="110"),
+    "outcomes that are a list": result_file(outcomes=["110"]),
+    "numbers as outcomes": result_file(outcomes={"clean": [1, 1, 0]}),
+    "a radius in words": result_file(eps="wide"),
+    "a label that is none": result_file(columns={"aa": {"label": ["standard"]}}),
+    "images without end": result_file(images=10**15),
+    "brackets without end": "[" * 100_000,
+}
+
+
+@wrong_input
+@pytest.mark.parametrize("kind", RESULTS)
+def test_a_result_of_another_form_cannot_be_compared(user, kind):
+    (user.folder / "sound.json").write_text(result_file())
+    (user.folder / "odd.json").write_text(RESULTS[kind])
+    assert "odd.json: not a result of `cure eval`" in refused(user, "cure", "compare", "sound.json", "odd.json")
 
 
 # ---- a folder of images

@@ -212,6 +212,17 @@ def test_wrong_words_are_refused(folder: Path) -> None:
         bench(folder, "tpu", 1.0)
 
 
+@pytest.mark.reliability("wrong inputs")
+def test_a_wrong_name_is_told_before_anything_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_such(*_: object) -> None:
+        raise Refused("plan: no stage and no cell 'ta'")
+
+    monkeypatch.setattr(command, "tasks", no_such)
+    monkeypatch.setattr(command, "bench", lambda *_: pytest.fail("a machine was timed for nothing"))
+    with pytest.raises(Refused, match="no stage and no cell 'ta'"):
+        command.show([str(ROOT / "quickstart"), "ta"], "auto", None, False)
+
+
 @pytest.mark.slow
 def test_a_plan_of_the_quickstart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clone = tmp_path / "clone"
