@@ -8,7 +8,7 @@ from matplotlib.figure import Figure as Sheet
 from matplotlib.figure import SubFigure
 
 from cure.core.figure import ACROSS, Figure, multiples, sheet, spread, style
-from cure.core.finding import Finding, Verdict
+from cure.core.finding import Claim, Finding, Verdict, outcomes
 from cure.core.names import NAMES
 
 
@@ -45,7 +45,13 @@ def ahead(data: pd.DataFrame) -> Verdict:
     others = means[["at", "trades", "mart"]].max(axis=1)
     first = means.index[means["cure"] <= others]
     told = f"CURE is ahead at {len(means) - len(first)} of {len(means)} radii"
-    return told + (f", not at {first[0]:.3g}" if len(first) else ""), first.empty
+    claims = [
+        Claim(outcomes(part, "cure", "outcome"), outcomes(part, other, "outcome"))
+        for _, part in data[data["radius"] > 0].groupby("radius")
+        for other in ("at", "trades", "mart")
+    ]
+    images = f" ({len(data['outcome'].iloc[0])} images)"
+    return told + (f", not at {first[0]:.3g}" if len(first) else "") + images, claims
 
 
 FIGURE = Figure(
