@@ -40,6 +40,7 @@ class Figure:
     data: str
     without: str
     draw: Callable[[pd.DataFrame], Sheet]
+    seeds: str = "Mean of {} seeds."  # of several seeds the caption's last sentence
     findings: tuple[Finding, ...] = ()  # what papers conclude from it, judged by its table
 
 

@@ -41,10 +41,11 @@ def ahead(data: pd.DataFrame) -> Verdict:
 
 
 FIGURE = Figure(
-    "Accuracy on corrupted test images in percent, mean over severities and seeds; darker is better.",
+    "Accuracy on corrupted test images in percent, mean over severities; darker is better.",
     data="corruptions",
     without="no row in this grid",
     draw=draw,
+    seeds="Mean of {} seeds ± one standard deviation.",
     findings=(
         Finding(
             "CURE, Fig. 7",

@@ -52,6 +52,7 @@ FIGURE = Figure(
     data="criticality",
     without="no RiFT row in this grid",
     draw=draw,
+    seeds="Mean of {} seeds, whiskers are one standard deviation.",
     findings=(
         Finding(
             "RiFT, Fig. 3",

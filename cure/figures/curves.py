@@ -75,11 +75,12 @@ def _fall_validated(data: pd.DataFrame, method: str) -> float:
 
 
 FIGURE = Figure(
-    "PGD accuracy on the validation split after each epoch, mean and standard deviation over seeds; the dot is the "
-    "best epoch, and a fall behind it is robust overfitting.",
+    "PGD accuracy on the validation split after each epoch; the dot is the best epoch, "
+    "and a fall behind it is robust overfitting.",
     data="curves",
     without="no row with a training loop in this grid",
     draw=draw,
+    seeds="Mean of {} seeds, bands are one standard deviation.",
     findings=(
         Finding(
             "CURE, Fig. 5c and Table 3",

@@ -44,5 +44,6 @@ FIGURE = Figure(
     data="gradients",
     without="no analysed row in this grid",
     draw=draw,
+    seeds="Mean of {} seeds, bars are one standard deviation.",
     findings=(Finding("CURE, Fig. 6a", "CURE's gradients are smaller than AT's.", ("cure", "at"), smaller),),
 )

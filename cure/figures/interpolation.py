@@ -67,6 +67,7 @@ FIGURE = Figure(
     data="interpolation",
     without="no RiFT row in this grid",
     draw=draw,
+    seeds="Mean of {} seeds, bars are one standard deviation.",
     findings=(
         Finding(
             "RiFT, interpolation figure",

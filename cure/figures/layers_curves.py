@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Sheet
 
-from cure.core.figure import COLOURS, LINES, Figure, sheet
+from cure.core.figure import COLOURS, LINES, Figure, sheet, spread
 from cure.core.finding import Claim, Finding, Verdict
 from cure.core.names import block_set
 
@@ -14,7 +14,7 @@ WORDS = {1: "single blocks", 2: "pairs", 3: "triples"}
 
 
 def draw(data: pd.DataFrame) -> Sheet:
-    """A row of panels for each data set, model and variant, a panel for each size of a set; mean over seeds."""
+    """A row of panels for each data set, model and variant, a panel for each size of a set; with spread over seeds."""
     settings, sizes = list(data["setting"].unique()), _sizes(data)
     drawn = sheet(3.4 * len(sizes), 2.9 * len(settings))
     axes = drawn.subplots(len(settings), len(sizes), sharex=True, sharey=True, squeeze=False)
@@ -38,12 +38,14 @@ def _sizes(data: pd.DataFrame) -> list[int]:
 def _panel(ax: Axes, part: pd.DataFrame) -> None:
     largest = part["blocks"].max()
     for place, (name, lines) in enumerate(part.groupby("method", sort=False)):
-        line = lines.groupby("epoch")["val_pgd"].mean()
+        found = spread(lines, ["epoch"], "val_pgd").sort_index()
+        line, sd = found["mean"], found["sd"]
         reference = (lines["blocks"] == largest).all()
         look: dict[str, Any] = {"color": "#999999", "linewidth": 2.4}
         if not reference:
             look = {"color": COLOURS[place % len(COLOURS)], "linestyle": LINES[place % len(LINES)], "linewidth": 1.6}
         ax.plot(line.index.to_numpy(), line, label=block_set(str(name)), zorder=1 if reference else 2, **look)
+        ax.fill_between(line.index.to_numpy(), line - sd, line + sd, color=look["color"], alpha=0.2, lw=0)
         ax.plot([float(line.index.to_numpy()[line.argmax()])], [line.max()], "o", color=look["color"], markersize=4)
     ax.locator_params(axis="x", integer=True)
     ax.grid(alpha=0.3)
@@ -83,11 +85,12 @@ def early_overfits_less(data: pd.DataFrame) -> Verdict:
 EARLY = ("u1", "u2", "u12")
 FIGURE = Figure(
     "PGD accuracy on the validation split after each epoch of adversarial training of some blocks of the natural "
-    "network, the rest frozen, mean over seeds; grey is all parts updated, a dot is the best epoch, and a fall behind "
+    "network, the rest frozen; grey is all parts updated, a dot is the best epoch, and a fall behind "
     "it is robust overfitting.",
     data="layers_curves",
     without="no model under grid.layers",
     draw=draw,
+    seeds="Mean of {} seeds, bands are one standard deviation.",
     findings=(
         Finding(
             "CURE, Fig. 4",

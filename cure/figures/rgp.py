@@ -75,6 +75,7 @@ FIGURE = Figure(
     data="rgp",
     without="no analysed row has a gradient mask",
     draw=draw,
+    seeds="Mean of {} seeds, bars are one standard deviation.",
     findings=(
         Finding("CURE, Figs. 6b and 10", "Batch norms are updated more than convolutions.", ("cure",), kinds),
         Finding(

@@ -55,11 +55,12 @@ def ahead(data: pd.DataFrame) -> Verdict:
 
 
 FIGURE = Figure(
-    "Accuracy on test images within each radius, by the smallest perturbations found; mean and standard deviation over "
-    "seeds, and in the titles the accuracy at eps, the dotted line.",
+    "Accuracy on test images within each radius, by the smallest perturbations found; in the titles the accuracy at "
+    "eps, the dotted line.",
     data="survival",
     without="no column of smallest L-inf perturbations in attack.columns",
     draw=draw,
+    seeds="Mean of {} seeds, bands are one standard deviation.",
     findings=(
         Finding(
             "CURE, Fig. 5b",

@@ -101,7 +101,7 @@ def survival(grid: Grid) -> pd.DataFrame:
             for k in range(2 * STEPS + 1) if about["norm"] == "linf" else ():
                 radius = k * result["eps"] / STEPS
                 alive_here = "".join("1" if d > radius else "0" for d in alive)
-                numbers = {"radius": radius, "accuracy": 100 * alive_here.count("1") / len(alive)}
+                numbers = {"radius": radius, "accuracy": 100 * (alive_here.count("1") / len(alive))}
                 lines.append(place(cell) | {"column": name, "eps": result["eps"]} | numbers | {"outcome": alive_here})
     return pd.DataFrame(lines)
 

@@ -30,6 +30,8 @@ def draw(folder: Path, tables: Path, names: list[str], grid: Grid) -> dict[str, 
         if data.empty:
             left_out[name] = captions[name]["reason"] = figure.without
             continue
+        if (seeds := data["seed"].nunique()) > 1:
+            captions[name]["caption"] += f" {figure.seeds.format(seeds)}"
         captions[name]["file"] = f"{name}.png"
         with style.context("default"), replacing(folder / f"{name}.png") as draft:
             figure.draw(data).savefig(draft, format="png", metadata={"Software": None})

@@ -140,6 +140,8 @@ def test_its_caption_is_a_sentence_and_so_is_what_it_lacks(name: str) -> None:
     figure = catalogue.entry("figures", name).FIGURE
     assert figure.caption[0].isupper()
     assert figure.caption.endswith(".")
+    assert figure.seeds.endswith(".")
+    assert figure.seeds.format(3) != figure.seeds
     assert figure.without
 
 
