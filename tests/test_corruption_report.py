@@ -112,5 +112,6 @@ def test_lines_hold_every_corruption_with_its_category_and_source():
         "category": "digital",
         "severity": 2,
         "accuracy": 60.0,
+        "images": 10,
         "source": "generated",
     }

@@ -136,7 +136,24 @@ def test_an_analysis_that_was_not_made_is_refused_with_its_path() -> None:
         evidence.table("masks", grid(analyse=["at"]))
 
 
+def attacked(method: str, last: dict[str, str] | None) -> None:
+    ends = None if last is None else {"epoch": 2, "outcomes": last}
+    write(cell(method).result("attack"), json.dumps({"outcomes": {"clean": "1111", "pgd20": "1110"}, "last": ends}))
+
+
+def test_curves_come_with_the_outcomes_of_both_ends_on_the_test_split(folder: Path) -> None:
+    attacked("natural", None)
+    attacked("at", {"clean": "1111", "pgd20": "1010"})
+    found = evidence.table("curves", grid()).set_index("method")[["tested", "best_outcome", "last_outcome"]]
+    assert found.loc["at"].tolist() == ["pgd20", "1110", "1010"]
+    assert found.loc["natural"].isna().all()
+    figures.draw(folder / "figures", folder / "data", ["curves"], grid())
+    assert "outcome" not in (folder / "data/curves.csv").read_text()
+
+
 def test_a_figure_without_its_row_is_left_out_with_a_reason_and_no_picture(folder: Path) -> None:
+    attacked("natural", None)
+    attacked("at", None)
     left_out = figures.draw(
         folder / "figures", folder / "data", ["criticality", "interpolation", "actions", "masks", "curves"], grid()
     )

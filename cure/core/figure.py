@@ -1,7 +1,7 @@
 """What a figure of the report is, and the look that all of them share.
 
-A figure draws from one table and touches no file. Methods keep their colour, line and hatch in every figure, and
-differ in grey as well: by dashes, by hatches, by place or by a printed number.
+A figure draws from one table and touches no file. Methods keep their colour, line, hatch and marker in every figure,
+and differ in grey as well: by dashes, by hatches, by markers, by place or by a printed number.
 """
 
 import math
@@ -20,6 +20,9 @@ from cure.core.names import NAMES
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#444444", "#8c6bb1"]
 LINES: list[Any] = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))]
 HATCHES = ["", "///", "...", "xxx", "\\\\\\"]
+MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
+FOREMOST = ("at", "cure")
+"""What findings compare lies above the others."""
 ACROSS = 5
 """Small panels side by side."""
 
@@ -37,6 +40,7 @@ class Figure:
     data: str
     without: str
     draw: Callable[[pd.DataFrame], Sheet]
+    seeds: str = "Mean of {} seeds."  # of several seeds the caption's last sentence
     findings: tuple[Finding, ...] = ()  # what papers conclude from it, judged by its table
 
 
@@ -44,6 +48,11 @@ def style(method: str) -> tuple[str, Any, str]:
     """(colour, line, hatch) of a method, the same in every figure and tellable in grey."""
     place = [*NAMES, method].index(method)  # not its place among the files, which a new method would shift
     return COLOURS[place % len(COLOURS)], LINES[place % len(LINES)], HATCHES[place % len(HATCHES)]
+
+
+def marker(method: str) -> str:
+    """The marker of a method, which with its colour belongs to no other, in every figure."""
+    return MARKERS[[*NAMES, method].index(method) % len(MARKERS)]
 
 
 def sheet(width: float, height: float) -> Sheet:

@@ -5,8 +5,21 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-Verdict = tuple[str, bool]
-"""Our numbers as a phrase, and whether they agree with the paper's words."""
+Side = list[str] | tuple[float, int]
+"""Per-image outcomes seed by seed (1 correct, 0 not), or where none were kept (accuracy in percent, images)."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The first network is more accurate than the second on the same images; both sides are of one kind."""
+
+    first: Side
+    second: Side
+
+
+Verdict = tuple[str, bool | list[Claim]]
+"""Our numbers as a phrase, and whether they agree with the paper's words: claims about accuracies, all of which must
+hold, are tested by reporting/findings.py."""
 
 
 @dataclass(frozen=True)
@@ -17,3 +30,15 @@ class Finding:
     said: str  # one sentence, in our words
     rows: tuple[str, ...]
     judge: Callable[[pd.DataFrame], Verdict]
+
+
+def outcomes(data: pd.DataFrame, method: str, column: str) -> list[str]:
+    """The per-image outcomes of a method, a text for each seed."""
+    own = data[data["method"] == method].sort_values("seed")
+    return own[column].tolist()
+
+
+def untested(told: str, holds: bool, data: pd.DataFrame) -> Verdict:
+    """A comparison of numbers that no interval belongs to, which the phrase then says."""
+    seeds = data["seed"].nunique()
+    return f"{told}; {'one network' if seeds == 1 else f'mean of {seeds} networks'}, no interval", holds

@@ -9,10 +9,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure as Sheet
 from matplotlib.figure import SubFigure
 
-from cure.core.figure import sheet, spread, style
+from cure.core.figure import FOREMOST, marker, sheet, spread, style
 from cure.core.names import NAMES
-
-MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
 
 
 def name_layers(axis: Axis, names: list[str], most: int = 12) -> None:
@@ -22,15 +20,20 @@ def name_layers(axis: Axis, names: list[str], most: int = 12) -> None:
 
 
 def over_layers(ax: Axes, data: pd.DataFrame, value: str) -> None:
-    """A line over layers for each method, with bars of one standard deviation where there are several seeds."""
+    """A line over layers for each method, with bars of one standard deviation where there are several seeds.
+
+    Lines are thin and markers hollow, so that FOREMOST, which lie above them, can be told from a line below.
+    """
     names = list(data["layer"].unique())
     for method in data["method"].unique():
         colour, dash, _ = style(method)
         line = spread(data[data["method"] == method], ["layer"], value)
         at, bars = [names.index(layer) for layer in line.index], line["sd"] if line["sd"].any() else None
         label = NAMES.get(method, method)
-        mark = MARKERS[[*NAMES, method].index(method) % len(MARKERS)]
-        ax.errorbar(at, line["mean"], bars, color=colour, linestyle=dash, marker=mark, markersize=5, label=label)
+        look: dict[str, Any] = {"markersize": 8, "markerfacecolor": "white", "linewidth": 1.2, "zorder": 2.1}
+        if method in FOREMOST:
+            look = {"markersize": 5, "markeredgecolor": "black", "linewidth": 2, "zorder": 2.2}
+        ax.errorbar(at, line["mean"], bars, color=colour, linestyle=dash, marker=marker(method), label=label, **look)
     name_layers(ax.xaxis, names)
     ax.tick_params(axis="x", rotation=90)
     ax.grid(alpha=0.3)

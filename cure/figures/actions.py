@@ -32,9 +32,9 @@ def draw(data: pd.DataFrame) -> Sheet:
 
 
 FIGURE = Figure(
-    "What LAS-AT's strategy network chose in each epoch, as a mean over all training images; mean and standard "
-    "deviation over seeds.",
+    "What LAS-AT's strategy network chose in each epoch, as a mean over all training images.",
     data="actions",
     without="no LAS-AT row in this grid",
     draw=draw,
+    seeds="Mean of {} seeds, bands are one standard deviation.",
 )

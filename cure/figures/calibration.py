@@ -11,10 +11,11 @@ from cure.core.layout import legend_below, tiles
 VIEWS = {"clean": ("-", "o", True), "adversarial": ("--", "s", False)}  # line, mark, and whether it is filled
 
 
-def error(part: pd.DataFrame) -> float:
-    """ECE in percent, mean over seeds: sum over bins of images * |accuracy - confidence|."""
+def error(part: pd.DataFrame) -> str:
+    """ECE in percent: sum over bins of images * |accuracy - confidence|; of several seeds their mean and spread."""
     gaps = 100 * part["images"] * (part["accuracy"] - part["confidence"]).abs()
-    return float(gaps.groupby(part["seed"]).sum().mean())
+    each = gaps.groupby(part["seed"]).sum()
+    return f"{each.mean():.1f} ±{each.std():.1f} %" if len(each) > 1 else f"{each.mean():.1f} %"
 
 
 def draw(data: pd.DataFrame) -> Sheet:
@@ -33,7 +34,7 @@ def draw(data: pd.DataFrame) -> Sheet:
             how: dict[str, Any] = {"marker": mark, "facecolor": face, "edgecolor": colour, "label": view, "zorder": 3}
             ax.scatter(points["confidence"], points["accuracy"], area, clip_on=False, **how)
         clean, adversarial = (error(part[part["view"] == view]) for view in VIEWS)
-        ax.set_title(f"{ax.get_title()}\nECE {clean:.1f} %, adv. {adversarial:.1f} %", fontsize=8)
+        ax.set_title(f"{ax.get_title()}\nECE {clean}, adv. {adversarial}", fontsize=8)
         ax.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1], aspect="equal")
         ax.grid(alpha=0.3)
     legend_below(drawn, ax)
@@ -47,4 +48,5 @@ FIGURE = Figure(
     data="calibration",
     without="no analysed row in this grid",
     draw=draw,
+    seeds="The images of {} seeds together, ECE as a mean of theirs ± one standard deviation.",
 )

@@ -24,4 +24,5 @@ FIGURE = Figure(
     data="conflict",
     without="no analysed row in this grid",
     draw=draw,
+    seeds="Mean of {} seeds, bars are one standard deviation.",
 )

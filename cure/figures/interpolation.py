@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Sheet
 
 from cure.core.figure import Figure, panels
-from cure.core.finding import Finding, Verdict
+from cure.core.finding import Claim, Finding, Verdict
 
 WORDS = {"update": "statistics updated", "freeze": "statistics frozen", "bn_only": "statistics alone"}
 LOOKS = {  # colour, line, marker, and the ring's size, so that rings in one place stay apart
@@ -56,8 +56,9 @@ def early_gain(data: pd.DataFrame) -> Verdict:
     variant = data[data["exported"]]["variant"]
     way = data[data["variant"].isin(variant)].groupby("a")["pgd"].mean()
     first = way[(way.index > 0) & (way.index <= 0.5)]
-    told = f"PGD {way[0]:.2f} % at a = 0, {first.max():.2f} % at a = {first.idxmax():.1f}"
-    return told, bool(first.max() > way[0])
+    images = int(data["images"].iloc[0])
+    told = f"PGD {way[0]:.2f} % at a = 0, {first.max():.2f} % at a = {first.idxmax():.1f}, of {images} images"
+    return told, [Claim((first.max(), images), (way[0], images))]
 
 
 FIGURE = Figure(
@@ -66,6 +67,7 @@ FIGURE = Figure(
     data="interpolation",
     without="no RiFT row in this grid",
     draw=draw,
+    seeds="Mean of {} seeds, bars are one standard deviation.",
     findings=(
         Finding(
             "RiFT, interpolation figure",

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Sheet
 
 from cure.core.figure import Figure, panels
-from cure.core.finding import Finding, Verdict
+from cure.core.finding import Claim, Finding, Verdict, outcomes
 from cure.core.names import block_set
 
 MEASURES = {"clean": ("natural accuracy", "#c8c8c8", ""), "pgd": ("PGD accuracy", "#0072b2", "///")}
@@ -42,29 +42,32 @@ def _bars(ax: Axes, part: pd.DataFrame, measure: str, shift: float) -> None:
         ax.axhline(mean["all"], color="black", linewidth=0.8, linestyle=":")
 
 
-def _told(data: pd.DataFrame, names: tuple[str, ...]) -> tuple[pd.DataFrame, str]:
-    """Means over seeds, and natural and PGD accuracy of some of them as a phrase."""
+def _told(data: pd.DataFrame, names: tuple[str, ...]) -> str:
+    """Natural and PGD accuracy of some sets as a phrase, means over seeds."""
     mean = data.groupby("method")[["clean", "pgd"]].mean()
     each = [f"{block_set(name)} {mean['clean'][name]:.1f} / {mean['pgd'][name]:.1f} %" for name in names]
-    return mean, "natural / PGD: " + ", ".join(each)
+    return f"natural / PGD of {data['images'].iloc[0]} images: " + ", ".join(each)
+
+
+def _claims(data: pd.DataFrame, better: str, worse: str, measures: tuple[str, ...] = ("clean", "pgd")) -> list[Claim]:
+    columns = [f"{measure}_outcome" for measure in measures]
+    return [Claim(outcomes(data, better, column), outcomes(data, worse, column)) for column in columns]
 
 
 def first_block(data: pd.DataFrame) -> Verdict:
     """Natural accuracy of U-1 against the other single blocks."""
-    mean, told = _told(data, ("natural", *SINGLE))
-    return told, bool(mean["clean"]["u1"] < mean["clean"][list(SINGLE[1:])].min())
+    claims = [claim for other in SINGLE[1:] for claim in _claims(data, other, "u1", ("clean",))]
+    return _told(data, ("natural", *SINGLE)), claims
 
 
 def middle_blocks(data: pd.DataFrame) -> Verdict:
     """U-23 against an update of everything."""
-    mean, told = _told(data, ("u23", "all"))
-    return told, bool((mean.loc["u23"] > mean.loc["all"]).all())
+    return _told(data, ("u23", "all")), _claims(data, "u23", "all")
 
 
 def early_blocks(data: pd.DataFrame) -> Verdict:
     """U-1, U-2 and U-12 against an update of everything."""
-    mean, told = _told(data, (*EARLY, "all"))
-    return told, bool((mean.loc[list(EARLY)] < mean.loc["all"]).all(axis=None))
+    return _told(data, (*EARLY, "all")), [claim for early in EARLY for claim in _claims(data, "all", early)]
 
 
 SINGLE, EARLY = ("u1", "u2", "u3", "u4"), ("u1", "u2", "u12")

@@ -6,15 +6,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Sheet
 
-from cure.core.figure import COLOURS, LINES, Figure, sheet
-from cure.core.finding import Finding, Verdict
+from cure.core.figure import COLOURS, LINES, Figure, sheet, spread
+from cure.core.finding import Claim, Finding, Verdict
 from cure.core.names import block_set
 
 WORDS = {1: "single blocks", 2: "pairs", 3: "triples"}
 
 
 def draw(data: pd.DataFrame) -> Sheet:
-    """A row of panels for each data set, model and variant, a panel for each size of a set; mean over seeds."""
+    """A row of panels for each data set, model and variant, a panel for each size of a set; with spread over seeds."""
     settings, sizes = list(data["setting"].unique()), _sizes(data)
     drawn = sheet(3.4 * len(sizes), 2.9 * len(settings))
     axes = drawn.subplots(len(settings), len(sizes), sharex=True, sharey=True, squeeze=False)
@@ -38,12 +38,14 @@ def _sizes(data: pd.DataFrame) -> list[int]:
 def _panel(ax: Axes, part: pd.DataFrame) -> None:
     largest = part["blocks"].max()
     for place, (name, lines) in enumerate(part.groupby("method", sort=False)):
-        line = lines.groupby("epoch")["val_pgd"].mean()
+        found = spread(lines, ["epoch"], "val_pgd").sort_index()
+        line, sd = found["mean"], found["sd"]
         reference = (lines["blocks"] == largest).all()
         look: dict[str, Any] = {"color": "#999999", "linewidth": 2.4}
         if not reference:
             look = {"color": COLOURS[place % len(COLOURS)], "linestyle": LINES[place % len(LINES)], "linewidth": 1.6}
         ax.plot(line.index.to_numpy(), line, label=block_set(str(name)), zorder=1 if reference else 2, **look)
+        ax.fill_between(line.index.to_numpy(), line - sd, line + sd, color=look["color"], alpha=0.2, lw=0)
         ax.plot([float(line.index.to_numpy()[line.argmax()])], [line.max()], "o", color=look["color"], markersize=4)
     ax.locator_params(axis="x", integer=True)
     ax.grid(alpha=0.3)
@@ -51,38 +53,44 @@ def _panel(ax: Axes, part: pd.DataFrame) -> None:
 
 
 def _best_and_fall(data: pd.DataFrame) -> pd.DataFrame:
-    """Per set the best robust accuracy over the epochs, and how far the last one lies behind it, in points."""
+    """Per set the best robust accuracy over the epochs, the last one, and how far it lies behind, in points."""
     lines = data.groupby(["method", "epoch"])["val_pgd"].mean().groupby("method")
-    return pd.DataFrame({"best": lines.max(), "fall": lines.last() - lines.max()})
+    return pd.DataFrame({"best": lines.max(), "last": lines.last(), "fall": lines.last() - lines.max()})
 
 
-def _told(found: pd.DataFrame, names: tuple[str, ...]) -> str:
+def _told(found: pd.DataFrame, names: tuple[str, ...], images: int) -> str:
     each = [f"{block_set(n)} {found['best'][n]:.1f} % ({found['fall'][n]:+.1f})" for n in names]
-    return "best epoch (last minus best): " + ", ".join(each)
+    return f"best epoch (last minus best) of {images} images: " + ", ".join(each)
 
 
 def middle_is_stable(data: pd.DataFrame) -> Verdict:
-    """The last epoch of everything and of U-34 lies further behind the best than that of U-23."""
-    found = _best_and_fall(data)
-    holds = found["fall"][["all", "u34"]].max() < found["fall"]["u23"]
-    return _told(found, ("all", "u34", "u23")), bool(holds)
+    """Everything and U-34 fall behind their best, and further than U-23: where they do not, nothing is to be tested."""
+    found, images = _best_and_fall(data), int(data["images"].iloc[0])
+    told = _told(found, ("all", "u34", "u23"), images)
+    if found["fall"][["all", "u34"]].max() >= found["fall"]["u23"]:
+        return told, False
+    return told, [Claim((found["best"][name], images), (found["last"][name], images)) for name in ("all", "u34")]
 
 
 def early_overfits_less(data: pd.DataFrame) -> Verdict:
-    """Early blocks fall less than everything does, from a lower best."""
-    found, early = _best_and_fall(data), list(EARLY)
-    less = found["fall"][early].min() > found["fall"]["all"]
-    return _told(found, (*EARLY, "all")), bool(less and found["best"][early].max() < found["best"]["all"])
+    """Everything falls behind its best, and further than early blocks, whose best is lower."""
+    found, images = _best_and_fall(data), int(data["images"].iloc[0])
+    told, best = _told(found, (*EARLY, "all"), images), {n: (found["best"][n], images) for n in (*EARLY, "all")}
+    if found["fall"][list(EARLY)].min() <= found["fall"]["all"]:
+        return told, False
+    falls = Claim(best["all"], (found["last"]["all"], images))
+    return told, [falls, *(Claim(best["all"], best[early]) for early in EARLY)]
 
 
 EARLY = ("u1", "u2", "u12")
 FIGURE = Figure(
     "PGD accuracy on the validation split after each epoch of adversarial training of some blocks of the natural "
-    "network, the rest frozen, mean over seeds; grey is all parts updated, a dot is the best epoch, and a fall behind "
+    "network, the rest frozen; grey is all parts updated, a dot is the best epoch, and a fall behind "
     "it is robust overfitting.",
     data="layers_curves",
     without="no model under grid.layers",
     draw=draw,
+    seeds="Mean of {} seeds, bands are one standard deviation.",
     findings=(
         Finding(
             "CURE, Fig. 4",

@@ -43,4 +43,5 @@ FIGURE = Figure(
     data="masks",
     without="no analysed row has masks",
     draw=draw,
+    seeds="Of the first of {} seeds.",
 )

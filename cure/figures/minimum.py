@@ -49,8 +49,9 @@ def _panel(ax: Axes, part: pd.DataFrame, methods: list[str]) -> None:
 
 FIGURE = Figure(
     "Median (dot) and quartiles (bar) of the smallest perturbation found for the test images that are correct clean, "
-    "in each norm; mean over seeds, the whisker one standard deviation.",
+    "in each norm.",
     data="minima",
     without="no column of smallest perturbations in attack.columns",
     draw=draw,
+    seeds="Mean of {} seeds, whiskers are one standard deviation.",
 )

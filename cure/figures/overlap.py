@@ -8,14 +8,17 @@ from cure.core.layout import tiles
 
 
 def draw(data: pd.DataFrame) -> Sheet:
-    """A map for each method: phases by phases, the mean over layers and seeds, with chance beneath it."""
+    """A map for each method: phases by phases, the mean over layers with spread over seeds, and chance beneath."""
     drawn, parts = tiles(data, 4.2, 3.6, x="share of the training", y="share of the training")
     for ax, part in parts:
-        means = part.groupby(["share", "other"])[["jaccard", "chance"]].mean()
+        each = part.groupby(["share", "other", "seed"])[["jaccard", "chance"]].mean()
+        means = each.groupby(["share", "other"]).mean()
+        means["sd"] = each.groupby(["share", "other"])["jaccard"].std()  # nothing, of one seed
         table, shares = means["jaccard"].unstack(), sorted(part["share"].unique())
         ax.imshow(table, cmap="Greys", vmin=0.4, vmax=1.4, origin="lower")  # so light that black numbers stay readable
         for line in means.reset_index().to_dict("records"):
-            told = f"{line['jaccard']:.2f}\n(chance {line['chance']:.2f})" if line["jaccard"] >= 0 else "-"
+            sd = f" ±{line['sd']:.2f}" if line["sd"] >= 0 else ""
+            told = f"{line['jaccard']:.2f}{sd}\n(chance {line['chance']:.2f})" if line["jaccard"] >= 0 else "-"
             place = shares.index(line["other"]), shares.index(line["share"])
             ax.text(*place, told, ha="center", va="center", fontsize=8)
         names = [f"{share:.0%}" for share in shares]
@@ -31,4 +34,5 @@ FIGURE = Figure(
     data="overlap",
     without="no analysed row has a gradient mask",
     draw=draw,
+    seeds="Mean of {} seeds ± one standard deviation.",
 )

@@ -40,4 +40,5 @@ FIGURE = Figure(
     data="pictures",
     without="no analysed row in this grid",
     draw=draw,
+    seeds="Of the first of {} seeds.",
 )

@@ -8,12 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Sheet
 from matplotlib.ticker import MaxNLocator
 
-from cure.core.figure import Figure, sheet, spread, style
+from cure.core.figure import FOREMOST, Figure, marker, sheet, spread, style
 from cure.core.labels import label
 from cure.core.names import NAMES
 
 KINDS = {"cw": "C&W", "aa": "AutoAttack"}
-MARKERS = "os^Dv"
 OUT = 1 / 3
 """Rows with less than this share of the best robust accuracy are named in a corner: they would squeeze the others."""
 
@@ -43,7 +42,7 @@ def _panel(ax: Axes, part: pd.DataFrame) -> list[tuple[float, float, str, str]]:
     for method, ((x, y), (across, up)) in inside.items():
         colour = style(method)[0]
         ax.errorbar(x, y, xerr=across, yerr=up, color=colour, linewidth=0.8, alpha=0.35)
-        ax.plot(x, y, MARKERS[[*spots].index(method) % len(MARKERS)], color=colour, markersize=6, zorder=3)
+        ax.plot(x, y, marker(method), color=colour, markersize=6, zorder=4 if method in FOREMOST else 3)
     middles = np.array([spot[0] for spot in inside.values()])
     low, high = middles.min(axis=0) - 3, middles.max(axis=0) + 3
     ax.set(xlim=(low[0], min(100.5, high[0])), ylim=(max(0, low[1]), min(100, high[1])))

@@ -75,6 +75,7 @@ def _note(result: outcomes.Result, name: str) -> str:
 
 def page(cells: list[Cell]) -> str:
     """attacks.md."""
+    several = len({cell.seed for cell in cells}) > 1
     lines = [
         "# Every attack",
         "",
@@ -83,6 +84,7 @@ def page(cells: list[Cell]) -> str:
         "and of the share of clean-correct images that survive (MOVER). `Worst` counts an image as correct only if",
         "nothing that was run broke it within eps; AutoAttack's number (AA) is its own. Smallest perturbations are",
         "upper bounds, over the images that are correct clean, in units of [0, 1].",
+        *(["Each seed has lines of its own; means over seeds and their spread stand in table.md."] if several else []),
     ]
     for name in dict.fromkeys(map(setting, cells)):
         mine = [cell for cell in cells if setting(cell) == name]

@@ -42,6 +42,7 @@ def build(params: Params) -> dict[str, str]:
     means = rows.over_seeds(lines, grid)
     found, attacked = rows.corruptions(grid), attacks.measured(cells)
     told, overfit = pairs.compared(cells, ["clean", *suite.table]), overfitting.epochs(rows.curves(grid))
+    ends = ["clean", *suite.last] if suite.last else []
     concluded = findings.table(text.figures, grid)
     note = made.note(cells)
     epochs = {rows.key(cell): str(made.epochs(cell) or "?") for cell in cells}
@@ -54,14 +55,14 @@ def build(params: Params) -> dict[str, str]:
         "findings": findings.page(concluded),
         "claims": beside.page(lines, published, suite, trained, about[0]),
         "pairs": pairs.page(told, text.against),
-        "overfitting": overfitting.page(overfit, lines, ["clean", *suite.last] if suite.last else []),
+        "overfitting": overfitting.page(overfit, lines, ends),
         "corruptions": corrupted.page(found, rows.methods(grid)),
         "attacks": attacks.page(cells),
     }
     lists = {
         "findings": concluded,
         "pairs": pairs.rounded(told),
-        "overfitting": overfit.round(2),
+        "overfitting": overfitting.both(overfit, lines, ends).round(2),
         "curves": rows.curves(grid).round(6),
         "corruptions": corrupted.lines(found).round(2),
         "attacks": attacked,

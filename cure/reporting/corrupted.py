@@ -25,6 +25,7 @@ def lines(results: Results) -> pd.DataFrame:
             "category": found["categories"][name],
             "severity": int(severity),
             "accuracy": 100 * right / found["images"],
+            "images": found["images"],
             "source": found["source"],
         }
         for cell, found in results.items()

@@ -43,10 +43,11 @@ def interpolation(grid: Grid) -> pd.DataFrame:
         for variant, walk in found["interpolation"].items():
             for i, point in enumerate(walk["points"]):
                 numbers = {key: round(100 * point[key], 2) for key in ("clean", "pgd")}
+                numbers |= {"images": found["ascent"]["images"]}
                 chosen = walk["a"] == i / 10
                 marks = {"chosen": chosen, "exported": chosen and variant == found["bn"]}
                 lines.append(here | {"variant": variant, "a": i / 10} | numbers | marks)
-    columns = ["setting", "method", "seed", "variant", "a", "clean", "pgd", "chosen", "exported"]
+    columns = ["setting", "method", "seed", "variant", "a", "clean", "pgd", "images", "chosen", "exported"]
     return pd.DataFrame(lines, columns=columns)
 
 
@@ -58,6 +59,23 @@ def actions(grid: Grid) -> pd.DataFrame:
         if chosen := [name for name in curve.columns if name.startswith("chosen_")]:
             frames.append(curve[["epoch", *chosen]].assign(**place(cell)))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def curves(grid: Grid) -> pd.DataFrame:
+    """rows.curves with the outcomes of each cell's evaluated and last network on the test split, where both are known.
+
+    They are of the first attack column that the last network met, `tested`.
+    """
+    ends = []
+    for cell in rows.trained(grid):
+        result = rows.read(cell.result("attack"))
+        last = result["last"]["outcomes"] if result["last"] else {}
+        for name in [name for name in last if name != "clean"][:1]:
+            both = {"best_outcome": result["outcomes"][name], "last_outcome": last[name]}
+            ends.append(place(cell) | {"tested": name} | both)
+    key = ["setting", "method", "seed"]
+    found = pd.DataFrame(ends, columns=[*key, "tested", "best_outcome", "last_outcome"])
+    return rows.curves(grid).merge(found, how="left", on=key)
 
 
 def minima(grid: Grid) -> pd.DataFrame:
@@ -82,10 +100,9 @@ def survival(grid: Grid) -> pd.DataFrame:
             ]
             for k in range(2 * STEPS + 1) if about["norm"] == "linf" else ():
                 radius = k * result["eps"] / STEPS
-                share = sum(d > radius for d in alive) / len(alive)
-                lines.append(
-                    place(cell) | {"column": name, "eps": result["eps"], "radius": radius, "accuracy": 100 * share}
-                )
+                alive_here = "".join("1" if d > radius else "0" for d in alive)
+                numbers = {"radius": radius, "accuracy": 100 * (alive_here.count("1") / len(alive))}
+                lines.append(place(cell) | {"column": name, "eps": result["eps"]} | numbers | {"outcome": alive_here})
     return pd.DataFrame(lines)
 
 
@@ -106,7 +123,7 @@ def _columns(cell: Cell) -> dict[str, dict[str, Any]]:
 
 
 TABLES: dict[str, Callable[[Grid], pd.DataFrame]] = {
-    "curves": rows.curves,
+    "curves": curves,
     "tradeoff": partial(beside_clean, kinds=("cw", "aa")),
     "ratio": partial(beside_clean, kinds=("pgd",)),
     "survival": survival,

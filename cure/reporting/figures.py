@@ -30,12 +30,15 @@ def draw(folder: Path, tables: Path, names: list[str], grid: Grid) -> dict[str, 
         if data.empty:
             left_out[name] = captions[name]["reason"] = figure.without
             continue
+        if (seeds := data["seed"].nunique()) > 1:
+            captions[name]["caption"] += f" {figure.seeds.format(seeds)}"
         captions[name]["file"] = f"{name}.png"
         with style.context("default"), replacing(folder / f"{name}.png") as draft:
             figure.draw(data).savefig(draft, format="png", metadata={"Software": None})
         if not _pictures(data):
             captions[name]["table"] = f"{name}.csv"
-            write_text(tables / f"{name}.csv", data.to_csv(index=False, float_format="%.6g"))
+            kept = [column for column in data if not str(column).endswith("outcome")]  # a character for each image
+            write_text(tables / f"{name}.csv", data.to_csv(columns=kept, index=False, float_format="%.6g"))
     write_text(folder / "captions.json", json.dumps(captions, indent=1) + "\n")
     return left_out
 

@@ -2,19 +2,24 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import pandas as pd
+from scipy.stats import fisher_exact
 
 from cure import catalogue
 from cure.core.figure import Figure
+from cure.core.finding import Claim
 from cure.core.names import NAMES
+from cure.engine.matched import LEVEL, match
 from cure.reporting import evidence, markdown
 from cure.schema import Grid
 
 COLUMNS = ["figure", "setting", "source", "said", "ours", "agrees"]
+ANSWERS = ("yes", "no", "not told apart", "not measured")
 
 
 def table(names: list[str], grid: Grid) -> pd.DataFrame:
-    """One line per finding of the named figures and setting; `agrees` is yes, no, or `not measured`."""
+    """One line per finding of the named figures and setting; `agrees` is one of ANSWERS."""
     return pd.DataFrame([line for name in names for line in _lines(name, grid)], columns=COLUMNS)
 
 
@@ -31,18 +36,50 @@ def _lines(name: str, grid: Grid) -> Iterator[dict[str, str]]:
             if absent:
                 ours, agrees = f"no row {', '.join(absent)}", "not measured"
             else:
-                ours, holds = finding.judge(part)
-                agrees = "yes" if holds else "no"
+                ours, verdict = finding.judge(part)
+                agrees = answer(verdict)
             yield told | {"setting": str(setting), "ours": ours, "agrees": agrees}
+
+
+def answer(verdict: bool | list[Claim]) -> str:
+    """`yes` where every claim holds at 95 %, `no` where the opposite of one does, else `not told apart`.
+
+    All claims must hold, so none is adjusted for the others; that one of them is wrong is looked for among all, so
+    there p is multiplied by their number (Bonferroni).
+    """
+    if isinstance(verdict, bool):
+        return "yes" if verdict else "no"
+    tested = [_test(claim) for claim in verdict]
+    if all(gap > 0 and p < LEVEL for gap, p in tested):
+        return "yes"
+    return "no" if any(gap < 0 and p * len(tested) < LEVEL for gap, p in tested) else "not told apart"
+
+
+def _test(claim: Claim) -> tuple[float, float]:
+    """First minus second, and p: paired by image, or Fisher's exact test on the counts where no outcomes were kept.
+
+    The counts are those of one network on its images whatever they are a mean over, which errs on the careful side.
+    """
+    first, second = claim.first, claim.second
+    if isinstance(first, list) and isinstance(second, list):
+        found = match(first, second)
+        return found.difference, found.p()
+    assert isinstance(first, tuple)
+    assert isinstance(second, tuple)
+    counts = np.array([[round(share * n / 100), n - round(share * n / 100)] for share, n in (first, second)])
+    return float(first[0]) - float(second[0]), float(fisher_exact(counts).pvalue)
 
 
 def page(found: pd.DataFrame) -> str:
     """findings.md: a line for each finding and setting."""
     counts = found["agrees"].value_counts()
-    told = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in ("yes", "no", "not measured"))
+    told = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in ANSWERS)
     about = (
-        "Each line is computed from the table of its figure (reports/data), means over seeds. `yes` and `no` compare "
-        "numbers of this report and are no test of significance."
+        "Each line is computed from the table of its figure (reports/data), means over seeds. Accuracies on the same "
+        "images are tested at 95 %, image by image where outcomes are kept, else by their counts: `yes` and `no` are "
+        "said where that holds, else `not told apart`; a fall that the numbers do not show is a `no`. Where a line "
+        "says `no interval`, its numbers are compared as they are. All this is about these networks, not about "
+        "training again."
     )
     head = ["Source", "The paper says", "Setting", "Here", "Agrees"]
     body = found[["source", "said", "setting", "ours", "agrees"]].to_numpy().tolist()

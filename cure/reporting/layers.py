@@ -16,8 +16,8 @@ from cure.schema import Grid
 
 WORDS = {"reinit": "re-initialised", "finetune": "fine-tuned"}
 BARS = ["setting", "method", "seed", "blocks", "updated", "epochs", "images"]
-BARS += [f"{name}{end}" for name in ("clean", "pgd") for end in ("", "_low", "_high")]
-CURVES = ["setting", "method", "seed", "blocks", "epoch", "val_clean", "val_pgd"]
+BARS += [f"{name}{end}" for name in ("clean", "pgd") for end in ("", "_low", "_high", "_outcome")]
+CURVES = ["setting", "method", "seed", "blocks", "images", "epoch", "val_clean", "val_pgd"]
 
 
 def bars(grid: Grid) -> pd.DataFrame:
@@ -37,18 +37,21 @@ def curves(grid: Grid) -> pd.DataFrame:
     """One line per cell, block set and validated epoch: accuracies in percent."""
     frames = [pd.DataFrame(columns=CURVES)]
     for place, cell in cells(grid):
-        networks = rows.read(cell.result("layers"))["networks"]
+        found = rows.read(cell.result("layers"))
+        networks = found["networks"]
         frame = rows.curve(cell)[["set", "epoch", "val_clean", "val_pgd"]].dropna().rename(columns={"set": "method"})
-        frame = frame.assign(**place, blocks=[len(networks[name]["parts"]) for name in frame["method"]])
+        frame = frame.assign(
+            **place, images=found["images"], blocks=[len(networks[name]["parts"]) for name in frame["method"]]
+        )
         frames.append(frame.assign(**{key: (100 * frame[key]).round(2) for key in ("val_clean", "val_pgd")})[CURVES])
     return pd.concat(frames[1:] or frames, ignore_index=True)
 
 
-def _accuracy(name: str, one: dict[str, Any]) -> dict[str, float]:
+def _accuracy(name: str, one: dict[str, Any]) -> dict[str, Any]:
     hits, images = one[name].count("1"), len(one[name])
     low, high = wilson(hits, images)
     numbers = {name: hits / images, f"{name}_low": low, f"{name}_high": high}
-    return {key: round(100 * value, 2) for key, value in numbers.items()}
+    return {key: round(100 * value, 2) for key, value in numbers.items()} | {f"{name}_outcome": one[name]}
 
 
 def cells(grid: Grid) -> Iterator[tuple[dict[str, Any], Cell]]:

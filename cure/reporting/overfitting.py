@@ -35,6 +35,16 @@ def epochs(history: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["setting", "method", "seed", "best_epoch", "last_epoch", *NUMBERS])
 
 
+def both(found: pd.DataFrame, tested: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """`found`, and behind it these columns on the test split as test_COLUMN_best, _last and _difference, in percent."""
+    key = ["setting", "method", "seed"]
+    names: dict[str, str] = {}
+    for name in columns:
+        ends = {name: "best", f"{name}_last": "last", f"{name}_delta": "difference"}
+        names |= {column: f"test_{name}_{end}" for column, end in ends.items()}
+    return found.merge(tested.reindex(columns=[*key, *names]).rename(columns=names), how="left", on=key)
+
+
 def page(found: pd.DataFrame, tested: pd.DataFrame, columns: list[str]) -> str:
     """overfitting.md: of each setting these columns of `tested`, one line per cell, and `found` as `epochs` makes it.
 

@@ -17,7 +17,7 @@ from cure.schema import ReportText
 
 TEMPLATE = Path(__file__).with_name("page.html")
 LONG = 25
-"""A table of more lines is folded."""
+"""A table of more lines is folded, and scrolls."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,13 @@ def page(
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     sections = [section(name, content, folder) for name, content in pages.items()]
     made = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        text=text, head=head, body=body, about=about, sections=sections, pictures=pictures(folder / "figures")
+        text=text,
+        long=LONG,
+        head=head,
+        body=body,
+        about=about,
+        sections=sections,
+        pictures=pictures(folder / "figures"),
     )
     return made + "\n"
 

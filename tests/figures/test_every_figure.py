@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
 from cure import catalogue
+from cure.core.figure import marker
 from cure.core.figure import style as look
 from cure.core.names import NAMES
 
@@ -139,6 +140,8 @@ def test_its_caption_is_a_sentence_and_so_is_what_it_lacks(name: str) -> None:
     figure = catalogue.entry("figures", name).FIGURE
     assert figure.caption[0].isupper()
     assert figure.caption.endswith(".")
+    assert figure.seeds.endswith(".")
+    assert figure.seeds.format(3) != figure.seeds
     assert figure.without
 
 
@@ -195,3 +198,22 @@ def test_methods_differ_in_colour_or_line_and_in_colour_or_hatch() -> None:
     looks = [look(method) for method in NAMES]
     assert len({(colour, str(line)) for colour, line, _ in looks}) == len(NAMES)
     assert len({(colour, hatch) for colour, _, hatch in looks}) == len(NAMES)
+    assert len({(look(method)[0], marker(method)) for method in NAMES}) == len(NAMES)
+
+
+@pytest.mark.parametrize("name", ["gradients", "conflict", "distance"])
+def test_at_and_cure_lie_above_the_other_lines_of_layers(name: str) -> None:
+    figure = catalogue.entry("figures", name).FIGURE
+    data = pd.concat([lines(m, **AXES[name]) for m in ("natural", "at", "part", "cure", "cure_eff")])
+    sheet = figure.draw(data.assign(dims=4, **dict.fromkeys(VALUES[name], 0.5)))
+    for ax in sheet.axes:
+        heights = {bars.get_label(): bars.lines[0].get_zorder() for bars in ax.containers}
+        assert min(heights["AT"], heights["CURE"]) > max(heights[name] for name in ("Natural", "PART", "CURE_Eff"))
+
+
+def test_a_method_has_the_same_marker_over_layers_and_in_the_trade_off() -> None:
+    layers, tradeoff = (drawn(name).axes[0] for name in ("conflict", "tradeoff"))
+    over_layers = {bars.get_label(): bars.lines[0].get_marker() for bars in layers.containers}
+    own = {line.get_color(): line.get_marker() for line in tradeoff.lines if line.get_marker() not in ("None", "")}
+    assert over_layers["AT"] == marker("at")
+    assert own[look("at")[0]] in {marker(method) for method in METHODS if look(method)[0] == look("at")[0]}

@@ -54,6 +54,23 @@ def test_the_table_tells_the_last_epoch_and_how_much_it_differs(folder: Path, re
     assert cells["Natural"] == "-"
 
 
+def test_attacks_says_that_each_seed_has_lines_of_its_own(reports: Path) -> None:
+    text = (reports / "attacks.md").read_text()
+    assert "Each seed has lines of its own" in text.partition("##")[0]
+    assert "| AT | 0 | PGD-20 |" in text
+    assert "| AT | 1 | PGD-20 |" in text
+
+
+def test_the_csv_of_overfitting_has_both_tables_of_its_page(folder: Path, reports: Path) -> None:
+    lines = pd.read_csv(reports / "overfitting.csv").set_index(["method", "seed"])
+    found = json.loads((folder / "results/digits/small/at-s1-attack.json").read_text())
+    best, last = (50 * one["outcomes"]["pgd20"].count("1") / 100 for one in (found, found["last"]))
+    columns = [f"test_pgd20_{end}" for end in ("best", "last", "difference")]
+    assert lines.loc[("at", 1), columns].tolist() == [best, last, last - best]
+    assert lines.loc[("natural", 0), columns[1:]].isna().all()
+    assert lines.loc[("at", 1), "difference"] == -20
+
+
 def test_every_missing_result_is_named(folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
@@ -85,5 +102,8 @@ def test_captions_tell_of_every_figure_in_the_order_of_params(reports: Path) -> 
     captions = json.loads((reports / "figures/captions.json").read_text())
     assert next(iter(captions)) == "tradeoff"
     assert captions["criticality"]["reason"] == "no RiFT row in this grid"
+    told = "Mean of 2 seeds"
+    assert {name for name, said in captions.items() if "file" in said and told not in said["caption"]} == set()
+    assert told not in captions["criticality"]["caption"]
     drawn = {f"{name}.png" for name, said in captions.items() if "file" in said}
     assert drawn == {path.name for path in (reports / "figures").glob("*.png")}

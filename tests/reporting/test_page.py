@@ -194,6 +194,17 @@ def test_headings_stay_in_sight_in_a_long_table(opened: Any) -> None:
 
 
 @pytest.mark.browser
+def test_a_table_of_25_lines_stands_whole_and_a_longer_one_scrolls(opened: Any) -> None:
+    opened.set_viewport_size({"width": 1200, "height": 200})
+    cut = """(lines) => {
+      const frame = document.querySelector('#corruptions .wide'), body = frame.querySelector('tbody');
+      while (body.rows.length < lines) body.append(body.rows[0].cloneNode(true));
+      return frame.scrollHeight > frame.clientHeight;
+    }"""
+    assert [opened.evaluate(cut, lines) for lines in (25, 26)] == [False, True]
+
+
+@pytest.mark.browser
 def test_printed_every_table_is_unfolded(opened: Any) -> None:
     folded = opened.locator("details:not([open])")
     assert folded.count() > 0
