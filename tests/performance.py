@@ -32,8 +32,8 @@ that differ by the seed of the start alone; and how far one training step lands 
 length, with every forward (`bf16`) or the attack's alone (`bf16_attack`) in bfloat16. Evaluation is always in fp32,
 so PGD-20 and AutoAttack have no time in bfloat16."""
 LIMITS = {
-    "steps": """Passes are counted above, and no code that takes as many can avoid their arithmetic: of ResNet-18's fp32
-convolutions nearly all of a step is made, at the share of the peak that stands above. On the small network batch
+    "steps": """Passes are counted above, and no code that takes as many can avoid their arithmetic: a step
+on ResNet-18 is convolutions nearly alone, at the share of the peak that stands above. On the small network batch
 norm, ReLU and additions of the training forwards weigh more, which cannot be folded away.""",
     "attacks": """The driver calls the package's own attack classes, so that flags are the package's by construction.
 What these compute besides the network (FAB sorts every image's pixels, Square draws and copies squares) is the same
