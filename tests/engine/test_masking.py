@@ -196,6 +196,39 @@ def test_masked_gradients_are_seen_under_real_attacks(trained, hide, names):
     assert found == names
 
 
+class Winding(nn.Module):
+    """A path of eight doors around a grey image: four pixels have a gradient once the four before them are far out."""
+
+    def forward(self, x):
+        out = ((x.flatten(1)[:, :32] - 0.5) / THREAT.eps).clamp(max=0.95).reshape(-1, 8, 4).mean(2)
+        opened = torch.cumprod((out > 0.9).float(), 1)
+        way = out[:, 0] + (out[:, 1:] * opened[:, :-1]).sum(1)
+        return torch.stack([torch.full_like(way, 7.5), way, *[torch.zeros_like(way)] * 8], 1)
+
+
+@pytest.mark.reliability("flags")
+def test_an_attack_that_needs_more_steps_than_it_was_given_is_seen():
+    grey = Examples(torch.full((90, 1, 8, 8), 0.5), torch.zeros(90, dtype=torch.long), torch.arange(90))
+    lines = {line.name: line for line in report(Winding().eval(), grey)}
+    assert not lines["steps"].passed
+    assert lines["steps"].found == "pgd100 leaves 0 of 90 images, pgd20 90"
+
+
+@pytest.mark.reliability("flags")
+def test_images_that_a_search_for_the_nearest_finds_and_autoattack_does_not_are_seen():
+    grey = Examples(torch.full((40, 1, 8, 8), 0.5), torch.zeros(40, dtype=torch.long), torch.arange(40))
+    nearest = catalogue.entry("attacks", "minimum")
+    settings = {"norm": "linf", "steps": 100, "step": 10, "gamma": 0.05, "targets": 1, "iterations": 20}
+    chains = {
+        "aa": column("autoattack", version="standard", iterations=5, queries=50, targets=9),
+        "min_linf": nearest.chain(nearest.Hyper(**settings), 10, 0),
+    }
+    found = {name: Driver(Winding().eval(), grey, **HOW).run(chain) for name, chain in chains.items()}
+    flags = {"aa": found["aa"].robust, "min_linf": found["min_linf"].distance > THREAT.eps}
+    (line,) = masking({name: "".join("01"[int(hit)] for hit in hits) for name, hits in flags.items()}, RULES)
+    assert (line.name, line.passed) == ("minimum", False)
+
+
 class Changing(nn.Module):
     """Is one network for so many images and another one afterwards, as a defence that learns from queries is."""
 
