@@ -78,6 +78,11 @@ say("ends")
 SERIAL = ("prepare", "train-a", "train-b", "report")
 
 
+def _hears_interrupts():
+    """As from a terminal, although the tests may run in the background of a shell, where Ctrl-C is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @dataclass(frozen=True)
 class Project:
     """A pipeline, and beside it what its stages say and are told."""
@@ -114,7 +119,7 @@ class Project:
         """A grid that runs meanwhile; it ends with the block."""
         command = ["cure", "grid", *(words or ["--workers", "2"])]
         with (self.aside / "output").open("a") as out:
-            both = {"stdout": out, "stderr": out, "start_new_session": True}
+            both = {"stdout": out, "stderr": out, "start_new_session": True, "preexec_fn": _hears_interrupts}
             driver = subprocess.Popen(command, cwd=self.root, env=self.env, **both)
             try:
                 yield driver
@@ -197,7 +202,7 @@ def test_two_workers_leave_the_lock_of_a_serial_run_and_no_stage_starts_before_i
         until(lambda: "ends" in project.said("train-b"))
         assert "ends" not in project.said("train-a")
         project.release("train-a")
-        assert driver.wait() == 0
+        assert driver.wait(timeout=300) == 0
     names = [line.split()[0] for line in project.order()]
     assert names[:2] == ["prepare", "prepare"]
     assert names[-2:] == ["report", "report"]
@@ -225,7 +230,7 @@ def test_whoever_is_killed_in_mid_cell_it_goes_on_alone_and_the_lock_is_that_of_
             until(lambda stage=stage: gone(stage))
         until(lambda: project.said("train-a").count("starts") == 5)
         project.release("train-a")
-        assert driver.wait() == 0, project.output
+        assert driver.wait(timeout=300) == 0, project.output
     assert project.said("train-a") == ["starts", "step-1", *["starts"] * 4, "step-2", "step-3", "ends"]
     assert equal(project, serial)
     assert "attempt 5" in project.output
@@ -243,7 +248,7 @@ def test_after_the_death_of_the_driver_nothing_goes_on_and_the_same_command_does
         _, stage = project.book("train-a")[-1]
         send = os.killpg if how == "SIGINT" else os.kill  # Ctrl-C reaches everybody
         send(driver.pid, signal.Signals[how])
-        assert driver.wait() == code
+        assert driver.wait(timeout=300) == code
         until(lambda: gone(stage))
     assert "Traceback" not in project.output
     project.release("train-a")
