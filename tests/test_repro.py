@@ -528,7 +528,8 @@ def test_cure_eval_shows_every_network_of_a_trajectory(made):
 
 def test_cure_table_prints_the_table_of_the_report(made):
     shown = made.run("cure", "table", "quickstart", folder=".")
-    assert re.findall(r"digits/small +(\w+)", shown) == ["Natural", "AT", "TRADES", "CURE"]
+    assert ": digits/small" in shown.splitlines()[0]
+    assert re.findall(r"^ (\w+) +\d+\.\d\d", shown, re.MULTILINE) == ["Natural", "AT", "TRADES", "CURE"]
 
 
 def test_cure_refuses_in_one_sentence(made):
