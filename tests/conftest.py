@@ -1,9 +1,12 @@
 """What every test shares: one thread, fixed seeds, a tiny network, a tiny batch, and a counter of passes."""
 
+import random
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -26,6 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with Ctrl-C ignored
     if path := config.getoption("--reliability"):
         config.pluginmanager.register(Ledger(Path(path)))
 
@@ -42,6 +46,8 @@ def seeded() -> Iterator[None]:
     mode = torch.get_deterministic_debug_mode()
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    np.random.seed(0)
+    random.seed(0)
     yield
     torch.set_deterministic_debug_mode(mode)  # stages switch it on for their process, which here is everybody's
 

@@ -78,11 +78,6 @@ say("ends")
 SERIAL = ("prepare", "train-a", "train-b", "report")
 
 
-def _hears_interrupts():
-    """As from a terminal, although the tests may run in the background of a shell, where Ctrl-C is ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @dataclass(frozen=True)
 class Project:
     """A pipeline, and beside it what its stages say and are told."""
@@ -119,7 +114,7 @@ class Project:
         """A grid that runs meanwhile; it ends with the block."""
         command = ["cure", "grid", *(words or ["--workers", "2"])]
         with (self.aside / "output").open("a") as out:
-            both = {"stdout": out, "stderr": out, "start_new_session": True, "preexec_fn": _hears_interrupts}
+            both = {"stdout": out, "stderr": out, "start_new_session": True}
             driver = subprocess.Popen(command, cwd=self.root, env=self.env, **both)
             try:
                 yield driver

@@ -2,7 +2,6 @@
 
 import io
 import os
-import signal
 import sys
 import tarfile
 import time
@@ -78,15 +77,6 @@ def test_a_step_comes_after_those_that_it_needs_and_a_row_after_another(tmp_path
     assert names.index("attack at") < names.index("update trades") < names.index("corrupt natural")
 
 
-@pytest.fixture
-def interruptible():
-    """As the command makes it: in the background of a shell Ctrl-C would be ignored, by the steps as well."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("interruptible")
 def test_a_cut_run_goes_on_and_ends_in_the_same_bytes(archive, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 

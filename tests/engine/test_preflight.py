@@ -114,7 +114,7 @@ SPOILT = {
         "not finite on white",
         lambda net, x: net(x) + ratio(1, 1 - x),
     ),
-    "noise": ("determinism", "5 equal forwards differ by", lambda net, x: net(x + 0.01 * torch.randn_like(x))),
+    "noise": ("determinism", "9 equal forwards differ by", lambda net, x: net(x + 0.01 * torch.randn_like(x))),
     "numpy noise": ("determinism", "differ by", lambda net, x: net(x) + np.random.rand() + random.random()),
     "batch statistics": ("batch", "with the rest of the batch", lambda net, x: net(x) - net(x).mean(0).detach()),
     "not alone": ("batch", "ValueError: two or more", lambda net, x: net(x) if len(x) > 1 else fail("two or more")),

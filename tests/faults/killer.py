@@ -52,7 +52,6 @@ def main(kind: str, count: int, how: str, script: str, *words: str) -> None:
             die()
         return moved
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with Ctrl-C ignored
     Path.write_bytes, Path.replace = written, replaced
     sys.argv = [script, *words]
     if kind == "call":  # it is slow
