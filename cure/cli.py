@@ -7,7 +7,8 @@ import typer
 
 from cure.errors import Refused
 from cure.grid.cli import grid
-from cure.terminal import refuse
+from cure.paths import SEEDS
+from cure.terminal import page, refuse
 
 app = typer.Typer(
     help="Evaluate robust networks, show their table. The pipeline is `dvc repro`, in quickstart/ or at the root.",
@@ -32,7 +33,7 @@ Surrogate = Annotated[Path | None, typer.Option(help="Another checkpoint, whose 
 Images = Annotated[int | None, typer.Option("--n", "--images", min=1, help="Test images, evenly spread.")]
 Out = Annotated[Path | None, typer.Option(help="Folder for results, and for finished batches: rerun to continue.")]
 Batch = Annotated[int | None, typer.Option(min=1, help="Images per batch; default: attack.batch.")]
-EvalSeed = Annotated[int | None, typer.Option(min=0, max=2**31 - 1, help="Of the attacks' noise; else attack.seed.")]
+EvalSeed = Annotated[int | None, typer.Option(min=0, max=SEEDS - 1, help="Of the attacks' noise; else attack.seed.")]
 Budget = Annotated[str | None, typer.Option(help="Time to spend, 90s, 10m or 2h: chooses the number of images.")]
 Force = Annotated[bool, typer.Option("--force", help="Go on although the preflight is red.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -48,7 +49,7 @@ Places = Annotated[
 ]
 Where = Annotated[str, typer.Option("--device", help="cpu, cuda, or auto: cuda where there is one.")]
 Speed = Annotated[float | None, typer.Option(help="Time nothing here: hours at so many TFLOP/s, of any machine.")]
-BootSeed = Annotated[int, typer.Option(min=0, help="Of the bootstrap.")]
+BootSeed = Annotated[int, typer.Option(min=0, max=SEEDS - 1, help="Of the bootstrap.")]
 
 
 @app.command("eval")
@@ -147,7 +148,6 @@ def verify(cell: CellName, folder: Folder = Path()) -> None:
 
     Exit codes: 0 where all are equal, 3 where one is not.
     """
-    from rich.console import Console
     from rich.table import Table
 
     from cure.verify import verify as again
@@ -156,7 +156,7 @@ def verify(cell: CellName, folder: Folder = Path()) -> None:
     shown = Table("out", "dvc.lock", "again", "equal")
     for line in found:
         shown.add_row(line.out, line.lock, line.again, "yes" if line.equal else "NO")
-    Console(width=160).print(shown)
+    page().print(shown)
     raise typer.Exit(0 if all(line.equal for line in found) else 3)
 
 

@@ -4,7 +4,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from cure.core.settings import Count, Drops, FixedSearch, Layout, NonNegative, Number, Positive, Settings, Share
+from cure.core.settings import (
+    Ball,
+    Count,
+    Drops,
+    FixedSearch,
+    Layout,
+    NonNegative,
+    Number,
+    Positive,
+    Seed,
+    Settings,
+    Share,
+)
 from cure.errors import did_you_mean
 from cure.layerwise import LayersGrid
 from cure.running import Run as Run
@@ -26,7 +38,7 @@ class Grid(Settings):
 
     datasets: Annotated[list[str], Field(min_length=1)]
     models: Annotated[list[str], Field(min_length=1)]
-    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
+    seeds: Annotated[list[Seed], Field(min_length=1)]
     pretrain: list[str]  # models with a natural network: those of the table and of the layer-wise study
     update: list[str]
     update_to_revise: list[str]
@@ -66,10 +78,9 @@ class Grid(Settings):
         return self
 
 
-class Threat(Settings):
+class Threat(Ball):
     """The L-infinity ball; laid under every attack, training and evaluation, that does not name its own."""
 
-    eps: Annotated[Positive, Field(le=1)]  # images are in [0, 1]
     step: Positive
 
 
@@ -146,7 +157,7 @@ class Suite(Settings):
 
     images: Count  # of the test split, evenly spread; more than there are means all
     batch: Count
-    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    seed: Seed
 
 
 class AttackSuite(Suite):
@@ -185,7 +196,7 @@ class Analyse(Settings):
     images: Count  # of the validation split, evenly spread; more than there are means all
     batch: Count  # of gradients, which are means over batches; that of the training
     replays: Count  # batches on which steps of the training are taken again
-    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    seed: Seed
     attack: FixedSearch  # on the cross-entropy of the evaluated network
     entries: dict[str, dict[str, Any]]  # entries of cure/analyses and their settings
 

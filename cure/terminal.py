@@ -9,18 +9,24 @@ from contextlib import contextmanager, suppress
 from functools import wraps
 from itertools import count
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from cure.errors import Refused
+from cure.paths import SEEDS
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Dataset = Annotated[
     str, typer.Argument(help="A data set of params.yaml: an entry of cure/datasets.", metavar="DATASET")
 ]
 Model = Annotated[str, typer.Argument(help="A model of params.yaml: an entry of cure/models.", metavar="MODEL")]
 MethodName = Annotated[str, typer.Argument(help="A row of params.yaml: an entry of cure/methods.", metavar="METHOD")]
-Seed = Annotated[int, typer.Argument(help="Decides weights, order, augmentation and noise.", min=0, metavar="SEED")]
+Seed = Annotated[
+    int, typer.Argument(help="Decides weights, order, augmentation and noise.", min=0, max=SEEDS - 1, metavar="SEED")
+]
 
 
 INTERRUPTED = 130
@@ -50,6 +56,14 @@ def refuse(refused: Refused) -> NoReturn:
     """Print why and exit with 2."""
     print(f"error: {refused}", file=sys.stderr)
     sys.exit(2)
+
+
+def page() -> "Console":
+    """Standard output: as wide as the terminal, or wide enough for any table where there is none."""
+    from rich.console import Console
+
+    console = Console(emoji=False, markup=False)
+    return console if console.is_terminal else Console(width=160, emoji=False, markup=False)
 
 
 @contextmanager

@@ -177,6 +177,10 @@ BROKEN = [  # where, what stands there, what must be said
     ("pretrain", QUICKSTART["pretrain"] | {"nesterov": True, "momentum": 0}, "pretrain: "),  # PyTorch has no such SGD
     ("threat.eps", -0.1, "threat.eps: Input should be greater than 0; found -0.1"),
     ("threat.eps", 8, "threat.eps: Input should be less than or equal to 1; found 8"),  # 8/255
+    ("methods.at.attack.eps", 8, "methods.at.attack.eps: Input should be less than or equal to 1; found 8"),
+    ("methods.las_at.eps", [8], "methods.las_at.eps.0: Input should be less than or equal to 1; found 8"),
+    ("train.validate_attack.eps", 8, "train.validate_attack.eps: Input should be less than or equal to 1; found 8"),
+    ("analyse.attack.eps", 8, "analyse.attack.eps: Input should be less than or equal to 1; found 8"),
     ("threat.eps", "8/0", "threat.eps: not a number or a fraction such as 8/255; found '8/0'"),
     ("alpha", 1.5, "alpha: Input should be less than or equal to 1; found 1.5"),
     ("alpha", GONE, "alpha: missing"),
@@ -209,6 +213,8 @@ BROKEN = [  # where, what stands there, what must be said
     ("grid.update", [["at"]], "grid.update.0: Input should be a valid string; found ['at']"),
     ("grid.rows", ["at"], "grid.rows: unknown key; known: "),
     ("grid.seeds", [0, 0], "grid: seeds names something twice"),
+    ("grid.seeds", [2**31], "grid.seeds.0: Input should be less than 2147483648; found 2147483648"),
+    ("datasets.digits.split_seed", 2**31, "datasets.digits.split_seed: Input should be less than 2147483648; found 2"),
     ("grid.seeds", [-1], "grid.seeds.0: Input should be greater than or equal to 0; found -1"),
     ("methods.at.preset", "ricee", "methods.at.preset: no preset 'ricee', did you mean rice?"),
     ("methods.at.presets.rice", "x", "methods.at.presets.rice: "),

@@ -7,6 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from cure.paths import SEEDS
+
 T = TypeVar("T")
 
 
@@ -40,7 +42,9 @@ Number = Annotated[float, BeforeValidator(number)]
 Positive = Annotated[Number, Field(gt=0)]
 NonNegative = Annotated[Number, Field(ge=0)]
 Share = Annotated[Number, Field(ge=0, le=1)]
+Radius = Annotated[Positive, Field(le=1)]  # images are in [0, 1]
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
 Scope = Literal["eval", "train", "batch"]
 Layout = Literal["contiguous", "channels_last", "probe"]
 Precision = Literal["fp32", "bf16", "bf16_attack"]
@@ -76,14 +80,14 @@ class DataSettings(Settings):
     """What every data set's section holds besides the fields of its own."""
 
     validation: Count  # images taken from the training split, stratified
-    split_seed: Annotated[int, Field(ge=0)]
+    split_seed: Seed
     augment: Augment
 
 
 class Ball(Settings):
     """Whatever lives in the L-infinity ball of the threat model, which is laid under it."""
 
-    eps: Positive
+    eps: Radius
 
 
 class Search(Ball):

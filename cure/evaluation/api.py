@@ -15,6 +15,7 @@ from cure.evaluation import outputs
 from cure.evaluation.measure import Evaluation, look, measure
 from cure.evaluation.plan import opened, plan, published
 from cure.evaluation.subject import Subject, settled
+from cure.paths import SEEDS
 from cure.schema import Threat
 
 
@@ -61,8 +62,8 @@ def evaluate(
         raise Refused(f"batch is {batch}; at least 1")
     changes: dict[str, Any] = {"threat": {"eps": radius, "step": radius / 4}}
     changes["attack"] = {"batch": batch, "seed": seed, "subset": {}}
-    if not 0 <= seed < 2**31:
-        raise Refused(f"seed is {seed}; from 0 to 2147483647")
+    if not 0 <= seed < SEEDS:
+        raise Refused(f"seed is {seed}; from 0 to {SEEDS - 1}")
     names = attacks.split(",") if isinstance(attacks, str) else list(attacks)
     wanted = plan(opened(settings, "", ""), names, given.classes, changes)
     folder = Path(out) if out else None

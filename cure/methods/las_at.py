@@ -29,7 +29,7 @@ from cure.core.lookahead import Worth, worth
 from cure.core.losses import cross_entropy, kl, smoothed_cross_entropy
 from cure.core.method import Batch, Companion, Method, Networks, Terms
 from cure.core.policy import Actions, Learning
-from cure.core.settings import Count, NonNegative, Positive, Share
+from cure.core.settings import Count, NonNegative, Positive, Radius, Share
 from cure.core.tensors import Images, PerExample, Tensor
 
 
@@ -40,8 +40,8 @@ class Hyper(Worth, Learning):
     beta: list[NonNegative]  # LAS-TRADES; may be empty for the others
     label: Share  # of the true class in the smoothed target; the rest is spread evenly
     gamma: NonNegative  # LAS-AWP: relative size of the weight perturbation
-    outer: Positive  # x' is finally clipped to this radius
-    eps: Annotated[list[Positive], Field(min_length=1)]
+    outer: Radius  # x' is finally clipped to this radius
+    eps: Annotated[list[Radius], Field(min_length=1)]
     step: Annotated[list[Positive], Field(min_length=1)]
     steps: Annotated[list[Count], Field(min_length=1)]
 

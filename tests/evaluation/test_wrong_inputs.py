@@ -72,6 +72,8 @@ LINES = {  # command line -> what must be said
     "update digits small": "Missing argument 'METHOD'",
     "update digits small at x": "Invalid value for 'SEED': Input should be a valid integer",
     "update digits small at -- -1": "Invalid value for 'SEED': Input should be greater than or equal to 0",
+    "update digits small at 2147483648": "Input should be less than or equal to 2147483647",
+    "cure compare params.yaml params.yaml --seed 2147483648": "Invalid value for '--seed'",
     "update digits small at 0 1": "unexpected extra argument",
     "update digits small at 0 --fast": "No such option: --fast",
     "update digits small ../at 0": "methods: no entry '../at'",
