@@ -10,6 +10,7 @@ from cure.core.names import NAMES
 from cure.paths import Cell
 from cure.planning.bench import Bench, Estimate
 from cure.planning.command import ESTIMATES, bench, costs
+from cure.planning.facts import Facts
 from cure.planning.tasks import Task, tasks
 from tests.closure import ROOT
 
@@ -100,7 +101,7 @@ def rewritten(text: str, parts: dict[str, Callable[[], list[str]]]) -> str:
 
 def main() -> None:
     """Rewrite the page."""
-    on = bench(ROOT, "cpu", SPEED)
+    on = bench(Facts.of(ROOT), "cpu", SPEED)
     parts = {"grid": lambda: grid(costs(tasks(ROOT, []), on)), "beyond": lambda: beyond(on)}
     PAGE.write_text(rewritten(PAGE.read_text(), parts), encoding="utf-8")
 

@@ -5,6 +5,7 @@ import pytest
 from cure.paths import Cell
 from cure.planning.bench import Estimate
 from cure.planning.command import ESTIMATES, bench
+from cure.planning.facts import Facts
 from cure.planning.tasks import Task
 from tests import costs
 from tests.closure import ROOT
@@ -41,7 +42,7 @@ def test_a_part_is_replaced_and_the_words_stay() -> None:
 
 
 def test_the_page_is_as_the_plan_has_it_now() -> None:
-    on = bench(ROOT, "cpu", costs.SPEED)
+    on = bench(Facts.of(ROOT), "cpu", costs.SPEED)
     train = ESTIMATES["update"](Task("", "update", Cell("svhn", "resnet18", "at", 0)), on)
     [line] = [line for line in costs.PAGE.read_text().splitlines() if line.startswith("| svhn, ResNet-18 |")]
     assert line.split(" | ")[1:3] == [f"{train.flops / 1e15:.0f}", costs.digits(train.seconds / 3600)]

@@ -169,9 +169,9 @@ def timed(
     def spent(images: int, steps: int) -> float:
         few = Split(split.images[:images], split.labels[:images])
         loader, start = Loader(few, images, augment, 0), clock()
-        for i in range(steps):
-            for x, y, index in loader.epoch(i):
-                with enduring():
+        with enduring():
+            for i in range(steps):
+                for x, y, index in loader.epoch(i):
                     step(Batch(x, y, index, noise, fit.epochs, i, fit.lr))
         if cuda:
             torch.cuda.synchronize()

@@ -20,6 +20,7 @@ from cure.evaluation.plan import Plan
 from cure.evaluation.subject import Subject
 from cure.evaluation.watch import Watch, clock, watching
 from cure.files import write_text
+from cure.terminal import page
 
 CLEAN, REFUSED, FLAGGED = 0, 2, 3
 
@@ -97,7 +98,7 @@ def _shown(found: list[Evaluation], request: Request, console: Console) -> None:
     if request.json:
         print(json.dumps([outputs.document(one) for one in found], indent=1))
     elif found:
-        show.page().print(show.table(found))
+        page().print(show.table(found))
     for one in found:
         for flag in one.flags:
             console.print(f"{one.subject.name}: {flag}", style="red", highlight=False, soft_wrap=True)

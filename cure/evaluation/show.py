@@ -1,7 +1,7 @@
 """What a person sees of an evaluation at its end: the numbers, the doubts, a comparison."""
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -10,6 +10,7 @@ from cure.engine import outcomes
 from cure.engine.compare import Comparison
 from cure.engine.lines import Line
 from cure.evaluation.measure import Evaluation
+from cure.terminal import page
 
 NOTE = (
     "percent; below each its 95 % interval: Wilson's, and for NRR the intervals of clean accuracy and of the share of "
@@ -77,12 +78,6 @@ def _plain(*names: str) -> Table:
     for name in names:
         shown.add_column(name, justify="left" if name == names[0] else "right", overflow="fold")
     return shown
-
-
-def page() -> Console:
-    """Standard output: as wide as the terminal, or wide enough for any table where there is none."""
-    console = Console(emoji=False, markup=False)
-    return console if console.is_terminal else Console(width=160, emoji=False, markup=False)
 
 
 def _span(values: tuple[float, float, float]) -> str:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from cure.engine import device
@@ -22,7 +21,7 @@ from cure.planning.measuring import analysing, attacking, corrupting
 from cure.planning.tasks import KINDS, Task, tasks
 from cure.planning.training import revision, study, training
 from cure.schema import Run
-from cure.terminal import progress
+from cure.terminal import page, progress
 
 ESTIMATES: dict[str, Callable[[Task, Bench], Estimate]] = {
     "pretrain": training,
@@ -43,11 +42,10 @@ def place(words: list[str]) -> tuple[Path, list[str]]:
     return Path(), words
 
 
-def bench(folder: Path, where: str, tflops: float | None, clock: Clock = time.perf_counter) -> Bench:
-    """What estimates of `folder` rest on: this machine's device or, with `tflops`, a stated speed."""
+def bench(facts: Facts, where: str, tflops: float | None, clock: Clock = time.perf_counter) -> Bench:
+    """What estimates of a folder rest on: this machine's device or, with `tflops`, a stated speed."""
     if where not in ("cpu", "cuda", "auto"):
         raise Refused(f"--device {where}: not a device; allowed: cpu, cuda or auto")
-    facts = Facts.of(folder)
     run = facts.params("", "").get("run", Run)
     wanted = "cpu" if tflops is not None else where
     at = device.set_up(run.model_copy(update={"device": wanted, **({"threads": 1} if tflops is not None else {})}))
@@ -78,15 +76,14 @@ def show(words: list[str], where: str, tflops: float | None, json: bool) -> None
     if tflops is not None and not 0 < tflops < math.inf:
         raise Refused(f"--tflops {tflops:g}: not a speed; allowed: above 0 and finite, such as 60")
     folder, wanted = place(words)
-    folder = folder.resolve()
-    Facts.of(folder)  # mistakes in it are told before DVC fails over them, and
-    todo = tasks(folder, wanted)  # a wrong name before anything is timed
-    on = bench(folder, where, tflops)
+    facts = Facts.of(folder.resolve())  # mistakes in it are told before DVC fails over them, and
+    todo = tasks(facts.folder, wanted)  # a wrong name before anything is timed
+    on = bench(facts, where, tflops)
     found = costs(todo, on)
     if json:
         print(text.dumps(as_json(found, on), indent=1))
     else:
-        Console(width=None if sys.stdout.isatty() else 140).print(*as_tables(found, on), sep="\n")
+        page().print(*as_tables(found, on), sep="\n")
 
 
 def basis(on: Bench) -> str:

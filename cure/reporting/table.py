@@ -1,6 +1,5 @@
 """The table, as Markdown for git and as rich for a terminal."""
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +9,7 @@ from cure.core.names import NAMES, heading
 from cure.reporting.markdown import last
 from cure.reporting.markdown import table as ruled
 from cure.schema import AttackSuite, ReportText
-
-WIDTH = 160  # enough for any table, where there is no terminal that has one of its own
+from cure.terminal import page
 
 
 def columns(suite: AttackSuite) -> list[str]:
@@ -115,8 +113,8 @@ def markdown(body: list[Row], text: ReportText, suite: AttackSuite, about: list[
 def show(path: Any) -> None:
     """Print the table of a table.md on the terminal; a narrow one breaks cells and loses no digit."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     text = path.read_text()
     split = [[part.strip() for part in row.strip("|").split("|")] for row in text.splitlines() if row.startswith("|")]
@@ -127,9 +125,8 @@ def show(path: Any) -> None:
     for name in split[0]:
         table.add_column(name, justify="left" if name in ("Data / model", "Method") else "right", overflow="fold")
     for row in split[2:]:
-        table.add_row(*(re.sub(r"\*\*(.+)\*\*", r"[bold]\1[/bold]", part) for part in row))
-    console = Console()
-    console = console if console.is_terminal else Console(width=WIDTH)
+        table.add_row(*(Text(part.strip("*"), style="bold" if part.startswith("**") else "") for part in row))
+    console = page()
     console.print(table)
     for row in text.splitlines():
         if row.startswith("- "):

@@ -209,7 +209,7 @@ def test_wrong_words_are_refused(folder: Path) -> None:
     with pytest.raises(Refused, match=r"--tflops -1: not a speed"):
         command.show([str(folder)], "auto", -1.0, False)
     with pytest.raises(Refused, match=r"--device tpu: .* cpu, cuda or auto"):
-        bench(folder, "tpu", 1.0)
+        bench(Facts(folder, {}), "tpu", 1.0)
 
 
 @pytest.mark.reliability("wrong inputs")
