@@ -82,6 +82,14 @@ def panels(data: pd.DataFrame, width: float, height: float) -> tuple[Sheet, Iter
     return drawn, each()
 
 
+def leave(panels: list[Axes], used: int, across: int) -> None:
+    """Of panels that share their axes, leave the first so many; a column may then end above the last row."""
+    for ax in panels[used:]:
+        ax.set_visible(False)
+    for ax in panels[max(0, used - across) : used]:
+        ax.tick_params(labelbottom=True)
+
+
 def multiples(
     block: SubFigure, lines: "dict[str, pd.Series[float]]", titles: dict[str, str], axes: tuple[str, str]
 ) -> Iterator[tuple[Axes, str]]:
@@ -93,10 +101,7 @@ def multiples(
     grid = block.subplots(math.ceil(len(lines) / across), across, sharex=True, sharey=True, squeeze=False)
     block.supxlabel(axes[0], fontsize="medium")
     block.supylabel(axes[1], fontsize="medium")
-    for ax in grid.flat[len(lines) :]:
-        ax.set_visible(False)
-    for ax in grid.flat[max(0, len(lines) - across) : len(lines)]:  # a column may end above the last row
-        ax.tick_params(labelbottom=True)
+    leave(list(grid.flat), len(lines), across)
     apart = pd.Series([math.nan], index=[math.nan])
     everyone = pd.concat([part for line in lines.values() for part in (line, apart)])
     for ax, (method, line) in zip(grid.flat, lines.items(), strict=False):

@@ -9,7 +9,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure as Sheet
 from matplotlib.figure import SubFigure
 
-from cure.core.figure import FOREMOST, marker, sheet, spread, style
+from cure.core.figure import FOREMOST, leave, marker, sheet, spread, style
 from cure.core.names import NAMES
 
 
@@ -88,7 +88,7 @@ def tiles(
     sheet is complete once the parts have been gone through.
     """
     settings, most = list(data["setting"].unique()), data.groupby("setting")["method"].nunique().max()
-    across = min(across, most)
+    across = int(min(across, most))
     down = -(-most // across)
     drawn = sheet(width * across, (height * down + 0.3) * len(settings))
 
@@ -100,8 +100,7 @@ def tiles(
             for ax, method in zip(axes, methods, strict=False):
                 ax.set_title(NAMES.get(method, method), fontsize="medium")
                 yield ax, part[part["method"] == method]
-            for ax in axes[len(methods) :]:
-                ax.set_visible(False)
+            leave(axes, len(methods), across)
             if bar:
                 last = axes[len(methods) - 1]
                 block.colorbar([*last.images, *last.collections][0], ax=axes[: len(methods)], label=bar, aspect=30)

@@ -11,7 +11,7 @@ from cure.core.layout import name_layers, tiles
 
 def draw(data: pd.DataFrame) -> Sheet:
     """A map for each method; mean over seeds."""
-    drawn, parts = tiles(data, 2.6, 2.6, x="layer, on clean images", y="layer, on adversarial images", bar="CKA")
+    drawn, parts = tiles(data, 2.6, 3.3, x="layer, on clean images", y="layer, on adversarial images", bar="CKA")
     for ax, part in parts:
         names = list(part["clean_layer"].unique())
         table = part.pivot_table("cka", "adversarial_layer", "clean_layer").loc[names, names]

@@ -167,6 +167,15 @@ def test_no_text_covers_another_or_leaves_the_sheet(name: str, seeds: int, monke
     assert [text for text, box in written.values() if not (edge.contains(*box.min) and edge.contains(*box.max))] == []
 
 
+@every_figure
+def test_the_lowest_panel_of_each_column_names_its_values(name: str) -> None:
+    lowest = {}
+    for ax in drawn(name).axes:
+        if ax.get_visible() and (place := ax.get_subplotspec()):
+            lowest[place.get_gridspec(), place.colspan.start] = ax  # panels come from the top
+    assert [ax.get_title() for ax in lowest.values() if not ax.xaxis.get_tick_params()["labelbottom"]] == []
+
+
 @pytest.mark.parametrize(("without", "panels"), [([], 4), (["chosen_beta"], 3)])
 def test_beta_has_a_panel_where_it_is_chosen(without: list[str], panels: int) -> None:
     actions = catalogue.entry("figures", "actions").FIGURE
