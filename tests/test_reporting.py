@@ -183,6 +183,8 @@ def test_metrics_hold_every_column_and_no_infinity() -> None:
         ("min_linf", "Min L-inf"),
         ("nrr_cw20", "NRR"),
         ("clean", "Clean"),
+        ("cka", "CKA"),
+        ("layers_curves", "Layers curves"),
     ],
 )
 def test_headings_are_the_fields_own_words(column, shown) -> None:

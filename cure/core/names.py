@@ -44,7 +44,18 @@ ORDER = [
 ]
 """Of the rows in tables; others follow behind. NAMES has an order of its own, which gives every method its look."""
 
-WORDS = {"pgd": "PGD", "cw": "C&W", "aa": "AA", "fgsm": "FGSM", "nrr": "NRR", "linf": "L-inf", "l2": "L2"}
+WORDS = {
+    "pgd": "PGD",
+    "cw": "C&W",
+    "aa": "AA",
+    "fgsm": "FGSM",
+    "nrr": "NRR",
+    "linf": "L-inf",
+    "l2": "L2",
+    "cka": "CKA",
+    "rgp": "RGP",
+    "tradeoff": "Trade-off",
+}
 
 
 def block_set(name: str) -> str:
@@ -53,7 +64,7 @@ def block_set(name: str) -> str:
 
 
 def heading(column: str) -> str:
-    """pgd20 -> PGD-20, pgd20_trades -> PGD-20 trades, cw20 -> C&W-20, nrr_cw20 -> NRR, clean -> Clean."""
+    """Of a column or a figure: pgd20_trades -> PGD-20 trades, nrr_cw20 -> NRR, clean -> Clean, cka -> CKA."""
     if column.startswith("nrr_"):
         return "NRR"
     words: list[str] = []

@@ -12,6 +12,7 @@ from jinja2 import Environment, StrictUndefined
 from markdown_it import MarkdownIt
 from PIL import Image
 
+from cure.core.names import heading
 from cure.reporting.table import Row
 from cure.schema import ReportText
 
@@ -40,6 +41,11 @@ class Picture:
     size: tuple[int, int]
     reason: str
     table: str
+
+    @property
+    def title(self) -> str:
+        """rgp -> RGP, layers_curves -> Layers curves."""
+        return heading(self.name)
 
 
 def page(
