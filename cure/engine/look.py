@@ -10,7 +10,10 @@ from torch.autograd.graph import saved_tensors_hooks
 from cure.core.losses import cross_entropy, margin
 from cure.doubts import Preflight
 
-FEW, REPEATS = 16, 9  # images of the checks that repeat forwards; how often: 5 are too alike by chance, once in 250
+FEW = 16
+"""Images of the checks that repeat forwards."""
+REPEATS = 9
+"""Of five forwards with one random number each, the spread was by chance too small once in 250."""
 
 
 class Look:
