@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
+from cure.core.seeds import SEEDS
 from cure.errors import Refused
 from cure.grid.cli import grid
-from cure.paths import SEEDS
 from cure.terminal import page, refuse
 
 app = typer.Typer(

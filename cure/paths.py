@@ -15,10 +15,6 @@ def downloads(dataset: str) -> Path:
     return Path(os.environ.get("CURE_DOWNLOADS", "~/.cache/cure/downloads")).expanduser() / dataset
 
 
-SEEDS = 2**31
-"""A seed lies below: what every generator takes, NumPy's of 32 bits included."""
-
-
 @dataclass(frozen=True)
 class Cell:
     """One row of the table on one data set, with one model and one seed."""

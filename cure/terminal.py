@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from cure.core.seeds import SEEDS
 from cure.errors import Refused
-from cure.paths import SEEDS
 
 if TYPE_CHECKING:
     from rich.console import Console

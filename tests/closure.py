@@ -5,7 +5,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 NEUTRAL = {f"cure/{name}.py" for name in ("errors", "problems", "families", "check", "schema", "terminal")}
-NEUTRAL |= {"cure/layerwise.py", "cure/check_layers.py", "cure/doubts.py", "cure/running.py"}
+NEUTRAL |= {"cure/layerwise.py", "cure/check_layers.py", "cure/doubts.py", "cure/running.py", "cure/training.py"}
+NEUTRAL |= {"cure/core/seeds.py"}
 """They check, complain or show progress and hold no default, so an edit there changes no number and re-runs nothing."""
 TEMPLATES = (".html",)
 """Files beside a module that it opens by their name."""

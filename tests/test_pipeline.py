@@ -13,7 +13,7 @@ import pytest
 from dvc.repo import Repo
 from dvc.utils.serialize import modify_yaml
 
-from cure import catalogue, doubts, layerwise, paths, schema
+from cure import catalogue, doubts, layerwise, paths, running, schema, training
 from cure.check import check
 from cure.families import rows
 from cure.params import read
@@ -147,9 +147,10 @@ def test_a_listed_catalogue_is_a_dep_as_a_folder(scale, family):
 def test_neutral_modules_exist_and_their_settings_have_no_default():
     # with one, an edit of it would change a number and re-run nothing
     assert [name for name in NEUTRAL if not (ROOT / name).exists()] == []
-    found = [kind for module in (schema, doubts, layerwise) for kind in vars(module).values() if inspect.isclass(kind)]
-    kinds = [kind for kind in found if kind.__module__ in (schema.__name__, layerwise.__name__)]
-    assert {schema.Fit, layerwise.Freezing} <= set(kinds)
+    modules = {module.__name__: module for module in (schema, doubts, layerwise, running, training)}
+    found = [kind for module in modules.values() for kind in vars(module).values() if inspect.isclass(kind)]
+    kinds = [kind for kind in found if kind.__module__ in modules]
+    assert {schema.Fit, schema.Run, layerwise.Freezing, doubts.Masking} <= set(kinds)
     optional = [
         f"{kind.__name__}.{name}"
         for kind in kinds

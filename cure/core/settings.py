@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from cure.paths import SEEDS
+from cure.core.seeds import SEEDS
 
 T = TypeVar("T")
 

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from cure.core.batchnorm import scope
+from cure.core.seeds import SEEDS
 from cure.errors import Refused
 from cure.evaluation import images as sets
 from cure.evaluation import outputs
 from cure.evaluation.measure import Evaluation, look, measure
 from cure.evaluation.plan import opened, plan, published
 from cure.evaluation.subject import Subject, settled
-from cure.paths import SEEDS
 from cure.schema import Threat
 
 
