@@ -8,7 +8,7 @@ import typer
 from cure.core.seeds import SEEDS
 from cure.errors import Refused
 from cure.grid.cli import grid
-from cure.terminal import page, refuse
+from cure.terminal import page, refuse, ruled
 
 app = typer.Typer(
     help="Evaluate robust networks, show their table. The pipeline is `dvc repro`, in quickstart/ or at the root.",
@@ -148,12 +148,10 @@ def verify(cell: CellName, folder: Folder = Path()) -> None:
 
     Exit codes: 0 where all are equal, 3 where one is not.
     """
-    from rich.table import Table
-
     from cure.verify import verify as again
 
     found = again(cell, folder)
-    shown = Table("out", "dvc.lock", "again", "equal")
+    shown = ruled("out", "dvc.lock", "again", "equal")
     for line in found:
         shown.add_row(line.out, line.lock, line.again, "yes" if line.equal else "NO")
     page().print(shown)

@@ -18,6 +18,7 @@ from cure.errors import Refused
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 Dataset = Annotated[
     str, typer.Argument(help="A data set of params.yaml: an entry of cure/datasets.", metavar="DATASET")
@@ -64,6 +65,13 @@ def page() -> "Console":
 
     console = Console(emoji=False, markup=False)
     return console if console.is_terminal else Console(width=160, emoji=False, markup=False)
+
+
+def ruled(*names: str) -> "Table":
+    """A table with these headings; a narrow terminal breaks its cells and loses no digit."""
+    from rich.table import Column, Table
+
+    return Table(*(Column(name, overflow="fold") for name in names))
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from rich.table import Table
 
 from cure.engine import device
 from cure.engine.rehearse import LONGEST, STEPS, Clock
@@ -21,7 +20,7 @@ from cure.planning.measuring import analysing, attacking, corrupting
 from cure.planning.tasks import KINDS, Task, tasks
 from cure.planning.training import revision, study, training
 from cure.schema import Run
-from cure.terminal import page, progress
+from cure.terminal import page, progress, ruled
 
 ESTIMATES: dict[str, Callable[[Task, Bench], Estimate]] = {
     "pretrain": training,
@@ -132,7 +131,7 @@ HEADS = ("passes", "FLOP", "time", "memory", "disk", "resume file")
 
 def as_tables(found: Costs, on: Bench) -> list[object]:
     """A line for each stage of each cell; then a line for each kind of stage, and the sum of what is to be done."""
-    each, sums = Table("stage", "done", *HEADS), Table("to be done", "stages", *HEADS)
+    each, sums = ruled("stage", "done", *HEADS), ruled("to be done", "stages", *HEADS)
     for task, cost in found:
         each.add_row(task.name, "yes" if task.done else "", *_cells(cost))
     for kind in KINDS:
