@@ -32,11 +32,11 @@ reliability: $(UV) ## kills, faults and wrong inputs, counted into docs/reliabil
 .PHONY: bench
 bench: $(UV) ## times against the packages and the authors' structures, into docs/performance.md (10 minutes)
 	$(RUN) --group bench pytest tests/benchmarks -o addopts= -q --benchmark-json=.uv/performance.json
-	$(RUN) python -m tests.performance .uv/performance.json
+	$(RUN) python -m tools.performance .uv/performance.json
 
 .PHONY: costs
 costs: $(UV) ## what `cure plan` says of the paper run, into docs/reproducing.md (5 minutes)
-	$(RUN) python -m tests.costs
+	$(RUN) python -m tools.costs
 
 .PHONY: audit
 audit: $(UV) ## known vulnerabilities of the locked dependencies (asks a public database)

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from cure.core.seeds import SEEDS
 from cure.errors import Refused
-from cure.grid.cli import grid
-from cure.terminal import page, refuse, ruled
+from cure.pipeline.grid.cli import grid
+from cure.runtime.terminal import page, refuse, ruled
+from cure.settings.base import SEEDS
 
 app = typer.Typer(
     help="Evaluate robust networks, show their table. The pipeline is `dvc repro`, in quickstart/ or at the root.",
@@ -78,9 +78,9 @@ def evaluate_files(
     table is printed all the same; 3 evaluated, but a doubt was raised; 130 interrupted (with --out, the same command
     continues).
     """
-    from cure.evaluation import command, options
-    from cure.evaluation.cases import Request
-    from cure.evaluation.subject import Loading
+    from cure.evaluation.standalone import command, options
+    from cure.evaluation.standalone.cases import Request
+    from cure.evaluation.standalone.subject import Loading
 
     names = [name.strip() for name in attacks.split(",") if name.strip()] if attacks is not None else None
     code = command.evaluate_files(
@@ -109,7 +109,7 @@ def compare(first: Result, second: Result, seed: BootSeed = 0, json: Json = Fals
 
     Per column: exact McNemar test, paired bootstrap of accuracy and NRR, agreement.
     """
-    from cure.evaluation.comparing import compare_files
+    from cure.evaluation.standalone.comparing import compare_files
 
     compare_files(first, second, seed, json)
 
@@ -133,8 +133,8 @@ def report(folder: Folder = Path()) -> None:
     """
     import contextlib
 
-    from cure.check import load
     from cure.reporting import build
+    from cure.settings.check import load
 
     if not (folder / "params.yaml").exists():
         raise Refused(f"{folder / 'params.yaml'}: not found; name a pipeline folder, such as quickstart")
@@ -148,7 +148,7 @@ def verify(cell: CellName, folder: Folder = Path()) -> None:
 
     Exit codes: 0 where all are equal, 3 where one is not.
     """
-    from cure.verify import verify as again
+    from cure.pipeline.verify import verify as again
 
     found = again(cell, folder)
     shown = ruled("out", "dvc.lock", "again", "equal")
@@ -167,7 +167,7 @@ def plan(places: Places = None, where: Where = "auto", tflops: Speed = None, jso
 
     Times a few steps of each row on this machine, on random images; finished stages are marked and not counted.
     """
-    from cure.planning.command import show
+    from cure.pipeline.planning.command import show
 
     show(places or [], where, tflops, json)
 
@@ -179,7 +179,7 @@ def download(name: Published) -> None:
     They lie in $CURE_DOWNLOADS (default ~/.cache/cure/downloads), where `corrupt.source: auto` finds them. A download
     that broke off goes on where it stopped.
     """
-    from cure.engine import cifar_c
+    from cure.data import cifar_c
 
     wanted = cifar_c.archive(name)
     done = "downloaded and verified" if cifar_c.download(wanted) else "already there, and as published"

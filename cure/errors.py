@@ -11,3 +11,9 @@ def did_you_mean(found: str, allowed: list[str]) -> str:
     """`, did you mean beta?` or, without a near miss, `; known: alpha, beta`."""
     near = get_close_matches(found, allowed, n=1)
     return f", did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(allowed)) or 'none'}"
+
+
+def first_sentence(problem: Exception) -> str:
+    """Kind and first sentence of an exception, of at most 200 characters."""
+    said = (str(problem).strip().splitlines() or [""])[0].split(". ")[0]
+    return f"{type(problem).__name__}: {said}"[:200].rstrip(": ")

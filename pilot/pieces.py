@@ -19,11 +19,11 @@ from typing import Annotated, Any
 import typer
 from ruamel.yaml import YAML
 
-from cure.check import check
 from cure.errors import Refused
-from cure.files import replacing, sha256
-from cure.params import read
-from cure.terminal import stage
+from cure.runtime.terminal import stage
+from cure.settings.check import check
+from cure.settings.params import read
+from cure.storage.files import replacing, sha256
 from pilot.steps import ROOT, WANTED, Step, pending, steps
 
 TO_DO = 3  # exit code

@@ -4,9 +4,9 @@ Reads the prepared data, weights/DATASET/MODEL/METHOD-sSEED, its trajectory and 
 results/DATASET/MODEL/METHOD-sSEED-analyse: a small file for each analysis of params.yaml that suits the method.
 """
 
-from cure.check import load
-from cure.paths import Cell
-from cure.terminal import Dataset, MethodName, Model, Seed, stage
+from cure.runtime.terminal import Dataset, MethodName, Model, Seed, stage
+from cure.settings.check import load
+from cure.storage.paths import Cell
 
 
 def reads(cell: Cell) -> list[str]:
@@ -19,7 +19,7 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
 
     The method's own settings are those that its trajectory was trained with.
     """
-    from cure.engine.analyse import analyse
+    from cure.training.run_analyses import analyse
 
     cell = Cell(dataset, model, method, seed)
     made = analyse(cell, load(reads(cell), dataset, model))

@@ -8,12 +8,12 @@ A run that was killed continues at its last batch.
 
 import json
 
-from cure import paths
-from cure.check import load
-from cure.files import write_text
-from cure.paths import Cell
-from cure.schema import AttackSuite, Threat
-from cure.terminal import Dataset, MethodName, Model, Seed, progress, stage
+from cure.runtime.terminal import Dataset, MethodName, Model, Seed, progress, stage
+from cure.settings.check import load
+from cure.settings.sections import AttackSuite, Threat
+from cure.storage import paths
+from cure.storage.files import write_text
+from cure.storage.paths import Cell
 
 
 def reads(cell: Cell) -> list[str]:
@@ -26,28 +26,29 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
 
     An image is robust in a column if it is classified correctly clean and after every attack of the column.
     """
-    from cure.core import ranks
-    from cure.engine import evaluate, launch, provenance, robustness
-    from cure.engine.last import Last
-    from cure.engine.scratch import Scratch
-    from cure.engine.units import Folder
+    from cure.evaluation import attack_columns, evaluated_run
+    from cure.evaluation.last_epoch import Last
+    from cure.evaluation.work_items import Folder
+    from cure.runtime import distributed, torchrun
+    from cure.storage import provenance
+    from cure.storage.resume import Scratch
 
     cell = Cell(dataset, model, method, seed)
     params = load(reads(cell), dataset, model)
     suite, threat = params.get("attack", AttackSuite), params.get("threat", Threat)
-    bench = evaluate.bench(cell, params, suite, launch.set_up)
-    data = robustness.examples_of(bench.split)
-    chains = robustness.chains(suite, threat, len(bench.about.classes))
+    bench = evaluated_run.bench(cell, params, suite, torchrun.set_up)
+    data = attack_columns.examples_of(bench.split)
+    chains = attack_columns.chains(suite, threat, len(bench.about.classes))
     last = Last(cell, bench, suite, threat)
     inputs = [paths.data(dataset), cell.weights, *([cell.trajectory] if cell.trajectory.exists() else [])]
     scratch = Scratch("attack", cell.name, params.as_text(), inputs)
-    total, store = robustness.units(len(bench.split), chains, suite) + last.units, Folder(scratch.folder)
-    with launch.alone(scratch.locked), progress(f"attack {cell.name}", total) as tick:
-        columns = robustness.attacked(bench.net, data, chains, suite, lambda news: tick(str(news)), store)
-        found = robustness.result(columns, data, suite, threat.eps) | {"epoch": bench.about.epoch}
+    total, store = attack_columns.units(len(bench.split), chains, suite) + last.units, Folder(scratch.folder)
+    with torchrun.alone(scratch.locked), progress(f"attack {cell.name}", total) as tick:
+        columns = attack_columns.attacked(bench.net, data, chains, suite, lambda news: tick(str(news)), store)
+        found = attack_columns.result(columns, data, suite, threat.eps) | {"epoch": bench.about.epoch}
         found["last"] = last.outcomes(found, lambda news: tick(f"last epoch: {news}"), store)
-        ranks.wait()
-        if ranks.rank() > 0:
+        distributed.wait()
+        if distributed.rank() > 0:
             return
         write_text(cell.result("attack"), json.dumps(found, indent=1) + "\n")
         provenance.write(cell.provenance("attack"), bench.run, bench.device)

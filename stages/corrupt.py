@@ -9,12 +9,13 @@ was killed continues at its last corruption and severity.
 import json
 import sys
 
-from cure import catalogue, paths
-from cure.check import load
-from cure.files import write_text
-from cure.paths import Cell
-from cure.schema import CorruptSuite
-from cure.terminal import Dataset, MethodName, Model, Seed, progress, stage
+from cure import catalogue
+from cure.runtime.terminal import Dataset, MethodName, Model, Seed, progress, stage
+from cure.settings.check import load
+from cure.settings.sections import CorruptSuite
+from cure.storage import paths
+from cure.storage.files import write_text
+from cure.storage.paths import Cell
 
 
 def reads(cell: Cell) -> list[str]:
@@ -24,14 +25,16 @@ def reads(cell: Cell) -> list[str]:
 
 def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None:
     """Corrupt the test images as the section corrupt of params.yaml says and count what the network still sees."""
-    from cure.engine import corrupted, device, evaluate, provenance
-    from cure.engine.scratch import Scratch
-    from cure.engine.units import Folder
+    from cure.evaluation import corrupted, evaluated_run
+    from cure.evaluation.work_items import Folder
+    from cure.runtime import device
+    from cure.storage import provenance
+    from cure.storage.resume import Scratch
 
     cell = Cell(dataset, model, method, seed)
     params = load(reads(cell), dataset, model)
     suite = params.get("corrupt", CorruptSuite)
-    bench = evaluate.bench(cell, params, suite, device.set_up)
+    bench = evaluated_run.bench(cell, params, suite, device.set_up)
     source = corrupted.source(suite, dataset, bench.about.data_digest, bench.split)
     known = {name: catalogue.entry("corruptions", name).CORRUPTION for name in catalogue.names("corruptions")}
     missing = source.missing(suite.corruptions)

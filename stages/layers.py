@@ -10,11 +10,11 @@ from typing import Annotated
 import typer
 
 from cure import catalogue
-from cure.check import load
-from cure.check_layers import refuse_outside
-from cure.layerwise import Blocks, Freezing, Variant
-from cure.paths import Cell
-from cure.terminal import Dataset, Model, Seed, stage
+from cure.runtime.terminal import Dataset, Model, Seed, stage
+from cure.settings.check import load
+from cure.settings.check_layers import refuse_outside
+from cure.settings.layers import Blocks, Freezing, Variant
+from cure.storage.paths import Cell
 
 VariantName = Annotated[Variant, typer.Argument(help="How the chosen blocks start.", metavar="VARIANT")]
 Group = Annotated[str, typer.Argument(help="Block sets of params.yaml: a key of layers.blocks.", metavar="GROUP")]
@@ -32,8 +32,8 @@ def main(dataset: Dataset, model: Model, variant: VariantName, group: Group, see
     `reinit` gives the chosen blocks fresh weights first, `finetune` goes on from the natural ones. Which else may move
     (stem, batch-norm statistics) says the section layers.update. An interrupted run continues at its last epoch.
     """
-    from cure.engine.cell import Job
-    from cure.engine.layers import Study, execute
+    from cure.training.job import Job
+    from cure.training.layerwise import Study, execute
 
     cell = Cell(dataset, model, "natural", seed).layers(variant, group)
     params = load(reads(cell, group), dataset, model)

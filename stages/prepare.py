@@ -4,10 +4,11 @@ Reads the data set's own source (a download with a checksum, a folder, or scikit
 data/DATASET.safetensors: uint8 images and labels of train, val and test, and a description.
 """
 
-from cure import catalogue, paths
-from cure.check import load
-from cure.schema import Run
-from cure.terminal import Dataset, stage
+from cure import catalogue
+from cure.runtime.terminal import Dataset, stage
+from cure.settings.check import load
+from cure.settings.sections import Run
+from cure.storage import paths
 
 
 def reads(dataset: str) -> list[str]:
@@ -21,8 +22,8 @@ def main(dataset: Dataset) -> None:
     Being the first stage, it also says at once what the machine lacks for the others: a device, a network, a file.
     Downloads are kept in $CURE_DOWNLOADS (default ~/.cache/cure/downloads).
     """
-    from cure.engine.device import missing_device
-    from cure.engine.prepare import lacking, prepare
+    from cure.data.prepare import lacking, prepare
+    from cure.runtime.device import missing_device
 
     params = load(reads(dataset), dataset)
     hyper = params.get(f"datasets.{dataset}", catalogue.entry("datasets", dataset).Hyper)

@@ -5,10 +5,10 @@ sidecar. CURE starts from this network; as the row `natural` it is evaluated lik
 """
 
 from cure import catalogue
-from cure.check import load
-from cure.paths import Cell
-from cure.schema import Fit
-from cure.terminal import Dataset, Model, Seed, stage
+from cure.runtime.terminal import Dataset, Model, Seed, stage
+from cure.settings.check import load
+from cure.settings.sections import Fit
+from cure.storage.paths import Cell
 
 
 def reads(cell: Cell) -> list[str]:
@@ -22,7 +22,7 @@ def main(dataset: Dataset, model: Model, seed: Seed) -> None:
     Settings come from the sections run, pretrain, datasets and models of params.yaml in the current folder. An
     interrupted run continues at its last epoch and ends in the same bits.
     """
-    from cure.engine.cell import Job, execute
+    from cure.training.job import Job, execute
 
     cell = Cell(dataset, model, "natural", seed)
     params = load(reads(cell), dataset, model)

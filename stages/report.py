@@ -7,8 +7,8 @@ intervals); metrics.json for DVC, figures/ and, in data/, the table behind each 
 the commit and device the numbers were first made with.
 """
 
-from cure.check import load
-from cure.terminal import stage
+from cure.runtime.terminal import stage
+from cure.settings.check import load
 
 
 def reads() -> list[str]:

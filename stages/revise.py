@@ -6,10 +6,10 @@ its choice, on the validation split.
 """
 
 from cure import catalogue
-from cure.check import hyper_keys, load
 from cure.errors import Refused
-from cure.paths import Cell
-from cure.terminal import Dataset, MethodName, Model, Seed, stage
+from cure.runtime.terminal import Dataset, MethodName, Model, Seed, stage
+from cure.settings.check import hyper_keys, load
+from cure.storage.paths import Cell
 
 
 def reads(cell: Cell) -> list[str]:
@@ -26,7 +26,7 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
     CURE's working network and its revision are trained together in the stage update; here the one that is reported is
     chosen, by the section methods.METHOD.revise of params.yaml, and its relatives are scored beside it.
     """
-    from cure.engine.consolidate import consolidate
+    from cure.training.consolidate import consolidate
 
     cell = Cell(dataset, model, method, seed)
     entry = catalogue.entry("methods", method).METHOD

@@ -6,10 +6,10 @@ consolidate also weights/DATASET/MODEL/METHOD-sSEED.safetensors, the network tha
 """
 
 from cure import catalogue
-from cure.check import hyper_keys, load
 from cure.errors import Refused
-from cure.paths import Cell
-from cure.terminal import Dataset, MethodName, Model, Seed, stage
+from cure.runtime.terminal import Dataset, MethodName, Model, Seed, stage
+from cure.settings.check import hyper_keys, load
+from cure.storage.paths import Cell
 
 
 def reads(cell: Cell) -> list[str]:
@@ -27,7 +27,7 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
     Settings come from the sections run, train, datasets, models and methods.METHOD of params.yaml in the current
     folder (and alpha, for CURE). An interrupted run continues at its last epoch and ends in the same bits.
     """
-    from cure.engine.cell import Job, execute
+    from cure.training.job import Job, execute
 
     cell = Cell(dataset, model, method, seed)
     entry = catalogue.entry("methods", method).METHOD

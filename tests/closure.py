@@ -4,16 +4,16 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-NEUTRAL = {f"cure/{name}.py" for name in ("errors", "problems", "families", "check", "schema", "terminal")}
-NEUTRAL |= {"cure/layerwise.py", "cure/check_layers.py", "cure/doubts.py", "cure/running.py", "cure/training.py"}
-NEUTRAL |= {"cure/core/seeds.py"}
+NEUTRAL = {"cure/errors.py", "cure/runtime/terminal.py"}
+NEUTRAL |= {f"cure/settings/{name}.py" for name in ("problems", "families", "check", "check_layers", "sections")}
+NEUTRAL |= {f"cure/settings/{name}.py" for name in ("layers", "training")}
 """They check, complain or show progress and hold no default, so an edit there changes no number and re-runs nothing."""
 TEMPLATES = (".html",)
 """Files beside a module that it opens by their name."""
 
 
 def module_file(name: str) -> Path | None:
-    """cure.core.losses -> cure/core/losses.py, None for foreign modules, packages and names inside modules."""
+    """cure.nn.losses -> cure/nn/losses.py, None for foreign modules, packages and names inside modules."""
     path = ROOT / (name.replace(".", "/") + ".py")
     return path if name.split(".")[0] == "cure" and path.exists() else None
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from cure.core.method import Batch
 from cure.core.noise import Stream
-from tests.reliability import Ledger
+from tools.reliability import Ledger
 
 settings.register_profile(  # the same examples on every machine, however slow it is
     "cure", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]

@@ -3,7 +3,7 @@
 import re
 
 from tests.closure import ROOT
-from tests.pipeline import SCALES, folders_loaded, of, reached
+from tests.dvc_items import SCALES, folders_loaded, of, reached
 
 CODE = re.compile(r"    - \$\{root\}/((?:cure|stages)/[^${}\n]+\.(?:py|html))\n")
 STAGE = re.compile(r"  (\w+):")

@@ -18,11 +18,12 @@ from ruamel.yaml import YAML
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from cure.check import load
-from cure.engine import checkpoint, scratch
 from cure.errors import Refused
-from cure.files import replacing, write_text
-from tests.test_params import GONE, QUICKSTART, ROOT, changed
+from cure.settings.check import load
+from cure.storage import checkpoint
+from cure.storage import resume as resume_files
+from cure.storage.files import replacing, write_text
+from tests.settings.test_params import GONE, QUICKSTART, ROOT, changed
 
 YAML_12 = YAML(typ="safe", pure=True)
 DATA = "data/digits.safetensors"
@@ -100,7 +101,7 @@ def finished(tmp_path_factory):
     done = command(folder, "prepare", "digits")
     assert done.returncode == 0, done.stderr
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scratch, "FOLDER", tmp_path_factory.mktemp("scratch"))  # CURE_SCRATCH was read at the import
+        patch.setattr(resume_files, "FOLDER", tmp_path_factory.mktemp("scratch"))  # CURE_SCRATCH was read at the import
         for stage in (("pretrain", *CELL, 0), UPDATE_CURE, REVISE_CURE):
             call(folder, *stage)
     return folder
@@ -111,7 +112,7 @@ def resume(tmp_path_factory, monkeypatch):
     """A folder of resume files for this test alone: of the commands it runs, and of this process."""
     folder = tmp_path_factory.mktemp("scratch")
     monkeypatch.setenv("CURE_SCRATCH", str(folder))
-    monkeypatch.setattr(scratch, "FOLDER", folder)
+    monkeypatch.setattr(resume_files, "FOLDER", folder)
     return folder
 
 
@@ -513,7 +514,7 @@ BAD_RESUME = {
 
 @pytest.mark.parametrize("kind", BAD_RESUME)
 def test_a_corrupt_resume_file_counts_as_none_and_is_never_opened(tmp_path, kind):
-    kept = scratch.Scratch("update", "digits/small/trades-s0", {}, [])
+    kept = resume_files.Scratch("update", "digits/small/trades-s0", {}, [])
     kept.save({"state": torch.zeros(999)})
     assert kept.load() is not None
     BAD_RESUME[kind](kept.path, tmp_path / "unpickled")
@@ -523,7 +524,7 @@ def test_a_corrupt_resume_file_counts_as_none_and_is_never_opened(tmp_path, kind
 
 def test_a_run_with_a_corrupt_resume_file_ends_like_one_without(folder, resume, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(scratch.Scratch, "delete", lambda self: None)
+        patch.setattr(resume_files.Scratch, "delete", lambda self: None)
         call(folder, *UPDATE_TRADES)
     expected = everything(folder)
     (left,) = resume.glob("*.pt")
@@ -592,7 +593,7 @@ def save_weights(path, finished):
 
 
 def save_resume(path, finished):
-    kept = scratch.Scratch("update", "digits/small/trades-s0", {}, [])
+    kept = resume_files.Scratch("update", "digits/small/trades-s0", {}, [])
     kept.path = path
     kept.save({"state": torch.zeros(9999)})
 

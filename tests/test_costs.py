@@ -2,13 +2,13 @@
 
 import pytest
 
-from cure.paths import Cell
-from cure.planning.bench import Estimate
-from cure.planning.command import ESTIMATES, bench
-from cure.planning.facts import Facts
-from cure.planning.tasks import Task
-from tests import costs
+from cure.pipeline.planning.command import ESTIMATES, bench
+from cure.pipeline.planning.cost_model import Estimate
+from cure.pipeline.planning.facts import Facts
+from cure.pipeline.planning.tasks import Task
+from cure.storage.paths import Cell
 from tests.closure import ROOT
+from tools import costs
 
 
 def estimate(seconds: float, memory: int) -> Estimate:

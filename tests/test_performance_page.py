@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.performance import page
+from tools.performance import page
 
 STEP = {
     "table": "steps",

@@ -13,8 +13,8 @@ from dvc.repo import Repo
 from PIL import Image
 
 from cure.errors import Refused
-from cure.files import sha256
-from cure.params import read
+from cure.settings.params import read
+from cure.storage.files import sha256
 from pilot.pieces import TO_DO, go, pack, unpack, write_params
 from pilot.steps import ROOT, Step, pending, steps
 

@@ -13,14 +13,16 @@ import pytest
 from dvc.repo import Repo
 from dvc.utils.serialize import modify_yaml
 
-from cure import catalogue, doubts, layerwise, paths, running, schema, training
-from cure.check import check
-from cure.families import rows
-from cure.params import read
+from cure import catalogue
+from cure.settings import layers, sections, training
+from cure.settings.check import check
+from cure.settings.families import rows
+from cure.settings.params import read
+from cure.storage import paths
 from pilot.steps import at
 from tests.closure import NEUTRAL, ROOT
 from tests.deps import rewritten
-from tests.pipeline import SCALES, asked_of_catalogue, code, code_files, entries, items, of, parsed, reached
+from tests.dvc_items import SCALES, asked_of_catalogue, code, code_files, entries, items, of, parsed, reached
 
 PILOT = ROOT / "pilot"
 PAGES = ("table.md", "attacks.md", "corruptions.md", "claims.md", "findings.md", "pairs.md", "overfitting.md")
@@ -66,7 +68,7 @@ def parents(item):
 
 
 def artefacts(item):
-    """(deps, outs) besides code, from cure/paths.py and from what the cell's method says of itself."""
+    """(deps, outs) besides code, from cure/storage/paths.py and from what the cell's method says of itself."""
     if item.family == "prepare":
         return set(), {paths.data(item.place["dataset"])}
     if item.family == "report":
@@ -127,8 +129,8 @@ def test_code_deps_are_what_the_stage_reaches(scale, family):
 def test_make_deps_mends_a_list_and_nothing_else(scale):
     text = (SCALES[scale] / "dvc.yaml").read_text()
     assert rewritten(text) == text
-    lost = text.replace("    - ${root}/cure/core/losses.py\n", "").replace("    - ${root}/cure/engine/prepare.py\n", "")
-    odd = lost.replace("    - ${root}/stages/update.py\n", "    - ${root}/cure/core/gone.py\n")
+    lost = text.replace("    - ${root}/cure/nn/losses.py\n", "").replace("    - ${root}/cure/data/prepare.py\n", "")
+    odd = lost.replace("    - ${root}/stages/update.py\n", "    - ${root}/cure/nn/gone.py\n")
     assert odd.count("\n") < text.count("\n")
     assert rewritten(odd) == text
 
@@ -139,7 +141,9 @@ def test_a_listed_catalogue_is_a_dep_as_a_folder(scale, family):
     # else a new entry could change what a stage writes, and DVC would not know; params.py alone may look at names,
     # to tell a mapping from data sets or models to values from a section of settings
     for item in of(scale, family):
-        listed = asked_of_catalogue(item.script, "names") - {("cure/params.py", f) for f in ("datasets", "models")}
+        listed = asked_of_catalogue(item.script, "names") - {
+            ("cure/settings/params.py", f) for f in ("datasets", "models")
+        }
         folders = {(SCALES[scale] / dep).resolve().name for dep in item.deps if (SCALES[scale] / dep).is_dir()}
         assert [f"{name} lists {folder}" for name, folder in listed if folder not in folders] == []
 
@@ -147,10 +151,10 @@ def test_a_listed_catalogue_is_a_dep_as_a_folder(scale, family):
 def test_neutral_modules_exist_and_their_settings_have_no_default():
     # with one, an edit of it would change a number and re-run nothing
     assert [name for name in NEUTRAL if not (ROOT / name).exists()] == []
-    modules = {module.__name__: module for module in (schema, doubts, layerwise, running, training)}
+    modules = {module.__name__: module for module in (sections, sections, layers, sections, training)}
     found = [kind for module in modules.values() for kind in vars(module).values() if inspect.isclass(kind)]
     kinds = [kind for kind in found if kind.__module__ in modules]
-    assert {schema.Fit, schema.Run, layerwise.Freezing, doubts.Masking} <= set(kinds)
+    assert {sections.Fit, sections.Run, layers.Freezing, sections.Masking} <= set(kinds)
     optional = [
         f"{kind.__name__}.{name}"
         for kind in kinds
@@ -282,7 +286,7 @@ def test_git_ignores_cached_outs_and_nothing_else_of_the_pipeline(scale, ignored
     assert ignored([*outs, *files, *kept]) == {path for path, flags in outs.items() if not flags}
 
 
-@pytest.mark.parametrize("family", schema.FAMILIES)
+@pytest.mark.parametrize("family", sections.FAMILIES)
 def test_every_list_of_methods_has_its_families_of_stages(family):
     assert {family, f"attack_{family}", f"corrupt_{family}"} <= set(FAMILIES)
 

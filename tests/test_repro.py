@@ -75,16 +75,16 @@ CODE = {  # an edited file -> the stages that run it
     "cure/methods/trades.py": {TRADES},
     "cure/models/small.py": {PRETRAIN, *ROBUST, REVISE, *ATTACKS, *CORRUPTS, *ANALYSES},
     "cure/models/small_resnet.py": {STUDIED, LAYERS},
-    "cure/core/freezing.py": {LAYERS},
+    "cure/nn/freezing.py": {LAYERS},
     "cure/datasets/digits.py": {PREPARE},
     "cure/attacks/pgd.py": ATTACKS,
-    "cure/engine/driver.py": ATTACKS,
+    "cure/evaluation/driver.py": ATTACKS,
     "cure/corruptions/contrast.py": CORRUPTS,
     "cure/reporting/table.py": {"report"},
     "cure/figures/masks.py": {"report"},
     "cure/figures/another.py": {"report"},
     "cure/analyses/masks.py": ANALYSES,
-    "cure/core/hsic.py": ANALYSES,
+    "cure/analyses/cka.py": ANALYSES,
     "cure/attacks/left_over.pyc": set(),
 }
 
@@ -93,9 +93,9 @@ TOY = '''"""TOY: adversarial training by the Brier score, sum_k (p_k - 1[k = y])
 
 import torch.nn.functional as F
 
-from cure.core.ascent import ascend, error
+from cure.adversarial.pgd import ascend, error
 from cure.core.method import Method
-from cure.core.settings import Search, Settings
+from cure.settings.base import Search, Settings
 
 
 class Hyper(Settings):

@@ -65,7 +65,7 @@ def test_no_stage_but_the_report_loads_what_tables_and_pictures_need() -> None:
 
 
 def test_an_evaluation_loads_them_as_little() -> None:
-    found = imported(WHOLE, "cure.evaluation.command", "cure.evaluation.api")
+    found = imported(WHOLE, "cure.evaluation.standalone.command", "cure.evaluation.standalone.api")
     assert {"cure", "torch"} <= found
     assert found & set(DRAWING) == set()
 

@@ -9,8 +9,8 @@ All (view, bin), bins of equal width over [0, 1], confidence the largest probabi
 import torch
 
 from cure.core.analysis import Analysis, Found, Subject, every
-from cure.core.settings import Count, Settings
 from cure.core.tensors import Images, Labels, Tensor
+from cure.settings.base import Count, Settings
 
 
 class Hyper(Settings):

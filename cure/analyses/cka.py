@@ -2,7 +2,7 @@
 
     cka (clean layer, adversarial layer); layers are convolutions, batch norms and linear maps in their order
 
-Kornblith et al., ICML 2019; unbiased and averaged over mini-batches (core/hsic.py). Gowda et al., ICLR 2024, Fig. 3.
+Kornblith et al., ICML 2019; unbiased and averaged over mini-batches (analyses/cka.py). Gowda et al., ICLR 2024, Fig. 3.
 """
 
 from typing import Annotated
@@ -13,10 +13,33 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cure.core.analysis import Analysis, Found, Subject, every
-from cure.core.hsic import cka, gram, hsic
-from cure.core.settings import Settings
-from cure.core.taps import tapping
 from cure.core.tensors import Images, Tensor
+from cure.nn.activations import tapping
+from cure.settings.base import Settings
+
+
+def gram(features: Tensor) -> Tensor:
+    """(n, n), U-centred: X X^T without its diagonal, every row and column summing to zero, in double precision.
+
+    U-centring removes what a constant shift of the features adds; they are centred first for precision alone.
+    """
+    x = features.flatten(1)
+    x = x - x.mean(dim=0)
+    n, k = len(x), (x @ x.T).double().fill_diagonal_(0)
+    total = k.sum() / ((n - 1) * (n - 2))
+    rows = k.sum(dim=0) / (n - 2)
+    return (k - rows[:, None] - rows[None, :] + total).fill_diagonal_(0)
+
+
+def hsic(a: Tensor, b: Tensor) -> Tensor:
+    """HSIC_1 of every pair of (p, n, n) and (q, n, n) U-centred Gram matrices: (p, q)."""
+    n = a.shape[-1]
+    return a.flatten(1) @ b.flatten(1).T / (n * (n - 3))
+
+
+def cka(cross: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """(p, q) from the mean HSIC_1 across (p, q) and of each with itself, (p) and (q). It may fall outside [0, 1]."""
+    return cross / (a[:, None] * b[None, :]).sqrt()
 
 
 class Hyper(Settings):

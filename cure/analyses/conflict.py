@@ -12,9 +12,9 @@ import torch
 from torch.linalg import vector_norm as norm
 
 from cure.core.analysis import Analysis, Found, Subject, by_layer, dimensions, every, per_layer
-from cure.core.gradients import gradients
-from cure.core.losses import cross_entropy
-from cure.core.settings import Settings
+from cure.nn.gradients import gradients
+from cure.nn.losses import cross_entropy
+from cure.settings.base import Settings
 
 
 class Hyper(Settings):

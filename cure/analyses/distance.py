@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cure.core.analysis import Analysis, Found, Subject, every
-from cure.core.settings import Settings
-from cure.core.taps import tapping
 from cure.core.tensors import Images, Tensor
+from cure.nn.activations import tapping
+from cure.settings.base import Settings
 
 
 class Hyper(Settings):

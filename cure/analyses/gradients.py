@@ -9,8 +9,8 @@ images in every phase; a mean over batches. Gowda et al., ICLR 2024, Fig. 6a, ha
 import torch
 
 from cure.core.analysis import Analysis, Found, Phase, Subject, by_layer, dimensions, per_layer, replayable
-from cure.core.settings import Settings
 from cure.core.tensors import Tensor
+from cure.settings.base import Settings
 
 
 class Hyper(Settings):

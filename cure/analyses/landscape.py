@@ -9,9 +9,8 @@ Means over a few images. A smooth, even rise along a speaks against gradient mas
 import torch
 
 from cure.core.analysis import Analysis, Found, Subject, every
-from cure.core.ascent import ascend, error
-from cure.core.losses import cross_entropy
-from cure.core.settings import Count, Positive, Settings
+from cure.nn.losses import cross_entropy
+from cure.settings.base import Count, Positive, Settings
 
 
 class Hyper(Settings):
@@ -25,8 +24,8 @@ class Hyper(Settings):
 def measure(subject: Subject, hyper: Hyper) -> Found:
     """All images at one point at a time."""
     net, batch = subject.net, subject.few(hyper.images)
-    way = ascend(net, batch, subject.attack, error) - batch.x
-    signs = subject.attack.eps * subject.few(hyper.images).noise.uniform(batch.x, 1.0).sign()
+    way = subject.perturb(batch) - batch.x
+    signs = subject.eps * subject.few(hyper.images).noise.uniform(batch.x, 1.0).sign()
     along = torch.linspace(0, hyper.reach, hyper.points).tolist()
     across = torch.linspace(-hyper.reach, hyper.reach, hyper.points).tolist()
     losses, wrong = [], []

@@ -14,7 +14,7 @@ import torch
 
 from cure.core.analysis import Analysis, Found, Subject
 from cure.core.method import Method, Networks
-from cure.core.settings import Count, Settings
+from cure.settings.base import Count, Settings
 
 
 class Hyper(Settings):

@@ -16,9 +16,9 @@ import torch
 
 from cure.core.analysis import Analysis, Found, Phase, Subject, by_layer, per_layer, replayable
 from cure.core.method import Method
-from cure.core.selection import Masks, chosen
-from cure.core.settings import Settings
 from cure.core.tensors import Tensor
+from cure.nn.masks import Masks, chosen
+from cure.settings.base import Settings
 
 
 class Hyper(Settings):

@@ -3,7 +3,7 @@
     image, adversarial (n, c, h, w) in [0, 1]; distance (n), the L-inf norm of the way between them; label (n);
     predicted, fooled (n), on the image and on the adversarial one; gradient (n, c, h, w), d CE(f(x), y) / dx
 
-By FMN (core/minimum.py), so the distances are upper bounds; 0 for an image that is misclassified as it is, not a number
+By FMN (adversarial/minimum_norm.py), so the distances are upper bounds; 0 for an image that is misclassified as it is, not a number
 where none was found. All rows
 see the same images. Gowda et al., ICLR 2024, Fig. 8, does not name its attack.
 """
@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
+from cure.adversarial.minimum_norm import fmn
 from cure.core.analysis import Analysis, Found, Subject, every
 from cure.core.attack import distance
-from cure.core.losses import cross_entropy
-from cure.core.minimum import fmn
-from cure.core.settings import Count, Positive, Settings, Share
+from cure.nn.losses import cross_entropy
+from cure.settings.base import Count, Positive, Settings, Share
 
 
 class Hyper(Settings):

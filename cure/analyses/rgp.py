@@ -17,9 +17,9 @@ import torch
 
 from cure.core.analysis import Analysis, Found, Phase, Subject, by_layer, dimensions, per_layer, replayable
 from cure.core.method import Method
-from cure.core.selection import Masks, chosen, masks
-from cure.core.settings import Settings
 from cure.core.tensors import Tensor
+from cure.nn.masks import Masks, chosen, masks
+from cure.settings.base import Settings
 
 
 class Hyper(Settings):

@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 from torch import nn
 
+from cure.adversarial.autoattack_classes import apgd, apgd_targeted, fab_targeted, package, square
 from cure.core.attack import Attack, Chain
 from cure.core.method import Batch
-from cure.core.reference import apgd, apgd_targeted, fab_targeted, package, square
-from cure.core.settings import Ball, Count
 from cure.core.tensors import Images
+from cure.settings.base import Ball, Count
 
 PUBLISHED = {"iterations": 100, "queries": 5000, "targets": 9}
 EOT = 20  # gradients, and verifying forwards, of a random network

@@ -10,12 +10,12 @@ from typing import Annotated
 from pydantic import Field
 from torch import nn
 
+from cure.adversarial.autoattack_classes import fab_towards, package
+from cure.adversarial.minimum_norm import ddn, fmn
 from cure.core.attack import Attack, Chain, Norm
 from cure.core.method import Batch
-from cure.core.minimum import ddn, fmn
-from cure.core.reference import fab_towards, package
-from cure.core.settings import Count, Positive, Settings, Share
 from cure.core.tensors import Images
+from cure.settings.base import Count, Positive, Settings, Share
 
 
 class Hyper(Settings):

@@ -7,11 +7,11 @@ from functools import partial
 
 from torch import nn
 
-from cure.core.ascent import ascend, error
+from cure.adversarial.pgd import ascend, error
 from cure.core.attack import Chain
 from cure.core.method import Batch
-from cure.core.settings import FixedSearch
 from cure.core.tensors import Images
+from cure.settings.base import FixedSearch
 
 
 class Hyper(FixedSearch):

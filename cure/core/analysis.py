@@ -7,11 +7,9 @@ from typing import Any
 
 import torch
 
-from cure.core.ascent import ascend, error
 from cure.core.method import Batch, Gradients, Method
 from cure.core.network import Network
 from cure.core.noise import PerImage
-from cure.core.settings import FixedSearch
 from cure.core.tensors import Images, Labels, Tensor
 
 LATE = 10**6
@@ -39,7 +37,7 @@ class Phase:
 class Subject:
     """The evaluated network of a row in eval mode, its method and settings, validation images, and its training.
 
-    The images are unaugmented and evenly spread over the split; `attack` is laid on all that is called adversarial.
+    The images are unaugmented and evenly spread over the split; `perturb` makes all that is called adversarial.
     """
 
     net: Network
@@ -50,7 +48,8 @@ class Subject:
     index: Labels  # each image's place in its split, which seeds its noise
     batch: int
     seed: int
-    attack: FixedSearch
+    eps: float  # radius of the attack
+    perturb: Callable[[Batch], Images]  # x' of a batch: the attack on the cross-entropy of the network
     phases: list[Phase]  # empty for a method with teachers, whose networks are other rows'
 
     def batches(self, size: int) -> Iterator[Batch]:
@@ -68,8 +67,8 @@ class Subject:
 
     @cached_property
     def x_adv(self) -> Images:
-        """x' of every image: `attack` on the cross-entropy of the network."""
-        return torch.cat([ascend(self.net, batch, self.attack, error) for batch in self.batches(self.batch)])
+        """x' of every image."""
+        return torch.cat([self.perturb(batch) for batch in self.batches(self.batch)])
 
     def pairs(self, size: int) -> Iterator[tuple[Images, Images, Labels]]:
         """(x, x', y) in batches."""

@@ -1,6 +1,6 @@
 """What a method is: the slots of the one training step, and what they are given.
 
-Once an epoch, and then in every step (engine/step.py), the slots run in this order:
+Once an epoch, and then in every step (training/step.py), the slots run in this order:
 
     found   = before_epoch(nets, epoch, batches, hyper)  0  a look at the training images ahead of an epoch
     points  = inner(nets, batch, hyper)                  1  the attack, or any other search for points
@@ -18,8 +18,8 @@ from typing import Any, Literal
 from torch import nn
 
 from cure.core.noise import Noise
-from cure.core.settings import Settings
 from cure.core.tensors import Images, Labels, PerExample, Tensor
+from cure.settings.base import Settings
 
 Terms = dict[str, tuple[float, PerExample]]
 """Name -> (weight, values). The objective is the weighted sum of means; weight 0 is looked at, not optimised."""

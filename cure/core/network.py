@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cure.core.settings import NonNegative, Positive, Settings
 from cure.core.tensors import Images, Logits, Tensor
+from cure.settings.base import NonNegative, Positive, Settings
 
 N = TypeVar("N", bound=nn.Module)
 Part = tuple[str, Callable[[Tensor], Tensor]]

@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 
 from cure.core.corruption import Corruption
-from cure.core.filters import gaussian
 from cure.core.noise import PerImage
 from cure.core.tensors import Images, Tensor
+from cure.data.image_filters import gaussian
 
 
 def sources(moves: Tensor, h: int, w: int) -> Tensor:

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from cure.core.corruption import Corruption, Picture
-from cure.core.filters import grey
 from cure.core.noise import PerImage
 from cure.core.tensors import Images
+from cure.data.image_filters import grey
 
 
 def scaled(picture: Picture, side: int) -> Picture:

@@ -1,9 +1,9 @@
 """Gaussian blur: convolution with a Gaussian of sigma pixels, the border repeated (one of CIFAR-10-C's extras)."""
 
 from cure.core.corruption import Corruption
-from cure.core.filters import gaussian
 from cure.core.noise import PerImage
 from cure.core.tensors import Images
+from cure.data.image_filters import gaussian
 
 
 def apply(x: Images, sigma: float, noise: PerImage) -> Images:

@@ -8,9 +8,9 @@ and one walk equals one gather from the image before it. The first two rows and 
 import torch
 
 from cure.core.corruption import Corruption, truncated
-from cure.core.filters import gaussian
 from cure.core.noise import PerImage
 from cure.core.tensors import Images
+from cure.data.image_filters import gaussian
 
 
 def apply(x: Images, constants: tuple[float, int, int], noise: PerImage) -> Images:

@@ -6,9 +6,9 @@ from PIL.Image import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from cure.core.corruption import Corruption
-from cure.core.filters import by_picture
 from cure.core.noise import PerImage
 from cure.core.tensors import Images
+from cure.data.image_filters import by_picture
 
 
 def apply(x: Images, quality: int, noise: PerImage) -> Images:

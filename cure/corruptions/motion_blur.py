@@ -3,9 +3,9 @@
 import torch
 
 from cure.core.corruption import Corruption
-from cure.core.filters import motion
 from cure.core.noise import PerImage
 from cure.core.tensors import Images
+from cure.data.image_filters import motion
 
 
 def apply(x: Images, constants: tuple[int, float], noise: PerImage) -> Images:

@@ -3,9 +3,9 @@
 from PIL import Image
 
 from cure.core.corruption import Corruption
-from cure.core.filters import by_picture
 from cure.core.noise import PerImage
 from cure.core.tensors import Images
+from cure.data.image_filters import by_picture
 
 
 def apply(x: Images, share: float, noise: PerImage) -> Images:

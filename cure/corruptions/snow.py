@@ -3,9 +3,9 @@
 import torch
 
 from cure.core.corruption import Corruption, truncated
-from cure.core.filters import grey, motion, zoomed
 from cure.core.noise import PerImage
 from cure.core.tensors import Images
+from cure.data.image_filters import grey, motion, zoomed
 
 Constants = tuple[float, float, float, float, int, float, float]
 

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 
 from cure.core.corruption import Corruption, Picture
-from cure.core.filters import gaussian, grey
 from cure.core.noise import PerImage
 from cure.core.tensors import Images, Tensor
+from cure.data.image_filters import gaussian, grey
 
 WATER, MUD = (175, 238, 238), (63, 42, 20)
 RELIEF = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])

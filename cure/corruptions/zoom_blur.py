@@ -3,9 +3,9 @@
 import numpy as np
 
 from cure.core.corruption import Corruption
-from cure.core.filters import zoomed
 from cure.core.noise import PerImage
 from cure.core.tensors import Images
+from cure.data.image_filters import zoomed
 
 
 def apply(x: Images, end: float, noise: PerImage) -> Images:

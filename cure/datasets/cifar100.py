@@ -5,10 +5,10 @@ Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
 
 from pathlib import Path
 
-from cure.core import archive
-from cure.core.archive import Extent, File
-from cure.core.raw import Raw
-from cure.core.settings import DataSettings
+from cure.core.dataset import Raw
+from cure.data import archive
+from cure.data.archive import Extent, File
+from cure.settings.base import DataSettings
 
 FILES = (
     File(

@@ -9,8 +9,8 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from cure.core.raw import Raw, stratified
-from cure.core.settings import DataSettings, Number
+from cure.core.dataset import Raw, stratified
+from cure.settings.base import DataSettings, Number
 
 FILES = ()  # to be downloaded
 

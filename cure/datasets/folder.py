@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from cure.core.raw import Classes, Pixels, Raw
-from cure.core.settings import DataSettings
+from cure.core.dataset import Classes, Pixels, Raw
 from cure.errors import Refused
+from cure.settings.base import DataSettings
 
 FILES = ()  # to be downloaded
 

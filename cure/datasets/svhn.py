@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cure.core import archive
-from cure.core.archive import Extent, File
-from cure.core.raw import Raw
-from cure.core.settings import DataSettings
+from cure.core.dataset import Raw
+from cure.data import archive
+from cure.data.archive import Extent, File
+from cure.settings.base import DataSettings
 
 FILES = (
     File(

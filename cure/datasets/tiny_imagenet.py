@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cure.core.archive import Extent, File
-from cure.core.raw import Classes, Pixels, Raw
-from cure.core.settings import DataSettings
+from cure.core.dataset import Classes, Pixels, Raw
+from cure.data.archive import Extent, File
 from cure.errors import Refused
+from cure.settings.base import DataSettings
 
 FILES = (
     File(

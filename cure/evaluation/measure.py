@@ -1,126 +1,65 @@
-"""One evaluation from a network and its images to an `Evaluation`."""
+"""Per-example outcomes of a network on a split, clean and under attack."""
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from torch import Tensor
+import torch
+from torch import nn
 
-from cure.core.folding import faster
-from cure.engine import outcomes, robustness
-from cure.engine.lines import Line
-from cure.engine.outcomes import Result
-from cure.engine.preflight import preflight
-from cure.engine.probes import doubts
-from cure.engine.ratio import wilson
-from cure.engine.robustness import Column, Tick
-from cure.engine.units import Folder
+from cure.core.attack import Attack
+from cure.core.method import Batch
+from cure.core.noise import PerImage
+from cure.core.tensors import Flags, Tensor
+from cure.data.loader import Split
 from cure.errors import Refused
-from cure.evaluation.images import Images
-from cure.evaluation.plan import Plan
-from cure.evaluation.subject import Subject
-from cure.files import write_text
-from cure.schema import AttackSuite
-
-RANDOM = ("determinism", "batch")  # lines of the preflight that a network drawing at random cannot pass
+from cure.nn.accuracy import right
+from cure.nn.batchnorm import scope
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """What was measured of one network, in [0, 1], and what it was measured on."""
-
-    subject: Subject
-    images: Images
-    plan: Plan
-    columns: dict[str, Column]
-    probes: dict[str, Column]  # what the masking report wanted besides, on fewer images
-    result: Result  # as the stage attack writes it
-    preflight: list[Line]
-    masking: list[Line]
-
-    def accuracy(self, column: str) -> float:
-        """Share of the images that the column looked at and that stayed correct; `clean` and `worst` are columns."""
-        correct, images, _ = outcomes.counts(self.result, column)
-        return correct / images
-
-    def interval(self, column: str) -> tuple[float, float]:
-        """Its Wilson 95 % interval."""
-        correct, images, _ = outcomes.counts(self.result, column)
-        return wilson(correct, images)
-
-    def nrr(self, column: str) -> float:
-        """Natural-robustness ratio 2 n r / (n + r) of clean accuracy and the column's."""
-        return outcomes.ratio(self.result, column)
-
-    def nrr_interval(self, column: str) -> tuple[float, float]:
-        """Its 95 % interval."""
-        return outcomes.ratio_interval(self.result, column)
-
-    @property
-    def flags(self) -> list[str]:
-        """Everything that this evaluation doubts of itself."""
-        return [*(str(line) for line in (*self.preflight, *self.masking) if line.red), *self.result["problems"]]
-
-    def adversarial(self) -> Tensor:
-        """(n, c, h, w) float32 in the order of the images: what `worst` counts.
-
-        Of each image the first verified adversarial one within eps that a column or a probe found, or itself where none
-        did and where it is misclassified as it is; L2 searches have no part in it. So the network's accuracy on them is
-        `worst`, wherever every column looked.
-        """
-        out, done = self.images.examples.x.cpu().clone(), self.images.examples.y.cpu() < 0
-        for column in (*self.columns.values(), *self.probes.values()):
-            if column.chain.norm != "l2":
-                broken = column.outcome.clean & ~column.safe(self.plan.threat.eps) & ~done[column.rows]
-                out[column.rows[broken]] = column.outcome.x_adv[broken]
-                done[column.rows[broken]] = True
-        return out
+@contextmanager
+def frozen(net: nn.Module) -> Iterator[None]:
+    """Eval mode and no gradient to the weights, both restored afterwards."""
+    wanted = [(weight, weight.requires_grad) for weight in net.parameters()]
+    net.requires_grad_(False)
+    try:
+        with scope(net, "eval"):
+            yield
+    finally:
+        for weight, wants in wanted:
+            weight.requires_grad_(wants)
 
 
-def look(subject: Subject, images: Images, plan: Plan, *, force: bool) -> list[Line]:
-    """The preflight; refuses a network with a red line, unless `force`.
+@contextmanager
+def finite(net: nn.Module) -> Iterator[None]:
+    """Refuse logits that were not finite, at the end, so that no batch waits for the device."""
+    seen: list[Tensor] = []
+    hook = net.register_forward_hook(lambda *call: seen.append(call[2].detach().isfinite().all()))
+    try:
+        yield
+    finally:
+        hook.remove()
+    if not bool(torch.stack(seen).all()):
+        raise Refused("the network's logits are not finite on some images, so its predictions mean nothing")
 
-    Where the plan is made for networks that draw at random, the lines about that are no reason to refuse.
+
+def outcomes(net: nn.Module, split: Split, attacks: dict[str, Attack], *, batch: int, seed: int) -> dict[str, Flags]:
+    """`clean` and each attack -> (n) flags: classified correctly, and under attack still so.
+
+    An image counts as robust only if it is also classified correctly clean. Noise is seeded per image, so the batch
+    size decides nothing but speed. Refuses logits that are not finite.
     """
-    lines = preflight(subject.net, images.examples.x, images.examples.y, images.classes, plan.preflight)
-    allowed = RANDOM if plan.random else ()
-    red = [line for line in lines if line.red and line.name not in allowed]
-    if red and not force:
-        said = "\n  ".join(map(str, red))
-        raise Refused(f"{subject.name}: preflight is red (with `force` it goes on all the same)\n  {said}")
-    return lines
+    found: dict[str, list[Flags]] = {name: [] for name in ("clean", *attacks)}
+    watched = nn.Sequential(net)  # on the network itself a hook would keep attacks from its twin
+    with frozen(net), finite(watched):
+        for x, y, index in split.batches(batch):
+            clean = right(watched, x, y)
+            found["clean"].append(clean)
+            for name, attack in attacks.items():
+                x_adv = attack(net, Batch(x, y, index, PerImage(seed, index)))
+                found[name].append(clean & right(watched, x_adv, y))
+    return {name: torch.cat(flags).cpu() for name, flags in found.items()}
 
 
-def _settled(subject: Subject, x: Tensor, suite: AttackSuite, units: Path) -> AttackSuite:
-    """With the layout that the units there were computed in: the probe may choose another one the next time."""
-    if suite.layout != "probe":
-        return suite
-    note = units / "layout"
-    if not note.exists():
-        write_text(note, faster(subject.net, x[: suite.batch]))
-    return suite.model_copy(update={"layout": note.read_text()})
-
-
-def measure(
-    subject: Subject,
-    images: Images,
-    plan: Plan,
-    looked: list[Line],
-    *,
-    units: Path | None = None,
-    tick: Tick = lambda _: None,
-) -> Evaluation:
-    """Every column, then what it doubts. `units` is the folder in which finished batches outlive a killed run."""
-    store: Any = Folder(units) if units else {}
-    data = images.examples
-    suite = _settled(subject, data.x, plan.suite, units) if units else plan.suite
-    columns = robustness.attacked(subject.net, data, plan.chains, suite, tick, store)
-    result = robustness.result(columns, data, suite, plan.threat.eps)
-    how = {"batch": suite.batch, "seed": suite.seed, "store": store, "tick": tick}
-    doubted, probes = doubts(subject.net, data, result, plan.probes, plan.masking, **how) if plan.chains else ([], {})
-    worst = list(result["outcomes"]["worst"])
-    for probe in probes.values():
-        for row in probe.rows[~probe.safe(plan.threat.eps)].tolist():
-            worst[row] = "0" if worst[row] == "1" else worst[row]
-    result["outcomes"]["worst"] = "".join(worst)
-    return Evaluation(subject, images, plan, columns, probes, result, looked, doubted)
+def accuracies(flags: dict[str, Flags]) -> dict[str, float]:
+    """Each outcome's share of true flags, in [0, 1]."""
+    return {name: int(flag.sum()) / len(flag) for name, flag in flags.items()}

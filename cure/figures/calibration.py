@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure as Sheet
 
 from cure.core.figure import Figure, style
-from cure.core.layout import legend_below, tiles
+from cure.figures.parts.layout import legend_below, tiles
 
 VIEWS = {"clean": ("-", "o", True), "adversarial": ("--", "s", False)}  # line, mark, and whether it is filled
 

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure as Sheet
 
 from cure.core.figure import Figure
 from cure.core.finding import Finding, Verdict, untested
-from cure.core.layout import name_layers, tiles
+from cure.figures.parts.layout import name_layers, tiles
 
 
 def draw(data: pd.DataFrame) -> Sheet:

@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure as Sheet
 
 from cure.core.figure import Figure, panels
-from cure.core.layout import legend_below, over_layers
+from cure.figures.parts.layout import legend_below, over_layers
 
 
 def draw(data: pd.DataFrame) -> Sheet:

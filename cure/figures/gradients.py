@@ -5,7 +5,7 @@ from matplotlib.figure import Figure as Sheet
 
 from cure.core.figure import Figure, sheet
 from cure.core.finding import Finding, Verdict, untested
-from cure.core.layout import legend_below, over_layers
+from cure.figures.parts.layout import legend_below, over_layers
 
 
 def convolutions(data: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure as Sheet
 
 from cure.core.figure import Figure
-from cure.core.layout import tiles
+from cure.figures.parts.layout import tiles
 
 FLOOR = 1e-3
 """Nats; a loss below it is drawn as it."""

@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure as Sheet
 
 from cure.core.figure import Figure
-from cure.core.layout import tiles
+from cure.figures.parts.layout import tiles
 
 
 def draw(data: pd.DataFrame) -> Sheet:

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure as Sheet
 
 from cure.core.figure import Figure, sheet, spread
 from cure.core.finding import Finding, Verdict, untested
-from cure.core.layout import legend_below, name_layers
 from cure.core.names import NAMES
+from cure.figures.parts.layout import legend_below, name_layers
 
 PANELS = {
     "network_wide": "updated by a step,\none threshold for the network",

@@ -6,8 +6,8 @@ from matplotlib.figure import Figure as Sheet
 from matplotlib.figure import SubFigure
 
 from cure.core.figure import Figure
-from cure.core.layout import Lines, album, picture_row
 from cure.core.names import NAMES
+from cure.figures.parts.layout import Lines, album, picture_row
 
 
 def draw(data: pd.DataFrame) -> Sheet:

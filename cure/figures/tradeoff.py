@@ -9,8 +9,8 @@ from matplotlib.figure import Figure as Sheet
 from matplotlib.ticker import MaxNLocator
 
 from cure.core.figure import FOREMOST, Figure, marker, sheet, spread, style
-from cure.core.labels import label
 from cure.core.names import NAMES
+from cure.figures.parts.labels import label
 
 KINDS = {"cw": "C&W", "aa": "AutoAttack"}
 OUT = 1 / 3

@@ -16,12 +16,12 @@ from typing import Any, Literal
 
 from torch import nn
 
-from cure.core.ascent import ascend
-from cure.core.climb import Objective
-from cure.core.losses import cross_entropy, distillation, kl
+from cure.adversarial.pgd import ascend
+from cure.adversarial.pgd_loop import Objective
 from cure.core.method import Batch, Companion, Method, Networks, Terms
 from cure.core.network import reinitialised
-from cure.core.settings import Positive, Search, Settings, Share
+from cure.nn.losses import cross_entropy, distillation, kl
+from cure.settings.base import Positive, Search, Settings, Share
 
 
 class Hyper(Settings):

@@ -17,23 +17,23 @@ both streams then start from (`start_in_place`); here x stays x.
 
 import copy
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
-from cure.core.accuracy import on_first
-from cure.core.ascent import ascend, begin, error
-from cure.core.averaging import attacked_statistics
-from cure.core.batchnorm import branch, fold, scope, split
-from cure.core.losses import cross_entropy
+from cure.adversarial.pgd import ascend, begin, error
 from cure.core.method import Batch, Consolidation, Method, Networks, Terms
-from cure.core.predictor import over_taps, pulls
-from cure.core.settings import Count, FixedSearch, NonNegative, Search, Settings
-from cure.core.taps import Taps, pooled
 from cure.core.tensors import Images
 from cure.errors import Refused
+from cure.methods.parts.predictor import over_taps, pulls
+from cure.nn.accuracy import on_first
+from cure.nn.activations import Taps, pooled
+from cure.nn.batchnorm import branch, fold, reestimating, scope, split
+from cure.nn.losses import cross_entropy
+from cure.settings.base import Count, FixedSearch, NonNegative, Search, Settings
 
 
 class Hyper(Settings):
@@ -101,6 +101,17 @@ def finish(found: Consolidation, hyper: Revise) -> tuple[nn.Module, int, dict[st
         net = attacked_statistics(net, found.batches(1), hyper.attack)
     epoch = found.epochs.get(hyper.network, found.epochs["last"])
     return net, epoch, {"exported": hyper.network, "scores": scores | {"adv_set": found.score(net)}}
+
+
+def attacked_statistics(net: nn.Module, batches: Iterable[Batch], attack: Search) -> nn.Module:
+    """A copy of `net` whose running statistics are a plain average over batches that are attacked against `net`."""
+    fresh = copy.deepcopy(net)
+    with reestimating(fresh):
+        for batch in batches:
+            x_adv = ascend(net, batch, attack, error)
+            with torch.no_grad():
+                fresh(x_adv)
+    return fresh
 
 
 METHOD = Method(

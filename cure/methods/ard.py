@@ -12,10 +12,10 @@ statistics (`clean_forward`).
 
 from typing import Literal
 
-from cure.core.ascent import pgd_on_error
-from cure.core.losses import cross_entropy, distillation
+from cure.adversarial.pgd import pgd_on_error
 from cure.core.method import Batch, Method, Networks, Terms
-from cure.core.settings import Positive, Search, Settings, Share
+from cure.nn.losses import cross_entropy, distillation
+from cure.settings.base import Positive, Search, Settings, Share
 
 
 class Hyper(Settings):

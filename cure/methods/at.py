@@ -13,12 +13,12 @@ statistics and nothing else. `forward_final` and `forward_clean` are those two f
 
 import torch
 
-from cure.core.ascent import ascend, error
-from cure.core.bases import AT
-from cure.core.batchnorm import scope
+from cure.adversarial.pgd import ascend, error
 from cure.core.method import Batch, Method, Networks, Terms
-from cure.core.settings import Search, Settings
 from cure.core.tensors import Images
+from cure.methods.parts.base_losses import AT
+from cure.nn.batchnorm import scope
+from cure.settings.base import Search, Settings
 
 
 class Hyper(Settings):

@@ -5,15 +5,15 @@ https://arxiv.org/abs/2004.05884
 
     min_w max_{||v_l|| <= gamma ||w_l||} L_base(w + v; x, x', y)        AT-AWP, TRADES-AWP, MART-AWP by the base
 
-x' is the base's, found at w. v is one normalised gradient step per layer (core/awp.py). Before epoch `begin` the base
+x' is the base's, found at w. v is one normalised gradient step per layer (methods/parts/awp.py). Before epoch `begin` the base
 trains alone. The released proxy network is a copy that shares this batch's statistics; here the student itself is
 moved and moved back.
 """
 
-from cure.core.awp import perturbing
-from cure.core.bases import BASES, Wrapped, pgd_on_base
 from cure.core.method import Batch, Method, Networks, Terms
-from cure.core.settings import Count, NonNegative
+from cure.methods.parts.awp import perturbing
+from cure.methods.parts.base_losses import BASES, Wrapped, pgd_on_base
+from cure.settings.base import Count, NonNegative
 
 
 class Hyper(Wrapped):

@@ -19,10 +19,10 @@ the first convolution of each block); `official_rgp` (the released |grad L| scor
 
 from typing import ClassVar
 
-from cure.core.joint import Joint, after_step, inner, loss
 from cure.core.method import Method
-from cure.core.revision import Revise, companions, finish
-from cure.core.rgp import masked_gradient
+from cure.methods.parts.cure_loop import Joint, after_step, inner, loss
+from cure.methods.parts.revision import Revise, companions, finish
+from cure.methods.parts.rgp import masked_gradient
 
 
 class Hyper(Joint):

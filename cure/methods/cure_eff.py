@@ -15,14 +15,14 @@ shrinks the student's weights at every revision, which is not imitated.
 
 import dataclasses
 
-from cure.core import joint
-from cure.core.joint import Joint
-from cure.core.losses import cross_entropy
 from cure.core.method import Batch, Gradients, Means, Method, Networks, Terms
-from cure.core.revision import Revise, companions, finish
-from cure.core.rgp import masked_gradient
-from cure.core.settings import Count
 from cure.core.tensors import Images
+from cure.methods.parts import cure_loop
+from cure.methods.parts.cure_loop import Joint
+from cure.methods.parts.revision import Revise, companions, finish
+from cure.methods.parts.rgp import masked_gradient
+from cure.nn.losses import cross_entropy
+from cure.settings.base import Count
 
 
 class Hyper(Joint):
@@ -48,14 +48,14 @@ def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
         return {}
     if since_begin(batch, hyper).step == 0:
         nets.revision.load_state_dict(nets.student.state_dict())
-    return joint.inner(nets, batch, hyper)
+    return cure_loop.inner(nets, batch, hyper)
 
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     """CE(f(x), y), then L."""
     if natural(batch, hyper):
         return {"natural": (1.0, cross_entropy(nets.student(batch.x), batch.y))}
-    return joint.loss(nets, batch, hyper)
+    return cure_loop.loss(nets, batch, hyper)
 
 
 def combine(nets: Networks, batch: Batch, hyper: Hyper, means: Means) -> Gradients | None:
@@ -66,7 +66,7 @@ def combine(nets: Networks, batch: Batch, hyper: Hyper, means: Means) -> Gradien
 def after_step(nets: Networks, batch: Batch, hyper: Hyper) -> None:
     """Eq. (7), by the clock of the joint loop."""
     if not natural(batch, hyper):
-        joint.after_step(nets, since_begin(batch, hyper), hyper)
+        cure_loop.after_step(nets, since_begin(batch, hyper), hyper)
 
 
 METHOD = Method(

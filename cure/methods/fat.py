@@ -16,11 +16,11 @@ from typing import Annotated
 import torch
 from pydantic import BeforeValidator, Field, field_validator
 
-from cure.core.ascent import ascend
-from cure.core.bases import BASES, Wrapped
+from cure.adversarial.pgd import ascend
 from cure.core.method import Batch, Method, Networks, Terms
-from cure.core.settings import Epoch, NonNegative, at_epoch, integer_keys
 from cure.core.tensors import Flags, Images, Logits
+from cure.methods.parts.base_losses import BASES, Wrapped
+from cure.settings.base import Epoch, NonNegative, at_epoch, integer_keys
 
 
 class Hyper(Wrapped):

@@ -17,11 +17,11 @@ from typing import Literal
 import torch
 from pydantic import model_validator
 
-from cure.core.ascent import pgd_on_error
-from cure.core.losses import cross_entropy, distillation, kl
+from cure.adversarial.pgd import pgd_on_error
 from cure.core.method import Batch, Method, Networks, Terms
-from cure.core.settings import Count, NonNegative, Positive, Search, Settings, Share
 from cure.core.tensors import Logits, PerExample
+from cure.nn.losses import cross_entropy, distillation, kl
+from cure.settings.base import Count, NonNegative, Positive, Search, Settings, Share
 
 
 class Hyper(Settings):

@@ -4,7 +4,7 @@ Jia et al., "LAS-AT: Adversarial Training with Learnable Attack Strategy", CVPR 
 
     (eps_i, a_i, K_i) ~ pi(. | x_i);   x'_i = PGD-K_i on CE in the eps_i-ball with steps a_i
     L = CE(f(x'), smoothed y);   LAS-TRADES: CE(f(x), y) + beta_i KL(f(x) || f(x')), beta_i chosen too
-    LAS-AWP: L at the perturbed weights of core/awp.py, y not smoothed, x' finally clipped to the threat's radius
+    LAS-AWP: L at the perturbed weights of methods/parts/awp.py, y not smoothed, x' finally clipped to the threat's radius
     every `every` steps: minimise -log pi(a | x) (r - b),   r = R1 + c2 R2 + c3 R3
 
 R1 is the loss on x', R2 and R3 the robust and clean accuracy of a copy of the network after one more SGD step on x',
@@ -23,14 +23,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 from torch import nn
 
-from cure.core import awp, policy, ranks
-from cure.core.ascent import ascend, divergence, error
-from cure.core.lookahead import Worth, worth
-from cure.core.losses import cross_entropy, kl, smoothed_cross_entropy
+from cure.adversarial.pgd import ascend, divergence, error
 from cure.core.method import Batch, Companion, Method, Networks, Terms
-from cure.core.policy import Actions, Learning
-from cure.core.settings import Count, NonNegative, Positive, Radius, Share
 from cure.core.tensors import Images, PerExample, Tensor
+from cure.methods.parts import awp, policy
+from cure.methods.parts.lookahead import Worth, worth
+from cure.methods.parts.policy import Actions, Learning
+from cure.nn.losses import cross_entropy, kl, smoothed_cross_entropy
+from cure.runtime import distributed
+from cure.settings.base import Count, NonNegative, Positive, Radius, Share
 
 
 class Hyper(Worth, Learning):
@@ -89,7 +90,7 @@ def reward(nets: Networks, batch: Batch, hyper: Hyper, actions: Actions) -> Tens
     x_adv = search(nets, batch, hyper, actions)
 
     def on_x_adv(net: nn.Module) -> Tensor:
-        return ranks.part(target_loss(net, batch, hyper, x_adv, actions))
+        return distributed.part(target_loss(net, batch, hyper, x_adv, actions))
 
     return worth(nets.student, batch, on_x_adv, hyper)
 

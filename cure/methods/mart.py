@@ -10,10 +10,10 @@ There is no clean cross-entropy: the clean branch learns through the weight and 
 x' = PGD on CE from 0.001 N(0, 1), as in the released scripts, which give lambda 5 for ResNet-18 and 6 for WRN-34-10.
 """
 
-from cure.core.ascent import pgd_on_error
-from cure.core.bases import MART
+from cure.adversarial.pgd import pgd_on_error
 from cure.core.method import Batch, Method, Networks, Terms
-from cure.core.settings import NonNegative, Search, Settings
+from cure.methods.parts.base_losses import MART
+from cure.settings.base import NonNegative, Search, Settings
 
 
 class Hyper(Settings):

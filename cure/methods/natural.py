@@ -3,9 +3,9 @@
 min_theta  mean CE(f(x), y)
 """
 
-from cure.core.losses import cross_entropy
 from cure.core.method import Batch, Method, Networks, Terms
-from cure.core.settings import Settings
+from cure.nn.losses import cross_entropy
+from cure.settings.base import Settings
 
 
 class Hyper(Settings):

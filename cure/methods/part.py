@@ -6,7 +6,7 @@ https://arxiv.org/abs/2406.00685
     r_ij = eps where the class activation map of x at pixel ij exceeds its mean over the image, eps_low elsewhere
     x'   = the base's PGD with |x' - x|_ij <= r_ij;   L = L_base(x, x', y)      (PART, PART-T, PART-M: at, trades, mart)
 
-The map is Grad-CAM of the predicted class on the clean image (core/cam.py), scaled to [0, 1] and resized to the image.
+The map is Grad-CAM of the predicted class on the clean image (methods/parts/cam.py), scaled to [0, 1] and resized to the image.
 It is made anew for every batch, in eval mode, from the network being trained. Before epoch `begin` the base trains with
 eps alone.
 
@@ -21,14 +21,14 @@ from typing import Any, Literal
 import torch
 from pydantic import model_validator
 
-from cure.core.ascent import ascend
-from cure.core.bases import BASES, Wrapped
-from cure.core.batchnorm import scope
-from cure.core.cam import above_mean, colour_coded, grad_cam
+from cure.adversarial.pgd import ascend
 from cure.core.method import Batch, Method, Networks, Terms
 from cure.core.network import Network
-from cure.core.settings import Count, Positive
 from cure.core.tensors import Images, Tensor
+from cure.methods.parts.base_losses import BASES, Wrapped
+from cure.methods.parts.cam import above_mean, colour_coded, grad_cam
+from cure.nn.batchnorm import scope
+from cure.settings.base import Count, Positive
 
 
 class Hyper(Wrapped):

@@ -21,13 +21,13 @@ from typing import Any
 
 from torch import nn
 
-from cure.core.ascent import ascend, error
-from cure.core.criticality import Fixed, Rule, criticality, modules
-from cure.core.finetuning import VARIANTS, State, Tuning, choose, fine_tuned, interpolated
-from cure.core.losses import cross_entropy
+from cure.adversarial.pgd import ascend, error
 from cure.core.method import Batch, Consolidation, Method, Networks, Terms
-from cure.core.settings import Count, NonNegative, Positive, Search
 from cure.errors import Refused, did_you_mean
+from cure.methods.parts.criticality import Fixed, Rule, criticality, modules
+from cure.methods.parts.finetuning import VARIANTS, State, Tuning, choose, fine_tuned, interpolated
+from cure.nn.losses import cross_entropy
+from cure.settings.base import Count, NonNegative, Positive, Search
 
 
 class Hyper(Tuning):

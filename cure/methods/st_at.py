@@ -15,12 +15,12 @@ reroute points in a step in which no example needs x; here points and gradients 
 import torch
 from torch import nn
 
-from cure.core.ascent import begin
-from cure.core.batchnorm import scope
-from cure.core.losses import cross_entropy, kl
+from cure.adversarial.pgd import begin
 from cure.core.method import Batch, Method, Networks, Terms
-from cure.core.settings import NonNegative, Search, Settings
 from cure.core.tensors import Images, Labels, Logits, PerExample, Tensor
+from cure.nn.batchnorm import scope
+from cure.nn.losses import cross_entropy, kl
+from cure.settings.base import NonNegative, Search, Settings
 
 
 class Hyper(Settings):

@@ -12,11 +12,11 @@ of one forward, so here x is forwarded once. Only the running batch-norm statist
 
 import torch
 
-from cure.core.ascent import ascend, divergence
-from cure.core.bases import TRADES
+from cure.adversarial.pgd import ascend, divergence
 from cure.core.method import Batch, Method, Networks, Terms
-from cure.core.settings import NonNegative, Search, Settings
 from cure.core.tensors import Images
+from cure.methods.parts.base_losses import TRADES
+from cure.settings.base import NonNegative, Search, Settings
 
 
 class Hyper(Settings):

@@ -16,11 +16,11 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
-from cure.core.bases import BASES, Wrapped, pgd_on_base
 from cure.core.method import Batch, Method, Networks, Role, Terms
 from cure.core.network import Network
-from cure.core.settings import NonNegative
 from cure.core.tensors import PerExample, Tensor
+from cure.methods.parts.base_losses import BASES, Wrapped, pgd_on_base
+from cure.settings.base import NonNegative
 
 
 class Hyper(Wrapped):

@@ -5,8 +5,8 @@ TRADES, MART and CURE networks, so that their checkpoints load.
 """
 
 from cure.core.network import Normalisation
-from cure.core.resnet import BasicBlock, ResNet
-from cure.core.settings import Settings
+from cure.models.parts.resnet import BasicBlock, ResNet
+from cure.settings.base import Settings
 
 
 class Hyper(Settings):

@@ -7,8 +7,8 @@ pool is global whatever the size.
 """
 
 from cure.core.network import Normalisation
-from cure.core.resnet import BasicBlock, ResNet
-from cure.core.settings import Settings
+from cure.models.parts.resnet import BasicBlock, ResNet
+from cure.settings.base import Settings
 
 
 class Hyper(Settings):

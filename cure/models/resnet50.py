@@ -7,8 +7,8 @@ stage a single pixel; here the stem is that of ResNet-18.
 """
 
 from cure.core.network import Normalisation
-from cure.core.resnet import Bottleneck, ResNet
-from cure.core.settings import Settings
+from cure.models.parts.resnet import Bottleneck, ResNet
+from cure.settings.base import Settings
 
 
 class Hyper(Settings):

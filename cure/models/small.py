@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from cure.core.network import Network, Normalisation, Part, conv, pool
-from cure.core.settings import Count, Settings
+from cure.settings.base import Count, Settings
 
 
 class Hyper(Settings):

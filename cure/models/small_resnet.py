@@ -9,8 +9,8 @@ from typing import Annotated
 from pydantic import Field
 
 from cure.core.network import Normalisation
-from cure.core.resnet import BasicBlock, ResNet
-from cure.core.settings import Count, Settings
+from cure.models.parts.resnet import BasicBlock, ResNet
+from cure.settings.base import Count, Settings
 
 
 class Hyper(Settings):

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cure.core.network import Network, Normalisation, Part, PreActivation, chain, conv, pool
-from cure.core.settings import Settings
+from cure.settings.base import Settings
 
 
 class Hyper(Settings):

@@ -5,13 +5,13 @@ from typing import Any
 import pandas as pd
 
 from cure.core.names import NAMES, heading
-from cure.engine import outcomes
-from cure.engine.ratio import wilson
-from cure.paths import Cell
+from cure.evaluation.statistics import results
+from cure.evaluation.statistics.intervals import wilson
 from cure.reporting import markdown
 from cure.reporting.place import place, setting
 from cure.reporting.rows import read
-from cure.schema import AttackSuite
+from cure.settings.sections import AttackSuite
+from cure.storage.paths import Cell
 
 SHARES = [k / 20 for k in range(1, 21)]
 
@@ -25,13 +25,13 @@ def _lines(cell: Cell) -> list[dict[str, Any]]:
     result = read(cell.result("attack"))
     lines = []
     for name in result["outcomes"]:
-        correct, images, _ = outcomes.counts(result, name)
+        correct, images, _ = results.counts(result, name)
         low, high = wilson(correct, images)
         about = result["columns"].get(name, {})
         numbers = {"accuracy": correct / images, "low": low, "high": high}
         if name != "clean":
-            nrr_low, nrr_high = outcomes.ratio_interval(result, name)
-            numbers |= {"nrr": outcomes.ratio(result, name), "nrr_low": nrr_low, "nrr_high": nrr_high}
+            nrr_low, nrr_high = results.ratio_interval(result, name)
+            numbers |= {"nrr": results.ratio(result, name), "nrr_low": nrr_low, "nrr_high": nrr_high}
         lines.append(
             {**place(cell), "column": name, "label": about.get("label", ""), "images": images, "correct": correct}
             | {key: round(100 * value, 2) for key, value in numbers.items()}
@@ -44,9 +44,9 @@ def survival(cells: list[Cell]) -> pd.DataFrame:
     lines = []
     for cell in cells:
         result = read(cell.result("attack"))
-        for name in outcomes.minima(result):
+        for name in results.minima(result):
             for share in SHARES:
-                radius = outcomes.quantile(result, name, share)
+                radius = results.quantile(result, name, share)
                 lines.append({**place(cell), "column": name, "surviving": round(1 - share, 2), "radius": radius})
     return pd.DataFrame(lines, columns=[*place(cells[0]), "column", "surviving", "radius"])
 
@@ -67,8 +67,8 @@ def notes(cells: list[Cell], suite: AttackSuite) -> list[str]:
     return said
 
 
-def _note(result: outcomes.Result, name: str) -> str:
-    about, (_, images, _) = result["columns"][name], outcomes.counts(result, name)
+def _note(result: results.Result, name: str) -> str:
+    about, (_, images, _) = result["columns"][name], results.counts(result, name)
     which = [f"AutoAttack {about['label']} ({about['package']})"] if about["label"] else []
     return ", ".join(which + ([f"on {images} of these images"] if images < result["images"] else []))
 
@@ -112,15 +112,15 @@ def _minima(cells: list[Cell]) -> list[str]:
     rows: list[list[Any]] = []
     for cell in cells:
         result = read(cell.result("attack"))
-        for name in outcomes.minima(result):
+        for name in results.minima(result):
             about = result["columns"][name]
             known = [d for d, row in zip(about["distances"], about["rows"], strict=True) if _clean(result, row)]
             share = sum(d is not None for d in known) / len(known) if known else 1.0
-            spread = [f"{outcomes.quantile(result, name, q):.4f}" for q in (0.25, 0.5, 0.75)]
+            spread = [f"{results.quantile(result, name, q):.4f}" for q in (0.25, 0.5, 0.75)]
             method = NAMES.get(cell.method, cell.method)
             rows.append([method, cell.seed, heading(name), len(known), f"{100 * share:.1f} %", *spread])
     return markdown.table(head, rows, left=range(3)) if rows else []
 
 
-def _clean(result: outcomes.Result, row: int) -> bool:
+def _clean(result: results.Result, row: int) -> bool:
     return bool(result["outcomes"]["clean"][row] == "1")

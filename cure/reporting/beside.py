@@ -8,7 +8,7 @@ import pandas as pd
 from cure.core.names import NAMES, heading
 from cure.reporting import markdown, place
 from cure.reporting.claims import Claim
-from cure.schema import AttackSuite
+from cure.settings.sections import AttackSuite
 
 Made = dict[tuple[str, str], str]
 Rows = dict[Any, pd.DataFrame]

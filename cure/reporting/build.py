@@ -9,9 +9,6 @@ import pandas as pd
 from cure import catalogue
 from cure.core.names import heading
 from cure.errors import Refused
-from cure.files import write_text
-from cure.params import Params
-from cure.paths import Cell
 from cure.reporting import (
     attacks,
     beside,
@@ -27,7 +24,10 @@ from cure.reporting import (
     rows,
     table,
 )
-from cure.schema import AttackSuite, Grid, ReportText
+from cure.settings.params import Params
+from cure.settings.sections import AttackSuite, Grid, ReportText
+from cure.storage.files import write_text
+from cure.storage.paths import Cell
 
 FOLDER = Path("reports")
 READS = ["grid", "threat", "attack", "report"]

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from cure import params
-from cure.core.settings import Settings
 from cure.errors import Refused, did_you_mean
-from cure.problems import Problems, fill
+from cure.settings import params
+from cure.settings.base import Settings
+from cure.settings.problems import Problems, fill
 
 MEASURES = r"^(clean|aa)(_best|_last|_delta)?$|^(clean|ood|pgd10)(_gain)?$|^(pgd20|pgd100|cw|nrr|nrr_aa|sum|mrc|drop)$"
 Measure = Annotated[str, Field(pattern=MEASURES)]

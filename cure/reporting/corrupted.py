@@ -7,9 +7,9 @@ import pandas as pd
 from cure.core.corruption import CATEGORIES
 from cure.core.names import NAMES
 from cure.errors import Refused
-from cure.paths import Cell
 from cure.reporting import markdown
 from cure.reporting.place import place, setting
+from cure.storage.paths import Cell
 
 SEVERITIES = [1, 2, 3, 4, 5]
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from cure.engine import outcomes
 from cure.errors import Refused
-from cure.paths import Cell
+from cure.evaluation.statistics import results
 from cure.reporting import attacks, corrupted, layers, rows
 from cure.reporting.place import place
-from cure.schema import Grid
+from cure.settings.sections import Grid
+from cure.storage.paths import Cell
 
 STEPS = 16  # radii between 0 and eps
 
@@ -91,7 +91,7 @@ def survival(grid: Grid) -> pd.DataFrame:
     lines = []
     for cell in rows.cells(grid):
         result = rows.read(cell.result("attack"))
-        for name in outcomes.minima(result):
+        for name in results.minima(result):
             about = result["columns"][name]
             lengths = [inf if d is None else d for d in about["distances"]]
             alive = [

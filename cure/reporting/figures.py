@@ -8,9 +8,9 @@ import pandas as pd
 
 from cure import catalogue
 from cure.core.figure import Figure
-from cure.files import replacing, write_text
 from cure.reporting import evidence
-from cure.schema import Grid
+from cure.settings.sections import Grid
+from cure.storage.files import replacing, write_text
 
 
 def draw(folder: Path, tables: Path, names: list[str], grid: Grid) -> dict[str, str]:

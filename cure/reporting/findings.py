@@ -10,9 +10,9 @@ from cure import catalogue
 from cure.core.figure import Figure
 from cure.core.finding import Claim
 from cure.core.names import NAMES
-from cure.engine.matched import LEVEL, match
+from cure.evaluation.statistics.paired_tests import LEVEL, match
 from cure.reporting import evidence, markdown
-from cure.schema import Grid
+from cure.settings.sections import Grid
 
 COLUMNS = ["figure", "setting", "source", "said", "ours", "agrees"]
 ANSWERS = ("yes", "no", "not told apart", "not measured")

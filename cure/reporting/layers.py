@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from cure.engine.ratio import wilson
-from cure.paths import Cell
+from cure.evaluation.statistics.intervals import wilson
 from cure.reporting import rows
-from cure.schema import Grid
+from cure.settings.sections import Grid
+from cure.storage.paths import Cell
 
 WORDS = {"reinit": "re-initialised", "finetune": "fine-tuned"}
 BARS = ["setting", "method", "seed", "blocks", "updated", "epochs", "images"]

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from cure import catalogue
-from cure.files import write_text
-from cure.paths import Cell
+from cure.storage.files import write_text
+from cure.storage.paths import Cell
 
 NOTE = Path("reports/made.json")
 

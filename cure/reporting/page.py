@@ -14,7 +14,7 @@ from PIL import Image
 
 from cure.core.names import heading
 from cure.reporting.table import Row
-from cure.schema import ReportText
+from cure.settings.sections import ReportText
 
 TEMPLATE = Path(__file__).with_name("page.html")
 LONG = 25

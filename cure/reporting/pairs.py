@@ -6,11 +6,11 @@ from typing import Any
 import pandas as pd
 
 from cure.core.names import NAMES, heading
-from cure.engine.matched import LEVEL, holm, match
-from cure.paths import Cell
+from cure.evaluation.statistics.paired_tests import LEVEL, holm, match
 from cure.reporting import markdown
 from cure.reporting.place import setting
 from cure.reporting.rows import read
+from cure.storage.paths import Cell
 
 Line = dict[str, Any]
 ABOUT = """

@@ -2,7 +2,7 @@
 
 from typing import Any, Protocol, runtime_checkable
 
-from cure.paths import Cell
+from cure.storage.paths import Cell
 
 
 @runtime_checkable

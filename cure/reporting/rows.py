@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 
 from cure.core.names import ORDER
-from cure.engine import outcomes
 from cure.errors import Refused
-from cure.paths import Cell
+from cure.evaluation.statistics import results
 from cure.reporting import corrupted
 from cure.reporting.place import place, setting
-from cure.schema import AttackSuite, Grid
+from cure.settings.sections import AttackSuite, Grid
+from cure.storage.paths import Cell
 
 
 def methods(grid: Grid) -> list[str]:
@@ -70,8 +70,8 @@ def _line(cell: Cell, suite: AttackSuite, mean: float) -> dict[str, Any]:
     attack = read(cell.result("attack"))
     return {
         **place(cell),
-        **{name: 100 * share for name, share in outcomes.shares(attack).items()},
-        **{f"median_{name}": 100 * outcomes.quantile(attack, name, 0.5) for name in outcomes.minima(attack)},
+        **{name: 100 * share for name, share in results.shares(attack).items()},
+        **{f"median_{name}": 100 * results.quantile(attack, name, 0.5) for name in results.minima(attack)},
         **_last(attack),
         "corrupted": mean,
         "epoch": attack["epoch"],
@@ -83,7 +83,7 @@ def _last(attack: Any) -> dict[str, float]:
     found: dict[str, float] = {}
     for name in attack["last"]["outcomes"] if attack["last"] else ():
         best, last = (
-            correct / images for correct, images, _ in (outcomes.counts(r, name) for r in (attack, attack["last"]))
+            correct / images for correct, images, _ in (results.counts(r, name) for r in (attack, attack["last"]))
         )
         found |= {f"{name}_last": 100 * last, f"{name}_delta": 100 * (last - best)}
     return found

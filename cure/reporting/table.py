@@ -8,8 +8,8 @@ import pandas as pd
 from cure.core.names import NAMES, heading
 from cure.reporting.markdown import last
 from cure.reporting.markdown import table as ruled
-from cure.schema import AttackSuite, ReportText
-from cure.terminal import page
+from cure.runtime.terminal import page
+from cure.settings.sections import AttackSuite, ReportText
 
 
 def columns(suite: AttackSuite) -> list[str]:

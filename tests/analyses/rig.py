@@ -5,9 +5,10 @@ from typing import Any
 import torch
 
 from cure import catalogue
+from cure.adversarial.pgd import ascend, error
 from cure.core.analysis import Found, Phase, Subject
-from cure.core.settings import FixedSearch
-from cure.engine.checkpoint import build
+from cure.settings.base import FixedSearch
+from cure.storage.checkpoint import build
 from tests.methods.rig import shipped
 
 ATTACK = FixedSearch(eps=0.15, step=0.0375, steps=3, start="uniform", clip_start=True)
@@ -29,7 +30,8 @@ def subject(name: str, phases: list[Phase] | None = None, images: int = 12, **ch
         "index": torch.arange(images),
         "batch": 6,
         "seed": 0,
-        "attack": ATTACK,
+        "eps": ATTACK.eps,
+        "perturb": lambda batch: ascend(net, batch, ATTACK, error),
         "phases": phases or [],
     }
     return Subject(**given | changes)

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from cure import catalogue
-from cure.core.cam import above_mean, grad_cam
 from cure.core.method import Networks
+from cure.methods.parts.cam import above_mean, grad_cam
 from tests.analyses.rig import measured, subject
 
 

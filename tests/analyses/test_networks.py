@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cure.core.hsic import cka, gram, hsic
+from cure.analyses.cka import cka, gram, hsic
 from tests.analyses.rig import ATTACK, measured, subject
 
 LAYERS = ["stem.conv1", "stem.bn1", "layer1.conv1", "layer1.bn1", "layer2.conv1", "layer2.bn1", "linear"]

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from cure import catalogue
-from cure.core.ascent import ascend, error, wrongness
+from cure.adversarial.pgd import ascend, error, wrongness
 from cure.core.attack import Chain
 from cure.core.method import Batch
 from cure.core.noise import PerImage

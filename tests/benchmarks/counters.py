@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from cure.core.passes import Passes
+from tools.passes import Passes
 
 PROBES = {"small_resnet": (32, 16, 3, 3), "resnet18": (128, 64, 3, 3)}  # the convolution by which passes are counted
 

@@ -6,14 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cure.core.ascent import Maximise, ascend
+from cure.adversarial.pgd import Maximise, ascend
 from cure.core.method import Batch, Method, Networks
 from cure.core.noise import PerImage
-from cure.core.settings import Precision, Search
-from cure.engine.measure import frozen
-from cure.engine.schedule import sgd
-from cure.engine.step import Step
-from cure.schema import Schedule
+from cure.evaluation.measure import frozen
+from cure.settings.base import Precision, Search
+from cure.settings.sections import Schedule
+from cure.training.schedule import sgd
+from cure.training.step import Step
 
 
 def flags(net: nn.Module, x: Tensor, y: Tensor, search: Search, maximise: Maximise, *, half: bool, seed: int) -> Tensor:

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 
 from cure import catalogue
-from cure.check import hyper_keys
-from cure.core.folding import FORMATS
 from cure.core.method import Batch, Method, Networks
 from cure.core.noise import Stream
-from cure.engine.schedule import sgd
-from cure.engine.step import Step
-from cure.params import Params, read
+from cure.nn.folding import FORMATS
+from cure.settings.check import hyper_keys
+from cure.settings.params import Params, read
+from cure.training.schedule import sgd
+from cure.training.step import Step
 from tests.benchmarks import released
 from tests.benchmarks.race import DEVICE, fresh, images
 from tests.methods.rig import ROOT

@@ -16,10 +16,10 @@ from pyautoattack.square import SquareAttack
 from torch import Tensor, nn
 
 from cure import catalogue
-from cure.core.folding import twin
-from cure.engine.driver import Driver
-from cure.engine.pace import Unbeaten
-from cure.engine.units import Examples
+from cure.evaluation.driver import Driver
+from cure.evaluation.speed import Unbeaten
+from cure.evaluation.work_items import Examples
+from cure.nn.folding import twin
 from tests.benchmarks.counters import cost
 from tests.benchmarks.race import CUDA, DEVICE, clock, fresh, images, race, timed
 

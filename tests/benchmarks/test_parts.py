@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from cure.core.selection import masks
-from cure.core.settings import Augment
-from cure.engine.loader import Loader, Split
+from cure.data.loader import Loader, Split
+from cure.nn.masks import masks
+from cure.settings.base import Augment
 from tests.benchmarks.counters import Operations
 from tests.benchmarks.race import CUDA, DEVICE, clock, fresh, race
 from tests.benchmarks.steps import CASES, steps

@@ -4,14 +4,15 @@ import pytest
 import torch
 
 from cure import catalogue
-from cure.core.ascent import divergence, error
+from cure.adversarial.pgd import divergence, error
 from cure.core.method import Batch, Networks
 from cure.core.noise import Stream
-from cure.core.settings import Search
-from cure.engine import checkpoint, data
-from cure.params import read
-from cure.paths import Cell
-from cure.schema import Schedule
+from cure.data import prepared
+from cure.settings.base import Search
+from cure.settings.params import read
+from cure.settings.sections import Schedule
+from cure.storage import checkpoint
+from cure.storage.paths import Cell
 from tests.benchmarks.precision import agreement, distances
 from tests.benchmarks.race import DEVICE, clock
 from tests.methods.rig import QUICKSTART, shipped
@@ -29,7 +30,7 @@ def test_bfloat16(benchmark, method: str) -> None:
         pytest.skip("no networks; `dvc repro quickstart/dvc.yaml` trains them")
     about, states = checkpoint.load(FOLDER / cell.weights)
     net = checkpoint.network(about, states[""], cell.weights).to(DEVICE)
-    test = data.load(FOLDER / "data/digits.safetensors", ("test",), DEVICE).splits["test"]
+    test = prepared.load(FOLDER / "data/digits.safetensors", ("test",), DEVICE).splits["test"]
     (x, y, index) = next(test.batches(len(test)))
     found = {name: agreement(net, x, y, SEARCH, of) for name, of in (("CE", error), ("KL", divergence))}
     entry, hyper = catalogue.entry("methods", method).METHOD, shipped(method)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cure.core.criticality import criticality
+from cure.methods.parts.criticality import criticality
 from tests.benchmarks.counters import cost
 from tests.benchmarks.race import CUDA, clock, fresh, race
 from tests.benchmarks.released.baselines import criticality as released_criticality

@@ -10,7 +10,7 @@ from torch import Tensor
 from cure import catalogue
 from cure.core.corruption import Corruption
 from cure.core.noise import PerImage
-from cure.engine.generated import pictures
+from cure.data.generated_corruptions import pictures
 
 NAMES = catalogue.names("corruptions")
 SEVERITIES = (1, 2, 3, 4, 5)

@@ -11,8 +11,8 @@ from PIL import Image
 from scipy import ndimage
 
 from cure.core.corruption import WHOLE
-from cure.core.filters import motion, zoomed
 from cure.corruptions import defocus_blur, elastic_transform, fog, frost, spatter
+from cure.data.image_filters import motion, zoomed
 from tests.corruptions.pictures import SEVERITIES, able, corrupt, images, levels, load, noise
 
 every_severity = pytest.mark.parametrize("severity", SEVERITIES)

@@ -16,9 +16,9 @@ import torchvision
 from scipy.io import savemat
 
 from cure import catalogue
-from cure.core.settings import DataSettings
-from cure.engine import download
+from cure.data import download
 from cure.errors import Refused
+from cure.settings.base import DataSettings
 
 KINDS = {"cifar10": torchvision.datasets.CIFAR10, "cifar100": torchvision.datasets.CIFAR100}
 CLASSES = {"cifar10": 10, "cifar100": 100, "svhn": 10}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from cure.core.raw import Raw
+from cure.core.dataset import Raw
 from cure.datasets.digits import Hyper, missing, read
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cure.core.settings import Augment
+from cure.data import download
 from cure.datasets import tiny_imagenet
-from cure.engine import download
 from cure.errors import Refused
-from cure.files import md5sum
+from cure.settings.base import Augment
+from cure.storage.files import md5sum
 
 WNIDS = ["n03", "n01", "n02"]  # not in alphabetical order, as in the official file
 HYPER = tiny_imagenet.Hyper(validation=3, split_seed=0, augment=Augment(crop=8, padding="reflect", flip=True))

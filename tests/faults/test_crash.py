@@ -12,8 +12,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.closure import ROOT
+from tests.settings.test_params import changed
 from tests.test_bad_input import tiny
-from tests.test_params import changed
 
 pytestmark = pytest.mark.slow
 

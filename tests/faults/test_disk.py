@@ -8,9 +8,11 @@ import sys
 
 import pytest
 
-from cure.engine import data, scratch
+from cure.data import prepared
 from cure.errors import Refused
-from cure.schema import FAMILIES
+from cure.settings.sections import FAMILIES
+from cure.storage import resume as resume_files
+from tests.settings.test_params import QUICKSTART
 from tests.test_bad_input import (  # noqa: F401
     ATTACK,
     CORRUPT,
@@ -26,7 +28,6 @@ from tests.test_bad_input import (  # noqa: F401
     refusal,
     resume,
 )
-from tests.test_params import QUICKSTART
 
 pytestmark = [pytest.mark.slow, pytest.mark.reliability("faults of disk and memory")]
 ROOM = 16 * 2**20
@@ -115,7 +116,7 @@ def test_a_full_disk_leaves_the_old_results(folder, disk, stage):
 
 @pytest.mark.parametrize("stage", ["update", "attack"])
 def test_resume_files_on_a_full_disk_are_refused_by_their_path(folder, disk, stage, monkeypatch):
-    monkeypatch.setattr(scratch, "FOLDER", disk.place / "scratch")
+    monkeypatch.setattr(resume_files, "FOLDER", disk.place / "scratch")
     (disk.place / "scratch").mkdir()
     with disk.full():
         assert str(disk.place / "scratch") in refusal(folder, *STAGES[stage])
@@ -150,14 +151,14 @@ def test_a_report_on_a_full_disk_leaves_the_old_pages(reported, disk, room):
 
 
 def test_data_that_vanish_while_a_stage_starts_are_named(folder, monkeypatch):
-    real = data.load
+    real = prepared.load
 
     def then_gone(path, *how):
         found = real(path, *how)
         path.unlink()
         return found
 
-    monkeypatch.setattr(data, "load", then_gone)
+    monkeypatch.setattr(prepared, "load", then_gone)
     (folder / DATA).rename(folder / "kept")
     for stage in STAGES.values():
         shutil.copy(folder / "kept", folder / DATA)
@@ -171,14 +172,14 @@ def test_inputs_that_vanish_under_a_running_stage_change_nothing(folder, monkeyp
     """They were read, and are named by their digest; the results are those of the undisturbed run."""
     call(folder, *ATTACK)
     expected = (folder / "results/digits/small/natural-s0-attack.json").read_bytes()
-    locked = scratch.Scratch.locked
+    locked = resume_files.Scratch.locked
 
     def then_gone(self):
         (folder / DATA).unlink()
         (folder / NATURAL).unlink()
         return locked(self)
 
-    monkeypatch.setattr(scratch.Scratch, "locked", then_gone)
+    monkeypatch.setattr(resume_files.Scratch, "locked", then_gone)
     call(folder, *ATTACK)
     assert (folder / "results/digits/small/natural-s0-attack.json").read_bytes() == expected
 

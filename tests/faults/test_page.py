@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 
 from tests.closure import ROOT
-from tests.reliability import TOPICS, page
+from tools.reliability import TOPICS, page
 
 PAGE = ROOT / "docs" / "reliability.md"
 

@@ -2,9 +2,9 @@
 
 import torch
 
-from cure.core.bases import misclassified, smoothed_kl
-from cure.core.losses import boosted_cross_entropy, smoothed_cross_entropy
-from cure.core.predictor import head
+from cure.methods.parts.base_losses import misclassified, smoothed_kl
+from cure.methods.parts.predictor import head
+from cure.nn.losses import boosted_cross_entropy, smoothed_cross_entropy
 from tests.golden.test_golden import method
 from tests.golden.vectors import Golden, Iteration, Recorded
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from cure import catalogue
-from cure.core.losses import cross_entropy, margin
 from cure.core.method import Batch
-from cure.engine.ratio import nrr
+from cure.evaluation.statistics.intervals import nrr
+from cure.nn.losses import cross_entropy, margin
 from tests.golden.vectors import Golden, Iteration, Recorded
 
 

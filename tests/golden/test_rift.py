@@ -3,10 +3,10 @@
 import torch
 
 from cure import catalogue
-from cure.core.criticality import criticality, modules, robust_loss
-from cure.core.finetuning import tune
 from cure.core.method import Batch
-from cure.core.settings import Search
+from cure.methods.parts.criticality import criticality, modules, robust_loss
+from cure.methods.parts.finetuning import tune
+from cure.settings.base import Search
 from tests.golden.vectors import Golden, Recorded
 
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from cure.core.method import Batch, Companion, Method, Networks
 from cure.core.network import Network, Normalisation, Part, pool
-from cure.core.settings import Search
-from cure.engine.schedule import sgd
-from cure.engine.step import Step
-from cure.schema import Schedule
+from cure.settings.base import Search
+from cure.settings.sections import Schedule
+from cure.training.schedule import sgd
+from cure.training.step import Step
 
 
 class Golden:

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from cure import catalogue
-from cure.check import hyper_keys
 from cure.core.method import Batch, Method, Networks
-from cure.engine.step import Step
-from cure.params import Params, read
+from cure.settings.check import hyper_keys
+from cure.settings.params import Params, read
+from cure.training.step import Step
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = ROOT / "quickstart" / "params.yaml"

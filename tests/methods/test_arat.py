@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from cure import catalogue
-from cure.core.ascent import ascend, error
-from cure.core.batchnorm import SplitBatchNorm2d, branch, fold
-from cure.core.losses import cross_entropy
+from cure.adversarial.pgd import ascend, error
 from cure.core.method import Batch, Consolidation
 from cure.core.noise import Stream
-from cure.core.predictor import distance, head, key
-from cure.engine.checkpoint import build
 from cure.errors import Refused
+from cure.methods.parts.predictor import distance, head, key
+from cure.nn.batchnorm import SplitBatchNorm2d, branch, fold
+from cure.nn.losses import cross_entropy
+from cure.storage.checkpoint import build
 from tests.methods.rig import Rig, same, shipped, state
 
 arat = catalogue.entry("methods", "arat")

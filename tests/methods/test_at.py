@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cure.core.ascent import ascend, error
+from cure.adversarial.pgd import ascend, error
 from cure.methods.at import METHOD, Hyper
 from tests.methods.rig import Rig, assert_close, differentiate
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from cure import catalogue
-from cure.core.bases import BASES
 from cure.core.method import Batch, Networks
-from cure.core.settings import Search
+from cure.methods.parts.base_losses import BASES
+from cure.settings.base import Search
 from tests.methods.rig import Rig, assert_close, parameters, same, state
 
 LR, MOMENTUM, DECAY, GAMMA = 0.1, 0.9, 0.05, 0.01

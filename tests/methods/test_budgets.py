@@ -12,18 +12,18 @@ import torch
 import torch.nn.functional as F
 
 from cure import catalogue
-from cure.core.criticality import criticality
-from cure.core.folding import twin
 from cure.core.method import Batch
 from cure.core.noise import PerImage
-from cure.core.passes import Passes
-from cure.engine.cost import work
-from cure.engine.driver import Driver
-from cure.engine.units import Examples
+from cure.evaluation.cost import work
+from cure.evaluation.driver import Driver
+from cure.evaluation.work_items import Examples
+from cure.methods.parts.criticality import criticality
+from cure.nn.folding import twin
 from tests.benchmarks import race, steps
 from tests.benchmarks.counters import Held, Operations
 from tests.benchmarks.released.baselines import criticality as released_criticality
 from tests.benchmarks.steps import CASES, Case
+from tools.passes import Passes
 
 IMAGES = 4
 PASSES = {  # case -> (ours, the authors'); those of FAT and LAS-AT depend on the images

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from cure import catalogue
-from cure.core.cam import above_mean, grad_cam
-from cure.core.losses import distillation, smoothed_cross_entropy
 from cure.core.method import Batch, Companion, Networks
 from cure.core.noise import Stream
-from cure.core.policy import Learning, Policy, advantage, learn, reinforce
-from cure.core.settings import Search
-from cure.engine.checkpoint import build
-from cure.engine.step import Step
+from cure.methods.parts.cam import above_mean, grad_cam
+from cure.methods.parts.policy import Learning, Policy, advantage, learn, reinforce
+from cure.nn.losses import distillation, smoothed_cross_entropy
+from cure.settings.base import Search
+from cure.storage.checkpoint import build
+from cure.training.step import Step
 from tests.methods.rig import assert_close, shipped
 
 ATTACK = Search(eps=0.15, step=0.0375, steps=10, start="uniform", clip_start=True)

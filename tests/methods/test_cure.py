@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from cure import catalogue
 from cure.core.method import Batch, Consolidation
 from cure.core.noise import Stream
-from cure.core.revision import Revise, rate
-from cure.core.selection import chosen
-from cure.core.settings import Search
 from cure.methods import cure
 from cure.methods.cure import METHOD
-from cure.params import read
+from cure.methods.parts.revision import Revise, rate
+from cure.nn.masks import chosen
+from cure.settings.base import Search
+from cure.settings.params import read
 from tests.methods.rig import (
     QUICKSTART,
     ROOT,

@@ -7,8 +7,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from cure import catalogue
 from cure.core.method import Batch, Method
 from cure.core.noise import Stream
-from cure.engine.checkpoint import build
-from cure.params import read
+from cure.settings.params import read
+from cure.storage.checkpoint import build
 from tests.methods.rig import QUICKSTART, Rig, parameters, same, shipped, state
 
 

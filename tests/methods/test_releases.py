@@ -12,14 +12,14 @@ from PIL import Image
 from torch import Tensor
 
 from cure import catalogue
-from cure.core.cam import colour_coded, grad_cam, jet
 from cure.core.method import Batch
 from cure.core.noise import Stream
-from cure.engine.cell import Job
-from cure.engine.checkpoint import build
-from cure.engine.data import Data
-from cure.params import Params, read
-from cure.paths import Cell
+from cure.data.prepared import Data
+from cure.methods.parts.cam import colour_coded, grad_cam, jet
+from cure.settings.params import Params, read
+from cure.storage.checkpoint import build
+from cure.storage.paths import Cell
+from cure.training.job import Job
 from tests.methods.rig import QUICKSTART, Rig, same, shipped, state
 
 PART, ACT, VFD = (catalogue.entry("methods", name) for name in ("part", "act", "vfd"))

@@ -8,14 +8,14 @@ import torch
 from torch import nn
 
 from cure import catalogue
-from cure.core import criticality as measured
-from cure.core.batchnorm import scope
-from cure.core.criticality import criticality, modules
-from cure.core.finetuning import tune
 from cure.core.method import Consolidation
-from cure.core.settings import Search
-from cure.engine.checkpoint import build
 from cure.errors import Refused
+from cure.methods.parts import criticality as measured
+from cure.methods.parts.criticality import criticality, modules
+from cure.methods.parts.finetuning import tune
+from cure.nn.batchnorm import scope
+from cure.settings.base import Search
+from cure.storage.checkpoint import build
 from tests.methods.rig import same, shipped, state
 
 rift = catalogue.entry("methods", "rift")

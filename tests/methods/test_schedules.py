@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from cure import catalogue
-from cure.check import hyper_keys
-from cure.engine.schedule import rate
-from cure.params import Params, read
-from cure.schema import Train
+from cure.settings.check import hyper_keys
+from cure.settings.params import Params, read
+from cure.settings.sections import Train
+from cure.training.schedule import rate
 from tests.methods.rig import ROOT
 
 RATES = {  # method -> (epochs, weight decay, {1-based epoch: rate}), on ResNet-18

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cure.core.ascent import ascend, divergence
+from cure.adversarial.pgd import ascend, divergence
 from cure.core.noise import Stream
 from cure.methods.trades import METHOD, Hyper
 from tests.methods.rig import Rig, assert_close, differentiate, parameters, same

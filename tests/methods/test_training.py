@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from cure import catalogue
-from cure.paths import Cell
+from cure.storage.paths import Cell
 from tests.methods.rig import QUICKSTART, ROOT
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from cure.cli import report
-from cure.paths import Cell
+from cure.storage.paths import Cell
 from tests.closure import ROOT
 
 ROWS = ("natural", "at", "trades")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cure.paths import Cell
 from cure.reporting import pairs
+from cure.storage.paths import Cell
 
 CLEAN = {"a": "1" * 100, "b": "1" * 60 + "0" * 40, "c": "1" * 97 + "0" * 3}  # a beats b; a and c differ by three images
 

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from cure.core.losses import boosted_cross_entropy
 from cure.core.method import Batch, Networks
+from cure.nn.losses import boosted_cross_entropy
 from tests.benchmarks.released.parts import attack, attacked, divergence, update
 
 

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch.optim import Optimizer
 
-from cure.core import losses
 from cure.core.method import Batch, Networks
+from cure.nn import losses
 from tests.benchmarks.released.parts import attack, attacked, divergence, update
 
 

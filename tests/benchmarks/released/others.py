@@ -8,13 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Optimizer
 
-from cure.core.batchnorm import branch, scope
-from cure.core.losses import smoothed_cross_entropy
 from cure.core.method import Batch, Networks
-from cure.core.predictor import pulls
-from cure.core.taps import pooled, tapping
 from cure.methods import fat as friendly
+from cure.methods.parts.predictor import pulls
 from cure.methods.st_at import discrepancy, extremes, pick
+from cure.nn.activations import pooled, tapping
+from cure.nn.batchnorm import branch, scope
+from cure.nn.losses import smoothed_cross_entropy
 from tests.benchmarks.released.parts import attack, attacked, start, update
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from cure.core.method import Batch
-from cure.core.settings import Search
+from cure.settings.base import Search
 
 
 def start(batch: Batch, search: Search) -> Tensor:

@@ -1,0 +1,96 @@
+"""AutoAttack's own attack classes, under whichever name they are installed.
+
+The reference implementation (Croce and Hein, ICML 2020) is no package of the index; `pyautoattack` is the same code.
+Both are frozen: their classes are called, never their evaluation loop, whose resume, counters and tracer are defective.
+Every call makes a new object, so that no unit of an evaluation sees the state of another.
+"""
+
+import warnings
+from collections.abc import Callable
+from functools import partial
+from importlib import metadata
+
+import torch
+from torch import nn
+
+from cure.core.tensors import Images, Labels, Logits, PerExample
+from cure.nn.losses import margin
+
+try:  # a user's install of the repository itself
+    from autoattack.autopgd_base import APGDAttack, APGDAttack_targeted
+    from autoattack.fab_pt import FABAttack_PT
+    from autoattack.square import SquareAttack
+except ImportError:
+    from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
+    from pyautoattack.fab_pt import FABAttack_PT
+    from pyautoattack.square import SquareAttack
+
+
+def package() -> str:
+    """Name and version of what is used here, such as `pyautoattack 0.2.0`; a checkout on the path has no version."""
+    name = APGDAttack.__module__.partition(".")[0]
+    try:
+        return f"{name} {metadata.version(name)}"
+    except metadata.PackageNotFoundError:
+        return f"{name} (not installed, on the path)"
+
+
+class MarginAPGD(APGDAttack):  # type: ignore[misc]
+    """APGD on the logit margin, for so few classes that the DLR loss, which divides by a third logit, has no value."""
+
+    def dlr_loss(self, z: Logits, y: Labels) -> PerExample:
+        """max_{k != y} z_k - z_y."""
+        return margin(z, y)
+
+
+def apgd(
+    net: nn.Module, x: Images, y: Labels, *, loss: str, eps: float, iterations: int, seed: int, eot: int = 1
+) -> Images:
+    """APGD with one restart on `ce`, `dlr` or `margin`."""
+    kind, named = (MarginAPGD, "dlr") if loss == "margin" else (APGDAttack, loss)
+    attack = kind(net, n_iter=iterations, n_restarts=1, eps=eps, seed=seed, loss=named, eot_iter=eot)
+    return _quietly(attack.perturb, x, y)
+
+
+def apgd_targeted(
+    net: nn.Module, x: Images, y: Labels, *, targets: int, eps: float, iterations: int, seed: int
+) -> Images:
+    """APGD on the targeted DLR loss, towards the `targets` most likely wrong classes in turn."""
+    attack = APGDAttack_targeted(net, n_iter=iterations, n_restarts=1, eps=eps, seed=seed, n_target_classes=targets)
+    return _quietly(attack.perturb, x, y)
+
+
+def fab_targeted(
+    net: nn.Module, x: Images, y: Labels, *, targets: int, eps: float, iterations: int, seed: int
+) -> Images:
+    """FAB in the L-inf norm towards the `targets` most likely wrong classes in turn, until one is within eps."""
+    attack = FABAttack_PT(
+        net, n_iter=iterations, n_restarts=1, eps=eps, seed=seed, targeted=True, n_target_classes=targets
+    )
+    return _quietly(attack.perturb, x, y)
+
+
+def fab_towards(net: nn.Module, x: Images, y: Labels, *, rank: int, iterations: int, norm: str) -> Images:
+    """FAB's nearest point of the `rank`-th likeliest wrong class, however far, else x; `norm` is Linf or L2."""
+    attack = FABAttack_PT(net, norm=norm, n_iter=iterations, targeted=True)
+    attack.target_class = rank + 1
+    return _quietly(partial(attack.attack_single_run, is_targeted=True), x, y)
+
+
+def square(net: nn.Module, x: Images, y: Labels, *, eps: float, queries: int, seed: int) -> Images:
+    """Square Attack: a random search that sees logits alone."""
+    attack = SquareAttack(net, p_init=0.8, n_queries=queries, eps=eps, n_restarts=1, seed=seed, resc_schedule=False)
+    return _quietly(attack.perturb, x, y)
+
+
+def _quietly(perturb: Callable[[Images, Labels], Images], x: Images, y: Labels) -> Images:
+    # no gradients outside, since the classes switch them on where they need them; no error for FAB's cumulative sums,
+    # which have no deterministic kernel on CUDA; no warning of zero gradients, which is given for one loss at one point
+    strictness = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode(min(strictness, 1))
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return perturb(x.clone(), y.clone()).detach()
+    finally:
+        torch.set_deterministic_debug_mode(strictness)

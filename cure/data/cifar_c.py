@@ -1,0 +1,60 @@
+"""CIFAR-10-C and CIFAR-100-C, fetched when somebody asks, each array verified."""
+
+import shutil
+import tarfile
+from pathlib import Path
+
+from cure.data.archive import File
+from cure.data.download import fetch
+from cure.data.published_corruptions import ARCHIVES, Archive
+from cure.errors import Refused, did_you_mean
+from cure.storage import resume
+from cure.storage.files import md5sum
+
+
+def archive(name: str) -> Archive:
+    """cifar10-c -> the archive CIFAR-10-C; refuses other names."""
+    known = {one.command: one for one in ARCHIVES.values()}
+    if name not in known:
+        raise Refused(f"download: nothing called {name!r}{did_you_mean(name, list(known))}")
+    return known[name]
+
+
+def download(wanted: Archive) -> bool:
+    """Fetch and unpack `wanted` where all its arrays are not there yet; whether there was anything to do."""
+    folder = wanted.folder.parent
+    with resume.locked(folder / f"{wanted.name}.lock", f"download {wanted.name}", "download"):
+        if not wanted.absent(wanted.md5s):
+            for name in wanted.md5s:
+                wanted.array(name)  # refuses a damaged file
+            return False
+        tar = fetch(File(f"{wanted.name}.tar", wanted.url, wanted.md5), folder)
+        try:
+            _unpack(wanted, tar)
+        except (OSError, EOFError, tarfile.TarError) as problem:
+            raise Refused(f"{tar}: cannot be unpacked ({problem}); run the command again") from problem
+    return True
+
+
+def _unpack(wanted: Archive, tar: Path) -> None:
+    """The arrays, each verified, in the archive's folder, which appears as a whole."""
+    draft = wanted.folder.with_name(f".{wanted.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    with tarfile.open(tar) as packed:
+        for member in packed:
+            name = Path(member.name)
+            if member.isfile() and name.suffix == ".npy" and name.stem in wanted.md5s:
+                member.name = name.name
+                packed.extract(member, draft, filter="data")
+    wrong = [name for name, md5 in wanted.md5s.items() if not _is(draft / f"{name}.npy", md5)]
+    if wrong:
+        shutil.rmtree(draft)
+        raise Refused(f"{tar}: without its published {', '.join(wrong)}; delete it and run the command again")
+    shutil.rmtree(wanted.folder, ignore_errors=True)
+    draft.replace(wanted.folder)
+    tar.unlink()
+
+
+def _is(path: Path, md5: str) -> bool:
+    return path.exists() and md5sum(path) == md5

@@ -1,0 +1,92 @@
+"""A split that lives on the device as uint8, and its batches: one gather for crops, one select for flips."""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+
+from cure.core.noise import seed_for
+from cure.core.tensors import Images, Labels, Tensor
+from cure.errors import Refused
+from cure.runtime import distributed
+from cure.settings.base import Augment
+
+
+def as_float(images: Tensor) -> Images:
+    """uint8 0..255 -> float32 in [0, 1]."""
+    return images.float().div_(255)
+
+
+def spread(images: int, count: int) -> Labels:
+    """The places of `count` of so many images, evenly spread; of all if there are fewer."""
+    count = min(count, images)
+    return torch.arange(count) * images // count
+
+
+class Split:
+    """Images (n, c, h, w) uint8 and labels (n) of one split, on one device; `index` is their place in the whole."""
+
+    def __init__(self, images: Tensor, labels: Labels, index: Labels | None = None) -> None:
+        self.images, self.labels = images, labels
+        self.index = torch.arange(len(labels), device=labels.device) if index is None else index
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batches(self, size: int) -> Iterator[tuple[Images, Labels, Labels]]:
+        """(x, y, index) in order, unaugmented."""
+        for rows in torch.split(torch.arange(len(self), device=self.labels.device), size):
+            yield as_float(self.images[rows]), self.labels[rows], self.index[rows]
+
+    def spread(self, count: int) -> "Split":
+        """`count` images, evenly spread over the split (all of them if there are fewer)."""
+        return self.at(spread(len(self), count).to(self.labels.device))
+
+    def at(self, rows: Labels | slice) -> "Split":
+        """The images at these places."""
+        return Split(self.images[rows], self.labels[rows], self.index[rows])
+
+
+def pad(images: Tensor, augment: Augment) -> Tensor:
+    """(n, c, h + 2 crop, w + 2 crop): zeros around each image, or its mirror image beyond the border pixels."""
+    if augment.padding == "zero":
+        return F.pad(images, [augment.crop] * 4)
+    for axis in (2, 3):
+        last = images.shape[axis] - 1
+        if augment.crop > last:
+            raise Refused(f"augment.crop: {augment.crop}; padding: reflect has only {last} pixels to mirror; lower it")
+        places = torch.arange(-augment.crop, last + 1 + augment.crop, device=images.device).abs()
+        images = images.index_select(axis, last - (last - places).abs())
+    return images
+
+
+class Loader:
+    """Shuffled, augmented training batches; epoch e is a function of (seed, e) alone."""
+
+    def __init__(self, split: Split, batch: int, augment: Augment, seed: int) -> None:
+        self.split, self.batch, self.augment, self.seed = split, batch, augment, seed
+        size = split.images.shape[2:]
+        padded = pad(split.images, augment) if augment.crop else split.images
+        self.windows = padded.unfold(2, size[0], 1).unfold(3, size[1], 1)  # (n, c, offsets, offsets, h, w), a view
+
+    def __len__(self) -> int:
+        return -(-len(self.split) // self.batch)
+
+    def images(self, i: int) -> int:
+        """How many images the i-th batch of an epoch holds on all ranks."""
+        return min(self.batch, len(self.split) - i * self.batch)
+
+    def epoch(self, epoch: int, purpose: str = "batches") -> Iterator[tuple[Images, Labels, Labels]]:
+        """(x, y, index) of this rank's rows of every batch; the last one may be smaller. Another purpose is another
+        draw."""
+        n, device = len(self.split), self.split.labels.device
+        draws = torch.Generator(device).manual_seed(seed_for(self.seed, epoch, purpose))
+        order = torch.randperm(n, generator=draws, device=device)
+        offsets = torch.randint(2 * self.augment.crop + 1, (2, n), generator=draws, device=device)
+        flips = torch.rand(n, generator=draws, device=device) < 0.5
+        for whole in torch.split(order, self.batch):
+            index = whole[distributed.rows(len(whole))]
+            x = as_float(self.windows[index, :, offsets[0, index], offsets[1, index]])
+            if self.augment.flip:
+                x = torch.where(flips[index, None, None, None], x.flip(3), x)
+            yield x, self.split.labels[index], index

@@ -1,0 +1,194 @@
+"""Every attack column of one network: what the stage attack and `cure eval` share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from cure import catalogue
+from cure.core.attack import Chain, judged_alike
+from cure.core.tensors import Flags, Labels
+from cure.data.loader import Split, as_float, spread
+from cure.evaluation.driver import ROUNDING, Driver, full_precision
+from cure.evaluation.statistics.results import Result
+from cure.evaluation.work_items import Examples, Outcome, Store
+from cure.nn.folding import faster, twin
+from cure.runtime import distributed
+from cure.runtime.memory import halving
+from cure.settings.base import Layout
+from cure.settings.params import armed
+from cure.settings.sections import AttackSuite, Threat
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One more batch of one attack of a column is done."""
+
+    column: str
+    attack: str
+    broken: int
+    images: int
+
+    def __str__(self) -> str:
+        part = f" {self.attack}" if self.attack != self.column else ""
+        return f"{self.column}{part}: broke {self.broken} of {self.images}"
+
+
+Tick = Callable[[Progress], object]
+
+
+@dataclass(frozen=True)
+class Column:
+    """What one chain did to some of the images: `rows` are their places."""
+
+    chain: Chain
+    rows: Labels
+    outcome: Outcome
+
+    def safe(self, eps: float) -> Flags:
+        """Correct, and without a verified adversarial image in the L-inf ball of this radius."""
+        return self.outcome.clean & (self.outcome.distance > eps + ROUNDING)
+
+    def text(self, images: int) -> str:
+        """One character per image of all: 1 correct and not broken, 0 not, - not looked at."""
+        return _text(_spread(self.outcome.robust, self.rows, images))
+
+
+def examples_of(split: Split) -> Examples:
+    """The images of a split with their places, which seed their noise."""
+    return Examples(as_float(split.images), split.labels, split.index)
+
+
+def chains(suite: AttackSuite, threat: Threat, classes: int) -> dict[str, Chain]:
+    """The columns of the suite, each with its settings over the threat model."""
+
+    def bind(settings: dict[str, Any]) -> Chain:
+        entry = catalogue.entry("attacks", settings["attack"])
+        own = {key: value for key, value in settings.items() if key != "attack"}
+        hyper = entry.Hyper.model_validate(armed(entry.Hyper, own, threat.model_dump()))
+        chain: Chain = entry.chain(hyper, classes, suite.seed)
+        return chain
+
+    return judged_alike({name: bind(settings) for name, settings in suite.columns.items()})
+
+
+def attacked(
+    net: nn.Module,
+    data: Examples,
+    columns: dict[str, Chain],
+    suite: AttackSuite,
+    tick: Tick,
+    store: Store | None = None,
+) -> dict[str, Column]:
+    """`clean` and every column, on all images or on as many of them, evenly spread, as the suite gives it.
+
+    Several ranks share the units of one `store`, and each ends with all of them.
+    """
+    how: dict[str, Any] = {"batch": suite.batch, "seed": suite.seed, "store": store}
+    how |= {"share": (distributed.rank(), distributed.count()), "patience": 0.2 if distributed.count() > 1 else None}
+    with full_precision():
+        how["twin"] = halving(suite.batch, lambda batch: twin(net, data.x[:batch], _layout(net, data, suite)), "layout")
+    drivers, found = dict[int, Driver](), dict[str, Column]()
+    for name, chain in {"clean": Chain({}, {}), **columns}.items():
+        rows = spread(len(data), suite.subset.get(name, len(data)))
+        if len(rows) not in drivers:
+            drivers[len(rows)] = Driver(net, data[rows.to(data.y.device)], **how)
+        driver = drivers[len(rows)]
+        driver.tick = lambda *news, name=name: tick(Progress(name, *news))
+        found[name] = Column(chain, rows, driver.run(chain))
+        if name == "clean":
+            tick(Progress(name, name, int((~found[name].outcome.clean).sum()), len(data)))
+    return found
+
+
+def _layout(net: nn.Module, data: Examples, suite: AttackSuite) -> Layout:
+    """The suite's; of several ranks, which must round alike, the one that the first finds faster."""
+    if suite.layout != "probe" or distributed.count() == 1:
+        return suite.layout
+    return distributed.agreed(faster(net, data.x[: suite.batch]))
+
+
+def units(images: int, columns: dict[str, Chain], suite: AttackSuite) -> int:
+    """How often `attacked` ticks: once for the clean images, and for each batch of each attack."""
+    seen = {name: min(images, suite.subset.get(name, images)) for name in columns}
+    return 1 + sum(-(-seen[name] // suite.batch) * len(chain.attacks) for name, chain in columns.items())
+
+
+def result(columns: dict[str, Column], data: Examples, suite: AttackSuite, eps: float) -> Result:
+    """The columns as plain data: one character per image, 1 correct, 0 not, - not looked at.
+
+    `worst` is over everything that was run: correct only without any verified adversarial image within `eps`, on the
+    images that every column with a ball looked at. AutoAttack's own number is its column alone. A chain that seeks the
+    smallest perturbation is counted at `eps` in the L-inf norm, and its distances stand apart.
+    """
+    images, clean = len(data), columns["clean"].outcome.clean
+    attacks = {name: column for name, column in columns.items() if name != "clean"}
+    ball = {name: column for name, column in attacks.items() if column.chain.norm is None}
+    linf = {name: column for name, column in attacks.items() if column.chain.norm == "linf"}
+    flags = {name: _spread(column.outcome.robust, column.rows, images) for name, column in ball.items()}
+    flags |= {name: _spread(column.safe(eps), column.rows, images) for name, column in linf.items()}
+    worst = torch.stack([clean.long(), *(_spread(c.safe(eps), c.rows, images) for c in ball.values())]).amin(0)
+    for name in linf:
+        worst[(flags[name] == 0) & (worst == 1)] = 0
+    outcomes = {"clean": clean.long(), **flags, "worst": worst}
+    return {
+        "images": images,
+        "outcomes": {name: _text(flag) for name, flag in outcomes.items()},
+        "columns": {name: _about(column, suite) for name, column in attacks.items()},
+        "problems": [*_smaller(attacks, suite), *_problems(ball, linf)],
+        "eps": eps,
+        "seed": suite.seed,
+        "batch": suite.batch,
+    }
+
+
+def _spread(flags: Flags, rows: Labels, images: int) -> torch.Tensor:
+    """1, 0, and -1 where an image was not looked at."""
+    out = torch.full((images,), -1)
+    out[rows] = flags.long()
+    return out
+
+
+def _text(flags: torch.Tensor) -> str:
+    return "".join("-01"[int(hit) + 1] for hit in flags)
+
+
+def _about(column: Column, suite: AttackSuite) -> dict[str, Any]:
+    chain, found = column.chain, column.outcome
+    said: dict[str, Any] = {"label": chain.label, "package": chain.facts.get("package", "")}
+    said |= {"batch": found.batch} if found.batch != suite.batch else {}
+    said["broken_by"] = {name: sorted(column.rows[rows].tolist()) for name, rows in found.broken_by.items()}
+    if chain.norm is not None:
+        lengths = [round(float(length), 7) for length in found.distance]  # float32 has no more digits
+        said |= {"norm": chain.norm, "rows": column.rows.tolist()}
+        said["distances"] = [None if length == float("inf") else length for length in lengths]
+    return said
+
+
+def _smaller(attacks: dict[str, Column], suite: AttackSuite) -> list[str]:
+    """Columns for which memory did not suffice; AutoAttack's numbers depend on the batch."""
+    batches = {name: column.outcome.batch for name, column in attacks.items()}
+    told = {name: batch for name, batch in batches.items() if batch != suite.batch}
+    return [
+        f"{name} ran on {batch} images at a time, not {suite.batch}: memory ran out" for name, batch in told.items()
+    ]
+
+
+def _problems(ball: dict[str, Column], linf: dict[str, Column]) -> list[str]:
+    """Both count verified images, so both are upper bounds of robustness: where smallest perturbations leave fewer
+    images at eps than AutoAttack, its number is too high."""
+    found = []
+    for name, strong in ball.items():
+        for other, minimum in linf.items() if strong.chain.label else ():
+            eps = strong.chain.eps or 0.0
+            robust = strong.safe(eps)[torch.isin(strong.rows, minimum.rows)]
+            curve = minimum.safe(eps)[torch.isin(minimum.rows, strong.rows)]
+            left, missed = (int(hits.sum()) for hits in (curve, robust & ~curve))
+            if left < int(robust.sum()):
+                found.append(
+                    f"{other} leaves {left} of {len(curve)} images at eps {eps:g}, {name} {int(robust.sum())}: "
+                    f"{name} overestimates robustness, since it missed verified adversarial images of {missed}"
+                )
+    return found

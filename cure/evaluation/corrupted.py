@@ -1,0 +1,115 @@
+"""The corrupted test images that an evaluation meets, published arrays or generated ones, and what is seen in them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from cure.core.corruption import VERSION
+from cure.core.tensors import Tensor
+from cure.data.generated_corruptions import Generated, lacking
+from cure.data.loader import Split
+from cure.data.published_corruptions import ARCHIVES, Archive
+from cure.errors import Refused
+from cure.evaluation.measure import finite, frozen
+from cure.evaluation.work_items import Store, digest, identity
+from cure.runtime.memory import halving
+from cure.settings.sections import CorruptSuite
+
+
+@dataclass(frozen=True)
+class Source:
+    """Corrupted versions of the images of `split`, and where they are from."""
+
+    kind: Literal["official", "generated"]
+    version: str
+    split: Split  # on the CPU
+    arrays: Archive | Generated
+
+    def missing(self, corruptions: list[str]) -> dict[str, str]:
+        """Corruption -> why this machine cannot give it."""
+        if self.kind == "official":
+            return {}
+        return {name: why for name in corruptions if (why := lacking(name))}
+
+    def images(self, name: str, severity: int) -> Tensor:
+        """(n, c, h, w) uint8, image i being test image split.index[i]."""
+        array = self.arrays.array(name)
+        size = len(array) // 5
+        rows = self.split.index.numpy() if self.kind == "official" else np.arange(size)
+        return torch.from_numpy(array[(severity - 1) * size + rows]).permute(0, 3, 1, 2).contiguous()
+
+
+def source(suite: CorruptSuite, dataset: str, digest: str, split: Split) -> Source:
+    """What `corrupt.source` says; `auto` takes the published arrays if every one that is wanted is there.
+
+    A published array with another md5 is refused, never passed over.
+    """
+    local = Split(split.images.cpu(), split.labels.cpu(), split.index.cpu())
+    archive = ARCHIVES.get(dataset)
+    absent = archive.absent(suite.corruptions) if archive else []
+    if archive and not absent and suite.source != "generated":
+        return _official(archive, local)
+    if suite.source != "official":
+        return Source("generated", VERSION, local, Generated(local, digest, suite.seed))
+    if archive is None:
+        raise Refused(
+            f"corrupt.source: official, but only {' and '.join(ARCHIVES)} have published arrays, not {dataset}; set it "
+            "to generated or auto"
+        )
+    raise Refused(
+        f"{archive.folder}: without {', '.join(absent)}; run `cure download {archive.command}`, or set "
+        "corrupt.source to generated"
+    )
+
+
+def correct(net: nn.Module, split: Split, batch: int) -> int:
+    """How many images of `split` are classified correctly; refuses logits that are not finite."""
+
+    def right(batch: int) -> list[Tensor]:
+        return [(net(x).argmax(dim=1) == y).sum() for x, y, _ in split.batches(batch)]
+
+    with frozen(net), finite(net), torch.no_grad():
+        return int(torch.stack(halving(batch, right, "corrupted images")).sum())
+
+
+def counts(
+    net: nn.Module,
+    split: Split,
+    found: Source,
+    names: list[str],
+    suite: CorruptSuite,
+    tick: Callable[[str], None],
+    store: Store | None = None,
+) -> dict[str, dict[str, int]]:
+    """Corruption -> severity -> how many images of `split`, corrupted, `net` classifies correctly.
+
+    Each (corruption, severity) is a unit, taken from `store` where it is there.
+    """
+    store, right = {} if store is None else store, dict[str, dict[str, int]]()
+    who = identity(suite.seed, net=net)
+    for name in names:
+        for severity in suite.severities:
+            images = found.images(name, severity)
+            key = digest([who, name, severity, suite.batch], {"images": images, "labels": split.labels})
+            if key not in store:
+                corrupt = Split(images.to(split.images.device), split.labels)
+                store[key] = {"correct": torch.tensor(correct(net, corrupt, suite.batch))}
+            right.setdefault(name, {})[str(severity)] = int(store[key]["correct"])
+            tick(name)
+    return right
+
+
+def _official(archive: Archive, split: Split) -> Source:
+    """Refuses a test split that is not the one that was corrupted."""
+    labels = archive.array("labels")
+    size = len(labels) // 5
+    if int(split.index.max()) >= size or not np.array_equal(labels[:size][split.index.numpy()], split.labels.numpy()):
+        raise Refused(
+            f"{archive.folder}: its labels are not those of the prepared test split, so its images are others; run "
+            "`dvc repro` anew, or set corrupt.source to generated"
+        )
+    return Source("official", f"{archive.name} {archive.md5}", split, archive)

@@ -1,0 +1,96 @@
+"""What an evaluation will cost, said before it starts: exact counts of passes x the measured time of a pass (pace.py).
+
+An image that some attack of a chain breaks is spared the later ones, so what counts are the survivors.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cure.errors import Refused
+from cure.evaluation.speed import Pace, Work
+from cure.evaluation.statistics.intervals import wilson
+
+Facts = Mapping[str, Any]
+"""The settings of an attack: steps; iterations, targets and queries of AutoAttack, and eot, gradients per step."""
+
+
+def work(attack: str, facts: Facts) -> Work:
+    """What the attack of this name does to an image that survives it; its verification not included.
+
+    AutoAttack as published: 102, 919, 1828 and 5003 forwards, 101, 909, 900 and 0 of them with gradient.
+    """
+    family = "fab" if attack.removeprefix("fab-").isdigit() else attack
+    if family not in WORK:
+        raise Refused(f"cost: the passes of {attack!r} are not known; known: {', '.join(WORK)}")
+    return WORK[family](facts)
+
+
+def _ascent(facts: Facts) -> Work:
+    return Work(facts["steps"], facts["steps"])
+
+
+def _apgd(facts: Facts) -> Work:
+    gradients = facts.get("eot", 1) * (facts["iterations"] + 1)
+    return Work(1 + gradients, gradients)
+
+
+def _apgd_targeted(facts: Facts) -> Work:
+    n, targets = facts["iterations"], facts["targets"]
+    return Work(1 + targets * (n + 2), targets * (n + 1))
+
+
+def _fab_targeted(facts: Facts) -> Work:
+    n, targets = facts["iterations"], facts["targets"]
+    return Work(1 + targets * (2 * n + 3), targets * n)
+
+
+WORK: dict[str, Callable[[Facts], Work]] = {
+    **dict.fromkeys(("pgd", "cw", "fmn", "ddn"), _ascent),
+    **dict.fromkeys(("apgd-ce", "apgd-dlr", "apgd-margin"), _apgd),
+    "apgd-t": _apgd_targeted,
+    "fab-t": _fab_targeted,
+    "fab": lambda facts: Work(2 * facts["iterations"] + 2, facts["iterations"]),  # towards one class
+    "square": lambda facts: Work(facts["queries"] + 3, 0),
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of an evaluation: the work of its attacks in order, and forwards per prediction.
+
+    In a `chain` an attack sees what the earlier ones left; else, as in a search for the smallest perturbation, it sees
+    every image that is classified correctly. Of all images it sees at most `subset`.
+    """
+
+    attacks: dict[str, Work]
+    passes: int = 1
+    chain: bool = True
+    subset: int | None = None
+
+    def seconds(self, pace: Pace, images: int, clean: float, robust: float) -> float:
+        """Expected on so many images, where these shares are right clean and after all attacks.
+
+        The first attack is taken to break all that will break.
+        """
+        seen = images if self.subset is None else min(images, self.subset)
+        reach = [clean] + [robust if self.chain else clean] * (len(self.attacks) - 1)
+        spent = self.passes * pace.check(seen)
+        for share, (name, work) in zip(reach, self.attacks.items(), strict=False):
+            spent += pace.seconds(name, work, share * seen) + self.passes * pace.check(share * seen)
+        return spent
+
+
+def images_for(budget: float, total: Callable[[int], float], images: int, robust: float) -> tuple[int, str]:
+    """How many of `images` fit into `budget` seconds, n of them taking total(n), and a sentence that says so."""
+    fit = bisect_right(range(1, images + 1), budget, key=total)
+    if fit < 1:
+        raise Refused(
+            f"budget: {budget:.3g} s are less than the {total(1):.3g} s that one image takes; allow more time"
+        )
+    low, high = wilson(round(robust * fit), fit)
+    return fit, (
+        f"{fit} of {images} images, about {total(fit):.3g} s of {budget:.3g} s; "
+        f"robust accuracy then within about {50 * (high - low):.2g} points"
+    )

@@ -1,0 +1,24 @@
+"""How an evaluation says what it doubts."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Line:
+    """One check of a report: green (`passed`), red, or grey (None: the images cannot tell), with what was found.
+
+    `advice` is what a red one asks for.
+    """
+
+    name: str
+    passed: bool | None
+    found: str
+    advice: str
+
+    @property
+    def red(self) -> bool:
+        """Whether something is wrong."""
+        return self.passed is False
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.found}" + (f"; {self.advice}" if self.red else "")

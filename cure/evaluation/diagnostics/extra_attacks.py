@@ -1,0 +1,90 @@
+"""What the masking report asks for and an evaluation did not measure, on a few images."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from cure.adversarial.pgd import ascend, error
+from cure.core.attack import Chain
+from cure.core.method import Batch
+from cure.core.tensors import Images
+from cure.data.loader import spread
+from cure.evaluation.attack_columns import Column, Progress, Tick
+from cure.evaluation.diagnostics.check import Line
+from cure.evaluation.diagnostics.gradient_masking import Outcomes, apart, masking
+from cure.evaluation.driver import Driver
+from cure.evaluation.measure import frozen
+from cure.evaluation.statistics.results import Result
+from cure.evaluation.work_items import Examples, digest
+from cure.settings.base import Search
+from cure.settings.sections import Masking, Threat
+
+
+def doubts(
+    net: nn.Module, data: Examples, result: Result, chains: dict[str, Chain], rules: Masking, **how: Any
+) -> tuple[list[Line], dict[str, Column]]:
+    """The masking report of a result on `data`, after those of the `chains` that it lacks, and what these found.
+
+    A chain here has one attack; `how` goes to `missing`.
+    """
+    seen = apart(result)
+    found = missing(net, data, seen, chains, rules, **how)
+    return masking(seen | {name: column.text(len(data)) for name, column in found.items()}, rules), found
+
+
+def probes(threat: Threat, rules: Masking) -> dict[str, Chain]:
+    """What every masking report wants: `pgd20` under the threat model; `pgd100`, with 100 steps; `far`, with ball and
+    steps `radius` times as large."""
+    pgd20 = _pgd20(threat)
+    far = {"eps": threat.eps * rules.radius, "step": threat.step * rules.radius}
+    searches = {"pgd20": pgd20, "pgd100": pgd20.model_copy(update={"steps": 100}), "far": pgd20.model_copy(update=far)}
+    return {
+        name: Chain({"pgd": partial(ascend, search=search, maximise=error)}, search.model_dump(), search.eps)
+        for name, search in searches.items()
+    }
+
+
+def transfer(surrogate: nn.Module, threat: Threat) -> Chain:
+    """PGD-20 on another network, whose images are tried on the evaluated one."""
+
+    def attack(net: nn.Module, batch: Batch) -> Images:
+        with frozen(surrogate):
+            return ascend(surrogate, batch, _pgd20(threat), error)
+
+    facts = {"surrogate": digest([str(surrogate)], surrogate.state_dict()), **_pgd20(threat).model_dump()}
+    return Chain({"pgd": attack}, facts, threat.eps)
+
+
+def missing(
+    net: nn.Module,
+    data: Examples,
+    have: Outcomes,
+    chains: dict[str, Chain],
+    rules: Masking,
+    *,
+    batch: int,
+    seed: int,
+    store: Any = None,
+    tick: Tick = lambda _: None,
+) -> dict[str, Column]:
+    """The columns that `have` lacks, on `rules.images` evenly spread images.
+
+    They are taken from those that every column of `have` looked at, so that gaps can be judged on the same images.
+    """
+    seen = [place for place in range(len(data)) if all(outcome[place] != "-" for outcome in have.values())]
+    todo = {name: chain for name, chain in chains.items() if name not in have}
+    if not seen or not todo:
+        return {}
+    rows = torch.tensor(seen)[spread(len(seen), rules.images)]
+    driver = Driver(net, data[rows.to(data.y.device)], batch=batch, seed=seed, store=store)
+    found = {}
+    for name, chain in todo.items():
+        driver.tick = lambda *news, name=name: tick(Progress(name, *news))
+        found[name] = Column(chain, rows, driver.run(chain))
+    return found
+
+
+def _pgd20(threat: Threat) -> Search:
+    return Search(eps=threat.eps, step=threat.step, steps=20, start="uniform", clip_start=True)

@@ -1,0 +1,143 @@
+"""Signs that an attack failed and the network is weaker than its numbers: gradient masking.
+
+Carlini et al., "On evaluating adversarial robustness", 2019; Croce and Hein, ICML 2020. Outcomes (evaluation/statistics/paired_outcomes.py) go
+by the names of columns: `clean`; white-box attacks, whose names begin with pgd, cw, fgsm, apgd or fab; `aa`, `square`,
+`transfer`, `min_linf` (counted at eps); and `far`, PGD-20 at a multiple of eps.
+"""
+
+from collections.abc import Callable
+
+from scipy.stats import binomtest
+
+from cure.evaluation.diagnostics.check import Line
+from cure.evaluation.statistics.paired_outcomes import digits, pair, worst
+from cure.evaluation.statistics.results import Result
+from cure.settings.sections import Masking
+
+Outcomes = dict[str, str]
+Verdict = tuple[bool, str]
+LADDER = ("pgd", "cw", "fgsm")
+PARTS = ("apgd", "fab")
+
+
+def masking(outcomes: Outcomes, rules: Masking) -> list[Line]:
+    """A line for each sign whose outcomes are there, with the numbers.
+
+    A gap is red if it exceeds its threshold and, by the exact McNemar test on the same images, is no chance.
+    """
+    lines = []
+    for name, (check, advice) in CHECKS.items():
+        verdict = check(outcomes, rules)
+        if verdict is not None:
+            lines.append(Line(name, *verdict, advice))
+    return lines
+
+
+def apart(result: Result) -> Outcomes:
+    """The columns of an evaluation's result, and of each chain of several attacks what they leave one by one."""
+    found = {name: outcome for name, outcome in result["outcomes"].items() if name != "worst"}
+    for column, about in result["columns"].items():
+        if len(about["broken_by"]) > 1 and "norm" not in about:
+            found |= parts(found, column, about["broken_by"])
+    return found
+
+
+def parts(outcomes: Outcomes, column: str, broken_by: dict[str, list[int]]) -> Outcomes:
+    """What each attack of a chain leaves, from the images that each broke; `column` is what the whole chain leaves."""
+    left = [start if seen != "-" else "-" for start, seen in zip(outcomes["clean"], outcomes[column], strict=True)]
+    found = {}
+    for name, rows in broken_by.items():
+        for row in rows:
+            left[row] = "0"
+        found[name] = "".join(left)
+    return found
+
+
+def _named(outcomes: Outcomes, *starts: str) -> dict[str, str]:
+    return {name: outcome for name, outcome in outcomes.items() if name.startswith(starts)}
+
+
+def _below(names: tuple[str, str], low: str, high: str, by: float, rules: Masking) -> Verdict:
+    """Green unless the first outcome lies more than `by` below the second, and not by chance."""
+    counts = pair(high, low)
+    above, below = counts.right
+    found = f"{names[0]} leaves {below} of {counts.images} images, {names[1]} {above}"
+    return counts.difference <= by or counts.p("greater") >= rules.level, found
+
+
+def _black_box(outcomes: Outcomes, rules: Masking) -> Verdict | None:
+    white = list(_named(outcomes, *LADDER, *PARTS).values())
+    if not white or "square" not in outcomes:
+        return None
+    together = worst([*white, outcomes["square"]])
+    seen = "".join("-" if black == "-" else w for w, black in zip(worst(white), outcomes["square"], strict=True))
+    return _below(("white box and Square", "white box alone"), together, seen, rules.slack, rules)
+
+
+def _transfer(outcomes: Outcomes, rules: Masking) -> Verdict | None:
+    white = list(_named(outcomes, *LADDER, *PARTS).values())
+    if not white or "transfer" not in outcomes:
+        return None
+    return _below(("transfer", "white box"), outcomes["transfer"], worst(white), rules.slack, rules)
+
+
+def _steps(outcomes: Outcomes, rules: Masking) -> Verdict | None:
+    if not {"pgd20", "pgd100"} <= set(outcomes):
+        return None
+    return _below(("pgd100", "pgd20"), outcomes["pgd100"], outcomes["pgd20"], rules.steps_gap, rules)
+
+
+def _losses(outcomes: Outcomes, rules: Masking) -> Verdict | None:
+    if not {"pgd20", "cw20"} <= set(outcomes):
+        return None
+    ce, cw = outcomes["pgd20"], outcomes["cw20"]
+    low, found = _below(("pgd20", "cw20"), ce, cw, rules.losses_gap, rules)
+    high, _ = _below(("cw20", "pgd20"), cw, ce, rules.losses_gap, rules)
+    return low and high, found
+
+
+def _far(outcomes: Outcomes, rules: Masking) -> Verdict | None:
+    if "far" not in outcomes:
+        return None
+    seen = digits(outcomes["far"])
+    left, images = int((seen == 1).sum()), int((seen >= 0).sum())
+    red = left > rules.remaining * images
+    red &= binomtest(left, images, rules.remaining, alternative="greater").pvalue < rules.level
+    return not red, f"PGD-20 at {rules.radius:g} eps leaves {left} of {images} images"
+
+
+def _autoattack(outcomes: Outcomes, rules: Masking) -> Verdict | None:
+    weaker = _named(outcomes, *LADDER)
+    if not weaker or "aa" not in outcomes:
+        return None
+    counts = {name: pair(outcomes["aa"], outcome) for name, outcome in weaker.items()}
+    name = max(counts, key=lambda name: (counts[name].difference, counts[name].images))
+    return _below((name, "aa"), weaker[name], outcomes["aa"], rules.slack, rules)
+
+
+def _minimum(outcomes: Outcomes, rules: Masking) -> Verdict | None:
+    if not {"aa", "min_linf"} <= set(outcomes):
+        return None
+    return _below(("min_linf at eps", "aa"), outcomes["min_linf"], outcomes["aa"], rules.slack, rules)
+
+
+def _clean(outcomes: Outcomes, rules: Masking) -> Verdict | None:
+    attacked = {name: outcome for name, outcome in outcomes.items() if name != "clean"}
+    if not attacked or "clean" not in outcomes:
+        return None
+    counts = {name: pair(outcome, outcomes["clean"]) for name, outcome in attacked.items()}
+    name = max(counts, key=lambda name: (counts[name].difference, counts[name].images))
+    return _below(("clean", name), outcomes["clean"], attacked[name], 0.0, rules)
+
+
+BLIND = "the gradients mislead: find what hides them, attack through it, believe the lowest number at most"
+CHECKS: dict[str, tuple[Callable[[Outcomes, Masking], Verdict | None], str]] = {
+    "black box": (_black_box, BLIND),
+    "transfer": (_transfer, BLIND),
+    "steps": (_steps, "PGD-20 has not converged: report the longer attack, or AutoAttack"),
+    "losses": (_losses, "one of the losses saturates: report the lower number, or AutoAttack"),
+    "far": (_far, BLIND),
+    "autoattack": (_autoattack, "AutoAttack was misled: report the worst case over all attacks, look for randomness"),
+    "minimum": (_minimum, "AutoAttack missed images that a search for the smallest perturbation found: report both"),
+    "clean": (_clean, "no attack can help: the images, labels or preprocessing of the two differ"),
+}

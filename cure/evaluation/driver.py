@@ -1,0 +1,166 @@
+"""The evaluation driver: attacks on batches, each such pair one unit of work, of resume and of sharing.
+
+A chain's attacks run in order on the images that are still classified correctly. Before an attack the survivors are
+frozen and cut into batches. A unit sees nothing but its batch and the seed, so units may run in any order and in any
+process, or be taken from an earlier run. What it finds is verified by the network itself, in full precision.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from cure.core.attack import Attack, Chain, distance
+from cure.core.method import Batch
+from cure.core.noise import PerImage
+from cure.core.tensors import Images, Labels, Tensor
+from cure.errors import Refused
+from cure.evaluation.measure import frozen
+from cure.evaluation.work_items import Examples, Outcome, Store, Unit, digest, identity
+from cure.runtime.memory import halving
+
+T = TypeVar("T")
+ROUNDING = 1e-6  # by which float32 may leave the ball
+
+
+class Unfinished(Exception):
+    """Units of other shares are missing; call again when they are in the store."""
+
+
+class Driver:
+    """Attacks one network on one set of images.
+
+    `twin` is the module that the attacks see, such as nn/folding.py makes it; by default the network. `share` is
+    (rank, ranks): this process computes every ranks-th unit; where it needs one that another has not stored yet, it
+    looks again every `patience` seconds or, without any, raises `Unfinished`. `tick` hears of each batch of each
+    attack: its name, images broken, images seen.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        data: Examples,
+        *,
+        batch: int,
+        seed: int,
+        twin: nn.Module | None = None,
+        store: Store | None = None,
+        share: tuple[int, int] = (0, 1),
+        patience: float | None = None,
+        tick: Callable[[str, int, int], object] | None = None,
+    ) -> None:
+        low, high = float(data.x.min()), float(data.x.max())
+        if not 0 <= low <= high <= 1:
+            raise Refused(f"images: values from {low:g} to {high:g}, not in [0, 1]; normalise inside the network")
+        self.net, self.twin, self.data, self.batch, self.seed = net, twin or net, data, batch, seed
+        self.patience = patience
+        self.store, self.share, self.tick = {} if store is None else store, share, tick or (lambda *_: None)
+        self.identity = identity(seed, net=net, twin=self.twin)
+        self._clean: dict[int, Labels] = {}
+
+    def clean(self, passes: int = 1) -> Labels:
+        """What the network predicts for the images themselves; computed once."""
+        if passes not in self._clean:
+            self._clean[passes] = self._fitting(lambda batch: self._see(batch, passes), "clean images")
+        return self._clean[passes].clone()
+
+    def run(self, chain: Chain) -> Outcome:
+        """All attacks of the chain, from the clean predictions on.
+
+        Where memory runs out, it begins again with half the batch, and the outcome says with which it ended; one of
+        several shares is refused.
+        """
+        return self._fitting(lambda batch: self._run(chain, batch), " and ".join(chain.attacks))
+
+    def _fitting(self, work: Callable[[int], T], label: str) -> T:
+        return halving(self.batch, work, label, shared=self.share[1] > 1)
+
+    def _see(self, batch: int, passes: int) -> Labels:
+        with self._alone():
+            everyone = self._cut(torch.arange(len(self.data)), batch)
+            return torch.cat([self._predicted(self.data[rows].x, passes) for rows in everyone])
+
+    def _run(self, chain: Chain, batch: int) -> Outcome:
+        everyone, predicted, x = torch.arange(len(self.data)), self.clean(chain.passes), self.data.x.cpu()
+        clean = predicted == self.data.y.cpu()
+        found = Outcome(clean, predicted, x.clone(), torch.where(clean, torch.inf, 0.0), batch)
+        for name, attack in chain.attacks.items():
+            batches = self._cut((clean if chain.norm else found.robust).nonzero()[:, 0], batch)
+            units = [self._unit(chain, name, attack, self.data[part], i) for i, part in enumerate(batches)]
+            while missing := units.count(None):
+                if self.patience is None:
+                    raise Unfinished(f"{name}: {missing} of {len(units)} units are another share's and not there yet")
+                time.sleep(self.patience)
+                own = [(chain, name, attack, self.data[part], i) for i, part in enumerate(batches)]
+                units = [unit or self._unit(*one) for unit, one in zip(units, own, strict=True)]
+            found.broken_by[name] = everyone[:0]
+            for part, unit in zip(batches, units, strict=True):
+                if unit is not None:
+                    rows = part[unit["rows"]]
+                    found.take(name, rows, unit, distance(unit["x_adv"], x[rows], chain.norm or "linf"))
+            for _ in range(len(batches), len(self._cut(everyone, batch))):
+                self.tick(name, 0, 0)
+        return found
+
+    def _cut(self, rows: Labels, batch: int) -> list[Tensor]:
+        return [part for part in torch.split(rows, batch) if len(part)]
+
+    def _unit(self, chain: Chain, name: str, attack: Attack, part: Examples, place: int) -> Unit | None:
+        """The stored unit, or a fresh one, or None if it is another's."""
+        key = digest([self.identity, name, chain.facts, chain.passes, chain.eps], vars(part))
+        with suppress(KeyError):
+            unit = self.store[key]
+            self.tick(name, len(unit["rows"]), len(part))
+            return unit
+        rank, ranks = self.share
+        if place % ranks != rank:
+            return None
+        with self._alone():
+            unit = self.store[key] = self._fresh(chain, name, attack, part)
+        self.tick(name, len(unit["rows"]), len(part))
+        return unit
+
+    def _fresh(self, chain: Chain, name: str, attack: Attack, part: Examples) -> Unit:
+        noise = PerImage(self.seed, part.index.cpu())
+        x_adv = attack(self.twin if chain.passes == 1 else self.net, Batch(part.x, part.y, part.index, noise))
+        predicted = self._predicted(x_adv, chain.passes)
+        wrong = predicted != part.y.cpu()
+        allowed = ((x_adv >= 0) & (x_adv <= 1)).flatten(1).all(1)
+        if chain.eps is not None:
+            allowed &= distance(x_adv, part.x, "linf") <= chain.eps + ROUNDING
+        if outside := int((wrong & ~allowed.cpu()).sum()):
+            print(f"{name}: {outside} images left the ball or [0, 1] and do not count", file=sys.stderr, flush=True)
+        wrong &= allowed.cpu()
+        return {"rows": wrong.nonzero()[:, 0], "predicted": predicted[wrong], "x_adv": x_adv.cpu()[wrong]}
+
+    def _predicted(self, x: Images, passes: int) -> Labels:
+        with torch.no_grad():
+            seen = [self.net(x) for _ in range(passes)]
+        z = seen[0] if passes == 1 else torch.stack(seen).softmax(2).mean(0)
+        if not bool(z.isfinite().all()):
+            raise Refused("the network's logits are not finite on some images, so its predictions mean nothing")
+        return z.argmax(1).cpu()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Frozen networks, full precision, and random numbers that come from the seed and leave the caller's alone."""
+        devices = [self.data.x.device] if self.data.x.is_cuda else []
+        with torch.random.fork_rng(devices), frozen(self.net), frozen(self.twin), full_precision():
+            torch.manual_seed(self.seed)
+            yield
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """float32 as such: no TF32, no autocast."""
+    convolutions, products = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
+            yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = convolutions, products

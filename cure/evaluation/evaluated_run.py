@@ -1,0 +1,49 @@
+"""Evaluation of one network on the test split: which network and which images."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from cure.data import prepared
+from cure.data.loader import Split
+from cure.errors import Refused
+from cure.settings.params import Params
+from cure.settings.sections import Run, Suite
+from cure.storage import checkpoint, paths
+from cure.storage.checkpoint import Description
+from cure.storage.paths import Cell
+
+
+@dataclass(frozen=True)
+class Bench:
+    """An evaluated network of the pipeline and the test images it meets."""
+
+    about: Description
+    net: nn.Module
+    split: Split
+    run: Run
+    device: torch.device
+
+
+def bench(cell: Cell, params: Params, suite: Suite, set_up: Callable[[Run], torch.device]) -> Bench:
+    """The network of `cell` on the device that `set_up` gives, with the suite's number of test images."""
+    run = params.get("run", Run)
+    where = set_up(run)
+    about, states = checkpoint.load(cell.weights)
+    if "" not in states:
+        raise Refused(f"{cell.weights}: holds a trajectory, not one network")
+    for what, found, wanted in (("model", about.model, cell.model), ("method", about.method, cell.method)):
+        if found != wanted:
+            raise Refused(f"{cell.weights}: its {what} is {found}, but {cell.name} needs {wanted}")
+    source = prepared.load(paths.data(cell.dataset), ("test",), where)
+    net = checkpoint.network(about, states[""], cell.weights).to(where)
+    return Bench(about, net, test_split(about, source, suite.images), run, where)
+
+
+def test_split(about: Description, source: prepared.Data, images: int) -> Split:
+    """`images` test images, evenly spread; refuses data other than those the network was trained on."""
+    if source.digest != about.data_digest:
+        raise Refused(f"{source.path}: not the file that these weights were trained with (its sha256 differs)")
+    return source.splits["test"].spread(images)

@@ -1,0 +1,150 @@
+"""How fast a network is attacked, measured in a second or two.
+
+A pass over n images takes a + b n seconds, which two batch sizes tell: for a tiny network a is most of it. What the
+attacks compute themselves comes on top (FAB sorts every image's pixels); it does not depend on the network, so it is
+measured on one that costs nothing.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from statistics import median
+from typing import Any
+
+import torch
+from torch import nn
+
+from cure.core.attack import Attack
+from cure.core.method import Batch
+from cure.core.noise import PerImage
+from cure.core.tensors import Images, Logits, Tensor
+from cure.evaluation.driver import full_precision
+from cure.evaluation.measure import frozen
+
+# how the clock is read; no result depends on it
+FEW = 16  # images of a first forward, and of the attacks' own arithmetic
+LONGEST = 0.25  # seconds of a forward that is worth repeating; a larger batch is timed in part
+REPEATS = 3
+
+
+@dataclass(frozen=True)
+class Work:
+    """Passes per image that survives an attack: forwards, and how many of them go back to the image."""
+
+    forwards: int
+    gradients: int
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds of a pass: `call` whatever the batch, and `image` for each image in it."""
+
+    call: float
+    image: float
+
+    def seconds(self, images: float | int, batch: int) -> float:
+        """Of one pass over so many images, in batches."""
+        return math.ceil(images / batch) * self.call + images * self.image
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast a network is attacked in batches of this size: a forward, a forward with its gradient to the image, and
+    by attack what each of its forwards costs besides."""
+
+    forward: Speed
+    gradient: Speed
+    batch: int
+    own: Mapping[str, Speed] = field(default_factory=dict)
+
+    def check(self, images: float | int) -> float:
+        """Seconds of the predictions of so many images."""
+        return self.forward.seconds(images, self.batch)
+
+    def seconds(self, name: str, work: Work, images: float | int) -> float:
+        """Of the attack of this name on so many images that survive it."""
+        spent = (work.forwards - work.gradients) * self.check(images)
+        spent += work.gradients * self.gradient.seconds(images, self.batch)
+        return spent + work.forwards * self.own.get(name, Speed(0.0, 0.0)).seconds(images, self.batch)
+
+
+Short = Mapping[str, tuple[Attack, Work]]
+"""Attacks with few iterations, and what they do to an image that survives them."""
+
+
+def pace(net: nn.Module, x: Images, batch: int, short: Short) -> Pace:
+    """The pace of `net`, which the attacks see, on the device of x."""
+    with frozen(net), torch.enable_grad(), full_precision():
+        each = _median(partial(_forward, net, x[:FEW])) / len(x[:FEW])
+        count = max(1, min(batch, len(x), max(FEW, math.floor(LONGEST / each))))
+        forward = _speed(lambda n: _median(partial(_forward, net, x[:n])), count)
+        gradient = _speed(lambda n: _median(partial(_gradient, net, x[:n])), count)
+        return Pace(forward, gradient, batch, {name: arithmetic(*one, x) for name, one in short.items()})
+
+
+class Unbeaten(nn.Module):
+    """Costs next to nothing and is right about label 0 whatever the image, with a gradient. Of ten classes."""
+
+    way: Tensor
+    lead: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("way", torch.linspace(-1, 1, 10))
+        self.register_buffer("lead", 9.0 * (torch.arange(10) == 0))
+
+    def forward(self, x: Images) -> Logits:
+        """A constant lead for class 0, and the brightness times another factor for each class."""
+        z: Logits = x.mean((1, 2, 3))[:, None] * self.way + self.lead
+        return z
+
+
+def arithmetic(attack: Attack, work: Work, x: Images) -> Speed:
+    """What each forward of an attack costs besides the network, on images like x."""
+    net = Unbeaten().to(x.device)
+    labels = torch.zeros(FEW, dtype=torch.long, device=x.device)
+    x = x[torch.arange(FEW, device=x.device) % len(x)]
+
+    def spent(n: int) -> float:
+        batch = Batch(x[:n], labels[:n], torch.arange(n), PerImage(0, torch.arange(n)))
+        forward, gradient = (_median(partial(act, net, batch.x)) for act in (_forward, _gradient))
+        network = (work.forwards - work.gradients) * forward + work.gradients * gradient
+        return max(0.0, _median(lambda: attack(net, batch)) - network) / work.forwards
+
+    with torch.random.fork_rng([x.device] if x.is_cuda else []):
+        return _speed(spent, FEW)
+
+
+def _forward(net: nn.Module, x: Images) -> None:
+    with torch.no_grad():
+        net(x)
+
+
+def _gradient(net: nn.Module, x: Images) -> None:
+    inner = x.detach().requires_grad_()
+    torch.autograd.grad(net(inner).sum(), inner)
+
+
+def _speed(spent: Callable[[int], float], most: int) -> Speed:
+    """From the seconds of two batches, a large one and a quarter of it."""
+    few, large = math.ceil(most / 4), spent(most)
+    if few == most:  # one image
+        return Speed(0.0, large)
+    image = min(max(0.0, large - spent(few)) / (most - few), large / most)
+    return Speed(large - most * image, image)
+
+
+def _median(act: Callable[[], Any]) -> float:
+    """Seconds, after a warm-up."""
+
+    def timed() -> float:
+        start = time.perf_counter()
+        act()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
+
+    timed()
+    return median(timed() for _ in range(REPEATS))

@@ -1,0 +1,76 @@
+"""`from cure import evaluate`: the evaluation of `cure eval` for a network and arrays in memory."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cure.errors import Refused
+from cure.evaluation.standalone import images as sets
+from cure.evaluation.standalone import outputs
+from cure.evaluation.standalone.measure import Evaluation, look, measure
+from cure.evaluation.standalone.plan import opened, plan, published
+from cure.evaluation.standalone.subject import Subject, settled
+from cure.nn.batchnorm import scope
+from cure.settings.base import SEEDS
+from cure.settings.sections import Threat
+
+
+def _radius(eps: float | str) -> float:
+    try:
+        return Threat.model_validate({"eps": eps, "step": 1}).eps
+    except ValueError:
+        told = "a radius above 0 and up to 1, such as 8/255: images are in [0, 1], and 8 grey levels are 8/255"
+        raise Refused(f"eps is {eps!r}; {told}") from None
+
+
+def evaluate(
+    net: nn.Module,
+    images: Tensor | np.ndarray,
+    labels: Tensor | np.ndarray,
+    *,
+    attacks: Sequence[str] | str = ("clean", "pgd20", "cw20", "aa"),
+    eps: float | str = "8/255",
+    classes: int | None = None,
+    batch: int = 250,
+    seed: int = 0,
+    out: str | Path | None = None,
+    force: bool = False,
+) -> Evaluation:
+    """Clean and robust accuracy of `net`, a classifier of images in [0, 1] that returns logits (n, classes).
+
+    images are (n, c, h, w), uint8 or floats in [0, 1]; labels are (n), from 0. `attacks` are columns of the published
+    params.yaml: clean, fgsm, pgd20, pgd100, cw20, cw100, aa (AutoAttack), min_linf, min_l2, ... The L-inf radius `eps`
+    may be a fraction; steps are eps/4. The network stays where it is and is evaluated in eval mode; of several outputs
+    the first (or `logits`) counts, and weights that are not float32 are copied. With `out`, finished batches outlive a
+    killed run, and the files of `cure eval` are written there. Raises `cure.errors.Refused` on input that makes no
+    sense and, unless `force`, where the preflight finds the network unfit.
+    """
+    if not isinstance(net, nn.Module):
+        raise Refused(f"net is a {type(net).__name__}, not a torch.nn.Module; wrap a function in one")
+    device = next((w.device for w in net.parameters()), torch.device("cpu"))
+    given = sets.given(images, labels, classes, device)
+    used, notes = settled(net, given.examples.x[:2])
+    if classes is None:
+        given = sets.classes_of(used, given)
+    settings = published()
+    radius = _radius(eps)
+    if batch < 1:
+        raise Refused(f"batch is {batch}; at least 1")
+    changes: dict[str, Any] = {"threat": {"eps": radius, "step": radius / 4}}
+    changes["attack"] = {"batch": batch, "seed": seed, "subset": {}}
+    if not 0 <= seed < SEEDS:
+        raise Refused(f"seed is {seed}; from 0 to {SEEDS - 1}")
+    names = attacks.split(",") if isinstance(attacks, str) else list(attacks)
+    wanted = plan(opened(settings, "", ""), names, given.classes, changes)
+    folder = Path(out) if out else None
+    with scope(net, "eval"), scope(used, "eval"):
+        subject = Subject(type(net).__name__, used, notes)
+        looked = look(subject, given, wanted, force=force)
+        found = measure(subject, given, wanted, looked, units=folder / "units" if folder else None)
+    if folder:
+        outputs.write(found, folder)
+    return found

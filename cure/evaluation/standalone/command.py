@@ -1,0 +1,155 @@
+"""What `cure eval` does with its checkpoints."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+
+from cure.errors import Refused, first_sentence
+from cure.evaluation.cost import images_for
+from cure.evaluation.speed import Pace
+from cure.evaluation.standalone import outputs, show
+from cure.evaluation.standalone.cases import Request, cases
+from cure.evaluation.standalone.images import Images
+from cure.evaluation.standalone.measure import Evaluation, look, measure
+from cure.evaluation.standalone.plan import Plan
+from cure.evaluation.standalone.subject import Subject
+from cure.evaluation.standalone.watch import Watch, clock, watching
+from cure.evaluation.work_items import digest
+from cure.runtime.terminal import page
+from cure.storage.files import write_text
+
+CLEAN, REFUSED, FLAGGED = 0, 2, 3
+
+
+def evaluate_files(request: Request) -> int:
+    """Evaluate every checkpoint, print and write what was found; returns the exit code.
+
+    2 where one of several networks was refused, which is said after the table of the others; else 3 where a doubt was
+    raised. What is the only one raises its refusal.
+    """
+    console, found, refused = Console(stderr=True, emoji=False, markup=False), list[Evaluation](), list[Refused]()
+    _sound(request)
+    paths: list[Path | None] = [*request.paths]
+    try:
+        for path in paths or [None]:
+            for one in _evaluated(path, request, console, refused):
+                found.append(one)  # one by one: what is finished outlives an interruption
+    except KeyboardInterrupt:
+        if found:
+            _shown(found, request, console)
+        raise
+    if len(refused) == 1 and not found:
+        raise refused[0]
+    _shown(found, request, console)
+    for why in refused:
+        console.print(f"error: {why}", style="red", highlight=False, soft_wrap=True)
+    return REFUSED if refused else FLAGGED if any(one.flags for one in found) else CLEAN
+
+
+def _evaluated(path: Path | None, request: Request, console: Console, refused: list[Refused]) -> Iterator[Evaluation]:
+    """Of the networks in a file those that can be evaluated; why the others cannot goes to `refused`."""
+
+    def refuse(who: str, why: object) -> None:
+        refused.append(Refused(str(why) if who in str(why) else f"{who}: {why}"))
+
+    try:
+        found = cases(path, request, lambda note: _say(console, note))
+    except Refused as why:
+        return refuse(str(path) if len(request.paths) > 1 else "", why)
+    for subject, images, wanted in found:
+        try:
+            yield _one(subject, images, wanted, request, console)
+        except Refused as why:
+            refuse(subject.name, why)
+        except RuntimeError as problem:  # PyTorch's own: no memory left, a shape that does not fit
+            refuse(subject.name, f"failed under attack ({first_sentence(problem)})")
+
+
+def _sound(request: Request) -> None:
+    """Refuse what can be seen before anything is loaded."""
+    if not request.paths and request.loading.factory is None:
+        raise Refused("nothing to evaluate: name a checkpoint, or a --factory that returns a network with weights")
+    for named in [*request.paths, *([request.surrogate] if request.surrogate else [])]:
+        if not named.exists():
+            raise Refused(f"{named}: not found")
+    if request.out:
+        _writable(request.out)
+    names = [path.stem for path in request.paths]
+    if request.out and (twice := next((name for name in names if names.count(name) > 1), None)):
+        raise Refused(f"--out: two checkpoints are called {twice}; evaluate them into different folders")
+    if request.surrogate and request.attacks is not None and set(request.attacks) <= {"clean"}:
+        raise Refused("--surrogate: nothing is attacked; name a column beside clean under --attacks, such as pgd20")
+
+
+def _writable(out: Path) -> None:
+    """Refuse a folder that cannot be made or written; nothing is made yet."""
+    held = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not held.is_dir():
+        raise Refused(f"--out {out}: {'' if held == out else f'{held} is '}a file; name a folder")
+    if not os.access(held, os.W_OK | os.X_OK):
+        raise Refused(f"--out {out}: {held} cannot be written to; name another folder")
+
+
+def _shown(found: list[Evaluation], request: Request, console: Console) -> None:
+    if request.json:
+        print(json.dumps([outputs.document(one) for one in found], indent=1))
+    elif found:
+        page().print(show.table(found))
+    for one in found:
+        for flag in one.flags:
+            console.print(f"{one.subject.name}: {flag}", style="red", highlight=False, soft_wrap=True)
+
+
+def _one(subject: Subject, images: Images, wanted: Plan, request: Request, console: Console) -> Evaluation:
+    """Preflight, estimate, measure, write."""
+    subject.net.to(images.examples.x.device)
+    for note in subject.notes:
+        _say(console, f"{subject.name}: {note}")
+    looked = look(subject, images, wanted, force=request.force)
+    console.print(show.lines("preflight", looked, every=console.is_terminal), highlight=False, soft_wrap=True)
+    speed = wanted.pace(subject.net, images.examples.x)
+    folder = request.out / subject.name.replace(":", "-") if request.out else None
+    units = folder / "units" if folder else None
+    images, said = _affordable(images, wanted, speed, request.budget, units)
+    _say(console, f"{subject.name} on {said}, eps {outputs.radius(wanted.threat.eps)}, {images.examples.x.device}")
+    with watching(Watch(subject.name, wanted, len(images.examples), speed), console) as tick:
+        try:
+            found = measure(subject, images, wanted, looked, units=units, tick=tick)
+        except KeyboardInterrupt:
+            _say(console, "interrupted" + ("; the same command continues at the last batch" if units else ""))
+            raise
+    if folder:
+        outputs.write(found, folder)
+        _say(console, f"wrote {folder}/results.json, per_image.csv, x_adv.pt")
+    if found.masking:
+        console.print(show.lines("masking", found.masking, every=console.is_terminal), highlight=False, soft_wrap=True)
+    return found
+
+
+def _affordable(
+    images: Images, wanted: Plan, speed: Pace, budget: float | None, units: Path | None
+) -> tuple[Images, str]:
+    """As many images as the budget allows, and a sentence about images and time.
+
+    The same command again keeps the number that it began with, which is noted beside the units.
+    """
+    count, robust = len(images.examples), wanted.preflight.robust
+    if budget is None:
+        about = clock(wanted.seconds(speed, count))
+        return images, f"{count} test images of {images.name}: about {about} if {100 * robust:g} % of them survive"
+    facts = [budget, count, wanted.suite.model_dump(), wanted.threat.model_dump()]
+    note = units / f"images-{digest(facts, {})}" if units else None
+    if note and note.exists():
+        fit = int(note.read_text())
+        return images.some(fit), f"{images.name}: {fit} of {count} images, as begun"
+    fit, said = images_for(budget, lambda n: wanted.seconds(speed, n), count, robust)
+    if note:
+        write_text(note, str(fit))
+    return images.some(fit), f"{images.name}: {said}"
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, style="dim", highlight=False, soft_wrap=True)

@@ -1,0 +1,43 @@
+"""What `cure compare` does with two evaluations."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from cure.errors import Refused
+from cure.evaluation.standalone import show
+from cure.evaluation.statistics.comparison import Table as Outcomes
+from cure.evaluation.statistics.comparison import compare
+
+
+def outcomes_of(path: Path) -> Outcomes:
+    """Per-image outcomes from a folder of `cure eval`, its results.json, or a result of the stage attack."""
+    path = path / "results.json" if path.is_dir() else path
+    try:
+        held = json.loads(path.read_text())
+        result = held.get("result", held)
+        images = held.get("index", list(range(result["images"])))
+        name = held.get("subject", path.stem)
+        labels = {column: about["label"] for column, about in result["columns"].items() if about["label"]}
+        found = Outcomes(name, images, result["outcomes"], held.get("data_digest", ""), result.get("eps"), labels)
+        return TypeAdapter(Outcomes).validate_python(vars(found))
+    except FileNotFoundError:
+        raise Refused(
+            f"{path}: not found; name a folder that `cure eval --out` wrote, or results/...-attack.json"
+        ) from None
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, MemoryError, RecursionError):
+        raise Refused(f"{path}: not a result of `cure eval` or of the stage attack") from None
+
+
+def compare_files(first: Path, second: Path, seed: int, as_json: bool) -> None:
+    """Print, for every column of both, who is better and whether that can be claimed."""
+    a, b = outcomes_of(first), outcomes_of(second)
+    if a.name == b.name:
+        a, b = (replace(table, name=str(path)) for path, table in ((first, a), (second, b)))
+    found = compare(a, b, seed)
+    if as_json:
+        print(json.dumps([{**vars(one), "counts": vars(one.counts)} for one in found], indent=1))
+    else:
+        show.comparison(a.name, b.name, found)

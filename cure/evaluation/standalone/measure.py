@@ -1,0 +1,127 @@
+"""One evaluation from a network and its images to an `Evaluation`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from cure.errors import Refused
+from cure.evaluation import attack_columns
+from cure.evaluation.attack_columns import Column, Tick
+from cure.evaluation.diagnostics.check import Line
+from cure.evaluation.diagnostics.extra_attacks import doubts
+from cure.evaluation.diagnostics.preflight import preflight
+from cure.evaluation.standalone.images import Images
+from cure.evaluation.standalone.plan import Plan
+from cure.evaluation.standalone.subject import Subject
+from cure.evaluation.statistics import results
+from cure.evaluation.statistics.intervals import wilson
+from cure.evaluation.statistics.results import Result
+from cure.evaluation.work_items import Folder
+from cure.nn.folding import faster
+from cure.settings.sections import AttackSuite
+from cure.storage.files import write_text
+
+RANDOM = ("determinism", "batch")  # lines of the preflight that a network drawing at random cannot pass
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured of one network, in [0, 1], and what it was measured on."""
+
+    subject: Subject
+    images: Images
+    plan: Plan
+    columns: dict[str, Column]
+    probes: dict[str, Column]  # what the masking report wanted besides, on fewer images
+    result: Result  # as the stage attack writes it
+    preflight: list[Line]
+    masking: list[Line]
+
+    def accuracy(self, column: str) -> float:
+        """Share of the images that the column looked at and that stayed correct; `clean` and `worst` are columns."""
+        correct, images, _ = results.counts(self.result, column)
+        return correct / images
+
+    def interval(self, column: str) -> tuple[float, float]:
+        """Its Wilson 95 % interval."""
+        correct, images, _ = results.counts(self.result, column)
+        return wilson(correct, images)
+
+    def nrr(self, column: str) -> float:
+        """Natural-robustness ratio 2 n r / (n + r) of clean accuracy and the column's."""
+        return results.ratio(self.result, column)
+
+    def nrr_interval(self, column: str) -> tuple[float, float]:
+        """Its 95 % interval."""
+        return results.ratio_interval(self.result, column)
+
+    @property
+    def flags(self) -> list[str]:
+        """Everything that this evaluation doubts of itself."""
+        return [*(str(line) for line in (*self.preflight, *self.masking) if line.red), *self.result["problems"]]
+
+    def adversarial(self) -> Tensor:
+        """(n, c, h, w) float32 in the order of the images: what `worst` counts.
+
+        Of each image the first verified adversarial one within eps that a column or a probe found, or itself where none
+        did and where it is misclassified as it is; L2 searches have no part in it. So the network's accuracy on them is
+        `worst`, wherever every column looked.
+        """
+        out, done = self.images.examples.x.cpu().clone(), self.images.examples.y.cpu() < 0
+        for column in (*self.columns.values(), *self.probes.values()):
+            if column.chain.norm != "l2":
+                broken = column.outcome.clean & ~column.safe(self.plan.threat.eps) & ~done[column.rows]
+                out[column.rows[broken]] = column.outcome.x_adv[broken]
+                done[column.rows[broken]] = True
+        return out
+
+
+def look(subject: Subject, images: Images, plan: Plan, *, force: bool) -> list[Line]:
+    """The preflight; refuses a network with a red line, unless `force`.
+
+    Where the plan is made for networks that draw at random, the lines about that are no reason to refuse.
+    """
+    lines = preflight(subject.net, images.examples.x, images.examples.y, images.classes, plan.preflight)
+    allowed = RANDOM if plan.random else ()
+    red = [line for line in lines if line.red and line.name not in allowed]
+    if red and not force:
+        said = "\n  ".join(map(str, red))
+        raise Refused(f"{subject.name}: preflight is red (with `force` it goes on all the same)\n  {said}")
+    return lines
+
+
+def _settled(subject: Subject, x: Tensor, suite: AttackSuite, units: Path) -> AttackSuite:
+    """With the layout that the units there were computed in: the probe may choose another one the next time."""
+    if suite.layout != "probe":
+        return suite
+    note = units / "layout"
+    if not note.exists():
+        write_text(note, faster(subject.net, x[: suite.batch]))
+    return suite.model_copy(update={"layout": note.read_text()})
+
+
+def measure(
+    subject: Subject,
+    images: Images,
+    plan: Plan,
+    looked: list[Line],
+    *,
+    units: Path | None = None,
+    tick: Tick = lambda _: None,
+) -> Evaluation:
+    """Every column, then what it doubts. `units` is the folder in which finished batches outlive a killed run."""
+    store: Any = Folder(units) if units else {}
+    data = images.examples
+    suite = _settled(subject, data.x, plan.suite, units) if units else plan.suite
+    columns = attack_columns.attacked(subject.net, data, plan.chains, suite, tick, store)
+    result = attack_columns.result(columns, data, suite, plan.threat.eps)
+    how = {"batch": suite.batch, "seed": suite.seed, "store": store, "tick": tick}
+    doubted, probes = doubts(subject.net, data, result, plan.probes, plan.masking, **how) if plan.chains else ([], {})
+    worst = list(result["outcomes"]["worst"])
+    for probe in probes.values():
+        for row in probe.rows[~probe.safe(plan.threat.eps)].tolist():
+            worst[row] = "0" if worst[row] == "1" else worst[row]
+    result["outcomes"]["worst"] = "".join(worst)
+    return Evaluation(subject, images, plan, columns, probes, result, looked, doubted)

@@ -1,0 +1,111 @@
+"""The files of an evaluation: results.json, per_image.csv and x_adv.pt, each whole or absent."""
+
+import csv
+import io
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cure.evaluation.standalone.measure import Evaluation
+from cure.evaluation.statistics.results import counts
+from cure.storage.files import replacing, write_text
+
+
+def write(found: Evaluation, folder: Path) -> None:
+    """All three, under `folder`."""
+    keys = ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in document(found).items())
+    write_text(folder / "results.json", f"{{\n{keys}\n}}\n")
+    write_text(folder / "per_image.csv", per_image(found))
+    buffer = io.BytesIO()
+    torch.save(found.adversarial(), buffer)
+    with replacing(folder / "x_adv.pt") as draft:
+        draft.write_bytes(buffer.getbuffer())
+
+
+def radius(eps: float) -> str:
+    """8/255 where that is what it is, as RobustBench spells it."""
+    levels = eps * 255
+    return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 else f"{eps:g}"
+
+
+def document(found: Evaluation) -> dict[str, Any]:
+    """RobustBench's fields (strings, percent with two decimals; null where only an author knows), and ours."""
+    about, subject, images = found.subject.about, found.subject, found.images
+    strong = [name for name, column in found.columns.items() if column.chain.label == "standard"]
+    entry = {
+        "link": None,
+        "name": subject.name,
+        "authors": None,
+        "additional_data": None,
+        "number_forward_passes": "1",
+        "dataset": images.name,
+        "venue": None,
+        "architecture": about.model if about else type(subject.net).__name__,
+        "eps": radius(found.plan.threat.eps),
+        "clean_acc": f"{100 * _clean(found, strong[0] if strong else 'clean'):.2f}",
+        "reported": None,
+        "autoattack_acc": f"{100 * found.accuracy(strong[0]):.2f}" if strong else None,
+    }
+    ours = {
+        "subject": subject.name,
+        "notes": subject.notes,
+        "data": images.name,
+        "data_digest": images.digest,
+        "index": images.examples.index.tolist(),
+        "eps": found.plan.threat.eps,
+        "device": str(images.examples.x.device),
+        "versions": {name: version(name) for name in ("cure", "torch")},
+        "accuracy": {name: summary(found, name) for name in found.result["outcomes"]},
+        "preflight": [vars(line) for line in found.preflight],
+        "masking": [vars(line) for line in found.masking],
+        "flags": found.flags,
+    }
+    return {"robustbench": entry, **ours, "result": found.result}
+
+
+def _clean(found: Evaluation, column: str) -> float:
+    """Clean accuracy on the images that a column looked at."""
+    _, images, clean = counts(found.result, column)
+    return clean / images
+
+
+def summary(found: Evaluation, column: str) -> dict[str, Any]:
+    """Accuracy and NRR in [0, 1] with their 95 % intervals, and the images they were counted on."""
+    low, high = found.interval(column)
+    _, images, _ = counts(found.result, column)
+    numbers = {"accuracy": found.accuracy(column), "low": low, "high": high}
+    if column != "clean":
+        nrr_low, nrr_high = found.nrr_interval(column)
+        numbers |= {"nrr": found.nrr(column), "nrr_low": nrr_low, "nrr_high": nrr_high}
+    return {"images": images} | {name: round(value, 6) for name, value in numbers.items()}
+
+
+def per_image(found: Evaluation) -> str:
+    """One line per image: place, label, clean prediction, what broke it first, predictions, smallest perturbations."""
+    lines: list[dict[str, Any]] = [
+        {"index": index, "label": label, "clean": clean, "broken_by": ""}
+        for index, label, clean in zip(
+            found.images.examples.index.tolist(),
+            found.images.examples.y.tolist(),
+            found.columns["clean"].outcome.predicted.tolist(),
+            strict=True,
+        )
+    ]
+    for name, column in found.columns.items():
+        for place, row in enumerate(column.rows.tolist()):
+            if column.chain.norm is not None:
+                lines[row][name] = f"{float(column.outcome.distance[place]):.7g}"
+            elif name != "clean":
+                lines[row][name] = int(column.outcome.predicted[place])
+        for attack, rows in column.outcome.broken_by.items() if column.chain.norm is None else ():
+            for row in column.rows[rows].tolist():
+                lines[row]["broken_by"] = lines[row]["broken_by"] or (name if attack == name else f"{name}/{attack}")
+    out = io.StringIO()
+    columns = list(dict.fromkeys(key for line in lines for key in line))
+    writer = csv.DictWriter(out, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return out.getvalue()

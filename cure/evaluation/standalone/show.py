@@ -1,0 +1,85 @@
+"""What a person sees of an evaluation at its end: the numbers, the doubts, a comparison."""
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from cure.core.names import heading
+from cure.evaluation.diagnostics.check import Line
+from cure.evaluation.standalone.measure import Evaluation
+from cure.evaluation.statistics import results
+from cure.evaluation.statistics.comparison import Comparison
+from cure.runtime.terminal import page
+
+NOTE = (
+    "percent; below each its 95 % interval: Wilson's, and for NRR the intervals of clean accuracy and of the share of "
+    "clean-correct images that survive, combined (MOVER)"
+)
+
+
+def table(found: list[Evaluation]) -> Group:
+    """One line per network, most robust first: accuracies and NRR in percent over their intervals."""
+    wanted = dict.fromkeys(name for one in found for name in ("clean", *one.plan.suite.table))
+    columns = [name for name in (*wanted, "worst") if all(name in one.result["outcomes"] for one in found)]
+    shown = _plain("Network")
+    for name in columns:
+        shown.add_column(heading(name) + _mark(found[0], name), justify="right", no_wrap=True)
+    attacked, usual = columns[1:-1], found[0].plan.suite.nrr
+    ratio = [usual] if usual in attacked else attacked[-1:]
+    for name in ratio:
+        shown.add_column(f"NRR ({heading(name)})", justify="right", no_wrap=True)
+    for one in sorted(found, key=lambda one: -one.accuracy("worst")):
+        shares = [_over(one.accuracy(name), one.interval(name)) for name in columns]
+        shown.add_row(one.subject.name, *shares, *(_over(one.nrr(name), one.nrr_interval(name)) for name in ratio))
+    return Group(shown, Text(NOTE, style="dim"))
+
+
+def _over(share: float, interval: tuple[float, float]) -> str:
+    low, high = interval
+    return f"{100 * share:.2f}\n{100 * low:.1f} to {100 * high:.1f}"
+
+
+def _mark(found: Evaluation, column: str) -> str:
+    label = found.result["columns"].get(column, {}).get("label", "")
+    images = results.counts(found.result, column)[1]
+    said = [label] if label not in ("", "standard") else []
+    said += [str(images)] if images < len(found.images.examples) else []
+    return f" ({', '.join(said)})" if said else ""
+
+
+MARKS = {True: ("ok ", "green"), False: ("NO ", "red"), None: ("?  ", "dim")}
+
+
+def lines(title: str, found: list[Line], *, every: bool) -> Group:
+    """How many checks are green, and a line for each other one, or for `every` one; a red one says what it asks for."""
+    green = sum(line.passed is True for line in found)
+    texts = [Text(f"{title}: {green} of {len(found)} checks are green", style="bold")]
+    texts += [Text.assemble(MARKS[line.passed], str(line)) for line in found if every or not line.passed]
+    return Group(*texts)
+
+
+def comparison(a: str, b: str, found: list[Comparison]) -> None:
+    """Agreement, differences in points with 95 % intervals, and what can be claimed."""
+    counts = _plain("Column", "both", f"only {a}", f"only {b}", "neither")
+    spans = _plain("Column", "difference", "of NRR", "p")
+    for one in found:
+        seen = one.counts
+        counts.add_row(heading(one.column), *(str(n) for n in (seen.both, seen.first, seen.second, seen.neither)))
+        spans.add_row(heading(one.column), _span(one.accuracy), _span(one.ratio) if one.ratio else "", f"{one.p:.2g}")
+    console = page()
+    console.print(f"images classified correctly by {a} and by {b}", counts, f"points by which {a} leads, 95 %", spans)
+    for one in found:
+        console.print(one.sentence, highlight=False, soft_wrap=True)
+
+
+def _plain(*names: str) -> Table:
+    shown = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in names:
+        shown.add_column(name, justify="left" if name == names[0] else "right", overflow="fold")
+    return shown
+
+
+def _span(values: tuple[float, float, float]) -> str:
+    middle, low, high = (100 * value for value in values)
+    return f"{middle:+.2f} [{low:+.2f}, {high:+.2f}]"

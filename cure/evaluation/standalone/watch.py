@@ -1,0 +1,129 @@
+"""What a person sees of an evaluation while it runs: a live table, or a line after each attack where nobody watches."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from cure.evaluation.attack_columns import Progress
+from cure.evaluation.speed import Pace
+from cure.evaluation.standalone.plan import Plan, works
+from cure.evaluation.statistics.intervals import wilson
+
+
+class Watch:
+    """Counts what every attack has broken; shown as a table, with the time that is left at the pace so far."""
+
+    def __init__(self, title: str, plan: Plan, images: int, pace: Pace) -> None:
+        self.title, self.plan, self.images, self.clean = title, plan, images, 0
+        self.chains = plan.chains | plan.probes
+        self.counts = {name: plan.sees(name, images) for name in plan.chains} | dict.fromkeys(
+            plan.probes, plan.probed(images)
+        )
+        self.begun, self.spent, self.done = time.monotonic(), 0.0, dict[tuple[str, str], list[int]]()
+        self.ticks: Counter[tuple[str, str]] = Counter()
+        self.each = {
+            (column, attack): pace.seconds(attack, work, plan.suite.batch) / plan.suite.batch
+            for column, chain in self.chains.items()
+            for attack, work in works(chain).items()
+        }
+
+    def take(self, news: Progress) -> bool:
+        """Take in one batch, the clean predictions first; whether it was its attack's last."""
+        if news.column == "clean":
+            self.clean = news.images - news.broken
+            return True
+        key = news.column, news.attack
+        seen = self.done.setdefault(key, [0, 0])
+        seen[0] += news.images
+        seen[1] += news.broken
+        self.spent += news.images * self.each[key]
+        self.ticks[key] += 1
+        return self.ticks[key] == -(-self.counts[news.column] // self.plan.suite.batch)
+
+    def meets(self, column: str, attack: str) -> int:
+        """How many images an attack meets: those that are right clean and that no earlier attack of its chain broke.
+
+        Of a column on fewer images, the right ones among them are taken to be in proportion until they are known.
+        """
+        key, chain = (column, attack), self.chains[column]
+        if self.ticks[key] == -(-self.counts[column] // self.plan.suite.batch):
+            return self.done[key][0]
+        left = round(self.clean * self.counts[column] / self.images)
+        for name in chain.attacks:
+            if name == attack:
+                break
+            if chain.norm is None and (column, name) in self.done:
+                left = self.done[column, name][0] - self.done[column, name][1]
+        return max(left, self.done.get(key, [0])[0])
+
+    def left(self) -> float | None:
+        """Seconds to go: the work that remains if nothing more is broken, at the speed of the work that is done."""
+        if not self.spent:
+            return None
+        begun = max(list(self.each).index(key) for key in self.done)
+        work = sum(
+            each * (self.meets(*key) - self.done.get(key, [0])[0])
+            for place, (key, each) in enumerate(self.each.items())
+            if place >= begun
+        )
+        return work * (time.monotonic() - self.begun) / self.spent
+
+    def rows(self) -> list[list[str]]:
+        """Attack, images done and met, survivors, and the accuracy if all images to come survive, with its interval."""
+        lines = [["clean", str(self.images), str(self.clean), _share(self.clean, self.images)]]
+        for (column, attack), (seen, broken) in self.done.items():
+            chain, met = self.chains[column], self.meets(column, attack)
+            name = column if len(chain.attacks) == 1 else f"{column} {attack}"
+            name = f"probe {name}" if column in self.plan.probes else name
+            share = "" if chain.norm else _share(met - broken, self.counts[column])
+            lines.append([name, f"{seen}/{met}", str(met - broken), share])
+        return lines
+
+    def line(self) -> str:
+        """The last row in words, and the time that is left."""
+        name, seen, survive, share = self.rows()[-1]
+        left = self.left()
+        end = f"; about {clock(left)} to go" if left else ""
+        return f"{name}: {survive} of {seen.partition('/')[0]} survive" + (f", {share} %" if share else "") + end
+
+    def __rich__(self) -> Group:
+        table = Table(title=self.title, box=None, pad_edge=False, title_justify="left")
+        for name in ("attack", "images", "survive", "at most (95 %)"):
+            table.add_column(name, justify="left" if name == "attack" else "right")
+        for row in self.rows() if self.clean else ():
+            table.add_row(*row)
+        left = self.left()
+        return Group(table, Text("" if left is None else f"about {clock(left)} to go", style="dim"))
+
+
+def _share(right: int, images: int) -> str:
+    low, high = wilson(right, images)
+    return f"{100 * right / images:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+@contextmanager
+def watching(watch: Watch, console: Console) -> Iterator[Callable[[Progress], object]]:
+    """Show `watch` while the block runs: a live table on a terminal, else a line after each attack."""
+    if console.is_terminal:
+        with Live(watch, console=console, refresh_per_second=4, transient=True):
+            yield watch.take
+        return
+
+    def tick(news: Progress) -> None:
+        if watch.take(news):
+            console.print(f"{watch.title}: {watch.line()}", highlight=False, soft_wrap=True)
+
+    yield tick
+
+
+def clock(seconds: float) -> str:
+    """90 -> 1:30."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,115 @@
+"""What an evaluation is about, its units, and what they add up to.
+
+A unit is what one attack found on one batch, or one corruption at one severity, kept under a digest of everything that
+decides it.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, MutableMapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as from_bytes
+from safetensors.torch import save as to_bytes
+from torch import nn
+
+from cure.core.tensors import Flags, Images, Labels, PerExample, Tensor
+from cure.storage.files import replacing
+from cure.storage.resume import code
+
+Unit = dict[str, Tensor]
+"""Of an attack, the misclassified images of the batch: `rows`, `predicted` by the network itself, and `x_adv`. Of a
+corruption at one severity: `correct`, how many images are."""
+
+Store = MutableMapping[str, Unit]
+"""Where units live: a dict, or a Folder that outlives the process and may be shared by several."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Images in [0, 1], float32, their labels, and each image's place in its split, which seeds its noise."""
+
+    x: Images
+    y: Labels
+    index: Labels
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, rows: Tensor) -> "Examples":
+        return Examples(self.x[rows], self.y[rows], self.index[rows])
+
+
+@dataclass
+class Outcome:
+    """What a chain did to each of n images, on the CPU."""
+
+    clean: Flags  # classified correctly
+    predicted: Labels  # at x_adv
+    x_adv: Images  # the adversarial image; the image itself where none was found or needed
+    distance: PerExample  # of x_adv, in the chain's norm (L-inf without one); infinity where none was found
+    batch: int  # images at a time, on which AutoAttack's numbers depend
+    broken_by: dict[str, Tensor] = field(default_factory=dict)  # attack -> rows whose x_adv it made
+
+    @property
+    def robust(self) -> Flags:
+        """Classified correctly, and no attack of the chain changed that."""
+        return self.distance.isinf()
+
+    def take(self, name: str, rows: Labels, unit: Unit, length: PerExample) -> None:
+        """Enter the adversarial images of one unit, of these rows, where they are nearer than what is known."""
+        nearer = length < self.distance[rows]
+        rows = rows[nearer]
+        for other, theirs in self.broken_by.items():
+            self.broken_by[other] = theirs[~torch.isin(theirs, rows)]
+        self.broken_by[name] = torch.cat([self.broken_by[name], rows])
+        self.predicted[rows], self.x_adv[rows] = unit["predicted"][nearer], unit["x_adv"][nearer]
+        self.distance[rows] = length[nearer]
+
+
+class Folder(Store):
+    """Units as files; each is written whole or not at all, and one that cannot be read counts as missing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def _file(self, key: str) -> Path:
+        return self.path / f"{key}.safetensors"
+
+    def __getitem__(self, key: str) -> Unit:
+        try:
+            return from_bytes(self._file(key).read_bytes())
+        except (OSError, SafetensorError) as problem:
+            raise KeyError(key) from problem
+
+    def __setitem__(self, key: str, unit: Unit) -> None:
+        with replacing(self._file(key)) as draft:
+            draft.write_bytes(to_bytes({name: t.contiguous() for name, t in unit.items()}))
+
+    def __delitem__(self, key: str) -> None:
+        self._file(key).unlink()
+
+    def __iter__(self) -> Iterator[str]:
+        return (path.stem for path in sorted(self.path.glob("[!.]*.safetensors")))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def digest(facts: Any, tensors: dict[str, Tensor]) -> str:
+    """A name for facts and tensors: 32 hex digits."""
+    found = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for name, tensor in tensors.items():
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()[:32]
+
+
+def identity(seed: int, **nets: nn.Module) -> str:
+    """What computes a unit, as a digest: the networks with their memory layout, the loaded code, PyTorch, the seed."""
+    states = {f"{p} {key} {t.stride()}": t for p, net in nets.items() for key, t in net.state_dict().items()}
+    return digest([*(str(net) for net in nets.values()), code(), torch.__version__, seed], states)

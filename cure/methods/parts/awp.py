@@ -1,0 +1,52 @@
+"""Adversarial weight perturbation: the gradient is taken where the weights hurt most.
+
+    v_l = gamma ||w_l|| g_l / ||g_l||,   g = grad_w L(w)        for the weights of convolutions and linear layers
+    w  <- w - [step of the optimiser at w + v]
+
+Wu, Xia, Wang, "Adversarial Weight Perturbation Helps Robust Generalization", NeurIPS 2020, Eqs. (8) and (10), with one
+ascent step, as released. As there, the whole step, weight decay included, is taken at w + v, and v is subtracted after.
+"""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from cure.core.method import AfterStep, Batch, Combine, Gradients, Loss, Means, Networks, Terms
+from cure.core.tensors import Tensor
+from cure.nn.batchnorm import scope
+from cure.nn.gradients import gradients, objective, reduce
+
+
+def perturbing(losses: Loss, gamma: Callable[[Any, int], float]) -> tuple[Loss, Combine, AfterStep]:
+    """The slots loss, combine and after_step of a method with these terms, and with gamma(hyper, epoch); 0 is off."""
+
+    def loss(nets: Networks, batch: Batch, hyper: Any) -> Terms:
+        # at w by batch statistics that leave the running ones alone: those move once, at w + v
+        with scope(nets.student, "batch") if gamma(hyper, batch.epoch) else contextlib.nullcontext():
+            return losses(nets, batch, hyper)
+
+    def combine(nets: Networks, batch: Batch, hyper: Any, means: Means) -> Gradients | None:
+        if not gamma(hyper, batch.epoch):
+            return None
+        perturb(nets, batch, means, gamma(hyper, batch.epoch))
+        return gradients(objective(reduce(losses(nets, batch, hyper))), nets.weights())
+
+    def restore(nets: Networks, batch: Batch, hyper: Any) -> None:
+        wide, moves = batch.points.get("perturbation", ([], []))
+        with torch.no_grad():
+            if wide:
+                torch._foreach_sub_(wide, moves)
+
+    return loss, combine, restore
+
+
+def perturb(nets: Networks, batch: Batch, means: Means, gamma: float) -> None:
+    """w -> w + v, v from the `means` at w."""
+    named = {name: w for name, w in nets.student.named_parameters() if w.ndim > 1}
+    found, wide = gradients(objective(means), named, keep=False), list[Tensor](named.values())
+    moves = [gamma * w.detach().norm() / (g.norm() + 1e-20) * g for w, g in zip(wide, found.values(), strict=True)]
+    with torch.no_grad():
+        torch._foreach_add_(wide, moves)
+    batch.points["perturbation"] = (wide, moves)

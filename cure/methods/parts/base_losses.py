@@ -1,0 +1,78 @@
+"""The three losses that other methods wrap: plain adversarial, TRADES and MART, as blocks.
+
+A wrapper (FAT's stop rule, PART's radii, VFD's features) names its base; the base gives the ascent's objective and the
+terms of the loss. The methods at, trades and mart are these blocks under their own names and hyper-parameters.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from cure.adversarial.pgd import Maximise, ascend, divergence, error
+from cure.core.method import Batch, Networks, Terms
+from cure.core.tensors import Images, Labels, Logits, PerExample
+from cure.nn.losses import boosted_cross_entropy, cross_entropy, kl
+from cure.settings.base import NonNegative, Search, Settings
+
+
+class Wrapped(Settings):
+    """What every wrapper is told of its base: which one, its weight (beta or lambda; `at` has none), its attack."""
+
+    base: Literal["at", "trades", "mart"]
+    weight: NonNegative
+    attack: Search
+
+
+def adversarial(clean: Logits, adv: Logits, y: Labels, weight: float) -> Terms:
+    """CE(f(x'), y); the clean logits are not used. Madry et al. 2018, Eq. (2.1)."""
+    return {"robust": (1.0, cross_entropy(adv, y))}
+
+
+def trades(clean: Logits, adv: Logits, y: Labels, beta: float) -> Terms:
+    """CE(f(x), y) + beta KL(f(x) || f(x')), gradients through both arguments. Zhang et al. 2019."""
+    return {"natural": (1.0, cross_entropy(clean, y)), "robust": (beta, kl(clean, adv))}
+
+
+def mart(clean: Logits, adv: Logits, y: Labels, lam: float) -> Terms:
+    """BCE(f(x'), y) + lambda (1 - p_y) KL(p || q), nothing detached. Wang et al. 2020."""
+    return {
+        "boosted": (1.0, boosted_cross_entropy(adv, y)),
+        "robust": (lam, misclassified(clean, y) * smoothed_kl(clean, adv)),
+    }
+
+
+def misclassified(clean: Logits, y: Labels) -> PerExample:
+    """1 - p_y with MART's 1e-7 that keeps it positive."""
+    return 1.0000001 - clean.softmax(dim=1).gather(1, y[:, None])[:, 0]
+
+
+def smoothed_kl(clean: Logits, adv: Logits) -> PerExample:
+    """KL(p || q + 1e-12), as MART computes it."""
+    p = clean.softmax(dim=1)
+    return (p * (clean.log_softmax(dim=1) - (adv.softmax(dim=1) + 1e-12).log())).sum(dim=1)
+
+
+@dataclass(frozen=True)
+class Base:
+    """An objective for the ascent, and the loss of its result; `weight` is beta or lambda."""
+
+    maximise: Maximise
+    terms: Callable[[Logits, Logits, Labels, float], Terms]
+    clean: bool  # whether the loss forwards x
+
+    def loss(self, nets: Networks, batch: Batch, weight: float) -> Terms:
+        """The terms on the student: f(x) first, where the base looks at it, then f(x')."""
+        clean = nets.student(batch.x) if self.clean else None
+        adv = nets.student(batch.x_adv)
+        return self.terms(adv if clean is None else clean, adv, batch.y, weight)
+
+
+def pgd_on_base(nets: Networks, batch: Batch, hyper: Any) -> dict[str, Images]:
+    """The slot `inner` of a method that attacks its student as its base `hyper.base` does."""
+    return {"adv": ascend(nets.student, batch, hyper.attack, BASES[hyper.base].maximise)}
+
+
+AT = Base(error, adversarial, clean=False)
+TRADES = Base(divergence, trades, clean=True)
+MART = Base(error, mart, clean=True)
+BASES = {"at": AT, "trades": TRADES, "mart": MART}

@@ -1,0 +1,82 @@
+"""Fine-tuning of one weight on clean images, in three treatments of batch norm, and the way back by interpolation.
+
+    t(a) = (1 - a) t_start + a t_end                                                        RiFT, Eq. (9)
+
+Zhu et al., "Improving Generalization of Adversarial Training via Robust Critical Fine-Tuning", ICCV 2023.
+"""
+
+import copy
+from typing import Annotated, Literal
+
+import torch
+from pydantic import BeforeValidator, Field
+from torch import nn
+
+from cure.core.method import Batch, Consolidation
+from cure.core.tensors import Tensor
+from cure.nn.batchnorm import scope
+from cure.nn.freezing import alone
+from cure.nn.losses import cross_entropy
+from cure.settings.base import Count, NonNegative, Number, Positive, Settings, integer_keys
+
+State = dict[str, Tensor]
+Variant = Literal["update", "freeze", "bn_only"]
+VARIANTS: tuple[Variant, ...] = ("update", "freeze", "bn_only")
+"""Statistics move with the weight; the weight alone moves; the statistics alone move."""
+
+
+class Tuning(Settings):
+    """SGD on one weight."""
+
+    epochs: Count
+    lr: Positive
+    momentum: Number
+    weight_decay: NonNegative
+    drops: Annotated[dict[Annotated[int, Field(ge=1)], Positive], BeforeValidator(integer_keys)]
+    """1-based epoch from which the rate is `lr` times this factor."""
+    bn: Variant
+
+    def rate(self, epoch: int) -> float:
+        """The learning rate of a 1-based epoch."""
+        reached = [at for at in self.drops if at <= epoch]
+        return self.lr * (self.drops[max(reached)] if reached else 1.0)
+
+
+def tune(net: nn.Module, module: str, batches: list[Batch], hyper: Tuning, state: State | None, lr: float) -> float:
+    """One epoch of SGD on one weight, with its momentum in `state`; the mean loss."""
+    weight = net.get_submodule(module).weight
+    assert isinstance(weight, nn.Parameter)
+    state, total = {} if state is None else state, torch.zeros((), dtype=torch.float64, device=weight.device)
+    with scope(net, "eval" if hyper.bn == "freeze" else "train"), alone(net, weight):
+        for batch in batches:
+            value = cross_entropy(net(batch.x), batch.y).mean()
+            (g,) = torch.autograd.grad(value, weight)
+            total += value.detach()
+            if hyper.bn != "bn_only":
+                with torch.no_grad():
+                    g = g + hyper.weight_decay * weight
+                    state["momentum"] = hyper.momentum * state["momentum"] + g if "momentum" in state else g
+                    weight.sub_(lr * state["momentum"])
+    return float(total) / len(batches)
+
+
+def fine_tuned(found: Consolidation, module: str, hyper: Tuning) -> tuple[State, int]:
+    """From the robust network: the state of highest clean validation accuracy over the epochs, and its epoch."""
+    net, momentum = copy.deepcopy(found.nets["robust"]), State()
+    best, state, at = -1.0, net.state_dict(), 0
+    for epoch in range(1, hyper.epochs + 1):
+        tune(net, module, list(found.batches(epoch)), hyper, momentum, hyper.rate(epoch))
+        if (clean := found.score(net)["clean"]) > best:
+            best, state, at = clean, {key: t.clone() for key, t in net.state_dict().items()}, epoch
+    return state, at
+
+
+def interpolated(start: State, end: State, a: float) -> State:
+    """t(a) for floating tensors, batch-norm statistics included; counters stay start's."""
+    return {key: torch.lerp(t, end[key], a) if t.is_floating_point() else t for key, t in start.items()}
+
+
+def choose(clean: list[float], robust: list[float], slack: float) -> int:
+    """The first point of highest clean accuracy with robust >= robust[0] - slack, all in percent."""
+    allowed = [i for i, value in enumerate(robust) if value >= robust[0] - slack - 1e-9]
+    return max(allowed, key=lambda i: (clean[i], -i))

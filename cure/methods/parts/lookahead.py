@@ -1,0 +1,61 @@
+"""A network one step ahead of itself, and what it can do there."""
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from cure.adversarial.pgd import error, misclassified, strongest
+from cure.core.method import Batch
+from cure.core.tensors import Tensor
+from cure.nn.accuracy import right
+from cure.nn.batchnorm import scope
+from cure.runtime import distributed
+from cure.settings.base import Count, NonNegative, Positive, Search, Settings
+
+
+class Worth(Settings):
+    """What a training step is worth: c2 and c3 weigh its accuracies, by a PGD on the cross-entropy and clean."""
+
+    most: Positive  # what the loss may count
+    c2: NonNegative
+    c3: NonNegative
+    weight_decay: NonNegative  # of the step
+    attack: Search
+    restarts: Count
+    until_wrong: bool  # an image ends at its first wrong iterate
+
+
+def ahead(
+    net: nn.Module, loss: Callable[[nn.Module], Tensor], lr: float, weight_decay: float
+) -> tuple[nn.Module, Tensor]:
+    """(a copy of `net` after one SGD step without momentum on `loss`, the loss before it); `net` stays as it was.
+
+    `loss` is a mean over the batch or, of several ranks, each one's part of it.
+    """
+    copied = copy.deepcopy(net)
+    weights = [w for w in copied.parameters() if w.requires_grad]
+    value = loss(copied)
+    with torch.no_grad():
+        for w, g in zip(weights, distributed.mean(torch.autograd.grad(value, weights)), strict=True):
+            w.sub_(lr * (g + weight_decay * w))
+    return copied, distributed.mean([value.detach()])[0]
+
+
+def worth(net: nn.Module, batch: Batch, loss: Callable[[nn.Module], Tensor], how: Worth) -> Tensor:
+    """min(loss, most) + c2 robust + c3 clean accuracy of a copy after one step on `loss`. Jia et al., CVPR 2022."""
+    copied, value = ahead(net, loss, batch.lr, how.weight_decay)
+    robust, clean = accuracies(copied, batch, how)
+    total: Tensor = value.clamp(0, how.most) + how.c2 * robust + how.c3 * clean
+    return total
+
+
+def accuracies(net: nn.Module, batch: Batch, how: Worth) -> tuple[Tensor, Tensor]:
+    """(robust, clean) accuracy in [0, 1], on running statistics; the attack itself runs in training mode."""
+    attack, stop = how.attack.model_copy(update={"bn": "train"}), misclassified(batch.y) if how.until_wrong else None
+    x_adv = strongest(net, batch, attack, error, restarts=how.restarts, stop=stop)
+    with scope(net, "eval"):
+        own = [distributed.part(right(net, x, batch.y).to(x.dtype)) for x in (x_adv, batch.x)]
+    robust, clean = distributed.mean(own)
+    return robust, clean

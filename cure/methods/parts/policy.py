@@ -1,0 +1,131 @@
+"""A network that chooses from finite sets for each image, and learns from a scalar reward.
+
+    pi(a | x) = prod_h softmax(head_h(features(x)))_{a_h};   minimise -mean(log pi(a | x)) (r - b)
+
+Williams, "Simple statistical gradient-following algorithms for connectionist reinforcement learning", 1992.
+"""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from cure.core.method import Batch, Companion
+from cure.core.network import Network, reinitialised
+from cure.core.noise import Noise
+from cure.core.tensors import Images, PerExample, Tensor
+from cure.nn.averaging import warmed
+from cure.nn.batchnorm import scope
+from cure.runtime import distributed
+from cure.settings.base import Count, Drops, NonNegative, Number, Positive, Settings, Share, at_epoch
+
+Actions = dict[str, PerExample]
+Choices = dict[str, list[float]]
+
+
+class Learning(Settings):
+    """When and how a policy is updated."""
+
+    every: Count  # steps between updates
+    strategy_lr: NonNegative  # 0: never
+    strategy_drops: Drops
+    strategy_momentum: Annotated[Number, Field(ge=0, lt=1)]
+    strategy_weight_decay: NonNegative
+    clip: Positive  # of the gradient's norm
+    baseline: Share | None  # b: a running mean of the rewards with this decay, the present one included; null: 0
+
+
+class Policy(nn.Module):
+    """A trunk with one categorical head per kind of action, sampled independently; `choices` are each head's values."""
+
+    def __init__(self, trunk: Network, width: int, choices: Choices) -> None:
+        super().__init__()
+        self.trunk, self.choices = trunk, choices
+        for name, values in choices.items():  # on the device before they are asked for, which would be waited for
+            self.register_buffer(f"choices_{name}", torch.tensor(values, dtype=torch.float64), persistent=False)
+        self.heads = nn.ModuleDict({name: nn.Linear(width, len(values)) for name, values in choices.items()})
+
+    def remember(self, how: Learning) -> "Policy":
+        """Give it what outlives an update and so belongs to its state: velocities and the mean reward."""
+        if how.baseline is not None:
+            self.register_buffer("mean_reward", torch.zeros(()))
+        if how.strategy_momentum:
+            for i, weight in enumerate(self.parameters()):
+                self.register_buffer(f"velocity{i}", torch.zeros_like(weight))
+        return self
+
+    def forward(self, x: Images) -> dict[str, Tensor]:
+        """Log-probabilities (n, values) of each head."""
+        h = self.trunk.features(x, ["pooled"])["pooled"]
+        return {name: head(h).to(h.dtype).log_softmax(dim=1) for name, head in self.heads.items()}
+
+    def sample(self, x: Images, noise: Noise) -> tuple[Actions, PerExample]:
+        """An action of every head for every image, and the log-probability of the whole choice."""
+        actions, log_pi = {}, torch.zeros_like(x[:, 0, 0, 0])
+        for name, log_p in self(x).items():
+            u = noise.uniform(x[:, :1, :1, :1], 0.5)[:, :, 0, 0] + 0.5  # inverse transform of one uniform draw
+            index = (cumulative(log_p.detach().exp()) < u).sum(dim=1).clamp(max=log_p.shape[1] - 1)
+            actions[name] = self.get_buffer(f"choices_{name}").to(x.dtype)[index]
+            log_pi = log_pi + log_p.gather(1, index[:, None])[:, 0]
+        return actions, log_pi
+
+
+def cumulative(p: Tensor) -> Tensor:
+    """Sums of each row (n, k) up to every place; cumsum has no deterministic kernel on CUDA."""
+    return (p[:, None] * p.new_ones(p.shape[1], p.shape[1]).tril()).sum(dim=2)
+
+
+def reinforce(policy: Policy, log_pi: PerExample, reward: Tensor | float, how: Learning, lr: float) -> None:
+    """One SGD step along the gradient of -mean(log pi) * reward, its norm clipped."""
+    weights = list(policy.parameters())
+    grads = distributed.mean(torch.autograd.grad(-(distributed.part(log_pi) * reward), weights, materialize_grads=True))
+    norm = torch.sqrt(torch.stack([g.square().sum() for g in grads]).sum())
+    scale = lr * (how.clip / (norm + 1e-6)).clamp(max=1)
+    with torch.no_grad():
+        for i, (weight, g) in enumerate(zip(weights, grads, strict=True)):
+            move = scale * g
+            if how.strategy_weight_decay:
+                move = move + lr * how.strategy_weight_decay * weight
+            if how.strategy_momentum:
+                move = lr * policy.get_buffer(f"velocity{i}").mul_(how.strategy_momentum).add_(move / lr)
+            weight.sub_(move)
+
+
+def advantage(policy: Policy, reward: Tensor, updates: int, decay: float | None) -> Tensor:
+    """r - b after so many updates; b starts as a plain mean, so that it forgets its own start."""
+    if decay is None:
+        return reward
+    mean = policy.get_buffer("mean_reward")
+    return reward - mean.lerp_(reward.to(mean.dtype), 1 - warmed(decay, updates))
+
+
+def choose(policy: nn.Module, batch: Batch) -> Actions:
+    """Actions drawn for the images of a batch, on running statistics."""
+    with torch.no_grad(), scope(policy, "eval"):
+        actions: Actions = policy.sample(batch.x, batch.noise)[0]  # type: ignore[operator]
+    return actions
+
+
+def learn(policy: nn.Module, batch: Batch, how: Learning, reward: Callable[[Actions], Tensor]) -> None:
+    """Every so many steps: draw anew, see what it was worth, and reinforce."""
+    if batch.step % how.every or not how.strategy_lr:
+        return
+    assert isinstance(policy, Policy)
+    policy.requires_grad_(True)
+    with scope(policy, "train"):
+        actions, log_pi = policy.sample(batch.x, batch.noise)
+    gain = advantage(policy, reward(actions), batch.step // how.every, how.baseline)
+    reinforce(policy, log_pi, gain, how, how.strategy_lr * at_epoch(how.strategy_drops, batch.epoch, 1.0))
+    policy.requires_grad_(False)
+
+
+def companion(choices: Choices, how: Learning) -> Companion:
+    """A policy whose trunk has the student's architecture and weights of its own."""
+
+    def build(student: nn.Module) -> nn.Module:
+        assert isinstance(student, Network)
+        return Policy(reinitialised(student), student.width(), choices).remember(how)
+
+    return Companion(build)

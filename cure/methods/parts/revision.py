@@ -1,0 +1,73 @@
+"""The revision network: a slow copy of the student that keeps it near its own past, and what becomes of both.
+
+    L_CR      = KL(f_rev(x) || f(x)) + KL(f_rev(x') || f(x'))                                        Eq. (8)
+    theta_rev <- d theta_rev + (1 - d) theta   with probability r after each step                    Eq. (7)
+
+Gowda et al., "Conserve-Update-Revise ...", ICLR 2024.
+"""
+
+import copy
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from cure.core.method import Batch, Companion, Consolidation, Networks, Terms
+from cure.core.tensors import Logits
+from cure.nn.averaging import average_, warmed
+from cure.nn.batchnorm import reestimating
+from cure.nn.losses import kl
+from cure.settings.base import Count, NonNegative, Settings, Share
+
+
+class Revision(Settings):
+    """How strongly the past pulls, and how it follows."""
+
+    gamma: NonNegative  # weight of L_CR
+    r: Share  # revision rate
+    d: Share  # revision decay
+    warm_up: bool  # d_t = min(1 - 1/(t + 1), d), as released; off is Eq. (7) to the letter
+    r_rule: Literal["constant", "off", "halve"]  # what happens to r after epoch r_epoch
+    r_epoch: Count
+
+
+class Revise(Settings):
+    """Consolidation: which network of the trajectory is evaluated, and whose batch-norm statistics it carries."""
+
+    network: Literal["best", "last", "revision"]
+    batchnorm: Literal["keep", "clean"]  # as trained | estimated anew on clean training images
+
+
+def companions(hyper: Revision) -> dict[str, Companion]:
+    """The revision network: a copy of the student, forwarded in training mode, moved by Eq. (7) alone."""
+    return {"revision": Companion(copy.deepcopy, mode="train")}
+
+
+def consistency(nets: Networks, batch: Batch, clean: Logits, adv: Logits, gamma: float) -> Terms:
+    """gamma L_CR from the student's logits on x and x'; the past is constant."""
+    with torch.no_grad():
+        past_clean, past_adv = nets.revision(batch.x), nets.revision(batch.x_adv)
+    return {"revision_clean": (gamma, kl(past_clean, clean)), "revision_adv": (gamma, kl(past_adv, adv))}
+
+
+def rate(hyper: Revision, epoch: int) -> float:
+    """r, constant, switched off after r_epoch, or halved each epoch after it."""
+    late = max(0, epoch - hyper.r_epoch)
+    return hyper.r * {"constant": 1.0, "off": float(late == 0), "halve": 0.5**late}[hyper.r_rule]
+
+
+def revise(nets: Networks, batch: Batch, hyper: Revision) -> None:
+    """Eq. (7), by chance."""
+    if batch.noise.chance(rate(hyper, batch.epoch)):
+        average_(nets.revision, nets.student, warmed(hyper.d, batch.step + 1) if hyper.warm_up else hyper.d)
+
+
+def finish(found: Consolidation, hyper: Revise) -> tuple[nn.Module, int, dict[str, Any]]:
+    """The network that is evaluated, its epoch, and how its relatives score on the validation split."""
+    net = found.nets[hyper.network]
+    if hyper.batchnorm == "clean":
+        with torch.no_grad(), reestimating(net):
+            for batch in found.batches(1):
+                net(batch.x)
+    scores = {name: found.score(relative) for name, relative in found.nets.items()}
+    return net, found.epochs.get(hyper.network, found.epochs["last"]), {"exported": hyper.network, "scores": scores}

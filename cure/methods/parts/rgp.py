@@ -1,0 +1,69 @@
+"""Robust gradient prominence: which weights a step may move, and their gradient.
+
+    RGP(w) = alpha |d CE(f(x), y) / dw| + (1 - alpha) |d CE(f(x'), y) / dw|                         Eq. (6)
+    w is updated by grad L where RGP(w) reaches the p-th percentile of its tensor, else its gradient is zero
+
+Gowda et al., "Conserve-Update-Revise ...", ICLR 2024. The means given here are those of the terms `natural`,
+`adversarial` (CE on x'), `divergence` and whatever else L sums.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+
+from cure.core.method import Batch, Gradients, Means, Networks
+from cure.errors import Refused
+from cure.nn.gradients import Weights, gradients, objective, separate
+from cure.nn.masks import chosen, masks
+from cure.settings.base import Number, Settings, Share
+
+
+class Prominence(Settings):
+    """The score and the mask."""
+
+    alpha: Share  # weight of the natural gradient in the score
+    p: Annotated[Number, Field(ge=0, le=100)]  # percent of each tensor that is conserved
+    score: Literal["abs", "signed", "total", "total_signed"]  # Eq. (6) | released soft | |grad L| | grad L
+    score_term: Literal["ce", "kl"]  # the adversarial loss in the score
+    scope: Literal["layer", "global"]  # one threshold per tensor, or one for the network
+    include: list[str]  # which parameters the mask reaches, by name
+    exclude: list[str]
+    apply: Literal["grad", "update"]  # zero the gradient, or keep the weight itself
+
+
+def prominence(means: Means, weights: Weights, masked: Weights, hyper: Prominence) -> tuple[Gradients, Gradients]:
+    """(score of every masked weight, grad L), in two backward passes, or three for the absolute values of Eq. (6)."""
+    term = {"ce": "adversarial", "kl": "divergence"}[hyper.score_term]
+    if hyper.score == "abs":
+        alone, total = separate(means, ["natural", term], weights)
+        natural, robust = alone["natural"], alone[term]
+        return {n: hyper.alpha * natural[n].abs() + (1 - hyper.alpha) * robust[n].abs() for n in masked}, total
+    total = gradients(objective(means), weights)
+    if hyper.score == "signed":  # linear in the gradients, so one backward pass of the weighted losses
+        weighted = hyper.alpha * means["natural"][1] + (1 - hyper.alpha) * means[term][1]
+        return gradients(weighted, masked), total
+    size: Callable[[torch.Tensor], torch.Tensor] = torch.abs if hyper.score == "total" else torch.clone
+    return {n: size(total[n]) for n in masked}, total
+
+
+def masked_gradient(nets: Networks, batch: Batch, hyper: Prominence, means: Means) -> Gradients:
+    """M * grad L, with M = 1 where the score reaches its percentile."""
+    weights = nets.weights()
+    masked = {name: weights[name] for name in chosen(list(weights), hyper.include, hyper.exclude)}
+    if hyper.include and not masked:
+        raise Refused(f"include {hyper.include} and exclude {hyper.exclude} leave no weight of the network to the mask")
+    score, total = prominence(means, weights, masked, hyper)
+    keep = masks(score, hyper.p / 100, hyper.scope)
+    batch.show("rgp", {"score": score, "mask": keep, "total": total})
+    if hyper.apply == "update":
+        batch.points["frozen"] = [(w, keep[n], w.detach().clone()) for n, w in masked.items()]
+    return {name: g * keep[name] if name in keep else g for name, g in total.items()}
+
+
+def restore_frozen(batch: Batch) -> None:
+    """Undo the step of the optimiser, its momentum and decay included, where `apply: update` froze a weight."""
+    with torch.no_grad():
+        for weight, moved, before in batch.points.get("frozen", []):
+            weight.copy_(torch.where(moved, weight, before))

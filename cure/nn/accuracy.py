@@ -1,0 +1,25 @@
+"""Shares of correct predictions, left on the device."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from cure.core.method import Batch
+from cure.core.tensors import Flags, Images, Labels, Tensor
+from cure.runtime import distributed
+
+
+def right(net: nn.Module, x: Images, y: Labels) -> Flags:
+    """Where `net`, as it stands, predicts the label."""
+    with torch.no_grad():
+        correct: Flags = net(x).argmax(dim=1) == y
+    return correct
+
+
+def on_first(net: nn.Module, batches: Iterator[Batch], images: int) -> Tensor:
+    """Accuracy in [0, 1] on as many batches as hold at least so many images, those of other ranks included."""
+    found: list[Flags] = []
+    while distributed.count() * sum(map(len, found)) < images and (batch := next(batches, None)):
+        found.append(right(net, batch.x, batch.y))
+    return distributed.mean([distributed.part(torch.cat(found).float())])[0]

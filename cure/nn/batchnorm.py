@@ -1,0 +1,95 @@
+"""Batch-norm scopes, split batch norm, and re-estimation of running statistics."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from cure.settings.base import Scope
+
+
+@contextmanager
+def scope(net: nn.Module, mode: Scope) -> Iterator[None]:
+    """Run `net` in one of three modes and restore every module's own mode afterwards.
+
+    `eval`: running statistics. `train`: batch statistics, which also move the running ones.
+    `batch`: batch statistics that leave the running ones (and their counter) alone.
+    """
+    modules = list(net.modules())
+    modes = [(m, m.training) for m in modules]
+    tracking = [(m, m.track_running_stats) for m in modules if isinstance(m, _BatchNorm)]
+    net.train(mode != "eval")
+    if mode == "batch":
+        for norm, _ in tracking:
+            norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        for norm, tracked in tracking:
+            norm.track_running_stats = tracked
+
+
+class SplitBatchNorm2d(nn.ModuleDict):
+    """Several batch norms over one set of weights; `branch` says which one a forward uses.
+
+    Xie et al. 2020 (auxiliary batch norm); AR-AT trains with one for clean and one for adversarial images.
+    """
+
+    def __init__(self, norm: nn.BatchNorm2d, names: tuple[str, ...]) -> None:
+        super().__init__({name: copy.deepcopy(norm) for name in names})
+        self.active, self.features = names[0], norm.num_features
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The active branch's normalisation."""
+        out: Tensor = self[self.active](x)
+        return out
+
+
+def split(net: nn.Module, names: tuple[str, ...]) -> None:
+    """Replace every BatchNorm2d inside `net` by one batch norm per name, all starting as copies."""
+    for parent in list(net.modules()):
+        for key, child in list(parent.named_children()):
+            if isinstance(child, nn.BatchNorm2d) and not isinstance(parent, SplitBatchNorm2d):
+                setattr(parent, key, SplitBatchNorm2d(child, names))
+
+
+def fold(net: nn.Module, name: str) -> None:
+    """Undo `split`, keeping one branch: what is left is an ordinary network."""
+    for parent in list(net.modules()):
+        for key, child in list(parent.named_children()):
+            if isinstance(child, SplitBatchNorm2d):
+                setattr(parent, key, child[name])
+
+
+@contextmanager
+def branch(net: nn.Module, name: str) -> Iterator[None]:
+    """Forward through the batch norms called `name`."""
+    layers = [m for m in net.modules() if isinstance(m, SplitBatchNorm2d)]
+    before = [layer.active for layer in layers]
+    for layer in layers:
+        layer.active = name
+    try:
+        yield
+    finally:
+        for layer, active in zip(layers, before, strict=True):
+            layer.active = active
+
+
+@contextmanager
+def reestimating(net: nn.Module) -> Iterator[None]:
+    """Forget the running statistics and collect them anew, as a plain average over the forwards inside."""
+    norms = [m for m in net.modules() if isinstance(m, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # torch's spelling of the cumulative average
+    try:
+        with scope(net, "train"):
+            yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum

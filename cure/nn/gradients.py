@@ -1,0 +1,49 @@
+"""Gradients of the weighted terms of an objective, with as few backward passes as linearity allows."""
+
+import torch
+from torch import nn
+
+from cure.core.method import Gradients, Means, Terms
+from cure.core.tensors import Tensor
+from cure.runtime import distributed
+
+Weights = dict[str, nn.Parameter]
+
+
+def reduce(terms: Terms) -> Means:
+    """The mean of each term over the batch (of several ranks, each one's part of it), in fp32 or better."""
+
+    def mean(values: Tensor) -> Tensor:
+        return distributed.part(values.to(torch.promote_types(values.dtype, torch.float32)))
+
+    return {name: (weight, mean(values)) for name, (weight, values) in terms.items()}
+
+
+def objective(means: Means) -> Tensor:
+    """sum_t weight_t * mean_t over the terms of non-zero weight."""
+    return torch.stack([weight * mean for weight, mean in means.values() if weight]).sum()
+
+
+def gradients(value: Tensor, weights: Weights, *, keep: bool = True) -> Gradients:
+    """d value / d w for every w; zero where value does not depend on it. The graph is kept for further calls, or not.
+
+    Of several ranks, the gradient of the mean over all of them, so that no later rule sees one rank's rows alone.
+    """
+    if not weights:
+        return {}
+    found = torch.autograd.grad(value, list(weights.values()), retain_graph=keep, materialize_grads=True)
+    return dict(zip(weights, distributed.mean(found), strict=True))
+
+
+def separate(means: Means, apart: list[str], weights: Weights) -> tuple[dict[str, Gradients], Gradients]:
+    """The unweighted gradient of each term named in `apart`, and the gradient of the whole objective.
+
+    grad L = sum_{t apart} weight_t grad_t + grad(rest): the objective never needs a pass of its own.
+    """
+    alone = {name: gradients(means[name][1], weights) for name in apart}
+    rest = {name: term for name, term in means.items() if name not in apart and term[0]}
+    total = gradients(objective(rest), weights) if rest else {n: torch.zeros_like(w) for n, w in weights.items()}
+    for name in apart:
+        if factor := means[name][0]:
+            total = {key: g + factor * alone[name][key] for key, g in total.items()}
+    return alone, total

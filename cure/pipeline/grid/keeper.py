@@ -1,0 +1,87 @@
+"""Run DVC so that it does not outlive who asked for it: `python -m cure.pipeline.grid.keeper LOG COMMAND...`, in a new session.
+
+stdin is the lifeline: a pipe that its owner never writes to and that the system closes when the owner dies, however it
+dies. Then the stage that DVC runs is killed, and DVC itself, which may be writing dvc.lock, is left to end.
+
+The log is the lock: whatever the command starts inherits it as stdout, so it is held until the last of them has ended.
+"""
+
+import contextlib
+import fcntl
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+TICK = 0.1  # seconds between two looks
+GRACE = 60.0  # seconds for DVC to end after its stage was killed
+
+
+def main(log: str, *command: str) -> int:
+    """The command's exit code. If a signal ended it, everything here is killed, so that no stage goes on alone."""
+    with Path(log).open("a") as out:
+        while not _locked(out):
+            if _cut():
+                return 1
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        while process.poll() is None:
+            if _cut():
+                _stop(process)
+        if process.returncode < 0:
+            os.killpg(0, signal.SIGKILL)
+        if process.returncode > 0:
+            _kill_the_rest()
+    return process.returncode
+
+
+def _locked(out: IO[str]) -> bool:
+    """Whether the log is ours now; if not, an earlier attempt at the cell is still ending, or running."""
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
+
+
+def _cut() -> bool:
+    """Whether the owner is gone, after a moment."""
+    return bool(select.select([sys.stdin], [], [], TICK)[0])
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Kill what DVC started, again and again until DVC has ended; after a while, DVC as well."""
+    end = time.monotonic() + GRACE
+    with contextlib.suppress(psutil.NoSuchProcess):
+        dvc = psutil.Process(process.pid)
+        while process.poll() is None and time.monotonic() < end:
+            for child in dvc.children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
+            time.sleep(TICK)
+    if process.poll() is None:
+        process.kill()
+
+
+def _kill_the_rest() -> None:
+    """Kill a stage that DVC takes for dead because the shell between them died, so that it does not go on alone."""
+    for pid in psutil.pids():
+        with contextlib.suppress(ProcessLookupError):
+            if pid != os.getpid() and os.getpgid(pid) == os.getpgrp():
+                os.kill(pid, signal.SIGKILL)
+
+
+def start(log: Path, folder: Path, command: Sequence[str], more: dict[str, str]) -> subprocess.Popen[bytes]:
+    """A keeper of `command` in `folder`; its stdin is the lifeline, which this process holds."""
+    line = [sys.executable, "-m", "cure.pipeline.grid.keeper", str(log), *command]
+    env = os.environ | more
+    return subprocess.Popen(line, cwd=folder, env=env, stdin=subprocess.PIPE, start_new_session=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

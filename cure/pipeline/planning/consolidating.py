@@ -1,0 +1,54 @@
+"""What the consolidation of a row will do: its `finish` run on stand-ins of a few small images, and counted."""
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from cure.core.method import Batch, Consolidation, Method
+from cure.core.network import Network
+from cure.core.noise import PerImage, Stream
+from cure.pipeline.planning.step_profile import Flops, forward_flops
+
+SIZE = 4  # pixels of a side: nothing of its memory is counted, so the smallest will do
+TRAIN, VAL = 2, 3  # images of a batch, by which its operations are told; batch norms need two
+
+
+def consolidated(
+    net: Network, method: Method, hyper: Any, look: int, splits: tuple[int, int], form: tuple[int, int]
+) -> float:
+    """Passes of `finish` for so many training and validation images; `look` passes are one look at all of the latter.
+
+    `form` is (channels, classes). One batch of either kind goes through it, and the passes grow with the images.
+    """
+    channels, classes = form
+    batches = {count: _images(count, channels, classes) for count in (TRAIN, VAL)}
+    student, looks = copy.deepcopy(net), [0]
+    if method.prepare and method.revise:
+        method.prepare(student)
+    roles = ("last", "best", "average", "revision") if method.revise else ("robust",)
+    nets: dict[str, nn.Module] = {name: copy.deepcopy(student).eval() for name in roles}
+
+    def each(epoch: int) -> Iterator[Batch]:
+        x, y, index = batches[TRAIN]
+        return iter([Batch(x, y, index, Stream(0, x.device), epoch)])
+
+    def score(net: nn.Module) -> dict[str, float]:
+        looks[0] += 1
+        return {"clean": 0.5, "pgd": 0.5}
+
+    x, y, index = batches[VAL]
+    val = [Batch(x, y, index, PerImage(0, index))]
+    assert method.finish is not None
+    with torch.enable_grad(), (flops := Flops()):
+        found, _, _ = method.finish(Consolidation(nets, {"last": 1, "best": 1}, each, val, score), hyper)
+    score(found)
+    unit = forward_flops(net, channels, SIZE)
+    of_images = sum(flops.rows[rows] / rows / unit * images for rows, images in zip((TRAIN, VAL), splits, strict=True))
+    return of_images + looks[0] * look
+
+
+def _images(count: int, channels: int, classes: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    return torch.rand(count, channels, SIZE, SIZE), torch.arange(count) % classes, torch.arange(count)

@@ -1,0 +1,108 @@
+"""What a plan knows of a cell before anything is downloaded or trained: its settings, and how much data there is."""
+
+import json
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+from cure import catalogue
+from cure.core.method import Method
+from cure.core.network import Network
+from cure.data.archive import Extent
+from cure.errors import Refused
+from cure.settings.base import Augment
+from cure.settings.check import check, hyper_keys
+from cure.settings.layers import Blocks, Freezing
+from cure.settings.params import FILE, Params, read
+from cure.settings.sections import Fit, Train
+from cure.storage import checkpoint, paths
+from cure.storage.paths import Cell
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """A folder's params.yaml, checked, and what is computed from it."""
+
+    folder: Path
+    raw: dict[str, Any]
+
+    @classmethod
+    def of(cls, folder: Path) -> "Facts":
+        """Of the pipeline in this folder; everything that is wrong with its params.yaml is refused."""
+        raw = read(folder / FILE)
+        check(raw).refuse(folder / FILE)
+        return cls(folder, raw)
+
+    def params(self, dataset: str, model: str) -> Params:
+        """Every section, for this data set and model."""
+        keys = {f"{section}.{name}" for section in ("datasets", "models", "methods") for name in self.raw[section]}
+        parts = [f"datasets.{dataset}.augment", *(f"layers.blocks.{name}" for name in self.raw["layers"]["blocks"])]
+        phases = [f"methods.{m}.{part}" for m in self.raw["methods"] for part in ("update", "revise")]
+        return Params(self.raw, [*self.raw, *keys, *parts, *phases, "layers.update", "threat"], dataset, model)
+
+    def training(self, cell: Cell) -> tuple[Method, Any, Fit]:
+        """The method of the cell with its settings and schedule."""
+        method: Method = catalogue.entry("methods", cell.method).METHOD
+        params, (key, *_) = self.params(cell.dataset, cell.model), hyper_keys(cell.method, method)
+        if cell.method == "natural":
+            return method, params.get(key, method.hyper), params.get("pretrain", Fit)
+        return method, *params.method(key, method.hyper)
+
+    def consolidation(self, cell: Cell) -> tuple[Method, Any, Train]:
+        """The method of the cell with the settings of its `finish`."""
+        method: Method = catalogue.entry("methods", cell.method).METHOD
+        key = list(hyper_keys(cell.method, method))[-1]
+        return method, *self.params(cell.dataset, cell.model).method(key, method.revise or method.hyper)
+
+    def study(self, dataset: str, model: str, group: str) -> tuple[Train, dict[str, list[str]]]:
+        """The schedule of the layer-wise study, and the block sets of a group."""
+        params = self.params(dataset, model)
+        return params.method("layers.update", Freezing)[1], params.get(f"layers.blocks.{group}", Blocks).sets
+
+    def fresh(self, dataset: str, model: str) -> Network:
+        """The network of a cell before it is trained."""
+        settings = self.params(dataset, model).get(f"models.{model}", catalogue.hyper("models", model))
+        extent = self.extent(dataset)
+        return checkpoint.build(model, settings.model_dump(), extent.channels, extent.classes)
+
+    def augment(self, dataset: str) -> Augment:
+        """How training images are augmented."""
+        return self.params(dataset, "").get(f"datasets.{dataset}.augment", Augment)
+
+    def extent(self, dataset: str) -> Extent:
+        """Training images (without validation), test images, and what they are like."""
+        return _extent(self, dataset)
+
+    def validation(self, dataset: str) -> int:
+        """Images of the validation split."""
+        return int(self.raw["datasets"][dataset]["validation"])
+
+
+@cache
+def _extent(facts: Facts, dataset: str) -> Extent:
+    """From the prepared file; else as published; else from the source itself, which then needs no download."""
+    prepared, entry = facts.folder / paths.data(dataset), catalogue.entry("datasets", dataset)
+    if prepared.exists():
+        return _prepared(prepared)
+    whole = entry.EXTENT if entry.FILES else _read(facts, dataset)
+    return replace(whole, train=whole.train - facts.validation(dataset))
+
+
+def _prepared(path: Path) -> Extent:
+    with safe_open(path, framework="pt") as file:
+        about = json.loads(file.metadata()["cure"])
+        train, test = (file.get_slice(f"{name}/images").get_shape() for name in ("train", "test"))
+    return Extent(train[0], test[0], train[1], max(train[2:]), len(about["classes"]))
+
+
+def _read(facts: Facts, dataset: str) -> Extent:
+    entry, where = catalogue.entry("datasets", dataset), paths.downloads(dataset)
+    hyper = facts.params(dataset, "").get(f"datasets.{dataset}", entry.Hyper)
+    if said := entry.missing(hyper, where):
+        raise Refused(said)
+    raw = entry.read(hyper, where)
+    (train, _), (test, _) = raw.train, raw.test
+    return Extent(len(train), len(test), train.shape[1], max(train.shape[2:]), len(raw.classes))

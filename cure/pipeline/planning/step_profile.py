@@ -1,0 +1,194 @@
+"""What training will do, from a step or two on stand-ins: operations, memory held for the backward pass, and time.
+
+Operations are counted on images of few pixels, where a convolutional network does the same in a fraction of the time:
+both scale with the pixels. The unit is the pass, a forward of the student for one image, whose gradient to the input
+and gradient to the weights are about one each.
+"""
+
+import copy
+import math
+import time
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from cure.adversarial import pgd_loop
+from cure.core.method import Batch, Method, Networks
+from cure.core.network import Network
+from cure.core.noise import Stream
+from cure.core.tensors import Tensor
+from cure.data.loader import Loader, Split
+from cure.runtime.memory import halving
+from cure.settings.base import Augment
+from cure.settings.sections import Fit
+from cure.training.schedule import sgd
+from cure.training.step import Step
+
+SMALL = 8  # pixels of a side when counting: the smallest that halves as often as the networks do
+IMAGES = 3  # when counting; no weight has as many outputs, by which activations are told
+STEPS = 20  # of a calibration
+LONGEST = 4.0  # seconds that they may take, before images and steps are cut
+FEWEST = 4  # steps that a larger batch must leave time for
+FEW = 2  # images of the smallest step: batch norms need two
+
+Clock = Callable[[], float]
+
+
+class Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """While active, add up the operations of convolutions and products, two for each multiplication."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
+        self.rows: Counter[int] = Counter()  # of convolutions, by the images in their batch
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        """Do what was asked, then count it."""
+        out = func(*args, **(kwargs or {}))
+        if (count := flop_registry.get(func._overloadpacket)) is not None:
+            spent = count(*args, **(kwargs or {}), out_val=out)
+            self.total += spent
+            if args[0].ndim == 4:
+                self.rows[len(args[0])] += spent
+        return out
+
+
+@contextmanager
+def holding(images: int) -> Iterator[list[int]]:
+    """While active, [most bytes that graphs held at once] for tensors with so many rows, each storage once."""
+    most, live = [0], dict[int, list[int]]()
+
+    def pack(tensor: Tensor) -> Tensor:
+        if tensor.ndim and len(tensor) == images:
+            storage = tensor.untyped_storage()
+            place, size = storage.data_ptr(), storage.nbytes()
+            live.setdefault(place, [size, 0])[1] += 1
+            held = tensor.detach() if tensor.requires_grad and tensor.is_leaf else tensor.view_as(tensor)
+            weakref.finalize(held, _released, live, place)
+            most[0] = max(most[0], sum(size for size, _ in live.values()))
+            return held
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda held: held):
+        yield most
+
+
+def _released(live: dict[int, list[int]], place: int) -> None:
+    live[place][1] -= 1
+    if not live[place][1]:
+        del live[place]
+
+
+def enduring() -> AbstractContextManager[Any]:
+    """While active, a row whose attack has ended stays in its passes, as on a GPU: stand-ins give way at once."""
+    plain = pgd_loop.gradient
+    return patch.object(pgd_loop, "gradient", lambda net, x, objective, *_: plain(net, x, objective, None, None))
+
+
+def forward_flops(net: nn.Module, channels: int, size: int) -> int:
+    """Of one image."""
+    flops = Flops()
+    with torch.device("meta"), torch.no_grad(), flops:
+        copy.deepcopy(net).to("meta").eval()(torch.empty(1, channels, size, size))
+    return flops.total
+
+
+def networks(method: Method, hyper: Any, fresh: Callable[[], Network]) -> Networks:
+    """A student with its companions, and stand-ins for its teachers."""
+    student = fresh()
+    if method.prepare:
+        method.prepare(student)
+    teachers: dict[str, nn.Module] = {role: fresh() for role in method.teachers}
+    return Networks(student, method.companions(hyper) if method.companions else {}, teachers)
+
+
+@dataclass(frozen=True)
+class Count:
+    """Of one image in one step: passes over all networks, and bytes held at once for each pixel of an image."""
+
+    passes: float
+    held: float
+
+
+def counted(nets: Networks, method: Method, hyper: Any, fit: Fit, channels: int, classes: int, epoch: int) -> Count:
+    """The mean over the steps after which the method repeats itself, in this epoch; the networks are trained by it."""
+    step, noise = Step(nets, method, hyper, sgd(nets, fit)), Stream(0, torch.device("cpu"))
+    x, y = torch.rand(IMAGES, channels, SMALL, SMALL), torch.arange(IMAGES) % classes
+    period = int(getattr(hyper, "every", 1))  # a step at which more is trained, and so many without
+    nets.ready()
+    with holding(IMAGES) as held:
+        spent = [
+            _flops(step, Batch(x, y, torch.arange(IMAGES), noise, epoch, i, fit.lr)) for i in range(min(2, period))
+        ]
+    mean = (spent[0] + (period - 1) * spent[-1]) / period
+    return Count(mean / IMAGES / forward_flops(nets.student, channels, SMALL), held[0] / IMAGES / SMALL**2)
+
+
+def _flops(step: Step, batch: Batch) -> int:
+    with enduring(), (flops := Flops()):
+        step(batch)
+    return flops.total
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of a step for each of its images, from so many steps of so many images; bytes at the peak, on CUDA."""
+
+    image: float
+    steps: int
+    images: int
+    peak: int | None
+
+
+def timed(
+    nets: Networks,
+    method: Method,
+    hyper: Any,
+    fit: Fit,
+    split: Split,
+    augment: Augment,
+    clock: Clock = time.perf_counter,
+) -> Timing:
+    """`STEPS` steps of `fit.batch` images of `split`, which lies on the device; fewer of both where they take too long.
+
+    On CUDA the batch is the training's, so that the memory is, too.
+    """
+    device = split.labels.device
+    nets.to(device).ready()
+    step, noise, cuda = Step(nets, method, hyper, sgd(nets, fit)), Stream(0, device), device.type == "cuda"
+
+    def spent(images: int, steps: int) -> float:
+        few = Split(split.images[:images], split.labels[:images])
+        loader, start = Loader(few, images, augment, 0), clock()
+        with enduring():
+            for i in range(steps):
+                for x, y, index in loader.epoch(i):
+                    step(Batch(x, y, index, noise, fit.epochs, i, fit.lr))
+        if cuda:
+            torch.cuda.synchronize()
+        return clock() - start
+
+    def calibrated(batch: int) -> Timing:
+        images = batch if cuda else FEW
+        if cuda:
+            torch.cuda.reset_peak_memory_stats()
+        each = spent(images, 1)
+        if each < LONGEST:
+            each = spent(images, 1)  # the first one chose kernels
+        while images < batch and 2 * each < LONGEST / FEWEST:
+            images = min(2 * images, batch)
+            each = spent(images, 1)
+        steps = min(STEPS, math.floor(LONGEST / each))
+        each = spent(images, steps) / steps if steps > 1 else each
+        return Timing(each / images, max(steps, 1), images, torch.cuda.max_memory_allocated() if cuda else None)
+
+    return halving(min(fit.batch, len(split)), calibrated, "calibration")

@@ -1,0 +1,72 @@
+"""What a pipeline still has to do: the stages of its dvc.yaml, each for one cell, and which of them dvc.lock knows."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+
+from cure.errors import Refused, did_you_mean
+from cure.storage.paths import Cell
+
+KINDS = ("pretrain", "update", "revise", "attack", "corrupt", "analyse", "layers")
+"""The stages whose cost is known; prepare and report take minutes at most."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One stage of one cell. `group` is the block sets of the layer-wise study, which has a cell of its own."""
+
+    name: str
+    kind: str
+    cell: Cell
+    group: str = ""
+    done: bool = False
+
+
+def tasks(folder: Path, wanted: list[str]) -> list[Task]:
+    """Those of the named stages or cells, by default of all, in the order of dvc.yaml.
+
+    A stage is done if its command, its inputs and its outputs are those of dvc.lock, and so are those of every stage
+    that it builds on.
+    """
+    try:
+        with Repo(str(folder)) as repo:
+            stages = repo.stage.load_all(str(folder / "dvc.yaml"))
+            done = _done(stages)
+    except DvcException as problem:
+        raise Refused(f"{folder}/dvc.yaml: {problem}; run this in quickstart/ or at the root") from None
+    found = [task for stage in stages if (task := _task(stage, stage.name in done)) is not None]
+    known = {name for task in found for name in (task.name, task.cell.name)}
+    for name in wanted:
+        if name not in known:
+            raise Refused(f"plan: no stage and no cell {name!r}{did_you_mean(name, sorted(known))}")
+    return [task for task in found if not wanted or {task.name, task.cell.name} & set(wanted)]
+
+
+def _done(stages: list[Any]) -> set[str]:
+    """Names of the stages that `dvc repro` would pass over."""
+    maker = {out.fs_path: stage.name for stage in stages for out in stage.outs}
+    same = {
+        stage.name: not stage.cmd_changed and not any(part.status() for part in (*stage.deps, *stage.outs))
+        for stage in stages
+    }
+    needs = {stage.name: {maker[dep.fs_path] for dep in stage.deps if dep.fs_path in maker} for stage in stages}
+    while changed := [name for name, fresh in same.items() if fresh and not all(same[need] for need in needs[name])]:
+        same |= dict.fromkeys(changed, False)
+    return {name for name, fresh in same.items() if fresh}
+
+
+def _task(stage: Any, done: bool) -> Task | None:
+    """What the stage's command says: python stages/KIND.py DATASET MODEL ... SEED."""
+    _, script, *words = shlex.split(stage.cmd)
+    kind = Path(script).stem
+    if kind not in KINDS:
+        return None
+    dataset, model, *middle, seed = words
+    natural = Cell(dataset, model, "natural", int(seed))
+    if kind == "layers":
+        return Task(stage.name, kind, natural.layers(*middle), middle[1], done)
+    return Task(stage.name, kind, natural.of(*middle) if middle else natural, "", done)

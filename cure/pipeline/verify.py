@@ -1,0 +1,106 @@
+"""Does a cell end in the same bytes again? Its stages are run in a clean copy and compared with dvc.lock."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+
+from cure.errors import Refused, did_you_mean
+from cure.storage.files import md5sum
+
+CODE = ("cure", "stages")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One out of a stage, its md5 in dvc.lock, and that of the run again; - where there is none."""
+
+    out: str
+    lock: str
+    again: str
+
+    @property
+    def equal(self) -> bool:
+        """Whether the bytes are the same."""
+        return self.lock == self.again != "-"
+
+
+def verify(cell: str, folder: Path) -> list[Line]:
+    """Run the stages of `cell` again, each in a copy of its own that holds its inputs and nothing else.
+
+    `cell` is a stage of `folder`/dvc.yaml, such as update@digits-small-at-0, or a cell with all its stages, such as
+    digits/small/at-s0. Inputs that are no longer those of dvc.lock are named on stderr: then equal bytes say that the
+    change is neutral.
+    """
+    return [line for stage in stages(cell, folder) for line in _again(stage, folder)]
+
+
+def stages(cell: str, folder: Path) -> list[Any]:
+    """The stages of dvc.yaml that are called `cell`, or whose outs are those of this cell."""
+    try:
+        with Repo(str(folder)) as repo:
+            known = {stage.name: stage for stage in repo.stage.load_all(str(folder / "dvc.yaml"))}
+    except DvcException as problem:
+        raise Refused(f"{folder}/dvc.yaml: {problem}; run this in quickstart/ or at the root") from None
+    own = re.compile(rf"[^/]+/{re.escape(cell)}(?![\w])")
+    found = [one for name, one in known.items() if name == cell or any(own.match(out.def_path) for out in one.outs)]
+    if not found:
+        raise Refused(f"verify: no stage and no cell {cell!r}{did_you_mean(cell, list(known))}")
+    if report := [one.name for one in found if any(not out.use_cache for out in one.outs)]:
+        raise Refused(f"verify: {report[0]} gathers all cells and is none; `git diff` says whether its files changed")
+    if unknown := [one.name for one in found if not all(out.hash_info.value for out in one.outs)]:
+        raise Refused(f"verify: dvc.lock does not know {', '.join(unknown)}; `dvc repro` first")
+    return found
+
+
+def _again(stage: Any, folder: Path) -> Iterator[Line]:
+    if changed := [dep.def_path for dep in stage.deps if dep.status()]:
+        print(f"{stage.name}: no longer as in dvc.lock: {', '.join(changed)}", file=sys.stderr)
+    with TemporaryDirectory(prefix="cure-verify-") as place:
+        project, copy = Path(stage.repo.root_dir), Path(place) / "project"
+        where = copy / folder.resolve().relative_to(project)
+        _copy(stage, project, copy)
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        own = {"CURE_SCRATCH": str(Path(place) / "scratch"), "PYTHONPATH": str(copy), "PATH": path}
+        print(f"{stage.name}: {stage.cmd}", file=sys.stderr, flush=True)
+        ended = subprocess.run(stage.cmd, shell=True, cwd=where, env=os.environ | own, stdout=sys.stderr, check=False)
+        if ended.returncode:
+            print(f"{stage.name}: ended with exit code {ended.returncode}", file=sys.stderr)
+        for out in stage.outs:
+            yield Line(out.def_path, out.hash_info.value, _digest(where / out.def_path))
+
+
+def _digest(made: Path) -> str:
+    """What DVC calls a file or a folder: of a folder, the md5 of the list of its files."""
+    if not made.is_dir():
+        return md5sum(made) if made.exists() else "-"
+    files = sorted((str(path.relative_to(made)), path) for path in made.rglob("*") if path.is_file())
+    listed = json.dumps([{"md5": md5sum(path), "relpath": name} for name, path in files])
+    return f"{hashlib.md5(listed.encode()).hexdigest()}.dir"
+
+
+def _copy(stage: Any, project: Path, copy: Path) -> None:
+    """The project's code, and the files that the stage depends on, at their places."""
+    for name in CODE:
+        shutil.copytree(project / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    for dep in stage.deps:
+        source = Path(dep.fs_path)
+        target = copy / source.relative_to(project)
+        if not source.exists():
+            raise Refused(f"{dep.def_path}: not found; `dvc repro` or `dvc checkout` makes it")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_file():
+            shutil.copy(source, target)
+        elif not target.exists():
+            shutil.copytree(source, target)

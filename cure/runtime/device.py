@@ -1,0 +1,40 @@
+"""Where a stage computes, set up so that a second run gives the same bits."""
+
+import os
+import shutil
+
+import torch
+
+from cure.errors import Refused
+from cure.settings.sections import Run
+
+_PORTABLE = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "COMPATIBLE"}
+
+
+def missing_device(run: Run) -> str | None:
+    """Why `run.device` cannot be had here and what to do, or None."""
+    if run.device != "cuda" or torch.cuda.is_available():
+        return None
+    return (
+        "run.device is cuda, but PyTorch finds no CUDA device on this machine. Run the pipeline where there is one; "
+        "or, on a laptop, use the same commands inside quickstart/; or set run.device to cpu in params.yaml"
+    )
+
+
+def set_up(run: Run) -> torch.device:
+    """Fix threads, kernels and instruction set, and return the device; refuses if it is not there."""
+    if problem := missing_device(run):
+        raise Refused(problem)
+    if run.compile and not shutil.which(os.environ.get("CXX", "g++")):
+        raise Refused(
+            "run.compile: torch.compile needs a C++ compiler, and g++ is not here; install it or set it to false"
+        )
+    if run.cpu_isa == "avx2":  # read by the libraries at their first call, which is still to come
+        os.environ.update(_PORTABLE)
+    torch.set_num_threads(run.threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = run.tf32
+    if run.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.set_deterministic_debug_mode("error")
+    cuda = run.device != "cpu" and torch.cuda.is_available()
+    return torch.device("cuda" if cuda else "cpu")

@@ -1,0 +1,115 @@
+"""What every section of params.yaml is made of: frozen, typed values in which unknown keys are errors."""
+
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+SEEDS = 2**31
+"""A seed lies below: what every generator takes, NumPy's of 32 bits included."""
+
+
+T = TypeVar("T")
+
+
+class Settings(BaseModel):
+    """A section of params.yaml; nothing in it can change after it was read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    top_level: ClassVar[tuple[str, ...]] = ()
+    """Fields that stand at the top of params.yaml, so that `-S alpha=0.5` reaches them."""
+
+
+def number(value: Any) -> Any:
+    """8/255, 5e-4 or 0.1 as the nearest float; anything else is left for pydantic to refuse."""
+    try:
+        if isinstance(value, str):
+            plain = value.replace(" ", "")
+            value = float(Fraction(plain) if "/" in plain else plain)  # a Fraction of 1e999999999 would fill the memory
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError("not a number or a fraction such as 8/255") from None
+    except OverflowError:
+        raise ValueError("not a finite number") from None
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("not a finite number")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(number)]
+Positive = Annotated[Number, Field(gt=0)]
+NonNegative = Annotated[Number, Field(ge=0)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+Radius = Annotated[Positive, Field(le=1)]  # images are in [0, 1]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
+Scope = Literal["eval", "train", "batch"]
+Layout = Literal["contiguous", "channels_last", "probe"]
+Precision = Literal["fp32", "bf16", "bf16_attack"]
+
+
+def integer_keys(value: Any) -> Any:
+    """Epochs as keys: YAML gives integers, an experiment's override may give words."""
+    if isinstance(value, dict):
+        return {int(k) if isinstance(k, str) and k.isdigit() else k: v for k, v in value.items()}
+    return value
+
+
+Epoch = Annotated[int, Field(ge=1)]
+Drops = Annotated[dict[Epoch, Positive], BeforeValidator(integer_keys)]
+"""1-based epoch -> factor of a learning rate from there on."""
+
+
+def at_epoch(table: Mapping[int, T], epoch: int, before: T) -> T:
+    """The value of the last key that the epoch has reached, or the one `before` the first."""
+    reached = [key for key in table if key <= epoch]
+    return table[max(reached)] if reached else before
+
+
+class Augment(Settings):
+    """Training-time augmentation, drawn anew each epoch."""
+
+    crop: Annotated[int, Field(ge=0)]  # padding in pixels around each image before a random crop
+    padding: Literal["zero", "reflect"]
+    flip: bool  # horizontal, with probability 1/2
+
+
+class DataSettings(Settings):
+    """What every data set's section holds besides the fields of its own."""
+
+    validation: Count  # images taken from the training split, stratified
+    split_seed: Seed
+    augment: Augment
+
+
+class Ball(Settings):
+    """Whatever lives in the L-infinity ball of the threat model, which is laid under it."""
+
+    eps: Radius
+
+
+class Search(Ball):
+    """An L-infinity ascent: `steps` sign steps of size `step` in the ball of radius `eps` (units of [0, 1])."""
+
+    step: Positive
+    steps: Count
+    start: Literal["uniform", "gaussian", "zero"]
+    sigma: NonNegative | None = None  # deviation of a Gaussian start, which alone has one
+    clip_start: bool  # whether the start is clipped to [0, 1] before the first gradient
+    bn: Scope = "eval"  # batch-norm scope: running, as evaluated | batch and moved | batch and left alone
+
+    @model_validator(mode="after")
+    def _gaussian_has_sigma(self) -> "Search":
+        if self.start == "gaussian" and self.sigma is None:
+            raise ValueError("start is gaussian, but sigma is not given; TRADES has 0.001")
+        return self
+
+
+class FixedSearch(Search):
+    """An ascent of an evaluation: on batch statistics the outcome of an image would depend on its batch."""
+
+    bn: Literal["eval"] = "eval"

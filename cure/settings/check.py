@@ -1,0 +1,197 @@
+"""Check a whole params.yaml before any work, and open what a stage declared of it."""
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from cure import catalogue
+from cure.errors import did_you_mean
+from cure.settings import sections
+from cure.settings.base import Ball, Settings
+from cure.settings.check_layers import check_layers
+from cure.settings.families import check_against, check_families, check_lists, check_roles, rows
+from cure.settings.params import FILE, Params, armed, for_cell, read
+from cure.settings.problems import Problems, collect, fill
+from cure.settings.sections import Masking, Preflight
+
+SECTIONS: dict[str, type[Settings]] = {
+    "grid": sections.Grid,
+    "roles": sections.Roles,
+    "run": sections.Run,
+    "threat": sections.Threat,
+    "pretrain": sections.Fit,
+    "train": sections.Train,
+    "attack": sections.AttackSuite,
+    "preflight": Preflight,
+    "masking": Masking,
+    "corrupt": sections.CorruptSuite,
+    "analyse": sections.Analyse,
+    "report": sections.ReportText,
+}
+ARMED = ("pretrain", "train", "analyse")  # sections under whose attacks the threat model is laid
+LISTED = {"corrupt.corruptions": "corruptions", "analyse.entries": "analyses", "report.figures": "figures"}
+FOLDERS = ("datasets", "models", "methods")
+TAKEN = {"setting", "method", "seed", "clean", "worst", "corrupted", "epoch", "images"}  # other columns of the table
+
+
+def load(declared: list[str], dataset: str = "", model: str = "", path: Path = FILE) -> Params:
+    """Read and check the whole file, then open the declared part of it."""
+    raw = read(path)
+    check(raw).refuse(path)
+    for folder, name in (("datasets", dataset), ("models", model)):
+        if name:
+            catalogue.entry(folder, name)
+    return Params(raw, declared, dataset, model)
+
+
+def check(raw: dict[str, Any]) -> Problems:
+    """Everything that is wrong with a params file."""
+    problems = Problems()
+    known = [*SECTIONS, *FOLDERS, "alpha", "layers"]
+    problems.extend(f"{key}: unknown section{did_you_mean(str(key), known)}" for key in raw if key not in known)
+    problems.extend(f"{key}: missing section" for key in known if key not in raw)
+    for dataset, model in _cells(raw):
+        collect(partial(Params(raw, ["threat"], dataset, model).get, "threat", sections.Threat), problems)
+    if any(line.startswith("threat") for line in problems):  # told once; what it lies under is checked with a sound one
+        raw = {**raw, "threat": {"eps": 1, "step": 1}}
+    for name in raw.keys() & SECTIONS.keys() - {"threat"}:
+        for dataset, model in _cells(raw) if name in ARMED else [("", "")]:
+            declared = [name, "threat"] if name in ARMED else [name]
+            collect(partial(Params(raw, declared, dataset, model).get, name, SECTIONS[name]), problems)
+    for folder in FOLDERS:
+        _check_entries(raw, folder, problems)
+    check_families(raw.get("grid"), problems)
+    check_roles(raw.get("roles"), raw.get("grid"), problems)
+    check_against(raw.get("report"), raw.get("grid"), problems)
+    check_lists(raw, problems)
+    _check_suites(raw, problems)
+    _check_methods(raw, problems)
+    check_layers(raw, problems)
+    return Problems(dict.fromkeys(problems))
+
+
+def _cells(raw: dict[str, Any]) -> list[tuple[str, str]]:
+    """Data sets x models of the grid, or of the sections where the grid is broken."""
+    grid = raw.get("grid")
+
+    def named(folder: str) -> list[str]:
+        listed = grid.get(folder) if isinstance(grid, dict) else None
+        found = listed if isinstance(listed, list) else raw.get(folder)
+        return [name for name in found if isinstance(name, str)] if isinstance(found, list | dict) else []
+
+    return list(product(named("datasets") or [""], named("models") or [""]))
+
+
+def _check_entries(raw: dict[str, Any], folder: str, problems: Problems) -> None:
+    section, grid = raw.get(folder), raw.get("grid")
+    if not isinstance(section, dict):
+        problems.append(f"{folder}: not a mapping from entries to settings")
+        return
+    known = catalogue.names(folder)
+    problems.extend(f"{folder}.{n}: no such entry{did_you_mean(str(n), known)}" for n in section if n not in known)
+    for name in set(section) & set(known) if folder != "methods" else ():
+        fill(catalogue.hyper(folder, name), section[name] or {}, f"{folder}.{name}", problems)
+    lists = {"methods": [rows(grid)], "models": _lists(grid, "models", "pretrain")}.get(folder, _lists(grid, folder))
+    for name in (name for named in lists if isinstance(named, list) for name in named):
+        if isinstance(name, str) and name not in section:
+            problems.append(
+                f"grid: {name!r} has no section under {folder}{did_you_mean(name, list(map(str, section)))}"
+            )
+
+
+def _lists(grid: Any, *keys: str) -> list[Any]:
+    """What the grid has under these keys, sound or not."""
+    return [grid.get(key) for key in keys] if isinstance(grid, dict) else []
+
+
+def _check_suites(raw: dict[str, Any], problems: Problems) -> None:
+    attack = raw.get("attack")
+    for where, name, column in _columns(attack):
+        known = catalogue.names("attacks")
+        if name in TAKEN or str(name).startswith("nrr_"):
+            problems.append(f"{where}: the table has a column of this name already")
+        if not isinstance(column, dict) or column.get("attack") not in known:
+            found = column.get("attack") if isinstance(column, dict) else column
+            problems.append(f"{where}.attack: no attack {found!r}{did_you_mean(str(found), known)}")
+        else:
+            kind = catalogue.hyper("attacks", column["attack"])
+            settings = {key: value for key, value in column.items() if key != "attack"}
+            if not issubclass(kind, Ball) and name in _shown(attack):
+                problems.append(f"{where}: has no accuracy of its own, so none of nrr, table and last may name it")
+            for dataset, model in _cells(raw):
+                threat = for_cell(raw["threat"], dataset, model, "threat")
+                fill(kind, armed(kind, settings, threat), where, problems)
+    for where, folder in LISTED.items():  # lists of entries, or mappings from entries to settings
+        section, key = where.split(".")
+        part, known = raw.get(section), catalogue.names(folder)
+        listed = part.get(key) if isinstance(part, dict) else None
+        for name in listed if isinstance(listed, list | dict) else ():
+            if isinstance(listed, dict) and name not in known:
+                problems.append(f"{where}.{name}: no such entry{did_you_mean(str(name), known)}")
+            elif isinstance(name, str) and name not in known:
+                problems.append(f"{where}: no entry {name!r}{did_you_mean(name, known)}")
+            elif isinstance(listed, dict):
+                fill(catalogue.hyper(folder, name), listed[name], f"{where}.{name}", problems)
+
+
+def _columns(attack: Any) -> Iterator[tuple[str, Any, Any]]:
+    """(place, name, settings) of every column, those on request included."""
+    for part in ("columns", "on_request"):
+        section = attack.get(part) if isinstance(attack, dict) else None
+        for name, column in section.items() if isinstance(section, dict) else ():
+            yield f"attack.{part}.{name}", name, column
+
+
+def _shown(attack: Any) -> list[Any]:
+    """The columns whose accuracy the table shows."""
+    lists = (attack.get(key) for key in ("table", "last"))
+    return [attack.get("nrr"), *(name for named in lists if isinstance(named, list) for name in named)]
+
+
+def _check_methods(raw: dict[str, Any], problems: Problems) -> None:
+    methods: Any = raw.get("methods") if isinstance(raw.get("methods"), dict) else {}
+    for name in set(methods) & set(catalogue.names("methods")):
+        method = catalogue.entry("methods", name).METHOD
+        keys = hyper_keys(name, method)
+        if len(keys) > 1 and isinstance(methods[name], dict):
+            parts = [key.rpartition(".")[2] for key in keys]
+            odd = [part for part in methods[name] if part not in parts]
+            problems.extend(f"methods.{name}.{part}: unknown key{did_you_mean(str(part), parts)}" for part in odd)
+        for key, kind in keys.items():
+            told = {line.replace("train", f"{key}.train", 1) for line in problems if line.startswith("train")}
+            for preset, variant in _variants(raw, key):
+                for dataset, model in _cells(raw):
+                    found = Problems()
+                    view = Params(variant, [key, "train", "threat", "alpha"], dataset, model)
+                    collect(partial(view.method, key, kind), found)
+                    problems.extend(line + preset for line in found if line not in told)
+                    told |= set(found)
+
+
+def _variants(raw: dict[str, Any], key: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The file with a method's own schedule in force, as it is and with each of the section's presets."""
+    if isinstance(raw.get("train"), dict):
+        raw = {**raw, "train": {**raw["train"], "protocol": "paper"}}
+    yield "", raw
+    section: Any = raw
+    for part in key.split("."):
+        section = section.get(part) if isinstance(section, dict) else None
+    presets = section.get("presets") if isinstance(section, dict) else None
+    for name in presets if isinstance(presets, dict) else ():
+        yield f" (preset {name})", _replaced(raw, key.split("."), {**section, "preset": name})
+    if isinstance(raw.get("train"), dict):
+        yield " (protocol matched)", {**raw, "train": {**raw["train"], "protocol": "matched"}}
+
+
+def _replaced(tree: dict[str, Any], place: list[str], value: Any) -> dict[str, Any]:
+    head, *rest = place
+    return {**tree, head: _replaced(tree[head], rest, value) if rest else value}
+
+
+def hyper_keys(name: str, method: Any) -> dict[str, type[Settings]]:
+    """The params keys of a method: one section, or `update` and `revise` where it consolidates."""
+    if method.revise is None:
+        return {f"methods.{name}": method.hyper}
+    return {f"methods.{name}.update": method.hyper, f"methods.{name}.revise": method.revise}

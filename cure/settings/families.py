@@ -1,0 +1,85 @@
+"""The methods that the grid lists: each in the list of its family, and none in a role that it needs itself."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from cure import catalogue
+from cure.errors import did_you_mean
+from cure.settings.problems import Problems
+from cure.settings.sections import FAMILIES
+
+
+def family(method: Any) -> str:
+    """The list of the grid that a method belongs in: where it starts, and whether revise follows."""
+    if not method.updates:
+        return f"revise_from_{method.init}"
+    parents = "both" if set(method.roles) == {"natural", "teacher"} else "_and_".join(method.roles)
+    return "update" + (f"_from_{parents}" if parents else "") + ("_to_revise" if method.finish else "")
+
+
+def listed(grid: Any) -> Iterator[tuple[str, str]]:
+    """(list, method) for every method that the section `grid` names, as far as it can be read."""
+    for name in FAMILIES:
+        methods = grid.get(name) if isinstance(grid, dict) else None
+        yield from ((name, row) for row in methods if isinstance(row, str)) if isinstance(methods, list) else ()
+
+
+def rows(grid: Any) -> list[str]:
+    """Every row of the table, as far as it can be read."""
+    return ["natural", *(name for _, name in listed(grid))]
+
+
+def check_families(grid: Any, problems: Problems) -> None:
+    """Every method in the list whose stages read and write what it does."""
+    known = catalogue.names("methods")
+    for where, name in listed(grid):
+        if name in known and (wanted := family(catalogue.entry("methods", name).METHOD)) != where:
+            todo = "name it there" if wanted in FAMILIES else "dvc.yaml has no such family"
+            problems.append(f"grid.{where}: {name} belongs in {wanted}; {todo}")
+
+
+def check_roles(roles: Any, grid: Any, problems: Problems) -> None:
+    """Every role played by a row that can be trained before those that need it."""
+    if not isinstance(roles, dict) or not isinstance(grid, dict):
+        return
+    known = rows(grid)
+    for role, row in roles.items():
+        if isinstance(row, str) and row not in known:
+            problems.append(f"roles.{role}: {row!r} is no row of the grid{did_you_mean(row, known)}")
+        elif isinstance(row, str) and _needs(row, role, roles):
+            free = [other for other in known if not _needs(other, role, roles)]
+            problems.append(f"roles.{role}: {row!r} needs the {role} row itself; name one of {', '.join(free)}")
+
+
+def check_against(report: Any, grid: Any, problems: Problems) -> None:
+    """Every row that the report compares with is there."""
+    named = report.get("against") if isinstance(report, dict) else None
+    for row in named if isinstance(named, list) else ():
+        if isinstance(row, str) and row not in rows(grid):
+            problems.append(f"report.against: {row!r} is no row of the grid{did_you_mean(row, rows(grid))}")
+
+
+def check_lists(raw: dict[str, Any], problems: Problems) -> None:
+    """No list of a suite or of the report names something twice; the grid's own check does it for the grid."""
+    for section in ("attack", "corrupt", "report"):
+        for key, named in raw[section].items() if isinstance(raw.get(section), dict) else ():
+            if isinstance(named, list) and len({repr(name) for name in named}) != len(named):
+                problems.append(f"{section}.{key}: names something twice")
+
+
+def _needs(row: str, role: str, roles: dict[str, Any]) -> bool:
+    """Whether `row`, or a row that it starts or learns from, needs the one in `role`."""
+    todo, seen = {row}, set[str]()
+    while todo:
+        seen |= todo
+        wanted = {need for name in todo for need in _roles(name)}
+        if role in wanted:
+            return True
+        todo = {roles[need] for need in wanted if isinstance(roles.get(need), str)} - seen
+    return False
+
+
+def _roles(name: str) -> list[str]:
+    if name not in catalogue.names("methods"):
+        return []
+    return [role for role in catalogue.entry("methods", name).METHOD.roles if role != "natural"]

@@ -1,0 +1,38 @@
+"""The settings of the layer-wise study, which trains some blocks of the natural network and freezes the rest."""
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from cure.settings.base import Settings
+
+Variant = Literal["reinit", "finetune"]
+"""Whether the chosen blocks start from fresh weights or from the natural ones."""
+
+
+class LayersGrid(Settings):
+    """The processes of the study: models x variants x groups of block sets, for every data set and seed."""
+
+    models: list[str]  # none: no study
+    variants: list[Variant]
+    groups: list[str]  # keys of layers.blocks
+
+
+class Freezing(Settings):
+    """What of the network outside the chosen blocks stays as it is; the released code has `false` throughout."""
+
+    freeze_stem: bool
+    bn_frozen_eval: bool  # else its batch norms normalise by the batch, and their running statistics drift
+    reinit_bn: bool  # whether re-initialised blocks forget their batch norms
+
+
+class Blocks(Settings):
+    """The block sets that one process of the layer-wise study trains: name -> parts of the model."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Annotated[list[str], Field(min_length=1)]]
+
+    @property
+    def sets(self) -> dict[str, list[str]]:
+        """As in params.yaml, in its order."""
+        return dict(self.__pydantic_extra__)

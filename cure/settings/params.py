@@ -1,0 +1,180 @@
+"""params.yaml -> frozen, typed settings of one stage and one cell.
+
+Four rules spare repetition. A section may name a `preset:` of its `presets:`, which is laid over it. Any value may
+be a mapping from data sets or models to values (with `default:`), of which a cell takes its own. `threat:` is laid
+under every attack. A method's `train:` is laid over the common `train:` under the protocol `paper`, its `matched:` over
+its settings under `matched`.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from cure import catalogue
+from cure.errors import Refused, did_you_mean
+from cure.settings.base import Ball, Settings
+from cure.settings.problems import Problems, fill
+from cure.settings.sections import Train
+
+S = TypeVar("S", bound=Settings)
+FILE = Path("params.yaml")
+
+
+def read(path: Path = FILE) -> dict[str, Any]:
+    """The file as plain data; YAML 1.2, duplicate keys refused."""
+    try:
+        raw = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        json.dumps(raw, default=str, skipkeys=True)  # fails on a mapping that an anchor puts into itself
+    except FileNotFoundError:
+        raise Refused(f"{path}: not found; run this in a folder with a params.yaml, such as quickstart/") from None
+    except OSError as problem:
+        raise Refused(f"{path}: cannot be read: {problem.strerror}") from None
+    except (YAMLError, ValueError, LookupError, OverflowError, RecursionError) as problem:  # ruamel lets some through
+        raise Refused(f"{path}: not valid YAML: {' '.join(str(problem).split())}") from None
+    if not isinstance(raw, dict):
+        raise Refused(f"{path}: has no sections")
+    return raw
+
+
+def lay_over(base: dict[Any, Any], top: Mapping[Any, Any]) -> dict[Any, Any]:
+    """`top` over `base`; settings in both are merged one level deep, mappings by epoch are replaced."""
+
+    def settings(value: Any) -> bool:
+        return isinstance(value, dict) and all(isinstance(key, str) for key in value)
+
+    both = {k: {**base[k], **v} for k, v in top.items() if settings(v) and settings(base.get(k))}
+    return {**base, **top, **both}
+
+
+def for_cell(value: Any, dataset: str, model: str, where: str) -> Any:
+    """Resolve mappings by data set or model, at any depth."""
+    if not isinstance(value, dict):
+        return value
+    places = {*catalogue.names("datasets"), *catalogue.names("models")}
+    if value and set(value) <= {*places, "default"} and set(value) & places:
+        hits = [key for key in (dataset, model) if key in value] or ["default"]
+        if len(hits) > 1:
+            raise Refused(f"{where}: both {dataset} and {model} have a value; say which by leaving one out")
+        if hits[0] not in value:
+            raise Refused(f"{where}: no value for {dataset} or {model}, and no default")
+        return for_cell(value[hits[0]], dataset, model, where)
+    return {key: for_cell(inner, dataset, model, f"{where}.{key}") for key, inner in value.items()}
+
+
+def preset(section: Any, where: str) -> Any:
+    """Lay the named preset over its section."""
+    if not isinstance(section, dict) or not {"preset", "presets"} & set(section):
+        return section
+    base = {key: value for key, value in section.items() if key not in ("preset", "presets")}
+    if "presets" not in section:
+        raise Refused(f"{where}.presets: missing, but preset names one of them")
+    known = mapping(section["presets"], f"{where}.presets")
+    name = str(section.get("preset"))
+    if name not in known:
+        raise Refused(f"{where}.preset: no preset {name!r}{did_you_mean(name, list(map(str, known)))}")
+    return lay_over(base, mapping(known[name], f"{where}.presets.{name}"))
+
+
+def mapping(value: Any, where: str) -> dict[Any, Any]:
+    """`value` if it is a mapping, {} for nothing."""
+    if value is not None and not isinstance(value, dict):
+        raise Refused(f"{where}: not a mapping; found {value!r}")
+    return value or {}
+
+
+def armed(kind: type[Settings], section: Any, threat: Mapping[Any, Any]) -> Any:
+    """Lay the threat model under `section` if it is an attack, and under every attack inside it."""
+    if not isinstance(section, dict):
+        return section
+    inside = {
+        name: armed(field.annotation, section[name], threat)
+        for name, field in kind.model_fields.items()
+        if name in section and isinstance(field.annotation, type) and issubclass(field.annotation, Settings)
+    }
+    under = {key: value for key, value in threat.items() if key in kind.model_fields} if issubclass(kind, Ball) else {}
+    return {**under, **section, **inside}
+
+
+class Params:
+    """The settings that one stage declared, for one cell. Reading anything else is refused.
+
+    `declared` are the keys that stand under `params:` of the stage in dvc.yaml: what DVC does not track, a stage
+    cannot read.
+    """
+
+    def __init__(self, raw: dict[str, Any], declared: list[str], dataset: str = "", model: str = "") -> None:
+        self.raw, self.declared, self.dataset, self.model = raw, declared, dataset, model
+
+    @classmethod
+    def recorded(cls, text: Mapping[str, Any], dataset: str, model: str) -> "Params":
+        """The settings with which a network was made, from the `as_text` that its file carries."""
+        raw: dict[str, Any] = {}
+        for key, value in text.items():
+            *outer, last = key.split(".")
+            section = raw
+            for part in outer:
+                section = section.setdefault(part, {})
+            section[last] = value
+        return cls(raw, list(text), dataset, model)
+
+    def get(self, key: str, kind: type[S]) -> S:
+        """Section `key` as settings."""
+        problems = Problems()
+        found = fill(kind, self._section(key, kind), key, problems)
+        if found is None:
+            raise Refused("\n".join(problems))
+        return found
+
+    def method(self, key: str, kind: type[S]) -> tuple[S, Train]:
+        """A method's settings and its schedule.
+
+        Under the protocol `paper` the method's `train:` is laid over the common one; under `matched` the common one
+        holds as it is, and the method's `matched:` is laid over its settings.
+        """
+        section = dict(mapping(self._section(key, kind), key))
+        own = mapping(section.pop("train", None), f"{key}.train")
+        common = mapping(section.pop("matched", None), f"{key}.matched")
+        base = mapping(self._section("train", Train), "train")
+        problems, matched = Problems(), base.get("protocol") == "matched"
+        hyper = fill(kind, lay_over(section, common) if matched else section, key, problems)
+        train = fill(Train, base if matched else {**base, **own}, f"{key}.train", problems)
+        begin = getattr(hyper, "begin", 1)
+        if train is not None and begin > train.epochs:
+            problems.append(f"{key}.begin: {begin}, but it is trained for {train.epochs} epochs")
+        if hyper is None or train is None or problems:
+            raise Refused("\n".join(problems))
+        return hyper, train
+
+    def role(self, role: str) -> str:
+        """The row that plays `natural`, `robust` or `teacher`."""
+        return role if role == "natural" else str(self._raw(f"roles.{role}"))
+
+    def as_text(self) -> dict[str, Any]:
+        """The declared keys with their values as written, for a description that travels with the weights."""
+        return {key: self._raw(key) for key in self.declared}
+
+    def _section(self, key: str, kind: type[Settings]) -> Any:
+        section = for_cell(preset(self._raw(key), key), self.dataset, self.model, key)
+        if "threat" in self.declared:
+            threat = mapping(for_cell(self._raw("threat"), self.dataset, self.model, "threat"), "threat")
+            section = armed(kind, section, threat)
+        shared = {name: for_cell(self._raw(name), self.dataset, self.model, name) for name in kind.top_level}
+        if not isinstance(section, dict):
+            return section
+        if doubled := set(shared) & set(section):
+            raise Refused("\n".join(f"{key}.{name}: belongs at the top of the file" for name in sorted(doubled)))
+        return {**section, **shared}
+
+    def _raw(self, key: str) -> Any:
+        if key not in self.declared:
+            raise Refused(f"{key}: this stage reads it but does not declare it under params: in dvc.yaml")
+        value: Any = self.raw
+        for part in key.split("."):
+            if not isinstance(value, dict) or part not in value:
+                raise Refused(f"{key}: missing")
+            value = value[part]
+        return value

@@ -1,0 +1,74 @@
+"""Mistakes in a settings file as sentences: where, what was found, what is allowed."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import ValidationError
+
+from cure.errors import Refused, did_you_mean
+from cure.settings.base import Settings
+
+S = TypeVar("S", bound=Settings)
+
+
+class Problems(list[str]):
+    """What is wrong with a params file, one line each."""
+
+    def refuse(self, path: Path) -> None:
+        """Raise if there is anything to say."""
+        if self:
+            raise Refused("\n  ".join([f"{path} has problems:", *sorted(set(self))]))
+
+
+def fill(kind: type[S], raw: Any, where: str, problems: Problems) -> S | None:
+    """`raw` as settings, or None with the reasons added to `problems`."""
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as failed:
+        problems.extend(_sentence(kind, e, where, raw) for e in failed.errors())
+    return None
+
+
+def collect(read_section: Callable[[], Any], problems: Problems) -> None:
+    """Add what `read_section` is refused for."""
+    try:
+        read_section()
+    except Refused as refused:
+        problems.extend(str(refused).splitlines())
+
+
+def _sentence(kind: type[Settings], e: Mapping[str, Any], where: str, raw: Any) -> str:
+    *inside, last = _place(e, raw) or [""]
+    if last in kind.top_level:
+        where = ""
+    at = ".".join(part for part in (where, *inside, last) if part)
+    if e["type"] == "missing":
+        return f"{at}: missing"
+    if e["type"] == "extra_forbidden":
+        return f"{at}: unknown key{did_you_mean(last, _fields(kind, inside))}"
+    said = f"{at}: {e['msg'].removeprefix('Value error, ')}"
+    return said if e["type"] == "value_error" and not e["loc"] else f"{said}; found {e['input']!r}"
+
+
+def _place(e: Mapping[str, Any], raw: Any) -> list[str]:
+    """The keys that lead to a mistake; what pydantic calls the kinds of a union, among them, is left out."""
+    found, missing = list[str](), e["type"] == "missing"
+    for place, part in enumerate(map(str, e["loc"])):
+        held = {str(key): value for key, value in (raw.items() if isinstance(raw, dict) else ())}
+        held |= {str(key): value for key, value in enumerate(raw if isinstance(raw, list) else ())}
+        if part in held or part == "[key]" or (missing and place == len(e["loc"]) - 1):
+            found.append(part)
+            raw = held.get(part)
+    return found
+
+
+def _fields(kind: type[Settings], inside: list[str]) -> list[str]:
+    for part in inside:
+        field = kind.model_fields.get(part)
+        kinds = (field.annotation, *get_args(field.annotation)) if field else ()
+        inner = next((one for one in kinds if isinstance(one, type) and issubclass(one, Settings)), None)
+        if inner is None:
+            return []
+        kind = inner
+    return [name for name in kind.model_fields if name not in kind.top_level]

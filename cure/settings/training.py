@@ -1,0 +1,68 @@
+"""The sections of params.yaml that train: `pretrain`, `train`, and what a method or a study lays over them."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from cure.settings.base import Count, Drops, FixedSearch, NonNegative, Number, Positive, Settings, Share
+
+
+class Schedule(Settings):
+    """SGD with momentum and a piecewise constant learning rate."""
+
+    epochs: Annotated[Count, Field(lt=2**31)]
+    batch: Annotated[Count, Field(lt=2**31)]
+    lr: Positive
+    momentum: Annotated[Number, Field(ge=0, lt=1)]
+    nesterov: bool
+    weight_decay: NonNegative
+    drops: Drops
+
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> "Schedule":
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov is true, but momentum is 0; PyTorch has no such SGD")
+        return self
+
+    @model_validator(mode="after")
+    def _steps_are_numbers_of_single_precision(self) -> "Schedule":
+        largest = max([self.lr, self.weight_decay, *(self.lr * factor for factor in self.drops.values())])
+        if largest > 3.4e38:
+            raise ValueError(f"lr, lr times a factor of drops, or weight_decay is {largest:g}, beyond float32")
+        return self
+
+
+class Snapshots(Settings):
+    """The equal mean of the weights after every `every`-th step of the epochs from `begin` on (SWA)."""
+
+    begin: Count  # 1-based epoch
+    every: Count
+
+
+class Fit(Schedule):
+    """A schedule, how it is watched on the validation split, and what is kept."""
+
+    select: Literal["best", "last", "average"]  # what a cell without consolidation reports; best by validation PGD
+    average: Share | Snapshots | None  # a weight average beside the student: its decay, or equal snapshots
+    validate_every: Count  # epochs; the last one always counts
+    validate_attack: FixedSearch
+    snapshots: list[Annotated[Number, Field(ge=0, lt=1)]]
+    """Shares of the schedule after which all networks are kept for analyses, beside the last; 0 is the start."""
+
+    @model_validator(mode="after")
+    def _snapshots_follow_each_other(self) -> "Fit":
+        if self.snapshots != sorted(set(self.snapshots)):
+            raise ValueError(f"snapshots must rise; found {', '.join(f'{share:g}' for share in self.snapshots)}")
+        return self
+
+    @model_validator(mode="after")
+    def _there_is_an_average_to_select(self) -> "Fit":
+        if self.select == "average" and self.average is None:
+            raise ValueError("select is average, but average is null; give it a decay such as 0.999")
+        return self
+
+
+class Train(Fit):
+    """Adversarial training. Under `paper` a method's own `train:` is laid over this, under `matched` it is not."""
+
+    protocol: Literal["paper", "matched"]

@@ -1,0 +1,112 @@
+"""Weight files that describe themselves: safetensors, with a JSON description in the header. No pickle anywhere."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
+
+from cure import catalogue
+from cure.core.network import Network
+from cure.errors import Refused
+from cure.settings.base import Settings
+from cure.storage.files import replacing
+
+State = dict[str, Tensor]
+
+
+class Description(Settings):
+    """What a reader needs to build and judge the networks in a file, and nothing that differs between machines."""
+
+    kind: Literal["network", "trajectory"]
+    model: str  # an entry of cure/models
+    settings: dict[str, Any]  # its section of params.yaml, normalisation included
+    channels: int
+    classes: list[str]
+    dataset: str
+    data_digest: str  # sha256 of the prepared file
+    method: str
+    seed: int
+    params: dict[str, Any]  # the declared keys, as written
+    epoch: int  # of the network; of the last one in a trajectory
+    best_epoch: int  # the one with the highest validation PGD accuracy
+    validation: dict[str, float]  # accuracies in [0, 1] on the validation split
+
+
+def build(model: str, settings: dict[str, Any], channels: int, classes: int) -> Network:
+    """A freshly initialised network of the catalogue."""
+    entry = catalogue.entry("models", model)
+    net: Network = entry.MODEL(entry.Hyper.model_validate(settings), channels, classes)
+    return net
+
+
+def save(path: Path, states: dict[str, State], about: Description) -> None:
+    """Write networks by name ('' for the only one), whole or not at all."""
+    tensors = {f"{name}/{key}" if name else key: t for name, state in states.items() for key, t in state.items()}
+    # one metadata key: safetensors writes several in random order, and a hash must not depend on that
+    header = {"cure": json.dumps(about.model_dump(), sort_keys=True)}
+    with replacing(path) as draft:
+        whole = {key: t.detach().cpu().contiguous() for key, t in tensors.items()}
+        draft.write_bytes(to_bytes(whole, metadata=header))  # safetensors tells of a full disk by an error of its own
+
+
+def load(path: Path) -> tuple[Description, dict[str, State]]:
+    """The description and the state dicts by name of a file that this pipeline made."""
+    if not path.exists():
+        raise Refused(f"{path}: not found; `dvc repro` makes it, and `dvc pull` brings it from a remote")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = (file.metadata() or {}).get("cure")
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, not a mapping
+        if header is None:
+            raise Refused(f"{path}: safetensors without a description; not made by this pipeline")
+        about = Description.model_validate(json.loads(header))
+    except (SafetensorError, OSError, ValueError) as problem:
+        reason = " ".join(str(problem).split())[:200]
+        raise Refused(f"{path}: not a whole weight file of this pipeline ({reason})") from None
+    states: dict[str, State] = {}
+    for key, tensor in tensors.items():
+        name, _, inner = key.rpartition("/")
+        states.setdefault(name, {})[inner] = tensor
+    return about, states
+
+
+def network(about: Description, state: State, path: Path) -> Network:
+    """The described network with these weights, in eval mode; refuses weights of another shape."""
+    try:
+        net = build(about.model, about.settings, about.channels, len(about.classes))
+    except (Refused, ValueError, RuntimeError) as problem:
+        reason = " ".join(str(problem).split())[:200]
+        raise Refused(f"{path}: its description is of no {about.model} that can be built ({reason})") from None
+    fill(net, state, f"{path}: weights do not fit {about.model}")
+    return net.eval()
+
+
+def fill(net: nn.Module, state: State, complaint: str) -> None:
+    """Load `state`; refuse tensors that are missing, unknown, or of another shape, type or form, naming the first."""
+    own = net.state_dict()
+    wrong = [f"{key} is missing" for key in own if key not in state]
+    wrong += [f"{key} is unknown" for key in state if key not in own]
+    wrong += [
+        f"{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}"
+        for key in own
+        if key in state and own[key].shape != state[key].shape
+    ]
+    wrong += [
+        f"{key} is {state[key].dtype}, not {own[key].dtype}"
+        for key in own
+        if key in state and own[key].dtype != state[key].dtype
+    ]
+    wrong += [
+        f"{key} is {state[key].layout}, not {own[key].layout}"
+        for key in own
+        if key in state and own[key].layout != state[key].layout
+    ]
+    wrong += [f"{key} is a shape without values" for key in own if key in state and state[key].is_meta]
+    if wrong:
+        raise Refused(f"{complaint}: {wrong[0]}" + (f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""))
+    with torch.no_grad():
+        net.load_state_dict(state)

@@ -1,0 +1,164 @@
+"""One training cell from its inputs to its files: what the stages pretrain and update share."""
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from cure import catalogue
+from cure.core.method import Method, Networks
+from cure.core.network import Network
+from cure.core.noise import seed_for
+from cure.data import prepared
+from cure.errors import Refused
+from cure.runtime import distributed, torchrun
+from cure.runtime.memory import fitting
+from cure.runtime.terminal import progress
+from cure.settings.base import Augment, Settings
+from cure.settings.params import Params
+from cure.settings.sections import Fit, Run
+from cure.storage import checkpoint, paths, provenance
+from cure.storage.checkpoint import Description
+from cure.storage.files import write_text
+from cure.storage.paths import Cell
+from cure.storage.resume import Scratch
+from cure.training.loop import Task, Trajectory, train
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training cell: its method with its settings, and where its inputs are."""
+
+    stage: str
+    cell: Cell
+    params: Params
+    method: Method
+    hyper: Settings
+    fit: Fit
+
+    @property
+    def run(self) -> Run:
+        """Where and how it is computed."""
+        return self.params.get("run", Run)
+
+    @property
+    def model(self) -> Settings:
+        """The settings of the model."""
+        section: Settings = self.params.get(f"models.{self.cell.model}", catalogue.hyper("models", self.cell.model))
+        return section
+
+    @property
+    def augment(self) -> Augment:
+        """How training images are augmented; the rest of the data set's section went into the prepared file."""
+        return self.params.get(f"datasets.{self.cell.dataset}.augment", Augment)
+
+    def parents(self) -> list[Path]:
+        """Weight files of earlier stages that the method asks for by role."""
+        return [self.cell.of(self.params.role(role)).weights for role in self.method.roles]
+
+    def assemble(self, source: prepared.Data) -> Networks:
+        """The student, from its seed or its parent, with the companions and teachers of the method."""
+        torch.manual_seed(seed_for(self.cell.seed, "weights"))
+        settings = self.model.model_dump()
+        student = checkpoint.build(self.cell.model, settings, source.channels, len(source.classes))
+        if init := self.method.start(self.hyper) if self.method.start else self.method.init:
+            parent = self.cell.of(self.params.role(init)).weights
+            complaint = f"{parent}: does not fit {self.cell.model} as params.yaml describes it"
+            checkpoint.fill(student, self.parent(init, source).state_dict(), complaint)
+        if self.method.prepare:
+            self.method.prepare(student)
+        companions = self.method.companions(self.hyper) if self.method.companions else {}
+        return Networks(student, companions, {role: self.parent(role, source) for role in self.method.teachers})
+
+    def parent(self, role: str, source: prepared.Data) -> Network:
+        """The network in a role; refuses one of another model or data set."""
+        path = self.cell.of(self.params.role(role)).weights
+        about, net = parent(path, self.cell, source.digest, role)
+        if about.settings != self.model.model_dump():
+            raise Refused(
+                f"{path}: its {self.cell.model} has {about.settings}, but {self.cell.name} needs "
+                f"{self.model.model_dump()} in the role {role}; train it again with this params.yaml"
+            )
+        return net
+
+    def describe(self, source: prepared.Data, kept: Trajectory, kind: Literal["network", "trajectory"]) -> Description:
+        """The description of the trajectory, or of the network chosen from it."""
+        last = self.fit.select != "best" or kind == "trajectory"
+        epoch = len(kept.history) if last else kept.best_epoch
+        scores = {k: v for k, v in kept.history[epoch - 1].items() if k.startswith("val_")}
+        return Description(
+            kind=kind,
+            model=self.cell.model,
+            settings=self.model.model_dump(),
+            channels=source.channels,
+            classes=source.classes,
+            dataset=self.cell.dataset,
+            data_digest=source.digest,
+            method=self.cell.method,
+            seed=self.cell.seed,
+            params=self.params.as_text(),
+            epoch=epoch,
+            best_epoch=kept.best_epoch,
+            validation=scores,
+        )
+
+
+def parent(path: Path, cell: Cell, digest: str, role: str) -> tuple[Description, Network]:
+    """The network in `path`, which must fit the cell that needs it in this role."""
+    if not path.exists():
+        raise Refused(f"{path}: not found, but {cell.name} needs it in the role {role}; `dvc repro` trains it first")
+    about, states = checkpoint.load(path)
+    for what, found, wanted in (
+        ("model", about.model, cell.model),
+        ("data set", about.dataset, cell.dataset),
+        ("data", about.data_digest, digest),
+    ):
+        if found != wanted:
+            raise Refused(f"{path}: its {what} is {found}, but {cell.name} needs {wanted} in the role {role}")
+    if "" not in states:
+        raise Refused(f"{path}: holds a trajectory, not one network, so it cannot take the role {role}")
+    return about, checkpoint.network(about, states[""], path)
+
+
+def execute(job: Job) -> None:
+    """Train, or finish an interrupted run, and write what the cell owes: curve, sidecar, networks.
+
+    A method that consolidates leaves its one network to the stage revise; everyone else's is written here. The
+    resume file goes only when all of it is on disk. Of several ranks the first one holds the cell, saves and writes.
+    """
+    where = torchrun.set_up(job.run)
+    source = prepared.load(paths.data(job.cell.dataset), ("train", "val"), where)
+    nets = torchrun.synchronised(job.assemble(source).to(where), job.run)
+    splits = source.splits
+    task = Task(
+        nets, job.method, job.hyper, job.fit, splits["train"], splits["val"], job.augment, job.cell.seed, where, job.run
+    )
+    scratch = Scratch(job.stage, job.cell.name, job.params.as_text(), [source.path, *job.parents()])
+    with torchrun.alone(scratch.locked):
+        key = "pretrain.batch" if job.stage == "pretrain" else "train.batch"
+        with progress(f"{job.stage} {job.cell.name}", job.fit.epochs) as tick, fitting(key, job.fit.batch):
+            kept = train(task, scratch, tick)
+        if distributed.rank() > 0:
+            return
+        states = {name: net.state_dict() for name, net in nets.items() if name not in job.method.teachers}
+        states = {"last": states.pop("student"), "best": kept.best, **states}
+        described = job.describe(source, kept, "trajectory")
+        checkpoint.save(job.cell.trajectory, states | kept.snapshots, described)
+        if job.method.finish is None:
+            checkpoint.save(job.cell.weights, {"": states[job.fit.select]}, job.describe(source, kept, "network"))
+        write_text(job.cell.curve, curve(kept.history))
+        provenance.write(job.cell.provenance(job.stage), job.run, where, epochs=job.fit.epochs)
+        scratch.delete()
+
+
+def curve(history: list[dict[str, Any]]) -> str:
+    """The history as CSV, one line per epoch; a cell is empty where an epoch was not validated."""
+    columns = list(dict.fromkeys(key for row in history for key in row))
+    out = io.StringIO()
+    writer = csv.DictWriter(out, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    return out.getvalue()

@@ -1,0 +1,110 @@
+"""The layer-wise study: adversarial training of some parts of the natural network, the others frozen.
+
+It trains by training/loop.py as every row does; what is special is how the network is prepared (nn/freezing.py). All
+its numbers are of the validation split.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from cure.core.method import Method
+from cure.core.network import Network
+from cure.core.tensors import Flags
+from cure.data import prepared
+from cure.nn.freezing import freeze, reinitialise
+from cure.runtime import device
+from cure.runtime.memory import fitting
+from cure.runtime.terminal import progress
+from cure.settings.layers import Freezing, Variant
+from cure.storage import paths, provenance
+from cure.storage.files import write_text
+from cure.storage.resume import Scratch
+from cure.training.job import Job, curve
+from cure.training.loop import Task, train, validated
+
+Sets = dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Study:
+    """The block sets that one process trains, all by the method and schedule of `job`."""
+
+    job: Job
+    variant: Variant
+    sets: Sets
+    how: Freezing
+
+    def of(self, name: str) -> Job:
+        """The training of one set."""
+        return replace(self.job, method=self.updating(self.sets[name]))
+
+    def updating(self, parts: list[str]) -> Method:
+        """The method, from the natural network and on `parts` alone, which `reinit` gives fresh weights first."""
+
+        def prepare(net: nn.Module) -> None:
+            assert isinstance(net, Network)
+            if self.variant == "reinit":
+                reinitialise(net, parts, self.job.cell.seed, reinit_bn=self.how.reinit_bn)
+            freeze(net, parts, freeze_stem=self.how.freeze_stem, bn_frozen_eval=self.how.bn_frozen_eval)
+
+        return replace(self.job.method, init="natural", prepare=prepare)
+
+
+def execute(study: Study) -> None:
+    """Train every set, or finish an interrupted run, and write one curve, one result and one sidecar.
+
+    A set that is done keeps its resume file until all are, so that a run continues at the epoch where it was cut off.
+    """
+    job = study.job
+    where = device.set_up(job.run)
+    source = prepared.load(paths.data(job.cell.dataset), ("train", "val"), where)
+    inputs = [source.path, job.cell.of("natural").weights]
+    labels = [job.cell.name, *(f"{job.cell.name} {name}" for name in study.sets)]
+    whole, *each = (Scratch(job.stage, label, job.params.as_text(), inputs) for label in labels)
+    history, networks = list[dict[str, Any]](), {"natural": _natural(job, source, where)}
+    with whole.locked():
+        with progress(f"{job.stage} {job.cell.name}", len(study.sets) * job.fit.epochs) as tick:
+            for name, scratch in zip(study.sets, each, strict=True):
+                lines, networks[name] = _trained(study, name, source, where, scratch, tick)
+                history += lines
+        about = {"images": len(source.splits["val"]), "epochs": job.fit.epochs, "networks": networks}
+        write_text(job.cell.result(job.stage), json.dumps(about, indent=1) + "\n")
+        write_text(job.cell.curve, curve(history))
+        provenance.write(job.cell.provenance(job.stage), job.run, where, epochs=job.fit.epochs)
+        for scratch in each:
+            scratch.delete()
+
+
+def _natural(job: Job, source: prepared.Data, where: torch.device) -> dict[str, Any]:
+    net = job.parent("natural", source).to(where)
+    return {"parts": [], "updated": 0.0, **_texts(validated(net, source.splits["val"], job.fit, job.cell.seed))}
+
+
+def _trained(
+    study: Study, name: str, source: prepared.Data, where: torch.device, scratch: Scratch, tick: Callable[[str], None]
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """One set: a line for each epoch, and what the network of the last one classifies correctly."""
+    job, train_split, val = study.of(name), source.splits["train"], source.splits["val"]
+    nets = job.assemble(source).to(where)
+    task = Task(nets, job.method, job.hyper, job.fit, train_split, val, job.augment, job.cell.seed, where, job.run)
+    with fitting("layers.update.train.batch", job.fit.batch):
+        kept = train(task, scratch, tick)
+    flags = validated(nets.student, val, job.fit, job.cell.seed)
+    found = {"parts": study.sets[name], "updated": _updated(nets.student), **_texts(flags)}
+    return [{"set": name, **row} for row in kept.history], found
+
+
+def _texts(flags: dict[str, Flags]) -> dict[str, str]:
+    """Each outcome as a text with one character per image, as in evaluation/statistics/paired_outcomes.py."""
+    return {name: "".join("01"[int(hit)] for hit in flag) for name, flag in flags.items()}
+
+
+def _updated(net: nn.Module) -> float:
+    """The share of the network's weights that were trained."""
+    counts = [(weight.numel(), weight.requires_grad) for weight in net.parameters()]
+    return sum(n for n, wants in counts if wants) / sum(n for n, _ in counts)

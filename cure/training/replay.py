@@ -1,0 +1,79 @@
+"""The phases of a training run, from the snapshots in its trajectory: every step can be taken again."""
+
+import copy
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cure.core.analysis import Phase, Replay
+from cure.core.method import Batch, Method, Networks
+from cure.core.noise import Stream, seed_for
+from cure.core.tensors import Images, Labels
+from cure.storage.checkpoint import Description, State, build, fill
+from cure.training.schedule import epoch_of
+from cure.training.step import Step
+
+Batches = list[tuple[Images, Labels, Labels]]
+
+
+@dataclass(frozen=True)
+class Course:
+    """A row's training: its method and settings, its trajectory, its curve, and the batches of every replay."""
+
+    method: Method
+    hyper: Any
+    about: Description
+    states: dict[str, State]
+    history: list[dict[str, float]]
+    batches: Batches
+    seed: int
+
+    def phases(self) -> list[Phase]:
+        """From the start to the end; the end is what the trajectory calls `last`."""
+        shares = sorted({float(name.partition("/")[0]) for name in self.states if "/" in name})
+        return [self._phase(share) for share in (*shares, 1.0)]
+
+    def _phase(self, share: float) -> Phase:
+        nets = self._networks(share)
+        return Phase(share, dict(nets.student.named_parameters()), partial(self._replays, share, nets))
+
+    def _networks(self, share: float) -> Networks:
+        """Student and companions at this share of the schedule."""
+        about, method = self.about, self.method
+        student = build(about.model, about.settings, about.channels, len(about.classes))
+        if method.prepare:
+            method.prepare(student)
+        nets = Networks(student, method.companions(self.hyper) if method.companions else {}, {})
+        for name, net in nets.items():
+            key = {"student": "last"}.get(name, name) if share == 1 else f"{share:g}/{name}"
+            fill(net, self.states[key], f"the snapshot {key} of {about.method} does not fit {about.model}")
+        return nets.to(self.batches[0][0].device)
+
+    def _replays(self, share: float, nets: Networks) -> Iterator[Replay]:
+        """The step that would come next, on every batch, each from the very same networks.
+
+        The optimiser's rate is 0, so no weight moves; it runs on a copy because running statistics do.
+        """
+        epoch = epoch_of(share, self.about.epoch)
+        past = dict(self.history[epoch - 1]) if epoch else {}
+        for number, (x, y, index) in enumerate(self.batches):
+            own = copy.deepcopy(nets)
+            own.ready()
+            shown: dict[str, Any] = {}
+            noise = Stream(seed_for(self.seed, number, "replay"), x.device)
+            batch = Batch(x, y, index, noise, epoch + 1, epoch, past=dict(past), watch=shown.__setitem__)
+            optimizer = torch.optim.SGD(own.weights().values(), lr=0)
+            Step(own, self.method, self.hyper, optimizer)(batch)
+            weights = own.student.named_parameters()
+            yield Replay({name: w.grad for name, w in weights if w.grad is not None}, shown)
+
+
+def history(path: Path) -> list[dict[str, float]]:
+    """A curve's lines, one per epoch, without the cells that are empty."""
+    with path.open(newline="") as file:
+        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]

@@ -1,0 +1,77 @@
+"""The analyses of one row: the engine of the stage analyse. It sees the validation split, never test."""
+
+import itertools
+import json
+
+from safetensors.torch import save as to_bytes
+
+from cure import catalogue
+from cure.adversarial.pgd import ascend, error
+from cure.core.analysis import Analysis, Found, Subject, replayable
+from cure.core.method import Method
+from cure.data import prepared
+from cure.data.loader import as_float
+from cure.runtime import device
+from cure.settings.base import Settings
+from cure.settings.check import hyper_keys
+from cure.settings.params import Params
+from cure.settings.sections import Analyse, Run
+from cure.storage import paths, provenance
+from cure.storage.checkpoint import Description
+from cure.storage.files import replacing
+from cure.storage.paths import Cell
+from cure.storage.training_checkpoint import trajectory
+from cure.training.job import parent
+from cure.training.replay import Course, history
+
+
+def analyse(cell: Cell, params: Params) -> list[str]:
+    """Write what every listed analysis finds that suits the row's method, and the sidecar; their names."""
+    run, suite = params.get("run", Run), params.get("analyse", Analyse)
+    where = device.set_up(run)
+    source = prepared.load(paths.data(cell.dataset), ("val",), where)
+    about, net = parent(cell.weights, cell, source.digest, "of the analysed network")
+    course, states = trajectory(cell, source.digest)
+    method: Method = catalogue.entry("methods", cell.method).METHOD
+    hyper = settings(cell, method, course)
+    images = source.splits["val"].spread(suite.images)
+    batches = list(itertools.islice(images.batches(suite.batch), suite.replays))
+    training = Course(method, hyper, course, states, history(cell.curve), batches, suite.seed)
+    net.to(where)
+    subject = Subject(
+        net=net,
+        method=method,
+        hyper=hyper,
+        x=as_float(images.images),
+        y=images.labels,
+        index=images.index,
+        batch=suite.batch,
+        seed=suite.seed,
+        eps=suite.attack.eps,
+        perturb=lambda batch: ascend(net, batch, suite.attack, error),
+        phases=training.phases() if replayable(method) else [],
+    )
+    made = []
+    for name, section in suite.entries.items():
+        entry: Analysis = catalogue.entry("analyses", name).ANALYSIS
+        if entry.suits(method):
+            found = entry.measure(subject, catalogue.hyper("analyses", name).model_validate(section))
+            write(cell, name, about, found)
+            made.append(name)
+    provenance.write(cell.provenance("analyse"), run, where)
+    return made
+
+
+def settings(cell: Cell, method: Method, about: Description) -> Settings:
+    """The method's settings as they were in training, from the file that training left."""
+    recorded, key = Params.recorded(about.params, cell.dataset, cell.model), next(iter(hyper_keys(cell.method, method)))
+    return recorded.method(key, method.hyper)[0] if "train" in about.params else recorded.get(key, method.hyper)
+
+
+def write(cell: Cell, name: str, about: Description, found: Found) -> None:
+    """The arrays of an analysis, with the classes and what their axes mean."""
+    # as in weight files, one metadata key, since several would come in random order
+    facts = {"kind": name, "classes": about.classes, "epoch": about.epoch, "axes": found.axes}
+    with replacing(cell.analysis(name)) as draft:
+        whole = {key: array.detach().cpu().contiguous() for key, array in found.arrays.items()}
+        draft.write_bytes(to_bytes(whole, metadata={"cure": json.dumps(facts)}))

@@ -1,0 +1,212 @@
+"""`cure download`, from a server on this machine that stands in for Zenodo."""
+
+import http.server
+import io
+import tarfile
+import threading
+import time
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from cure.data import cifar_c, published_corruptions
+from cure.data.cifar_c import download
+from cure.data.published_corruptions import Archive
+from cure.errors import Refused
+from cure.storage import resume
+from cure.storage.files import md5sum
+
+NAMES = ("contrast", "fog", "labels")
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Serves `content`; notes the ranges asked for; may ignore them, or break off after so many bytes."""
+
+    content = b""
+    ranged, stop = True, None
+    asked: ClassVar[list]
+    gate: ClassVar[threading.Event]
+
+    def do_GET(self):
+        wanted = self.headers.get("Range")
+        self.asked.append(wanted)
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.ranged else 0
+        if start and start >= len(self.content):
+            self.send_error(416)
+            return
+        part = self.content[start:]
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(part)))
+        self.end_headers()
+        self.gate.wait()
+        self.wfile.write(part[: self.stop])
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    class Mine(Server):
+        asked: ClassVar[list] = []
+        gate: ClassVar[threading.Event] = threading.Event()
+
+    Mine.gate.set()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mine) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        Mine.url = f"http://127.0.0.1:{running.server_port}/CIFAR-10-C.tar"
+        yield Mine
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def archive(server, tmp_path, monkeypatch):
+    """A published archive of tiny arrays, on the server and in the table."""
+    monkeypatch.setenv("CURE_DOWNLOADS", str(tmp_path / "downloads"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(resume, "FOLDER", tmp_path / "scratch")
+    source, md5s = tmp_path / "source", {}
+    source.mkdir()
+    for k, name in enumerate(NAMES):
+        np.save(source / f"{name}.npy", np.full((5000, 2), k, np.uint8))
+        md5s[name] = md5sum(source / f"{name}.npy")
+    with tarfile.open(tmp_path / "x.tar", "w") as packed:
+        packed.add(source, "CIFAR-10-C")
+    server.content = (tmp_path / "x.tar").read_bytes()
+    found = Archive("cifar10", "CIFAR-10-C", server.url, md5sum(tmp_path / "x.tar"), md5s)
+    monkeypatch.setitem(published_corruptions.ARCHIVES, "cifar10", found)
+    return found
+
+
+def left(archive):
+    """What lies beside the archive's folder."""
+    return sorted(path.name for path in archive.folder.parent.iterdir() if path != archive.folder)
+
+
+def test_the_arrays_are_fetched_verified_and_put_in_place(archive, server):
+    assert download(cifar_c.archive("cifar10-c"))
+    assert archive.absent(["contrast", "fog"]) == []
+    assert archive.array("fog")[0].tolist() == [1, 1]
+    assert left(archive) == ["CIFAR-10-C.lock"]
+    assert server.asked == [None]
+
+
+def test_what_is_there_is_not_fetched_again(archive, server):
+    download(archive)
+    assert not download(archive)
+    assert server.asked == [None]
+
+
+def test_a_download_that_broke_off_goes_on_where_it_stopped(archive, server):
+    server.stop = 700
+    with pytest.raises(Refused, match=r"broken off after 700 of .* bytes.*goes on where it stopped"):
+        download(archive)
+    assert archive.absent(NAMES)
+    server.stop = None
+    assert download(archive)
+    assert server.asked == [None, "bytes=700-"]
+
+
+def test_a_server_without_ranges_starts_anew(archive, server):
+    part = archive.folder.parent / "CIFAR-10-C.tar.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"old" * 10)
+    server.ranged = False
+    assert download(archive)
+
+
+def test_a_whole_partial_file_is_taken_as_it_is(archive, server):
+    part = archive.folder.parent / "CIFAR-10-C.tar.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(server.content)
+    assert download(archive)
+    assert server.asked == [f"bytes={len(server.content)}-"]
+
+
+def test_an_archive_put_there_by_hand_is_taken(archive, server):
+    archive.folder.parent.mkdir(parents=True)
+    (archive.folder.parent / "CIFAR-10-C.tar").write_bytes(server.content)
+    assert download(archive)
+    assert server.asked == []
+
+
+@pytest.mark.reliability("wrong inputs")
+def test_another_archive_is_refused_and_deleted(archive, server):
+    server.content = server.content[:-1] + b"x"
+    with pytest.raises(Refused, match="not the published file"):
+        download(archive)
+    assert not archive.folder.exists()
+    assert left(archive) == ["CIFAR-10-C.lock"]
+
+
+@pytest.mark.reliability("wrong inputs")
+def test_an_archive_with_another_array_is_not_put_in_place(archive, monkeypatch):
+    monkeypatch.setitem(archive.md5s, "fog", "0" * 32)
+    with pytest.raises(Refused, match="without its published fog"):
+        download(archive)
+    assert not archive.folder.exists()
+
+
+@pytest.mark.reliability("wrong inputs")
+def test_paths_inside_the_archive_cannot_leave_the_folder(archive, server, tmp_path):
+    with tarfile.open(tmp_path / "bad.tar", "w") as packed:
+        about = tarfile.TarInfo("../../fog.npy")
+        about.size = 3
+        packed.addfile(about, io.BytesIO(b"abc"))
+    server.content = (tmp_path / "bad.tar").read_bytes()
+    moved = Archive(archive.dataset, archive.name, archive.url, md5sum(tmp_path / "bad.tar"), archive.md5s)
+    with pytest.raises(Refused, match="without its published contrast, fog, labels"):
+        download(moved)
+    assert list(tmp_path.rglob("fog.npy")) == [tmp_path / "source" / "fog.npy"]
+
+
+def test_without_a_network_it_says_what_to_do(archive):
+    gone = Archive(archive.dataset, archive.name, "http://127.0.0.1:9/x.tar", archive.md5, archive.md5s)
+    with pytest.raises(Refused, match=r"cannot be downloaded \(.*refused.*\)\. Connect to a network"):
+        download(gone)
+
+
+def test_offline_it_refuses_without_asking_anybody(archive, server, monkeypatch):
+    monkeypatch.setenv("CURE_OFFLINE", "1")
+    with pytest.raises(Refused, match=r"\(CURE_OFFLINE is set\).* yourself as .*CIFAR-10-C\.tar \(md5"):
+        download(archive)
+    assert server.asked == []
+
+
+def test_a_file_that_lies_there_altered_is_named_and_kept(archive, server):
+    archive.folder.parent.mkdir(parents=True)
+    tar = archive.folder.parent / "CIFAR-10-C.tar"
+    tar.write_bytes(server.content[:-1])
+    with pytest.raises(Refused, match=rf"CIFAR-10-C\.tar: truncated or altered \(its md5 is not {archive.md5}\)"):
+        download(archive)
+    assert tar.exists()
+    assert server.asked == []
+
+
+@pytest.mark.reliability("second process")
+def test_a_second_process_waits_and_finds_it_done(archive, server, capsys):
+    server.gate.clear()
+    first = threading.Thread(target=download, args=(archive,))
+    first.start()
+    while not server.asked:
+        time.sleep(0.001)
+    answers = []
+    second = threading.Thread(target=lambda: answers.append(download(archive)))
+    second.start()
+    while "waiting for its end" not in (said := capsys.readouterr().err):
+        time.sleep(0.001)
+    assert said.startswith("download CIFAR-10-C: process ")
+    server.gate.set()
+    for thread in (first, second):
+        thread.join()
+    assert answers == [False]
+    assert server.asked == [None]
+
+
+def test_other_names_are_refused():
+    with pytest.raises(Refused, match="nothing called 'cifar10', did you mean cifar10-c"):
+        cifar_c.archive("cifar10")
+    assert cifar_c.archive("cifar100-c").name == "CIFAR-100-C"

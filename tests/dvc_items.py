@@ -1,0 +1,141 @@
+"""Both dvc.yaml, resolved as DVC does: every stage of every cell, and the code that it reaches."""
+
+import ast
+import itertools
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from ruamel.yaml import YAML
+
+from cure import catalogue
+from cure.storage.paths import Cell
+from pilot.steps import filled
+from tests.closure import ROOT, closure
+
+SCALES = {"paper": ROOT, "quickstart": ROOT / "quickstart"}
+
+
+class Item(NamedTuple):
+    """One stage of one cell, as DVC would run it, paths relative to the folder of its dvc.yaml."""
+
+    scale: str
+    family: str
+    place: dict
+    cmd: str
+    deps: tuple
+    params: tuple
+    outs: dict  # path -> flags
+
+    @property
+    def script(self):
+        return Path(self.cmd.split()[1]).stem
+
+    @property
+    def method(self):
+        return self.place.get("method", "at" if self.family == "layers" else "natural")
+
+    @property
+    def cell(self):
+        cell = Cell(self.place["dataset"], self.place["model"], self.method, self.place["seed"])
+        return cell.layers(self.place["variant"], self.place["group"]) if self.family == "layers" else cell
+
+    def __str__(self):
+        return "-".join(map(str, [self.family, *self.place.values()]))
+
+
+@cache
+def parsed(path):
+    return YAML(typ="safe", pure=True).load(path.read_text())
+
+
+def flagged(stage):
+    outs = [entry for key in ("outs", "metrics", "plots") for entry in stage.get(key, [])]
+    pairs = [next(iter(entry.items())) if isinstance(entry, dict) else (entry, {}) for entry in outs]
+    assert len(dict(pairs)) == len(pairs)
+    return dict(pairs)
+
+
+def wider(params):
+    """The grid with everything that params.yaml has a section for, and a second seed, which a path may not ignore.
+
+    `items` takes of it every data set with the first model, and every model with the first data set.
+    """
+    grid = params["grid"]
+    models = list(params["models"])
+    more = {"datasets": list(params["datasets"]), "models": models, "pretrain": models}
+    more["layers"] = grid["layers"] | {"models": models}
+    return grid | more | {"seeds": [*grid["seeds"], max(grid["seeds"]) + 1]}
+
+
+@cache
+def items(scale):
+    pipeline, params = (parsed(SCALES[scale] / name) for name in ("dvc.yaml", "params.yaml"))
+    names, found = params | {key: value for var in pipeline["vars"] for key, value in var.items()}, []
+    names["grid"] = wider(params)
+    corner = {"dataset": names["grid"]["datasets"][0], "model": names["grid"]["models"][0]}
+    for family, stage in pipeline["stages"].items():
+        matrix = filled(stage.get("matrix", {}), names)
+        for values in itertools.product(*matrix.values()):
+            place = dict(zip(matrix, values, strict=True))
+            if all(place.get(key, first) != first for key, first in corner.items()):
+                continue
+            one = filled({key: part for key, part in stage.items() if key != "matrix"}, names | {"item": place})
+            one["outs"] = flagged({key: one.pop(key) for key in ("outs", "metrics", "plots") if key in one})
+            found.append(Item(scale, family, place, **one))
+    return tuple(found)
+
+
+def of(scale, family):
+    return [item for item in items(scale) if item.family == family]
+
+
+def code(item):
+    """dep -> the code files it stands for, relative to the project's root; a folder stands for its entries."""
+    found = {}
+    for dep in item.deps:
+        path = (SCALES[item.scale] / dep).resolve()
+        if path.is_relative_to(ROOT / "cure") or path.is_relative_to(ROOT / "stages"):
+            files = path.glob("[!_]*.py") if path.is_dir() else [path]
+            found[dep] = {str(file.relative_to(ROOT)) for file in files}
+    return found
+
+
+def code_files(item):
+    return set().union(*code(item).values())
+
+
+@cache
+def asked_of_catalogue(script, *verbs):
+    """(file, folder) of every catalogue.VERB("folder", ...) in the code that the stage reaches."""
+    return {
+        (name, ast.literal_eval(node.args[0]))
+        for name in closure(ROOT / "stages" / f"{script}.py")
+        if name.endswith(".py")
+        for node in ast.walk(ast.parse((ROOT / name).read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {f"catalogue.{verb}" for verb in verbs}
+    }
+
+
+def folders_loaded(script):
+    """The catalogues of which the stage's code loads entries."""
+    return {folder for _, folder in asked_of_catalogue(script, "entry", "hyper")}
+
+
+def entries(item):
+    """The entry files that one item loads by name: those of its cell, but every attack, corruption and analysis."""
+    cell = {**item.place, "method": item.method}
+    found = set()
+    for folder in folders_loaded(item.script):
+        own = cell.get(folder.removesuffix("s"))
+        found |= {f"cure/{folder}/{name}.py" for name in ([own] if own else catalogue.names(folder))}
+    return found
+
+
+@cache
+def reached(family):
+    """What the items of a family reach at both scales together, since one list in dvc.yaml serves them all."""
+    everyone = [item for scale in SCALES for item in of(scale, family)]
+    loaded = set().union(*map(entries, everyone))
+    starts = loaded | {f"stages/{item.script}.py" for item in everyone}
+    return closure(*(ROOT / name for name in starts)) - loaded

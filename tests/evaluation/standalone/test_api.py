@@ -1,0 +1,249 @@
+"""`from cure import evaluate`, and what it returns."""
+
+import copy
+import re
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import cure
+from cure import evaluate
+from cure.errors import Refused
+from cure.evaluation.standalone.plan import opened, plan, published
+from cure.evaluation.statistics.intervals import nrr, wilson
+
+FEW = slice(0, 60)
+CHEAP = {"attacks": ["clean", "fgsm", "pgd20"], "eps": "38/255", "batch": 25}
+
+
+@pytest.fixture
+def found(trained, test_images):
+    return evaluate(trained, test_images[0][FEW], test_images[1][FEW], **CHEAP)
+
+
+def test_three_lines_give_the_numbers(found):
+    assert found.accuracy("clean") > 0.8
+    assert found.accuracy("pgd20") <= found.accuracy("fgsm") < found.accuracy("clean")
+    assert found.accuracy("worst") <= found.accuracy("pgd20")
+
+
+def test_accuracy_is_that_of_the_outcomes(found, trained, test_images):
+    right = trained(test_images[0][FEW].float() / 255).argmax(1) == test_images[1][FEW]
+    assert found.result["outcomes"]["clean"] == "".join("01"[int(hit)] for hit in right)
+    assert found.accuracy("clean") == int(right.sum()) / 60
+
+
+def test_intervals_and_ratios_are_of_these_counts(found):
+    robust = found.result["outcomes"]["pgd20"].count("1")
+    assert found.interval("pgd20") == wilson(robust, 60)
+    assert found.nrr("pgd20") == nrr(found.accuracy("clean"), robust / 60)
+
+
+def test_adversarial_images_are_in_the_ball_and_fool_the_network(found, trained, test_images):
+    x, y = test_images[0][FEW].float() / 255, test_images[1][FEW]
+    x_adv = found.adversarial()
+    assert x_adv.dtype == torch.float32
+    assert (x_adv - x).abs().max() <= 38 / 255 + 1e-6
+    left = [trained(x_adv).argmax(1)[row] == y[row] for row in range(len(y))]
+    columns = zip(found.result["outcomes"]["fgsm"], found.result["outcomes"]["pgd20"], strict=True)
+    assert ["01"[int(hit)] for hit in left] == [min(pair) for pair in columns]
+
+
+def test_the_accuracy_on_them_is_the_worst_case_probes_included(trained, test_images):
+    x, y = test_images[0][FEW], test_images[1][FEW]
+    weak = evaluate(trained, x, y, **(CHEAP | {"attacks": ["fgsm"]}))
+    left = trained(weak.adversarial()).argmax(1) == y
+    assert "".join("01"[int(hit)] for hit in left) == weak.result["outcomes"]["worst"]
+    assert weak.accuracy("worst") < weak.accuracy("fgsm")
+    assert (weak.adversarial() - x / 255).abs().max() <= 38 / 255 + 1e-6  # the probe far outside has no part in it
+
+
+def test_a_float_image_is_the_same_as_a_byte(found, trained, test_images):
+    x = (test_images[0][FEW].float() / 255).numpy()
+    again = evaluate(trained, x, test_images[1][FEW].numpy(), **CHEAP)
+    assert again.result["outcomes"] == found.result["outcomes"]
+
+
+def test_the_batch_size_decides_nothing(found, trained, test_images):
+    again = evaluate(trained, test_images[0][FEW], test_images[1][FEW], **(CHEAP | {"batch": 60}))
+    assert again.result["outcomes"] == found.result["outcomes"]
+
+
+def test_the_network_is_given_back_as_it_was(trained, test_images):
+    net = nn.Sequential(trained, nn.Identity()).train()
+    net[0].eval()
+    before = [module.training for module in net.modules()]
+    evaluate(net, test_images[0][FEW], test_images[1][FEW], **CHEAP)
+    assert [module.training for module in net.modules()] == before
+
+
+def test_a_killed_run_continues_with_its_units(found, trained, test_images, tmp_path, monkeypatch):
+    calls = []
+
+    class Dying(nn.Module):
+        def forward(self, x):
+            calls.append(len(x))
+            if len(calls) == 40:
+                raise KeyboardInterrupt
+            return trained(x)
+
+    net = Dying()
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(net, test_images[0][FEW], test_images[1][FEW], out=tmp_path, **CHEAP)
+    kept = {path.name for path in (tmp_path / "units").glob("*.safetensors")}
+    assert kept
+    assert not (tmp_path / "results.json").exists()
+    again = evaluate(net, test_images[0][FEW], test_images[1][FEW], out=tmp_path, **CHEAP)
+    assert again.result["outcomes"] == found.result["outcomes"]
+    assert kept <= {path.name for path in (tmp_path / "units").glob("*.safetensors")}
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "said"),
+    [
+        (np.zeros((4, 8, 8)), np.zeros(4), "needed: (n, c, h, w) and (n,)"),
+        (np.zeros((4, 1, 8, 8)), np.zeros(3), "needed: (n, c, h, w) and (n,)"),
+        (np.zeros((4, 1, 8, 8), dtype=np.int32), np.zeros(4), "needed: uint8 from 0 to 255, or floats in [0, 1]"),
+        (np.full((4, 1, 8, 8), 200.0), np.arange(4), "divide by 255, normalise inside the network"),
+        (np.random.default_rng(0).random((4, 1, 8, 8)), np.array([0, 1, 2, 99]), "labels from 0 to 99"),
+        (np.zeros((0, 1, 8, 8)), np.zeros(0), "there are no images"),
+    ],
+)
+def test_input_that_makes_no_sense_is_refused(trained, images, labels, said):
+    with pytest.raises(Refused) as refused:
+        evaluate(trained, images, labels, **CHEAP)
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"eps": "abc"}, "a radius above 0 and up to 1, such as 8/255"),
+        ({"eps": 0.0}, "a radius above 0 and up to 1"),
+        ({"eps": 8.0}, "8 grey levels are 8/255"),
+        ({"batch": 0}, "batch is 0; at least 1"),
+        ({"seed": 2**70}, "from 0 to 2147483647"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(trained, test_images, how, said):
+    with pytest.raises(Refused, match=re.escape(said)):
+        evaluate(trained, *test_images, **(CHEAP | how))
+
+
+class Wrapped(nn.Module):
+    """A network whose output something else is made of."""
+
+    def __init__(self, net, way):
+        super().__init__()
+        self.net, self.way = net, way
+
+    def forward(self, x):
+        return self.way(self.net(x))
+
+
+@pytest.mark.parametrize(
+    ("way", "note"),
+    [
+        (lambda z: (z,), "of its 1 output the first counts"),
+        (lambda z: [z, z.sum()], "of its 2 outputs the first counts"),
+        (lambda z: {"features": -z, "logits": z}, "of its 2 outputs `logits` count"),
+    ],
+    ids=["tuple of one", "list", "mapping"],
+)
+def test_logits_among_other_outputs_are_found(found, trained, test_images, way, note):
+    again = evaluate(Wrapped(trained, way).eval(), test_images[0][FEW], test_images[1][FEW], **CHEAP)
+    assert again.result["outcomes"] == found.result["outcomes"]
+    assert again.subject.notes == [note]
+
+
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+def test_weights_of_another_precision_are_copied_in_float32(found, trained, test_images, precision):
+    net = copy.deepcopy(trained).to(precision)
+    again = evaluate(net, test_images[0][FEW], test_images[1][FEW], **CHEAP)
+    assert again.subject.notes == [f"weights of {str(precision).removeprefix('torch.')}, evaluated in float32"]
+    assert abs(again.accuracy("pgd20") - found.accuracy("pgd20")) < 0.1
+    assert {weight.dtype for weight in net.parameters()} == {precision}
+
+
+def test_arithmetic_in_half_precision_is_refused_for_what_it_is(trained, test_images):
+    half = Wrapped(trained, lambda z: z.bfloat16()).eval()
+    with pytest.raises(Refused, match="precision: logits are bfloat16; compute in float32"):
+        evaluate(half, test_images[0][FEW], test_images[1][FEW], **CHEAP)
+
+
+def test_images_that_the_network_cannot_take_are_named(trained, test_images):
+    with pytest.raises(Refused, match=r"forward: RuntimeError: .*channels.* it may want other channels"):
+        evaluate(trained, test_images[0][FEW].repeat(1, 3, 1, 1), test_images[1][FEW], **CHEAP)
+
+
+def test_one_image_is_evaluated_with_a_grey_line(trained, test_images):
+    one = evaluate(trained, test_images[0][:1], test_images[1][:1], classes=10, **CHEAP)
+    assert [line.name for line in one.preflight if line.passed is None] == ["accuracy"]
+    assert one.flags == []
+
+
+def test_attacks_may_be_one_text(found, trained, test_images):
+    again = evaluate(trained, test_images[0][FEW], test_images[1][FEW], **(CHEAP | {"attacks": "clean,fgsm,pgd20"}))
+    assert again.result["outcomes"] == found.result["outcomes"]
+
+
+def test_an_unknown_attack_is_told_with_its_neighbour(trained, test_images):
+    with pytest.raises(Refused, match="no column 'pgd2', did you mean pgd20"):
+        evaluate(trained, *test_images, attacks=["pgd2"])
+
+
+def test_probabilities_are_refused_unless_forced(trained, test_images):
+    net = nn.Sequential(trained, nn.Softmax(dim=1))
+    with pytest.raises(Refused, match="return logits, before softmax"):
+        evaluate(net, test_images[0][FEW], test_images[1][FEW], **CHEAP)
+    forced = evaluate(net, test_images[0][FEW], test_images[1][FEW], force=True, **CHEAP)
+    assert any("logits" in flag for flag in forced.flags)
+
+
+def test_the_package_says_what_it_lacks():
+    with pytest.raises(AttributeError, match="has no attribute 'evalute'"):
+        cure.evalute  # noqa: B018
+
+
+class Noisy(nn.Module):
+    """A network that draws at random at inference."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        return self.net(x) + 0.3 * torch.randn(len(x), 10)
+
+
+def test_a_network_that_draws_at_random_needs_the_version_for_it(trained, test_images):
+    few = test_images[0][:10], test_images[1][:10]
+    with pytest.raises(Refused, match=r"determinism: .* needs aa_rand"):
+        evaluate(Noisy(trained), *few, attacks=["clean"], eps="38/255", classes=10)
+    found = evaluate(Noisy(trained), *few, attacks=["clean", "aa_rand"], eps="38/255", classes=10)
+    assert found.result["columns"]["aa_rand"]["label"] == "rand"
+    assert any("determinism" in flag for flag in found.flags)
+
+
+def test_nothing_that_runs_beside_a_column_for_random_networks_profits_from_one_lucky_draw():
+    settings = plan(opened(published(), "cifar10", "resnet18"), ["pgd20", "aa_rand"], 10, {})
+    assert {chain.passes for chain in (*settings.chains.values(), *settings.probes.values())} == {20}
+    plain = plan(opened(published(), "cifar10", "resnet18"), ["pgd20", "aa"], 10, {})
+    assert {chain.passes for chain in (*plain.chains.values(), *plain.probes.values())} == {1}
+
+
+@pytest.mark.parametrize(
+    ("classes", "label"), [(2, "custom"), (3, "custom"), (7, "custom"), (10, "standard"), (100, "standard")]
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_any_number_of_classes_and_channels(classes, label, channels):
+    torch.manual_seed(classes)
+    net = nn.Sequential(nn.Conv2d(channels, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, classes)).eval()
+    x = torch.rand(16, channels, 8, 8)
+    y = net(x).argmax(1)
+    found = evaluate(net, x, y, attacks=["clean", "pgd20", "aa"], eps="2/255", classes=classes, force=True)
+    assert found.result["columns"]["aa"]["label"] == label
+    assert found.accuracy("clean") == 1
+    assert found.accuracy("aa") <= found.accuracy("pgd20")

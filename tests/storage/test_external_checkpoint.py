@@ -1,0 +1,310 @@
+"""Checkpoints of strangers: every usual wrapping loads to the same logits, and nothing pickled ever runs."""
+
+import io
+import os
+import re
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from cure.core.network import Normalisation
+from cure.errors import Refused
+from cure.storage.checkpoint import build
+from cure.storage.external_checkpoint import Shape, network
+
+SETTINGS = {"small": {"width": 4}, "resnet18": {}}
+CPU = torch.device("cpu")
+MEAN, STD = [0.3], [0.2]
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    made = build("small", SETTINGS["small"], 1, 10)
+    with torch.no_grad():
+        made(torch.rand(16, 1, 8, 8))  # running statistics of its own
+    return made.eval()
+
+
+@pytest.fixture
+def x():
+    return torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+def read(path, *, shape=None, model="small", factory=None, normalisation=None):
+    found = network(
+        path,
+        shape or Shape(1, 10),
+        model=model,
+        factory=factory,
+        settings=SETTINGS,
+        normalisation=normalisation,
+        device=CPU,
+    )
+    assert not found.net.training
+    assert not any(w.requires_grad for w in found.net.parameters())
+    return found
+
+
+def saved(path: Path, held) -> Path:
+    torch.save(held, path)
+    return path
+
+
+def prefixed(state, prefix):
+    return {prefix + key: tensor for key, tensor in state.items()}
+
+
+WRAPPINGS = {
+    "bare": lambda s: s,
+    "state_dict": lambda s: {"state_dict": s, "epoch": 3},
+    "model": lambda s: {"model": s, "optimizer": {"state": {0: {"momentum_buffer": torch.zeros(3)}}}},
+    "net": lambda s: {"net": s, "acc": 91.2},
+    "nested": lambda s: {"checkpoint": {"model": {"state_dict": s}}},
+    "data_parallel": lambda s: prefixed(s, "module."),
+    "compiled": lambda s: prefixed(s, "_orig_mod."),
+    "wrapped": lambda s: {"state_dict": prefixed(s, "module.model.")},
+    "half": lambda s: {key: t.half() if t.is_floating_point() else t for key, t in s.items()},
+    "double": lambda s: {key: t.double() if t.is_floating_point() else t for key, t in s.items()},
+    "old": lambda s: {key: t for key, t in s.items() if not key.endswith("num_batches_tracked")},
+}
+
+
+@pytest.mark.parametrize("name", WRAPPINGS)
+def test_every_wrapping_gives_the_same_logits(net, x, tmp_path, name):
+    found = read(saved(tmp_path / "checkpoint.pt", WRAPPINGS[name](net.state_dict())))
+    torch.testing.assert_close(found.net(x), net(x), atol=1e-2 if name == "half" else 1e-6, rtol=0)
+
+
+def test_safetensors_without_a_description_are_a_state_dict(net, x, tmp_path):
+    save_file(net.state_dict(), tmp_path / "weights.safetensors")
+    assert torch.equal(read(tmp_path / "weights.safetensors").net(x), net(x))
+
+
+def test_a_state_dict_that_fits_one_model_needs_no_name(net, x, tmp_path):
+    found = read(saved(tmp_path / "a.pt", net.state_dict()), model=None)
+    assert torch.equal(found.net(x), net(x))
+    assert "network small" in found.notes
+
+
+def test_of_two_networks_the_first_is_taken_and_the_note_says_so(net, x, tmp_path):
+    other = {key: t + 1 for key, t in net.state_dict().items()}
+    found = read(saved(tmp_path / "a.pt", {"net": net.state_dict(), "ema": other}))
+    assert torch.equal(found.net(x), net(x))
+    assert found.notes == ["weights of net, not of ema"]
+
+
+def test_a_normalisation_inside_the_checkpoint_is_applied(net, x, tmp_path):
+    state = net.state_dict() | {"mu": torch.tensor(MEAN)[:, None, None], "sigma": torch.tensor(STD)[:, None, None]}
+    found = read(saved(tmp_path / "a.pt", state))
+    torch.testing.assert_close(found.net(x), net((x - 0.3) / 0.2))
+    assert "mean [0.3], std [0.2]" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "names"), [("model.", ("mu", "sigma")), ("1.", ("0.mean", "0.std")), ("net.", ("norm.mean", "norm.std"))]
+)
+def test_a_normalisation_beside_a_wrapped_network_is_found(net, x, tmp_path, prefix, names):
+    beside = dict(zip(names, (torch.tensor(MEAN), torch.tensor(STD)), strict=True))
+    found = read(saved(tmp_path / "a.pt", prefixed(net.state_dict(), prefix) | beside), model=None)
+    torch.testing.assert_close(found.net(x), net((x - 0.3) / 0.2))
+
+
+def test_no_image_is_normalised_twice(net, tmp_path):
+    state = net.state_dict() | {"mean": torch.tensor(MEAN), "std": torch.tensor(STD)}
+    with pytest.raises(Refused, match="brings a normalisation of its own, so leave --mean and --std out"):
+        read(saved(tmp_path / "a.pt", state), normalisation=Normalisation(mean=MEAN, std=STD))
+
+
+def test_a_normalisation_before_another_is_doubted(net, monkeypatch):
+    net.register_buffer("mean", torch.tensor(MEAN))
+    monkeypatch.setattr("cure.storage.external_checkpoint.made_by", lambda _: net)
+    how = Normalisation(mean=MEAN, std=STD)
+    found = network(None, Shape(1, 10), model=None, factory="a:b", settings={}, normalisation=how, device=CPU)
+    assert found.notes == ["--mean and --std come before the network's own mean: is it normalised twice?"]
+
+
+def test_weights_of_half_precision_are_noted(net, tmp_path):
+    found = read(saved(tmp_path / "a.pt", WRAPPINGS["half"](net.state_dict())))
+    assert found.notes == ["weights of float16, evaluated in float32"]
+
+
+def test_a_normalisation_of_the_command_line_is_applied(net, x, tmp_path):
+    found = read(saved(tmp_path / "a.pt", net.state_dict()), normalisation=Normalisation(mean=MEAN, std=STD))
+    torch.testing.assert_close(found.net(x), net((x - 0.3) / 0.2))
+
+
+def test_a_normalisation_needs_a_value_for_each_channel(net, tmp_path):
+    with pytest.raises(Refused, match=r"--mean and --std need one value for each of the 1 channels"):
+        read(saved(tmp_path / "a.pt", net.state_dict()), normalisation=Normalisation(mean=[0.1] * 3, std=[1.0] * 3))
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    (tmp_path / "theirs.py").write_text(
+        "import torch\nfrom cure.storage.checkpoint import build\n"
+        "def make():\n    torch.manual_seed(7)\n    return build('small', {'width': 4}, 1, 10)\n"
+        "def number():\n    return 3\n"
+        "def needs(x):\n    return x\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "theirs"
+    sys.modules.pop("theirs", None)
+
+
+def test_a_factory_is_filled_with_the_checkpoint(net, x, tmp_path, package):
+    found = read(saved(tmp_path / "a.pt", net.state_dict()), model=None, factory=f"{package}:make")
+    assert torch.equal(found.net(x), net(x))
+
+
+def test_a_factory_without_a_checkpoint_keeps_its_own_weights(x, package):
+    first, second = (read(None, model=None, factory=f"{package}:make").net(x) for _ in range(2))
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("theirs:absent", "has no attribute 'absent'"),
+        ("nowhere:make", "No module named 'nowhere'"),
+        ("theirs:number", "returned a int, not a torch.nn.Module"),
+        ("theirs:needs", "missing 1 required positional argument"),
+        ("theirs", "it must be package.module:function of no arguments"),
+    ],
+)
+def test_a_wrong_factory_is_refused(package, name, said):
+    with pytest.raises(Refused, match=re.escape(said)):
+        read(None, model=None, factory=name)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_torchscript_is_evaluated_as_it_is(net, x, tmp_path):
+    torch.jit.trace(net, x).save(tmp_path / "script.pt")
+    images = x.clone().requires_grad_()
+    found = read(tmp_path / "script.pt", model=None)
+    torch.testing.assert_close(found.net(images), net(x))
+    assert torch.autograd.grad(found.net(images).sum(), images)[0].abs().sum() > 0
+
+
+def exported(net, path: Path) -> Path:
+    rows = torch.export.Dim("n", min=1, max=64)
+    torch.export.save(torch.export.export(net, (torch.rand(3, 1, 8, 8),), dynamic_shapes=({0: rows},)), path)
+    return path
+
+
+def test_an_exported_program_is_evaluated_as_it_is(net, x, tmp_path):
+    images = x.clone().requires_grad_()
+    found = read(exported(net, tmp_path / "program.pt2"), model=None)
+    torch.testing.assert_close(found.net(images), net(x))
+    assert torch.autograd.grad(found.net(images).sum(), images)[0].abs().sum() > 0
+
+
+class Malicious:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def with_member(path: Path, name: str, content: bytes) -> Path:
+    """A zip file of which one member has other bytes."""
+    changed = path.with_suffix(".changed.pt2")
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(changed, "w", zipfile.ZIP_STORED) as new:
+        for member in old.namelist():
+            new.writestr(member, content if member.endswith(name) else old.read(member))
+    return changed
+
+
+@pytest.mark.reliability("wrong inputs")
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("form", ["state_dict", "whole", "legacy", "sample_inputs", "pickled_weight"])
+def test_nothing_pickled_runs(net, tmp_path, form):
+    trace = tmp_path / "ran"
+    pickled = io.BytesIO()
+    torch.save(Malicious(trace), pickled)
+    path = tmp_path / "evil.pt"
+    if form == "state_dict":
+        saved(path, {"state_dict": net.state_dict(), "extra": Malicious(trace)})
+    elif form == "whole":
+        torch.save(net, path)
+    elif form == "legacy":
+        torch.save({"a": Malicious(trace)}, path, _use_new_zipfile_serialization=False)
+    else:
+        path = exported(net, tmp_path / "program.pt2")
+        if form == "sample_inputs":
+            path = with_member(path, "sample_inputs/model.pt", pickled.getvalue())
+        else:
+            with zipfile.ZipFile(path) as archive:
+                name = next(n for n in archive.namelist() if n.endswith("weights_config.json"))
+                config = archive.read(name).replace(b'"use_pickle": false', b'"use_pickle": true')
+            path = with_member(path, "weights_config.json", config)
+    with pytest.raises(Refused, match="never run"):
+        read(path)
+    assert not trace.exists()
+
+
+def test_the_trap_does_run_where_pickles_are_trusted(tmp_path):
+    saved(tmp_path / "evil.pt", Malicious(tmp_path / "ran"))
+    torch.load(tmp_path / "evil.pt", weights_only=False)
+    assert (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda s: {k: v for k, v in s.items() if k != "stem.conv1.weight"}, "stem.conv1.weight is missing"),
+        (lambda s: s | {"other.weight": torch.zeros(3)}, "other.weight is unknown"),
+        (
+            lambda s: s | {"stem.conv1.weight": torch.zeros(8, 1, 3, 3)},
+            "stem.conv1.weight is (8, 1, 3, 3), not (4, 1, 3, 3)",
+        ),
+        (lambda s: {"epoch": 3}, "holds no state dict"),
+        (lambda s: [1, 2], "holds no state dict"),
+    ],
+)
+def test_what_does_not_fit_is_said(net, tmp_path, spoil, said):
+    with pytest.raises(Refused, match=re.escape(said)):
+        read(saved(tmp_path / "a.pt", spoil(net.state_dict())))
+
+
+def test_another_class_count_is_said(net, tmp_path):
+    with pytest.raises(Refused, match=r"linear.weight is \(10, \d+\), not \(7, \d+\)"):
+        read(saved(tmp_path / "a.pt", net.state_dict()), shape=Shape(1, 7))
+
+
+def test_what_fits_no_model_asks_for_one(tmp_path):
+    with pytest.raises(Refused, match="fits none of resnet18, small; name its --model, or a --factory"):
+        read(saved(tmp_path / "a.pt", {"w": torch.zeros(3)}), model=None)
+
+
+@pytest.mark.reliability("wrong inputs")
+@pytest.mark.parametrize("content", [b"", b"<html>404", b"\x80\x02garbage", bytes(300)])
+def test_other_bytes_are_refused(tmp_path, content):
+    (tmp_path / "a.pt").write_bytes(content)
+    with pytest.raises(Refused, match="not a readable checkpoint"):
+        read(tmp_path / "a.pt")
+
+
+@pytest.mark.reliability("wrong inputs")
+def test_half_a_file_is_refused(net, tmp_path):
+    path = saved(tmp_path / "a.pt", net.state_dict())
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(Refused, match="not a readable checkpoint"):
+        read(path)
+
+
+def test_a_missing_file_is_said(tmp_path):
+    with pytest.raises(Refused, match="not found"):
+        read(tmp_path / "absent.pt")
+
+
+def test_without_file_and_factory_there_is_nothing_to_evaluate():
+    with pytest.raises(Refused, match="nothing to evaluate"):
+        read(None)

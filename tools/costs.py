@@ -1,0 +1,110 @@
+"""The numbers of docs/reproducing.md: `python -m tools.costs` (`make costs`) writes them anew, from `cure plan` alone.
+
+They stand between `<!-- costs: PART -->` and `<!-- end -->`; the words around them are by hand.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+
+from cure.core.names import NAMES
+from cure.pipeline.planning.command import ESTIMATES, bench, costs
+from cure.pipeline.planning.cost_model import Bench, Estimate
+from cure.pipeline.planning.facts import Facts
+from cure.pipeline.planning.tasks import Task, tasks
+from cure.storage.paths import Cell
+from tests.closure import ROOT
+
+PAGE = ROOT / "docs" / "reproducing.md"
+SPEED = 60.0  # TFLOP/s
+BEYOND = (  # the root's grid, and what an edit of it away costs most or least
+    ("cifar10", "resnet34"),
+    ("cifar10", "resnet50"),
+    ("cifar10", "resnet101"),
+    ("svhn", "resnet18"),
+    ("tiny_imagenet", "resnet18"),
+    ("tiny_imagenet", "resnet34"),
+    ("tiny_imagenet", "wrn_34_10"),
+)
+TITLES = {"wrn_34_10": "WRN-34-10", **{f"resnet{depth}": f"ResNet-{depth}" for depth in (18, 34, 50, 101)}}
+TRAINING = ("pretrain", "update", "revise")
+Costs = list[tuple[Task, Estimate]]
+
+
+def line(cells: Iterable[object]) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def digits(number: float) -> str:
+    """Two of them, never as a power of ten."""
+    return f"{float(f'{number:.2g}'):.12g}"
+
+
+def hours(found: Iterable[Estimate]) -> float:
+    return sum(cost.seconds for cost in found) / 3600
+
+
+def gib(found: Iterable[Estimate]) -> float:
+    return float(max(cost.memory for cost in found)) / 2**30
+
+
+def grid(found: Costs) -> list[str]:
+    """A line for each row of the root's grid, and the sums."""
+    models = list(dict.fromkeys(task.cell.model for task, _ in found))
+    heads = [head for model in models for head in (f"{TITLES[model]}: training", "attack", "memory, GiB")]
+    lines = [line(["row", *heads]), "|" + "---|" * (1 + len(heads))]
+    for method in NAMES:
+        cells: list[str] = []
+        for model in models:
+            mine = [(t, cost) for t, cost in found if (t.cell.model, t.cell.method) == (model, method)]
+            trained = [cost for t, cost in mine if t.kind in TRAINING]
+            attacked = [cost for t, cost in mine if t.kind == "attack"]
+            if trained:
+                cells += [digits(hours(trained)), digits(hours(attacked)), digits(gib([*trained, *attacked]))]
+        lines += [line([NAMES[method], *cells])] if cells else []
+    return [*lines, "", *sums(found, models)]
+
+
+def sums(found: Costs, models: list[str]) -> list[str]:
+    each = [f"{hours(c for t, c in found if t.cell.model == model):.0f} h for {TITLES[model]}" for model in models]
+    study = hours(cost for task, cost in found if task.kind == "layers")
+    flops, disk = (sum(getattr(cost, name) for _, cost in found) for name in ("flops", "disk"))
+    whole = f"{hours(cost for _, cost in found):.0f} h ({flops / 1e18:.0f} EFLOP)"
+    return [
+        f"With the layer-wise study ({study:.0f} h), corruptions and analyses: {', '.join(each)},",
+        f"{whole} in all, and {disk / 2**30:.0f} GiB of disk.",
+    ]
+
+
+def beyond(on: Bench) -> list[str]:
+    """AT's cell on other data sets and networks."""
+    heads = ["AT, one cell", "training, PFLOP", "GPU-hours", "memory, GiB", "attack, PFLOP"]
+    lines = [line(heads), "|" + "---|" * len(heads)]
+    for dataset, model in BEYOND:
+        cell = Cell(dataset, model, "at", 0)
+        made = {kind: ESTIMATES[kind](Task("", kind, cell), on) for kind in ("update", "attack")}
+        train, attack = made["update"], made["attack"]
+        size = f"{gib(made.values()):.1f}"
+        numbers = [f"{train.flops / 1e15:.0f}", digits(hours([train])), size, f"{attack.flops / 1e15:.0f}"]
+        lines.append(line([f"{dataset}, {TITLES[model]}", *numbers]))
+    return lines
+
+
+def rewritten(text: str, parts: dict[str, Callable[[], list[str]]]) -> str:
+    """The page with these parts made anew."""
+    for name, make in parts.items():
+        between = re.compile(rf"(<!-- costs: {name} -->\n\n).*?(\n\n<!-- end -->)", re.DOTALL)
+        assert len(between.findall(text)) == 1, f"{PAGE}: not one part {name}"
+        body = "\n".join(make())
+        text = between.sub(lambda found, body=body: found[1] + body + found[2], text)
+    return text
+
+
+def main() -> None:
+    """Rewrite the page."""
+    on = bench(Facts.of(ROOT), "cpu", SPEED)
+    parts = {"grid": lambda: grid(costs(tasks(ROOT, []), on)), "beyond": lambda: beyond(on)}
+    PAGE.write_text(rewritten(PAGE.read_text(), parts), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

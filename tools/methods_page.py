@@ -1,0 +1,112 @@
+"""docs/methods.md, from the catalogue: what each method is, cites, needs and costs.
+
+`python -m tools.methods_page` rewrites it; a test holds it against the catalogue.
+"""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from cure import catalogue
+from cure.core.method import Batch, Method, Networks
+from cure.core.network import Network
+from cure.core.noise import Stream
+from cure.settings.check import hyper_keys
+from cure.settings.params import Params, read
+from cure.storage import checkpoint
+from cure.training.schedule import sgd
+from cure.training.step import Step
+from tools.passes import Passes
+
+PAGE = Path(__file__).parents[1] / "docs" / "methods.md"
+SCALE = Path(__file__).parents[1] / "quickstart" / "params.yaml"
+IMAGES = 8
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [
+        "# Methods",
+        "",
+        "Generated from cure/methods by `python -m tools.methods_page`. Cost: passes per image of one",
+        "training step with the quickstart's settings (10 attack steps), counted over all networks of the student's",
+        "architecture; one forward, one gradient to the input and one gradient to the weights are 1 each. Images whose",
+        "attack has ended are left out (on a CPU), so FAT's and LAS-AT's cost is that of this untrained network.",
+        "Running statistics: how often such a step moves those of each network's batch norms.",
+    ]
+    for name in catalogue.names("methods"):
+        parts += ["", *section(name)]
+    return "\n".join(parts) + "\n"
+
+
+def section(name: str) -> list[str]:
+    """One method: the docstring's first line, facts, and the rest of the docstring."""
+    module = catalogue.entry("methods", name)
+    method: Method = module.METHOD
+    title, _, rest = inspect.cleandoc(module.__doc__ or "").partition("\n")
+    needs = ", ".join(method.roles) or "nothing"
+    brings = ", ".join(companions(name, method)) or "none"
+    facts = [f"needs: {needs}", f"companions: {brings}", *costs(name, method)]
+    return [f"## {title}", "", f"`{name}`. " + "; ".join(facts) + ".", "", "```text", rest.strip(), "```"]
+
+
+def settings(name: str, method: Method) -> Any:
+    """The method's settings in the quickstart."""
+    key, kind = next(iter(hyper_keys(name, method).items()))
+    declared = [key, "train", "threat", *kind.top_level]
+    return Params(read(SCALE), declared, "digits", "small").method(key, kind)
+
+
+def companions(name: str, method: Method) -> list[str]:
+    """Names of the networks that the method brings."""
+    return list(method.companions(settings(name, method)[0])) if method.companions else []
+
+
+def networks(method: Method, hyper: Any) -> Networks:
+    """A student of the quickstart's architecture with companions, and stand-ins for its teachers."""
+
+    def fresh() -> Network:
+        return checkpoint.build("small", {"width": 4}, 1, 10)
+
+    torch.manual_seed(0)
+    student = fresh()
+    if method.prepare:
+        method.prepare(student)
+    teachers: dict[str, nn.Module] = {role: fresh() for role in method.teachers}
+    return Networks(student, method.companions(hyper) if method.companions else {}, teachers)
+
+
+def costs(name: str, method: Method) -> list[str]:
+    """Passes and moved statistics of one step, averaged over the steps after which the method repeats itself."""
+    if not method.updates:
+        return ["passes per image: no step of its own, it fine-tunes another row"]
+    hyper, train = settings(name, method)
+    nets = networks(method, hyper)
+    step, noise = Step(nets, method, hyper, sgd(nets, train)), Stream(0, torch.device("cpu"))
+    x, y = torch.rand(IMAGES, 1, 8, 8), torch.arange(IMAGES) % 10
+    period = int(getattr(hyper, "every", 1))
+    nets.ready()
+    with Passes((8, 4, 3, 3)) as count:  # the middle convolution of `small` at width 4
+        for i in range(period):
+            step(Batch(x, y, torch.arange(IMAGES), noise, train.epochs, i, train.lr))
+    moved = ", ".join(f"{key} {times}" for key, net in nets.items() if (times := moves(net, period)))
+    return [f"passes per image: {round(count.per_image(IMAGES * period), 2):g}", f"running statistics move: {moved}"]
+
+
+def moves(net: nn.Module, steps: int) -> str:
+    """How often a step moved the statistics of a new network; several numbers where its batch norms differ."""
+    seen = [int(norm.num_batches_tracked or 0) for norm in net.modules() if isinstance(norm, _BatchNorm)]
+    return " or ".join(f"{times / steps:g}" for times in dict.fromkeys(seen) if times)
+
+
+def main() -> None:
+    """Rewrite the page."""
+    PAGE.write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

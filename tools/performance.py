@@ -1,0 +1,173 @@
+"""docs/performance.md from what the benchmarks wrote: `python -m tools.performance FILE.json ...`.
+
+`make bench` runs the benchmarks and this. Nothing on the page is typed in but the bars, which stand with the
+benchmarks, and the words.
+"""
+
+import json
+import sys
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+Run = dict[str, Any]  # what one benchmark noted
+HEAD = """# Performance
+
+Written by `make bench` from a run of tests/benchmarks, or several, of which the last one counts for a line. A ratio
+is our time over the other code's, lower is better: the median over rounds in which the two take turns, and the
+least and the greatest. Both do the same work on the same images; theirs are the packages that people use, or steps
+written for the benchmark with the pass structure of the authors' code (tests/benchmarks/released), the formulas
+inside being ours. Weights and images are random, batches small. Passes are ours / theirs per image: a forward, a
+gradient to the images and a gradient to the weights are 1 each. Operations are aten's, about the kernels that a GPU
+would launch. Held: bytes that autograd keeps for backward passes at most, as a share of theirs; the aim is 0.55,
+which CURE meets, while TRADES needs two of the three forwards that theirs keeps. Budgets of all three are tests
+(tests/methods/test_budgets.py); bars are the project's aims.
+"""
+PEAK = """Floating-point operations per second of a step, as a share of those of a matrix product in the same run, the
+faster of `a @ b` and the same product as a 1x1 convolution (MKL's is slow on some CPUs). 3x3 convolutions may pass
+100 % by algorithms that multiply less; what a step does besides convolutions counts as nothing."""
+HALF = """What `run.precision: bf16` changes, on networks and test images of the quickstart. Robust accuracy after
+ten steps of an attack in full and in half precision, judged in full precision; images whose flags differ, beside those
+that differ by the seed of the start alone; and how far one training step lands from the full one, as a share of its
+length, with every forward (`bf16`) or the attack's alone (`bf16_attack`) in bfloat16. Evaluation is always in fp32,
+so PGD-20 and AutoAttack have no time in bfloat16."""
+LIMITS = {
+    "steps": """Passes are counted above, and no code that takes as many can avoid their arithmetic: a step
+on ResNet-18 is convolutions nearly alone, at the share of the peak that stands above. On the small network batch
+norm, ReLU and additions of the training forwards weigh more, which cannot be folded away.""",
+    "attacks": """PGD-20 takes as many passes as torchattacks; what is left on a small network is convolutions,
+ReLUs and additions, which folding does not touch. For AutoAttack the driver calls the package's own attack
+classes, so that flags are the package's by construction. What these compute besides the network (FAB sorts
+every image's pixels, Square draws and copies squares) is the same in both and takes {own:.0%} of our time on
+small_resnet; the network's part is folded, frozen and in the faster layout, by which forwards without a
+gradient, which are most of AutoAttack, gain less than gradients do. More could be had inside the classes alone:
+dropping broken images during an attack, one clean forward for all targets.""",
+    "parts": """Thresholds with the comparison of every score and the writing of every mask; in training it is a few
+percent.""",
+}
+SECTIONS = {"steps": "A step of every method", "attacks": "Attacks", "parts": "Mask, batches, epoch"}
+
+
+def page(files: list[Path]) -> str:
+    """The whole page."""
+    devices: dict[str, list[dict[str, Any]]] = {}
+    for found in (json.loads(file.read_text()) for file in files):
+        devices.setdefault(found["benchmarks"][0]["extra_info"]["device"], []).append(found)
+    return "\n".join([HEAD, *(part(found) for found in devices.values())])
+
+
+def part(files: list[dict[str, Any]]) -> str:
+    """What was measured on one device, in one run or in several, of which a later one replaces lines."""
+    each: list[Run] = [one["extra_info"] for found in files for one in found["benchmarks"]]
+    runs = list({(run["table"], run["row"], run["network"]): run for run in each}.values())
+    of = {name: [run for run in runs if run["table"] == name] for name in (*SECTIONS, "peak", "precision")}
+    lines = [*about(files[0], runs[0])]
+    for name, title in SECTIONS.items():
+        lines += ["", f"### {title}", "", *table(of[name])]
+    lines += ["", "### Share of the peak", "", *PEAK.splitlines(), "", *peak(of["peak"]), *halves(of["precision"])]
+    lines += limits(of)
+    return "\n".join(lines) + "\n"
+
+
+def about(found: dict[str, Any], run: Run) -> list[str]:
+    """Machine, versions and date."""
+    machine, cpu = found["machine_info"], run["device"] == "cpu"
+    where = machine["cpu"].get("brand_raw") or machine["processor"] if cpu else run["device"]
+    clock = "process time of one thread" if cpu else "time between synchronisations"
+    facts = [
+        found["datetime"][:10],
+        f"PyTorch {run['torch']}",
+        f"Python {machine['python_version']}",
+        machine["system"],
+    ]
+    return [f"## {where}", "", f"{', '.join(facts)}; {clock}; fp32 unless said."]
+
+
+def table(runs: list[Run]) -> list[str]:
+    """A line for each comparison."""
+    head = ["what", "network", "against", "passes", "operations", "held", "ratio", "least - greatest", "bar", "met"]
+    memory = any("peak" in run for run in runs)
+    lines = rows([*head, *(["peak memory"] if memory else [])], rule=True)
+    for run in runs:
+        what = [run["row"], run["network"]]
+        for i, (name, ratios) in enumerate(run["ratios"].items(), 1):
+            counts = costs(run["cost"][0], run["cost"][i]) if "cost" in run else ["", "", ""]
+            line = [*what, name, *counts, f"{median(ratios):.2f}", f"{min(ratios):.2f} - {max(ratios):.2f}"]
+            line += judged(run["bars"].get(name), median(ratios))
+            lines += rows([*line, *([f"{run['peak'][0] / run['peak'][i]:.2f}"] if memory else [])])
+        if limit := run.get("limit"):
+            seconds = median(run["seconds"])
+            lines += rows([*what, "", "", "", "", f"{seconds:.3g} s", "", f"{limit:g} s", met(seconds <= limit)])
+    return lines
+
+
+def costs(ours: dict[str, float], theirs: dict[str, float]) -> list[str]:
+    passes = f"{ours['passes']:.3g} / {theirs['passes']:.3g}"
+    return [passes, f"{ours['operations']} / {theirs['operations']}", f"{ours['held'] / theirs['held']:.2f}"]
+
+
+def judged(bar: float | None, found: float) -> list[str]:
+    """The bar and whether it is met."""
+    return ["", ""] if bar is None else [f"{bar:.2f}", met(round(found, 2) <= bar)]
+
+
+def met(holds: bool) -> str:
+    return "yes" if holds else "**no**"
+
+
+def rows(cells: list[str], rule: bool = False) -> list[str]:
+    return ["| " + " | ".join(cells) + " |", *(["|" + "---|" * len(cells)] if rule else [])]
+
+
+def peak(runs: list[Run]) -> list[str]:
+    """The fastest product of the run, and the share of it that a step achieves."""
+    lines = rows(["step", "network", "peak, GFLOP/s", "share"], rule=True)
+    for run in runs:
+        products = [
+            median(flops * ratio / seconds for seconds, ratio in zip(run["seconds"], run["ratios"][name], strict=True))
+            for name, flops in run["each"].items()
+        ]
+        share = run["flops"] / median(run["seconds"]) / max(products)
+        lines += rows([run["row"], run["network"], f"{max(products) / 1e9:.0f}", f"{share:.0%}"])
+    return lines
+
+
+def halves(runs: list[Run]) -> list[str]:
+    """Flags and distances in half precision."""
+    if not runs:
+        return []
+    head = ["trained by", "attack", "fp32", "bf16", "flags differ", "by seed", "step, bf16", "step, bf16_attack"]
+    lines = ["", "### bfloat16", "", *HALF.splitlines(), "", *rows(head, rule=True)]
+    for run in runs:
+        for attack, found in run["flags"].items():
+            shares = [f"{100 * found[f'robust_{p}']:.1f} %" for p in ("fp32", "bf16")]
+            shares += [f"{100 * found[name]:.1f} %" for name in ("flags_differ", "flags_differ_by_seed")]
+            lines += rows([run["row"], attack, *shares, *(f"{run['apart'][p]:.2f}" for p in ("bf16", "bf16_attack"))])
+    return lines
+
+
+def limits(of: dict[str, list[Run]]) -> list[str]:
+    """What stands in the way where a bar is not met."""
+    own = next((run["own"] for run in of["attacks"] if "own" in run), 0.0)
+    lines = []
+    for name, words in LIMITS.items():
+        if missed := [run for run in of[name] if misses(run)]:
+            which = "; ".join(f"{run['row']} ({run['network']})".removesuffix(" ()") for run in missed)
+            lines += [f"- **{which}.** " + words.format(own=own)]
+    return ["", "### Where a bar is not met", "", *lines] if lines else []
+
+
+def misses(run: Run) -> bool:
+    """Whether one of its comparisons is above its bar, or its time above its limit."""
+    above = [bar is not None and round(median(run["ratios"][name]), 2) > bar for name, bar in run["bars"].items()]
+    return any(above) or bool(run.get("limit") and median(run["seconds"]) > run["limit"])
+
+
+def main() -> None:
+    """Rewrite the page."""
+    PAGE.write_text(page([Path(name) for name in sys.argv[1:]]), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""docs/reliability.md, counted: what the tests marked `reliability(topic)` tried, and how often it held.
+
+`make reliability` runs them all and writes the page; tests/faults/test_page.py holds it against what is collected.
+"""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+TOPICS = {  # topic -> (what was tried, what held)
+    "moments": ("moments at which a stage is killed", "resumed to the same bytes"),
+    "second process": ("second processes on one cell or download", "waited, never two at once"),
+    "faults of disk and memory": ("ends of disk and memory", "told, nothing half-written"),
+    "wrong inputs": ("wrong inputs", "refused by name, exit code 2"),
+    "flags": ("networks built to raise a flag", "raised it"),
+}
+PAGE = """# Reliability
+
+Counted by `make reliability`, which runs these tests and writes this page.
+
+| tried | | held | |
+|---|---:|---|---:|
+{lines}
+
+- **Killed.** SIGKILL, SIGTERM and Ctrl-C at seeded moments, among them half-written files and the instants before and
+  after a rename, during update (CURE, ACT, LAS-AT), revise (RiFT), attack and corrupt. Training resumes at its last
+  epoch, an attack at its last batch, corrupt at its last severity. tests/faults/test_crash.py
+- **Second process.** A cell is locked while it is trained or attacked; another process says who holds it and waits,
+  even if the `dvc` that started the first was killed. tests/faults/test_second.py
+- **Disk and memory.** A full disk, a read-only folder, a file that vanishes: exit code 2, old results as they were.
+  Without memory, training names the batch to try; an evaluation halves its batch, says so on stderr and in the result.
+  tests/faults/test_disk.py, tests/runtime/test_memory.py
+- **Wrong inputs.** Settings, command lines, checkpoints, images, downloads, and random edits of params.yaml (counted as
+  one). Pickled code is never run. tests/test_bad_input.py, tests/evaluation/standalone/test_wrong_inputs.py and others
+- **Flags.** Randomness, zero or masked gradients, black box beating white box, PGD-20 stronger than AutoAttack, robust
+  above clean, predictions that depend on the batch. tests/evaluation/diagnostics/test_preflight.py, tests/evaluation/diagnostics/test_gradient_masking.py
+
+## Determinism
+
+On the CPU, one seed and one number of threads give one dvc.lock: `cure verify CELL` runs a cell again in a clean copy
+and compares its files with dvc.lock, byte for byte. `run.cpu_isa: avx2` keeps newer CPUs to the roundings of older
+ones.
+
+On CUDA, `run.deterministic: true` lets PyTorch use deterministic kernels alone (cuBLAS with a fixed workspace) and
+refuses an operation that has none, so that the same GPU model with the same driver, CUDA and PyTorch repeats its bytes,
+if `run.layout` and `attack.layout` name a layout: `probe` times two of them, which round differently, in every run.
+It promises nothing across GPU models or versions: they choose other kernels, which round differently, and training
+amplifies that. With `false`, atomic additions may change the last bits from run to run. Random numbers never depend on
+it: order, augmentation and noise are functions of the seed, and evaluation noise is drawn per image on the CPU.
+"""
+
+
+def page(tried: Counter[str], held: Counter[str]) -> str:
+    """docs/reliability.md."""
+    rows = [f"| {what} | {tried[topic]} | {good} | {held[topic]} |" for topic, (what, good) in TOPICS.items()]
+    return PAGE.format(lines="\n".join(rows))
+
+
+class Ledger:
+    """Counts the marked tests that are collected and those that pass."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.topics, self.held = path, dict[str, str](), Counter[str]()
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        marked = ((item.nodeid, item.get_closest_marker("reliability")) for item in session.items)
+        self.topics = {name: marker.args[0] for name, marker in marked if marker}
+        if session.config.option.collectonly:
+            print(json.dumps(Counter(self.topics.values())))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" and report.passed and report.nodeid in self.topics:
+            self.held[self.topics[report.nodeid]] += 1
+
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        if exitstatus != pytest.ExitCode.INTERRUPTED and not session.config.option.collectonly:
+            self.path.write_text(page(Counter(self.topics.values()), self.held), encoding="utf-8")
