@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from cure.errors import Refused, did_you_mean
+from cure.errors import UserError, did_you_mean
 
 ROOT = Path(__file__).parent
 
@@ -20,7 +20,7 @@ def names(folder: str) -> list[str]:
 def entry(folder: str, name: str) -> ModuleType:
     """The module of one entry; refuses unknown names."""
     if name not in names(folder):
-        raise Refused(f"{folder}: no entry {name!r}{did_you_mean(name, names(folder))}")
+        raise UserError(f"{folder}: no entry {name!r}{did_you_mean(name, names(folder))}")
     return importlib.import_module(f"cure.{folder}.{name}")
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.pipeline.grid.cli import grid
 from cure.runtime.terminal import page, refuse, ruled
 from cure.settings.base import SEEDS
@@ -121,7 +121,7 @@ def table(folder: Folder = Path()) -> None:
 
     path = folder / "reports" / "table.md"
     if not path.exists():
-        raise Refused(f"{path}: not there yet; `dvc repro` in {folder.resolve()} makes it")
+        raise UserError(f"{path}: not there yet; `dvc repro` in {folder.resolve()} makes it")
     show(path)
 
 
@@ -137,7 +137,7 @@ def report(folder: Folder = Path()) -> None:
     from cure.settings.check import load
 
     if not (folder / "params.yaml").exists():
-        raise Refused(f"{folder / 'params.yaml'}: not found; name a pipeline folder, such as quickstart")
+        raise UserError(f"{folder / 'params.yaml'}: not found; name a pipeline folder, such as quickstart")
     with contextlib.chdir(folder):
         build.show(build.build(load(build.READS)))
 
@@ -190,5 +190,5 @@ def main() -> None:
     """The console script; a refusal is printed and exits with 2."""
     try:
         app()
-    except Refused as refused:
+    except UserError as refused:
         refuse(refused)

@@ -3,7 +3,7 @@
 from difflib import get_close_matches
 
 
-class Refused(Exception):
+class UserError(Exception):
     """Something the user can mend: where it is, what was found, what is allowed, what to do. Exit code 2."""
 
 

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import typer
 from ruamel.yaml import YAML
 
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.runtime.terminal import stage
 from cure.settings.check import check
 from cure.settings.params import read
@@ -41,7 +41,7 @@ def write_params(path: Path, overrides: dict[str, Any]) -> None:
         for part in outer:
             section = section.get(part) if isinstance(section, dict) else None
         if not isinstance(section, dict):
-            raise Refused(
+            raise UserError(
                 f"{key}: {'.'.join(outer)} is no section of pilot/params.yaml; name a key in one that is there"
             )
         section[last] = value
@@ -49,7 +49,7 @@ def write_params(path: Path, overrides: dict[str, Any]) -> None:
         yaml.dump(raw, draft)
         check(read(draft)).refuse(path)
         if path.exists() and path.read_bytes() != draft.read_bytes():
-            raise Refused(f"{path}: belongs to a run with other settings; give them again, or name another --folder")
+            raise UserError(f"{path}: belongs to a run with other settings; give them again, or name another --folder")
 
 
 def unpack(archive: Path, digest: str | None, folder: Path) -> Path:
@@ -58,14 +58,16 @@ def unpack(archive: Path, digest: str | None, folder: Path) -> Path:
     if place.exists():
         return place
     if digest is not None and (found := sha256(archive)) != digest:
-        raise Refused(f"{archive}: has sha256 {found}, not {digest}; fetch it again")
+        raise UserError(f"{archive}: has sha256 {found}, not {digest}; fetch it again")
     draft = folder / f".{place.name}.part"
     shutil.rmtree(draft, ignore_errors=True)
     try:
         with tarfile.open(archive) as tar:
             tar.extractall(draft, filter="data")
     except (OSError, EOFError, tarfile.TarError, lzma.LZMAError) as problem:
-        raise Refused(f"{archive}: cannot be unpacked ({problem}); give a tar archive of train/ and test/") from problem
+        raise UserError(
+            f"{archive}: cannot be unpacked ({problem}); give a tar archive of train/ and test/"
+        ) from problem
     draft.rename(place)
     return place
 
@@ -135,7 +137,7 @@ def main(
     values = read(overrides) if overrides else {}
     for key, found, text in (word.partition("=") for word in setting or []):
         if not found:
-            raise Refused(f"-S {key}: has no value; write KEY=VALUE")
+            raise UserError(f"-S {key}: has no value; write KEY=VALUE")
         values[key] = YAML(typ="safe", pure=True).load(text)
     write_params(folder / "params.yaml", values)
     os.environ["CURE_PILOT_IMAGES"] = str(unpack(archive, digest, folder).resolve())

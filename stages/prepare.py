@@ -7,7 +7,7 @@ data/DATASET.safetensors: uint8 images and labels of train, val and test, and a 
 from cure import catalogue
 from cure.runtime.terminal import Dataset, stage
 from cure.settings.check import load
-from cure.settings.sections import Run
+from cure.settings.sections import RunSettings
 from cure.storage import paths
 
 
@@ -27,7 +27,7 @@ def main(dataset: Dataset) -> None:
 
     params = load(reads(dataset), dataset)
     hyper = params.get(f"datasets.{dataset}", catalogue.entry("datasets", dataset).Hyper)
-    lacking(dataset, hyper, missing_device(params.get("run", Run)))
+    lacking(dataset, hyper, missing_device(params.get("run", RunSettings)))
     sizes = prepare(dataset, hyper, paths.data(dataset))
     print(f"{dataset}: " + ", ".join(f"{size:,} {name}" for name, size in sizes.items()))
 

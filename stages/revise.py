@@ -6,7 +6,7 @@ its choice, on the validation split.
 """
 
 from cure import catalogue
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.runtime.terminal import Dataset, MethodName, Model, Seed, stage
 from cure.settings.check import hyper_keys, load
 from cure.storage.paths import Cell
@@ -31,7 +31,7 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
     cell = Cell(dataset, model, method, seed)
     entry = catalogue.entry("methods", method).METHOD
     if entry.finish is None:
-        raise Refused(f"{method} does not consolidate: its update already writes the evaluated network")
+        raise UserError(f"{method} does not consolidate: its update already writes the evaluated network")
     params = load(reads(cell), dataset, model)
     hyper, train = params.method(reads(cell)[-1], entry.revise or entry.hyper)
     consolidate(cell, entry, hyper, train, params)

@@ -6,7 +6,7 @@ consolidate also weights/DATASET/MODEL/METHOD-sSEED.safetensors, the network tha
 """
 
 from cure import catalogue
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.runtime.terminal import Dataset, MethodName, Model, Seed, stage
 from cure.settings.check import hyper_keys, load
 from cure.storage.paths import Cell
@@ -32,9 +32,9 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
     cell = Cell(dataset, model, method, seed)
     entry = catalogue.entry("methods", method).METHOD
     if method == "natural":  # its schedule is another, and its weights are those that others start from
-        raise Refused("natural is trained by the stage pretrain")
+        raise UserError("natural is trained by the stage pretrain")
     if not entry.updates:
-        raise Refused(f"{method} has no update: its stage is revise")
+        raise UserError(f"{method} has no update: its stage is revise")
     params = load(reads(cell), dataset, model)
     hyper, train = params.method(next(iter(hyper_keys(method, entry))), entry.hyper)
     execute(Job("update", cell, params, entry, hyper, train))

@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.settings.check import load
 from cure.storage import checkpoint
 from cure.storage import resume as resume_files
@@ -87,7 +87,7 @@ def everything(folder):
 def refusal(folder, *stage):
     """What a stage says when it refuses; it must leave the folder as it was."""
     before = everything(folder)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(UserError) as refused:
         call(folder, *stage)
     assert everything(folder) == before
     return str(refused.value)
@@ -273,7 +273,7 @@ BROKEN = [  # where, what stands there, what must be said
 def test_broken_settings_are_refused_by_place(tmp_path, where, value, said):
     path = tmp_path / "params.yaml"
     YAML_12.dump(changed(QUICKSTART, where, value), path)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(UserError) as refused:
         load(["run"], path=path)
     assert str(refused.value).startswith(f"{path} has problems:\n")
     assert f"\n  {said}" in str(refused.value)
@@ -283,7 +283,7 @@ def test_broken_settings_are_refused_by_place(tmp_path, where, value, said):
 def test_one_mistake_is_told_once(tmp_path, where):
     path = tmp_path / "params.yaml"
     YAML_12.dump(changed(QUICKSTART, where, -1), path)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(UserError) as refused:
         load(["run"], path=path)
     assert str(refused.value).count("found -1") == 1
 
@@ -311,7 +311,7 @@ def test_a_file_that_is_not_settings_is_refused(tmp_path, kind):
     path = tmp_path / "params.yaml"
     text, said = NOT_SETTINGS[kind]
     path.write_bytes(text)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(UserError) as refused:
         load(["run"], path=path)
     assert str(refused.value).startswith(f"{path}: ")
     assert said in str(refused.value)
@@ -319,13 +319,13 @@ def test_a_file_that_is_not_settings_is_refused(tmp_path, kind):
 
 @pytest.mark.reliability("wrong inputs")
 def test_missing_settings_are_refused_with_where_to_go(tmp_path):
-    with pytest.raises(Refused, match=r"params\.yaml: not found; run this in a folder with a params\.yaml"):
+    with pytest.raises(UserError, match=r"params\.yaml: not found; run this in a folder with a params\.yaml"):
         load(["run"], path=tmp_path / "params.yaml")
 
 
 @pytest.mark.reliability("wrong inputs")
 def test_a_folder_in_place_of_settings_is_refused(tmp_path):
-    with pytest.raises(Refused, match=r"cannot be read: Is a directory"):
+    with pytest.raises(UserError, match=r"cannot be read: Is a directory"):
         load(["run"], path=tmp_path)
 
 
@@ -553,7 +553,7 @@ def old(tmp_path):
 def test_a_failed_write_leaves_the_old_file_and_no_draft(old, monkeypatch, failing):
     monkeypatch.setattr(Path, failing, lambda self, *args, **kwargs: no_space(self, *args))
     with pytest.raises(
-        Refused, match=r"result\.json: cannot be written: No space left on device; nothing was changed$"
+        UserError, match=r"result\.json: cannot be written: No space left on device; nothing was changed$"
     ):
         write_text(old, "new")
     assert everything(old.parent) == {old: b"old"}
@@ -604,7 +604,7 @@ WRITERS = {"text": lambda path, finished: write_text(path, "x" * 9999), "weights
 @pytest.mark.reliability("faults of disk and memory")
 @pytest.mark.parametrize("what", WRITERS)
 def test_on_a_full_disk_every_writer_refuses_and_keeps_the_old_file(old, finished, what):
-    with full_disk(), pytest.raises(Refused) as refused:
+    with full_disk(), pytest.raises(UserError) as refused:
         WRITERS[what](old, finished)
     assert str(refused.value).startswith(f"{old}: cannot be written: ")
     assert everything(old.parent) == {old: b"old"}
@@ -613,7 +613,7 @@ def test_on_a_full_disk_every_writer_refuses_and_keeps_the_old_file(old, finishe
 @pytest.mark.reliability("faults of disk and memory")
 def test_a_file_in_place_of_the_output_folder_is_refused(tmp_path):
     (tmp_path / "weights").write_text("mine")
-    with pytest.raises(Refused, match=r"a\.json: cannot be written: Not a directory; nothing was changed$"):
+    with pytest.raises(UserError, match=r"a\.json: cannot be written: Not a directory; nothing was changed$"):
         write_text(tmp_path / "weights" / "digits" / "a.json", "new")
     assert everything(tmp_path) == {tmp_path / "weights": b"mine"}
 

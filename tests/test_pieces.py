@@ -12,7 +12,7 @@ from dvc.dependency import ParamsDependency
 from dvc.repo import Repo
 from PIL import Image
 
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.settings.params import read
 from cure.storage.files import sha256
 from pilot.pieces import TO_DO, go, pack, unpack, write_params
@@ -139,27 +139,27 @@ def test_what_comes_home_is_all_that_the_report_reads_and_the_weights_that_fit(t
 @pytest.mark.reliability("wrong inputs")
 def test_a_run_keeps_its_settings(tmp_path):
     pipeline(tmp_path, {"train.epochs": 3})
-    with pytest.raises(Refused, match="other settings; give them again, or name another --folder"):
+    with pytest.raises(UserError, match="other settings; give them again, or name another --folder"):
         pipeline(tmp_path, {"train.epochs": 4})
-    with pytest.raises(Refused, match=r"nothing\.epochs: nothing is no section"):
+    with pytest.raises(UserError, match=r"nothing\.epochs: nothing is no section"):
         pipeline(tmp_path / "new", {"nothing.epochs": 4})
-    with pytest.raises(Refused, match=r"train\.epochs"):
+    with pytest.raises(UserError, match=r"train\.epochs"):
         pipeline(tmp_path / "new", {"train.epochs": -1})
     assert not (tmp_path / "new" / "params.yaml").exists()
 
 
 @pytest.mark.reliability("wrong inputs")
 def test_a_foreign_archive_is_refused(archive, tmp_path):
-    with pytest.raises(Refused, match=r"has sha256 .*, not 0; fetch it again"):
+    with pytest.raises(UserError, match=r"has sha256 .*, not 0; fetch it again"):
         unpack(archive, "0", tmp_path)
     broken = tmp_path / "broken.tar.gz"
     broken.write_bytes(archive.read_bytes()[:500])
-    with pytest.raises(Refused, match="cannot be unpacked"):
+    with pytest.raises(UserError, match="cannot be unpacked"):
         unpack(broken, None, tmp_path)
     outside = tmp_path / "outside.tar"
     with tarfile.open(outside, "w") as tar:
         tar.addfile(tarfile.TarInfo("../escaped"), io.BytesIO())
-    with pytest.raises(Refused, match="cannot be unpacked"):
+    with pytest.raises(UserError, match="cannot be unpacked"):
         unpack(outside, None, tmp_path / "run")
     assert not (tmp_path / "escaped").exists()
     assert not (tmp_path / "broken").exists()

@@ -154,7 +154,7 @@ def test_neutral_modules_exist_and_their_settings_have_no_default():
     modules = {module.__name__: module for module in (sections, sections, layers, sections, training)}
     found = [kind for module in modules.values() for kind in vars(module).values() if inspect.isclass(kind)]
     kinds = [kind for kind in found if kind.__module__ in modules]
-    assert {sections.Fit, sections.Run, layers.Freezing, sections.Masking} <= set(kinds)
+    assert {sections.Fit, sections.RunSettings, layers.Freezing, sections.Masking} <= set(kinds)
     optional = [
         f"{kind.__name__}.{name}"
         for kind in kinds

@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
-Run = dict[str, Any]  # what one benchmark noted
+RunSettings = dict[str, Any]  # what one benchmark noted
 HEAD = """# Performance
 
 Written by `make bench` from a run of tests/benchmarks, or several, of which the last one counts for a line. A ratio
@@ -59,7 +59,7 @@ def page(files: list[Path]) -> str:
 
 def part(files: list[dict[str, Any]]) -> str:
     """What was measured on one device, in one run or in several, of which a later one replaces lines."""
-    each: list[Run] = [one["extra_info"] for found in files for one in found["benchmarks"]]
+    each: list[RunSettings] = [one["extra_info"] for found in files for one in found["benchmarks"]]
     runs = list({(run["table"], run["row"], run["network"]): run for run in each}.values())
     of = {name: [run for run in runs if run["table"] == name] for name in (*SECTIONS, "peak", "precision")}
     lines = [*about(files[0], runs[0])]
@@ -70,7 +70,7 @@ def part(files: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def about(found: dict[str, Any], run: Run) -> list[str]:
+def about(found: dict[str, Any], run: RunSettings) -> list[str]:
     """Machine, versions and date."""
     machine, cpu = found["machine_info"], run["device"] == "cpu"
     where = machine["cpu"].get("brand_raw") or machine["processor"] if cpu else run["device"]
@@ -84,7 +84,7 @@ def about(found: dict[str, Any], run: Run) -> list[str]:
     return [f"## {where}", "", f"{', '.join(facts)}; {clock}; fp32 unless said."]
 
 
-def table(runs: list[Run]) -> list[str]:
+def table(runs: list[RunSettings]) -> list[str]:
     """A line for each comparison."""
     head = ["what", "network", "against", "passes", "operations", "held", "ratio", "least - greatest", "bar", "met"]
     memory = any("peak" in run for run in runs)
@@ -120,7 +120,7 @@ def rows(cells: list[str], rule: bool = False) -> list[str]:
     return ["| " + " | ".join(cells) + " |", *(["|" + "---|" * len(cells)] if rule else [])]
 
 
-def peak(runs: list[Run]) -> list[str]:
+def peak(runs: list[RunSettings]) -> list[str]:
     """The fastest product of the run, and the share of it that a step achieves."""
     lines = rows(["step", "network", "peak, GFLOP/s", "share"], rule=True)
     for run in runs:
@@ -133,7 +133,7 @@ def peak(runs: list[Run]) -> list[str]:
     return lines
 
 
-def halves(runs: list[Run]) -> list[str]:
+def halves(runs: list[RunSettings]) -> list[str]:
     """Flags and distances in half precision."""
     if not runs:
         return []
@@ -147,7 +147,7 @@ def halves(runs: list[Run]) -> list[str]:
     return lines
 
 
-def limits(of: dict[str, list[Run]]) -> list[str]:
+def limits(of: dict[str, list[RunSettings]]) -> list[str]:
     """What stands in the way where a bar is not met."""
     own = next((run["own"] for run in of["attacks"] if "own" in run), 0.0)
     lines = []
@@ -158,7 +158,7 @@ def limits(of: dict[str, list[Run]]) -> list[str]:
     return ["", "### Where a bar is not met", "", *lines] if lines else []
 
 
-def misses(run: Run) -> bool:
+def misses(run: RunSettings) -> bool:
     """Whether one of its comparisons is above its bar, or its time above its limit."""
     above = [bar is not None and round(median(run["ratios"][name]), 2) > bar for name, bar in run["bars"].items()]
     return any(above) or bool(run.get("limit") and median(run["seconds"]) > run["limit"])

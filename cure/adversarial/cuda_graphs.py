@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
-from cure.adversarial.pgd_loop import Objective, climb
+from cure.adversarial.pgd_loop import Objective, pgd_loop
 from cure.core.method import Batch
 from cure.core.tensors import Images
 
@@ -41,15 +41,15 @@ def replayed(
     twin: nn.Module,
     batch: Batch,
     start: Images,
-    maximise: Callable[[nn.Module, Batch], Objective],
+    objective: Callable[[nn.Module, Batch], Objective],
     bounds: dict[str, Any],
 ) -> Images:
-    """What `climb` finds on the twin from `start`; recorded at the first call of its kind."""
+    """What `pgd_loop` finds on the twin from `start`; recorded at the first call of its kind."""
     half = torch.is_autocast_enabled(batch.x.device.type)
-    kind = (batch.x.shape, batch.x.dtype, batch.x.stride(), maximise, tuple(sorted(bounds.items())), half)
+    kind = (batch.x.shape, batch.x.dtype, batch.x.stride(), objective, tuple(sorted(bounds.items())), half)
     graphs_of = _recorded.setdefault(twin, {})
     if kind not in graphs_of:
-        graphs_of[kind] = Recorded(twin, batch, start, maximise, bounds)
+        graphs_of[kind] = Recorded(twin, batch, start, objective, bounds)
     return graphs_of[kind](batch, start)
 
 
@@ -61,7 +61,7 @@ class Recorded:
         twin: nn.Module,
         batch: Batch,
         start: Images,
-        maximise: Callable[[nn.Module, Batch], Objective],
+        objective: Callable[[nn.Module, Batch], Objective],
         bounds: dict[str, Any],
     ) -> None:
         self.x, self.y, self.start = batch.x.clone(), batch.y.clone(), start.clone()
@@ -69,11 +69,11 @@ class Recorded:
         aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):  # libraries are set up before the recording
-            climb(twin, self.x, self.start, maximise(twin, still), **bounds)
+            pgd_loop(twin, self.x, self.start, objective(twin, still), **bounds)
         torch.cuda.current_stream().wait_stream(aside)
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
-            self.found = climb(twin, self.x, self.start, maximise(twin, still), **bounds)
+            self.found = pgd_loop(twin, self.x, self.start, objective(twin, still), **bounds)
 
     def __call__(self, batch: Batch, start: Images) -> Images:
         """Copy in, replay, copy out."""

@@ -1,4 +1,4 @@
-"""Attacks by projected gradient ascent (adversarial/pgd_loop.py): what they maximise, where they start, what they attack."""
+"""Attacks by projected gradient ascent (adversarial/pgd_loop.py): what they objective, where they start, what they attack."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,44 +7,44 @@ import torch
 from torch import nn
 
 from cure.adversarial.cuda_graphs import possible, replayed
-from cure.adversarial.pgd_loop import Objective, Stop, climb
+from cure.adversarial.pgd_loop import Objective, Stop, pgd_loop
 from cure.core.method import Batch, Networks
 from cure.core.noise import Noise
 from cure.core.tensors import Images, Labels
 from cure.nn.batchnorm import scope
-from cure.nn.folded_copy import twin_of
+from cure.nn.folded_copy import folded_copy_of
 from cure.nn.losses import cross_entropy, kl, margin
 from cure.settings.base import Search
 
-Maximise = Callable[[nn.Module, Batch], Objective]
+ObjectiveOf = Callable[[nn.Module, Batch], Objective]
 
 
-def error(net: nn.Module, batch: Batch) -> Objective:
+def ce_objective(net: nn.Module, batch: Batch) -> Objective:
     """Maximise CE(f(x'), y)."""
     return lambda z: cross_entropy(z, batch.y)
 
 
-def wrongness(net: nn.Module, batch: Batch) -> Objective:
+def margin_objective(net: nn.Module, batch: Batch) -> Objective:
     """Maximise the logit margin of the best wrong class (C&W, L-inf)."""
     return lambda z: margin(z, batch.y)
 
 
-def divergence(net: nn.Module, batch: Batch) -> Objective:
+def kl_objective(net: nn.Module, batch: Batch) -> Objective:
     """Maximise KL(f(x) || f(x')), f(x) computed once and held constant (TRADES, Eq. 5)."""
     with torch.no_grad():
         p = net(batch.x)
     return lambda z: kl(p, z)
 
 
-FIXED = (error, wrongness, divergence)
+FIXED = (ce_objective, margin_objective, kl_objective)
 """Objectives of the network, the images and the labels alone, so that a graph may hold them."""
 
 
-def ascend(
+def pgd(
     net: nn.Module,
     batch: Batch,
     search: Search,
-    maximise: Maximise,
+    objective: ObjectiveOf,
     *,
     stop: Stop | None = None,
     jitter: float = 0.0,
@@ -54,21 +54,21 @@ def ascend(
 
     In eval mode the twin is attacked (nn/folded_copy.py), the same function in fewer operations.
 
-    `each` may replace the search's eps, step and steps by values of each image or pixel, as `climb` takes them; the
+    `each` may replace the search's eps, step and steps by values of each image or pixel, as `pgd_loop` takes them; the
     start remains the search's own.
     """
     bounds: dict[str, Any] = {"eps": search.eps, "step": search.step, "steps": search.steps} | (each or {})
     with scope(net, search.bn):
-        attacked = twin_of(net, batch.x) if search.bn == "eval" else net
+        attacked = folded_copy_of(net, batch.x) if search.bn == "eval" else net
         start = begin(batch.x, search, batch.noise)
-        fixed = attacked is not net and maximise in FIXED and stop is None and not jitter and not each
+        fixed = attacked is not net and objective in FIXED and stop is None and not jitter and not each
         if fixed and possible(batch.x):
-            return replayed(attacked, batch, start, maximise, bounds)
-        return climb(
+            return replayed(attacked, batch, start, objective, bounds)
+        return pgd_loop(
             attacked,
             batch.x,
             start,
-            maximise(attacked, batch),
+            objective(attacked, batch),
             stop=stop,
             jitter=(lambda x: batch.noise.normal(x, jitter)) if jitter else None,
             apart=attacked is not net,
@@ -82,24 +82,24 @@ def misclassified(y: Labels) -> Stop:
 
 
 def strongest(
-    net: nn.Module, batch: Batch, search: Search, maximise: Maximise, *, restarts: int, stop: Stop | None = None
+    net: nn.Module, batch: Batch, search: Search, objective: ObjectiveOf, *, restarts: int, stop: Stop | None = None
 ) -> Images:
     """Of the last iterates of several ascents, for each image the one of the highest objective; one ascent's as it is.
 
     The objective is taken by one more forward of every last iterate, in the search's batch-norm scope.
     """
-    found = [ascend(net, batch, search, maximise, stop=stop) for _ in range(restarts)]
+    found = [pgd(net, batch, search, objective, stop=stop) for _ in range(restarts)]
     if restarts == 1:
         return found[0]
     with torch.no_grad(), scope(net, search.bn):
-        objective = maximise(net, batch)
-        best = torch.stack([objective(net(x_adv)) for x_adv in found]).argmax(dim=0)
+        of_logits = objective(net, batch)
+        best = torch.stack([of_logits(net(x_adv)) for x_adv in found]).argmax(dim=0)
     return torch.stack(found)[best, torch.arange(len(best), device=best.device)]
 
 
 def pgd_on_error(nets: Networks, batch: Batch, hyper: Any) -> dict[str, Images]:
     """The slot `inner` of a method that attacks its student with `hyper.attack` on the cross-entropy."""
-    return {"adv": ascend(nets.student, batch, hyper.attack, error)}
+    return {"adv": pgd(nets.student, batch, hyper.attack, ce_objective)}
 
 
 def begin(x: Images, search: Search, noise: Noise) -> Images:

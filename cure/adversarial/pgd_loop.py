@@ -24,7 +24,7 @@ class Stop(Protocol):
         """True where the present iterate is final."""
 
 
-def climb(
+def pgd_loop(
     net: nn.Module,
     x: Images,
     x_adv: Images,

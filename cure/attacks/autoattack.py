@@ -14,7 +14,7 @@ from typing import Any, Literal
 from torch import nn
 
 from cure.adversarial.autoattack_classes import apgd, apgd_targeted, fab_targeted, package, square
-from cure.core.attack import Attack, Chain
+from cure.core.attack import Attack, AttackSequence
 from cure.core.method import Batch
 from cure.core.tensors import Images
 from cure.settings.base import Ball, Count
@@ -32,7 +32,7 @@ class Hyper(Ball):
     targets: Count  # of the targeted attacks, at most the number of wrong classes
 
 
-def chain(hyper: Hyper, classes: int, seed: int) -> Chain:
+def chain(hyper: Hyper, classes: int, seed: int) -> AttackSequence:
     """The attacks of the version for a network of so many classes; every batch is attacked from the same seed."""
     targets = min(hyper.targets, classes - 1)
     used = {"iterations": hyper.iterations, "queries": hyper.queries, "targets": targets}
@@ -53,7 +53,7 @@ def chain(hyper: Hyper, classes: int, seed: int) -> Chain:
         published = used == PUBLISHED
     facts = {**hyper.model_dump(), **used, "package": package()}
     label, passes = hyper.version if published else "custom", EOT if hyper.version == "rand" else 1
-    return Chain(attacks, facts, hyper.eps, label, passes)
+    return AttackSequence(attacks, facts, hyper.eps, label, passes)
 
 
 def _attack(function: Any, **how: Any) -> Attack:

@@ -12,7 +12,7 @@ from torch import nn
 
 from cure.adversarial.autoattack_classes import fab_towards, package
 from cure.adversarial.minimum_norm import ddn, fmn
-from cure.core.attack import Attack, Chain, Norm
+from cure.core.attack import Attack, AttackSequence, Norm
 from cure.core.method import Batch
 from cure.core.tensors import Images
 from cure.settings.base import Count, Positive, Settings, Share
@@ -30,13 +30,13 @@ class Hyper(Settings):
     iterations: Count
 
 
-def chain(hyper: Hyper, classes: int, seed: int) -> Chain:
+def chain(hyper: Hyper, classes: int, seed: int) -> AttackSequence:
     """The fast search and FAB towards each target, all on every image; none of them draws anything."""
     fast: dict[str, Attack] = {"fmn": partial(_fmn, hyper=hyper)}
     if hyper.norm == "l2":
         fast = {"ddn": partial(_ddn, hyper=hyper)}
     fab = {f"fab-{k}": partial(_fab, hyper=hyper, rank=k) for k in range(1, min(hyper.targets, classes - 1) + 1)}
-    return Chain({**fast, **fab}, hyper.model_dump() | {"package": package()}, norm=hyper.norm)
+    return AttackSequence({**fast, **fab}, hyper.model_dump() | {"package": package()}, norm=hyper.norm)
 
 
 def _fmn(net: nn.Module, batch: Batch, hyper: Hyper) -> Images:

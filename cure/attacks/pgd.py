@@ -7,8 +7,8 @@ from functools import partial
 
 from torch import nn
 
-from cure.adversarial.pgd import ascend, error
-from cure.core.attack import Chain
+from cure.adversarial.pgd import ce_objective, pgd
+from cure.core.attack import AttackSequence
 from cure.core.method import Batch
 from cure.core.tensors import Images
 from cure.settings.base import FixedSearch
@@ -20,9 +20,9 @@ class Hyper(FixedSearch):
 
 def attack(net: nn.Module, batch: Batch, hyper: Hyper) -> Images:
     """x' of every image."""
-    return ascend(net, batch, hyper, error)
+    return pgd(net, batch, hyper, ce_objective)
 
 
-def chain(hyper: Hyper, classes: int, seed: int) -> Chain:
+def chain(hyper: Hyper, classes: int, seed: int) -> AttackSequence:
     """The attack alone; its noise comes with the batch."""
-    return Chain({"pgd": partial(attack, hyper=hyper)}, hyper.model_dump(), hyper.eps)
+    return AttackSequence({"pgd": partial(attack, hyper=hyper)}, hyper.model_dump(), hyper.eps)

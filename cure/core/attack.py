@@ -20,7 +20,7 @@ Norm = Literal["linf", "l2"]
 
 
 @dataclass(frozen=True)
-class Chain:
+class AttackSequence:
     """Attacks by name, in their order."""
 
     attacks: dict[str, Attack]
@@ -31,7 +31,7 @@ class Chain:
     norm: Norm | None = None  # of a chain that seeks the smallest perturbation
 
 
-def judged_alike(chains: dict[str, Chain]) -> dict[str, Chain]:
+def judged_alike(chains: dict[str, AttackSequence]) -> dict[str, AttackSequence]:
     """The same attacks, each judged by as many forwards as the most careful of them, so that none gains by luck."""
     most = max((chain.passes for chain in chains.values()), default=1)
     return {name: replace(chain, passes=most) for name, chain in chains.items()}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cure.errors import Refused
+from cure.errors import UserError
 
 Pixels = NDArray[np.uint8]
 Classes = NDArray[np.int64]
@@ -24,16 +24,16 @@ class Raw:
         for name, (images, labels) in (("train", self.train), ("test", self.test)):
             if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
                 found = f"{images.dtype} {images.shape}"
-                raise Refused(f"{self.source}: {name} images are {found}, not uint8 (n, 1 or 3, h, w)")
+                raise UserError(f"{self.source}: {name} images are {found}, not uint8 (n, 1 or 3, h, w)")
             if len(images) != len(labels) or not len(labels):
-                raise Refused(f"{self.source}: {name} has {len(images)} images and {len(labels)} labels")
+                raise UserError(f"{self.source}: {name} has {len(images)} images and {len(labels)} labels")
             if set(np.unique(labels)) != set(range(len(self.classes))):
-                raise Refused(f"{self.source}: {name} does not hold each of the {len(self.classes)} classes")
+                raise UserError(f"{self.source}: {name} does not hold each of the {len(self.classes)} classes")
         if len(self.classes) < 2:
-            raise Refused(f"{self.source}: one class only; there is nothing to tell apart")
+            raise UserError(f"{self.source}: one class only; there is nothing to tell apart")
         if self.train[0].shape[1:] != self.test[0].shape[1:]:
             shapes = f"train images are {self.train[0].shape[1:]}, test images {self.test[0].shape[1:]}"
-            raise Refused(f"{self.source}: {shapes}; they must agree")
+            raise UserError(f"{self.source}: {shapes}; they must agree")
 
 
 def stratified(labels: Classes, count: int, seed: int) -> NDArray[np.bool_]:
@@ -43,7 +43,7 @@ def stratified(labels: Classes, count: int, seed: int) -> NDArray[np.bool_]:
     """
     classes, sizes = np.unique(labels, return_counts=True)
     if sizes.min() < 2 or not len(classes) <= count <= len(labels) - len(classes):
-        raise Refused(
+        raise UserError(
             f"cannot set {count} of {len(labels)} images aside and keep each of {len(classes)} classes on both sides; "
             f"allowed: {len(classes)} to {len(labels) - len(classes)}, and two images or more of every class"
         )

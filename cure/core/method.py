@@ -119,9 +119,9 @@ Role = Literal["natural", "robust", "teacher"]
 BeforeEpoch = Callable[[Networks, int, Iterator[Batch], Any], dict[str, Any]]
 """Its batches are another shuffled and augmented pass over the training split, drawn as far as they are asked for."""
 
-Inner = Callable[[Networks, Batch, Any], dict[str, Any]]
+AttackSlot = Callable[[Networks, Batch, Any], dict[str, Any]]
 Loss = Callable[[Networks, Batch, Any], Terms]
-Combine = Callable[[Networks, Batch, Any, Means], Gradients | None]
+CombineGradients = Callable[[Networks, Batch, Any, Means], Gradients | None]
 AfterStep = Callable[[Networks, Batch, Any], None]
 
 
@@ -136,7 +136,7 @@ class Consolidation:
     score: Callable[[nn.Module], dict[str, float]]  # clean and PGD accuracy on the validation split
 
 
-Finish = Callable[[Consolidation, Any], tuple[nn.Module, int, dict[str, Any]]]
+SelectNetwork = Callable[[Consolidation, Any], tuple[nn.Module, int, dict[str, Any]]]
 """The one network, the epoch it stems from, and a report for people."""
 
 
@@ -147,8 +147,8 @@ class Method:
     cite: str
     hyper: type[Settings]
     loss: Loss
-    inner: Inner | None = None
-    combine: Combine | None = None
+    inner: AttackSlot | None = None
+    combine: CombineGradients | None = None
     after_step: AfterStep | None = None
     companions: Callable[[Any], dict[str, Companion]] | None = None
     prepare: Callable[[nn.Module], None] | None = None  # what training adds to the student itself: split batch norms
@@ -156,7 +156,7 @@ class Method:
     init: Role | None = None  # the one whose weights it starts from
     start: Callable[[Any], Role | None] | None = None  # or the teacher that its settings choose to start from
     before_epoch: BeforeEpoch | None = None
-    finish: Finish | None = None
+    finish: SelectNetwork | None = None
     shows: tuple[str, ...] = ()  # what its slots hand to `batch.show`, for analyses
     revise: type[Settings] | None = None  # the section that `finish` takes; None: its only section is for `finish`
 

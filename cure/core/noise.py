@@ -97,7 +97,7 @@ class PerImage:
         return torch.stack([draw(g) for g in self.draws])
 
     def chance(self, probability: float) -> bool:
-        """Refused: a decision about a whole batch would depend on the batch."""
+        """UserError: a decision about a whole batch would depend on the batch."""
         raise TypeError("evaluation noise is drawn per image, never per batch")
 
     def _like(self, x: Images, draw: Callable[[torch.Tensor, torch.Generator], torch.Tensor]) -> Images:

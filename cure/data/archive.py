@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cure.core.dataset import Raw
-from cure.errors import Refused
+from cure.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def verified(kind: Any, folder: Path, **which: Any) -> Any:
     try:
         return kind(folder, download=False, **which)
     except (RuntimeError, OSError, EOFError, ValueError) as problem:
-        raise Refused(
+        raise UserError(
             f"{folder}: {kind.__name__} is not whole ({problem}); delete the folder and run again"
         ) from problem
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from cure.data.archive import File
 from cure.data.download import fetch
 from cure.data.published_corruptions import ARCHIVES, Archive
-from cure.errors import Refused, did_you_mean
+from cure.errors import UserError, did_you_mean
 from cure.storage import resume
 from cure.storage.files import md5sum
 
@@ -16,7 +16,7 @@ def archive(name: str) -> Archive:
     """cifar10-c -> the archive CIFAR-10-C; refuses other names."""
     known = {one.command: one for one in ARCHIVES.values()}
     if name not in known:
-        raise Refused(f"download: nothing called {name!r}{did_you_mean(name, list(known))}")
+        raise UserError(f"download: nothing called {name!r}{did_you_mean(name, list(known))}")
     return known[name]
 
 
@@ -32,7 +32,7 @@ def download(wanted: Archive) -> bool:
         try:
             _unpack(wanted, tar)
         except (OSError, EOFError, tarfile.TarError) as problem:
-            raise Refused(f"{tar}: cannot be unpacked ({problem}); run the command again") from problem
+            raise UserError(f"{tar}: cannot be unpacked ({problem}); run the command again") from problem
     return True
 
 
@@ -50,7 +50,7 @@ def _unpack(wanted: Archive, tar: Path) -> None:
     wrong = [name for name, md5 in wanted.md5s.items() if not _is(draft / f"{name}.npy", md5)]
     if wrong:
         shutil.rmtree(draft)
-        raise Refused(f"{tar}: without its published {', '.join(wrong)}; delete it and run the command again")
+        raise UserError(f"{tar}: without its published {', '.join(wrong)}; delete it and run the command again")
     shutil.rmtree(wanted.folder, ignore_errors=True)
     draft.replace(wanted.folder)
     tar.unlink()

@@ -7,7 +7,7 @@ import urllib.request
 from pathlib import Path
 
 from cure.data.archive import File
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.runtime.terminal import progress
 from cure.storage.files import md5sum
 
@@ -41,21 +41,23 @@ def fetch(file: File, folder: Path) -> Path:
     path, part = folder / file.name, folder / f"{file.name}.part"
     if path.exists():
         if said := _altered(file, path):
-            raise Refused(said)
+            raise UserError(said)
         return path
     try:
         if offline():
             raise OSError("CURE_OFFLINE is set")
         _stream(file, part, part.stat().st_size if part.exists() else 0)
     except (OSError, EOFError, http.client.HTTPException) as problem:
-        raise Refused(
+        raise UserError(
             f"{file.url}: cannot be downloaded ({getattr(problem, 'reason', problem)}). Connect to a network and run "
             f"the command again, which goes on where it stopped; or put the file there yourself as {path} (md5 "
             f"{file.md5})"
         ) from problem
     if md5sum(part) != file.md5:
         part.unlink()
-        raise Refused(f"{path}: not the published file (its md5 is not {file.md5}), so deleted; run the command again")
+        raise UserError(
+            f"{path}: not the published file (its md5 is not {file.md5}), so deleted; run the command again"
+        )
     part.replace(path)
     return path
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from cure.core.noise import seed_for
 from cure.core.tensors import Images, Labels, Tensor
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.runtime import distributed
 from cure.settings.base import Augment
 
@@ -54,7 +54,9 @@ def pad(images: Tensor, augment: Augment) -> Tensor:
     for axis in (2, 3):
         last = images.shape[axis] - 1
         if augment.crop > last:
-            raise Refused(f"augment.crop: {augment.crop}; padding: reflect has only {last} pixels to mirror; lower it")
+            raise UserError(
+                f"augment.crop: {augment.crop}; padding: reflect has only {last} pixels to mirror; lower it"
+            )
         places = torch.arange(-augment.crop, last + 1 + augment.crop, device=images.device).abs()
         images = images.index_select(axis, last - (last - places).abs())
     return images

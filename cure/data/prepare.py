@@ -11,7 +11,7 @@ from safetensors.numpy import save
 from cure import catalogue
 from cure.core.dataset import Raw, stratified
 from cure.data import download
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.settings.base import DataSettings
 from cure.storage import paths, resume
 from cure.storage.files import replacing
@@ -22,7 +22,7 @@ def lacking(dataset: str, hyper: DataSettings, *others: str | None) -> None:
     entry, folder = catalogue.entry("datasets", dataset), paths.downloads(dataset)
     reasons = [*others, entry.missing(hyper, folder), download.lacking(entry.FILES, folder)]
     if any(reasons):
-        raise Refused("\n  ".join(["this machine lacks what the pipeline needs:", *filter(None, reasons)]))
+        raise UserError("\n  ".join(["this machine lacks what the pipeline needs:", *filter(None, reasons)]))
 
 
 def prepare(dataset: str, hyper: Any, path: Path) -> dict[str, int]:

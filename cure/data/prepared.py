@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from cure.data.loader import Split
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.storage.files import sha256
 
 PARTS = ("images", "labels")
@@ -39,23 +39,23 @@ class Data:
 def load(path: Path, splits: tuple[str, ...], device: torch.device) -> Data:
     """Read the named splits (train, val, test) of a prepared file and no others."""
     if not path.exists():
-        raise Refused(f"{path}: not found; `dvc repro` makes it in its stage prepare")
+        raise UserError(f"{path}: not found; `dvc repro` makes it in its stage prepare")
     try:
         with safe_open(path, framework="pt") as file:
             about = dict(json.loads((file.metadata() or {}).get("cure", "{}")))
             held = {name: Split(*(file.get_tensor(f"{name}/{k}").to(device) for k in PARTS)) for name in splits}
     except (SafetensorError, OSError, ValueError) as problem:
-        raise Refused(f"{path}: not a whole prepared data file ({problem}); delete it and run `dvc repro`") from None
+        raise UserError(f"{path}: not a whole prepared data file ({problem}); delete it and run `dvc repro`") from None
     if about.get("kind") != "data":
-        raise Refused(f"{path}: holds {about.get('kind', 'something else')}, not prepared data")
+        raise UserError(f"{path}: holds {about.get('kind', 'something else')}, not prepared data")
     if missing := {"classes", "channels"} - set(about):
-        raise Refused(f"{path}: its description lacks {', '.join(sorted(missing))}; delete it and run `dvc repro`")
+        raise UserError(f"{path}: its description lacks {', '.join(sorted(missing))}; delete it and run `dvc repro`")
     for name, split in held.items():
         if split.images.dtype != torch.uint8 or split.images.ndim != 4:
             found = f"{split.images.dtype} {tuple(split.images.shape)}"
-            raise Refused(f"{path}: images of split {name} are {found}, not uint8 (n, c, h, w)")
+            raise UserError(f"{path}: images of split {name} are {found}, not uint8 (n, c, h, w)")
         if len(split.images) != len(split.labels):
-            raise Refused(f"{path}: split {name} has {len(split.images)} images and {len(split.labels)} labels")
+            raise UserError(f"{path}: split {name} has {len(split.images)} images and {len(split.labels)} labels")
         if split.labels.numel() == 0 or int(split.labels.max()) >= len(about["classes"]) or int(split.labels.min()) < 0:
-            raise Refused(f"{path}: split {name} is empty or has labels outside its {len(about['classes'])} classes")
+            raise UserError(f"{path}: split {name} is empty or has labels outside its {len(about['classes'])} classes")
     return Data(path, sha256(path), about, held)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.storage import paths
 from cure.storage.files import md5sum, write_text
 
@@ -94,7 +94,7 @@ class Archive:
         """One array, memory-mapped; refuses one that is not the published one."""
         path = self.folder / f"{name}.npy"
         if not self._verified(path, self.md5s[name]):
-            raise Refused(
+            raise UserError(
                 f"{path}: not the published file (its md5 is not {self.md5s[name]}); delete it and run "
                 f"`cure download {self.command}`"
             )
@@ -110,7 +110,7 @@ class Archive:
             return True
         if md5sum(path) != md5:
             return False
-        with contextlib.suppress(Refused):  # a folder that cannot be written to is verified each time
+        with contextlib.suppress(UserError):  # a folder that cannot be written to is verified each time
             write_text(stamp, json.dumps(known | {path.name: facts}, indent=1) + "\n")
         return True
 

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from cure.core.dataset import Classes, Pixels, Raw
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.settings.base import DataSettings
 
 FILES = ()  # to be downloaded
@@ -63,7 +63,7 @@ def _split(folder: Path, classes: list[str], hyper: Hyper, most: int | None) -> 
     for (path, _), image in zip(files, images, strict=True):
         if image.shape != images[0].shape:
             sizes = f"{image.shape[1:]} where others are {images[0].shape[1:]}"
-            raise Refused(f"{path}: is {sizes}; set datasets.folder.size")
+            raise UserError(f"{path}: is {sizes}; set datasets.folder.size")
     pixels = np.stack(images) if images else np.zeros((0, 1, 1, 1), np.uint8)
     return pixels, np.array([label for _, label in files], dtype=np.int64)
 
@@ -75,10 +75,10 @@ def _image(path: Path, hyper: Hyper) -> Pixels:
     try:
         with Image.open(path) as picture:
             if picture.mode[0] in "IF":  # Pillow would clip them to 8 bits
-                raise Refused(f"{path}: has more than 8 bits per channel (mode {picture.mode}); convert it to 8 bits")
+                raise UserError(f"{path}: has more than 8 bits per channel (mode {picture.mode}); convert it to 8 bits")
             plain = picture.convert({"rgb": "RGB", "grey": "L"}[hyper.colour])
     except broken as problem:
-        raise Refused(f"{path}: not a readable image ({problem})") from None
+        raise UserError(f"{path}: not a readable image ({problem})") from None
     if hyper.size is not None:
         plain = plain.resize((hyper.size, hyper.size), Image.Resampling.BILINEAR)
     pixels = np.asarray(plain, dtype=np.uint8)

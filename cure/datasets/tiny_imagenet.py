@@ -14,7 +14,7 @@ import numpy as np
 
 from cure.core.dataset import Classes, Pixels, Raw
 from cure.data.archive import Extent, File
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.settings.base import DataSettings
 
 FILES = (
@@ -49,7 +49,7 @@ def read(hyper: Hyper, downloads: Path) -> Raw:
             source = f"Tiny-ImageNet from {FILES[0].url}, md5 {FILES[0].md5}"
             return Raw(members.split(*train), members.split(*test), classes, source)
     except (zipfile.BadZipFile, *BROKEN) as problem:
-        raise Refused(f"{path}: not a whole archive ({problem}); delete it and run again") from None
+        raise UserError(f"{path}: not a whole archive ({problem}); delete it and run again") from None
 
 
 Listed = tuple[list[str], list[int]]
@@ -67,7 +67,7 @@ class _Members:
         try:
             return self.archive.read(ROOT + name)
         except KeyError:
-            raise Refused(f"{self.path}: holds no {ROOT}{name}; fetch the official archive") from None
+            raise UserError(f"{self.path}: holds no {ROOT}{name}; fetch the official archive") from None
 
     def text(self, name: str) -> str:
         return self.raw(name).decode()
@@ -87,9 +87,9 @@ class _Members:
             with Image.open(io.BytesIO(raw)) as picture:
                 plain = np.asarray(picture.convert("RGB"), dtype=np.uint8)
         except (*BROKEN, Image.DecompressionBombError) as problem:
-            raise Refused(f"{self.path}: {name} is not a readable image ({problem})") from None
+            raise UserError(f"{self.path}: {name} is not a readable image ({problem})") from None
         if plain.shape != (EXTENT.size, EXTENT.size, EXTENT.channels):
-            raise Refused(f"{self.path}: {name} is of {plain.shape[:2]} pixels, not {EXTENT.size} x {EXTENT.size}")
+            raise UserError(f"{self.path}: {name} is of {plain.shape[:2]} pixels, not {EXTENT.size} x {EXTENT.size}")
         return plain.transpose(2, 0, 1)
 
 
@@ -111,7 +111,7 @@ def _val(members: _Members, classes: list[str]) -> Listed:
         name, _, rest = line.partition("\t")
         wnid = rest.partition("\t")[0]
         if wnid not in classes:
-            raise Refused(f"{members.path}: {where}, line {number}: {wnid!r} is no class of wnids.txt")
+            raise UserError(f"{members.path}: {where}, line {number}: {wnid!r} is no class of wnids.txt")
         names.append(f"val/images/{name}")
         labels.append(classes.index(wnid))
     return names, labels

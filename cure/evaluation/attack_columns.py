@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from cure import catalogue
-from cure.core.attack import Chain, judged_alike
+from cure.core.attack import AttackSequence, judged_alike
 from cure.core.tensors import Flags, Labels
 from cure.data.loader import Split, as_float, spread
 from cure.evaluation.driver import ROUNDING, Driver, full_precision
@@ -18,7 +18,7 @@ from cure.nn.folding import faster, twin
 from cure.runtime import distributed
 from cure.runtime.memory import halving
 from cure.settings.base import Layout
-from cure.settings.params import armed
+from cure.settings.params import with_threat_defaults
 from cure.settings.sections import AttackSuite, Threat
 
 
@@ -36,14 +36,14 @@ class Progress:
         return f"{self.column}{part}: broke {self.broken} of {self.images}"
 
 
-Tick = Callable[[Progress], object]
+OnProgress = Callable[[Progress], object]
 
 
 @dataclass(frozen=True)
 class Column:
     """What one chain did to some of the images: `rows` are their places."""
 
-    chain: Chain
+    chain: AttackSequence
     rows: Labels
     outcome: Outcome
 
@@ -61,14 +61,14 @@ def examples_of(split: Split) -> Examples:
     return Examples(as_float(split.images), split.labels, split.index)
 
 
-def chains(suite: AttackSuite, threat: Threat, classes: int) -> dict[str, Chain]:
+def chains(suite: AttackSuite, threat: Threat, classes: int) -> dict[str, AttackSequence]:
     """The columns of the suite, each with its settings over the threat model."""
 
-    def bind(settings: dict[str, Any]) -> Chain:
+    def bind(settings: dict[str, Any]) -> AttackSequence:
         entry = catalogue.entry("attacks", settings["attack"])
         own = {key: value for key, value in settings.items() if key != "attack"}
-        hyper = entry.Hyper.model_validate(armed(entry.Hyper, own, threat.model_dump()))
-        chain: Chain = entry.chain(hyper, classes, suite.seed)
+        hyper = entry.Hyper.model_validate(with_threat_defaults(entry.Hyper, own, threat.model_dump()))
+        chain: AttackSequence = entry.chain(hyper, classes, suite.seed)
         return chain
 
     return judged_alike({name: bind(settings) for name, settings in suite.columns.items()})
@@ -77,9 +77,9 @@ def chains(suite: AttackSuite, threat: Threat, classes: int) -> dict[str, Chain]
 def attacked(
     net: nn.Module,
     data: Examples,
-    columns: dict[str, Chain],
+    columns: dict[str, AttackSequence],
     suite: AttackSuite,
-    tick: Tick,
+    tick: OnProgress,
     store: Store | None = None,
 ) -> dict[str, Column]:
     """`clean` and every column, on all images or on as many of them, evenly spread, as the suite gives it.
@@ -91,7 +91,7 @@ def attacked(
     with full_precision():
         how["twin"] = halving(suite.batch, lambda batch: twin(net, data.x[:batch], _layout(net, data, suite)), "layout")
     drivers, found = dict[int, Driver](), dict[str, Column]()
-    for name, chain in {"clean": Chain({}, {}), **columns}.items():
+    for name, chain in {"clean": AttackSequence({}, {}), **columns}.items():
         rows = spread(len(data), suite.subset.get(name, len(data)))
         if len(rows) not in drivers:
             drivers[len(rows)] = Driver(net, data[rows.to(data.y.device)], **how)
@@ -110,7 +110,7 @@ def _layout(net: nn.Module, data: Examples, suite: AttackSuite) -> Layout:
     return distributed.agreed(faster(net, data.x[: suite.batch]))
 
 
-def units(images: int, columns: dict[str, Chain], suite: AttackSuite) -> int:
+def units(images: int, columns: dict[str, AttackSequence], suite: AttackSuite) -> int:
     """How often `attacked` ticks: once for the clean images, and for each batch of each attack."""
     seen = {name: min(images, suite.subset.get(name, images)) for name in columns}
     return 1 + sum(-(-seen[name] // suite.batch) * len(chain.attacks) for name, chain in columns.items())

@@ -13,7 +13,7 @@ from cure.core.tensors import Tensor
 from cure.data.generated_corruptions import Generated, lacking
 from cure.data.loader import Split
 from cure.data.published_corruptions import ARCHIVES, Archive
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.evaluation.measure import finite, frozen
 from cure.evaluation.work_items import Store, digest, identity
 from cure.runtime.memory import halving
@@ -56,11 +56,11 @@ def source(suite: CorruptSuite, dataset: str, digest: str, split: Split) -> Sour
     if suite.source != "official":
         return Source("generated", VERSION, local, Generated(local, digest, suite.seed))
     if archive is None:
-        raise Refused(
+        raise UserError(
             f"corrupt.source: official, but only {' and '.join(ARCHIVES)} have published arrays, not {dataset}; set it "
             "to generated or auto"
         )
-    raise Refused(
+    raise UserError(
         f"{archive.folder}: without {', '.join(absent)}; run `cure download {archive.command}`, or set "
         "corrupt.source to generated"
     )
@@ -108,7 +108,7 @@ def _official(archive: Archive, split: Split) -> Source:
     labels = archive.array("labels")
     size = len(labels) // 5
     if int(split.index.max()) >= size or not np.array_equal(labels[:size][split.index.numpy()], split.labels.numpy()):
-        raise Refused(
+        raise UserError(
             f"{archive.folder}: its labels are not those of the prepared test split, so its images are others; run "
             "`dvc repro` anew, or set corrupt.source to generated"
         )

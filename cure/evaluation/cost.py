@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.evaluation.speed import Pace, Work
 from cure.evaluation.statistics.intervals import wilson
 
@@ -23,7 +23,7 @@ def work(attack: str, facts: Facts) -> Work:
     """
     family = "fab" if attack.removeprefix("fab-").isdigit() else attack
     if family not in WORK:
-        raise Refused(f"cost: the passes of {attack!r} are not known; known: {', '.join(WORK)}")
+        raise UserError(f"cost: the passes of {attack!r} are not known; known: {', '.join(WORK)}")
     return WORK[family](facts)
 
 
@@ -86,7 +86,7 @@ def images_for(budget: float, total: Callable[[int], float], images: int, robust
     """How many of `images` fit into `budget` seconds, n of them taking total(n), and a sentence that says so."""
     fit = bisect_right(range(1, images + 1), budget, key=total)
     if fit < 1:
-        raise Refused(
+        raise UserError(
             f"budget: {budget:.3g} s are less than the {total(1):.3g} s that one image takes; allow more time"
         )
     low, high = wilson(round(robust * fit), fit)

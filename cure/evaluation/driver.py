@@ -14,13 +14,13 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from cure.core.attack import Attack, Chain, distance
+from cure.core.attack import Attack, AttackSequence, distance
 from cure.core.method import Batch
 from cure.core.noise import PerImage
 from cure.core.tensors import Images, Labels, Tensor
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.evaluation.measure import frozen
-from cure.evaluation.work_items import Examples, Outcome, Store, Unit, digest, identity
+from cure.evaluation.work_items import Examples, Outcome, Store, WorkItem, digest, identity
 from cure.runtime.memory import halving
 
 T = TypeVar("T")
@@ -55,7 +55,7 @@ class Driver:
     ) -> None:
         low, high = float(data.x.min()), float(data.x.max())
         if not 0 <= low <= high <= 1:
-            raise Refused(f"images: values from {low:g} to {high:g}, not in [0, 1]; normalise inside the network")
+            raise UserError(f"images: values from {low:g} to {high:g}, not in [0, 1]; normalise inside the network")
         self.net, self.twin, self.data, self.batch, self.seed = net, twin or net, data, batch, seed
         self.patience = patience
         self.store, self.share, self.tick = {} if store is None else store, share, tick or (lambda *_: None)
@@ -68,7 +68,7 @@ class Driver:
             self._clean[passes] = self._fitting(lambda batch: self._see(batch, passes), "clean images")
         return self._clean[passes].clone()
 
-    def run(self, chain: Chain) -> Outcome:
+    def run(self, chain: AttackSequence) -> Outcome:
         """All attacks of the chain, from the clean predictions on.
 
         Where memory runs out, it begins again with half the batch, and the outcome says with which it ended; one of
@@ -84,7 +84,7 @@ class Driver:
             everyone = self._cut(torch.arange(len(self.data)), batch)
             return torch.cat([self._predicted(self.data[rows].x, passes) for rows in everyone])
 
-    def _run(self, chain: Chain, batch: int) -> Outcome:
+    def _run(self, chain: AttackSequence, batch: int) -> Outcome:
         everyone, predicted, x = torch.arange(len(self.data)), self.clean(chain.passes), self.data.x.cpu()
         clean = predicted == self.data.y.cpu()
         found = Outcome(clean, predicted, x.clone(), torch.where(clean, torch.inf, 0.0), batch)
@@ -109,7 +109,7 @@ class Driver:
     def _cut(self, rows: Labels, batch: int) -> list[Tensor]:
         return [part for part in torch.split(rows, batch) if len(part)]
 
-    def _unit(self, chain: Chain, name: str, attack: Attack, part: Examples, place: int) -> Unit | None:
+    def _unit(self, chain: AttackSequence, name: str, attack: Attack, part: Examples, place: int) -> WorkItem | None:
         """The stored unit, or a fresh one, or None if it is another's."""
         key = digest([self.identity, name, chain.facts, chain.passes, chain.eps], vars(part))
         with suppress(KeyError):
@@ -124,7 +124,7 @@ class Driver:
         self.tick(name, len(unit["rows"]), len(part))
         return unit
 
-    def _fresh(self, chain: Chain, name: str, attack: Attack, part: Examples) -> Unit:
+    def _fresh(self, chain: AttackSequence, name: str, attack: Attack, part: Examples) -> WorkItem:
         noise = PerImage(self.seed, part.index.cpu())
         x_adv = attack(self.twin if chain.passes == 1 else self.net, Batch(part.x, part.y, part.index, noise))
         predicted = self._predicted(x_adv, chain.passes)
@@ -142,7 +142,7 @@ class Driver:
             seen = [self.net(x) for _ in range(passes)]
         z = seen[0] if passes == 1 else torch.stack(seen).softmax(2).mean(0)
         if not bool(z.isfinite().all()):
-            raise Refused("the network's logits are not finite on some images, so its predictions mean nothing")
+            raise UserError("the network's logits are not finite on some images, so its predictions mean nothing")
         return z.argmax(1).cpu()
 
     @contextmanager

@@ -8,9 +8,9 @@ from torch import nn
 
 from cure.data import prepared
 from cure.data.loader import Split
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.settings.params import Params
-from cure.settings.sections import Run, Suite
+from cure.settings.sections import RunSettings, Suite
 from cure.storage import checkpoint, paths
 from cure.storage.checkpoint import Description
 from cure.storage.paths import Cell
@@ -23,20 +23,20 @@ class Bench:
     about: Description
     net: nn.Module
     split: Split
-    run: Run
+    run: RunSettings
     device: torch.device
 
 
-def bench(cell: Cell, params: Params, suite: Suite, set_up: Callable[[Run], torch.device]) -> Bench:
+def bench(cell: Cell, params: Params, suite: Suite, set_up: Callable[[RunSettings], torch.device]) -> Bench:
     """The network of `cell` on the device that `set_up` gives, with the suite's number of test images."""
-    run = params.get("run", Run)
+    run = params.get("run", RunSettings)
     where = set_up(run)
     about, states = checkpoint.load(cell.weights)
     if "" not in states:
-        raise Refused(f"{cell.weights}: holds a trajectory, not one network")
+        raise UserError(f"{cell.weights}: holds a trajectory, not one network")
     for what, found, wanted in (("model", about.model, cell.model), ("method", about.method, cell.method)):
         if found != wanted:
-            raise Refused(f"{cell.weights}: its {what} is {found}, but {cell.name} needs {wanted}")
+            raise UserError(f"{cell.weights}: its {what} is {found}, but {cell.name} needs {wanted}")
     source = prepared.load(paths.data(cell.dataset), ("test",), where)
     net = checkpoint.network(about, states[""], cell.weights).to(where)
     return Bench(about, net, test_split(about, source, suite.images), run, where)
@@ -45,5 +45,5 @@ def bench(cell: Cell, params: Params, suite: Suite, set_up: Callable[[Run], torc
 def test_split(about: Description, source: prepared.Data, images: int) -> Split:
     """`images` test images, evenly spread; refuses data other than those the network was trained on."""
     if source.digest != about.data_digest:
-        raise Refused(f"{source.path}: not the file that these weights were trained with (its sha256 differs)")
+        raise UserError(f"{source.path}: not the file that these weights were trained with (its sha256 differs)")
     return source.splits["test"].spread(images)

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from cure.evaluation.attack_columns import Tick, attacked, chains, examples_of, result, units
+from cure.evaluation.attack_columns import OnProgress, attacked, chains, examples_of, result, units
 from cure.evaluation.evaluated_run import Bench
 from cure.evaluation.statistics.results import Result
 from cure.evaluation.work_items import Store
@@ -32,7 +32,7 @@ class Last:
         """How often `outcomes` ticks."""
         return units(len(self.bench.split), self.chains, self.suite) if self.net is not None else 0
 
-    def outcomes(self, best: Result, tick: Tick, store: Store) -> dict[str, Any] | None:
+    def outcomes(self, best: Result, tick: OnProgress, store: Store) -> dict[str, Any] | None:
         """{epoch, outcomes: clean and each column}; the evaluated network's own where it is of the last epoch.
 
         None without a training of its own, and where the last network is of another form than the evaluated one.

@@ -11,7 +11,7 @@ from cure.core.method import Batch
 from cure.core.noise import PerImage
 from cure.core.tensors import Flags, Tensor
 from cure.data.loader import Split
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.nn.accuracy import right
 from cure.nn.batchnorm import scope
 
@@ -39,7 +39,7 @@ def finite(net: nn.Module) -> Iterator[None]:
     finally:
         hook.remove()
     if not bool(torch.stack(seen).all()):
-        raise Refused("the network's logits are not finite on some images, so its predictions mean nothing")
+        raise UserError("the network's logits are not finite on some images, so its predictions mean nothing")
 
 
 def outcomes(net: nn.Module, split: Split, attacks: dict[str, Attack], *, batch: int, seed: int) -> dict[str, Flags]:

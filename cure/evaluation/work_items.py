@@ -21,11 +21,11 @@ from cure.core.tensors import Flags, Images, Labels, PerExample, Tensor
 from cure.storage.files import replacing
 from cure.storage.resume import code
 
-Unit = dict[str, Tensor]
+WorkItem = dict[str, Tensor]
 """Of an attack, the misclassified images of the batch: `rows`, `predicted` by the network itself, and `x_adv`. Of a
 corruption at one severity: `correct`, how many images are."""
 
-Store = MutableMapping[str, Unit]
+Store = MutableMapping[str, WorkItem]
 """Where units live: a dict, or a Folder that outlives the process and may be shared by several."""
 
 
@@ -60,7 +60,7 @@ class Outcome:
         """Classified correctly, and no attack of the chain changed that."""
         return self.distance.isinf()
 
-    def take(self, name: str, rows: Labels, unit: Unit, length: PerExample) -> None:
+    def take(self, name: str, rows: Labels, unit: WorkItem, length: PerExample) -> None:
         """Enter the adversarial images of one unit, of these rows, where they are nearer than what is known."""
         nearer = length < self.distance[rows]
         rows = rows[nearer]
@@ -80,13 +80,13 @@ class Folder(Store):
     def _file(self, key: str) -> Path:
         return self.path / f"{key}.safetensors"
 
-    def __getitem__(self, key: str) -> Unit:
+    def __getitem__(self, key: str) -> WorkItem:
         try:
             return from_bytes(self._file(key).read_bytes())
         except (OSError, SafetensorError) as problem:
             raise KeyError(key) from problem
 
-    def __setitem__(self, key: str, unit: Unit) -> None:
+    def __setitem__(self, key: str, unit: WorkItem) -> None:
         with replacing(self._file(key)) as draft:
             draft.write_bytes(to_bytes({name: t.contiguous() for name, t in unit.items()}))
 

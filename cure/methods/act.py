@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from cure.adversarial.pgd import ascend
+from cure.adversarial.pgd import pgd
 from cure.adversarial.pgd_loop import Objective
 from cure.core.method import Batch, Companion, Method, Networks, Terms
 from cure.core.network import reinitialised
@@ -41,10 +41,10 @@ def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Any]:
     fixed, a = peer.detach(), hyper.alpha_robust
     share = len(batch.y) + batch.elsewhere if hyper.reduction == "sum" else 1
 
-    def maximise(net: nn.Module, batch: Batch) -> Objective:
+    def objective(net: nn.Module, batch: Batch) -> Objective:
         return lambda z: (1 - a) / share * cross_entropy(z, batch.y) + a * kl(fixed, z)
 
-    return {"adv": ascend(nets.student, batch, hyper.attack, maximise), "peer": peer}
+    return {"adv": pgd(nets.student, batch, hyper.attack, objective), "peer": peer}
 
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:

@@ -24,10 +24,10 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from cure.adversarial.pgd import ascend, begin, error
+from cure.adversarial.pgd import begin, ce_objective, pgd
 from cure.core.method import Batch, Consolidation, Method, Networks, Terms
 from cure.core.tensors import Images
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.methods.parts.predictor import over_taps, pulls
 from cure.nn.accuracy import on_first
 from cure.nn.activations import Taps, pooled
@@ -68,7 +68,7 @@ def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
     if hyper.start_in_place:
         x, attack = begin(x, attack, batch.noise), attack.model_copy(update={"start": "zero"})
     with branch(nets.student, "adv"):
-        return {"adv": ascend(nets.student, dataclasses.replace(batch, x=x), attack, error), "clean": x}
+        return {"adv": pgd(nets.student, dataclasses.replace(batch, x=x), attack, ce_objective), "clean": x}
 
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
@@ -91,7 +91,7 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
 def finish(found: Consolidation, hyper: Revise) -> tuple[nn.Module, int, dict[str, Any]]:
     """A plain network with the adversarial batch norms, and how it scores against the clean ones."""
     if hyper.network not in found.nets:
-        raise Refused("methods.arat.revise.network: average, but the update kept none; set its train.average")
+        raise UserError("methods.arat.revise.network: average, but the update kept none; set its train.average")
     both = found.nets[hyper.network]
     with branch(both, "clean"):
         scores = {"clean_set": found.score(both)}
@@ -108,7 +108,7 @@ def attacked_statistics(net: nn.Module, batches: Iterable[Batch], attack: Search
     fresh = copy.deepcopy(net)
     with reestimating(fresh):
         for batch in batches:
-            x_adv = ascend(net, batch, attack, error)
+            x_adv = pgd(net, batch, attack, ce_objective)
             with torch.no_grad():
                 fresh(x_adv)
     return fresh

@@ -13,7 +13,7 @@ statistics and nothing else. `forward_final` and `forward_clean` are those two f
 
 import torch
 
-from cure.adversarial.pgd import ascend, error
+from cure.adversarial.pgd import ce_objective, pgd
 from cure.core.method import Batch, Method, Networks, Terms
 from cure.core.tensors import Images
 from cure.methods.parts.base_losses import AT
@@ -31,7 +31,7 @@ class Hyper(Settings):
 
 def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
     """x' = PGD on CE."""
-    x_adv = ascend(nets.student, batch, hyper.attack, error)
+    x_adv = pgd(nets.student, batch, hyper.attack, ce_objective)
     if hyper.forward_final:
         with torch.no_grad(), scope(nets.student, hyper.attack.bn):
             nets.student(x_adv)

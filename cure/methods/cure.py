@@ -20,12 +20,12 @@ the first convolution of each block); `official_rgp` (the released |grad L| scor
 from typing import ClassVar
 
 from cure.core.method import Method
-from cure.methods.parts.cure_loop import Joint, after_step, inner, loss
+from cure.methods.parts.cure_loop import CureLoop, after_step, inner, loss
 from cure.methods.parts.revision import Revise, companions, finish
 from cure.methods.parts.rgp import masked_gradient
 
 
-class Hyper(Joint):
+class Hyper(CureLoop):
     """The joint update loop, with alpha at the top of params.yaml: the one number of `dvc exp run -S alpha=0.5`."""
 
     top_level: ClassVar = ("alpha",)

@@ -18,14 +18,14 @@ import dataclasses
 from cure.core.method import Batch, Gradients, Means, Method, Networks, Terms
 from cure.core.tensors import Images
 from cure.methods.parts import cure_loop
-from cure.methods.parts.cure_loop import Joint
+from cure.methods.parts.cure_loop import CureLoop
 from cure.methods.parts.revision import Revise, companions, finish
 from cure.methods.parts.rgp import masked_gradient
 from cure.nn.losses import cross_entropy
 from cure.settings.base import Count
 
 
-class Hyper(Joint):
+class Hyper(CureLoop):
     """CURE's settings, alpha among them, and when the joint loop takes over."""
 
     begin: Count  # 1-based epoch of the first joint epoch

@@ -16,7 +16,7 @@ from typing import Annotated
 import torch
 from pydantic import BeforeValidator, Field, field_validator
 
-from cure.adversarial.pgd import ascend
+from cure.adversarial.pgd import pgd
 from cure.core.method import Batch, Method, Networks, Terms
 from cure.core.tensors import Flags, Images, Logits
 from cure.methods.parts.base_losses import BASES, Wrapped
@@ -60,8 +60,8 @@ def patience(hyper: Hyper, epoch: int) -> int:
 def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
     """x' = the base's PGD, stopped early."""
     stop = Friendly(batch, patience(hyper, batch.epoch))
-    maximise = BASES[hyper.base].maximise
-    return {"adv": ascend(nets.student, batch, hyper.attack, maximise, stop=stop, jitter=hyper.omega)}
+    objective = BASES[hyper.base].objective
+    return {"adv": pgd(nets.student, batch, hyper.attack, objective, stop=stop, jitter=hyper.omega)}
 
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:

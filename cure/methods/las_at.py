@@ -23,18 +23,18 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 from torch import nn
 
-from cure.adversarial.pgd import ascend, divergence, error
+from cure.adversarial.pgd import ce_objective, kl_objective, pgd
 from cure.core.method import Batch, Companion, Method, Networks, Terms
 from cure.core.tensors import Images, PerExample, Tensor
 from cure.methods.parts import awp, policy
-from cure.methods.parts.lookahead import Worth, worth
+from cure.methods.parts.lookahead import RewardSettings, worth
 from cure.methods.parts.policy import Actions, Learning
 from cure.nn.losses import cross_entropy, kl, smoothed_cross_entropy
 from cure.runtime import distributed
 from cure.settings.base import Count, NonNegative, Positive, Radius, Share
 
 
-class Hyper(Worth, Learning):
+class Hyper(RewardSettings, Learning):
     """The action sets and the target's loss; `attack` gives the start, and the attack on the copy."""
 
     loss: Literal["at", "trades"]
@@ -55,9 +55,9 @@ class Hyper(Worth, Learning):
 
 def search(nets: Networks, batch: Batch, hyper: Hyper, actions: Actions) -> Images:
     """x' under each image's own radius, step size and number of steps."""
-    maximise = divergence if hyper.loss == "trades" else error
+    objective = kl_objective if hyper.loss == "trades" else ce_objective
     each = {"eps": actions["eps"], "step": actions["step"], "steps": actions["steps"].long(), "most": max(hyper.steps)}
-    x_adv = ascend(nets.student, batch, hyper.attack, maximise, each=each)
+    x_adv = pgd(nets.student, batch, hyper.attack, objective, each=each)
     return x_adv.clamp(batch.x - hyper.outer, batch.x + hyper.outer)
 
 

@@ -21,7 +21,7 @@ from typing import Any, Literal
 import torch
 from pydantic import model_validator
 
-from cure.adversarial.pgd import ascend
+from cure.adversarial.pgd import pgd
 from cure.core.method import Batch, Method, Networks, Terms
 from cure.core.network import Network
 from cure.core.tensors import Images, Tensor
@@ -76,7 +76,7 @@ def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
     """The masks, and x' within them."""
     mask, one = full_radius(nets, batch, hyper), torch.ones_like(batch.x[:, :1])
     r = torch.where(mask, hyper.attack.eps * one, hyper.eps_low * one)
-    adv = ascend(nets.student, batch, hyper.attack, BASES[hyper.base].maximise, each={"eps": r})
+    adv = pgd(nets.student, batch, hyper.attack, BASES[hyper.base].objective, each={"eps": r})
     return {"adv": adv, "important": mask.to(r.dtype).mean(dim=(1, 2, 3))}
 
 

@@ -21,9 +21,9 @@ from typing import Any
 
 from torch import nn
 
-from cure.adversarial.pgd import ascend, error
+from cure.adversarial.pgd import ce_objective, pgd
 from cure.core.method import Batch, Consolidation, Method, Networks, Terms
-from cure.errors import Refused, did_you_mean
+from cure.errors import UserError, did_you_mean
 from cure.methods.parts.criticality import Fixed, Rule, criticality, modules
 from cure.methods.parts.finetuning import VARIANTS, State, Tuning, choose, fine_tuned, interpolated
 from cure.nn.losses import cross_entropy
@@ -49,7 +49,7 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
 
 def adversarial_set(net: nn.Module, batches: list[Batch], attack: Search) -> Fixed:
     """Images attacked once, for the network as it is."""
-    return [(ascend(net, batch, attack, error), batch.y) for batch in batches]
+    return [(pgd(net, batch, attack, ce_objective), batch.y) for batch in batches]
 
 
 def finish(found: Consolidation, hyper: Hyper) -> tuple[nn.Module, int, dict[str, Any]]:
@@ -57,7 +57,7 @@ def finish(found: Consolidation, hyper: Hyper) -> tuple[nn.Module, int, dict[str
     net = found.nets["robust"]
     names = modules(net)
     if hyper.module not in ("auto", *names):
-        raise Refused(
+        raise UserError(
             f"rift.module: no convolution or linear layer {hyper.module!r}{did_you_mean(hyper.module, names)}"
         )
     fixed = adversarial_set(net, found.val, hyper.attack)

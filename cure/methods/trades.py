@@ -12,7 +12,7 @@ of one forward, so here x is forwarded once. Only the running batch-norm statist
 
 import torch
 
-from cure.adversarial.pgd import ascend, divergence
+from cure.adversarial.pgd import kl_objective, pgd
 from cure.core.method import Batch, Method, Networks, Terms
 from cure.core.tensors import Images
 from cure.methods.parts.base_losses import TRADES
@@ -29,7 +29,7 @@ class Hyper(Settings):
 
 def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
     """x' = PGD on KL(f(x) || f(x')), f(x) held constant."""
-    return {"adv": ascend(nets.student, batch, hyper.attack, divergence)}
+    return {"adv": pgd(nets.student, batch, hyper.attack, kl_objective)}
 
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:

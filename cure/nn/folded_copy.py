@@ -25,13 +25,13 @@ from cure.core.tensors import Images, Tensor
 from cure.nn.batchnorm import scope
 
 Pairs = list[tuple[str, str]]
-_made: "WeakKeyDictionary[nn.Module, Twin]" = WeakKeyDictionary()
+_made: "WeakKeyDictionary[nn.Module, FoldedCopy]" = WeakKeyDictionary()
 _asked: "WeakSet[nn.Module]" = WeakSet()
 COMPILER = "inductor"
 
 
 @dataclass
-class Twin:
+class FoldedCopy:
     """A frozen copy without the batch norms of `pairs` (convolution, batch norm), and the form of its original."""
 
     net: nn.Module
@@ -66,14 +66,14 @@ class Twin:
         return old.weight, bn, shift, new.weight, new.bias
 
 
-def compile_twin(net: nn.Module) -> None:
+def compile_folded_copy(net: nn.Module) -> None:
     """Let torch.compile fuse the kernels of the twin of `net`, once one is made: at its first forward and backward,
     for the first number of images, and once more, for any number, at the second.
     """
     _asked.add(net)
 
 
-def twin_of(net: nn.Module, x: Images) -> nn.Module:
+def folded_copy_of(net: nn.Module, x: Images) -> nn.Module:
     """The twin of `net` with its present weights; `net` itself where there is nothing to fold or somebody watches it.
 
     Whoever has hooks on a network wants to see what is done to it. And a foreign one that is not being trained may
@@ -90,7 +90,7 @@ def twin_of(net: nn.Module, x: Images) -> nn.Module:
     return _made[net].net if _made[net].pairs else net
 
 
-def _twin(net: nn.Module, x: Images, form: list[Any]) -> Twin:
+def _twin(net: nn.Module, x: Images, form: list[Any]) -> FoldedCopy:
     same = copy.deepcopy(net).eval().requires_grad_(False)
     same.zero_grad()
     pairs = foldable(same, x)
@@ -100,7 +100,7 @@ def _twin(net: nn.Module, x: Images, form: list[Any]) -> Twin:
         same.set_submodule(norm, nn.Identity())
     if net in _asked:
         same.compile(backend=COMPILER, dynamic=None)
-    return Twin(same if pairs else nn.Identity(), pairs, form)  # an original in here would never be forgotten
+    return FoldedCopy(same if pairs else nn.Identity(), pairs, form)  # an original in here would never be forgotten
 
 
 def _tensors(net: nn.Module) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from typing import Any
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from cure.errors import Refused, did_you_mean
+from cure.errors import UserError, did_you_mean
 from cure.storage.files import md5sum
 
 CODE = ("cure", "stages")
@@ -52,15 +52,15 @@ def stages(cell: str, folder: Path) -> list[Any]:
         with Repo(str(folder)) as repo:
             known = {stage.name: stage for stage in repo.stage.load_all(str(folder / "dvc.yaml"))}
     except DvcException as problem:
-        raise Refused(f"{folder}/dvc.yaml: {problem}; run this in quickstart/ or at the root") from None
+        raise UserError(f"{folder}/dvc.yaml: {problem}; run this in quickstart/ or at the root") from None
     own = re.compile(rf"[^/]+/{re.escape(cell)}(?![\w])")
     found = [one for name, one in known.items() if name == cell or any(own.match(out.def_path) for out in one.outs)]
     if not found:
-        raise Refused(f"verify: no stage and no cell {cell!r}{did_you_mean(cell, list(known))}")
+        raise UserError(f"verify: no stage and no cell {cell!r}{did_you_mean(cell, list(known))}")
     if report := [one.name for one in found if any(not out.use_cache for out in one.outs)]:
-        raise Refused(f"verify: {report[0]} gathers all cells and is none; `git diff` says whether its files changed")
+        raise UserError(f"verify: {report[0]} gathers all cells and is none; `git diff` says whether its files changed")
     if unknown := [one.name for one in found if not all(out.hash_info.value for out in one.outs)]:
-        raise Refused(f"verify: dvc.lock does not know {', '.join(unknown)}; `dvc repro` first")
+        raise UserError(f"verify: dvc.lock does not know {', '.join(unknown)}; `dvc repro` first")
     return found
 
 
@@ -98,7 +98,7 @@ def _copy(stage: Any, project: Path, copy: Path) -> None:
         source = Path(dep.fs_path)
         target = copy / source.relative_to(project)
         if not source.exists():
-            raise Refused(f"{dep.def_path}: not found; `dvc repro` or `dvc checkout` makes it")
+            raise UserError(f"{dep.def_path}: not found; `dvc repro` or `dvc checkout` makes it")
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_file():
             shutil.copy(source, target)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from cure import catalogue
 from cure.core.names import heading
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.reporting import (
     attacks,
     beside,
@@ -94,7 +94,7 @@ def require(grid: Grid) -> None:
     missing = [str(path) for path in wanted if not path.exists()]
     if missing:
         listed = "\n".join(f"  {path}" for path in missing)
-        raise Refused(f"{len(missing)} of {len(wanted)} results are not there yet; `dvc repro` makes them:\n{listed}")
+        raise UserError(f"{len(missing)} of {len(wanted)} results are not there yet; `dvc repro` makes them:\n{listed}")
 
 
 def facts(params: Params, cells: list[Cell], note: dict[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from cure.errors import Refused, did_you_mean
+from cure.errors import UserError, did_you_mean
 from cure.settings import params
 from cure.settings.base import Settings
 from cure.settings.problems import Problems, fill
@@ -75,7 +75,7 @@ class Claim(Place):
 def load(path: Path) -> list[Claim]:
     """Every claim, in the order of the file; refuses with all mistakes at once."""
     if not path.exists():
-        raise Refused(f"{path}: not found; it lies at the top of the repository")
+        raise UserError(f"{path}: not found; it lies at the top of the repository")
     problems, claims = Problems(), dict[tuple[str, str], Claim]()
     book = fill(Book, params.read(path), "", problems) or Book(papers={}, tables=[])
     for raw in [{**(table.model_extra or {}), **part} for table in book.tables for part in table.groups]:

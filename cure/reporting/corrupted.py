@@ -6,7 +6,7 @@ import pandas as pd
 
 from cure.core.corruption import CATEGORIES
 from cure.core.names import NAMES
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.reporting import markdown
 from cure.reporting.place import place, setting
 from cure.storage.paths import Cell
@@ -46,7 +46,7 @@ def counted(results: Results) -> list[str]:
     names = benchmark(results)
     common = [name for name in names if all(name in found["correct"] for found in results.values())]
     if not common:
-        raise Refused(f"corrupt.corruptions: no row has any of {', '.join(names)}; list one of them or more")
+        raise UserError(f"corrupt.corruptions: no row has any of {', '.join(names)}; list one of them or more")
     return common
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.evaluation.statistics import results
 from cure.reporting import attacks, corrupted, layers, rows
 from cure.reporting.place import place
@@ -158,7 +158,7 @@ def _found(cell: Cell, name: str) -> pd.DataFrame:
             about = json.loads((file.metadata() or {}).get("cure", "{}"))
             arrays = {key: file.get_tensor(key) for key in sorted(file.keys())}
     except (SafetensorError, OSError):
-        raise Refused(f"{path}: not there, or not whole; `dvc repro` makes it") from None
+        raise UserError(f"{path}: not there, or not whole; `dvc repro` makes it") from None
     if not about["axes"]:
         return pd.DataFrame([place(cell) | {"classes": about["classes"]} | arrays])
     labels = pd.MultiIndex.from_product(about["axes"].values(), names=list(about["axes"]))

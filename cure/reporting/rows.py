@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from cure.core.names import ORDER
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.evaluation.statistics import results
 from cure.reporting import corrupted
 from cure.reporting.place import place, setting
@@ -42,9 +42,9 @@ def read(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
-        raise Refused(f"{path}: not there yet; `dvc repro` makes it") from None
+        raise UserError(f"{path}: not there yet; `dvc repro` makes it") from None
     except ValueError:
-        raise Refused(f"{path}: not a whole result; delete it and run `dvc repro`") from None
+        raise UserError(f"{path}: not a whole result; delete it and run `dvc repro`") from None
 
 
 def trained(grid: Grid) -> list[Cell]:
@@ -121,7 +121,7 @@ def curve(cell: Cell) -> pd.DataFrame:
     try:
         return pd.read_csv(cell.curve)
     except FileNotFoundError:
-        raise Refused(f"{cell.curve}: not there yet; `dvc repro` makes it") from None
+        raise UserError(f"{cell.curve}: not there yet; `dvc repro` makes it") from None
 
 
 def corruptions(grid: Grid) -> corrupted.Results:

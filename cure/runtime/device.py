@@ -5,13 +5,13 @@ import shutil
 
 import torch
 
-from cure.errors import Refused
-from cure.settings.sections import Run
+from cure.errors import UserError
+from cure.settings.sections import RunSettings
 
 _PORTABLE = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "COMPATIBLE"}
 
 
-def missing_device(run: Run) -> str | None:
+def missing_device(run: RunSettings) -> str | None:
     """Why `run.device` cannot be had here and what to do, or None."""
     if run.device != "cuda" or torch.cuda.is_available():
         return None
@@ -21,12 +21,12 @@ def missing_device(run: Run) -> str | None:
     )
 
 
-def set_up(run: Run) -> torch.device:
+def set_up(run: RunSettings) -> torch.device:
     """Fix threads, kernels and instruction set, and return the device; refuses if it is not there."""
     if problem := missing_device(run):
-        raise Refused(problem)
+        raise UserError(problem)
     if run.compile and not shutil.which(os.environ.get("CXX", "g++")):
-        raise Refused(
+        raise UserError(
             "run.compile: torch.compile needs a C++ compiler, and g++ is not here; install it or set it to false"
         )
     if run.cpu_isa == "avx2":  # read by the libraries at their first call, which is still to come

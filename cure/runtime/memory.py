@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import torch
 
-from cure.errors import Refused
+from cure.errors import UserError
 
 T = TypeVar("T")
 SIGNS = ("DefaultCPUAllocator", "ALLOC_FAILED")  # of PyTorch's CPU allocator; of cuBLAS and cuDNN
@@ -32,7 +32,7 @@ def fitting(key: str, batch: int) -> Iterator[None]:
         if not exhausted(problem):
             raise
         smaller = f"try {key}: {batch // 2}, which is another training, or" if batch > 1 else "take"
-        raise Refused(
+        raise UserError(
             f"{key}: {batch} images at once do not fit into the memory ({_said(problem)}); {smaller} a device "
             "with more memory. Earlier results and finished epochs are kept"
         ) from None
@@ -51,12 +51,12 @@ def halving(batch: int, work: Callable[[int], T], label: str, shared: bool = Fal
                 raise
             why = _said(problem)
         if shared:
-            raise Refused(
+            raise UserError(
                 f"{label}: a process has no memory for {batch} images at once ({why}), and all must have as many; "
                 f"try half as many in section attack, key batch, or one process"
             )
         if batch == 1:
-            raise Refused(f"{label}: not even one image fits into the memory ({why}); take a device with more memory")
+            raise UserError(f"{label}: not even one image fits into the memory ({why}); take a device with more memory")
         batch //= 2
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.settings.base import SEEDS
 
 if TYPE_CHECKING:
@@ -48,12 +48,12 @@ def stage(main: Callable[..., None]) -> NoReturn:
     app.command()(interruptible)
     try:
         app()
-    except Refused as refused:
+    except UserError as refused:
         refuse(refused)
     sys.exit(0)
 
 
-def refuse(refused: Refused) -> NoReturn:
+def refuse(refused: UserError) -> NoReturn:
     """Print why and exit with 2."""
     print(f"error: {refused}", file=sys.stderr)
     sys.exit(2)

@@ -15,14 +15,14 @@ import torch.distributed as group
 from torch import nn
 
 from cure.core.method import Networks
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.runtime import device, distributed
-from cure.settings.sections import Run
+from cure.settings.sections import RunSettings
 
 PATIENCE = timedelta(days=7)  # of ranks for the first, which may wait for a cell; torchrun ends them where one dies
 
 
-def set_up(run: Run) -> torch.device:
+def set_up(run: RunSettings) -> torch.device:
     """The device of this rank, in a group of all; the first to come here is replaced by torchrun, which starts them.
 
     Refuses more processes than there are GPUs.
@@ -43,15 +43,15 @@ def set_up(run: Run) -> torch.device:
     return where
 
 
-def _refuse(run: Run) -> None:
+def _refuse(run: RunSettings) -> None:
     """Refuse what no process could do."""
     if problem := device.missing_device(run):
-        raise Refused(problem)
+        raise UserError(problem)
     there = torch.cuda.device_count() if run.device != "cpu" else 0
     if 0 < there < run.processes:
-        raise Refused(f"run.processes: {run.processes}; this machine has {there} CUDA devices, and each takes one")
+        raise UserError(f"run.processes: {run.processes}; this machine has {there} CUDA devices, and each takes one")
     if run.sync_batchnorm and not there:
-        raise Refused("run.sync_batchnorm: PyTorch has SyncBatchNorm on CUDA alone; set it to false on a CPU")
+        raise UserError("run.sync_batchnorm: PyTorch has SyncBatchNorm on CUDA alone; set it to false on a CPU")
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def alone(lock: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
         yield
 
 
-def synchronised(nets: Networks, run: Run) -> Networks:
+def synchronised(nets: Networks, run: RunSettings) -> Networks:
     """`nets` with batch statistics over all ranks where `run.sync_batchnorm` asks for it."""
     if not run.sync_batchnorm or run.processes == 1:
         return nets

@@ -12,14 +12,14 @@ from cure.settings import sections
 from cure.settings.base import Ball, Settings
 from cure.settings.check_layers import check_layers
 from cure.settings.families import check_against, check_families, check_lists, check_roles, rows
-from cure.settings.params import FILE, Params, armed, for_cell, read
+from cure.settings.params import FILE, Params, for_cell, read, with_threat_defaults
 from cure.settings.problems import Problems, collect, fill
 from cure.settings.sections import Masking, Preflight
 
 SECTIONS: dict[str, type[Settings]] = {
     "grid": sections.Grid,
     "roles": sections.Roles,
-    "run": sections.Run,
+    "run": sections.RunSettings,
     "threat": sections.Threat,
     "pretrain": sections.Fit,
     "train": sections.Train,
@@ -122,7 +122,7 @@ def _check_suites(raw: dict[str, Any], problems: Problems) -> None:
                 problems.append(f"{where}: has no accuracy of its own, so none of nrr, table and last may name it")
             for dataset, model in _cells(raw):
                 threat = for_cell(raw["threat"], dataset, model, "threat")
-                fill(kind, armed(kind, settings, threat), where, problems)
+                fill(kind, with_threat_defaults(kind, settings, threat), where, problems)
     for where, folder in LISTED.items():  # lists of entries, or mappings from entries to settings
         section, key = where.split(".")
         part, known = raw.get(section), catalogue.names(folder)

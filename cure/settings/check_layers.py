@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from cure import catalogue
-from cure.errors import Refused, did_you_mean
+from cure.errors import UserError, did_you_mean
 from cure.settings.layers import Blocks, Freezing
 from cure.settings.params import Params
 from cure.settings.problems import Problems, collect, fill
@@ -39,7 +39,7 @@ def check_layers(raw: dict[str, Any], problems: Problems) -> None:
 def refuse_outside(raw: dict[str, Any], model: str) -> None:
     """Refuse a model that is not in the study of a checked file: its parts are not those that layers.blocks names."""
     if model not in (known := raw["grid"]["layers"]["models"]):
-        raise Refused(f"grid.layers.models: {model!r} is not among them{did_you_mean(model, known)}")
+        raise UserError(f"grid.layers.models: {model!r} is not among them{did_you_mean(model, known)}")
 
 
 def _check_schedule(raw: dict[str, Any], dataset: str, model: str, problems: Problems) -> None:

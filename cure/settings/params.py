@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from cure import catalogue
-from cure.errors import Refused, did_you_mean
+from cure.errors import UserError, did_you_mean
 from cure.settings.base import Ball, Settings
 from cure.settings.problems import Problems, fill
 from cure.settings.sections import Train
@@ -30,17 +30,17 @@ def read(path: Path = FILE) -> dict[str, Any]:
         raw = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
         json.dumps(raw, default=str, skipkeys=True)  # fails on a mapping that an anchor puts into itself
     except FileNotFoundError:
-        raise Refused(f"{path}: not found; run this in a folder with a params.yaml, such as quickstart/") from None
+        raise UserError(f"{path}: not found; run this in a folder with a params.yaml, such as quickstart/") from None
     except OSError as problem:
-        raise Refused(f"{path}: cannot be read: {problem.strerror}") from None
+        raise UserError(f"{path}: cannot be read: {problem.strerror}") from None
     except (YAMLError, ValueError, LookupError, OverflowError, RecursionError) as problem:  # ruamel lets some through
-        raise Refused(f"{path}: not valid YAML: {' '.join(str(problem).split())}") from None
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(problem).split())}") from None
     if not isinstance(raw, dict):
-        raise Refused(f"{path}: has no sections")
+        raise UserError(f"{path}: has no sections")
     return raw
 
 
-def lay_over(base: dict[Any, Any], top: Mapping[Any, Any]) -> dict[Any, Any]:
+def override(base: dict[Any, Any], top: Mapping[Any, Any]) -> dict[Any, Any]:
     """`top` over `base`; settings in both are merged one level deep, mappings by epoch are replaced."""
 
     def settings(value: Any) -> bool:
@@ -58,9 +58,9 @@ def for_cell(value: Any, dataset: str, model: str, where: str) -> Any:
     if value and set(value) <= {*places, "default"} and set(value) & places:
         hits = [key for key in (dataset, model) if key in value] or ["default"]
         if len(hits) > 1:
-            raise Refused(f"{where}: both {dataset} and {model} have a value; say which by leaving one out")
+            raise UserError(f"{where}: both {dataset} and {model} have a value; say which by leaving one out")
         if hits[0] not in value:
-            raise Refused(f"{where}: no value for {dataset} or {model}, and no default")
+            raise UserError(f"{where}: no value for {dataset} or {model}, and no default")
         return for_cell(value[hits[0]], dataset, model, where)
     return {key: for_cell(inner, dataset, model, f"{where}.{key}") for key, inner in value.items()}
 
@@ -71,27 +71,27 @@ def preset(section: Any, where: str) -> Any:
         return section
     base = {key: value for key, value in section.items() if key not in ("preset", "presets")}
     if "presets" not in section:
-        raise Refused(f"{where}.presets: missing, but preset names one of them")
+        raise UserError(f"{where}.presets: missing, but preset names one of them")
     known = mapping(section["presets"], f"{where}.presets")
     name = str(section.get("preset"))
     if name not in known:
-        raise Refused(f"{where}.preset: no preset {name!r}{did_you_mean(name, list(map(str, known)))}")
-    return lay_over(base, mapping(known[name], f"{where}.presets.{name}"))
+        raise UserError(f"{where}.preset: no preset {name!r}{did_you_mean(name, list(map(str, known)))}")
+    return override(base, mapping(known[name], f"{where}.presets.{name}"))
 
 
 def mapping(value: Any, where: str) -> dict[Any, Any]:
     """`value` if it is a mapping, {} for nothing."""
     if value is not None and not isinstance(value, dict):
-        raise Refused(f"{where}: not a mapping; found {value!r}")
+        raise UserError(f"{where}: not a mapping; found {value!r}")
     return value or {}
 
 
-def armed(kind: type[Settings], section: Any, threat: Mapping[Any, Any]) -> Any:
+def with_threat_defaults(kind: type[Settings], section: Any, threat: Mapping[Any, Any]) -> Any:
     """Lay the threat model under `section` if it is an attack, and under every attack inside it."""
     if not isinstance(section, dict):
         return section
     inside = {
-        name: armed(field.annotation, section[name], threat)
+        name: with_threat_defaults(field.annotation, section[name], threat)
         for name, field in kind.model_fields.items()
         if name in section and isinstance(field.annotation, type) and issubclass(field.annotation, Settings)
     }
@@ -126,7 +126,7 @@ class Params:
         problems = Problems()
         found = fill(kind, self._section(key, kind), key, problems)
         if found is None:
-            raise Refused("\n".join(problems))
+            raise UserError("\n".join(problems))
         return found
 
     def method(self, key: str, kind: type[S]) -> tuple[S, Train]:
@@ -140,13 +140,13 @@ class Params:
         common = mapping(section.pop("matched", None), f"{key}.matched")
         base = mapping(self._section("train", Train), "train")
         problems, matched = Problems(), base.get("protocol") == "matched"
-        hyper = fill(kind, lay_over(section, common) if matched else section, key, problems)
+        hyper = fill(kind, override(section, common) if matched else section, key, problems)
         train = fill(Train, base if matched else {**base, **own}, f"{key}.train", problems)
         begin = getattr(hyper, "begin", 1)
         if train is not None and begin > train.epochs:
             problems.append(f"{key}.begin: {begin}, but it is trained for {train.epochs} epochs")
         if hyper is None or train is None or problems:
-            raise Refused("\n".join(problems))
+            raise UserError("\n".join(problems))
         return hyper, train
 
     def role(self, role: str) -> str:
@@ -161,20 +161,20 @@ class Params:
         section = for_cell(preset(self._raw(key), key), self.dataset, self.model, key)
         if "threat" in self.declared:
             threat = mapping(for_cell(self._raw("threat"), self.dataset, self.model, "threat"), "threat")
-            section = armed(kind, section, threat)
+            section = with_threat_defaults(kind, section, threat)
         shared = {name: for_cell(self._raw(name), self.dataset, self.model, name) for name in kind.top_level}
         if not isinstance(section, dict):
             return section
         if doubled := set(shared) & set(section):
-            raise Refused("\n".join(f"{key}.{name}: belongs at the top of the file" for name in sorted(doubled)))
+            raise UserError("\n".join(f"{key}.{name}: belongs at the top of the file" for name in sorted(doubled)))
         return {**section, **shared}
 
     def _raw(self, key: str) -> Any:
         if key not in self.declared:
-            raise Refused(f"{key}: this stage reads it but does not declare it under params: in dvc.yaml")
+            raise UserError(f"{key}: this stage reads it but does not declare it under params: in dvc.yaml")
         value: Any = self.raw
         for part in key.split("."):
             if not isinstance(value, dict) or part not in value:
-                raise Refused(f"{key}: missing")
+                raise UserError(f"{key}: missing")
             value = value[part]
         return value

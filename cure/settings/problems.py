@@ -6,7 +6,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
-from cure.errors import Refused, did_you_mean
+from cure.errors import UserError, did_you_mean
 from cure.settings.base import Settings
 
 S = TypeVar("S", bound=Settings)
@@ -18,7 +18,7 @@ class Problems(list[str]):
     def refuse(self, path: Path) -> None:
         """Raise if there is anything to say."""
         if self:
-            raise Refused("\n  ".join([f"{path} has problems:", *sorted(set(self))]))
+            raise UserError("\n  ".join([f"{path} has problems:", *sorted(set(self))]))
 
 
 def fill(kind: type[S], raw: Any, where: str, problems: Problems) -> S | None:
@@ -34,7 +34,7 @@ def collect(read_section: Callable[[], Any], problems: Problems) -> None:
     """Add what `read_section` is refused for."""
     try:
         read_section()
-    except Refused as refused:
+    except UserError as refused:
         problems.extend(str(refused).splitlines())
 
 

@@ -50,7 +50,7 @@ class Masking(Settings):
 Few = Annotated[Count, Field(le=1024)]  # a CPU library that is asked for a million threads ends the process
 
 
-class Run(Settings):
+class RunSettings(Settings):
     """Where and how things are computed; part of every result, so part of every hash."""
 
     device: Literal["cuda", "cpu", "auto"]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cure import catalogue
 from cure.core.network import Network
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.settings.base import Settings
 from cure.storage.files import replacing
 
@@ -56,17 +56,17 @@ def save(path: Path, states: dict[str, State], about: Description) -> None:
 def load(path: Path) -> tuple[Description, dict[str, State]]:
     """The description and the state dicts by name of a file that this pipeline made."""
     if not path.exists():
-        raise Refused(f"{path}: not found; `dvc repro` makes it, and `dvc pull` brings it from a remote")
+        raise UserError(f"{path}: not found; `dvc repro` makes it, and `dvc pull` brings it from a remote")
     try:
         with safe_open(path, framework="pt") as file:
             header = (file.metadata() or {}).get("cure")
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, not a mapping
         if header is None:
-            raise Refused(f"{path}: safetensors without a description; not made by this pipeline")
+            raise UserError(f"{path}: safetensors without a description; not made by this pipeline")
         about = Description.model_validate(json.loads(header))
     except (SafetensorError, OSError, ValueError) as problem:
         reason = " ".join(str(problem).split())[:200]
-        raise Refused(f"{path}: not a whole weight file of this pipeline ({reason})") from None
+        raise UserError(f"{path}: not a whole weight file of this pipeline ({reason})") from None
     states: dict[str, State] = {}
     for key, tensor in tensors.items():
         name, _, inner = key.rpartition("/")
@@ -78,9 +78,9 @@ def network(about: Description, state: State, path: Path) -> Network:
     """The described network with these weights, in eval mode; refuses weights of another shape."""
     try:
         net = build(about.model, about.settings, about.channels, len(about.classes))
-    except (Refused, ValueError, RuntimeError) as problem:
+    except (UserError, ValueError, RuntimeError) as problem:
         reason = " ".join(str(problem).split())[:200]
-        raise Refused(f"{path}: its description is of no {about.model} that can be built ({reason})") from None
+        raise UserError(f"{path}: its description is of no {about.model} that can be built ({reason})") from None
     fill(net, state, f"{path}: weights do not fit {about.model}")
     return net.eval()
 
@@ -107,6 +107,6 @@ def fill(net: nn.Module, state: State, complaint: str) -> None:
     ]
     wrong += [f"{key} is a shape without values" for key in own if key in state and state[key].is_meta]
     if wrong:
-        raise Refused(f"{complaint}: {wrong[0]}" + (f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""))
+        raise UserError(f"{complaint}: {wrong[0]}" + (f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""))
     with torch.no_grad():
         net.load_state_dict(state)

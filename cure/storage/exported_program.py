@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.storage.files import sha256
 
 INFLATION, SMALL = 10, 2**20
@@ -67,7 +67,7 @@ def saved_program(path: Path, device: torch.device) -> Fixed | None:
             read = {"torch.export": _exported, "TorchScript": torch.jit.load}[kind]
             loaded = read(path).to(device)
     except Exception as problem:
-        raise Refused(f"{path}: not a readable {kind} file ({' '.join(str(problem).split())[:160]})") from None
+        raise UserError(f"{path}: not a readable {kind} file ({' '.join(str(problem).split())[:160]})") from None
     finally:
         logging.disable(logging.NOTSET)
     for weight in loaded.parameters():  # scripted modules refuse requires_grad_
@@ -80,10 +80,12 @@ def _unpackable(path: Path) -> zipfile.ZipFile:
     try:
         archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile as problem:
-        raise Refused(f"{path}: not a readable checkpoint ({problem})") from None
+        raise UserError(f"{path}: not a readable checkpoint ({problem})") from None
     packed, unpacked = path.stat().st_size, sum(member.file_size for member in archive.infolist())
     if unpacked > INFLATION * max(packed, SMALL):
-        raise Refused(f"{path}: {packed:,} bytes that would unpack to {unpacked:,}; no checkpoint is packed like that")
+        raise UserError(
+            f"{path}: {packed:,} bytes that would unpack to {unpacked:,}; no checkpoint is packed like that"
+        )
     return archive
 
 
@@ -94,13 +96,13 @@ def _refuse_pickles(path: Path, archive: zipfile.ZipFile) -> None:
             entries = json.loads(archive.read(name)).get("config", {}).items()
             bad = [key for key, meta in entries if meta.get("use_pickle") or "custom_obj" in str(meta.get("path_name"))]
             if bad:
-                raise Refused(f"{path}: {bad[0]} is pickled inside, which is never run; export the network again")
+                raise UserError(f"{path}: {bad[0]} is pickled inside, which is never run; export the network again")
         elif name.endswith(".pt"):
             with archive.open(name) as held:
                 try:
                     torch.load(held, map_location="cpu", weights_only=True)
                 except Exception:
-                    raise Refused(f"{path}: {name} holds pickled code, which is never run") from None
+                    raise UserError(f"{path}: {name} holds pickled code, which is never run") from None
 
 
 def _exported(path: Path) -> nn.Module:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from cure import catalogue
 from cure.core.network import Normalisation, Normalise
-from cure.errors import Refused, first_sentence
+from cure.errors import UserError, first_sentence
 from cure.settings import problems
 from cure.storage.checkpoint import State, build, fill
 from cure.storage.exported_program import saved_program
@@ -26,7 +26,7 @@ STATISTICS = {"mean": re.compile(r"(^|[._])(mu|mean)$"), "std": re.compile(r"(^|
 
 
 @dataclass
-class Foreign:
+class ExternalNetwork:
     """A network on [0, 1] images and what had to be assumed to get it."""
 
     net: nn.Module
@@ -50,22 +50,22 @@ def network(
     settings: Mapping[str, dict[str, Any]],
     normalisation: Normalisation | None,
     device: torch.device,
-) -> Foreign:
+) -> ExternalNetwork:
     """The network in `path`, of the catalogue's `model` or built by `factory` (pkg.mod:fn), in eval mode on `device`.
 
     `settings` are the catalogue models' own. A state dict that fits exactly one of them needs neither.
     """
     if path is not None and not path.exists():
-        raise Refused(f"{path}: not found")
+        raise UserError(f"{path}: not found")
     if path is not None and (program := saved_program(path, device)) is not None:
-        found = Foreign(program)
+        found = ExternalNetwork(program)
     else:
         found = _from_state(path, shape, model, factory, settings)
     if normalisation is not None:
         if len(normalisation.mean) != shape.channels or len(normalisation.std) != shape.channels:
-            raise Refused(f"--mean and --std need one value for each of the {shape.channels} channels")
+            raise UserError(f"--mean and --std need one value for each of the {shape.channels} channels")
         if any(isinstance(module, Normalise) for module in found.net.modules()):
-            raise Refused(f"{path}: brings a normalisation of its own, so leave --mean and --std out")
+            raise UserError(f"{path}: brings a normalisation of its own, so leave --mean and --std out")
         if twice := [name for name, _ in found.net.named_buffers() if name.rpartition(".")[2] in ("mean", "mu")]:
             found.notes.append(f"--mean and --std come before the network's own {twice[0]}: is it normalised twice?")
         found.net = nn.Sequential(Normalise(normalisation), found.net)
@@ -76,14 +76,16 @@ def network(
 
 def _from_state(
     path: Path | None, shape: Shape, model: str | None, factory: str | None, settings: Mapping[str, dict[str, Any]]
-) -> Foreign:
+) -> ExternalNetwork:
     if path is None:
         if factory is None:
-            raise Refused("nothing to evaluate: name a checkpoint, or a --factory that returns a network with weights")
-        return Foreign(made_by(factory))
+            raise UserError(
+                "nothing to evaluate: name a checkpoint, or a --factory that returns a network with weights"
+            )
+        return ExternalNetwork(made_by(factory))
     states = dict(candidates(tensors(path)))
     if not states:
-        raise Refused(f"{path}: holds no state dict (no mapping from names to tensors)")
+        raise UserError(f"{path}: holds no state dict (no mapping from names to tensors)")
     if factory is not None:
         return fitted(path, {factory: made_by(factory)}, states)
     names = [model] if model else [name for name in catalogue.names("models") if name in settings]
@@ -96,7 +98,7 @@ def _from_state(
 def _settled(model: str, settings: Any) -> None:
     problems.fill(catalogue.hyper("models", model), settings or {}, f"models.{model}", told := problems.Problems())
     if told:
-        raise Refused(f"--model {model}: {'; '.join(told)}; name a params.yaml that has its settings by --params")
+        raise UserError(f"--model {model}: {'; '.join(told)}; name a params.yaml that has its settings by --params")
 
 
 def made_by(factory: str) -> nn.Module:
@@ -105,9 +107,9 @@ def made_by(factory: str) -> nn.Module:
     try:
         net = getattr(importlib.import_module(module), name)()
     except Exception as problem:  # the user's own code may fail in any way
-        raise Refused(f"--factory {factory}: {problem}; it must be package.module:function of no arguments") from None
+        raise UserError(f"--factory {factory}: {problem}; it must be package.module:function of no arguments") from None
     if not isinstance(net, nn.Module):
-        raise Refused(f"--factory {factory}: returned a {type(net).__name__}, not a torch.nn.Module")
+        raise UserError(f"--factory {factory}: returned a {type(net).__name__}, not a torch.nn.Module")
     return net
 
 
@@ -121,10 +123,10 @@ def tensors(path: Path) -> Any:
         reason = " ".join(str(problem).split())
         if what := re.search(r"GLOBAL:? ([\w.]+)|Unsupported (?:global|class)", reason):
             named = f" ({what.group(1)})" if what.group(1) else ""
-            raise Refused(
+            raise UserError(
                 f"{path}: holds pickled code{named}, which is never run; save the network's state_dict() alone"
             ) from None
-        raise Refused(f"{path}: not a readable checkpoint ({first_sentence(problem)})") from None
+        raise UserError(f"{path}: not a readable checkpoint ({first_sentence(problem)})") from None
 
 
 def candidates(held: Any, name: str = "", around: tuple[int, ...] = ()) -> Iterator[tuple[str, State]]:
@@ -153,7 +155,7 @@ def stripped(state: State) -> State:
         state = {key.removeprefix(shared[0]): tensor for key, tensor in state.items()}
 
 
-def fitted(path: Path, nets: dict[str, nn.Module], states: dict[str, State]) -> Foreign:
+def fitted(path: Path, nets: dict[str, nn.Module], states: dict[str, State]) -> ExternalNetwork:
     """The first state dict that fits a network, and the network with it; otherwise what is wrong with the first."""
     complaints = []
     for place, raw in states.items():
@@ -167,7 +169,7 @@ def fitted(path: Path, nets: dict[str, nn.Module], states: dict[str, State]) -> 
                 fill(
                     net, {key: t.float() if t.is_floating_point() else t for key, t in state.items()}, f"{path}: {name}"
                 )
-            except Refused as refused:
+            except UserError as refused:
                 complaints.append(str(refused))
                 continue
             others = [other or "the file itself" for other in states if other != place]
@@ -176,10 +178,10 @@ def fitted(path: Path, nets: dict[str, nn.Module], states: dict[str, State]) -> 
             kinds = {str(t.dtype).removeprefix("torch.") for t in state.values() if t.is_floating_point()} - {"float32"}
             notes += [f"weights of {' and '.join(sorted(kinds))}, evaluated in float32"] if kinds else []
             whole = nn.Sequential(Normalise(normalisation), net) if normalisation else net
-            return Foreign(whole, notes)
+            return ExternalNetwork(whole, notes)
     if len(nets) == 1:
-        raise Refused(complaints[0].replace(": ", ": does not fit ", 1))
-    raise Refused(f"{path}: fits none of {', '.join(nets)}; name its --model, or a --factory that builds it")
+        raise UserError(complaints[0].replace(": ", ": does not fit ", 1))
+    raise UserError(f"{path}: fits none of {', '.join(nets)}; name its --model, or a --factory that builds it")
 
 
 def _completed(net: nn.Module, state: State) -> State:

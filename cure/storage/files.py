@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cure.errors import Refused
+from cure.errors import UserError
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield draft
         draft.replace(path)
     except OSError as problem:
-        raise Refused(f"{path}: cannot be written: {problem.strerror or problem}; nothing was changed") from problem
+        raise UserError(f"{path}: cannot be written: {problem.strerror or problem}; nothing was changed") from problem
     finally:
         with contextlib.suppress(OSError):  # the folder itself may be what is wrong
             draft.unlink(missing_ok=True)
@@ -64,4 +64,4 @@ def _digest(path: Path, kind: str) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, kind).hexdigest()
     except OSError as problem:
-        raise Refused(f"{path}: cannot be read: {problem.strerror or problem}") from problem
+        raise UserError(f"{path}: cannot be read: {problem.strerror or problem}") from problem

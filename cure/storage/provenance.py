@@ -13,11 +13,11 @@ from typing import Any
 import torch
 
 from cure.runtime import distributed
-from cure.settings.sections import Run
+from cure.settings.sections import RunSettings
 from cure.storage.files import write_text
 
 
-def facts(run: Run, device: torch.device) -> dict[str, Any]:
+def facts(run: RunSettings, device: torch.device) -> dict[str, Any]:
     """Device, PyTorch, CUDA, threads and the settings that decide roundings."""
     gpu = device.type == "cuda"
     return {
@@ -36,7 +36,7 @@ def facts(run: Run, device: torch.device) -> dict[str, Any]:
     }
 
 
-def write(path: Path, run: Run, device: torch.device, **more: Any) -> None:
+def write(path: Path, run: RunSettings, device: torch.device, **more: Any) -> None:
     """Write the sidecar of one stage of one cell; on CUDA stderr hears of the most memory that was held."""
     if device.type == "cuda":  # not in the file, since a run that was resumed may have held less
         print(f"peak GPU memory: {torch.cuda.max_memory_allocated(device) // 2**20} MiB", file=sys.stderr)

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.storage.files import replacing, sha256
 
 FOLDER = Path(os.environ.get("CURE_SCRATCH", "~/.cache/cure/scratch")).expanduser()
@@ -66,7 +66,7 @@ def locked(path: Path, label: str, what: str) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+")
     except OSError as problem:
-        raise Refused(f"{path}: cannot be written: {problem.strerror}") from problem
+        raise UserError(f"{path}: cannot be written: {problem.strerror}") from problem
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

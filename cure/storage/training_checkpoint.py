@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cure.core.network import Network
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.storage import paths
 from cure.storage.checkpoint import Description, State, build, fill, load
 from cure.storage.paths import Cell
@@ -36,7 +36,7 @@ def trajectory(cell: Cell, digest: str) -> tuple[Description, dict[str, State]]:
     about, states = load(path)
     for what, found, wanted in (("content", about.kind, "trajectory"), ("method", about.method, cell.method)):
         if found != wanted:
-            raise Refused(f"{path}: its {what} is {found}, but {cell.name} needs {wanted}")
+            raise UserError(f"{path}: its {what} is {found}, but {cell.name} needs {wanted}")
     if digest != about.data_digest:
-        raise Refused(f"{paths.data(cell.dataset)}: not the file that {path} was trained with (its sha256 differs)")
+        raise UserError(f"{paths.data(cell.dataset)}: not the file that {path} was trained with (its sha256 differs)")
     return about, states

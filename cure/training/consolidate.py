@@ -15,7 +15,7 @@ from cure.runtime import device
 from cure.runtime.memory import fitting
 from cure.settings.base import Augment, Settings
 from cure.settings.params import Params
-from cure.settings.sections import Run, Train
+from cure.settings.sections import RunSettings, Train
 from cure.storage import checkpoint, paths, provenance
 from cure.storage.files import write_text
 from cure.storage.paths import Cell
@@ -26,7 +26,7 @@ from cure.training.loop import validation
 
 def consolidate(cell: Cell, method: Method, hyper: Settings, train: Train, params: Params) -> None:
     """Apply `finish` and write the network, its report and its sidecar."""
-    run = params.get("run", Run)
+    run = params.get("run", RunSettings)
     where = device.set_up(run)
     source = prepared.load(paths.data(cell.dataset), ("train", "val"), where)
     if method.revise is None:

@@ -13,19 +13,19 @@ from cure.core.method import Method, Networks
 from cure.core.network import Network
 from cure.core.noise import seed_for
 from cure.data import prepared
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.runtime import distributed, torchrun
 from cure.runtime.memory import fitting
 from cure.runtime.terminal import progress
 from cure.settings.base import Augment, Settings
 from cure.settings.params import Params
-from cure.settings.sections import Fit, Run
+from cure.settings.sections import Fit, RunSettings
 from cure.storage import checkpoint, paths, provenance
 from cure.storage.checkpoint import Description
 from cure.storage.files import write_text
 from cure.storage.paths import Cell
 from cure.storage.resume import Scratch
-from cure.training.loop import Task, Trajectory, train
+from cure.training.loop import Task, TrainingCheckpoint, train
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Job:
     fit: Fit
 
     @property
-    def run(self) -> Run:
+    def run(self) -> RunSettings:
         """Where and how it is computed."""
-        return self.params.get("run", Run)
+        return self.params.get("run", RunSettings)
 
     @property
     def model(self) -> Settings:
@@ -78,13 +78,15 @@ class Job:
         path = self.cell.of(self.params.role(role)).weights
         about, net = parent(path, self.cell, source.digest, role)
         if about.settings != self.model.model_dump():
-            raise Refused(
+            raise UserError(
                 f"{path}: its {self.cell.model} has {about.settings}, but {self.cell.name} needs "
                 f"{self.model.model_dump()} in the role {role}; train it again with this params.yaml"
             )
         return net
 
-    def describe(self, source: prepared.Data, kept: Trajectory, kind: Literal["network", "trajectory"]) -> Description:
+    def describe(
+        self, source: prepared.Data, kept: TrainingCheckpoint, kind: Literal["network", "trajectory"]
+    ) -> Description:
         """The description of the trajectory, or of the network chosen from it."""
         last = self.fit.select != "best" or kind == "trajectory"
         epoch = len(kept.history) if last else kept.best_epoch
@@ -109,7 +111,7 @@ class Job:
 def parent(path: Path, cell: Cell, digest: str, role: str) -> tuple[Description, Network]:
     """The network in `path`, which must fit the cell that needs it in this role."""
     if not path.exists():
-        raise Refused(f"{path}: not found, but {cell.name} needs it in the role {role}; `dvc repro` trains it first")
+        raise UserError(f"{path}: not found, but {cell.name} needs it in the role {role}; `dvc repro` trains it first")
     about, states = checkpoint.load(path)
     for what, found, wanted in (
         ("model", about.model, cell.model),
@@ -117,9 +119,9 @@ def parent(path: Path, cell: Cell, digest: str, role: str) -> tuple[Description,
         ("data", about.data_digest, digest),
     ):
         if found != wanted:
-            raise Refused(f"{path}: its {what} is {found}, but {cell.name} needs {wanted} in the role {role}")
+            raise UserError(f"{path}: its {what} is {found}, but {cell.name} needs {wanted} in the role {role}")
     if "" not in states:
-        raise Refused(f"{path}: holds a trajectory, not one network, so it cannot take the role {role}")
+        raise UserError(f"{path}: holds a trajectory, not one network, so it cannot take the role {role}")
     return about, checkpoint.network(about, states[""], path)
 
 

@@ -10,23 +10,23 @@ import torch
 from torch import nn
 
 from cure.adversarial.cuda_graphs import graphs
-from cure.adversarial.pgd import ascend, error
+from cure.adversarial.pgd import ce_objective, pgd
 from cure.core.method import Batch, Method, Networks
 from cure.core.noise import Rows, Stream, seed_for
 from cure.core.tensors import Flags
 from cure.data.loader import Loader, Split, as_float
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.evaluation.measure import accuracies, outcomes
 from cure.nn.averaging import average_, snapshot, take_buffers_, warmed
-from cure.nn.folded_copy import compile_twin
+from cure.nn.folded_copy import compile_folded_copy
 from cure.nn.folding import FORMATS, settled
 from cure.runtime import distributed
 from cure.runtime.memory import halving
 from cure.settings.base import Augment, Layout
-from cure.settings.sections import Fit, Run, Snapshots
+from cure.settings.sections import Fit, RunSettings, Snapshots
 from cure.storage.checkpoint import State
 from cure.storage.resume import Scratch
-from cure.training.sanity_checks import Row, sound, unmoved
+from cure.training.sanity_checks import Row, pgd_has_no_effect, sound
 from cure.training.schedule import epoch_of, rate, set_rate, sgd
 from cure.training.step import Step
 
@@ -44,11 +44,11 @@ class Task:
     augment: Augment
     seed: int
     device: torch.device
-    run: Run
+    run: RunSettings
 
 
 @dataclass
-class Trajectory:
+class TrainingCheckpoint:
     """What a run leaves: networks by name, one history row per epoch, and the epoch of the best validation PGD.
 
     A snapshot is named SHARE/NETWORK; it holds what the method brought too, so that its step can be taken again.
@@ -64,11 +64,11 @@ class Trajectory:
 def validated(net: nn.Module, val: Split, fit: Fit, seed: int) -> dict[str, Flags]:
     """Which validation images are classified correctly, clean and under PGD; each rank looks at its share of them."""
 
-    def pgd(net: nn.Module, batch: Batch) -> torch.Tensor:
-        return ascend(net, batch, fit.validate_attack, error)
+    def attacked(net: nn.Module, batch: Batch) -> torch.Tensor:
+        return pgd(net, batch, fit.validate_attack, ce_objective)
 
     def seen(batch: int) -> dict[str, Flags]:
-        return outcomes(net, val.at(rows), {"pgd": pgd}, batch=batch, seed=seed)
+        return outcomes(net, val.at(rows), {"pgd": attacked}, batch=batch, seed=seed)
 
     rows = distributed.rows(len(val))
     found = halving(fit.batch, seen, "validation")
@@ -80,26 +80,26 @@ def validation(net: nn.Module, val: Split, fit: Fit, seed: int) -> dict[str, flo
     return accuracies(validated(net, val, fit, seed))
 
 
-def train(task: Task, scratch: Scratch, tick: Callable[[str], None]) -> Trajectory:
+def train(task: Task, scratch: Scratch, tick: Callable[[str], None]) -> TrainingCheckpoint:
     """Run the remaining epochs of `task`, whose nets end in the state of the last; `tick` hears of all of them."""
     state = scratch.load()
     layout = state["layout"] if state else _layout(task)
     task.nets.to(memory_format=FORMATS[layout])
     for net in task.nets.values() if task.run.compile else ():
-        compile_twin(net)
+        compile_folded_copy(net)
     optimizer = sgd(task.nets, task.fit)
     average = copy.deepcopy(task.nets.student).requires_grad_(False) if task.fit.average is not None else None
-    kept = Trajectory()
+    kept = TrainingCheckpoint()
     parts: dict[str, Any] = {"nets": task.nets, "optimizer": optimizer} | ({"average": average} if average else {})
     if state:
         for name, part in parts.items():
             part.load_state_dict(state[name])
-        kept = Trajectory(**state["kept"])
+        kept = TrainingCheckpoint(**state["kept"])
     step = Step(task.nets, task.method, task.hyper, optimizer, task.run.precision)
     loader = Loader(task.train, task.fit.batch, task.augment, task.seed)
     steps = range(len(loader) * task.fit.epochs)
     if average is not None and all(_decay(task.fit, step, len(loader)) is None for step in reversed(steps)):
-        raise Refused(f"train.average: no snapshot falls into {len(steps)} steps; lower every or begin")
+        raise UserError(f"train.average: no snapshot falls into {len(steps)} steps; lower every or begin")
     for _ in kept.history:
         tick("resumed")
     if not kept.history:
@@ -169,12 +169,12 @@ def _decay(fit: Fit, step: int, per_epoch: int) -> float | None:
     return None if fit.average is None else warmed(fit.average, step + 1)
 
 
-def _watch(task: Task, epoch: int, row: Row, kept: Trajectory) -> None:
+def _watch(task: Task, epoch: int, row: Row, kept: TrainingCheckpoint) -> None:
     """Add the row to the history, with validation accuracies where due, and keep the best student."""
     if epoch % task.fit.validate_every == 0 or epoch == task.fit.epochs:
         found = validation(task.nets.student, task.val, task.fit, task.seed)
         scores: Row = {f"val_{name}": value for name, value in found.items()}
-        if unmoved(scores, task.val) and not any(unmoved(row, task.val) for row in kept.history):
+        if pgd_has_no_effect(scores, task.val) and not any(pgd_has_no_effect(row, task.val) for row in kept.history):
             print(f"epoch {epoch}: PGD changed no prediction, so gradients may be zero", file=sys.stderr, flush=True)
         row.update(scores)
         if scores["val_pgd"] > kept.best_score:
@@ -183,7 +183,7 @@ def _watch(task: Task, epoch: int, row: Row, kept: Trajectory) -> None:
     kept.history.append(row)
 
 
-def _remember(task: Task, epoch: int, kept: Trajectory) -> None:
+def _remember(task: Task, epoch: int, kept: TrainingCheckpoint) -> None:
     """Keep every network that is not a teacher, where a snapshot is due after this epoch."""
     for share in task.fit.snapshots:
         if epoch_of(share, task.fit.epochs) == epoch:

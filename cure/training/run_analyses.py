@@ -6,7 +6,7 @@ import json
 from safetensors.torch import save as to_bytes
 
 from cure import catalogue
-from cure.adversarial.pgd import ascend, error
+from cure.adversarial.pgd import ce_objective, pgd
 from cure.core.analysis import Analysis, Found, Subject, replayable
 from cure.core.method import Method
 from cure.data import prepared
@@ -15,7 +15,7 @@ from cure.runtime import device
 from cure.settings.base import Settings
 from cure.settings.check import hyper_keys
 from cure.settings.params import Params
-from cure.settings.sections import Analyse, Run
+from cure.settings.sections import Analyse, RunSettings
 from cure.storage import paths, provenance
 from cure.storage.checkpoint import Description
 from cure.storage.files import replacing
@@ -27,7 +27,7 @@ from cure.training.replay import Course, history
 
 def analyse(cell: Cell, params: Params) -> list[str]:
     """Write what every listed analysis finds that suits the row's method, and the sidecar; their names."""
-    run, suite = params.get("run", Run), params.get("analyse", Analyse)
+    run, suite = params.get("run", RunSettings), params.get("analyse", Analyse)
     where = device.set_up(run)
     source = prepared.load(paths.data(cell.dataset), ("val",), where)
     about, net = parent(cell.weights, cell, source.digest, "of the analysed network")
@@ -48,7 +48,7 @@ def analyse(cell: Cell, params: Params) -> list[str]:
         batch=suite.batch,
         seed=suite.seed,
         eps=suite.attack.eps,
-        perturb=lambda batch: ascend(net, batch, suite.attack, error),
+        perturb=lambda batch: pgd(net, batch, suite.attack, ce_objective),
         phases=training.phases() if replayable(method) else [],
     )
     made = []

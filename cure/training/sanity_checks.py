@@ -6,7 +6,7 @@ import torch
 
 from cure.core.method import Networks
 from cure.data.loader import Split
-from cure.errors import Refused
+from cure.errors import UserError
 
 Row = dict[str, float | int]
 
@@ -18,13 +18,13 @@ def sound(epoch: int, row: Row, nets: Networks) -> None:
     if not wrong and not bool(torch.stack([t.isfinite().all() for t in numbers.values()]).all()):
         wrong = [f"{name} is not finite" for name, t in numbers.items() if not bool(t.isfinite().all())]
     if wrong:
-        raise Refused(
+        raise UserError(
             f"epoch {epoch}: {wrong[0]}; earlier epochs are kept in the resume file. "
             "Lower lr, or look at the data and the attack's step"
         )
 
 
-def unmoved(row: Row, val: Split) -> bool:
+def pgd_has_no_effect(row: Row, val: Split) -> bool:
     """Whether PGD changed no prediction of a network that does better than to name one class."""
     guess = int(val.labels.bincount().max()) / len(val)
     return "val_pgd" in row and row["val_pgd"] == row["val_clean"] > guess

@@ -5,15 +5,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cure.adversarial import pgd
-from cure.adversarial.pgd import ascend, begin, divergence, error, wrongness
-from cure.adversarial.pgd_loop import climb
+from cure.adversarial import pgd as pgd_module
+from cure.adversarial.pgd import begin, ce_objective, kl_objective, margin_objective, pgd
+from cure.adversarial.pgd_loop import pgd_loop
 from cure.core.noise import PerImage, Stream
 from cure.settings.base import Search
 
 CPU = torch.device("cpu")
-OBJECTIVES = {"error": error, "wrongness": wrongness, "divergence": divergence}
-every_objective = pytest.mark.parametrize("maximise", OBJECTIVES.values(), ids=OBJECTIVES)
+OBJECTIVES = {"ce_objective": ce_objective, "margin_objective": margin_objective, "kl_objective": kl_objective}
+every_objective = pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 every_scope = pytest.mark.parametrize("bn", ["eval", "train", "batch"])
 
 
@@ -22,11 +22,11 @@ def search(**changes) -> Search:
     return Search(**(usual | changes))
 
 
-def run(net: nn.Module, batch, maximise=error, **how) -> Tensor:
+def run(net: nn.Module, batch, objective=ce_objective, **how) -> Tensor:
     """climb from x itself in eval mode."""
     net.eval()
     scalars = {"eps": 0.1, "step": 0.03, "steps": 5}
-    return climb(net, batch.x, batch.x, maximise(net, batch), **(scalars | how))
+    return pgd_loop(net, batch.x, batch.x, objective(net, batch), **(scalars | how))
 
 
 def buffers(net: nn.Module) -> list[Tensor]:
@@ -52,9 +52,9 @@ class TestBounds:
     @every_objective
     @every_scope
     @pytest.mark.parametrize("start", ["zero", "gaussian", "uniform"])
-    def test_images_stay_in_the_ball_and_in_the_unit_cube(self, net, batch, maximise, bn: str, start: str) -> None:
+    def test_images_stay_in_the_ball_and_in_the_unit_cube(self, net, batch, objective, bn: str, start: str) -> None:
         how = search(start=start, sigma=0.5, clip_start=start == "uniform", bn=bn)
-        x_adv = ascend(net, batch, how, maximise)
+        x_adv = pgd(net, batch, how, objective)
         assert (x_adv - batch.x).abs().max() <= 0.1 + 1e-12
         assert x_adv.min() >= 0
         assert x_adv.max() <= 1
@@ -75,7 +75,7 @@ class TestBounds:
     def test_jitter_never_leaves_the_ball(self, net, batch) -> None:
         seen: list[Tensor] = []
         net.register_forward_pre_hook(lambda module, args: seen.append(args[0].detach()))
-        seen.append(ascend(net, batch, search(), error, jitter=1.0))
+        seen.append(pgd(net, batch, search(), ce_objective, jitter=1.0))
         assert len(seen) == 6
         for x in seen:
             assert (x - batch.x).abs().max() <= 0.1 + 1e-12
@@ -96,11 +96,11 @@ class TestPerExample:
         assert torch.equal(run(net, batch, **given), run(net, batch))
 
     @every_objective
-    def test_rows_with_fewer_steps_equal_shorter_scalar_runs(self, net, batch, maximise) -> None:
+    def test_rows_with_fewer_steps_equal_shorter_scalar_runs(self, net, batch, objective) -> None:
         each = [0, 1, 3, 5, 2, 5]
-        together = run(net, batch, maximise, steps=torch.tensor(each))
+        together = run(net, batch, objective, steps=torch.tensor(each))
         for row, steps in enumerate(each):
-            assert torch.equal(together[row], run(net, batch, maximise, steps=steps)[row])
+            assert torch.equal(together[row], run(net, batch, objective, steps=steps)[row])
 
     def test_each_row_takes_steps_of_its_own_size(self, net, batch) -> None:
         step = torch.tensor([0.0, 0.01, 0.02, 0.03, 0.04, 0.05], dtype=torch.float64)
@@ -132,7 +132,7 @@ class TestStop:
 
     def test_a_row_stopped_at_an_unclipped_start_is_still_an_image_in_the_ball(self, net, batch) -> None:
         how = search(start="gaussian", sigma=0.5, clip_start=False)
-        x_adv = ascend(net, batch, how, error, stop=StopAt([0] * 6))
+        x_adv = pgd(net, batch, how, ce_objective, stop=StopAt([0] * 6))
         assert (x_adv - batch.x).abs().max() <= 0.1 + 1e-12
         assert x_adv.min() >= 0
         assert x_adv.max() <= 1
@@ -143,10 +143,10 @@ class TestRowsThatHaveEnded:
 
     @every_objective
     @pytest.mark.parametrize("calls", [[0, 1, 2, 4, 9, 3], [0] * 6, [9] * 6, [0, 0, 0, 0, 0, 9]])
-    def test_what_is_found_is_what_the_plain_loop_finds(self, net, batch, maximise, calls: list[int]) -> None:
+    def test_what_is_found_is_what_the_plain_loop_finds(self, net, batch, objective, calls: list[int]) -> None:
         plain, rule = StopAt(calls), StopAt(calls)
-        wanted = run(net, batch, maximise, stop=plain)
-        assert torch.equal(run(net, batch, maximise, stop=rule, apart=True), wanted)
+        wanted = run(net, batch, objective, stop=plain)
+        assert torch.equal(run(net, batch, objective, stop=rule, apart=True), wanted)
         assert len(rule.seen) == len(plain.seen) == 5
 
     def test_so_it_is_with_numbers_of_steps_jitter_and_a_bound(self, net, make_batch) -> None:
@@ -169,23 +169,23 @@ class TestRowsThatHaveEnded:
     @pytest.mark.parametrize(("bn", "apart"), [("eval", True), ("batch", False), ("train", False)])
     def test_only_where_rows_do_not_depend_on_each_other(self, net, batch, monkeypatch, bn: str, apart: bool) -> None:
         seen: list[bool] = []
-        monkeypatch.setattr(pgd, "climb", lambda *given, **how: seen.append(how["apart"]) or given[1])
-        ascend(net, batch, search(bn=bn), error)
+        monkeypatch.setattr(pgd_module, "pgd_loop", lambda *given, **how: seen.append(how["apart"]) or given[1])
+        pgd(net, batch, search(bn=bn), ce_objective)
         assert seen == [apart]
 
     def test_whoever_watches_a_network_sees_every_image(self, net, batch) -> None:
         seen: list[int] = []
         net.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
-        ascend(net, batch, search(), error, stop=StopAt([0, 0, 0, 9, 9, 9]))
+        pgd(net, batch, search(), ce_objective, stop=StopAt([0, 0, 0, 9, 9, 9]))
         assert seen == [6] * 5
 
 
 class TestSideEffects:
     @every_objective
     @every_scope
-    def test_no_gradient_is_left_behind(self, net, batch, maximise, bn: str) -> None:
+    def test_no_gradient_is_left_behind(self, net, batch, objective, bn: str) -> None:
         before = batch.x.clone()
-        x_adv = ascend(net, batch, search(bn=bn), maximise)
+        x_adv = pgd(net, batch, search(bn=bn), objective)
         assert all(weight.grad is None and weight.requires_grad for weight in net.parameters())
         assert not x_adv.requires_grad
         assert not batch.x.requires_grad
@@ -194,50 +194,50 @@ class TestSideEffects:
 
     @every_objective
     @pytest.mark.parametrize("bn", ["eval", "batch"])
-    def test_buffers_stay(self, net, batch, maximise, bn: str) -> None:
+    def test_buffers_stay(self, net, batch, objective, bn: str) -> None:
         before = buffers(net)
-        ascend(net, batch, search(bn=bn), maximise)
+        pgd(net, batch, search(bn=bn), objective)
         assert same(buffers(net), before)
 
-    @pytest.mark.parametrize(("maximise", "more"), [(error, 0), (wrongness, 0), (divergence, 1)])
-    def test_buffers_move_with_every_forward_in_scope_train(self, net, batch, maximise, more: int) -> None:
+    @pytest.mark.parametrize(("objective", "more"), [(ce_objective, 0), (margin_objective, 0), (kl_objective, 1)])
+    def test_buffers_move_with_every_forward_in_scope_train(self, net, batch, objective, more: int) -> None:
         before = int(net.bn1.num_batches_tracked)
-        ascend(net, batch, search(bn="train", steps=4), maximise)
+        pgd(net, batch, search(bn="train", steps=4), objective)
         assert int(net.bn1.num_batches_tracked) == before + 4 + more
 
     @every_scope
     def test_every_modules_mode_is_restored(self, net, batch, bn: str) -> None:
         net.bn2.eval()
-        ascend(net, batch, search(bn=bn), error)
+        pgd(net, batch, search(bn=bn), ce_objective)
         assert [net.training, net.bn1.training, net.bn2.training] == [True, True, False]
         assert net.bn1.track_running_stats
 
     def test_scope_batch_attacks_what_scope_train_attacks(self, make_net, make_batch) -> None:
-        found = [ascend(make_net(), make_batch(), search(bn=bn), error) for bn in ("batch", "train")]
+        found = [pgd(make_net(), make_batch(), search(bn=bn), ce_objective) for bn in ("batch", "train")]
         assert torch.equal(*found)
 
     def test_scope_eval_differs_from_scope_batch(self, make_net, make_batch) -> None:
-        found = [ascend(make_net(), make_batch(), search(bn=bn), error) for bn in ("batch", "eval")]
+        found = [pgd(make_net(), make_batch(), search(bn=bn), ce_objective) for bn in ("batch", "eval")]
         assert not torch.equal(*found)
 
 
 class TestIndependence:
     @every_objective
     @pytest.mark.parametrize("start", ["zero", "gaussian", "uniform"])
-    def test_rows_of_an_attack_are_the_attack_of_the_rows(self, net, make_batch, maximise, start: str) -> None:
+    def test_rows_of_an_attack_are_the_attack_of_the_rows(self, net, make_batch, objective, start: str) -> None:
         whole, part = make_batch(), make_batch()
         rows = torch.tensor([4, 1])
         whole.noise = PerImage(3, whole.index)
         part.x, part.y, part.index, part.noise = part.x[rows], part.y[rows], rows, PerImage(3, rows)
         how = search(start=start)
-        together, alone = ascend(net, whole, how, maximise), ascend(net, part, how, maximise)
+        together, alone = pgd(net, whole, how, objective), pgd(net, part, how, objective)
         torch.testing.assert_close(together[rows], alone, rtol=0, atol=1e-12)
 
     def test_in_scope_batch_rows_depend_on_each_other(self, net, make_batch) -> None:
         whole, part = make_batch(), make_batch()
         part.x, part.y, part.index = part.x[:2], part.y[:2], part.index[:2]
         how = search(start="zero", bn="batch")
-        assert not torch.equal(ascend(net, whole, how, error)[:2], ascend(net, part, how, error))
+        assert not torch.equal(pgd(net, whole, how, ce_objective)[:2], pgd(net, part, how, ce_objective))
 
 
 class TestStart:
@@ -263,23 +263,23 @@ class TestStart:
     def test_the_first_forward_sees_a_clipped_start_only_if_asked(self, net, batch, clip: bool) -> None:
         seen: list[Tensor] = []
         net.register_forward_pre_hook(lambda module, args: seen.append(args[0].detach().clone()))
-        ascend(net, batch, search(clip_start=clip), error)
+        pgd(net, batch, search(clip_start=clip), ce_objective)
         inside = bool(seen[0].min() >= 0) and bool(seen[0].max() <= 1)
         assert inside is clip
         assert all(x.min() >= 0 and x.max() <= 1 for x in seen[1:])
 
 
 class TestCost:
-    @pytest.mark.parametrize("maximise", [error, wrongness])
-    def test_one_forward_and_one_input_gradient_per_step(self, net, batch, passes, maximise) -> None:
+    @pytest.mark.parametrize("objective", [ce_objective, margin_objective])
+    def test_one_forward_and_one_input_gradient_per_step(self, net, batch, passes, objective) -> None:
         passes.watch(net=net)
-        ascend(net, batch, search(steps=7), maximise)
+        pgd(net, batch, search(steps=7), objective)
         assert passes.forwards == {("net", "eval", True): 7}
         assert passes.backwards == {"images": 7}
 
     def test_the_divergence_needs_one_more_forward_without_a_graph(self, net, batch, passes) -> None:
         passes.watch(net=net)
-        ascend(net, batch, search(steps=7), divergence)
+        pgd(net, batch, search(steps=7), kl_objective)
         assert passes.forwards == {("net", "eval", False): 1, ("net", "eval", True): 7}
         assert passes.backwards == {"images": 7}
 
@@ -287,7 +287,7 @@ class TestCost:
         touched: list[str] = []
         for name, weight in net.named_parameters():
             weight.register_hook(lambda g, name=name: touched.append(name))
-        ascend(net, batch, search(), error)
+        pgd(net, batch, search(), ce_objective)
         assert touched == []
 
 
@@ -297,28 +297,31 @@ class TestValue:
         net = nn.Sequential(nn.Flatten(), nn.Linear(36, 2)).double()
         w = net[1].weight.detach()
         uphill = (w[1 - batch.y] - w[batch.y]).sign().view_as(batch.x)
-        for maximise in (error, wrongness):
-            x_adv = ascend(net, batch, search(start="zero"), maximise)
+        for objective in (ce_objective, margin_objective):
+            x_adv = pgd(net, batch, search(start="zero"), objective)
             torch.testing.assert_close(x_adv, (batch.x + 0.1 * uphill).clamp(0, 1))
 
     def test_objectives_are_the_named_losses_of_the_iterates_logits(self, net, batch) -> None:
         net.eval()
         z, p = torch.randn(6, 3, dtype=torch.float64), net(batch.x).softmax(1).detach()
-        torch.testing.assert_close(error(net, batch)(z), F.cross_entropy(z, batch.y, reduction="none"))
-        torch.testing.assert_close(divergence(net, batch)(z), (p * (p.log() - z.log_softmax(1))).sum(1))
+        torch.testing.assert_close(ce_objective(net, batch)(z), F.cross_entropy(z, batch.y, reduction="none"))
+        torch.testing.assert_close(kl_objective(net, batch)(z), (p * (p.log() - z.log_softmax(1))).sum(1))
         wrong = z.masked_fill(F.one_hot(batch.y, 3).bool(), float("-inf")).amax(1)
-        torch.testing.assert_close(wrongness(net, batch)(z), wrong - z[torch.arange(6), batch.y])
+        torch.testing.assert_close(margin_objective(net, batch)(z), wrong - z[torch.arange(6), batch.y])
 
     @pytest.mark.parametrize(
-        ("maximise", "value"),
+        ("objective", "value"),
         [
-            (error, lambda net, b, x: F.cross_entropy(net(x), b.y)),
-            (divergence, lambda net, b, x: F.kl_div(net(x).log_softmax(1), net(b.x).softmax(1), reduction="batchmean")),
+            (ce_objective, lambda net, b, x: F.cross_entropy(net(x), b.y)),
+            (
+                kl_objective,
+                lambda net, b, x: F.kl_div(net(x).log_softmax(1), net(b.x).softmax(1), reduction="batchmean"),
+            ),
         ],
-        ids=["error", "divergence"],
+        ids=["ce_objective", "kl_objective"],
     )
     def test_every_step_is_signed_gradient_then_ball_then_cube(
-        self, net, batch, maximise, value: Callable[..., Tensor]
+        self, net, batch, objective, value: Callable[..., Tensor]
     ) -> None:
         net.eval()
         x = (batch.x + Stream(0, CPU).normal(batch.x, 0.01)).requires_grad_()
@@ -326,31 +329,31 @@ class TestValue:
             (g,) = torch.autograd.grad(value(net, batch, x), x)
             free = x.detach() + 0.03 * g.sign()
             x = (batch.x + (free - batch.x).clamp(-0.1, 0.1)).clamp(0, 1).requires_grad_()
-        found = ascend(net, batch, search(start="gaussian", sigma=0.01, clip_start=False), maximise)
+        found = pgd(net, batch, search(start="gaussian", sigma=0.01, clip_start=False), objective)
         torch.testing.assert_close(found, x.detach(), rtol=0, atol=1e-12)
 
     def test_the_divergences_target_is_taken_in_the_scope_of_the_attack(self, net, batch) -> None:
-        ascended = ascend(net.train(), batch, search(start="gaussian", bn="eval"), divergence)
+        ascended = pgd(net.train(), batch, search(start="gaussian", bn="eval"), kl_objective)
         batch.noise = Stream(0, CPU)
-        assert torch.equal(ascended, ascend(net.eval(), batch, search(start="gaussian", bn="eval"), divergence))
+        assert torch.equal(ascended, pgd(net.eval(), batch, search(start="gaussian", bn="eval"), kl_objective))
 
     def test_the_divergences_gradient_vanishes_at_the_image(self, net, batch) -> None:
         net.eval()
         x = batch.x.clone().requires_grad_()
-        (g,) = torch.autograd.grad(divergence(net, batch)(net(x)).sum(), x)
+        (g,) = torch.autograd.grad(kl_objective(net, batch)(net(x)).sum(), x)
         assert g.abs().max() < 1e-12  # why TRADES needs a noisy start
 
     @every_objective
-    def test_the_objective_is_higher_than_at_the_start(self, net, batch, maximise) -> None:
+    def test_the_objective_is_higher_than_at_the_start(self, net, batch, objective) -> None:
         net.eval()
-        objective, start = maximise(net, batch), batch.x + 0.01
-        found = climb(net, batch.x, start, objective, eps=0.1, step=0.02, steps=8)
-        assert objective(net(found)).sum() > objective(net(start)).sum()
+        of_logits, start = objective(net, batch), batch.x + 0.01
+        found = pgd_loop(net, batch.x, start, of_logits, eps=0.1, step=0.02, steps=8)
+        assert of_logits(net(found)).sum() > of_logits(net(start)).sum()
 
     def test_jitter_is_drawn_at_every_step_and_moves_the_result(self, make_net, make_batch) -> None:
         batch = make_batch()
-        plain = ascend(make_net(), make_batch(), search(start="zero", steps=3), error)
-        found = ascend(make_net(), batch, search(start="zero", steps=3), error, jitter=0.01)
+        plain = pgd(make_net(), make_batch(), search(start="zero", steps=3), ce_objective)
+        found = pgd(make_net(), batch, search(start="zero", steps=3), ce_objective, jitter=0.01)
         drawn = Stream(0, CPU)
         for _ in range(3):
             drawn.normal(batch.x, 0.01)

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from cure import catalogue
-from cure.adversarial.pgd import ascend, error
+from cure.adversarial.pgd import ce_objective, pgd
 from cure.core.analysis import Found, Phase, Subject
 from cure.settings.base import FixedSearch
 from cure.storage.checkpoint import build
@@ -31,7 +31,7 @@ def subject(name: str, phases: list[Phase] | None = None, images: int = 12, **ch
         "batch": 6,
         "seed": 0,
         "eps": ATTACK.eps,
-        "perturb": lambda batch: ascend(net, batch, ATTACK, error),
+        "perturb": lambda batch: pgd(net, batch, ATTACK, ce_objective),
         "phases": phases or [],
     }
     return Subject(**given | changes)

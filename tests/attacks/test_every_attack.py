@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from cure import catalogue
-from cure.adversarial.pgd import ascend, error, wrongness
-from cure.core.attack import Chain
+from cure.adversarial.pgd import ce_objective, margin_objective, pgd
+from cure.core.attack import AttackSequence
 from cure.core.method import Batch
 from cure.core.noise import PerImage
 
@@ -19,7 +19,7 @@ HOW = {
     "autoattack": {"eps": 0.1, "version": "standard", "iterations": 20, "queries": 20, "targets": 9},
     "minimum": {"norm": "linf", "steps": 10, "step": 1.0, "gamma": 0.05, "targets": 1, "iterations": 10},
 }
-OBJECTIVES = {"pgd": error, "cw": wrongness}
+OBJECTIVES = {"pgd": ce_objective, "cw": margin_objective}
 SINGLE = pytest.mark.parametrize("name", ["pgd", "cw", "minimum"])
 """AutoAttack draws its noise per batch, as its authors do."""
 
@@ -39,7 +39,7 @@ def images(net, make_batch, rows=None) -> Batch:
     return Batch(whole.x[rows], net(whole.x)[rows].argmax(1), rows, PerImage(0, rows))
 
 
-def chain(name: str) -> Chain:
+def chain(name: str) -> AttackSequence:
     entry = catalogue.entry("attacks", name)
     return entry.chain(entry.Hyper(**HOW[name]), 10, seed=0)
 
@@ -117,7 +117,7 @@ def test_an_evaluation_never_runs_on_batch_statistics(name: str, scope: str) -> 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_it_ascends_its_own_objective(name: str, net, make_batch) -> None:
-    wanted = ascend(net, images(net, make_batch), catalogue.hyper("attacks", name)(**ASCENT), OBJECTIVES[name])
+    wanted = pgd(net, images(net, make_batch), catalogue.hyper("attacks", name)(**ASCENT), OBJECTIVES[name])
     assert torch.equal(attacked(name, net, images(net, make_batch))[0], wanted)
 
 
@@ -126,16 +126,16 @@ def entry(name: str) -> ModuleType:
 
 
 def test_one_step_of_pgd_from_the_image_is_fgsm(net, make_batch) -> None:
-    batch, pgd = images(net, make_batch), entry("pgd")
-    hyper = pgd.Hyper(eps=0.1, step=0.1, steps=1, start="zero", clip_start=True)
+    batch, catalogue_entry = images(net, make_batch), entry("pgd")
+    hyper = catalogue_entry.Hyper(eps=0.1, step=0.1, steps=1, start="zero", clip_start=True)
     x = batch.x.clone().requires_grad_()
     nn.functional.cross_entropy(net(x), batch.y).backward()
-    assert torch.equal(pgd.attack(net, batch, hyper), (batch.x + 0.1 * x.grad.sign()).clamp(0, 1))
+    assert torch.equal(catalogue_entry.attack(net, batch, hyper), (batch.x + 0.1 * x.grad.sign()).clamp(0, 1))
 
 
 def test_pgd_is_the_released_loop_of_trades_bit_for_bit(net, make_batch) -> None:
-    batch, pgd = images(net, make_batch), entry("pgd")
-    hyper = pgd.Hyper(eps=0.031, step=0.003, steps=20, start="uniform", clip_start=False)
+    batch, catalogue_entry = images(net, make_batch), entry("pgd")
+    hyper = catalogue_entry.Hyper(eps=0.031, step=0.003, steps=20, start="uniform", clip_start=False)
     x_adv = batch.x + PerImage(0, batch.index).uniform(batch.x, 0.031)
     for _ in range(20):
         x_adv = x_adv.detach().requires_grad_()
@@ -143,4 +143,4 @@ def test_pgd_is_the_released_loop_of_trades_bit_for_bit(net, make_batch) -> None
         moved = x_adv.detach() + 0.003 * x_adv.grad.sign()
         ball = torch.min(torch.max(moved, batch.x - 0.031), batch.x + 0.031)
         x_adv = ball.clamp(0, 1)
-    assert torch.equal(pgd.attack(net, batch, hyper), x_adv)
+    assert torch.equal(catalogue_entry.attack(net, batch, hyper), x_adv)

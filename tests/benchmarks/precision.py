@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cure.adversarial.pgd import Maximise, ascend
+from cure.adversarial.pgd import ObjectiveOf, pgd
 from cure.core.method import Batch, Method, Networks
 from cure.core.noise import PerImage
 from cure.evaluation.measure import frozen
@@ -16,20 +16,22 @@ from cure.training.schedule import sgd
 from cure.training.step import Step
 
 
-def flags(net: nn.Module, x: Tensor, y: Tensor, search: Search, maximise: Maximise, *, half: bool, seed: int) -> Tensor:
+def flags(
+    net: nn.Module, x: Tensor, y: Tensor, search: Search, objective: ObjectiveOf, *, half: bool, seed: int
+) -> Tensor:
     """Which images the network, in full precision, still gets right after an attack in full or half precision."""
     index = torch.arange(len(y))
     with frozen(net):
         with torch.autocast(x.device.type, torch.bfloat16, enabled=half, cache_enabled=False):
-            x_adv = ascend(net, Batch(x, y, index, PerImage(seed, index)), search, maximise)
+            x_adv = pgd(net, Batch(x, y, index, PerImage(seed, index)), search, objective)
         with torch.no_grad():
             return net(x_adv).argmax(dim=1) == y
 
 
-def agreement(net: nn.Module, x: Tensor, y: Tensor, search: Search, maximise: Maximise) -> dict[str, float]:
+def agreement(net: nn.Module, x: Tensor, y: Tensor, search: Search, objective: ObjectiveOf) -> dict[str, float]:
     """Robust accuracy in full and half precision, and flags that differ; beside it those of another seed."""
     full, half, other = (
-        flags(net, x, y, search, maximise, half=half, seed=seed) for half, seed in ((False, 0), (True, 0), (False, 1))
+        flags(net, x, y, search, objective, half=half, seed=seed) for half, seed in ((False, 0), (True, 0), (False, 1))
     )
     return {
         "robust_fp32": full.double().mean().item(),

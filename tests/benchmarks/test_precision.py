@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cure import catalogue
-from cure.adversarial.pgd import divergence, error
+from cure.adversarial.pgd import ce_objective, kl_objective
 from cure.core.method import Batch, Networks
 from cure.core.noise import Stream
 from cure.data import prepared
@@ -32,7 +32,7 @@ def test_bfloat16(benchmark, method: str) -> None:
     net = checkpoint.network(about, states[""], cell.weights).to(DEVICE)
     test = prepared.load(FOLDER / "data/digits.safetensors", ("test",), DEVICE).splits["test"]
     (x, y, index) = next(test.batches(len(test)))
-    found = {name: agreement(net, x, y, SEARCH, of) for name, of in (("CE", error), ("KL", divergence))}
+    found = {name: agreement(net, x, y, SEARCH, of) for name, of in (("CE", ce_objective), ("KL", kl_objective))}
     entry, hyper = catalogue.entry("methods", method).METHOD, shipped(method)
     raw = read(QUICKSTART)["train"]
     schedule = Schedule(**{key: raw[key] for key in Schedule.model_fields})

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cure.core.dataset import Raw, stratified
-from cure.errors import Refused
+from cure.errors import UserError
 
 
 def labels(sizes: list[int], seed: int = 0) -> np.ndarray:
@@ -54,7 +54,7 @@ def test_rare_classes_are_kept_on_both_sides(sizes: list[int], count: int) -> No
 
 
 def test_a_class_of_one_image_cannot_be_on_both_sides() -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(UserError):
         stratified(labels([1, 99]), 10, 0)
 
 
@@ -66,7 +66,7 @@ def test_the_mask_is_a_function_of_the_seed() -> None:
 
 @pytest.mark.parametrize("count", [0, 2, 98, 100, 101])
 def test_counts_that_leave_a_side_without_a_class_are_refused_with_the_allowed_range(count: int) -> None:
-    with pytest.raises(Refused, match="allowed: 3 to 97"):
+    with pytest.raises(UserError, match="allowed: 3 to 97"):
         stratified(labels([30, 30, 40]), count, 0)
 
 
@@ -91,5 +91,5 @@ TWO = np.array([0, 1])
     ],
 )
 def test_raw_data_that_cannot_be_used_is_refused(train, test, classes: list[str], message: str) -> None:
-    with pytest.raises(Refused, match=message):
+    with pytest.raises(UserError, match=message):
         Raw(train=train, test=test, classes=classes, source="here")

@@ -13,7 +13,7 @@ import pytest
 from cure.data import cifar_c, published_corruptions
 from cure.data.cifar_c import download
 from cure.data.published_corruptions import Archive
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.storage import resume
 from cure.storage.files import md5sum
 
@@ -102,7 +102,7 @@ def test_what_is_there_is_not_fetched_again(archive, server):
 
 def test_a_download_that_broke_off_goes_on_where_it_stopped(archive, server):
     server.stop = 700
-    with pytest.raises(Refused, match=r"broken off after 700 of .* bytes.*goes on where it stopped"):
+    with pytest.raises(UserError, match=r"broken off after 700 of .* bytes.*goes on where it stopped"):
         download(archive)
     assert archive.absent(NAMES)
     server.stop = None
@@ -136,7 +136,7 @@ def test_an_archive_put_there_by_hand_is_taken(archive, server):
 @pytest.mark.reliability("wrong inputs")
 def test_another_archive_is_refused_and_deleted(archive, server):
     server.content = server.content[:-1] + b"x"
-    with pytest.raises(Refused, match="not the published file"):
+    with pytest.raises(UserError, match="not the published file"):
         download(archive)
     assert not archive.folder.exists()
     assert left(archive) == ["CIFAR-10-C.lock"]
@@ -145,7 +145,7 @@ def test_another_archive_is_refused_and_deleted(archive, server):
 @pytest.mark.reliability("wrong inputs")
 def test_an_archive_with_another_array_is_not_put_in_place(archive, monkeypatch):
     monkeypatch.setitem(archive.md5s, "fog", "0" * 32)
-    with pytest.raises(Refused, match="without its published fog"):
+    with pytest.raises(UserError, match="without its published fog"):
         download(archive)
     assert not archive.folder.exists()
 
@@ -158,20 +158,20 @@ def test_paths_inside_the_archive_cannot_leave_the_folder(archive, server, tmp_p
         packed.addfile(about, io.BytesIO(b"abc"))
     server.content = (tmp_path / "bad.tar").read_bytes()
     moved = Archive(archive.dataset, archive.name, archive.url, md5sum(tmp_path / "bad.tar"), archive.md5s)
-    with pytest.raises(Refused, match="without its published contrast, fog, labels"):
+    with pytest.raises(UserError, match="without its published contrast, fog, labels"):
         download(moved)
     assert list(tmp_path.rglob("fog.npy")) == [tmp_path / "source" / "fog.npy"]
 
 
 def test_without_a_network_it_says_what_to_do(archive):
     gone = Archive(archive.dataset, archive.name, "http://127.0.0.1:9/x.tar", archive.md5, archive.md5s)
-    with pytest.raises(Refused, match=r"cannot be downloaded \(.*refused.*\)\. Connect to a network"):
+    with pytest.raises(UserError, match=r"cannot be downloaded \(.*refused.*\)\. Connect to a network"):
         download(gone)
 
 
 def test_offline_it_refuses_without_asking_anybody(archive, server, monkeypatch):
     monkeypatch.setenv("CURE_OFFLINE", "1")
-    with pytest.raises(Refused, match=r"\(CURE_OFFLINE is set\).* yourself as .*CIFAR-10-C\.tar \(md5"):
+    with pytest.raises(UserError, match=r"\(CURE_OFFLINE is set\).* yourself as .*CIFAR-10-C\.tar \(md5"):
         download(archive)
     assert server.asked == []
 
@@ -180,7 +180,7 @@ def test_a_file_that_lies_there_altered_is_named_and_kept(archive, server):
     archive.folder.parent.mkdir(parents=True)
     tar = archive.folder.parent / "CIFAR-10-C.tar"
     tar.write_bytes(server.content[:-1])
-    with pytest.raises(Refused, match=rf"CIFAR-10-C\.tar: truncated or altered \(its md5 is not {archive.md5}\)"):
+    with pytest.raises(UserError, match=rf"CIFAR-10-C\.tar: truncated or altered \(its md5 is not {archive.md5}\)"):
         download(archive)
     assert tar.exists()
     assert server.asked == []
@@ -207,6 +207,6 @@ def test_a_second_process_waits_and_finds_it_done(archive, server, capsys):
 
 
 def test_other_names_are_refused():
-    with pytest.raises(Refused, match="nothing called 'cifar10', did you mean cifar10-c"):
+    with pytest.raises(UserError, match="nothing called 'cifar10', did you mean cifar10-c"):
         cifar_c.archive("cifar10")
     assert cifar_c.archive("cifar100-c").name == "CIFAR-100-C"

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from cure.core.noise import seed_for
 from cure.data.loader import Loader, Split, as_float, pad
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.settings.base import Augment
 
 
@@ -103,7 +103,9 @@ class TestAugment:
         assert torch.equal(found, torch.from_numpy(wanted))
 
     def test_more_than_there_is_to_mirror_is_refused(self) -> None:
-        with pytest.raises(Refused, match=r"augment\.crop: 5; padding: reflect has only 4 pixels to mirror; lower it"):
+        with pytest.raises(
+            UserError, match=r"augment\.crop: 5; padding: reflect has only 4 pixels to mirror; lower it"
+        ):
             Loader(split(), 8, Augment(padding="reflect", crop=5, flip=False), 0)
 
     def test_padding_changes_borders_and_no_draw(self) -> None:

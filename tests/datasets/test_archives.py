@@ -17,7 +17,7 @@ from scipy.io import savemat
 
 from cure import catalogue
 from cure.data import download
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.settings.base import DataSettings
 
 KINDS = {"cifar10": torchvision.datasets.CIFAR10, "cifar100": torchvision.datasets.CIFAR100}
@@ -144,7 +144,7 @@ def test_a_truncated_archive_is_named_with_its_md5(name: str, tmp_path: Path, mo
 def test_an_altered_member_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cifar_archive(name, tmp_path, monkeypatch)
     monkeypatch.setattr(KINDS[name], "test_list", [[KINDS[name].test_list[0][0], md5(b"other")]])
-    with pytest.raises(Refused, match="is not whole"):
+    with pytest.raises(UserError, match="is not whole"):
         read(name, tmp_path)
 
 
@@ -200,7 +200,7 @@ def test_any_failure_of_the_network_is_a_message(
 
 @every_archive
 def test_a_failing_download_is_refused_with_the_reason(name: str, tmp_path: Path) -> None:
-    with pytest.raises(Refused, match=r"cannot be downloaded \(Name or service not known\)"):
+    with pytest.raises(UserError, match=r"cannot be downloaded \(Name or service not known\)"):
         read(name, tmp_path)
 
 
@@ -220,7 +220,7 @@ def test_offline_nobody_is_asked(name: str, tmp_path: Path, monkeypatch: pytest.
     message = missing(name, tmp_path)
     assert message is not None
     assert message.startswith(f"{file.name} is not in {tmp_path} and cannot be downloaded (CURE_OFFLINE is set).")
-    with pytest.raises(Refused, match=rf"put the file there yourself as {tmp_path / file.name} \(md5 {file.md5}\)"):
+    with pytest.raises(UserError, match=rf"put the file there yourself as {tmp_path / file.name} \(md5 {file.md5}\)"):
         read(name, tmp_path)
     assert calls == []
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from cure.datasets.folder import Hyper, missing, read
-from cure.errors import Refused
+from cure.errors import UserError
 
 
 def hyper(path: Path | str, size: int | None = None, colour: str = "rgb", train_images: int | None = None) -> Hyper:
@@ -104,14 +104,14 @@ def test_grey_alpha_and_palette_images_are_read(folder: Path) -> None:
 def test_sixteen_bit_images_are_scaled_or_refused_but_never_clipped(folder: Path, colour: str) -> None:
     ramp = np.linspace(0, 65535, 36).astype(np.uint16).reshape(6, 6)
     save(ramp, folder / "train" / "cat" / "c.png")
-    with suppress(Refused):
+    with suppress(UserError):
         found = load(folder, colour=colour).train[0][2]
         assert np.abs(found - ramp[None] / 257).max() <= 1
 
 
 def test_images_of_another_size_are_named_with_the_way_out(folder: Path) -> None:
     save(pixels(3, 5, 7), folder / "train" / "dog" / "odd.png")
-    with pytest.raises(Refused, match=r"odd\.png.*\(5, 7\).*\(6, 6\).*datasets\.folder\.size"):
+    with pytest.raises(UserError, match=r"odd\.png.*\(5, 7\).*\(6, 6\).*datasets\.folder\.size"):
         load(folder)
 
 
@@ -130,7 +130,7 @@ def test_a_size_that_images_have_already_changes_nothing(folder: Path) -> None:
 def test_train_and_test_must_be_of_one_size(folder: Path) -> None:
     for name in ("cat", "dog"):
         save(pixels(1, 8, 8), folder / "test" / name / "a.png")
-    with pytest.raises(Refused, match="must agree"):
+    with pytest.raises(UserError, match="must agree"):
         load(folder)
 
 
@@ -161,19 +161,19 @@ def damaged_pixels(raw: bytes) -> bytes:
 def test_an_unreadable_image_is_refused_by_its_name(folder: Path, damage) -> None:
     path = folder / "train" / "cat" / "b.png"
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(Refused, match=r"b\.png: not a readable image"):
+    with pytest.raises(UserError, match=r"b\.png: not a readable image"):
         load(folder)
 
 
 def test_an_image_of_absurd_size_is_refused_by_its_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # Pillow raises from twice as many on
-    with pytest.raises(Refused, match=r"a\.png: not a readable image"):
+    with pytest.raises(UserError, match=r"a\.png: not a readable image"):
         load(folder)
 
 
 def test_an_empty_file_is_refused_by_its_name(folder: Path) -> None:
     (folder / "train" / "cat" / "empty.png").touch()
-    with pytest.raises(Refused, match=r"empty\.png"):
+    with pytest.raises(UserError, match=r"empty\.png"):
         load(folder)
 
 
@@ -203,21 +203,21 @@ def test_class_folders_that_differ_are_named(folder: Path) -> None:
 def test_a_class_without_images_is_refused(folder: Path) -> None:
     for split in ("train", "test"):
         (folder / split / "empty").mkdir()
-    with pytest.raises(Refused, match="each of the 3 classes"):
+    with pytest.raises(UserError, match="each of the 3 classes"):
         load(folder)
 
 
 def test_folders_without_any_image_are_refused(folder: Path) -> None:
     for path in folder.glob("t*/*/*"):
         path.unlink()
-    with pytest.raises(Refused, match="0 images"):
+    with pytest.raises(UserError, match="0 images"):
         load(folder)
 
 
 def test_a_single_class_is_refused(tmp_path: Path) -> None:
     for split in ("train", "test"):
         save(pixels(1), tmp_path / split / "only" / "a.png")
-    with pytest.raises(Refused, match="one class only"):
+    with pytest.raises(UserError, match="one class only"):
         load(tmp_path)
 
 

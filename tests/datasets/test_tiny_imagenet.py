@@ -11,7 +11,7 @@ from PIL import Image
 
 from cure.data import download
 from cure.datasets import tiny_imagenet
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.settings.base import Augment
 from cure.storage.files import md5sum
 
@@ -132,7 +132,7 @@ def test_a_wrong_archive_is_refused_with_the_place(wrong: str, place, tmp_path: 
     changes, message = WRONG[wrong]
     files = {name: content for name, content in (official() | changes).items() if content is not None}
     (tmp_path / "secret").write_bytes(jpeg((1, 2, 3)))
-    with pytest.raises(Refused, match=message):
+    with pytest.raises(UserError, match=message):
         tiny_imagenet.read(HYPER, place(files))
 
 
@@ -148,7 +148,7 @@ def test_an_archive_without_its_end_is_refused(place, monkeypatch: pytest.Monkey
     path = place(official()) / "tiny-imagenet-200.zip"
     path.write_bytes(path.read_bytes()[:-100])
     published(path, monkeypatch)
-    with pytest.raises(Refused, match=r"tiny-imagenet-200\.zip: not a whole archive .*delete it and run again"):
+    with pytest.raises(UserError, match=r"tiny-imagenet-200\.zip: not a whole archive .*delete it and run again"):
         tiny_imagenet.read(HYPER, path.parent)
 
 
@@ -159,5 +159,5 @@ def test_an_altered_member_is_refused(place, monkeypatch: pytest.MonkeyPatch) ->
     at = raw.index(jpeg(colour(1, 0))) + 400
     path.write_bytes(raw[:at] + bytes([raw[at] ^ 255]) + raw[at + 1 :])
     published(path, monkeypatch)
-    with pytest.raises(Refused, match="not a whole archive"):  # its CRC
+    with pytest.raises(UserError, match="not a whole archive"):  # its CRC
         tiny_imagenet.read(HYPER, path.parent)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from cure.core.attack import Chain
+from cure.core.attack import AttackSequence
 from cure.data.loader import Split
 from cure.evaluation.attack_columns import Column, Progress, attacked, chains, examples_of, result, units
 from cure.evaluation.statistics.intervals import nrr, nrr_interval, wilson
@@ -38,7 +38,7 @@ def column(clean: list[int], distances: list[float], rows: list[int] | None = No
     n = len(distances)
     images, predicted = torch.zeros(n, 1, 1, 1), torch.zeros(n).long()
     outcome = Outcome(torch.tensor(clean).bool(), predicted, images, torch.tensor(distances), suite().batch)
-    return Column(Chain({}, {}, **chain), torch.tensor(rows or list(range(n))), outcome)
+    return Column(AttackSequence({}, {}, **chain), torch.tensor(rows or list(range(n))), outcome)
 
 
 BALL = {"eps": EPS}

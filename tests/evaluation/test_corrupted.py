@@ -16,7 +16,7 @@ from cure.data import generated_corruptions, published_corruptions
 from cure.data.generated_corruptions import Generated
 from cure.data.loader import Split, as_float
 from cure.data.published_corruptions import ARCHIVES, Archive, md5sum
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.evaluation import corrupted
 from cure.evaluation.work_items import Folder
 from cure.settings.sections import CorruptSuite
@@ -188,7 +188,7 @@ def test_an_altered_array_is_refused_and_never_passed_over(kind, monkeypatch):
     content[-1] ^= 1
     path.write_bytes(content)
     found = corrupted.source(suite(kind), "cifar10", DIGEST, clean())
-    with pytest.raises(Refused, match=r"contrast\.npy: not the published file .* `cure download cifar10-c`"):
+    with pytest.raises(UserError, match=r"contrast\.npy: not the published file .* `cure download cifar10-c`"):
         found.images("contrast", 1)
 
 
@@ -207,17 +207,17 @@ def test_a_test_split_in_another_order_is_refused(monkeypatch):
     publish(monkeypatch, clean())
     split = clean()
     turned = Split(split.images.flip(0), split.labels.flip(0))
-    with pytest.raises(Refused, match="its labels are not those of the prepared test split"):
+    with pytest.raises(UserError, match="its labels are not those of the prepared test split"):
         corrupted.source(suite("official"), "cifar10", DIGEST, turned)
 
 
 def test_official_without_the_files_says_how_to_get_them():
-    with pytest.raises(Refused, match=r"without contrast\.npy, labels\.npy; run `cure download cifar10-c`"):
+    with pytest.raises(UserError, match=r"without contrast\.npy, labels\.npy; run `cure download cifar10-c`"):
         corrupted.source(suite("official"), "cifar10", DIGEST, clean())
 
 
 def test_official_for_other_data_is_refused():
-    with pytest.raises(Refused, match="only cifar10 and cifar100 have published arrays, not digits"):
+    with pytest.raises(UserError, match="only cifar10 and cifar100 have published arrays, not digits"):
         corrupted.source(suite("official"), "digits", DIGEST, clean())
 
 

@@ -4,7 +4,7 @@ from torch import nn
 
 from cure import catalogue
 from cure.core.noise import PerImage
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.evaluation.cost import Column, images_for, work
 from cure.evaluation.speed import Pace, Speed, Work, arithmetic, pace
 
@@ -80,7 +80,7 @@ def test_an_ascent_costs_what_is_said(name, make_batch):
 
 
 def test_an_attack_of_unknown_cost_is_refused():
-    with pytest.raises(Refused, match=r"cost: the passes of 'spsa' are not known; known: pgd, cw, "):
+    with pytest.raises(UserError, match=r"cost: the passes of 'spsa' are not known; known: pgd, cw, "):
         work("spsa", PUBLISHED)
 
 
@@ -171,7 +171,7 @@ def test_a_budget_picks_the_number_of_images_and_says_so():
 
 
 def test_a_budget_below_one_image_is_refused():
-    with pytest.raises(Refused, match=r"budget: 3 s are less than the 12 s that one image takes; allow more time"):
+    with pytest.raises(UserError, match=r"budget: 3 s are less than the 12 s that one image takes; allow more time"):
         images_for(3.0, total=lambda n: 12.0 * n, images=1000, robust=0.5)
 
 

@@ -11,9 +11,9 @@ from pyautoattack.square import SquareAttack
 from torch import Tensor, nn
 
 from cure import catalogue
-from cure.core.attack import Chain
+from cure.core.attack import AttackSequence
 from cure.data.loader import Split
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.evaluation.driver import Driver, Unfinished
 from cure.evaluation.measure import outcomes
 from cure.evaluation.work_items import Examples, Folder
@@ -48,16 +48,16 @@ def data(net) -> Examples:
     return Examples(x, y, torch.arange(60))
 
 
-def chain(name: str, classes: int = 10, seed: int = 0, **how) -> Chain:
+def chain(name: str, classes: int = 10, seed: int = 0, **how) -> AttackSequence:
     entry = catalogue.entry("attacks", name)
     return entry.chain(entry.Hyper(**how), classes, seed)
 
 
-def autoattack(**changes) -> Chain:
+def autoattack(**changes) -> AttackSequence:
     return chain("autoattack", eps=EPS, **(SHORT | changes))
 
 
-def pgd() -> Chain:
+def pgd() -> AttackSequence:
     return chain("pgd", **ASCENT)
 
 
@@ -229,7 +229,7 @@ def test_a_survivor_costs_the_published_number_of_passes(name: str) -> None:
         passes.append((twin.forwards, twin.with_gradient))
         return x_adv
 
-    found = driver(net, one).run(Chain({name: counted}, {}, EPS))
+    found = driver(net, one).run(AttackSequence({name: counted}, {}, EPS))
     assert found.robust.all()
     assert passes == [PASSES[name]]
     assert net.forwards == PASSES[name][0] + 1  # the one that verifies
@@ -252,9 +252,9 @@ def test_what_the_twin_believes_does_not_count(net, data) -> None:
 
 
 def test_an_image_outside_the_ball_is_no_success(net, data) -> None:
-    far = Chain({"far": lambda net, batch: 1 - batch.x}, {}, eps=EPS)
+    far = AttackSequence({"far": lambda net, batch: 1 - batch.x}, {}, eps=EPS)
     assert torch.equal(driver(net, data).run(far).robust, driver(net, data).run(far).clean)
-    assert driver(net, data).run(Chain(far.attacks, {}, eps=1.0)).robust.sum() < 54
+    assert driver(net, data).run(AttackSequence(far.attacks, {}, eps=1.0)).robust.sum() < 54
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_an_attack_that_leaves_ball_or_cube_is_told_and_does_not_count(net, data
             seen = torch.stack([(data.x == one).flatten(1).all(1).any() for one in x])
             return torch.where(seen[:, None], right, 1 - right)
 
-    liar = Driver(Fooled(), data, batch=60, seed=0).run(Chain({"liar": lie}, {}, eps=EPS))
+    liar = Driver(Fooled(), data, batch=60, seed=0).run(AttackSequence({"liar": lie}, {}, eps=EPS))
     assert torch.equal(liar.robust, liar.clean)
     assert "liar: 60 images left the ball or [0, 1] and do not count" in capsys.readouterr().err
 
@@ -347,7 +347,7 @@ def test_few_classes_are_attacked_by_every_attack(make_net, classes) -> None:
         data = Examples(x, net(x).argmax(1), torch.arange(30))
     whole = chain("autoattack", classes, eps=0.06, **SHORT)
     for name, attack in whole.attacks.items():
-        alone = driver(net, data).run(Chain({name: attack}, {}, whole.eps))
+        alone = driver(net, data).run(AttackSequence({name: attack}, {}, whole.eps))
         assert alone.robust.sum() < 30, name
 
 
@@ -369,7 +369,7 @@ def test_a_random_network_is_judged_by_its_mean_and_repeats_itself(net, data) ->
     first = driver(noisy, data).run(whole)
     torch.manual_seed(77)
     assert same(driver(noisy, data).run(whole), first)
-    single = driver(noisy, data).run(Chain(whole.attacks, whole.facts, EPS))
+    single = driver(noisy, data).run(AttackSequence(whole.attacks, whole.facts, EPS))
     assert not torch.equal(single.predicted, first.predicted)
     assert first.robust.sum() < first.clean.sum()
 
@@ -382,7 +382,8 @@ def test_the_shortest_verified_way_of_every_attack_counts(net, data) -> None:
     assert list(whole.attacks) == ["fmn", "fab-1", "fab-2"]
     found = driver(net, data).run(whole)
     each = [
-        driver(net, data).run(Chain({name: attack}, {}, norm="linf")).distance for name, attack in whole.attacks.items()
+        driver(net, data).run(AttackSequence({name: attack}, {}, norm="linf")).distance
+        for name, attack in whole.attacks.items()
     ]
     assert torch.equal(found.distance, torch.stack(each).amin(0))
     assert torch.equal((found.x_adv - data.x).flatten(1).abs().amax(1), found.distance)
@@ -409,7 +410,7 @@ def test_an_image_without_a_way_out_is_infinitely_far(data) -> None:
 def test_images_outside_the_unit_cube_are_refused(net, data, bad) -> None:
     x = data.x.clone()
     x[3, 0, 0, 0] = bad
-    with pytest.raises(Refused, match=r"^images: values from .* not in \[0, 1\]; normalise inside the network$"):
+    with pytest.raises(UserError, match=r"^images: values from .* not in \[0, 1\]; normalise inside the network$"):
         driver(net, Examples(x, data.y, data.index))
 
 
@@ -418,5 +419,5 @@ def test_logits_that_are_not_finite_are_refused(net, data) -> None:
         def forward(self, x: Tensor) -> Tensor:
             return net(x) / (x.flatten(1).sum(1, keepdim=True) > 32)
 
-    with pytest.raises(Refused, match="logits are not finite"):
+    with pytest.raises(UserError, match="logits are not finite"):
         driver(Broken(), data).run(pgd())

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from cure.data.loader import Split
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.evaluation.attack_columns import attacked, chains, examples_of, result
 from cure.evaluation.evaluated_run import Bench
 from cure.evaluation.last_epoch import Last
-from cure.settings.sections import AttackSuite, Run, Threat
+from cure.settings.sections import AttackSuite, RunSettings, Threat
 from cure.storage import checkpoint
 from cure.storage.checkpoint import Description, build
 from cure.storage.paths import Cell
@@ -36,7 +36,7 @@ def bench(tmp_path, monkeypatch) -> Bench:
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     split = Split(torch.randint(256, (12, 1, 8, 8), dtype=torch.uint8), torch.arange(12) % 10)
-    run = Run.model_construct()
+    run = RunSettings.model_construct()
     return Bench(about("network", 1), network(0), split, run, torch.device("cpu"))
 
 
@@ -84,5 +84,5 @@ def test_a_suite_that_asks_for_none_looks_at_no_file(bench: Bench) -> None:
 
 def test_a_trajectory_of_other_data_is_refused(bench: Bench) -> None:
     trained(network(1), digest="1")
-    with pytest.raises(Refused, match=r"not the file that .* was trained with"):
+    with pytest.raises(UserError, match=r"not the file that .* was trained with"):
         Last(CELL, bench, SUITE, THREAT)

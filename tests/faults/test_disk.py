@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from cure.data import prepared
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.settings.sections import FAMILIES
 from cure.storage import resume as resume_files
 from tests.settings.test_params import QUICKSTART
@@ -163,7 +163,7 @@ def test_data_that_vanish_while_a_stage_starts_are_named(folder, monkeypatch):
     for stage in STAGES.values():
         shutil.copy(folder / "kept", folder / DATA)
         before = {path: content for path, content in everything(folder).items() if path != folder / DATA}
-        with pytest.raises(Refused, match=r"^data/digits\.safetensors: cannot be read: No such file or directory$"):
+        with pytest.raises(UserError, match=r"^data/digits\.safetensors: cannot be read: No such file or directory$"):
             call(folder, *stage)
         assert everything(folder) == before
 

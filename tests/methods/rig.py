@@ -26,7 +26,7 @@ def shipped(name: str, file: Path = QUICKSTART, dataset: str = "digits", model: 
     return hyper
 
 
-class Rig:
+class MethodHarness:
     """A student with its companions and teachers, one optimiser and the one step; `seen` holds what was shown."""
 
     def __init__(

@@ -9,25 +9,25 @@ import torch
 from torch import Tensor, nn
 
 from cure import catalogue
-from cure.adversarial.pgd import ascend, error
+from cure.adversarial.pgd import ce_objective, pgd
 from cure.core.method import Batch, Consolidation
 from cure.core.noise import Stream
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.methods.parts.predictor import distance, head, key
 from cure.nn.batchnorm import SplitBatchNorm2d, branch, fold
 from cure.nn.losses import cross_entropy
 from cure.storage.checkpoint import build
-from tests.methods.rig import Rig, same, shipped, state
+from tests.methods.rig import MethodHarness, same, shipped, state
 
 arat = catalogue.entry("methods", "arat")
 TAPS = ["layer1.bn1", "layer2.bn1"]
 ATTACK = {"eps": 0.15, "step": 0.0375, "steps": 3, "start": "uniform", "clip_start": False}
 
 
-def rig(taps: list[str] = TAPS, **settings: Any) -> Rig:
+def rig(taps: list[str] = TAPS, **settings: Any) -> MethodHarness:
     torch.manual_seed(0)
     student = build("small", {"width": 8}, 1, 10)
-    return Rig(arat.METHOD, shipped("arat").model_copy(update={"taps": taps} | settings), student)
+    return MethodHarness(arat.METHOD, shipped("arat").model_copy(update={"taps": taps} | settings), student)
 
 
 def digits(n: int = 32, epoch: int = 1, step: int = 0, past: dict | None = None) -> Batch:
@@ -36,14 +36,14 @@ def digits(n: int = 32, epoch: int = 1, step: int = 0, past: dict | None = None)
     return Batch(x, y, torch.arange(n), Stream(0, torch.device("cpu")), epoch, step, past=past or {})
 
 
-def searched(made: Rig, past: dict | None = None) -> Batch:
+def searched(made: MethodHarness, past: dict | None = None) -> Batch:
     """A batch with its adversarial images."""
     batch = digits(past=past)
     batch.points = arat.inner(made.nets, batch, made.take.hyper)
     return batch
 
 
-def gradients(made: Rig, value: Tensor) -> dict[str, Tensor]:
+def gradients(made: MethodHarness, value: Tensor) -> dict[str, Tensor]:
     weights = made.nets.weights()
     found = torch.autograd.grad(value, list(weights.values()), materialize_grads=True, retain_graph=True)
     return dict(zip(weights, found, strict=True))
@@ -234,7 +234,7 @@ def test_an_average_is_exported_with_statistics_of_attacked_images_each_batch_on
     seen: list[Tensor] = []
     first = expected.stem.conv1
     for batch in (digits(), digits(n=20)):
-        x_adv = ascend(expected.eval(), batch, arat.Revise(network="average", attack=ATTACK).attack, error)
+        x_adv = pgd(expected.eval(), batch, arat.Revise(network="average", attack=ATTACK).attack, ce_objective)
         seen.append(first(x_adv).mean(dim=(0, 2, 3)).detach())
     torch.testing.assert_close(net.stem.bn1.running_mean, torch.stack(seen).mean(dim=0))
     assert int(net.stem.bn1.num_batches_tracked) == 2
@@ -243,5 +243,5 @@ def test_an_average_is_exported_with_statistics_of_attacked_images_each_batch_on
 
 def test_an_average_that_was_not_kept_is_refused_by_where_to_set_it() -> None:
     found = Consolidation({}, {"last": 7}, iter, [], lambda net: {})
-    with pytest.raises(Refused, match=r"methods\.arat\.revise\.network: average, but the update kept none"):
+    with pytest.raises(UserError, match=r"methods\.arat\.revise\.network: average, but the update kept none"):
         arat.finish(found, arat.Revise(network="average", attack=ATTACK))

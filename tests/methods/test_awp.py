@@ -11,7 +11,7 @@ from cure import catalogue
 from cure.core.method import Batch, Networks
 from cure.methods.parts.base_losses import BASES
 from cure.settings.base import Search
-from tests.methods.rig import Rig, assert_close, parameters, same, state
+from tests.methods.rig import MethodHarness, assert_close, parameters, same, state
 
 LR, MOMENTUM, DECAY, GAMMA = 0.1, 0.9, 0.05, 0.01
 ATTACK = Search(eps=0.15, step=0.0375, steps=3, start="uniform", clip_start=True)
@@ -24,8 +24,8 @@ def hyper(base: str = "at", **changes: Any) -> Any:
     return catalogue.entry("methods", "awp").Hyper(**(settings | changes))
 
 
-def rig_of(net: nn.Module, base: str = "at", **changes: Any) -> Rig:
-    return Rig(METHOD, hyper(base, **changes), net, lr=LR, momentum=MOMENTUM, weight_decay=DECAY)
+def rig_of(net: nn.Module, base: str = "at", **changes: Any) -> MethodHarness:
+    return MethodHarness(METHOD, hyper(base, **changes), net, lr=LR, momentum=MOMENTUM, weight_decay=DECAY)
 
 
 def objective(net: nn.Module, batch: Batch, base: str) -> Tensor:
@@ -98,7 +98,7 @@ def test_the_loss_is_higher_at_the_perturbed_weights(make_net, batch) -> None:
 
 
 def test_without_a_learning_rate_the_weights_come_back(make_net, batch) -> None:
-    rig = Rig(METHOD, hyper(), make_net(0).double(), lr=0)
+    rig = MethodHarness(METHOD, hyper(), make_net(0).double(), lr=0)
     batch.x = batch.x.double()
     before = parameters(rig.nets.student)
     rig.step(batch)

@@ -284,7 +284,7 @@ def test_the_natural_peer_of_act_without_distillation_trains_naturally() -> None
     assert_close(found, wanted)
 
 
-def armed(arms: int, **changes: Any) -> tuple[Policy, Learning]:
+def with_threat_defaults(arms: int, **changes: Any) -> tuple[Policy, Learning]:
     """A policy over so many arms, and how it learns."""
     torch.manual_seed(0)
     plain = {
@@ -302,7 +302,7 @@ def armed(arms: int, **changes: Any) -> tuple[Policy, Learning]:
 
 @pytest.mark.parametrize("changes", [{}, {"baseline": 0.9}, {"strategy_momentum": 0.5}])
 def test_a_strategy_learns_which_arm_pays(changes: dict[str, Any]) -> None:
-    policy, how = armed(3, **changes)
+    policy, how = with_threat_defaults(3, **changes)
     x, noise = torch.rand(64, 1, 8, 8), Stream(0, torch.device("cpu"))
     before = float(policy(x)["arm"].detach().exp().mean(dim=0)[2])
     for updates in range(60):
@@ -313,7 +313,7 @@ def test_a_strategy_learns_which_arm_pays(changes: dict[str, Any]) -> None:
 
 
 def test_a_strategy_without_reward_stays() -> None:
-    policy, how = armed(2, strategy_lr=1.0)
+    policy, how = with_threat_defaults(2, strategy_lr=1.0)
     before = [w.detach().clone() for w in policy.parameters()]
     _, log_pi = policy.sample(torch.rand(4, 1, 8, 8), Stream(0, torch.device("cpu")))
     reinforce(policy, log_pi, 0.0, how, how.strategy_lr)
@@ -322,7 +322,7 @@ def test_a_strategy_without_reward_stays() -> None:
 
 @pytest.mark.parametrize("clip", [1e-3, 1e3])
 def test_a_strategys_step_is_pytorchs_sgd_on_the_clipped_gradient(clip: float) -> None:
-    policy, how = armed(3, strategy_momentum=0.9, strategy_weight_decay=5e-4, clip=clip)
+    policy, how = with_threat_defaults(3, strategy_momentum=0.9, strategy_weight_decay=5e-4, clip=clip)
     plain = copy.deepcopy(policy)
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.5, momentum=0.9, weight_decay=5e-4)
     for seed, rate in enumerate((0.5, 0.5, 0.05)):
@@ -343,7 +343,7 @@ def test_a_strategys_step_is_pytorchs_sgd_on_the_clipped_gradient(clip: float) -
 def test_a_strategys_rate_falls_at_its_own_epochs_and_is_used_at_every_nth_step() -> None:
     moved = {}
     for epoch, step in ((1, 0), (2, 6), (2, 7)):
-        policy, how = armed(3, every=3, strategy_drops={2: 0.1})
+        policy, how = with_threat_defaults(3, every=3, strategy_drops={2: 0.1})
         before = {name: w.detach().clone() for name, w in policy.named_parameters()}
         x, y = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(4)
         learn(
@@ -357,7 +357,7 @@ def test_a_strategys_rate_falls_at_its_own_epochs_and_is_used_at_every_nth_step(
 
 
 def test_the_baseline_is_the_running_mean_of_the_rewards_and_outlives_the_process() -> None:
-    policy, _ = armed(2, baseline=0.75)
+    policy, _ = with_threat_defaults(2, baseline=0.75)
     rewards, mean = [3.0, 5.0, 1.0, 2.0, 8.0, 4.0], 0.0
     for updates, reward in enumerate(rewards):
         decay = min(0.75, updates / (updates + 1))

@@ -21,7 +21,7 @@ from cure.settings.params import read
 from tests.methods.rig import (
     QUICKSTART,
     ROOT,
-    Rig,
+    MethodHarness,
     assert_close,
     differentiate,
     parameters,
@@ -56,9 +56,9 @@ def hyper(**changes) -> cure.Hyper:
     return cure.Hyper.model_validate(PAPER | changes)
 
 
-def rig_of(net: nn.Module, past: nn.Module | None = None, **changes) -> Rig:
+def rig_of(net: nn.Module, past: nn.Module | None = None, **changes) -> MethodHarness:
     """A student, and a revision network of its own weights or those of `past`."""
-    rig = Rig(METHOD, hyper(**changes), net, lr=LR, momentum=MOMENTUM, weight_decay=DECAY)
+    rig = MethodHarness(METHOD, hyper(**changes), net, lr=LR, momentum=MOMENTUM, weight_decay=DECAY)
     if past is not None:
         rig.nets.revision.load_state_dict(past.state_dict())
     return rig
@@ -87,14 +87,14 @@ class Terms:
         return differentiate(sum(w * self.values[name] for name, w in weights.items()), self.net)
 
 
-def stepped(make_net, batch: Batch, **changes) -> tuple[Rig, Terms]:
+def stepped(make_net, batch: Batch, **changes) -> tuple[MethodHarness, Terms]:
     """A rig after one step from two different networks, and the terms at the weights before it."""
     rig = rig_of(make_net(0), make_net(1), **changes)
     rig.step(batch)
     return rig, Terms(make_net(0), make_net(1), batch)
 
 
-def masked(rig: Rig) -> dict[str, Tensor]:
+def masked(rig: MethodHarness) -> dict[str, Tensor]:
     found: dict[str, Tensor] = rig.seen["rgp"]["mask"]
     return found
 

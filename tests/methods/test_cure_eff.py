@@ -10,7 +10,7 @@ import torch
 from cure import catalogue
 from cure.core.method import Batch
 from cure.core.noise import Stream
-from tests.methods.rig import Rig, assert_close, parameters, same, shipped, state
+from tests.methods.rig import MethodHarness, assert_close, parameters, same, shipped, state
 
 EFF, CURE, NATURAL = (catalogue.entry("methods", name).METHOD for name in ("cure_eff", "cure", "natural"))
 PER_EPOCH, BEGIN = 3, 3
@@ -28,8 +28,8 @@ def at(batch: Batch, step: int) -> Batch:
     )
 
 
-def trained(net: torch.nn.Module, batch: Batch, steps: range, **changes: Any) -> Rig:
-    rig = Rig(EFF, hyper(**changes), net)
+def trained(net: torch.nn.Module, batch: Batch, steps: range, **changes: Any) -> MethodHarness:
+    rig = MethodHarness(EFF, hyper(**changes), net)
     for step in steps:
         rig.step(at(batch, step))
     return rig
@@ -40,7 +40,7 @@ SWITCH = (BEGIN - 1) * PER_EPOCH
 
 def test_before_it_begins_it_is_natural_training(make_net, batch) -> None:
     rig = trained(make_net(0), batch, range(SWITCH))
-    plain = Rig(NATURAL, shipped("natural"), make_net(0))
+    plain = MethodHarness(NATURAL, shipped("natural"), make_net(0))
     for step in range(SWITCH):
         plain.step(at(batch, step))
     assert_close(state(rig.nets.student), state(plain.nets.student))
@@ -62,7 +62,7 @@ def test_it_begins_with_the_student_as_its_own_past(make_net, batch) -> None:
 def test_from_there_on_it_is_cure_started_from_the_natural_weights(make_net, batch) -> None:
     rig = trained(make_net(0), batch, range(SWITCH))
     settings = {key: value for key, value in hyper().model_dump().items() if key != "begin"}
-    cure = Rig(CURE, catalogue.entry("methods", "cure").Hyper.model_validate(settings), make_net(0))
+    cure = MethodHarness(CURE, catalogue.entry("methods", "cure").Hyper.model_validate(settings), make_net(0))
     cure.nets.student.load_state_dict(rig.nets.student.state_dict())
     cure.nets.revision.load_state_dict(rig.nets.student.state_dict())
     cure.optimizer.load_state_dict(copy.deepcopy(rig.optimizer.state_dict()))

@@ -9,16 +9,16 @@ from cure.core.method import Batch, Method
 from cure.core.noise import Stream
 from cure.settings.params import read
 from cure.storage.checkpoint import build
-from tests.methods.rig import QUICKSTART, Rig, parameters, same, shipped, state
+from tests.methods.rig import QUICKSTART, MethodHarness, parameters, same, shipped, state
 
 
-def rig_of(name: str, **replacements) -> Rig:
+def rig_of(name: str, **replacements) -> MethodHarness:
     torch.manual_seed(0)
     method: Method = catalogue.entry("methods", name).METHOD
     student = build("small", read(QUICKSTART)["models"]["small"], 1, 10)
     with torch.no_grad():
         student(digits().x)  # running statistics of these images, as after training
-    return Rig(dataclasses.replace(method, **replacements), shipped(name), student)
+    return MethodHarness(dataclasses.replace(method, **replacements), shipped(name), student)
 
 
 LATE = 40  # steps taken, one an epoch: every method is past its warm-up

@@ -4,12 +4,12 @@ import torch
 import torch.nn.functional as F
 
 from cure.methods.natural import METHOD, Hyper
-from tests.methods.rig import Rig, assert_close, differentiate
+from tests.methods.rig import MethodHarness, assert_close, differentiate
 
 
 def test_the_gradient_is_that_of_the_mean_cross_entropy(net, batch, passes) -> None:
     before = copy.deepcopy(net)
-    rig = Rig(METHOD, Hyper(), net)
+    rig = MethodHarness(METHOD, Hyper(), net)
     passes.watch(student=net)
     means = rig.step(batch)
     assert passes.forwards == {("student", "train", True): 1}

@@ -20,7 +20,7 @@ from cure.settings.params import Params, read
 from cure.storage.checkpoint import build
 from cure.storage.paths import Cell
 from cure.training.job import Job
-from tests.methods.rig import QUICKSTART, Rig, same, shipped, state
+from tests.methods.rig import QUICKSTART, MethodHarness, same, shipped, state
 
 PART, ACT, VFD = (catalogue.entry("methods", name) for name in ("part", "act", "vfd"))
 
@@ -60,11 +60,11 @@ def test_a_grey_images_released_mask_judges_the_map_itself() -> None:
     assert torch.equal(found, torch.stack(high))
 
 
-def part(masks: str, begin: int = 2) -> Rig:
+def part(masks: str, begin: int = 2) -> MethodHarness:
     torch.manual_seed(0)
     student = build("small", {"width": 4}, 3, 10)
     hyper = shipped("part").model_copy(update={"masks": masks, "begin": begin, "eps_low": 0.02})
-    return Rig(PART.METHOD, hyper, student)
+    return MethodHarness(PART.METHOD, hyper, student)
 
 
 def test_own_masks_need_no_pass_of_their_own_and_released_ones_not_before_they_begin() -> None:
@@ -93,7 +93,7 @@ def test_a_released_mask_is_another_images_by_the_number_of_the_batch() -> None:
 def peers(shared_start: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     torch.manual_seed(0)
     hyper = shipped("act").model_copy(update={"shared_start": shared_start})
-    rig = Rig(ACT.METHOD, hyper, build("small", {"width": 4}, 1, 10))
+    rig = MethodHarness(ACT.METHOD, hyper, build("small", {"width": 4}, 1, 10))
     begun = state(rig.nets.student), state(rig.nets.natural_peer)
     rig.step(images(channels=1))
     now = state(rig.nets.student), state(rig.nets.natural_peer)
@@ -110,7 +110,7 @@ def test_acts_networks_start_apart_unless_they_share_their_weights() -> None:
 def test_vfds_features_are_those_of_the_layer_that_is_named(layer: str) -> None:
     torch.manual_seed(0)
     hyper = shipped("vfd").model_copy(update={"layer": layer})
-    rig = Rig(VFD.METHOD, hyper, build("small", {"width": 4}, 1, 10))
+    rig = MethodHarness(VFD.METHOD, hyper, build("small", {"width": 4}, 1, 10))
     batch = images(channels=1)
     batch.points = VFD.METHOD.inner(rig.nets, batch, hyper)
     terms = VFD.loss(rig.nets, batch, hyper)
@@ -156,7 +156,7 @@ def test_the_released_attack_on_the_copy_takes_the_worst_of_its_starts() -> None
     hyper = shipped("las_at").model_copy(update={"every": 1, "strategy_lr": 0.0})
     found = {}
     for restarts in (1, 8):
-        rig = Rig(las.METHOD, hyper, build("small", {"width": 4}, 1, 10))
+        rig = MethodHarness(las.METHOD, hyper, build("small", {"width": 4}, 1, 10))
         rig.nets.student.load_state_dict(found.setdefault("weights", state(rig.nets.student)))
         batch = images(n=32, channels=1, lr=0.1)
         rig.step(batch)

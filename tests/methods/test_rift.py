@@ -9,7 +9,7 @@ from torch import nn
 
 from cure import catalogue
 from cure.core.method import Consolidation
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.methods.parts import criticality as measured
 from cure.methods.parts.criticality import criticality, modules
 from cure.methods.parts.finetuning import tune
@@ -114,7 +114,7 @@ def test_an_ascent_that_breaks_is_refused_and_never_chosen(
     trained: nn.Module, fixed: measured.Fixed, broken: float
 ) -> None:
     before = state(trained)
-    with pytest.raises(Refused, match="criticality of conv1: the loss became"):
+    with pytest.raises(UserError, match="criticality of conv1: the loss became"):
         criticality(trained, fixed, "conv1", **ASCENT | {"lr": broken})
     assert same(state(trained), before)
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cure.adversarial.pgd import ascend, divergence
+from cure.adversarial.pgd import divergence, pgd
 from cure.core.noise import Stream
 from cure.methods.trades import METHOD, Hyper
-from tests.methods.rig import Rig, assert_close, differentiate, parameters, same
+from tests.methods.rig import MethodHarness, assert_close, differentiate, parameters, same
 
 ATTACK = {"eps": 0.15, "step": 0.0375, "steps": 10, "start": "gaussian", "sigma": 0.001, "clip_start": False}
 
@@ -18,7 +18,7 @@ def hyper(beta: float = 6.0, *, forward_again: bool = False) -> Hyper:
 
 def test_without_beta_the_gradient_is_that_of_clean_training(net, batch) -> None:
     before = copy.deepcopy(net)
-    rig = Rig(METHOD, hyper(0), net)
+    rig = MethodHarness(METHOD, hyper(0), net)
     rig.step(batch)
     assert_close(rig.gradients(), differentiate(F.cross_entropy(before(batch.x), batch.y), before))
 
@@ -26,7 +26,7 @@ def test_without_beta_the_gradient_is_that_of_clean_training(net, batch) -> None
 @pytest.mark.parametrize("beta", [1.0, 6.0])
 def test_the_gradient_flows_through_both_arguments_of_the_divergence(net, batch, beta: float) -> None:
     before = copy.deepcopy(net)
-    rig = Rig(METHOD, hyper(beta), net)
+    rig = MethodHarness(METHOD, hyper(beta), net)
     rig.step(batch)
     clean, adv = before(batch.x), before(batch.x_adv)
     value = F.cross_entropy(clean, batch.y) + beta * F.kl_div(
@@ -37,8 +37,8 @@ def test_the_gradient_flows_through_both_arguments_of_the_divergence(net, batch,
 
 def test_the_search_maximises_the_divergence_from_the_eval_mode_prediction(make_net, make_batch) -> None:
     batch = make_batch()
-    Rig(METHOD, hyper(), make_net()).step(batch)
-    assert torch.equal(batch.x_adv, ascend(make_net(), make_batch(), hyper().attack, divergence))
+    MethodHarness(METHOD, hyper(), make_net()).step(batch)
+    assert torch.equal(batch.x_adv, pgd(make_net(), make_batch(), hyper().attack, divergence))
 
 
 def test_the_search_uses_no_label(make_net, make_batch) -> None:
@@ -46,13 +46,13 @@ def test_the_search_uses_no_label(make_net, make_batch) -> None:
     for shift in (0, 1):
         batch = make_batch()
         batch.y = (batch.y + shift) % 3
-        Rig(METHOD, hyper(), make_net()).step(batch)
+        MethodHarness(METHOD, hyper(), make_net()).step(batch)
         found.append(batch.x_adv)
     assert torch.equal(*found)
 
 
 def test_ten_steps_cost_thirteen_forwards(net, batch, passes) -> None:
-    rig = Rig(METHOD, hyper(), net)
+    rig = MethodHarness(METHOD, hyper(), net)
     passes.watch(student=net)
     rig.step(batch)
     assert passes.forwards == {
@@ -65,14 +65,14 @@ def test_ten_steps_cost_thirteen_forwards(net, batch, passes) -> None:
 
 def test_the_clean_images_move_the_running_statistics_first(make_net, batch) -> None:
     net, by_hand = make_net(), make_net()
-    Rig(METHOD, hyper(), net).step(batch)
+    MethodHarness(METHOD, hyper(), net).step(batch)
     by_hand(batch.x)
     by_hand(batch.x_adv)
     assert all(torch.equal(a, b) for a, b in zip(net.buffers(), by_hand.buffers(), strict=True))
 
 
 def test_the_authors_second_clean_forward_moves_running_statistics_and_nothing_else(make_net, batch) -> None:
-    once, twice = (Rig(METHOD, hyper(forward_again=again), make_net(0)) for again in (False, True))
+    once, twice = (MethodHarness(METHOD, hyper(forward_again=again), make_net(0)) for again in (False, True))
     for rig in (once, twice):
         batch.noise = Stream(0, torch.device("cpu"))
         rig.step(batch)

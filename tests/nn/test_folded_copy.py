@@ -9,18 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from cure import catalogue
-from cure.adversarial import pgd
+from cure.adversarial import pgd as pgd_module
 from cure.adversarial.cuda_graphs import graphs, possible
-from cure.adversarial.pgd import ascend, begin, divergence, error
-from cure.adversarial.pgd_loop import climb
+from cure.adversarial.pgd import begin, ce_objective, kl_objective, pgd
+from cure.adversarial.pgd_loop import pgd_loop
 from cure.core.noise import Stream
 from cure.nn import folded_copy
 from cure.nn.batchnorm import branch, scope, split
-from cure.nn.folded_copy import foldable, twin_of
+from cure.nn.folded_copy import foldable, folded_copy_of
 from cure.nn.freezing import FixedBatchNorm2d
 from cure.settings.base import Search
 from cure.storage.checkpoint import build
-from tests.methods.rig import Rig, assert_close, shipped, state
+from tests.methods.rig import MethodHarness, assert_close, shipped, state
 
 SETTINGS = {"small": {"width": 4}, "small_resnet": {"width": 4}}
 PAIRS = {"small": 3, "small_resnet": 12, "resnet18": 20, "preact_resnet18": 8}
@@ -33,7 +33,7 @@ def logits(net: nn.Module, x: Tensor) -> Tensor:
 
 
 def assert_follows(net: nn.Module, x: Tensor) -> nn.Module:
-    found = twin_of(net, x)
+    found = folded_copy_of(net, x)
     assert found is not net
     torch.testing.assert_close(found(x), logits(net, x), rtol=1e-10, atol=1e-10)
     return found
@@ -43,7 +43,7 @@ def trained(net: nn.Module, batch, steps: int = 3) -> None:
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     for _ in range(steps):
         optimizer.zero_grad()
-        error(net, batch)(net(batch.x)).mean().backward()
+        ce_objective(net, batch)(net(batch.x)).mean().backward()
         optimizer.step()
 
 
@@ -108,9 +108,9 @@ def test_a_network_of_another_form_gets_another_twin(net, batch, change) -> None
 
 
 def test_another_precision_gets_another_twin(net, batch) -> None:
-    twin_of(net, batch.x)
+    folded_copy_of(net, batch.x)
     net.float()
-    assert twin_of(net, batch.x.float())(batch.x.float()).dtype == torch.float32
+    assert folded_copy_of(net, batch.x.float())(batch.x.float()).dtype == torch.float32
 
 
 def test_the_active_branch_of_split_batch_norms_is_the_one_that_is_folded(net, batch) -> None:
@@ -124,13 +124,13 @@ def test_the_active_branch_of_split_batch_norms_is_the_one_that_is_folded(net, b
 
 
 def test_it_has_the_layout_of_the_network(make_net, batch) -> None:
-    found = twin_of(make_net().to(memory_format=torch.channels_last), batch.x)
+    found = folded_copy_of(make_net().to(memory_format=torch.channels_last), batch.x)
     assert found.conv2.weight.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_the_network_itself_stays_as_it_was(net, batch) -> None:
     before = {key: value.clone() for key, value in net.state_dict().items()}
-    found = twin_of(net, batch.x)
+    found = folded_copy_of(net, batch.x)
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
     assert net.training
     assert all(weight.requires_grad for weight in net.parameters())
@@ -174,7 +174,7 @@ def untracked() -> nn.Module:
 @pytest.mark.parametrize("make", [Twice, Shared, unaffine, untracked, lambda: nn.Sequential(nn.Flatten())])
 def test_where_nothing_may_be_folded_the_network_is_attacked_itself(make, batch) -> None:
     net = make().double()
-    assert twin_of(net, batch.x) is net
+    assert folded_copy_of(net, batch.x) is net
 
 
 def test_a_network_that_cannot_see_no_image_is_attacked_itself(net, batch) -> None:
@@ -186,38 +186,38 @@ def test_a_network_that_cannot_see_no_image_is_attacked_itself(net, batch) -> No
 
 
 def test_a_foreign_network_is_evaluated_itself_since_it_may_remember_its_forwards(net, batch) -> None:
-    assert twin_of(net.requires_grad_(False), batch.x) is net
+    assert folded_copy_of(net.requires_grad_(False), batch.x) is net
     ours = build("small", {"width": 4}, 1, 3).double().requires_grad_(False)
-    assert twin_of(ours, batch.x) is not ours
+    assert folded_copy_of(ours, batch.x) is not ours
 
 
 def test_whoever_watches_a_network_sees_the_attack(net, batch) -> None:
     seen: list[int] = []
-    twin_of(net, batch.x)
+    folded_copy_of(net, batch.x)
     hook = net.bn1.register_forward_hook(lambda *call: seen.append(1))
-    ascend(net, batch, SEARCH, error)
+    pgd(net, batch, SEARCH, ce_objective)
     assert len(seen) == SEARCH.steps
     hook.remove()
-    assert twin_of(net, batch.x) is not net
+    assert folded_copy_of(net, batch.x) is not net
 
 
 def test_a_twin_goes_with_its_network(make_net, batch) -> None:
     net = make_net()
-    kept = weakref.ref(twin_of(net, batch.x))
+    kept = weakref.ref(folded_copy_of(net, batch.x))
     del net
     gc.collect()
     assert kept() is None
 
 
-@pytest.mark.parametrize("maximise", [error, divergence])
+@pytest.mark.parametrize("objective", [ce_objective, kl_objective])
 @pytest.mark.parametrize("steps", [1, 10])
-def test_the_attack_finds_what_the_plain_loop_on_the_network_finds(net, make_batch, maximise, steps: int) -> None:
+def test_the_attack_finds_what_the_plain_loop_on_the_network_finds(net, make_batch, objective, steps: int) -> None:
     trained(net, make_batch(24), 20)
     batch, plain = make_batch(24), make_batch(24)
     with scope(net, "eval"):
         start = begin(plain.x, SEARCH, plain.noise)
-        wanted = climb(net, plain.x, start, maximise(net, plain), eps=0.1, step=0.03, steps=steps)
-    found = ascend(net, batch, SEARCH.model_copy(update={"steps": steps}), maximise)
+        wanted = pgd_loop(net, plain.x, start, objective(net, plain), eps=0.1, step=0.03, steps=steps)
+    found = pgd(net, batch, SEARCH.model_copy(update={"steps": steps}), objective)
     # a gradient that is zero up to rounding has any sign
     assert ((found - wanted).abs() > 1e-12).double().mean() <= 0.002
 
@@ -225,7 +225,7 @@ def test_the_attack_finds_what_the_plain_loop_on_the_network_finds(net, make_bat
 @pytest.mark.parametrize("bn", ["train", "batch"])
 def test_on_batch_statistics_the_network_itself_is_attacked(net, batch, monkeypatch, bn: str) -> None:
     monkeypatch.setattr(folded_copy, "_made", {})
-    ascend(net, batch, SEARCH.model_copy(update={"bn": bn}), error)
+    pgd(net, batch, SEARCH.model_copy(update={"bn": bn}), ce_objective)
     assert folded_copy._made == {}
 
 
@@ -240,7 +240,7 @@ def test_every_method_takes_the_steps_that_it_takes_on_the_network_itself(
         torch.manual_seed(0)
         student = build("small", {"width": 4}, 1, 3).double()
         student(make_batch().x)
-        rig = Rig(catalogue.entry("methods", name).METHOD, shipped(name), student)
+        rig = MethodHarness(catalogue.entry("methods", name).METHOD, shipped(name), student)
         rig.nets.double()
         for i in range(3):
             batch = make_batch(8, i, epoch=41)
@@ -249,13 +249,13 @@ def test_every_method_takes_the_steps_that_it_takes_on_the_network_itself(
         return state(rig.nets)
 
     found = after_three_steps()
-    monkeypatch.setattr(pgd, "twin_of", lambda net, x: net)
+    monkeypatch.setattr(pgd_module, "folded_copy_of", lambda net, x: net)
     assert_close(found, after_three_steps())
 
 
 @pytest.mark.cuda
-@pytest.mark.parametrize("maximise", [error, divergence])
-def test_a_recorded_attack_follows_the_network_and_finds_what_the_loop_finds(make_net, make_batch, maximise) -> None:
+@pytest.mark.parametrize("objective", [ce_objective, kl_objective])
+def test_a_recorded_attack_follows_the_network_and_finds_what_the_loop_finds(make_net, make_batch, objective) -> None:
     net = make_net().cuda()
     for seed in range(3):
         found = []
@@ -263,22 +263,22 @@ def test_a_recorded_attack_follows_the_network_and_finds_what_the_loop_finds(mak
             batch = make_batch(24, seed)
             batch.x, batch.y, batch.noise = batch.x.cuda(), batch.y.cuda(), Stream(seed, torch.device("cuda"))
             with graphs(wanted):
-                found.append(ascend(net, batch, SEARCH, maximise))
+                found.append(pgd(net, batch, SEARCH, objective))
         assert torch.equal(*found)
         trained(net, batch)
 
 
 def test_only_attacks_of_fixed_shape_and_known_objective_are_recorded(net, make_batch, monkeypatch) -> None:
     recorded: list[str] = []
-    monkeypatch.setattr(pgd, "possible", lambda x: True)
-    monkeypatch.setattr(pgd, "replayed", lambda twin, batch, start, *how: recorded.append("") or start)
-    ascend(net, make_batch(), SEARCH, error)
+    monkeypatch.setattr(pgd_module, "possible", lambda x: True)
+    monkeypatch.setattr(pgd_module, "replayed", lambda twin, batch, start, *how: recorded.append("") or start)
+    pgd(net, make_batch(), SEARCH, ce_objective)
     assert len(recorded) == 1
-    ascend(net, make_batch(), SEARCH, lambda net, batch: error(net, batch))
-    ascend(net, make_batch(), SEARCH, error, jitter=0.1)
-    ascend(net, make_batch(), SEARCH, error, stop=pgd.misclassified(make_batch().y))
-    ascend(net, make_batch(), SEARCH, error, each={"eps": torch.full((6,), 0.1)})
-    ascend(net, make_batch(), SEARCH.model_copy(update={"bn": "batch"}), error)
+    pgd(net, make_batch(), SEARCH, lambda net, batch: ce_objective(net, batch))
+    pgd(net, make_batch(), SEARCH, ce_objective, jitter=0.1)
+    pgd(net, make_batch(), SEARCH, ce_objective, stop=pgd_module.misclassified(make_batch().y))
+    pgd(net, make_batch(), SEARCH, ce_objective, each={"eps": torch.full((6,), 0.1)})
+    pgd(net, make_batch(), SEARCH.model_copy(update={"bn": "batch"}), ce_objective)
     assert len(recorded) == 1
 
 
@@ -290,17 +290,17 @@ def test_nothing_is_recorded_on_a_cpu(batch) -> None:
 def follows_compiled(net, make_batch, device) -> None:
     """Its attack finds what that of an equal network finds, for two batch sizes, before and after training."""
     other = copy.deepcopy(net)
-    folded_copy.compile_twin(net)
+    folded_copy.compile_folded_copy(net)
     for seed, size in enumerate((8, 5, 8)):
         found = []
         for which in (other, net):
             batch = make_batch(size, seed)
             batch.x, batch.y, batch.noise = batch.x.to(device), batch.y.to(device), Stream(seed, torch.device(device))
-            found.append(ascend(which, batch, SEARCH, divergence))
+            found.append(pgd(which, batch, SEARCH, kl_objective))
             trained(which, batch)
         torch.testing.assert_close(*found)
-    assert folded_copy.twin_of(net, batch.x)._compiled_call_impl is not None
-    assert folded_copy.twin_of(other, batch.x)._compiled_call_impl is None
+    assert folded_copy.folded_copy_of(net, batch.x)._compiled_call_impl is not None
+    assert folded_copy.folded_copy_of(other, batch.x)._compiled_call_impl is None
 
 
 def test_a_compiled_twin_follows_its_network(make_net, make_batch, monkeypatch) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cure import catalogue
-from cure.adversarial.pgd import ascend, error
+from cure.adversarial.pgd import ce_objective, pgd
 from cure.core.method import Batch
 from cure.core.noise import PerImage
 from cure.nn import folding
@@ -166,7 +166,7 @@ def test_pgd_on_the_twin_breaks_the_same_images(make_net) -> None:
     search = Search(eps=0.01, step=0.0025, steps=20, start="uniform", clip_start=True)
     for attacked in (net, twin(net, x, "contiguous"), twin(net, x, "channels_last")):
         batch = Batch(x, y, torch.arange(60), PerImage(0, torch.arange(60)))
-        flags.append(net(ascend(attacked, batch, search, error)).argmax(1) == y)
+        flags.append(net(pgd(attacked, batch, search, ce_objective)).argmax(1) == y)
     assert torch.equal(flags[0], flags[1])
     assert torch.equal(flags[0], flags[2])
     assert 0 < flags[0].sum() < 60

@@ -11,7 +11,7 @@ from cure.core.method import Batch
 from cure.core.network import Network
 from cure.nn.freezing import FixedBatchNorm2d, freeze, reinitialise
 from cure.settings.base import Search
-from tests.methods.rig import Rig, same, state
+from tests.methods.rig import MethodHarness, same, state
 
 HONEST = {"freeze_stem": True, "bn_frozen_eval": True}
 RELEASED = {"freeze_stem": False, "bn_frozen_eval": False}
@@ -33,7 +33,7 @@ def trained(net: Network, make_batch: Any, **changes: Any) -> set[str]:
     """The tensors that two steps of AT changed."""
     before, entry = state(net), catalogue.entry("methods", "at")
     attack = Search(**{"eps": 0.1, "step": 0.05, "steps": 2, "start": "uniform", "clip_start": True, **changes})
-    rig = Rig(entry.METHOD, entry.Hyper(attack=attack, forward_final=False, forward_clean=False), net)
+    rig = MethodHarness(entry.METHOD, entry.Hyper(attack=attack, forward_final=False, forward_clean=False), net)
     for seed in (0, 1):
         batch: Batch = make_batch(8, seed, size=8, dtype=torch.float32)
         rig.step(batch)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from cure.cli import report
-from cure.errors import Refused
+from cure.errors import UserError
 
 
 def contents(reports: Path) -> dict[str, bytes]:
@@ -77,7 +77,7 @@ def test_every_missing_result_is_named(folder: Path, tmp_path: Path) -> None:
     lost = ["results/digits/small/at-s1-attack.json", "curves/digits/small/trades-s0.csv"]
     for name in lost:
         (copy / name).unlink()
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(UserError) as refused:
         report(copy)
     assert str(refused.value).splitlines() == [
         "2 of 18 results are not there yet; `dvc repro` makes them:",
@@ -86,7 +86,7 @@ def test_every_missing_result_is_named(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_pipeline_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match=r"params\.yaml: not found; name a pipeline folder"):
+    with pytest.raises(UserError, match=r"params\.yaml: not found; name a pipeline folder"):
         report(tmp_path)
 
 
@@ -94,7 +94,7 @@ def test_a_row_to_compare_with_must_be_in_the_grid(folder: Path, tmp_path: Path)
     text = (folder / "params.yaml").read_text()
     assert "against: [at]" in text
     (tmp_path / "params.yaml").write_text(text.replace("against: [at]", "against: [att]"))
-    with pytest.raises(Refused, match=r"report\.against: 'att' is no row of the grid, did you mean at\?"):
+    with pytest.raises(UserError, match=r"report\.against: 'att' is no row of the grid, did you mean at\?"):
         report(tmp_path)
 
 

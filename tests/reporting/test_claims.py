@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.evaluation.statistics.intervals import nrr
 from cure.reporting.claims import load
 from tests.closure import ROOT
@@ -257,12 +257,12 @@ def test_a_slip_is_refused_by_its_place(tmp_path, old, new, complaint):
     assert TEXT.count(old) == 1
     path = tmp_path / "claims.yaml"
     path.write_text(TEXT.replace(old, new), encoding="utf-8")
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(UserError) as refused:
         load(path)
     assert complaint in str(refused.value)
     assert str(path) in str(refused.value)
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(Refused, match=r"claims\.yaml: not found"):
+    with pytest.raises(UserError, match=r"claims\.yaml: not found"):
         load(tmp_path / "claims.yaml")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.reporting import corrupted
 from cure.storage.paths import Cell
 
@@ -69,7 +69,7 @@ def test_fewer_severities_are_named():
 
 
 def test_a_mean_over_nothing_is_refused():
-    with pytest.raises(Refused, match="no row has any of contrast, fog, frost"):
+    with pytest.raises(UserError, match="no row has any of contrast, fog, frost"):
         corrupted.counted({of("at"): result({"speckle_noise": EXTRA})})
 
 

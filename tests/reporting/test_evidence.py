@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from cure import catalogue
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.reporting import evidence, figures, made, rows
 from cure.settings.layers import LayersGrid
 from cure.settings.sections import Grid
@@ -132,7 +132,7 @@ def left(path: Path, arrays: dict[str, torch.Tensor], axes: dict[str, list[Any]]
 
 
 def test_an_analysis_that_was_not_made_is_refused_with_its_path() -> None:
-    with pytest.raises(Refused, match=r"at-s0-analyse/masks\.safetensors: not there"):
+    with pytest.raises(UserError, match=r"at-s0-analyse/masks\.safetensors: not there"):
         evidence.table("masks", grid(analyse=["at"]))
 
 

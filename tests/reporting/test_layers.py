@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from cure import catalogue
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.reporting import evidence
 from cure.settings.sections import Grid
 from cure.storage.paths import Cell
@@ -57,7 +57,7 @@ def test_without_a_study_the_tables_are_empty(name: str) -> None:
 
 
 def test_a_process_that_has_not_run_is_named() -> None:
-    with pytest.raises(Refused, match=r"small_resnet/reinit-third-s0-layers\.json: not there yet"):
+    with pytest.raises(UserError, match=r"small_resnet/reinit-third-s0-layers\.json: not there yet"):
         evidence.table("layers", studied(groups=["first", "third"]))
 
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from cure.core.noise import Rows, Stream
 from cure.data import loader
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.runtime import distributed, torchrun
-from cure.settings.sections import Run
+from cure.settings.sections import RunSettings
 from tests.closure import ROOT
 from tests.runtime.together import METHODS, everything
 
@@ -91,10 +91,10 @@ def test_the_draws_of_some_rows_are_those_of_the_whole_batch() -> None:
     assert [Rows(Stream(1, cpu), slice(0, 1), 5).chance(0.5)] == [Stream(1, cpu).chance(0.5)]
 
 
-def run(**changes: Any) -> Run:
+def run(**changes: Any) -> RunSettings:
     known = {"device": "cpu", "threads": 1, "deterministic": True, "cpu_isa": "native", "processes": 2}
     known |= {"layout": "contiguous", "precision": "fp32", "tf32": False, "compile": False, "graphs": False}
-    return Run(**(known | {"sync_batchnorm": False} | changes))
+    return RunSettings(**(known | {"sync_batchnorm": False} | changes))
 
 
 def test_more_processes_are_started_by_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,5 +135,5 @@ def test_what_no_process_could_do_is_refused_before_any_starts(monkeypatch, chan
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
     monkeypatch.setattr(torchrun.os, "execv", lambda *_: pytest.fail("started"))
-    with pytest.raises(Refused, match=said):
+    with pytest.raises(UserError, match=said):
         torchrun.set_up(run(**changes))

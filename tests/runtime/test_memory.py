@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from cure import catalogue
-from cure.core.attack import Chain
+from cure.core.attack import AttackSequence
 from cure.core.method import Batch
 from cure.data.loader import Split
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.evaluation import corrupted
 from cure.evaluation.attack_columns import attacked, result
 from cure.evaluation.driver import Driver
@@ -74,7 +74,7 @@ def test_the_devices_own_error_is_known_and_halves_the_batch(capsys) -> None:
 @fault
 @pytest.mark.parametrize(("batch", "advice"), [(64, "try train.batch: 32, which is another training"), (1, "take a d")])
 def test_training_names_the_batch_to_try(batch: int, advice: str) -> None:
-    with pytest.raises(Refused) as refused, fitting("train.batch", batch):
+    with pytest.raises(UserError) as refused, fitting("train.batch", batch):
         Narrow(nn.Identity(), 0)(torch.zeros(1))
     assert str(refused.value).startswith(
         f"train.batch: {batch} images at once do not fit into the memory (CUDA out of "
@@ -95,7 +95,7 @@ def test_other_errors_pass(guard) -> None:
 
 @fault
 @pytest.mark.parametrize("chain", [pgd(), autoattack()], ids=["pgd", "aa"])
-def test_an_attack_ends_as_if_the_smaller_batch_had_been_asked_for(net, data, chain: Chain, capsys) -> None:
+def test_an_attack_ends_as_if_the_smaller_batch_had_been_asked_for(net, data, chain: AttackSequence, capsys) -> None:
     narrow = Driver(Narrow(net, 5), data, batch=20, seed=0).run(chain)
     said = capsys.readouterr().err
     assert "clean images: memory ran out (CUDA out of memory); again with batches of 10\n" in said
@@ -109,7 +109,7 @@ def test_an_attack_ends_as_if_the_smaller_batch_had_been_asked_for(net, data, ch
 @fault
 def test_one_of_several_processes_is_refused_since_all_must_cut_alike(net, data) -> None:
     driver = Driver(Narrow(net, 5), data, batch=20, seed=0, share=(0, 2), patience=0.01)
-    with pytest.raises(Refused, match=r"no memory for 20 images at once .* try half as many in section attack"):
+    with pytest.raises(UserError, match=r"no memory for 20 images at once .* try half as many in section attack"):
         driver.run(pgd())
 
 
@@ -127,7 +127,7 @@ def test_a_result_names_the_batch_of_a_column_that_did_not_fit_and_of_no_other(
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
         return batch.x
 
-    chains = {"pgd20": pgd(), "aa": Chain({"apgd": attack}, {}, eps=EPS, label="standard")}
+    chains = {"pgd20": pgd(), "aa": AttackSequence({"apgd": attack}, {}, eps=EPS, label="standard")}
     found = result(attacked(net, data, chains, how, lambda news: None), data, how, EPS)
     assert found["columns"]["aa"]["batch"] == 8
     assert "batch" not in found["columns"]["pgd20"]
@@ -152,7 +152,9 @@ def test_validation_and_corrupted_images_end_in_the_same_numbers(net, capsys) ->
 
 @fault
 def test_not_even_one_image(net, data) -> None:
-    with pytest.raises(Refused, match=r"clean images: not even one image fits into the memory \(CUDA out of memory\)"):
+    with pytest.raises(
+        UserError, match=r"clean images: not even one image fits into the memory \(CUDA out of memory\)"
+    ):
         Driver(Narrow(net, 0), data, batch=4, seed=0).run(pgd())
 
 
@@ -174,7 +176,7 @@ def test_a_stage_that_runs_out_of_memory_keeps_its_files_and_finished_epochs(tmp
 
     work.method = replace(work.method, inner=hungry)
     advice = r"train\.batch: 8 images .* try train\.batch: 4, .* finished epochs are kept"
-    with pytest.raises(Refused, match=advice), fitting("train.batch", work.fit.batch):
+    with pytest.raises(UserError, match=advice), fitting("train.batch", work.fit.batch):
         train(work, kept, lambda note: None)
     state = kept.load()
     assert state is not None

@@ -19,7 +19,7 @@ from cure.evaluation.work_items import Folder
 from cure.runtime import distributed
 from cure.settings.base import Augment, Search
 from cure.settings.params import read
-from cure.settings.sections import AttackSuite, Fit, Run, Threat
+from cure.settings.sections import AttackSuite, Fit, RunSettings, Threat
 from cure.storage import resume
 from cure.storage.checkpoint import build
 from cure.storage.resume import Scratch
@@ -62,7 +62,7 @@ def trained(method: str, folder: Path, norms: bool) -> dict[str, Any]:
     student = student if norms else without_norms(student)
     companions = entry.companions(hyper) if entry.companions else {}
     nets = Networks(student, companions, {role: copy.deepcopy(student) for role in entry.teachers}).double()
-    run = Run(**read(QUICKSTART)["run"])
+    run = RunSettings(**read(QUICKSTART)["run"])
     augment = Augment(padding="zero", crop=1, flip=True)
     task = Task(nets, entry, hyper, Fit(**FIT), split(1, 13), split(2, 5), augment, 0, torch.device("cpu"), run)
     kept = train(task, Scratch("update", f"{method} {norms}", {}, []), lambda note: None)

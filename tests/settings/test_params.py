@@ -11,11 +11,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cure import catalogue
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.settings.base import Number, Search, Settings, number
 from cure.settings.check import check, hyper_keys, load
-from cure.settings.params import Params, armed, for_cell, read
-from cure.settings.sections import Fit, Run, Threat, Train
+from cure.settings.params import Params, for_cell, read, with_threat_defaults
+from cure.settings.sections import Fit, RunSettings, Threat, Train
 
 ROOT = Path(__file__).parents[2]
 PAPER, QUICKSTART = (read(ROOT / name) for name in ("params.yaml", "quickstart/params.yaml"))
@@ -103,7 +103,7 @@ def test_the_papers_attacks_are_the_conventions_of_the_field():
     for name, how in wanted.items():
         entry, own = columns[name]["attack"], {key: value for key, value in columns[name].items() if key != "attack"}
         kind = catalogue.hyper("attacks", entry)
-        assert kind(**armed(kind, own, threat)) == kind(**how)
+        assert kind(**with_threat_defaults(kind, own, threat)) == kind(**how)
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -168,12 +168,12 @@ def test_an_empty_preset_changes_nothing():
 
 
 def test_an_unknown_preset_is_refused_with_the_nearest_name():
-    with pytest.raises(Refused, match=r"^s\.preset: no preset 'lout', did you mean loud\?$"):
+    with pytest.raises(UserError, match=r"^s\.preset: no preset 'lout', did you mean loud\?$"):
         view(with_presets("lout", loud={}), "s").get("s", Word)
 
 
 def test_presets_without_a_choice_are_refused_with_the_known_names():
-    with pytest.raises(Refused, match=r"^s\.preset: .*known: half, loud$"):
+    with pytest.raises(UserError, match=r"^s\.preset: .*known: half, loud$"):
         view(changed(with_presets("", loud={}, half={}), "s.preset", GONE), "s").get("s", Word)
 
 
@@ -207,12 +207,12 @@ def test_a_mapping_by_place_becomes_the_cells_own_value(value, found):
 
 
 def test_a_value_for_both_the_data_set_and_the_model_is_ambiguous():
-    with pytest.raises(Refused, match=r"^s\.lr: both digits and small have a value; say which by leaving one out$"):
+    with pytest.raises(UserError, match=r"^s\.lr: both digits and small have a value; say which by leaving one out$"):
         for_cell({"lr": {"digits": 1, "small": 2}}, "digits", "small", "s")
 
 
 def test_a_mapping_without_the_cell_and_without_default_has_no_value():
-    with pytest.raises(Refused, match=r"^s\.lr: no value for digits or small, and no default$"):
+    with pytest.raises(UserError, match=r"^s\.lr: no value for digits or small, and no default$"):
         for_cell({"lr": {"svhn": 1, "resnet18": 2}}, "digits", "small", "s")
 
 
@@ -281,7 +281,7 @@ def test_the_threat_lies_under_every_attack_and_the_attacks_own_values_win(own, 
 
 
 def test_a_section_that_is_an_attack_itself_is_armed_too():
-    assert armed(Search, WEAK, THREAT["threat"]) == WEAK | THREAT["threat"]
+    assert with_threat_defaults(Search, WEAK, THREAT["threat"]) == WEAK | THREAT["threat"]
 
 
 def test_the_threat_reaches_training_validation_and_pretraining():
@@ -292,7 +292,7 @@ def test_the_threat_reaches_training_validation_and_pretraining():
 
 
 def test_a_stage_that_does_not_declare_the_threat_does_not_get_it():
-    with pytest.raises(Refused, match=r"^train\.validate_attack\.eps: missing\n"):
+    with pytest.raises(UserError, match=r"^train\.validate_attack\.eps: missing\n"):
         view(QUICKSTART, "train").get("train", Train)
 
 
@@ -372,17 +372,19 @@ def test_the_settings_that_a_file_carries_are_those_of_its_training(name, raw, d
 
 
 def test_a_stage_cannot_read_what_it_does_not_declare():
-    with pytest.raises(Refused, match=r"^run: this stage reads it but does not declare it under params: in dvc\.yaml$"):
-        view(QUICKSTART, "grid", "runs").get("run", Run)
+    with pytest.raises(
+        UserError, match=r"^run: this stage reads it but does not declare it under params: in dvc\.yaml$"
+    ):
+        view(QUICKSTART, "grid", "runs").get("run", RunSettings)
 
 
 def test_declaring_an_entry_does_not_open_its_neighbours():
-    with pytest.raises(Refused, match=r"^models\.resnet18: this stage reads it but does not declare it"):
+    with pytest.raises(UserError, match=r"^models\.resnet18: this stage reads it but does not declare it"):
         view(PAPER, "models.wrn_34_10").get("models.resnet18", catalogue.hyper("models", "resnet18"))
 
 
 def test_a_declared_key_that_is_not_in_the_file_is_missing():
-    with pytest.raises(Refused, match=r"^models\.resnet18: missing$"):
+    with pytest.raises(UserError, match=r"^models\.resnet18: missing$"):
         view(QUICKSTART, "models.resnet18").get("models.resnet18", catalogue.hyper("models", "resnet18"))
 
 
@@ -404,7 +406,7 @@ def test_alpha_reaches_cure_from_the_top_of_the_file():
 
 def test_cure_cannot_read_an_undeclared_alpha():
     params = view(QUICKSTART, "methods.cure.update", "train", "threat")
-    with pytest.raises(Refused, match=r"^alpha: this stage reads it but does not declare it"):
+    with pytest.raises(UserError, match=r"^alpha: this stage reads it but does not declare it"):
         params.method("methods.cure.update", catalogue.hyper("methods", "cure"))
 
 
@@ -434,7 +436,7 @@ def test_all_mistakes_are_told_at_once_each_with_its_place(tmp_path):
         text = text.replace(right, wrong)
     path = tmp_path / "params.yaml"
     path.write_text(text)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(UserError) as refused:
         load(["run"], path=path)
     title, *lines = str(refused.value).split("\n  ")
     assert title == f"{path} has problems:"

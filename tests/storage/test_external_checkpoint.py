@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from cure.core.network import Normalisation
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.storage.checkpoint import build
 from cure.storage.external_checkpoint import Shape, network
 
@@ -116,7 +116,7 @@ def test_a_normalisation_beside_a_wrapped_network_is_found(net, x, tmp_path, pre
 
 def test_no_image_is_normalised_twice(net, tmp_path):
     state = net.state_dict() | {"mean": torch.tensor(MEAN), "std": torch.tensor(STD)}
-    with pytest.raises(Refused, match="brings a normalisation of its own, so leave --mean and --std out"):
+    with pytest.raises(UserError, match="brings a normalisation of its own, so leave --mean and --std out"):
         read(saved(tmp_path / "a.pt", state), normalisation=Normalisation(mean=MEAN, std=STD))
 
 
@@ -139,7 +139,7 @@ def test_a_normalisation_of_the_command_line_is_applied(net, x, tmp_path):
 
 
 def test_a_normalisation_needs_a_value_for_each_channel(net, tmp_path):
-    with pytest.raises(Refused, match=r"--mean and --std need one value for each of the 1 channels"):
+    with pytest.raises(UserError, match=r"--mean and --std need one value for each of the 1 channels"):
         read(saved(tmp_path / "a.pt", net.state_dict()), normalisation=Normalisation(mean=[0.1] * 3, std=[1.0] * 3))
 
 
@@ -177,7 +177,7 @@ def test_a_factory_without_a_checkpoint_keeps_its_own_weights(x, package):
     ],
 )
 def test_a_wrong_factory_is_refused(package, name, said):
-    with pytest.raises(Refused, match=re.escape(said)):
+    with pytest.raises(UserError, match=re.escape(said)):
         read(None, model=None, factory=name)
 
 
@@ -245,7 +245,7 @@ def test_nothing_pickled_runs(net, tmp_path, form):
                 name = next(n for n in archive.namelist() if n.endswith("weights_config.json"))
                 config = archive.read(name).replace(b'"use_pickle": false', b'"use_pickle": true')
             path = with_member(path, "weights_config.json", config)
-    with pytest.raises(Refused, match="never run"):
+    with pytest.raises(UserError, match="never run"):
         read(path)
     assert not trace.exists()
 
@@ -270,17 +270,17 @@ def test_the_trap_does_run_where_pickles_are_trusted(tmp_path):
     ],
 )
 def test_what_does_not_fit_is_said(net, tmp_path, spoil, said):
-    with pytest.raises(Refused, match=re.escape(said)):
+    with pytest.raises(UserError, match=re.escape(said)):
         read(saved(tmp_path / "a.pt", spoil(net.state_dict())))
 
 
 def test_another_class_count_is_said(net, tmp_path):
-    with pytest.raises(Refused, match=r"linear.weight is \(10, \d+\), not \(7, \d+\)"):
+    with pytest.raises(UserError, match=r"linear.weight is \(10, \d+\), not \(7, \d+\)"):
         read(saved(tmp_path / "a.pt", net.state_dict()), shape=Shape(1, 7))
 
 
 def test_what_fits_no_model_asks_for_one(tmp_path):
-    with pytest.raises(Refused, match="fits none of resnet18, small; name its --model, or a --factory"):
+    with pytest.raises(UserError, match="fits none of resnet18, small; name its --model, or a --factory"):
         read(saved(tmp_path / "a.pt", {"w": torch.zeros(3)}), model=None)
 
 
@@ -288,7 +288,7 @@ def test_what_fits_no_model_asks_for_one(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"<html>404", b"\x80\x02garbage", bytes(300)])
 def test_other_bytes_are_refused(tmp_path, content):
     (tmp_path / "a.pt").write_bytes(content)
-    with pytest.raises(Refused, match="not a readable checkpoint"):
+    with pytest.raises(UserError, match="not a readable checkpoint"):
         read(tmp_path / "a.pt")
 
 
@@ -296,15 +296,15 @@ def test_other_bytes_are_refused(tmp_path, content):
 def test_half_a_file_is_refused(net, tmp_path):
     path = saved(tmp_path / "a.pt", net.state_dict())
     path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(Refused, match="not a readable checkpoint"):
+    with pytest.raises(UserError, match="not a readable checkpoint"):
         read(path)
 
 
 def test_a_missing_file_is_said(tmp_path):
-    with pytest.raises(Refused, match="not found"):
+    with pytest.raises(UserError, match="not found"):
         read(tmp_path / "absent.pt")
 
 
 def test_without_file_and_factory_there_is_nothing_to_evaluate():
-    with pytest.raises(Refused, match="nothing to evaluate"):
+    with pytest.raises(UserError, match="nothing to evaluate"):
         read(None)

@@ -11,7 +11,7 @@ from cure.core.method import Batch
 from cure.core.noise import Stream
 from cure.nn.losses import cross_entropy, kl
 from cure.storage.checkpoint import build
-from tests.methods.rig import Rig, shipped
+from tests.methods.rig import MethodHarness, shipped
 
 WIDTH, N = 8, 16
 
@@ -50,7 +50,7 @@ def images() -> Batch:
 
 
 def ours() -> int:
-    rig, batch = Rig(catalogue.entry("methods", "cure").METHOD, shipped("cure"), net()), images()
+    rig, batch = MethodHarness(catalogue.entry("methods", "cure").METHOD, shipped("cure"), net()), images()
     method, nets, hyper = rig.take.method, rig.nets, rig.take.hyper
     batch.points.update(method.inner(nets, batch, hyper))
     return Held(nets).total(lambda: method.loss(nets, batch, hyper))
@@ -77,10 +77,10 @@ def test_cure_holds_little_more_than_half_of_what_the_released_step_holds() -> N
 
 def test_an_attack_step_holds_less_on_the_twin_than_on_the_network() -> None:
     from cure.nn.batchnorm import scope
-    from cure.nn.folded_copy import twin_of
+    from cure.nn.folded_copy import folded_copy_of
 
     plain, batch = net(), images()
-    folded = twin_of(plain, batch.x)
+    folded = folded_copy_of(plain, batch.x)
     with scope(plain, "eval"):
         full = Held(plain).total(lambda: plain(batch.x.clone().requires_grad_()))
     assert Held(folded).total(lambda: folded(batch.x.clone().requires_grad_())) < 0.75 * full

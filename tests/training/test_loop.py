@@ -9,19 +9,19 @@ from cure import catalogue
 from cure.adversarial import pgd as pgd_module
 from cure.core.method import Networks
 from cure.data.loader import Split, as_float
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.nn import folded_copy
-from cure.nn.folded_copy import twin_of
+from cure.nn.folded_copy import folded_copy_of
 from cure.runtime import device
 from cure.settings.base import Augment, Search
-from cure.settings.sections import Fit, Run
+from cure.settings.sections import Fit, RunSettings
 from cure.storage import resume as resume_files
 from cure.storage.checkpoint import build
 from cure.storage.resume import Scratch
 from cure.training import loop
-from cure.training.loop import Task, Trajectory, train
+from cure.training.loop import Task, TrainingCheckpoint, train
 
-RUN = Run(
+RUN = RunSettings(
     device="cpu",
     threads=1,
     deterministic=False,
@@ -130,7 +130,7 @@ def test_interrupted_and_resumed_it_ends_in_the_same_bits(
     with pytest.raises(KeyboardInterrupt):
         train(cut, resume, stop)
     seen: list[str] = []
-    found: Trajectory = train(again, resume, seen.append)
+    found: TrainingCheckpoint = train(again, resume, seen.append)
     assert [note == "resumed" for note in seen] == [True] * epoch + [False] * (4 - epoch)
     assert found.history == expected.history
     assert same(found.best, expected.best)
@@ -185,7 +185,7 @@ def spoilt(work: Task, spoil: Any) -> Task:
 
 def test_weights_that_are_not_finite_behind_a_finite_loss_are_refused(resume: Scratch) -> None:
     work = spoilt(task(), lambda net: net.linear.weight.mul_(float("inf")))
-    with pytest.raises(Refused, match=r"^epoch 2: student\.linear\.weight is not finite; earlier epochs are kept in"):
+    with pytest.raises(UserError, match=r"^epoch 2: student\.linear\.weight is not finite; earlier epochs are kept in"):
         train(work, resume, quiet)
     state = resume.load()
     assert state is not None
@@ -194,7 +194,7 @@ def test_weights_that_are_not_finite_behind_a_finite_loss_are_refused(resume: Sc
 
 def test_logits_that_overflow_in_validation_are_refused(resume: Scratch) -> None:
     work = spoilt(task(), lambda net: [net.linear.bias.fill_(3e38), net.linear.weight.fill_(3e38)])
-    with pytest.raises(Refused, match="the network's logits are not finite on some images"):
+    with pytest.raises(UserError, match="the network's logits are not finite on some images"):
         train(work, resume, quiet)
 
 
@@ -238,7 +238,7 @@ def test_snapshots_are_averaged_equally_and_carry_the_students_statistics(resume
 def test_an_average_without_a_snapshot_is_refused_before_training(resume: Scratch, average: Any) -> None:
     work = task(average=average)
     before = states(work)
-    with pytest.raises(Refused, match=r"train\.average: no snapshot falls into 12 steps"):
+    with pytest.raises(UserError, match=r"train\.average: no snapshot falls into 12 steps"):
         train(work, resume, quiet)
     assert same(states(work), before)
 
@@ -277,11 +277,11 @@ def test_networks_are_trained_and_attacked_in_the_layout_of_the_run(resume: Scra
     seen: list[bool] = []
 
     def spied(net: torch.nn.Module, x: torch.Tensor) -> torch.nn.Module:
-        found = twin_of(net, x)
+        found = folded_copy_of(net, x)
         seen.append(found.layer1.conv1.weight.is_contiguous(memory_format=torch.channels_last))
         return found
 
-    monkeypatch.setattr(pgd_module, "twin_of", spied)
+    monkeypatch.setattr(pgd_module, "folded_copy_of", spied)
     work = dataclasses.replace(task(epochs=1), run=RUN.model_copy(update={"layout": layout}))
     train(work, resume, quiet)
     weight = work.nets.student.layer1.conv1.weight
@@ -314,10 +314,10 @@ def test_compiled_attacks_train_the_same_network(tmp_path: Path, monkeypatch: py
     assert history[0] == history[1]
     assert same(states(plain), states(compiled))
     x = as_float(compiled.val.images)
-    assert twin_of(compiled.nets.student, x)._compiled_call_impl is not None
+    assert folded_copy_of(compiled.nets.student, x)._compiled_call_impl is not None
 
 
 def test_compilation_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(Refused, match=r"run.compile: .* install it or set it to false"):
+    with pytest.raises(UserError, match=r"run.compile: .* install it or set it to false"):
         device.set_up(RUN.model_copy(update={"compile": True}))

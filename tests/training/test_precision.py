@@ -7,7 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cure import catalogue
-from cure.adversarial.pgd import ascend, divergence, error
+from cure.adversarial.pgd import ce_objective, kl_objective, pgd
 from cure.core.method import Batch
 from cure.core.noise import Stream
 from cure.settings.base import Search
@@ -15,7 +15,7 @@ from cure.settings.sections import Schedule
 from cure.storage.checkpoint import build
 from cure.training.step import Step
 from tests.benchmarks.precision import agreement, distances
-from tests.methods.rig import Rig, same, shipped, state
+from tests.methods.rig import MethodHarness, same, shipped, state
 
 METHODS = catalogue.names("methods")
 HALF = torch.bfloat16
@@ -41,11 +41,11 @@ def images(n: int = 8) -> Batch:
     return Batch(x, y, torch.arange(n), Stream(0, torch.device("cpu")), 41, 40, 0.1)
 
 
-def rig_of(name: str, precision: str) -> Rig:
+def rig_of(name: str, precision: str) -> MethodHarness:
     torch.manual_seed(0)
     student = build("small", {"width": 4}, 1, 10)
     student(images().x)
-    rig = Rig(catalogue.entry("methods", name).METHOD, shipped(name), student)
+    rig = MethodHarness(catalogue.entry("methods", name).METHOD, shipped(name), student)
     rig.take.precision = precision
     return rig
 
@@ -101,7 +101,7 @@ def test_a_small_gaussian_start_survives(make_net) -> None:
     search = Search(eps=0.1, step=1e-12, steps=1, start="gaussian", sigma=0.001, clip_start=True)
     batch = dataclasses.replace(images(), x=torch.full((8, 1, 8, 8), 0.5))
     with torch.autocast("cpu", HALF):
-        moved = ascend(build("small", {"width": 4}, 1, 10), batch, search, divergence) - batch.x
+        moved = pgd(build("small", {"width": 4}, 1, 10), batch, search, kl_objective) - batch.x
     assert moved.dtype == torch.float32
     assert 0.0008 < float(moved.std()) < 0.0012
     assert len(moved.unique()) > 200
@@ -115,7 +115,7 @@ def test_attacks_in_both_precisions_agree_on_nearly_all_images() -> None:
         net.eval().linear.bias -= net(batch.x).mean(0)
         batch.y = net(batch.x).argmax(1)
     search = Search(eps=0.02, step=0.005, steps=10, start="uniform", clip_start=True)
-    found = agreement(net, batch.x, batch.y, search, error)
+    found = agreement(net, batch.x, batch.y, search, ce_objective)
     assert found["flags_differ"] <= 0.05
     assert 0.1 < found["robust_fp32"] < 0.9
 

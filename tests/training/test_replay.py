@@ -12,15 +12,15 @@ from cure.core.method import Batch, Method
 from cure.core.noise import Stream, seed_for
 from cure.storage.checkpoint import Description, State, build
 from cure.training.replay import Course, history
-from tests.methods.rig import Rig, same, shipped
+from tests.methods.rig import MethodHarness, same, shipped
 
 METHODS = ["natural", "at", "arat", "act", "cure", "las_at"]
 every_method = pytest.mark.parametrize("name", METHODS)
 
 
-def rig_of(name: str) -> Rig:
+def rig_of(name: str) -> MethodHarness:
     torch.manual_seed(0)
-    return Rig(catalogue.entry("methods", name).METHOD, shipped(name), build("small", {"width": 4}, 1, 10))
+    return MethodHarness(catalogue.entry("methods", name).METHOD, shipped(name), build("small", {"width": 4}, 1, 10))
 
 
 def batch(epoch: int, number: int = 0, past: dict[str, float] | None = None) -> Batch:
@@ -29,7 +29,7 @@ def batch(epoch: int, number: int = 0, past: dict[str, float] | None = None) -> 
     return Batch(x, y, torch.arange(8), noise, epoch + 1, epoch, past=past or {})
 
 
-def kept(rig: Rig, prefix: str) -> dict[str, State]:
+def kept(rig: MethodHarness, prefix: str) -> dict[str, State]:
     return {f"{prefix}/{name}": {k: t.clone() for k, t in net.state_dict().items()} for name, net in rig.nets.items()}
 
 
@@ -55,7 +55,7 @@ def course(name: str, states: dict[str, State], **changes: Any) -> Course:
     return Course(**{**given, "batches": batches, "seed": 3, **changes})
 
 
-def trained(name: str) -> tuple[dict[str, State], Rig]:
+def trained(name: str) -> tuple[dict[str, State], MethodHarness]:
     """A start, a later moment and an end, and the networks at the start."""
     rig = rig_of(name)
     states, start = kept(rig, "0"), copy.deepcopy(rig)

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cure.adversarial.pgd import ascend, error
-from cure.adversarial.pgd_loop import climb
+from cure.adversarial.pgd import ce_objective, pgd
+from cure.adversarial.pgd_loop import pgd_loop
 from cure.core.method import Batch, Companion, Method, Networks
 from cure.nn.batchnorm import SplitBatchNorm2d, branch, fold, split
 from cure.nn.gradients import gradients, objective, reduce
@@ -250,7 +250,7 @@ class TestSplitBatchNorm:
     @staticmethod
     def inner(nets, batch, hyper):
         with branch(nets.student, "adv"):
-            return {"adv": ascend(nets.student, batch, SEARCH, error)}
+            return {"adv": pgd(nets.student, batch, SEARCH, ce_objective)}
 
     @staticmethod
     def loss(nets, batch, hyper):
@@ -310,7 +310,9 @@ class TestPerExampleSearch:
     def inner(cls, nets, batch, hyper):
         student = nets.student.eval()
         eps = cls.EPS
-        found = climb(student, batch.x, batch.x, error(student, batch), eps=eps, step=eps / 2, steps=cls.STEPS)
+        found = pgd_loop(
+            student, batch.x, batch.x, ce_objective(student, batch), eps=eps, step=eps / 2, steps=cls.STEPS
+        )
         student.train()
         return {"adv": found, "eps": eps}
 
@@ -349,7 +351,7 @@ class TestStopRule:
     def method(self, tau: int) -> Method:
         def inner(nets, batch, hyper):
             rule = self.Friendly(batch.y, tau)
-            return {"adv": ascend(nets.student, batch, SEARCH, error, stop=rule)}
+            return {"adv": pgd(nets.student, batch, SEARCH, ce_objective, stop=rule)}
 
         def loss(nets, batch, hyper):
             return {"robust": (1.0, cross_entropy(nets.student(batch.x_adv), batch.y))}
@@ -363,7 +365,9 @@ class TestStopRule:
         before = copy.deepcopy(net).eval()
         for _ in range(SEARCH.steps):
             path.append(
-                climb(before, batch.x, path[-1], error(before, batch), eps=SEARCH.eps, step=SEARCH.step, steps=1)
+                pgd_loop(
+                    before, batch.x, path[-1], ce_objective(before, batch), eps=SEARCH.eps, step=SEARCH.step, steps=1
+                )
             )
         build(self.method(tau), net)[0](batch)
         return batch.x_adv, path

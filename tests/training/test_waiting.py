@@ -13,7 +13,7 @@ from cure.settings.base import Augment
 from cure.settings.sections import Schedule
 from cure.storage.checkpoint import build
 from cure.training.schedule import sgd
-from tests.methods.rig import Rig, shipped, state
+from tests.methods.rig import MethodHarness, shipped, state
 
 pytestmark = pytest.mark.cuda
 STEPPING = [name for name in catalogue.names("methods") if catalogue.entry("methods", name).METHOD.updates]
@@ -28,16 +28,16 @@ def strict(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.cuda.set_sync_debug_mode("default")
 
 
-def rig_of(name: str) -> Rig:
+def rig_of(name: str) -> MethodHarness:
     torch.manual_seed(0)
     student = build("small", {"width": 4}, 1, 10)
-    rig = Rig(catalogue.entry("methods", name).METHOD, shipped(name), student)
+    rig = MethodHarness(catalogue.entry("methods", name).METHOD, shipped(name), student)
     rig.nets.cuda().to(memory_format=torch.channels_last)
     rig.take.optimizer = sgd(rig.nets, SCHEDULE)
     return rig
 
 
-def steps(rig: Rig, precision: str, count: int) -> None:
+def steps(rig: MethodHarness, precision: str, count: int) -> None:
     """Of an epoch in which LAS-AT's strategy learns too."""
     device = torch.device("cuda")
     draws = torch.Generator().manual_seed(1)

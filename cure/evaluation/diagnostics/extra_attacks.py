@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from cure.adversarial.pgd import ascend, error
-from cure.core.attack import Chain
+from cure.adversarial.pgd import ce_objective, pgd
+from cure.core.attack import AttackSequence
 from cure.core.method import Batch
 from cure.core.tensors import Images
 from cure.data.loader import spread
-from cure.evaluation.attack_columns import Column, Progress, Tick
+from cure.evaluation.attack_columns import Column, OnProgress, Progress
 from cure.evaluation.diagnostics.check import Line
 from cure.evaluation.diagnostics.gradient_masking import Outcomes, apart, masking
 from cure.evaluation.driver import Driver
@@ -23,7 +23,7 @@ from cure.settings.sections import Masking, Threat
 
 
 def doubts(
-    net: nn.Module, data: Examples, result: Result, chains: dict[str, Chain], rules: Masking, **how: Any
+    net: nn.Module, data: Examples, result: Result, chains: dict[str, AttackSequence], rules: Masking, **how: Any
 ) -> tuple[list[Line], dict[str, Column]]:
     """The masking report of a result on `data`, after those of the `chains` that it lacks, and what these found.
 
@@ -34,40 +34,42 @@ def doubts(
     return masking(seen | {name: column.text(len(data)) for name, column in found.items()}, rules), found
 
 
-def probes(threat: Threat, rules: Masking) -> dict[str, Chain]:
+def probes(threat: Threat, rules: Masking) -> dict[str, AttackSequence]:
     """What every masking report wants: `pgd20` under the threat model; `pgd100`, with 100 steps; `far`, with ball and
     steps `radius` times as large."""
     pgd20 = _pgd20(threat)
     far = {"eps": threat.eps * rules.radius, "step": threat.step * rules.radius}
     searches = {"pgd20": pgd20, "pgd100": pgd20.model_copy(update={"steps": 100}), "far": pgd20.model_copy(update=far)}
     return {
-        name: Chain({"pgd": partial(ascend, search=search, maximise=error)}, search.model_dump(), search.eps)
+        name: AttackSequence(
+            {"pgd": partial(pgd, search=search, objective=ce_objective)}, search.model_dump(), search.eps
+        )
         for name, search in searches.items()
     }
 
 
-def transfer(surrogate: nn.Module, threat: Threat) -> Chain:
+def transfer(surrogate: nn.Module, threat: Threat) -> AttackSequence:
     """PGD-20 on another network, whose images are tried on the evaluated one."""
 
     def attack(net: nn.Module, batch: Batch) -> Images:
         with frozen(surrogate):
-            return ascend(surrogate, batch, _pgd20(threat), error)
+            return pgd(surrogate, batch, _pgd20(threat), ce_objective)
 
     facts = {"surrogate": digest([str(surrogate)], surrogate.state_dict()), **_pgd20(threat).model_dump()}
-    return Chain({"pgd": attack}, facts, threat.eps)
+    return AttackSequence({"pgd": attack}, facts, threat.eps)
 
 
 def missing(
     net: nn.Module,
     data: Examples,
     have: Outcomes,
-    chains: dict[str, Chain],
+    chains: dict[str, AttackSequence],
     rules: Masking,
     *,
     batch: int,
     seed: int,
     store: Any = None,
-    tick: Tick = lambda _: None,
+    tick: OnProgress = lambda _: None,
 ) -> dict[str, Column]:
     """The columns that `have` lacks, on `rules.images` evenly spread images.
 

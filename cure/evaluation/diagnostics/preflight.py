@@ -15,10 +15,10 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import binomtest
 from torch import Tensor, nn
 
-from cure.errors import Refused, first_sentence
+from cure.errors import UserError, first_sentence
 from cure.evaluation.diagnostics.check import Line
-from cure.evaluation.diagnostics.preflight_batch import Look, apart
-from cure.evaluation.diagnostics.preserve_state import untouched
+from cure.evaluation.diagnostics.preflight_batch import PreflightContext, apart
+from cure.evaluation.diagnostics.preserve_state import preserve_state
 from cure.nn.outputs import FirstOutput, outputs
 from cure.settings.sections import Preflight
 
@@ -32,11 +32,11 @@ def preflight(net: nn.Module, x: Tensor, y: Tensor, classes: int, rules: Preflig
     An exception inside the network becomes a red line. Refuses an empty batch.
     """
     if not len(x):
-        raise Refused("preflight: no images; give it a small labelled batch")
+        raise UserError("preflight: no images; give it a small labelled batch")
     lines = []
-    with untouched(net):
+    with preserve_state(net):
         net.requires_grad_(False)
-        look = Look(net, x, y, classes, rules)
+        look = PreflightContext(net, x, y, classes, rules)
         for name, (check, advice) in CHECKS.items():
             passed: bool | None
             try:
@@ -49,20 +49,20 @@ def preflight(net: nn.Module, x: Tensor, y: Tensor, classes: int, rules: Preflig
     return lines
 
 
-def _images(look: Look) -> Verdict:
+def _images(look: PreflightContext) -> Verdict:
     x = look.given
     low, high = float(x.min()), float(x.max())
     fits = x.ndim == 4 and x.is_floating_point() and 0 <= low < high <= 1
     return fits, f"{tuple(x.shape)} {str(x.dtype).removeprefix('torch.')}, values from {low:.4g} to {high:.4g}"
 
 
-def _forward(look: Look) -> Verdict:
+def _forward(look: PreflightContext) -> Verdict:
     with torch.no_grad():
         look.net(look.x)
     return True, f"runs on {tuple(look.x.shape)} images"
 
 
-def _output(look: Look) -> Verdict:
+def _output(look: PreflightContext) -> Verdict:
     z = look.output
     if not isinstance(z, Tensor):
         return False, f"a {type(z).__name__} of {len(outputs(z))} outputs"
@@ -73,21 +73,21 @@ def _output(look: Look) -> Verdict:
     return z.ndim == 2 and len(z) == len(look.x) and z.is_floating_point(), found
 
 
-def _precision(look: Look) -> Verdict:
+def _precision(look: PreflightContext) -> Verdict:
     return look.z.dtype in (torch.float32, torch.float64), f"logits are {str(look.z.dtype).removeprefix('torch.')}"
 
 
-def _inside(look: Look) -> Verdict:
+def _inside(look: PreflightContext) -> Verdict:
     return not look.backwards, "a backward pass ran inside the forward" if look.backwards else "none in a forward"
 
 
-def _classes(look: Look) -> Verdict:
+def _classes(look: PreflightContext) -> Verdict:
     k, low, high = look.z.shape[1], int(look.y.min()), int(look.y.max())
     found = f"{k} logits, {look.classes} classes, labels from {low} to {high}"
     return k == look.classes >= 2 and 0 <= low <= high < k, found
 
 
-def _logits(look: Look) -> Verdict:
+def _logits(look: PreflightContext) -> Verdict:
     z = look.z.float()
     if bool((z >= 0).all()) and float((z.sum(1) - 1).abs().max()) < 1e-3:
         return False, "rows are not negative and sum to one: probabilities"
@@ -96,7 +96,7 @@ def _logits(look: Look) -> Verdict:
     return True, f"values from {float(z.min()):.3g} to {float(z.max()):.3g}"
 
 
-def _finite(look: Look) -> Verdict:
+def _finite(look: PreflightContext) -> Verdict:
     views = {"clean": look.x, "black": torch.zeros_like(look.few), "white": torch.ones_like(look.few)}
     with suppress(Exception):  # a network without gradients has a line of its own
         g = look.gradients(look.few)["CE"].nan_to_num()
@@ -106,19 +106,19 @@ def _finite(look: Look) -> Verdict:
     return not bad, f"{'not ' if bad else ''}finite on {', '.join(bad or views)} images"
 
 
-def _mode(look: Look) -> Verdict:
+def _mode(look: PreflightContext) -> Verdict:
     training = [name or type(look.net).__name__ for name, module in look.net.named_modules() if module.training]
     more = f" and {len(training) - 1} more modules" if len(training) > 1 else ""
     return not training, f"{training[0]}{more} in training mode" if training else "every module in eval mode"
 
 
-def _repeated(look: Look) -> Verdict:
+def _repeated(look: PreflightContext) -> Verdict:
     flips = int(torch.stack([z.argmax(1) for z in look.repeats]).ne(look.repeats[0].argmax(1)).any(0).sum())
     found = f"logits of {len(look.repeats)} equal forwards differ by {look.spread:.2g}"
     return look.spread <= look.rounding, f"{found}; {flips} of {len(look.few)} predictions change"
 
 
-def _batch(look: Look) -> Verdict:
+def _batch(look: PreflightContext) -> Verdict:
     company = look.logits(torch.cat([look.few, 1 - look.few]))[: len(look.few)]
     alone, alike = look.logits(look.few[:1]), look.repeats[0]
     moved = max(apart(company, alike), apart(alone, alike[:1]))
@@ -128,7 +128,7 @@ def _batch(look: Look) -> Verdict:
     )
 
 
-def _gradients(look: Look) -> Verdict:
+def _gradients(look: PreflightContext) -> Verdict:
     found, least = [], 1.0
     for name, g in look.gradients(look.x).items():
         g = g.flatten(1)
@@ -139,7 +139,7 @@ def _gradients(look: Look) -> Verdict:
     return least >= look.rules.alive, f"finite and not zero for {', '.join(found)}"
 
 
-def _accuracy(look: Look) -> Verdict:
+def _accuracy(look: PreflightContext) -> Verdict:
     y, predicted = look.y.cpu().numpy(), look.z.argmax(1).cpu().numpy()
     right, chance = int((y == predicted).sum()), 1 / look.classes
     found = f"{right} of {len(y)} clean images right, {chance * len(y):.1f} by chance"
@@ -154,7 +154,7 @@ def _accuracy(look: Look) -> Verdict:
     return False, f"{found}; {best} if the classes were in the best other order"
 
 
-CHECKS: dict[str, tuple[Callable[[Look], Verdict], str]] = {  # check, and what to do where it is red
+CHECKS: dict[str, tuple[Callable[[PreflightContext], Verdict], str]] = {  # check, and what to do where it is red
     "images": (_images, "give float images (n, c, h, w) in [0, 1]: divide by 255, normalise inside the network"),
     "forward": (_forward, "it fails on such images: it may want other channels, another size, batch or precision"),
     "output": (_output, "return one tensor (n, classes); wrap a network of several outputs in FirstOutput"),

@@ -17,7 +17,7 @@ REPEATS = 9
 chance; of nine, once in 4,000."""
 
 
-class Look:
+class PreflightContext:
     """The network, the images and what the checks share."""
 
     def __init__(self, net: nn.Module, x: Tensor, y: Tensor, classes: int, rules: Preflight) -> None:

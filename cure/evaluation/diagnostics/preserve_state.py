@@ -10,7 +10,7 @@ from torch import nn
 
 
 @contextmanager
-def untouched(net: nn.Module) -> Iterator[None]:
+def preserve_state(net: nn.Module) -> Iterator[None]:
     """Afterwards weights, buffers, gradients, requires_grad, modes and random number generators are as before."""
     weights = [(p, p.requires_grad, p.detach().clone(), p.grad) for p in net.parameters()]
     gradients = [(p.grad, p.grad.detach().clone()) for p in net.parameters() if p.grad is not None]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.evaluation.standalone import images as sets
 from cure.evaluation.standalone import outputs
 from cure.evaluation.standalone.measure import Evaluation, look, measure
@@ -24,7 +24,7 @@ def _radius(eps: float | str) -> float:
         return Threat.model_validate({"eps": eps, "step": 1}).eps
     except ValueError:
         told = "a radius above 0 and up to 1, such as 8/255: images are in [0, 1], and 8 grey levels are 8/255"
-        raise Refused(f"eps is {eps!r}; {told}") from None
+        raise UserError(f"eps is {eps!r}; {told}") from None
 
 
 def evaluate(
@@ -46,11 +46,11 @@ def evaluate(
     params.yaml: clean, fgsm, pgd20, pgd100, cw20, cw100, aa (AutoAttack), min_linf, min_l2, ... The L-inf radius `eps`
     may be a fraction; steps are eps/4. The network stays where it is and is evaluated in eval mode; of several outputs
     the first (or `logits`) counts, and weights that are not float32 are copied. With `out`, finished batches outlive a
-    killed run, and the files of `cure eval` are written there. Raises `cure.errors.Refused` on input that makes no
+    killed run, and the files of `cure eval` are written there. Raises `cure.errors.UserError` on input that makes no
     sense and, unless `force`, where the preflight finds the network unfit.
     """
     if not isinstance(net, nn.Module):
-        raise Refused(f"net is a {type(net).__name__}, not a torch.nn.Module; wrap a function in one")
+        raise UserError(f"net is a {type(net).__name__}, not a torch.nn.Module; wrap a function in one")
     device = next((w.device for w in net.parameters()), torch.device("cpu"))
     given = sets.given(images, labels, classes, device)
     used, notes = settled(net, given.examples.x[:2])
@@ -59,11 +59,11 @@ def evaluate(
     settings = published()
     radius = _radius(eps)
     if batch < 1:
-        raise Refused(f"batch is {batch}; at least 1")
+        raise UserError(f"batch is {batch}; at least 1")
     changes: dict[str, Any] = {"threat": {"eps": radius, "step": radius / 4}}
     changes["attack"] = {"batch": batch, "seed": seed, "subset": {}}
     if not 0 <= seed < SEEDS:
-        raise Refused(f"seed is {seed}; from 0 to {SEEDS - 1}")
+        raise UserError(f"seed is {seed}; from 0 to {SEEDS - 1}")
     names = attacks.split(",") if isinstance(attacks, str) else list(attacks)
     wanted = plan(opened(settings, "", ""), names, given.classes, changes)
     folder = Path(out) if out else None

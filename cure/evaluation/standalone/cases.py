@@ -7,15 +7,15 @@ from typing import Any
 
 import torch
 
-from cure.errors import Refused, first_sentence
+from cure.errors import UserError, first_sentence
 from cure.evaluation.diagnostics.extra_attacks import transfer
 from cure.evaluation.diagnostics.preflight import preflight
 from cure.evaluation.standalone.images import Images, of_the_test_split, prepared
 from cure.evaluation.standalone.plan import Plan, nearest, opened, plan
-from cure.evaluation.standalone.subject import Loading, Subject, description, own, strangers
+from cure.evaluation.standalone.subject import Loading, Subject, description, external_network, own
 from cure.runtime import device
 from cure.settings.params import Params
-from cure.settings.sections import Run
+from cure.settings.sections import RunSettings
 from cure.storage import external_checkpoint
 from cure.storage.exported_program import saved_program
 
@@ -43,21 +43,21 @@ def cases(path: Path | None, request: Request, say: Callable[[str], None]) -> li
     """The networks in a file, or of a factory, each with its images and columns."""
     about = description(path) if path else None
     if about and request.loading.given:
-        raise Refused(
+        raise UserError(
             f"{path}: says itself what it is; --model, --factory, --mean and --std are for others' checkpoints"
         )
     name = request.data or (about.dataset if about else None)
     if name is None:
         if path and saved_program(path, torch.device("cpu")) is None:
             external_checkpoint.tensors(path)  # what is no checkpoint at all is told as that
-        raise Refused(
+        raise UserError(
             f"{path or request.loading.factory}: --data is needed: a data set of the catalogue, or a prepared file"
         )
     settings = _settings(request, path if about else None, say)
     dataset = about.dataset if about else name if not name.endswith(".safetensors") else ""
     params = opened(settings, dataset, about.model if about else request.loading.model or "")
     where = device.set_up(
-        params.get("run", Run).model_copy(update={"device": "auto", "deterministic": about is not None})
+        params.get("run", RunSettings).model_copy(update={"device": "auto", "deterministic": about is not None})
     )
     options: dict[str, Any] = {"batch": request.batch, "seed": request.seed, "subset": {} if request.images else None}
     changes = {key: value for key, value in options.items() if value is not None}
@@ -67,7 +67,7 @@ def cases(path: Path | None, request: Request, say: Callable[[str], None]) -> li
     found = (
         own(path)
         if about and path
-        else strangers(
+        else external_network(
             path,
             request.loading,
             external_checkpoint.Shape(images.channels, images.classes),
@@ -104,11 +104,11 @@ def _surrogate(path: Path, request: Request, images: Images, settings: Path) -> 
     else:
         params = opened(settings, images.name, request.loading.model or "")
         shape = external_checkpoint.Shape(images.channels, images.classes)
-        (found,) = strangers(path, request.loading, shape, _models(params), images.examples.x[:2])
+        (found,) = external_network(path, request.loading, shape, _models(params), images.examples.x[:2])
     try:
         found.net.to(images.examples.x.device)(images.examples.x[:2])
     except Exception as problem:  # foreign code may fail in any way
-        raise Refused(f"--surrogate {path}: cannot see these images ({first_sentence(problem)})") from None
+        raise UserError(f"--surrogate {path}: cannot see these images ({first_sentence(problem)})") from None
     return found
 
 
@@ -117,4 +117,4 @@ def _can_be_attacked(path: Path, surrogate: Subject, images: Images, wanted: Pla
     x, y = images.examples.x, images.examples.y
     for line in preflight(surrogate.net, x, y, images.classes, wanted.preflight):
         if line.red and line.name in ("finite", "gradients"):
-            raise Refused(f"--surrogate {path}: {line}")
+            raise UserError(f"--surrogate {path}: {line}")

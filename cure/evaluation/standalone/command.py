@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cure.errors import Refused, first_sentence
+from cure.errors import UserError, first_sentence
 from cure.evaluation.cost import images_for
 from cure.evaluation.speed import Pace
 from cure.evaluation.standalone import outputs, show
@@ -30,7 +30,7 @@ def evaluate_files(request: Request) -> int:
     2 where one of several networks was refused, which is said after the table of the others; else 3 where a doubt was
     raised. What is the only one raises its refusal.
     """
-    console, found, refused = Console(stderr=True, emoji=False, markup=False), list[Evaluation](), list[Refused]()
+    console, found, refused = Console(stderr=True, emoji=False, markup=False), list[Evaluation](), list[UserError]()
     _sound(request)
     paths: list[Path | None] = [*request.paths]
     try:
@@ -49,20 +49,20 @@ def evaluate_files(request: Request) -> int:
     return REFUSED if refused else FLAGGED if any(one.flags for one in found) else CLEAN
 
 
-def _evaluated(path: Path | None, request: Request, console: Console, refused: list[Refused]) -> Iterator[Evaluation]:
+def _evaluated(path: Path | None, request: Request, console: Console, refused: list[UserError]) -> Iterator[Evaluation]:
     """Of the networks in a file those that can be evaluated; why the others cannot goes to `refused`."""
 
     def refuse(who: str, why: object) -> None:
-        refused.append(Refused(str(why) if who in str(why) else f"{who}: {why}"))
+        refused.append(UserError(str(why) if who in str(why) else f"{who}: {why}"))
 
     try:
         found = cases(path, request, lambda note: _say(console, note))
-    except Refused as why:
+    except UserError as why:
         return refuse(str(path) if len(request.paths) > 1 else "", why)
     for subject, images, wanted in found:
         try:
             yield _one(subject, images, wanted, request, console)
-        except Refused as why:
+        except UserError as why:
             refuse(subject.name, why)
         except RuntimeError as problem:  # PyTorch's own: no memory left, a shape that does not fit
             refuse(subject.name, f"failed under attack ({first_sentence(problem)})")
@@ -71,26 +71,26 @@ def _evaluated(path: Path | None, request: Request, console: Console, refused: l
 def _sound(request: Request) -> None:
     """Refuse what can be seen before anything is loaded."""
     if not request.paths and request.loading.factory is None:
-        raise Refused("nothing to evaluate: name a checkpoint, or a --factory that returns a network with weights")
+        raise UserError("nothing to evaluate: name a checkpoint, or a --factory that returns a network with weights")
     for named in [*request.paths, *([request.surrogate] if request.surrogate else [])]:
         if not named.exists():
-            raise Refused(f"{named}: not found")
+            raise UserError(f"{named}: not found")
     if request.out:
         _writable(request.out)
     names = [path.stem for path in request.paths]
     if request.out and (twice := next((name for name in names if names.count(name) > 1), None)):
-        raise Refused(f"--out: two checkpoints are called {twice}; evaluate them into different folders")
+        raise UserError(f"--out: two checkpoints are called {twice}; evaluate them into different folders")
     if request.surrogate and request.attacks is not None and set(request.attacks) <= {"clean"}:
-        raise Refused("--surrogate: nothing is attacked; name a column beside clean under --attacks, such as pgd20")
+        raise UserError("--surrogate: nothing is attacked; name a column beside clean under --attacks, such as pgd20")
 
 
 def _writable(out: Path) -> None:
     """Refuse a folder that cannot be made or written; nothing is made yet."""
     held = next(path for path in (out, *out.absolute().parents) if path.exists())
     if not held.is_dir():
-        raise Refused(f"--out {out}: {'' if held == out else f'{held} is '}a file; name a folder")
+        raise UserError(f"--out {out}: {'' if held == out else f'{held} is '}a file; name a folder")
     if not os.access(held, os.W_OK | os.X_OK):
-        raise Refused(f"--out {out}: {held} cannot be written to; name another folder")
+        raise UserError(f"--out {out}: {held} cannot be written to; name another folder")
 
 
 def _shown(found: list[Evaluation], request: Request, console: Console) -> None:

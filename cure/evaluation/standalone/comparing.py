@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.evaluation.standalone import show
 from cure.evaluation.statistics.comparison import Table as Outcomes
 from cure.evaluation.statistics.comparison import compare
@@ -24,11 +24,11 @@ def outcomes_of(path: Path) -> Outcomes:
         found = Outcomes(name, images, result["outcomes"], held.get("data_digest", ""), result.get("eps"), labels)
         return TypeAdapter(Outcomes).validate_python(vars(found))
     except FileNotFoundError:
-        raise Refused(
+        raise UserError(
             f"{path}: not found; name a folder that `cure eval --out` wrote, or results/...-attack.json"
         ) from None
     except (OSError, ValueError, KeyError, AttributeError, TypeError, MemoryError, RecursionError):
-        raise Refused(f"{path}: not a result of `cure eval` or of the stage attack") from None
+        raise UserError(f"{path}: not a result of `cure eval` or of the stage attack") from None
 
 
 def compare_files(first: Path, second: Path, seed: int, as_json: bool) -> None:

@@ -14,7 +14,7 @@ from cure import catalogue
 from cure.data import prepared as prepared_file
 from cure.data.loader import as_float, spread
 from cure.data.prepare import lacking, prepare
-from cure.errors import Refused, did_you_mean
+from cure.errors import UserError, did_you_mean
 from cure.evaluation.attack_columns import examples_of
 from cure.evaluation.evaluated_run import test_split
 from cure.evaluation.work_items import Examples, digest
@@ -52,11 +52,11 @@ def prepared(name: str, params: Params, folder: Path) -> Path:
     if name.endswith(".safetensors"):
         return Path(name)
     if name not in catalogue.names("datasets"):
-        raise Refused(f"--data {name}: no such data set{did_you_mean(name, catalogue.names('datasets'))}")
+        raise UserError(f"--data {name}: no such data set{did_you_mean(name, catalogue.names('datasets'))}")
     if (path := folder / paths.data(name)).exists():
         return path
     if name not in params.raw["datasets"]:
-        raise Refused(f"--data {name}: the params.yaml in use has no section datasets.{name}; name one by --params")
+        raise UserError(f"--data {name}: the params.yaml in use has no section datasets.{name}; name one by --params")
     hyper = params.get(f"datasets.{name}", catalogue.entry("datasets", name).Hyper)
     key = hashlib.sha256(json.dumps(hyper.model_dump(), sort_keys=True).encode()).hexdigest()[:16]
     if not (path := resume.FOLDER / "prepared" / f"{name}-{key}.safetensors").exists():
@@ -86,12 +86,12 @@ def given(
     """Arrays: images (n, c, h, w), uint8 or floats in [0, 1]; labels (n). An image's place is its index."""
     x, y = torch.as_tensor(images).to(device), torch.as_tensor(labels).to(device).long()
     if x.ndim != 4 or y.shape != x.shape[:1]:
-        raise Refused(f"images are {tuple(x.shape)} and labels {tuple(y.shape)}; needed: (n, c, h, w) and (n,)")
+        raise UserError(f"images are {tuple(x.shape)} and labels {tuple(y.shape)}; needed: (n, c, h, w) and (n,)")
     if x.dtype == torch.uint8:
         x = as_float(x)
     elif not x.is_floating_point():
-        raise Refused(f"images are {x.dtype}; needed: uint8 from 0 to 255, or floats in [0, 1]")
+        raise UserError(f"images are {x.dtype}; needed: uint8 from 0 to 255, or floats in [0, 1]")
     if not len(y):
-        raise Refused("there are no images; needed: one or more")
+        raise UserError("there are no images; needed: one or more")
     index = torch.arange(len(y), device=device)
     return Images("given", Examples(x.float(), y, index), classes or int(y.max()) + 1, digest([], {"x": x, "y": y}))

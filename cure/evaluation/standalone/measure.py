@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.evaluation import attack_columns
-from cure.evaluation.attack_columns import Column, Tick
+from cure.evaluation.attack_columns import Column, OnProgress
 from cure.evaluation.diagnostics.check import Line
 from cure.evaluation.diagnostics.extra_attacks import doubts
 from cure.evaluation.diagnostics.preflight import preflight
@@ -88,7 +88,7 @@ def look(subject: Subject, images: Images, plan: Plan, *, force: bool) -> list[L
     red = [line for line in lines if line.red and line.name not in allowed]
     if red and not force:
         said = "\n  ".join(map(str, red))
-        raise Refused(f"{subject.name}: preflight is red (with `force` it goes on all the same)\n  {said}")
+        raise UserError(f"{subject.name}: preflight is red (with `force` it goes on all the same)\n  {said}")
     return lines
 
 
@@ -109,7 +109,7 @@ def measure(
     looked: list[Line],
     *,
     units: Path | None = None,
-    tick: Tick = lambda _: None,
+    tick: OnProgress = lambda _: None,
 ) -> Evaluation:
     """Every column, then what it doubts. `units` is the folder in which finished batches outlive a killed run."""
     store: Any = Folder(units) if units else {}

@@ -1,19 +1,19 @@
 """Options of `cure eval` that are written as text."""
 
 from cure.core.network import Normalisation
-from cure.errors import Refused
+from cure.errors import UserError
 
 
 def normalisation(mean: str | None, std: str | None) -> Normalisation | None:
     """--mean 0.49,0.48,0.45 --std 0.25,0.24,0.26."""
     if (mean is None) != (std is None):
-        raise Refused("--mean and --std belong together")
+        raise UserError("--mean and --std belong together")
     if mean is None or std is None:
         return None
     try:
         return Normalisation(mean=[float(v) for v in mean.split(",")], std=[float(v) for v in std.split(",")])
     except ValueError:
-        raise Refused("--mean and --std are numbers separated by commas, std above 0: 0.49,0.48,0.45") from None
+        raise UserError("--mean and --std are numbers separated by commas, std above 0: 0.49,0.48,0.45") from None
 
 
 def seconds(budget: str | None) -> float | None:
@@ -26,5 +26,5 @@ def seconds(budget: str | None) -> float | None:
     except ValueError:
         value = 0.0
     if not value > 0 or value == float("inf"):
-        raise Refused(f"--budget {budget}: not a time; allowed: 90s, 10m, 2h")
+        raise UserError(f"--budget {budget}: not a time; allowed: 90s, 10m, 2h")
     return value

@@ -8,10 +8,10 @@ from typing import Any
 from torch import nn
 
 from cure import catalogue
-from cure.core.attack import Chain, judged_alike
+from cure.core.attack import AttackSequence, judged_alike
 from cure.core.tensors import Images
 from cure.data.loader import spread
-from cure.errors import Refused, did_you_mean
+from cure.errors import UserError, did_you_mean
 from cure.evaluation import attack_columns, cost
 from cure.evaluation.diagnostics import extra_attacks
 from cure.evaluation.driver import full_precision
@@ -34,12 +34,12 @@ class Plan:
     threat: Threat
     preflight: Preflight
     masking: Masking
-    chains: dict[str, Chain]
-    short: list[Chain] = field(default_factory=list)  # with few iterations, to be timed
-    transfer: Chain | None = None  # another network's adversarial images
+    chains: dict[str, AttackSequence]
+    short: list[AttackSequence] = field(default_factory=list)  # with few iterations, to be timed
+    transfer: AttackSequence | None = None  # another network's adversarial images
 
     @property
-    def probes(self) -> dict[str, Chain]:
+    def probes(self) -> dict[str, AttackSequence]:
         """What the masking report wants and the columns lack; nothing where nothing is attacked."""
         if not self.chains:
             return {}
@@ -89,7 +89,7 @@ class Plan:
         return any(chain.passes > 1 for chain in self.chains.values())
 
 
-def works(chain: Chain) -> dict[str, Work]:
+def works(chain: AttackSequence) -> dict[str, Work]:
     """The passes of each attack of a chain for an image that survives it."""
     return {name: cost.work(name, chain.facts | {"eot": chain.passes}) for name in chain.attacks}
 
@@ -130,7 +130,7 @@ def plan(params: Params, attacks: list[str] | None, classes: int, changes: dict[
     A column that the file lacks may be one of the published file.
     """
     if attacks is not None and not attacks:
-        raise Refused("attacks: names no column; clean alone is a column, too")
+        raise UserError("attacks: names no column; clean alone is a column, too")
     suite, threat = params.get("attack", AttackSuite), params.get("threat", Threat)
     threat = Threat.model_validate(threat.model_dump() | changes.get("threat", {}))
     section = read(published())["attack"]
@@ -138,7 +138,7 @@ def plan(params: Params, attacks: list[str] | None, classes: int, changes: dict[
     names = [name for name in (attacks if attacks is not None else suite.columns) if name != "clean"]
     for name in names:
         if name not in known:
-            raise Refused(f"attacks: no column {name!r}{did_you_mean(name, ['clean', *known])}")
+            raise UserError(f"attacks: no column {name!r}{did_you_mean(name, ['clean', *known])}")
     columns = {name: known[name] for name in names}
     shown = [name for name in names if "norm" not in columns[name]]
     narrowed = suite.model_copy(
@@ -150,7 +150,7 @@ def plan(params: Params, attacks: list[str] | None, classes: int, changes: dict[
     return Plan(narrowed, threat, fit, rules, chains, _short(narrowed, threat, classes))
 
 
-def _short(suite: AttackSuite, threat: Threat, classes: int) -> list[Chain]:
+def _short(suite: AttackSuite, threat: Threat, classes: int) -> list[AttackSequence]:
     """The columns with few iterations."""
     columns = {
         name: settings | {key: min(count, settings[key]) for key, count in SHORT.items() if key in settings}

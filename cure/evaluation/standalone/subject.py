@@ -65,7 +65,7 @@ def own(path: Path) -> list[Subject]:
     return [Subject(path.stem + (f":{name}" if name else ""), net, about=about) for name, net in found.items()]
 
 
-def strangers(
+def external_network(
     path: Path | None,
     how: Loading,
     shape: external_checkpoint.Shape,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.evaluation.statistics.intervals import nrr
 from cure.evaluation.statistics.paired_outcomes import Paired, digits, pair
 
@@ -48,7 +48,7 @@ def compare(a: Table, b: Table, seed: int) -> list[Comparison]:
     _same_images(a, b)
     shared = [name for name in a.outcomes if name in b.outcomes]
     if not shared:
-        raise Refused(f"compare: no column in common; {a.name} has {', '.join(a.outcomes)}, {b.name} {_names(b)}")
+        raise UserError(f"compare: no column in common; {a.name} has {', '.join(a.outcomes)}, {b.name} {_names(b)}")
     return [_compared(a, b, column, seed) for column in shared]
 
 
@@ -56,23 +56,23 @@ def _same_images(a: Table, b: Table) -> None:
     for table in (a, b):
         for column, outcome in table.outcomes.items():
             if len(outcome) != len(table.images):
-                raise Refused(f"{table.name}: {column} has {len(outcome)} outcomes of {len(table.images)} images")
+                raise UserError(f"{table.name}: {column} has {len(outcome)} outcomes of {len(table.images)} images")
     if a.data and b.data and a.data != b.data:
-        raise Refused(f"compare: {a.name} and {b.name} were evaluated on different data sets; use one data file")
+        raise UserError(f"compare: {a.name} and {b.name} were evaluated on different data sets; use one data file")
     if a.eps is not None and b.eps is not None and a.eps != b.eps:
-        raise Refused(
+        raise UserError(
             f"compare: {a.name} was attacked with eps {a.eps:g}, {b.name} with {b.eps:g}; use one threat model"
         )
     for column in a.labels.keys() & b.labels.keys():
         if a.labels[column] != b.labels[column]:
             said = f"{column} of {a.name} is {a.labels[column]}, of {b.name} {b.labels[column]}"
-            raise Refused(f"compare: {said}; evaluate both with the same settings")
+            raise UserError(f"compare: {said}; evaluate both with the same settings")
     if len(a.images) != len(b.images):
         counts = f"{a.name} on {len(a.images)} images, {b.name} on {len(b.images)}"
-        raise Refused(f"compare: {counts}; evaluate both on the same number")
+        raise UserError(f"compare: {counts}; evaluate both on the same number")
     for place, (one, other) in enumerate(zip(a.images, b.images, strict=True)):
         if one != other:
-            raise Refused(
+            raise UserError(
                 f"compare: different images (place {place} is image {one} of the test split for {a.name}, {other} for "
                 f"{b.name}); evaluate both on the same ones"
             )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from cure.errors import Refused
+from cure.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Paired:
 def digits(outcome: str) -> NDArray[np.int8]:
     """1, 0, and -1 where an image was not looked at."""
     if strange := set(outcome) - set("01-"):
-        raise Refused(f"outcomes: {min(strange)!r} found where only 1 (correct), 0 and - (not looked at) may stand")
+        raise UserError(f"outcomes: {min(strange)!r} found where only 1 (correct), 0 and - (not looked at) may stand")
     codes = np.frombuffer(outcome.encode(), dtype=np.int8) - np.int8(ord("0"))
     return np.where(codes < 0, -1, codes).astype(np.int8)
 
@@ -54,11 +54,11 @@ def digits(outcome: str) -> NDArray[np.int8]:
 def pair(first: str, second: str) -> Paired:
     """The counts over the images that both looked at; refuses outcomes of different lengths or without such images."""
     if len(first) != len(second):
-        raise Refused(f"outcomes: {len(first)} images against {len(second)}; only the same images can be compared")
+        raise UserError(f"outcomes: {len(first)} images against {len(second)}; only the same images can be compared")
     a, b = digits(first), digits(second)
     seen = (a >= 0) & (b >= 0)
     if not seen.any():
-        raise Refused("outcomes: no image that both looked at; evaluate them on the same images")
+        raise UserError("outcomes: no image that both looked at; evaluate them on the same images")
     neither, second_alone, first_alone, both = np.bincount(2 * a[seen] + b[seen], minlength=4).tolist()
     return Paired(both, first_alone, second_alone, neither)
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.evaluation.statistics.intervals import NORMAL_95
 from cure.evaluation.statistics.paired_outcomes import digits
 
@@ -20,7 +20,7 @@ LEVEL = 0.05
 
 
 @dataclass(frozen=True)
-class Matched:
+class PairedTest:
     """Per image: in how many of the seeds the first is correct, and the second."""
 
     first: NDArray[np.int64]
@@ -67,17 +67,17 @@ class Matched:
         return max(-1.0, middle - half), min(1.0, middle + half)
 
 
-def match(first: list[str], second: list[str]) -> Matched:
+def match(first: list[str], second: list[str]) -> PairedTest:
     """The images that every network looked at; the outcomes of either come seed by seed."""
     if len(first) != len(second):
-        raise Refused(f"outcomes: {len(first)} seeds against {len(second)}; compare the same seeds")
+        raise UserError(f"outcomes: {len(first)} seeds against {len(second)}; compare the same seeds")
     if len({len(outcome) for outcome in (*first, *second)}) != 1:
-        raise Refused("outcomes: different numbers of images; only the same images can be compared")
+        raise UserError("outcomes: different numbers of images; only the same images can be compared")
     a, b = (np.stack([digits(outcome) for outcome in side]).astype(np.int64) for side in (first, second))
     seen = ((a >= 0) & (b >= 0)).all(axis=0)
     if not seen.any():
-        raise Refused("outcomes: no image that all looked at; evaluate them on the same images")
-    return Matched(a[:, seen].sum(axis=0), b[:, seen].sum(axis=0), len(first))
+        raise UserError("outcomes: no image that all looked at; evaluate them on the same images")
+    return PairedTest(a[:, seen].sum(axis=0), b[:, seen].sum(axis=0), len(first))
 
 
 def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 
-from cure.core.method import AfterStep, Batch, Combine, Gradients, Loss, Means, Networks, Terms
+from cure.core.method import AfterStep, Batch, CombineGradients, Gradients, Loss, Means, Networks, Terms
 from cure.core.tensors import Tensor
 from cure.nn.batchnorm import scope
 from cure.nn.gradients import gradients, objective, reduce
 
 
-def perturbing(losses: Loss, gamma: Callable[[Any, int], float]) -> tuple[Loss, Combine, AfterStep]:
+def perturbing(losses: Loss, gamma: Callable[[Any, int], float]) -> tuple[Loss, CombineGradients, AfterStep]:
     """The slots loss, combine and after_step of a method with these terms, and with gamma(hyper, epoch); 0 is off."""
 
     def loss(nets: Networks, batch: Batch, hyper: Any) -> Terms:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cure.adversarial.pgd import Maximise, ascend, divergence, error
+from cure.adversarial.pgd import ObjectiveOf, ce_objective, kl_objective, pgd
 from cure.core.method import Batch, Networks, Terms
 from cure.core.tensors import Images, Labels, Logits, PerExample
 from cure.nn.losses import boosted_cross_entropy, cross_entropy, kl
@@ -56,7 +56,7 @@ def smoothed_kl(clean: Logits, adv: Logits) -> PerExample:
 class Base:
     """An objective for the ascent, and the loss of its result; `weight` is beta or lambda."""
 
-    maximise: Maximise
+    objective: ObjectiveOf
     terms: Callable[[Logits, Logits, Labels, float], Terms]
     clean: bool  # whether the loss forwards x
 
@@ -69,10 +69,10 @@ class Base:
 
 def pgd_on_base(nets: Networks, batch: Batch, hyper: Any) -> dict[str, Images]:
     """The slot `inner` of a method that attacks its student as its base `hyper.base` does."""
-    return {"adv": ascend(nets.student, batch, hyper.attack, BASES[hyper.base].maximise)}
+    return {"adv": pgd(nets.student, batch, hyper.attack, BASES[hyper.base].objective)}
 
 
-AT = Base(error, adversarial, clean=False)
-TRADES = Base(divergence, trades, clean=True)
-MART = Base(error, mart, clean=True)
+AT = Base(ce_objective, adversarial, clean=False)
+TRADES = Base(kl_objective, trades, clean=True)
+MART = Base(ce_objective, mart, clean=True)
 BASES = {"at": AT, "trades": TRADES, "mart": MART}

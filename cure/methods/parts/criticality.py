@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from cure.core.tensors import Images, Labels, Tensor
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.nn.batchnorm import scope
 from cure.nn.freezing import alone
 from cure.nn.losses import cross_entropy
@@ -65,7 +65,7 @@ def criticality(
                 found.distances.append(_ascend(net, fixed, weight, before, eps, lr))
                 loss, right = robust_loss(net, fixed)
                 if not math.isfinite(loss):
-                    raise Refused(f"criticality of {module}: the loss became {loss}; lower the ascent's lr")
+                    raise UserError(f"criticality of {module}: the loss became {loss}; lower the ascent's lr")
                 found.losses.append(loss)
                 if rule == "stop" or loss - base > found.value:
                     found.value, found.drop = loss - base, accuracy - right

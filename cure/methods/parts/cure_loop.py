@@ -21,7 +21,7 @@ from cure.nn.losses import cross_entropy, kl
 from cure.settings.base import NonNegative, Search
 
 
-class Joint(Prominence, Revision):
+class CureLoop(Prominence, Revision):
     """Mask, revision, attack and objective; the letters are the paper's."""
 
     beta: NonNegative  # weight of the KL in L; 1 in Eq. (5), 5 in the released code
@@ -30,18 +30,18 @@ class Joint(Prominence, Revision):
     objective: Literal["trades", "alpha_ce", "alpha_kl"]  # Eq. (5) | alpha inside L, as released
 
 
-def inner(nets: Networks, batch: Batch, hyper: Joint) -> dict[str, Images]:
+def inner(nets: Networks, batch: Batch, hyper: CureLoop) -> dict[str, Images]:
     """x' on the student: Eq. (4), or one of the two other readings."""
 
     def both(net: nn.Module, batch: Batch) -> Objective:
-        away, wrong = pgd.divergence(net, batch), pgd.error(net, batch)
+        away, wrong = pgd.kl_objective(net, batch), pgd.ce_objective(net, batch)
         return lambda z: wrong(z) + hyper.alpha * away(z)
 
-    maximise = {"kl": pgd.divergence, "ce": pgd.error, "ce_kl": both}[hyper.maximise]
-    return {"adv": pgd.ascend(nets.student, batch, hyper.attack, maximise)}
+    objective = {"kl": pgd.kl_objective, "ce": pgd.ce_objective, "ce_kl": both}[hyper.maximise]
+    return {"adv": pgd.pgd(nets.student, batch, hyper.attack, objective)}
 
 
-def loss(nets: Networks, batch: Batch, hyper: Joint) -> Terms:
+def loss(nets: Networks, batch: Batch, hyper: CureLoop) -> Terms:
     """L, and CE(f(x'), y) with weight zero where only the score needs it."""
     clean, adv = nets.student(batch.x), nets.student(batch.x_adv)
     natural, divergence, adversarial = {
@@ -57,7 +57,7 @@ def loss(nets: Networks, batch: Batch, hyper: Joint) -> Terms:
     }
 
 
-def after_step(nets: Networks, batch: Batch, hyper: Joint) -> None:
+def after_step(nets: Networks, batch: Batch, hyper: CureLoop) -> None:
     """Restore frozen weights, then revise: Eq. (7)."""
     restore_frozen(batch)
     revise(nets, batch, hyper)

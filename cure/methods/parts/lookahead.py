@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from cure.adversarial.pgd import error, misclassified, strongest
+from cure.adversarial.pgd import ce_objective, misclassified, strongest
 from cure.core.method import Batch
 from cure.core.tensors import Tensor
 from cure.nn.accuracy import right
@@ -15,7 +15,7 @@ from cure.runtime import distributed
 from cure.settings.base import Count, NonNegative, Positive, Search, Settings
 
 
-class Worth(Settings):
+class RewardSettings(Settings):
     """What a training step is worth: c2 and c3 weigh its accuracies, by a PGD on the cross-entropy and clean."""
 
     most: Positive  # what the loss may count
@@ -43,7 +43,7 @@ def ahead(
     return copied, distributed.mean([value.detach()])[0]
 
 
-def worth(net: nn.Module, batch: Batch, loss: Callable[[nn.Module], Tensor], how: Worth) -> Tensor:
+def worth(net: nn.Module, batch: Batch, loss: Callable[[nn.Module], Tensor], how: RewardSettings) -> Tensor:
     """min(loss, most) + c2 robust + c3 clean accuracy of a copy after one step on `loss`. Jia et al., CVPR 2022."""
     copied, value = ahead(net, loss, batch.lr, how.weight_decay)
     robust, clean = accuracies(copied, batch, how)
@@ -51,10 +51,10 @@ def worth(net: nn.Module, batch: Batch, loss: Callable[[nn.Module], Tensor], how
     return total
 
 
-def accuracies(net: nn.Module, batch: Batch, how: Worth) -> tuple[Tensor, Tensor]:
+def accuracies(net: nn.Module, batch: Batch, how: RewardSettings) -> tuple[Tensor, Tensor]:
     """(robust, clean) accuracy in [0, 1], on running statistics; the attack itself runs in training mode."""
     attack, stop = how.attack.model_copy(update={"bn": "train"}), misclassified(batch.y) if how.until_wrong else None
-    x_adv = strongest(net, batch, attack, error, restarts=how.restarts, stop=stop)
+    x_adv = strongest(net, batch, attack, ce_objective, restarts=how.restarts, stop=stop)
     with scope(net, "eval"):
         own = [distributed.part(right(net, x, batch.y).to(x.dtype)) for x in (x_adv, batch.x)]
     robust, clean = distributed.mean(own)

@@ -5,7 +5,7 @@ from torch import nn
 
 from cure.core.method import Companion, Terms
 from cure.core.tensors import PerExample, Tensor
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.nn.batchnorm import SplitBatchNorm2d
 
 
@@ -28,7 +28,7 @@ def over_taps(taps: list[str]) -> Companion:
     def build(student: nn.Module) -> nn.Module:
         known = {name: module for name, module in student.named_modules() if isinstance(module, SplitBatchNorm2d)}
         if odd := [tap for tap in taps if tap not in known]:
-            raise Refused(f"taps: {odd[0]} is no batch norm of the network; known: {', '.join(known)}")
+            raise UserError(f"taps: {odd[0]} is no batch norm of the network; known: {', '.join(known)}")
         return nn.ModuleDict({key(tap): head(known[tap].features) for tap in taps})
 
     return Companion(build, trained=True, mode="train")

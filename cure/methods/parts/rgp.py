@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 
 from cure.core.method import Batch, Gradients, Means, Networks
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.nn.gradients import Weights, gradients, objective, separate
 from cure.nn.masks import chosen, masks
 from cure.settings.base import Number, Settings, Share
@@ -53,7 +53,9 @@ def masked_gradient(nets: Networks, batch: Batch, hyper: Prominence, means: Mean
     weights = nets.weights()
     masked = {name: weights[name] for name in chosen(list(weights), hyper.include, hyper.exclude)}
     if hyper.include and not masked:
-        raise Refused(f"include {hyper.include} and exclude {hyper.exclude} leave no weight of the network to the mask")
+        raise UserError(
+            f"include {hyper.include} and exclude {hyper.exclude} leave no weight of the network to the mask"
+        )
     score, total = prominence(means, weights, masked, hyper)
     keep = masks(score, hyper.p / 100, hyper.scope)
     batch.show("rgp", {"score": score, "mask": keep, "total": total})

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.runtime.terminal import INTERRUPTED
 
 Folder = Annotated[Path, typer.Argument(help="A pipeline folder, such as quickstart.")]
@@ -35,7 +35,7 @@ def grid(
     others behind it were skipped; 2 refused; 130 interrupted. Needs `uv sync --extra grid`.
     """
     if not (find_spec("dask_jobqueue") and find_spec("distributed")):
-        raise Refused("cure grid: Dask is not installed; `uv sync --extra grid`")
+        raise UserError("cure grid: Dask is not installed; `uv sync --extra grid`")
     from cure.pipeline.grid.command import reproduce
     from cure.pipeline.grid.workers import Asked
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from distributed import Client, Future, KilledWorker, wait
 from rich.console import Console
 
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.pipeline.grid import dag as dags
 from cure.pipeline.grid.board import Board
 from cure.pipeline.grid.dag import Dag
@@ -29,7 +29,7 @@ def reproduce(folder: Path, asked: Asked) -> int:
     board = Board(dag, Console(stderr=True))
     if len(dag.done) < len(dag.needs):
         with connected(asked, dag.folder, dag.logs) as client, board:
-            Run(dag, board, client, asked.retries).drive()
+            GridDriver(dag, board, client, asked.retries).drive()
     dags.settle(dag)
     for row in board.rows.values():
         if row.state == "failed":
@@ -40,7 +40,7 @@ def reproduce(folder: Path, asked: Asked) -> int:
 
 
 @dataclass
-class Run:
+class GridDriver:
     """One drive through the graph."""
 
     dag: Dag
@@ -95,7 +95,7 @@ class Run:
             elif future.status == "error":
                 self.board.ended(cell, "failed", _reason(future.exception()))
             else:
-                raise Refused("the Dask scheduler is gone; the same command goes on with what is finished")
+                raise UserError("the Dask scheduler is gone; the same command goes on with what is finished")
         return done
 
 

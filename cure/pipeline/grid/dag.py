@@ -12,7 +12,7 @@ from dvc.repo import Repo
 from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 from dvc.utils.serialize import dumps_yaml, load_yaml, parse_yaml_for_update
 
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.storage.files import write_text
 
 
@@ -38,7 +38,7 @@ class Dag:
 def read(folder: Path) -> Dag:
     """The cells of `folder`/dvc.yaml; refuses what DVC cannot read."""
     if not (folder / "dvc.yaml").exists():
-        raise Refused(f"{folder / 'dvc.yaml'}: not found; name a pipeline folder, such as quickstart")
+        raise UserError(f"{folder / 'dvc.yaml'}: not found; name a pipeline folder, such as quickstart")
     try:
         with contextlib.chdir(folder), Repo(_wait_for_lock=True) as repo:
             graph = get_active_graph(repo.index.graph)
@@ -49,7 +49,7 @@ def read(folder: Path) -> Dag:
             needs = {stage.addressing: [need.addressing for need in graph.successors(stage)] for stage in steps}
             behind = {stage.addressing: len(nx.ancestors(graph, stage)) for stage in steps}
     except DvcException as problem:
-        raise Refused(f"{folder / 'dvc.yaml'}: {problem}; mend what DVC complains about") from None
+        raise UserError(f"{folder / 'dvc.yaml'}: {problem}; mend what DVC complains about") from None
     done = set[str]()
     for cell, first in needs.items():
         if cell not in changed and done.issuperset(first):

@@ -16,7 +16,7 @@ from distributed import Client, Nanny, Scheduler, SpecCluster
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from cure.errors import Refused
+from cure.errors import UserError
 
 PATIENCE = "30s"  # for a cluster to answer
 DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"  # Ctrl-C is the driver's, who ends its workers
@@ -36,11 +36,13 @@ class Asked:
     def __post_init__(self) -> None:
         elsewhere = [f"--{name}" for name in ("cluster", "slurm") if getattr(self, name)]
         if len(elsewhere) > 1:
-            raise Refused("--cluster and --slurm: name one of them")
+            raise UserError("--cluster and --slurm: name one of them")
         if elsewhere and self.devices:
-            raise Refused(f"--device-per-worker: is for workers of this machine; with {elsewhere[0]} each has its own")
+            raise UserError(
+                f"--device-per-worker: is for workers of this machine; with {elsewhere[0]} each has its own"
+            )
         if self.cluster and self.workers:
-            raise Refused("--workers: with --cluster it is the cluster that says how many; start more workers there")
+            raise UserError("--workers: with --cluster it is the cluster that says how many; start more workers there")
 
 
 @contextmanager
@@ -59,7 +61,7 @@ def _client(where: Any) -> Client:
     try:
         return Client(where, timeout=PATIENCE)
     except (OSError, ValueError) as problem:
-        raise Refused(
+        raise UserError(
             f"--cluster {where}: no Dask scheduler answers ({problem}); `dask scheduler` starts one"
         ) from None
 
@@ -123,7 +125,9 @@ def _slurm(asked: Asked, logs: Path) -> SpecCluster:
             scheduler_options={"dashboard": False},
         )
     except ValueError as problem:
-        raise Refused(f"--slurm: {str(problem).splitlines()[0]} Write it into {SITE}, section jobqueue.slurm") from None
+        raise UserError(
+            f"--slurm: {str(problem).splitlines()[0]} Write it into {SITE}, section jobqueue.slurm"
+        ) from None
     count = asked.workers or 1
     cluster.adapt(minimum_jobs=count, maximum_jobs=count)
     return cluster

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.pipeline.planning.cost_model import Bench, Estimate
 from cure.pipeline.planning.facts import Facts
 from cure.pipeline.planning.measuring import analysing, attacking, corrupting
@@ -20,7 +20,7 @@ from cure.pipeline.planning.tasks import KINDS, Task, tasks
 from cure.pipeline.planning.training import revision, study, training
 from cure.runtime import device
 from cure.runtime.terminal import page, progress, ruled
-from cure.settings.sections import Run
+from cure.settings.sections import RunSettings
 
 ESTIMATES: dict[str, Callable[[Task, Bench], Estimate]] = {
     "pretrain": training,
@@ -44,8 +44,8 @@ def place(words: list[str]) -> tuple[Path, list[str]]:
 def bench(facts: Facts, where: str, tflops: float | None, clock: Clock = time.perf_counter) -> Bench:
     """What estimates of a folder rest on: this machine's device or, with `tflops`, a stated speed."""
     if where not in ("cpu", "cuda", "auto"):
-        raise Refused(f"--device {where}: not a device; allowed: cpu, cuda or auto")
-    run = facts.params("", "").get("run", Run)
+        raise UserError(f"--device {where}: not a device; allowed: cpu, cuda or auto")
+    run = facts.params("", "").get("run", RunSettings)
     wanted = "cpu" if tflops is not None else where
     at = device.set_up(run.model_copy(update={"device": wanted, **({"threads": 1} if tflops is not None else {})}))
     start = 0.0 if tflops is not None else started(clock)
@@ -73,7 +73,7 @@ def costs(found: list[Task], on: Bench) -> Costs:
 def show(words: list[str], where: str, tflops: float | None, json: bool) -> None:
     """Print the plan of the folder and cells that `words` name."""
     if tflops is not None and not 0 < tflops < math.inf:
-        raise Refused(f"--tflops {tflops:g}: not a speed; allowed: above 0 and finite, such as 60")
+        raise UserError(f"--tflops {tflops:g}: not a speed; allowed: above 0 and finite, such as 60")
     folder, wanted = place(words)
     facts = Facts.of(folder.resolve())  # mistakes in it are told before DVC fails over them, and
     todo = tasks(facts.folder, wanted)  # a wrong name before anything is timed

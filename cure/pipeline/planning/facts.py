@@ -12,7 +12,7 @@ from cure import catalogue
 from cure.core.method import Method
 from cure.core.network import Network
 from cure.data.archive import Extent
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.settings.base import Augment
 from cure.settings.check import check, hyper_keys
 from cure.settings.layers import Blocks, Freezing
@@ -102,7 +102,7 @@ def _read(facts: Facts, dataset: str) -> Extent:
     entry, where = catalogue.entry("datasets", dataset), paths.downloads(dataset)
     hyper = facts.params(dataset, "").get(f"datasets.{dataset}", entry.Hyper)
     if said := entry.missing(hyper, where):
-        raise Refused(said)
+        raise UserError(said)
     raw = entry.read(hyper, where)
     (train, _), (test, _) = raw.train, raw.test
     return Extent(len(train), len(test), train.shape[1], max(train.shape[2:]), len(raw.classes))

@@ -8,7 +8,7 @@ from typing import Any
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from cure.errors import Refused, did_you_mean
+from cure.errors import UserError, did_you_mean
 from cure.storage.paths import Cell
 
 KINDS = ("pretrain", "update", "revise", "attack", "corrupt", "analyse", "layers")
@@ -37,12 +37,12 @@ def tasks(folder: Path, wanted: list[str]) -> list[Task]:
             stages = repo.stage.load_all(str(folder / "dvc.yaml"))
             done = _done(stages)
     except DvcException as problem:
-        raise Refused(f"{folder}/dvc.yaml: {problem}; run this in quickstart/ or at the root") from None
+        raise UserError(f"{folder}/dvc.yaml: {problem}; run this in quickstart/ or at the root") from None
     found = [task for stage in stages if (task := _task(stage, stage.name in done)) is not None]
     known = {name for task in found for name in (task.name, task.cell.name)}
     for name in wanted:
         if name not in known:
-            raise Refused(f"plan: no stage and no cell {name!r}{did_you_mean(name, sorted(known))}")
+            raise UserError(f"plan: no stage and no cell {name!r}{did_you_mean(name, sorted(known))}")
     return [task for task in found if not wanted or {task.name, task.cell.name} & set(wanted)]
 
 

@@ -6,8 +6,8 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from cure import catalogue
-from cure.adversarial.pgd import climb
-from cure.core.attack import Chain
+from cure.adversarial.pgd import pgd_loop
+from cure.core.attack import AttackSequence
 from cure.core.noise import PerImage
 from cure.evaluation.diagnostics.extra_attacks import doubts, missing, probes, transfer
 from cure.evaluation.diagnostics.gradient_masking import CHECKS, apart, masking, parts
@@ -145,7 +145,7 @@ def trained():
         for rows in torch.randperm(1400).split(64):
             with scope(net, "eval"):
                 loss = lambda z, rows=rows: F.cross_entropy(z, y[rows], reduction="none")  # noqa: E731
-                x_adv = climb(net, x[rows], x[rows], loss, eps=0.1, step=0.05, steps=4)
+                x_adv = pgd_loop(net, x[rows], x[rows], loss, eps=0.1, step=0.05, steps=4)
             optimizer.zero_grad()
             F.cross_entropy(net(x_adv), y[rows]).backward()
             optimizer.step()
@@ -169,7 +169,7 @@ def report(net, data):
         "columns": {name: {"broken_by": {name: []}} for name in chains},
     }
     whole = column("autoattack", version="standard", iterations=1, queries=300, targets=9)
-    square = {"square": Chain({"square": whole.attacks["square"]}, whole.facts, whole.eps)}
+    square = {"square": AttackSequence({"square": whole.attacks["square"]}, whole.facts, whole.eps)}
     return doubts(net, data, result, probes(THREAT, RULES) | square, RULES, **HOW)[0]
 
 

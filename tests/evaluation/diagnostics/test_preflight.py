@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from cure.core.network import Normalisation, Normalise
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.evaluation.diagnostics import preflight as checks
 from cure.evaluation.diagnostics.preflight import CHECKS
-from cure.evaluation.diagnostics.preserve_state import untouched
+from cure.evaluation.diagnostics.preserve_state import preserve_state
 from cure.nn.outputs import FirstOutput
 from cure.settings.sections import Preflight
 
@@ -247,7 +247,7 @@ def test_random_numbers_go_on_as_if_nobody_had_looked(net):
     random.setstate(states[0])
     np.random.set_state(states[1])
     torch.set_rng_state(states[2])
-    with untouched(net):
+    with preserve_state(net):
         draws()
     assert draws() == expected
 
@@ -319,5 +319,5 @@ def test_no_more_images_can_be_robust_than_clean():
 
 def test_an_empty_batch_is_refused(sound):
     net, x, y = sound
-    with pytest.raises(Refused, match="preflight: no images; give it a small labelled batch"):
+    with pytest.raises(UserError, match="preflight: no images; give it a small labelled batch"):
         preflight(net, x[:0], y[:0], 3)

@@ -10,7 +10,7 @@ from torch import nn
 
 import cure
 from cure import evaluate
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.evaluation.standalone.plan import opened, plan, published
 from cure.evaluation.statistics.intervals import nrr, wilson
 
@@ -112,7 +112,7 @@ def test_a_killed_run_continues_with_its_units(found, trained, test_images, tmp_
     ],
 )
 def test_input_that_makes_no_sense_is_refused(trained, images, labels, said):
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(UserError) as refused:
         evaluate(trained, images, labels, **CHEAP)
     assert said in str(refused.value)
 
@@ -128,7 +128,7 @@ def test_input_that_makes_no_sense_is_refused(trained, images, labels, said):
     ],
 )
 def test_settings_that_make_no_sense_are_refused(trained, test_images, how, said):
-    with pytest.raises(Refused, match=re.escape(said)):
+    with pytest.raises(UserError, match=re.escape(said)):
         evaluate(trained, *test_images, **(CHEAP | how))
 
 
@@ -169,12 +169,12 @@ def test_weights_of_another_precision_are_copied_in_float32(found, trained, test
 
 def test_arithmetic_in_half_precision_is_refused_for_what_it_is(trained, test_images):
     half = Wrapped(trained, lambda z: z.bfloat16()).eval()
-    with pytest.raises(Refused, match="precision: logits are bfloat16; compute in float32"):
+    with pytest.raises(UserError, match="precision: logits are bfloat16; compute in float32"):
         evaluate(half, test_images[0][FEW], test_images[1][FEW], **CHEAP)
 
 
 def test_images_that_the_network_cannot_take_are_named(trained, test_images):
-    with pytest.raises(Refused, match=r"forward: RuntimeError: .*channels.* it may want other channels"):
+    with pytest.raises(UserError, match=r"forward: RuntimeError: .*channels.* it may want other channels"):
         evaluate(trained, test_images[0][FEW].repeat(1, 3, 1, 1), test_images[1][FEW], **CHEAP)
 
 
@@ -190,13 +190,13 @@ def test_attacks_may_be_one_text(found, trained, test_images):
 
 
 def test_an_unknown_attack_is_told_with_its_neighbour(trained, test_images):
-    with pytest.raises(Refused, match="no column 'pgd2', did you mean pgd20"):
+    with pytest.raises(UserError, match="no column 'pgd2', did you mean pgd20"):
         evaluate(trained, *test_images, attacks=["pgd2"])
 
 
 def test_probabilities_are_refused_unless_forced(trained, test_images):
     net = nn.Sequential(trained, nn.Softmax(dim=1))
-    with pytest.raises(Refused, match="return logits, before softmax"):
+    with pytest.raises(UserError, match="return logits, before softmax"):
         evaluate(net, test_images[0][FEW], test_images[1][FEW], **CHEAP)
     forced = evaluate(net, test_images[0][FEW], test_images[1][FEW], force=True, **CHEAP)
     assert any("logits" in flag for flag in forced.flags)
@@ -220,7 +220,7 @@ class Noisy(nn.Module):
 
 def test_a_network_that_draws_at_random_needs_the_version_for_it(trained, test_images):
     few = test_images[0][:10], test_images[1][:10]
-    with pytest.raises(Refused, match=r"determinism: .* needs aa_rand"):
+    with pytest.raises(UserError, match=r"determinism: .* needs aa_rand"):
         evaluate(Noisy(trained), *few, attacks=["clean"], eps="38/255", classes=10)
     found = evaluate(Noisy(trained), *few, attacks=["clean", "aa_rand"], eps="38/255", classes=10)
     assert found.result["columns"]["aa_rand"]["label"] == "rand"

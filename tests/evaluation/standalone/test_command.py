@@ -11,7 +11,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from cure.cli import app
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.evaluation.standalone import command
 from cure.evaluation.standalone.options import normalisation, seconds
 from cure.evaluation.standalone.plan import Plan
@@ -30,7 +30,7 @@ def run(weights, monkeypatch):
 
     def call(*words):
         found = CliRunner().invoke(app, [str(word) for word in words])
-        if isinstance(found.exception, Refused):
+        if isinstance(found.exception, UserError):
             return 2, found.stdout, str(found.exception)
         if found.exception and not isinstance(found.exception, SystemExit):
             raise found.exception
@@ -259,13 +259,13 @@ def test_times(text, value):
 
 @pytest.mark.parametrize("text", ["", "s", "-1m", "inf", "nan", "ten"])
 def test_no_times(text):
-    with pytest.raises(Refused, match="not a time"):
+    with pytest.raises(UserError, match="not a time"):
         seconds(text)
 
 
 @pytest.mark.parametrize(("mean", "std"), [("a", "b"), ("0.5", "0"), ("0.5;0.5", "1;1")])
 def test_no_normalisations(mean, std):
-    with pytest.raises(Refused, match="numbers separated by commas"):
+    with pytest.raises(UserError, match="numbers separated by commas"):
         normalisation(mean, std)
 
 

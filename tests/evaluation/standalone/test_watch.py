@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from cure.core.attack import Chain
+from cure.core.attack import AttackSequence
 from cure.evaluation.attack_columns import Progress
 from cure.evaluation.speed import Pace, Speed
 from cure.evaluation.standalone import watch as module
@@ -19,9 +19,9 @@ def never(net, batch):
     raise AssertionError("nothing is attacked here")
 
 
-PGD = Chain({"pgd": never}, {"steps": 10})
-AA = Chain({"apgd-ce": never, "square": never}, {"iterations": 10, "queries": 50})
-MINIMUM = Chain({"fmn": never}, {"steps": 10}, norm="linf")
+PGD = AttackSequence({"pgd": never}, {"steps": 10})
+AA = AttackSequence({"apgd-ce": never, "square": never}, {"iterations": 10, "queries": 50})
+MINIMUM = AttackSequence({"fmn": never}, {"steps": 10}, norm="linf")
 
 
 @pytest.fixture

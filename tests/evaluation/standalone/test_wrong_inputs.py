@@ -22,10 +22,10 @@ from ruamel.yaml import YAML
 from safetensors.torch import save_file
 
 from cure import catalogue, cli
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.runtime import terminal
 from cure.settings.check import load
-from cure.settings.sections import AttackSuite, CorruptSuite, Fit, Grid, Run, Threat, Train
+from cure.settings.sections import AttackSuite, CorruptSuite, Fit, Grid, RunSettings, Threat, Train
 from cure.storage.checkpoint import build
 from tests.settings.test_params import QUICKSTART, at, changed, places
 
@@ -459,7 +459,7 @@ def test_a_download_that_is_missing_or_altered_is_named_with_its_md5(user, tmp_p
 # ---- settings, any edit
 
 
-SECTIONS = {"run": Run, "threat": Threat, "train": Train, "pretrain": Fit, "attack": AttackSuite}
+SECTIONS = {"run": RunSettings, "threat": Threat, "train": Train, "pretrain": Fit, "attack": AttackSuite}
 SECTIONS |= {"corrupt": CorruptSuite, "grid": Grid}
 VALUES = [None, True, 3, -1, 0, 2**70, 1.5, -0.1, float("inf"), float("nan"), "", "x", "8/255", [], [3], {}, {"x": 1}]
 edits = st.tuples(
@@ -486,5 +486,5 @@ def test_any_edit_of_the_settings_is_read_or_refused_by_name(tmp_path_factory, m
         params = load(list(SECTIONS), "digits", "small", path)
         for name, kind in SECTIONS.items():
             params.get(name, kind)
-    except Refused as found:  # it need not be wrong
+    except UserError as found:  # it need not be wrong
         assert touched & {part for word in str(found).split() for part in word.strip(":,").split(".")}  # noqa: PT017

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.evaluation.statistics.comparison import Table, compare
 from cure.evaluation.statistics.intervals import nrr, wilson
 from cure.evaluation.statistics.paired_outcomes import Paired, pair, worst
@@ -145,6 +145,6 @@ def test_the_seed_decides():
     ],
 )
 def test_what_cannot_be_compared_is_refused_in_a_sentence(a, b, refusal):
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(UserError) as refused:
         compare(a, b, seed=0)
     assert str(refused.value) == refusal

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.evaluation.statistics.paired_outcomes import pair
-from cure.evaluation.statistics.paired_tests import Matched, holm, match
+from cure.evaluation.statistics.paired_tests import PairedTest, holm, match
 
 
 def outcomes(both, first, second, neither):
@@ -32,7 +32,7 @@ def test_with_one_seed_it_is_mcnemars_test(counts):
 
 @pytest.mark.parametrize("scores", [[3, 2, -1, 1, 0], [2, 2, 2, 2], [1, -3, 2, 2, -1, 3, 3], [0, 0]])
 def test_with_several_seeds_it_is_the_share_of_all_sign_flips(scores):
-    assert Matched(np.array(scores).clip(0), -np.array(scores).clip(max=0), 3).p() == pytest.approx(brute(scores))
+    assert PairedTest(np.array(scores).clip(0), -np.array(scores).clip(max=0), 3).p() == pytest.approx(brute(scores))
 
 
 def test_images_are_the_units_not_images_times_seeds():
@@ -79,9 +79,9 @@ def test_holm_by_hand():
 
 
 def test_what_cannot_be_compared_is_refused():
-    with pytest.raises(Refused, match="1 seeds against 2"):
+    with pytest.raises(UserError, match="1 seeds against 2"):
         match(["10"], ["10", "11"])
-    with pytest.raises(Refused, match="different numbers of images"):
+    with pytest.raises(UserError, match="different numbers of images"):
         match(["10"], ["101"])
-    with pytest.raises(Refused, match="no image that all looked at"):
+    with pytest.raises(UserError, match="no image that all looked at"):
         match(["1-"], ["-1"])

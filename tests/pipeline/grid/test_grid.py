@@ -16,7 +16,7 @@ import psutil
 import pytest
 from ruamel.yaml import YAML
 
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.pipeline.grid import dag
 from cure.pipeline.grid.board import Row, clock
 from cure.pipeline.grid.work import KILLED
@@ -344,12 +344,12 @@ def test_clones_that_share_nothing_but_a_remote_merge_in_a_third(project, serial
 )
 def test_workers_that_cannot_be_had_are_refused(tmp_path, asked, said):
     nobody = {"workers": None, "devices": [], "cluster": None, "slurm": None, "retries": 3}
-    with pytest.raises(Refused, match=re.escape(said)), connected(Asked(**nobody | asked), tmp_path, tmp_path):
+    with pytest.raises(UserError, match=re.escape(said)), connected(Asked(**nobody | asked), tmp_path, tmp_path):
         pass
 
 
 def test_a_folder_without_a_pipeline_is_refused(tmp_path):
-    with pytest.raises(Refused, match=r"dvc\.yaml: not found; name a pipeline folder, such as quickstart"):
+    with pytest.raises(UserError, match=r"dvc\.yaml: not found; name a pipeline folder, such as quickstart"):
         dag.read(tmp_path)
 
 

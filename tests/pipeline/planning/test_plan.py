@@ -13,7 +13,7 @@ from torch import nn
 
 from cure import catalogue
 from cure.data.prepare import prepare
-from cure.errors import Refused
+from cure.errors import UserError
 from cure.pipeline.planning import command, step_profile, tasks
 from cure.pipeline.planning.command import as_json, bench, duration, scaled, total
 from cure.pipeline.planning.cost_model import Bench, Estimate
@@ -205,20 +205,20 @@ def test_the_first_word_may_be_the_folder(folder: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.reliability("wrong inputs")
 def test_wrong_words_are_refused(folder: Path) -> None:
-    with pytest.raises(Refused, match=r"--tflops -1: not a speed"):
+    with pytest.raises(UserError, match=r"--tflops -1: not a speed"):
         command.show([str(folder)], "auto", -1.0, False)
-    with pytest.raises(Refused, match=r"--device tpu: .* cpu, cuda or auto"):
+    with pytest.raises(UserError, match=r"--device tpu: .* cpu, cuda or auto"):
         bench(Facts(folder, {}), "tpu", 1.0)
 
 
 @pytest.mark.reliability("wrong inputs")
 def test_a_wrong_name_is_told_before_anything_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_such(*_: object) -> None:
-        raise Refused("plan: no stage and no cell 'ta'")
+        raise UserError("plan: no stage and no cell 'ta'")
 
     monkeypatch.setattr(command, "tasks", no_such)
     monkeypatch.setattr(command, "bench", lambda *_: pytest.fail("a machine was timed for nothing"))
-    with pytest.raises(Refused, match="no stage and no cell 'ta'"):
+    with pytest.raises(UserError, match="no stage and no cell 'ta'"):
         command.show([str(ROOT / "quickstart"), "ta"], "auto", None, False)
 
 
@@ -234,5 +234,5 @@ def test_a_plan_of_the_quickstart(tmp_path: Path, capsys: pytest.CaptureFixture[
     said = json.loads(capsys.readouterr().out)
     assert [line["kind"] for line in said["stages"]] == ["update", "attack", "corrupt", "analyse"]
     assert all(line["flops"] > 0 and not line["done"] for line in said["stages"])
-    with pytest.raises(Refused, match="no stage and no cell 'digits/small/ta-s0', did you mean digits/small/"):
+    with pytest.raises(UserError, match="no stage and no cell 'digits/small/ta-s0', did you mean digits/small/"):
         command.show([str(clone / "quickstart"), "digits/small/ta-s0"], "auto", 1.0, True)
