@@ -37,15 +37,15 @@ EvalSeed = Annotated[int | None, typer.Option(min=0, max=SEEDS - 1, help="Of the
 Budget = Annotated[str | None, typer.Option(help="Time to spend, 90s, 10m or 2h: chooses the number of images.")]
 Force = Annotated[bool, typer.Option("--force", help="Go on although the preflight is red.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-CellName = Annotated[
-    str, typer.Argument(help="A stage, update@digits-small-at-0, or a cell, digits/small/at-s0.", metavar="CELL")
+RunName = Annotated[
+    str, typer.Argument(help="A stage, update@digits-small-at-0, or a run, digits/small/at-s0.", metavar="RUN")
 ]
 Published = Annotated[str, typer.Argument(help="cifar10-c or cifar100-c.")]
 Folder = Annotated[Path, typer.Argument(help="A pipeline folder, such as quickstart.")]
 Result = Annotated[Path, typer.Argument(help="A folder of `cure eval --out`, or results/...-attack.json.")]
 Places = Annotated[
     list[str] | None,
-    typer.Argument(help="A pipeline folder (default: .), then stages or cells (all).", metavar="[FOLDER] [CELL]..."),
+    typer.Argument(help="A pipeline folder (default: .), then stages or runs (all).", metavar="[FOLDER] [RUN]..."),
 ]
 Where = Annotated[str, typer.Option("--device", help="cpu, cuda, or auto: cuda where there is one.")]
 Speed = Annotated[float | None, typer.Option(help="Time nothing here: hours at so many TFLOP/s, of any machine.")]
@@ -143,14 +143,14 @@ def report(folder: Folder = Path()) -> None:
 
 
 @app.command()
-def verify(cell: CellName, folder: Folder = Path()) -> None:
-    """Run a cell of FOLDER's pipeline again, in a clean copy, and compare its files with dvc.lock byte for byte.
+def verify(run: RunName, folder: Folder = Path()) -> None:
+    """Run a run of FOLDER's pipeline again, in a clean copy, and compare its files with dvc.lock byte for byte.
 
     Exit codes: 0 where all are equal, 3 where one is not.
     """
     from cure.pipeline.verify import verify as again
 
-    found = again(cell, folder)
+    found = again(run, folder)
     shown = ruled("out", "dvc.lock", "again", "equal")
     for line in found:
         shown.add_row(line.out, line.lock, line.again, "yes" if line.equal else "NO")
@@ -163,7 +163,7 @@ app.command()(grid)
 
 @app.command()
 def plan(places: Places = None, where: Where = "auto", tflops: Speed = None, json: Json = False) -> None:
-    """What a pipeline will cost: passes, operations, hours, memory and disk of every stage of every cell.
+    """What a pipeline will cost: passes, operations, hours, memory and disk of every stage of every run.
 
     Times a few steps of each row on this machine, on random images; finished stages are marked and not counted.
     """

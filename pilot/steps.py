@@ -11,7 +11,7 @@ WANTED = ("results", "curves", "provenance")  # what the report reads
 
 
 class Step(NamedTuple):
-    """One stage of one cell; paths relative to the folder of the run."""
+    """One stage of one run; paths relative to the folder of the run."""
 
     cmd: list[str]
     deps: list[str]

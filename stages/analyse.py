@@ -6,10 +6,10 @@ results/DATASET/MODEL/METHOD-sSEED-analyse: a small file for each analysis of pa
 
 from cure.runtime.terminal import Dataset, MethodName, Model, Seed, stage
 from cure.settings.check import load
-from cure.storage.paths import Cell
+from cure.storage.paths import Run
 
 
-def reads(cell: Cell) -> list[str]:
+def reads(run: Run) -> list[str]:
     """The params that dvc.yaml declares for this stage."""
     return ["run", "threat", "analyse"]
 
@@ -21,9 +21,9 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
     """
     from cure.training.run_analyses import analyse
 
-    cell = Cell(dataset, model, method, seed)
-    made = analyse(cell, load(reads(cell), dataset, model))
-    print(f"analyse {cell.name}: {', '.join(made)}")
+    run = Run(dataset, model, method, seed)
+    made = analyse(run, load(reads(run), dataset, model))
+    print(f"analyse {run.name}: {', '.join(made)}")
 
 
 if __name__ == "__main__":

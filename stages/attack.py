@@ -13,10 +13,10 @@ from cure.settings.check import load
 from cure.settings.sections import AttackSuite, Threat
 from cure.storage import paths
 from cure.storage.files import write_text
-from cure.storage.paths import Cell
+from cure.storage.paths import Run
 
 
-def reads(cell: Cell) -> list[str]:
+def reads(run: Run) -> list[str]:
     """The params that dvc.yaml declares for this stage."""
     return ["run", "threat", "attack"]
 
@@ -27,31 +27,40 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
     An image is robust in a column if it is classified correctly clean and after every attack of the column.
     """
     from cure.evaluation import attack_columns, evaluated_run
-    from cure.evaluation.last_epoch import Last
-    from cure.evaluation.work_items import Folder
+    from cure.evaluation.last_epoch import LastEpoch
+    from cure.evaluation.work_items import WorkItemFolder
     from cure.runtime import distributed, torchrun
     from cure.storage import provenance
     from cure.storage.resume import Scratch
 
-    cell = Cell(dataset, model, method, seed)
-    params = load(reads(cell), dataset, model)
+    run = Run(dataset, model, method, seed)
+    params = load(reads(run), dataset, model)
     suite, threat = params.get("attack", AttackSuite), params.get("threat", Threat)
-    bench = evaluated_run.bench(cell, params, suite, torchrun.set_up)
-    data = attack_columns.examples_of(bench.split)
-    chains = attack_columns.chains(suite, threat, len(bench.about.classes))
-    last = Last(cell, bench, suite, threat)
-    inputs = [paths.data(dataset), cell.weights, *([cell.trajectory] if cell.trajectory.exists() else [])]
-    scratch = Scratch("attack", cell.name, params.as_text(), inputs)
-    total, store = attack_columns.units(len(bench.split), chains, suite) + last.units, Folder(scratch.folder)
-    with torchrun.alone(scratch.locked), progress(f"attack {cell.name}", total) as tick:
-        columns = attack_columns.attacked(bench.net, data, chains, suite, lambda news: tick(str(news)), store)
-        found = attack_columns.result(columns, data, suite, threat.eps) | {"epoch": bench.about.epoch}
-        found["last"] = last.outcomes(found, lambda news: tick(f"last epoch: {news}"), store)
+    evaluated = evaluated_run.evaluated(run, params, suite, torchrun.set_up)
+    data = attack_columns.examples_of(evaluated.split)
+    attack_sequences = attack_columns.attack_sequences(suite, threat, len(evaluated.about.classes))
+    last_epoch = LastEpoch(run, evaluated, suite, threat)
+    inputs = [
+        paths.data(dataset),
+        run.weights,
+        *([run.training_checkpoint] if run.training_checkpoint.exists() else []),
+    ]
+    scratch = Scratch("attack", run.name, params.as_text(), inputs)
+    total, store = (
+        attack_columns.work_items(len(evaluated.split), attack_sequences, suite) + last_epoch.work_items,
+        WorkItemFolder(scratch.folder),
+    )
+    with torchrun.alone(scratch.locked), progress(f"attack {run.name}", total) as on_progress:
+        columns = attack_columns.attacked(
+            evaluated.net, data, attack_sequences, suite, lambda event: on_progress(str(event)), store
+        )
+        found = attack_columns.result(columns, data, suite, threat.eps) | {"epoch": evaluated.about.epoch}
+        found["last"] = last_epoch.outcomes(found, lambda event: on_progress(f"last epoch: {event}"), store)
         distributed.wait()
         if distributed.rank() > 0:
             return
-        write_text(cell.result("attack"), json.dumps(found, indent=1) + "\n")
-        provenance.write(cell.provenance("attack"), bench.run, bench.device)
+        write_text(run.result("attack"), json.dumps(found, indent=1) + "\n")
+        provenance.write(run.provenance("attack"), evaluated.run_settings, evaluated.device)
         scratch.delete()
 
 

@@ -15,10 +15,10 @@ from cure.settings.check import load
 from cure.settings.sections import CorruptSuite
 from cure.storage import paths
 from cure.storage.files import write_text
-from cure.storage.paths import Cell
+from cure.storage.paths import Run
 
 
-def reads(cell: Cell) -> list[str]:
+def reads(run: Run) -> list[str]:
     """The params that dvc.yaml declares for this stage."""
     return ["run", "corrupt"]
 
@@ -26,37 +26,37 @@ def reads(cell: Cell) -> list[str]:
 def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None:
     """Corrupt the test images as the section corrupt of params.yaml says and count what the network still sees."""
     from cure.evaluation import corrupted, evaluated_run
-    from cure.evaluation.work_items import Folder
+    from cure.evaluation.work_items import WorkItemFolder
     from cure.runtime import device
     from cure.storage import provenance
     from cure.storage.resume import Scratch
 
-    cell = Cell(dataset, model, method, seed)
-    params = load(reads(cell), dataset, model)
+    run = Run(dataset, model, method, seed)
+    params = load(reads(run), dataset, model)
     suite = params.get("corrupt", CorruptSuite)
-    bench = evaluated_run.bench(cell, params, suite, device.set_up)
-    source = corrupted.source(suite, dataset, bench.about.data_digest, bench.split)
+    evaluated = evaluated_run.evaluated(run, params, suite, device.set_up)
+    source = corrupted.source(suite, dataset, evaluated.about.data_digest, evaluated.split)
     known = {name: catalogue.entry("corruptions", name).CORRUPTION for name in catalogue.names("corruptions")}
     missing = source.missing(suite.corruptions)
     for name, why in missing.items():
-        print(f"corrupt {cell.name}: without {name}: {why}", file=sys.stderr)
+        print(f"corrupt {run.name}: without {name}: {why}", file=sys.stderr)
     names = [name for name in suite.corruptions if name not in missing]
     unlisted = {name: "not listed in params.yaml" for name in known if name not in suite.corruptions}
     result = {
-        "images": len(bench.split),
+        "images": len(evaluated.split),
         "source": source.kind,
         "version": source.version,
         "missing": missing | unlisted,
         "categories": {name: corruption.category for name, corruption in known.items()},
         "extra": [name for name, corruption in known.items() if corruption.extra],
-        "clean": corrupted.correct(bench.net, bench.split, suite.batch),
+        "clean": corrupted.correct(evaluated.net, evaluated.split, suite.batch),
     }
-    scratch = Scratch("corrupt", cell.name, params.as_text(), [paths.data(dataset), cell.weights])
-    total, store = len(names) * len(suite.severities), Folder(scratch.folder)
-    with scratch.locked(), progress(f"corrupt {cell.name}", total) as tick:
-        result["correct"] = corrupted.counts(bench.net, bench.split, source, names, suite, tick, store)
-        write_text(cell.result("corrupt"), json.dumps(result, indent=1) + "\n")
-        provenance.write(cell.provenance("corrupt"), bench.run, bench.device)
+    scratch = Scratch("corrupt", run.name, params.as_text(), [paths.data(dataset), run.weights])
+    total, store = len(names) * len(suite.severities), WorkItemFolder(scratch.folder)
+    with scratch.locked(), progress(f"corrupt {run.name}", total) as on_progress:
+        result["correct"] = corrupted.counts(evaluated.net, evaluated.split, source, names, suite, on_progress, store)
+        write_text(run.result("corrupt"), json.dumps(result, indent=1) + "\n")
+        provenance.write(run.provenance("corrupt"), evaluated.run_settings, evaluated.device)
         scratch.delete()
 
 

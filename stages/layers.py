@@ -14,15 +14,15 @@ from cure.runtime.terminal import Dataset, Model, Seed, stage
 from cure.settings.check import load
 from cure.settings.check_layers import refuse_outside
 from cure.settings.layers import Blocks, Freezing, Variant
-from cure.storage.paths import Cell
+from cure.storage.paths import Run
 
 VariantName = Annotated[Variant, typer.Argument(help="How the chosen blocks start.", metavar="VARIANT")]
 Group = Annotated[str, typer.Argument(help="Block sets of params.yaml: a key of layers.blocks.", metavar="GROUP")]
 
 
-def reads(cell: Cell, group: str) -> list[str]:
+def reads(run: Run, group: str) -> list[str]:
     """The params that dvc.yaml declares for this stage."""
-    entries = [f"datasets.{cell.dataset}.augment", f"models.{cell.model}", "methods.at"]
+    entries = [f"datasets.{run.dataset}.augment", f"models.{run.model}", "methods.at"]
     return ["run", "threat", "train", "layers.update", f"layers.blocks.{group}", *entries]
 
 
@@ -35,15 +35,15 @@ def main(dataset: Dataset, model: Model, variant: VariantName, group: Group, see
     from cure.training.job import Job
     from cure.training.layerwise import Study, execute
 
-    cell = Cell(dataset, model, "natural", seed).layers(variant, group)
-    params = load(reads(cell, group), dataset, model)
+    run = Run(dataset, model, "natural", seed).layers(variant, group)
+    params = load(reads(run, group), dataset, model)
     refuse_outside(params.raw, model)
     method = catalogue.entry("methods", "at").METHOD
     hyper, _ = params.method("methods.at", method.hyper)
     how, train = params.method("layers.update", Freezing)
     sets = params.get(f"layers.blocks.{group}", Blocks).sets
     fit = train.model_copy(update={"snapshots": []})  # no network of the study is looked into later
-    execute(Study(Job("layers", cell, params, method, hyper, fit), variant, sets, how))
+    execute(Study(Job("layers", run, params, method, hyper, fit), variant, sets, how))
 
 
 if __name__ == "__main__":

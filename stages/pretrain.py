@@ -8,12 +8,12 @@ from cure import catalogue
 from cure.runtime.terminal import Dataset, Model, Seed, stage
 from cure.settings.check import load
 from cure.settings.sections import Fit
-from cure.storage.paths import Cell
+from cure.storage.paths import Run
 
 
-def reads(cell: Cell) -> list[str]:
+def reads(run: Run) -> list[str]:
     """The params that dvc.yaml declares for this stage."""
-    return ["run", "threat", "pretrain", f"datasets.{cell.dataset}.augment", f"models.{cell.model}", "methods.natural"]
+    return ["run", "threat", "pretrain", f"datasets.{run.dataset}.augment", f"models.{run.model}", "methods.natural"]
 
 
 def main(dataset: Dataset, model: Model, seed: Seed) -> None:
@@ -24,11 +24,11 @@ def main(dataset: Dataset, model: Model, seed: Seed) -> None:
     """
     from cure.training.job import Job, execute
 
-    cell = Cell(dataset, model, "natural", seed)
-    params = load(reads(cell), dataset, model)
+    run = Run(dataset, model, "natural", seed)
+    params = load(reads(run), dataset, model)
     method = catalogue.entry("methods", "natural").METHOD
     hyper = params.get("methods.natural", method.hyper)
-    execute(Job("pretrain", cell, params, method, hyper, params.get("pretrain", Fit)))
+    execute(Job("pretrain", run, params, method, hyper, params.get("pretrain", Fit)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Report: the table, metrics, figures and the page of every cell that `grid` names.
+"""Report: the table, metrics, figures and the page of every run that `grid` names.
 
 Reads results/, curves/, provenance/ and claims.yaml. Writes reports/, all in git: index.html, which a person opens, and
 what stands in it as Markdown and CSV: table, findings (what the papers say of their figures, and what our data say),

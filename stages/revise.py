@@ -9,15 +9,15 @@ from cure import catalogue
 from cure.errors import UserError
 from cure.runtime.terminal import Dataset, MethodName, Model, Seed, stage
 from cure.settings.check import hyper_keys, load
-from cure.storage.paths import Cell
+from cure.storage.paths import Run
 
 
-def reads(cell: Cell) -> list[str]:
+def reads(run: Run) -> list[str]:
     """The params that dvc.yaml declares for this stage."""
-    method = catalogue.entry("methods", cell.method).METHOD
+    method = catalogue.entry("methods", run.method).METHOD
     role = [] if method.revise else ["roles.robust"]
-    key = list(hyper_keys(cell.method, method))[-1]
-    return [*role, "run", "threat", "train", f"datasets.{cell.dataset}.augment", key]
+    key = list(hyper_keys(run.method, method))[-1]
+    return [*role, "run", "threat", "train", f"datasets.{run.dataset}.augment", key]
 
 
 def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None:
@@ -28,13 +28,13 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
     """
     from cure.training.consolidate import consolidate
 
-    cell = Cell(dataset, model, method, seed)
+    run = Run(dataset, model, method, seed)
     entry = catalogue.entry("methods", method).METHOD
-    if entry.finish is None:
+    if entry.select_network is None:
         raise UserError(f"{method} does not consolidate: its update already writes the evaluated network")
-    params = load(reads(cell), dataset, model)
-    hyper, train = params.method(reads(cell)[-1], entry.revise or entry.hyper)
-    consolidate(cell, entry, hyper, train, params)
+    params = load(reads(run), dataset, model)
+    hyper, train = params.method(reads(run)[-1], entry.revise or entry.hyper)
+    consolidate(run, entry, hyper, train, params)
 
 
 if __name__ == "__main__":

@@ -9,15 +9,15 @@ from cure import catalogue
 from cure.errors import UserError
 from cure.runtime.terminal import Dataset, MethodName, Model, Seed, stage
 from cure.settings.check import hyper_keys, load
-from cure.storage.paths import Cell
+from cure.storage.paths import Run
 
 
-def reads(cell: Cell) -> list[str]:
+def reads(run: Run) -> list[str]:
     """The params that dvc.yaml declares for this stage."""
-    method = catalogue.entry("methods", cell.method).METHOD
-    key = next(iter(hyper_keys(cell.method, method)))
+    method = catalogue.entry("methods", run.method).METHOD
+    key = next(iter(hyper_keys(run.method, method)))
     roles = [f"roles.{role}" for role in method.roles if role != "natural"]
-    entries = [f"datasets.{cell.dataset}.augment", f"models.{cell.model}", key]
+    entries = [f"datasets.{run.dataset}.augment", f"models.{run.model}", key]
     return [*method.hyper.top_level, *roles, "run", "threat", "train", *entries]
 
 
@@ -29,15 +29,15 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
     """
     from cure.training.job import Job, execute
 
-    cell = Cell(dataset, model, method, seed)
+    run = Run(dataset, model, method, seed)
     entry = catalogue.entry("methods", method).METHOD
     if method == "natural":  # its schedule is another, and its weights are those that others start from
         raise UserError("natural is trained by the stage pretrain")
     if not entry.updates:
         raise UserError(f"{method} has no update: its stage is revise")
-    params = load(reads(cell), dataset, model)
+    params = load(reads(run), dataset, model)
     hyper, train = params.method(next(iter(hyper_keys(method, entry))), entry.hyper)
-    execute(Job("update", cell, params, entry, hyper, train))
+    execute(Job("update", run, params, entry, hyper, train))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Both dvc.yaml, resolved as DVC does: every stage of every cell, and the code that it reaches."""
+"""Both dvc.yaml, resolved as DVC does: every stage of every run, and the code that it reaches."""
 
 import ast
 import itertools
@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ruamel.yaml import YAML
 
 from cure import catalogue
-from cure.storage.paths import Cell
+from cure.storage.paths import Run
 from pilot.steps import filled
 from tests.closure import ROOT, closure
 
@@ -17,7 +17,7 @@ SCALES = {"paper": ROOT, "quickstart": ROOT / "quickstart"}
 
 
 class Item(NamedTuple):
-    """One stage of one cell, as DVC would run it, paths relative to the folder of its dvc.yaml."""
+    """One stage of one run, as DVC would run it, paths relative to the folder of its dvc.yaml."""
 
     scale: str
     family: str
@@ -36,9 +36,9 @@ class Item(NamedTuple):
         return self.place.get("method", "at" if self.family == "layers" else "natural")
 
     @property
-    def cell(self):
-        cell = Cell(self.place["dataset"], self.place["model"], self.method, self.place["seed"])
-        return cell.layers(self.place["variant"], self.place["group"]) if self.family == "layers" else cell
+    def run(self):
+        run = Run(self.place["dataset"], self.place["model"], self.method, self.place["seed"])
+        return run.layers(self.place["variant"], self.place["group"]) if self.family == "layers" else run
 
     def __str__(self):
         return "-".join(map(str, [self.family, *self.place.values()]))
@@ -123,11 +123,11 @@ def folders_loaded(script):
 
 
 def entries(item):
-    """The entry files that one item loads by name: those of its cell, but every attack, corruption and analysis."""
-    cell = {**item.place, "method": item.method}
+    """The entry files that one item loads by name: those of its run, but every attack, corruption and analysis."""
+    run = {**item.place, "method": item.method}
     found = set()
     for folder in folders_loaded(item.script):
-        own = cell.get(folder.removesuffix("s"))
+        own = run.get(folder.removesuffix("s"))
         found |= {f"cure/{folder}/{name}.py" for name in ([own] if own else catalogue.names(folder))}
     return found
 

@@ -13,7 +13,7 @@ FILES = sorted(
     str(path.relative_to(ROOT)) for folder in ("cure", "stages", "tools") for path in (ROOT / folder).rglob("*.py")
 )
 CATALOGUES = ("methods", "attacks", "analyses", "corruptions", "datasets", "models", "figures")
-FLOORS = (  # from the top: a file imports its own room and the rooms below it; rooms of one floor do not know each other
+FLOORS = (  # from the top: a file imports its own room and rooms below it, never one of its own floor
     ("cure/cli.py", "cure/__init__.py"),
     ("tools",),
     ("stages", "cure/pipeline"),

@@ -29,10 +29,10 @@ YAML_12 = YAML(typ="safe", pure=True)
 DATA = "data/digits.safetensors"
 NATURAL = "weights/digits/small/natural-s0.safetensors"
 TRAJECTORY = "trajectories/digits/small/cure-s0.safetensors"
-CELL = ("digits", "small")
-UPDATE_CURE, REVISE_CURE = ("update", *CELL, "cure", 0), ("revise", *CELL, "cure", 0)
-ATTACK, CORRUPT = ("attack", *CELL, "natural", 0), ("corrupt", *CELL, "natural", 0)
-UPDATE_TRADES = ("update", *CELL, "trades", 0)
+RUN = ("digits", "small")
+UPDATE_CURE, REVISE_CURE = ("update", *RUN, "cure", 0), ("revise", *RUN, "cure", 0)
+ATTACK, CORRUPT = ("attack", *RUN, "natural", 0), ("corrupt", *RUN, "natural", 0)
+UPDATE_TRADES = ("update", *RUN, "trades", 0)
 
 
 def _at_once(section):
@@ -102,7 +102,7 @@ def finished(tmp_path_factory):
     assert done.returncode == 0, done.stderr
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(resume_files, "FOLDER", tmp_path_factory.mktemp("scratch"))  # CURE_SCRATCH was read at the import
-        for stage in (("pretrain", *CELL, 0), UPDATE_CURE, REVISE_CURE):
+        for stage in (("pretrain", *RUN, 0), UPDATE_CURE, REVISE_CURE):
             call(folder, *stage)
     return folder
 
@@ -345,7 +345,7 @@ def test_a_cell_that_the_settings_do_not_know_is_refused(folder, args, said):
 
 @pytest.mark.reliability("wrong inputs")
 def test_a_method_that_does_not_consolidate_cannot_be_revised(folder):
-    assert "trades does not consolidate" in refusal(folder, "revise", *CELL, "trades", 0)
+    assert "trades does not consolidate" in refusal(folder, "revise", *RUN, "trades", 0)
 
 
 @pytest.mark.reliability("wrong inputs")

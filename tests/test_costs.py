@@ -2,11 +2,11 @@
 
 import pytest
 
-from cure.pipeline.planning.command import ESTIMATES, bench
+from cure.pipeline.planning.command import ESTIMATES, cost_model
 from cure.pipeline.planning.cost_model import Estimate
 from cure.pipeline.planning.facts import Facts
 from cure.pipeline.planning.tasks import Task
-from cure.storage.paths import Cell
+from cure.storage.paths import Run
 from tests.closure import ROOT
 from tools import costs
 
@@ -16,12 +16,12 @@ def estimate(seconds: float, memory: int) -> Estimate:
 
 
 def test_a_row_has_the_hours_of_its_training_and_attack_and_the_larger_memory() -> None:
-    cell = Cell("cifar10", "resnet18", "cure", 0)
+    run = Run("cifar10", "resnet18", "cure", 0)
     found = [
-        (Task("a", "update", cell), estimate(3600.0, 2**30)),
-        (Task("b", "revise", cell), estimate(1800.0, 2**29)),
-        (Task("c", "attack", cell), estimate(360.0, 3 * 2**30)),
-        (Task("d", "layers", Cell("cifar10", "resnet18", "reinit-every", 0)), estimate(7200.0, 2**30)),
+        (Task("a", "update", run), estimate(3600.0, 2**30)),
+        (Task("b", "revise", run), estimate(1800.0, 2**29)),
+        (Task("c", "attack", run), estimate(360.0, 3 * 2**30)),
+        (Task("d", "layers", Run("cifar10", "resnet18", "reinit-every", 0)), estimate(7200.0, 2**30)),
     ]
     assert costs.grid(found) == [
         "| row | ResNet-18: training | attack | memory, GiB |",
@@ -42,7 +42,7 @@ def test_a_part_is_replaced_and_the_words_stay() -> None:
 
 
 def test_the_page_is_as_the_plan_has_it_now() -> None:
-    on = bench(Facts.of(ROOT), "cpu", costs.SPEED)
-    train = ESTIMATES["update"](Task("", "update", Cell("svhn", "resnet18", "at", 0)), on)
+    on = cost_model(Facts.of(ROOT), "cpu", costs.SPEED)
+    train = ESTIMATES["update"](Task("", "update", Run("svhn", "resnet18", "at", 0)), on)
     [line] = [line for line in costs.PAGE.read_text().splitlines() if line.startswith("| svhn, ResNet-18 |")]
     assert line.split(" | ")[1:3] == [f"{train.flops / 1e15:.0f}", costs.digits(train.seconds / 3600)]

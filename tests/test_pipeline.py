@@ -60,15 +60,15 @@ def require_none(found, family, mend=""):
 
 
 def parents(item):
-    """The networks of earlier stages that the cell's method asks for by role."""
+    """The networks of earlier stages that the run's method asks for by role."""
     rows = parsed(SCALES[item.scale] / "params.yaml")["roles"] | {"natural": "natural"}
     method = catalogue.entry("methods", item.method).METHOD
     roles = {*method.teachers, *([method.init] if method.init else [])}
-    return {item.cell.of(rows[role]).weights for role in roles}
+    return {item.run.of(rows[role]).weights for role in roles}
 
 
 def artefacts(item):
-    """(deps, outs) besides code, from cure/storage/paths.py and from what the cell's method says of itself."""
+    """(deps, outs) besides code, from cure/storage/paths.py and from what the run's method says of itself."""
     if item.family == "prepare":
         return set(), {paths.data(item.place["dataset"])}
     if item.family == "report":
@@ -79,20 +79,20 @@ def artefacts(item):
             {"paper": "./claims.yaml", "quickstart": "../claims.yaml"}[item.scale],
         }
         return given, {Path("reports") / name for name in REPORTS}
-    cell, sidecar = item.cell, item.cell.provenance(item.script)
-    data = paths.data(cell.dataset)
+    run, sidecar = item.run, item.run.provenance(item.script)
+    data = paths.data(run.dataset)
     method = catalogue.entry("methods", item.method).METHOD
-    network = {cell.weights} if method.finish is None else set()
-    trained = {cell.trajectory} if method.updates else set()
+    network = {run.weights} if method.select_network is None else set()
+    trained = {run.training_checkpoint} if method.updates else set()
     revised = trained or parents(item)
     return {
-        "pretrain": ({data}, {cell.weights, cell.trajectory, cell.curve, sidecar}),
-        "update": ({data} | parents(item), {cell.trajectory, cell.curve, sidecar} | network),
-        "revise": ({data} | revised, {cell.weights, cell.result("revise"), sidecar}),
-        "layers": ({data, cell.of("natural").weights}, {cell.result("layers"), cell.curve, sidecar}),
-        "attack": ({data, cell.weights} | trained, {cell.result("attack"), sidecar}),
-        "corrupt": ({data, cell.weights}, {cell.result("corrupt"), sidecar}),
-        "analyse": ({data, cell.weights, cell.trajectory, cell.curve}, {cell.analyses, sidecar}),
+        "pretrain": ({data}, {run.weights, run.training_checkpoint, run.curve, sidecar}),
+        "update": ({data} | parents(item), {run.training_checkpoint, run.curve, sidecar} | network),
+        "revise": ({data} | revised, {run.weights, run.result("revise"), sidecar}),
+        "layers": ({data, run.of("natural").weights}, {run.result("layers"), run.curve, sidecar}),
+        "attack": ({data, run.weights} | trained, {run.result("attack"), sidecar}),
+        "corrupt": ({data, run.weights}, {run.result("corrupt"), sidecar}),
+        "analyse": ({data, run.weights, run.training_checkpoint, run.curve}, {run.analyses, sidecar}),
     }[item.script]
 
 
@@ -170,7 +170,7 @@ def test_params_are_what_the_stage_reads(scale, family):
     found = {}
     for item in of(scale, family):
         reads = stage_module(item.script).reads
-        known = {"cell": lambda item: item.cell} | {
+        known = {"run": lambda item: item.run} | {
             key: lambda item, key=key: item.place[key] for key in ("dataset", "group")
         }
         found[str(item)] = difference(
@@ -203,8 +203,8 @@ def test_artefacts_are_those_of_the_cell_and_its_parents(scale, family):
 @every_scale
 def test_cure_starts_from_the_natural_network_of_its_own_cell(scale):
     for item in of(scale, "update_from_natural_to_revise"):
-        if item.cell.method == "cure":
-            assert f"weights/{item.cell.dataset}/{item.cell.model}/natural-s{item.cell.seed}.safetensors" in item.deps
+        if item.run.method == "cure":
+            assert f"weights/{item.run.dataset}/{item.run.model}/natural-s{item.run.seed}.safetensors" in item.deps
 
 
 @every_scale
@@ -309,7 +309,7 @@ def test_the_paper_has_a_row_for_every_method():
 @pytest.mark.parametrize("script", ["attack", "corrupt"])
 def test_every_network_is_evaluated_once(scale, script):
     made = [path for item in items(scale) for path in item.outs if path.startswith("weights/")]
-    assert sorted(str(item.cell.weights) for item in items(scale) if item.script == script) == sorted(made)
+    assert sorted(str(item.run.weights) for item in items(scale) if item.script == script) == sorted(made)
 
 
 @every_scale

@@ -29,14 +29,14 @@ ROWS = {"natural": "natural", "at": "update", "trades": "update", "cure": FROM_N
 LOOKED_INTO = ["natural", "cure"]
 
 
-def cells(stage, rows):
+def runs(stage, rows):
     """The stages that make or measure these rows of these lists, named by verb and list."""
     return {f"{stage}{listed}@digits-small-{row}-0" for row, listed in rows.items()}
 
 
 def measured(rows):
     """Attack and corrupt of these rows."""
-    return cells("attack_", rows) | cells("corrupt_", rows)
+    return runs("attack_", rows) | runs("corrupt_", rows)
 
 
 PREPARE, PRETRAIN = "prepare@digits", "pretrain@digits-small-0"
@@ -44,7 +44,7 @@ STUDIED, LAYERS = "pretrain@digits-small_resnet-0", "layers@digits-small_resnet-
 AT, TRADES = "update@digits-small-at-0", "update@digits-small-trades-0"
 CURE, REVISE = f"{FROM_NATURAL}@digits-small-cure-0", "revise_from_natural@digits-small-cure-0"
 ROBUST = {AT, TRADES, CURE}
-ATTACKS, CORRUPTS = cells("attack_", ROWS), cells("corrupt_", ROWS)
+ATTACKS, CORRUPTS = runs("attack_", ROWS), runs("corrupt_", ROWS)
 ANALYSES = {f"analyse@digits-small-{row}-0" for row in LOOKED_INTO}
 STAGES = {PREPARE, PRETRAIN, STUDIED, LAYERS, *ROBUST, REVISE, *ATTACKS, *CORRUPTS, *ANALYSES, "report"}
 
@@ -345,7 +345,7 @@ def test_a_deleted_result_comes_back_as_it_was(made, tmp_path):
     clone, attack, update = made.copy(tmp_path), "attack_update@digits-small-at-0", AT
     lock = YAML(typ="safe").load((clone.quickstart / "dvc.lock").read_text())["stages"]
     outs = [out for stage in (attack, update) for out in lock[stage]["outs"]]
-    lost = {out["path"]: out["md5"] for out in outs if "provenance" not in out["path"]}  # cells share these
+    lost = {out["path"]: out["md5"] for out in outs if "provenance" not in out["path"]}  # runs share these
     before = {name: (clone.quickstart / name).read_bytes() for name in [*lost, "reports/index.html"]}
     for name, digest in lost.items():  # from the cache too, so that it must be computed again
         (clone.quickstart / name).unlink()
@@ -416,7 +416,7 @@ def test_a_new_method_is_one_file_and_two_lines_of_params(extended):
 def test_a_new_method_runs_its_own_cells_and_the_report_alone(extended):
     _, output = extended
     own = {"toy": "update"}
-    assert sorted(ran(output)) == sorted({*cells("", own), *measured(own), "report"})
+    assert sorted(ran(output)) == sorted({*runs("", own), *measured(own), "report"})
 
 
 def test_a_new_method_has_a_row_and_a_curve(extended):
@@ -438,7 +438,7 @@ def outs_of_update(clone, method):
 
 
 def killed_midway(made, place, method):
-    """A copy of `made` in which the training of one cell was killed without warning after its first epochs."""
+    """A copy of `made` in which the training of one run was killed without warning after its first epochs."""
     clone = made.copy(place)
     for path in outs_of_update(clone, method).values():
         path.unlink()
@@ -558,15 +558,15 @@ def test_cure_verify_tells_what_differs_and_which_input_is_another(made):
 
 
 @pytest.mark.parametrize(
-    ("cell", "said"),
+    ("run", "said"),
     [
-        ("digits/small/att-s0", "no stage and no cell 'digits/small/att-s0'"),
+        ("digits/small/att-s0", "no stage and no run 'digits/small/att-s0'"),
         ("update@digits-small-at-1", "did you mean update@digits-small-at-0?"),
-        ("report", "report gathers all cells and is none"),
+        ("report", "report gathers all runs and is none"),
     ],
 )
-def test_cure_verify_refuses_what_is_no_cell(made, cell, said):
-    assert said in made.run("cure", "verify", cell, expect=2)
+def test_cure_verify_refuses_what_is_no_cell(made, run, said):
+    assert said in made.run("cure", "verify", run, expect=2)
 
 
 def test_without_device_and_network_the_paper_says_so_before_any_work(fresh, tmp_path):

@@ -7,11 +7,11 @@ import re
 from collections.abc import Callable, Iterable
 
 from cure.core.names import NAMES
-from cure.pipeline.planning.command import ESTIMATES, bench, costs
-from cure.pipeline.planning.cost_model import Bench, Estimate
+from cure.pipeline.planning.command import ESTIMATES, cost_model, costs
+from cure.pipeline.planning.cost_model import CostModel, Estimate
 from cure.pipeline.planning.facts import Facts
 from cure.pipeline.planning.tasks import Task, tasks
-from cure.storage.paths import Cell
+from cure.storage.paths import Run
 from tests.closure import ROOT
 
 PAGE = ROOT / "docs" / "reproducing.md"
@@ -30,8 +30,8 @@ TRAINING = ("pretrain", "update", "revise")
 Costs = list[tuple[Task, Estimate]]
 
 
-def line(cells: Iterable[object]) -> str:
-    return "| " + " | ".join(map(str, cells)) + " |"
+def line(runs: Iterable[object]) -> str:
+    return "| " + " | ".join(map(str, runs)) + " |"
 
 
 def digits(number: float) -> str:
@@ -49,23 +49,23 @@ def gib(found: Iterable[Estimate]) -> float:
 
 def grid(found: Costs) -> list[str]:
     """A line for each row of the root's grid, and the sums."""
-    models = list(dict.fromkeys(task.cell.model for task, _ in found))
+    models = list(dict.fromkeys(task.run.model for task, _ in found))
     heads = [head for model in models for head in (f"{TITLES[model]}: training", "attack", "memory, GiB")]
     lines = [line(["row", *heads]), "|" + "---|" * (1 + len(heads))]
     for method in NAMES:
-        cells: list[str] = []
+        runs: list[str] = []
         for model in models:
-            mine = [(t, cost) for t, cost in found if (t.cell.model, t.cell.method) == (model, method)]
+            mine = [(t, cost) for t, cost in found if (t.run.model, t.run.method) == (model, method)]
             trained = [cost for t, cost in mine if t.kind in TRAINING]
             attacked = [cost for t, cost in mine if t.kind == "attack"]
             if trained:
-                cells += [digits(hours(trained)), digits(hours(attacked)), digits(gib([*trained, *attacked]))]
-        lines += [line([NAMES[method], *cells])] if cells else []
+                runs += [digits(hours(trained)), digits(hours(attacked)), digits(gib([*trained, *attacked]))]
+        lines += [line([NAMES[method], *runs])] if runs else []
     return [*lines, "", *sums(found, models)]
 
 
 def sums(found: Costs, models: list[str]) -> list[str]:
-    each = [f"{hours(c for t, c in found if t.cell.model == model):.0f} h for {TITLES[model]}" for model in models]
+    each = [f"{hours(c for t, c in found if t.run.model == model):.0f} h for {TITLES[model]}" for model in models]
     study = hours(cost for task, cost in found if task.kind == "layers")
     flops, disk = (sum(getattr(cost, name) for _, cost in found) for name in ("flops", "disk"))
     whole = f"{hours(cost for _, cost in found):.0f} h ({flops / 1e18:.0f} EFLOP)"
@@ -75,13 +75,13 @@ def sums(found: Costs, models: list[str]) -> list[str]:
     ]
 
 
-def beyond(on: Bench) -> list[str]:
-    """AT's cell on other data sets and networks."""
-    heads = ["AT, one cell", "training, PFLOP", "GPU-hours", "memory, GiB", "attack, PFLOP"]
+def beyond(on: CostModel) -> list[str]:
+    """AT's run on other data sets and networks."""
+    heads = ["AT, one run", "training, PFLOP", "GPU-hours", "memory, GiB", "attack, PFLOP"]
     lines = [line(heads), "|" + "---|" * len(heads)]
     for dataset, model in BEYOND:
-        cell = Cell(dataset, model, "at", 0)
-        made = {kind: ESTIMATES[kind](Task("", kind, cell), on) for kind in ("update", "attack")}
+        run = Run(dataset, model, "at", 0)
+        made = {kind: ESTIMATES[kind](Task("", kind, run), on) for kind in ("update", "attack")}
         train, attack = made["update"], made["attack"]
         size = f"{gib(made.values()):.1f}"
         numbers = [f"{train.flops / 1e15:.0f}", digits(hours([train])), size, f"{attack.flops / 1e15:.0f}"]
@@ -101,7 +101,7 @@ def rewritten(text: str, parts: dict[str, Callable[[], list[str]]]) -> str:
 
 def main() -> None:
     """Rewrite the page."""
-    on = bench(Facts.of(ROOT), "cpu", SPEED)
+    on = cost_model(Facts.of(ROOT), "cpu", SPEED)
     parts = {"grid": lambda: grid(costs(tasks(ROOT, []), on)), "beyond": lambda: beyond(on)}
     PAGE.write_text(rewritten(PAGE.read_text(), parts), encoding="utf-8")
 

@@ -11,7 +11,7 @@ import pytest
 
 TOPICS = {  # topic -> (what was tried, what held)
     "moments": ("moments at which a stage is killed", "resumed to the same bytes"),
-    "second process": ("second processes on one cell or download", "waited, never two at once"),
+    "second process": ("second processes on one run or download", "waited, never two at once"),
     "faults of disk and memory": ("ends of disk and memory", "told, nothing half-written"),
     "wrong inputs": ("wrong inputs", "refused by name, exit code 2"),
     "flags": ("networks built to raise a flag", "raised it"),
@@ -27,7 +27,7 @@ Counted by `make reliability`, which runs these tests and writes this page.
 - **Killed.** SIGKILL, SIGTERM and Ctrl-C at seeded moments, among them half-written files and the instants before and
   after a rename, during update (CURE, ACT, LAS-AT), revise (RiFT), attack and corrupt. Training resumes at its last
   epoch, an attack at its last batch, corrupt at its last severity. tests/faults/test_crash.py
-- **Second process.** A cell is locked while it is trained or attacked; another process says who holds it and waits,
+- **Second process.** A run is locked while it is trained or attacked; another process says who holds it and waits,
   even if the `dvc` that started the first was killed. tests/faults/test_second.py
 - **Disk and memory.** A full disk, a read-only folder, a file that vanishes: exit code 2, old results as they were.
   Without memory, training names the batch to try; an evaluation halves its batch, says so on stderr and in the result.
@@ -35,11 +35,12 @@ Counted by `make reliability`, which runs these tests and writes this page.
 - **Wrong inputs.** Settings, command lines, checkpoints, images, downloads, and random edits of params.yaml (counted as
   one). Pickled code is never run. tests/test_bad_input.py, tests/evaluation/standalone/test_wrong_inputs.py and others
 - **Flags.** Randomness, zero or masked gradients, black box beating white box, PGD-20 stronger than AutoAttack, robust
-  above clean, predictions that depend on the batch. tests/evaluation/diagnostics/test_preflight.py, tests/evaluation/diagnostics/test_gradient_masking.py
+  above clean, predictions that depend on the batch. tests/evaluation/diagnostics/test_preflight.py,
+  tests/evaluation/diagnostics/test_gradient_masking.py
 
 ## Determinism
 
-On the CPU, one seed and one number of threads give one dvc.lock: `cure verify CELL` runs a cell again in a clean copy
+On the CPU, one seed and one number of threads give one dvc.lock: `cure verify RUN` runs a run again in a clean copy
 and compares its files with dvc.lock, byte for byte. `run.cpu_isa: avx2` keeps newer CPUs to the roundings of older
 ones.
 

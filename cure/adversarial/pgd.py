@@ -1,4 +1,4 @@
-"""Attacks by projected gradient ascent (adversarial/pgd_loop.py): what they objective, where they start, what they attack."""
+"""Attacks by projected gradient ascent (adversarial/pgd_loop.py): their objectives, their starts, and the network."""
 
 from collections.abc import Callable
 from typing import Any
@@ -71,7 +71,7 @@ def pgd(
             objective(attacked, batch),
             stop=stop,
             jitter=(lambda x: batch.noise.normal(x, jitter)) if jitter else None,
-            apart=attacked is not net,
+            rows_independent=attacked is not net,
             **bounds,
         )
 
@@ -98,7 +98,7 @@ def strongest(
 
 
 def pgd_on_error(nets: Networks, batch: Batch, hyper: Any) -> dict[str, Images]:
-    """The slot `inner` of a method that attacks its student with `hyper.attack` on the cross-entropy."""
+    """The slot `attack` of a method that attacks its student with `hyper.attack` on the cross-entropy."""
     return {"adv": pgd(nets.student, batch, hyper.attack, ce_objective)}
 
 

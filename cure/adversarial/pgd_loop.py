@@ -36,13 +36,14 @@ def pgd_loop(
     most: int | None = None,
     stop: Stop | None = None,
     jitter: Callable[[Images], Images] | None = None,
-    apart: bool = False,
+    rows_independent: bool = False,
 ) -> Images:
     """The loop. eps, step and steps are numbers, one per example (n) or, eps and step, one per pixel (n, 1, h, w).
 
-    A row ends early when the stop rule says so, asked before the step, or after its own number of steps; a GPU need
-    not wait for their maximum where a bound, `most`, is known. Where rows do not depend on each other (`apart`), those
-    that have ended are left out of the passes once they are many; the rule then sees the last logits that they had.
+    A row ends early when the stop rule says so, asked before the step, or after its own number of steps; a GPU need not
+    wait for their maximum where a bound, `most`, is known. Where rows do not depend on each other (`rows_independent`),
+    those that have ended are left out of the passes once they are many; the rule then sees the last logits that they
+    had.
     """
     eps, step = _per_pixel(eps), _per_pixel(step)
     low, high = (x - eps).clamp(min=0), (x + eps).clamp(max=1)  # both clips at once, since x is in [0, 1]
@@ -51,7 +52,7 @@ def pgd_loop(
     for k in range(steps if isinstance(steps, int) else most if most and steps.is_cuda else int(steps.max())):
         if isinstance(steps, Tensor):
             live = (k < steps) if live is None else live & (k < steps)
-        z, g = gradient(net, x_adv, objective, live if apart else None, z)
+        z, g = gradient(net, x_adv, objective, live if rows_independent else None, z)
         with torch.no_grad():
             if stop is not None:
                 live = ~stop(z) if live is None else live & ~stop(z)

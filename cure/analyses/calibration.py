@@ -8,7 +8,7 @@ All (view, bin), bins of equal width over [0, 1], confidence the largest probabi
 
 import torch
 
-from cure.core.analysis import Analysis, Found, Subject, every
+from cure.core.analysis import Analysis, AnalysisResult, Subject, every
 from cure.core.tensors import Images, Labels, Tensor
 from cure.settings.base import Count, Settings
 
@@ -29,7 +29,7 @@ def reliability(p: Tensor, y: Labels, bins: int) -> Tensor:
     return torch.cat([counts[None] / len(y), sums / counts.clamp(min=1)])
 
 
-def measure(subject: Subject, hyper: Hyper) -> Found:
+def measure(subject: Subject, hyper: Hyper) -> AnalysisResult:
     """Of all images."""
 
     def probabilities(images: Images) -> Tensor:
@@ -39,7 +39,7 @@ def measure(subject: Subject, hyper: Hyper) -> Found:
     views = {"clean": subject.x, "adversarial": subject.x_adv}
     both = torch.stack([reliability(probabilities(x), subject.y, hyper.bins) for x in views.values()])
     found = {"images": both[:, 0], "accuracy": both[:, 1], "confidence": both[:, 2]}
-    return Found(found, {"view": list(views), "bin": list(range(1, hyper.bins + 1))})
+    return AnalysisResult(found, {"view": list(views), "bin": list(range(1, hyper.bins + 1))})
 
 
 ANALYSIS = Analysis(measure, every)

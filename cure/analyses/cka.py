@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from cure.core.analysis import Analysis, Found, Subject, every
+from cure.core.analysis import Analysis, AnalysisResult, Subject, every
 from cure.core.tensors import Images, Tensor
 from cure.nn.activations import tapping
 from cure.settings.base import Settings
@@ -61,7 +61,7 @@ def grams(net: nn.Module, x: Images, names: list[str]) -> Tensor:
     return torch.stack([found[name] for name in names])
 
 
-def measure(subject: Subject, hyper: Hyper) -> Found:
+def measure(subject: Subject, hyper: Hyper) -> AnalysisResult:
     """The mean over batches of one size; images that fill none are left out."""
     names, sums = layers(subject.net), list[tuple[Tensor, Tensor, Tensor]]()
     for x, x_adv, _ in subject.pairs(hyper.batch):
@@ -70,7 +70,7 @@ def measure(subject: Subject, hyper: Hyper) -> Found:
         clean, adv = (grams(subject.net, images, names) for images in (x, x_adv))
         sums.append((hsic(clean, adv), hsic(clean, clean).diagonal(), hsic(adv, adv).diagonal()))
     cross, a, b = (torch.stack(part).mean(dim=0) for part in zip(*sums, strict=True))
-    return Found({"cka": cka(cross, a, b)}, {"clean_layer": names, "adversarial_layer": names})
+    return AnalysisResult({"cka": cka(cross, a, b)}, {"clean_layer": names, "adversarial_layer": names})
 
 
 ANALYSIS = Analysis(measure, every)

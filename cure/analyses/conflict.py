@@ -11,7 +11,7 @@ same for every row, so that rows compare whatever they were trained with.
 import torch
 from torch.linalg import vector_norm as norm
 
-from cure.core.analysis import Analysis, Found, Subject, by_layer, dimensions, every, per_layer
+from cure.core.analysis import Analysis, AnalysisResult, Subject, by_layer, dimensions, every, per_layer
 from cure.nn.gradients import gradients
 from cure.nn.losses import cross_entropy
 from cure.settings.base import Settings
@@ -21,7 +21,7 @@ class Hyper(Settings):
     """Nothing: images and batches are those of the section."""
 
 
-def measure(subject: Subject, hyper: Hyper) -> Found:
+def measure(subject: Subject, hyper: Hyper) -> AnalysisResult:
     """Means over batches."""
     weights, net = dict(subject.net.named_parameters()), subject.net
     cosines, opposed = [], []
@@ -31,7 +31,7 @@ def measure(subject: Subject, hyper: Hyper) -> Found:
         cosines.append(per_layer(products, torch.sum) / (one * other))
         opposed.append(per_layer(products, lambda product: (product < 0).float().mean()))
     found = {"cosine": torch.stack(cosines).mean(dim=0), "opposed": torch.stack(opposed).mean(dim=0)}
-    return Found(found | {"dims": dimensions(weights)}, {"layer": list(by_layer(weights))})
+    return AnalysisResult(found | {"dims": dimensions(weights)}, {"layer": list(by_layer(weights))})
 
 
 ANALYSIS = Analysis(measure, every)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from cure.core.analysis import Analysis, Found, Subject, every
+from cure.core.analysis import Analysis, AnalysisResult, Subject, every
 from cure.core.tensors import Images, Tensor
 from cure.nn.activations import tapping
 from cure.settings.base import Settings
@@ -25,7 +25,7 @@ def pooled(h: Tensor) -> Tensor:
     return F.relu(h).mean(dim=(2, 3))
 
 
-def measure(subject: Subject, hyper: Hyper) -> Found:
+def measure(subject: Subject, hyper: Hyper) -> AnalysisResult:
     """Means over all images."""
     net = subject.net
     names = [name for name, module in net.named_modules() if isinstance(module, _BatchNorm)]
@@ -41,7 +41,7 @@ def measure(subject: Subject, hyper: Hyper) -> Found:
         cosines.append(torch.stack([1 - F.cosine_similarity(z_adv, z, dim=1) for z, z_adv in both]))
         ways.append(torch.stack([(z_adv - z).norm(dim=1) / z.norm(dim=1).clamp(min=1e-12) for z, z_adv in both]))
     found = {"distance": torch.cat(cosines, dim=1).mean(dim=1), "relative": torch.cat(ways, dim=1).mean(dim=1)}
-    return Found(found, {"layer": names})
+    return AnalysisResult(found, {"layer": names})
 
 
 ANALYSIS = Analysis(measure, every)

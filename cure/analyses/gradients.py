@@ -8,7 +8,7 @@ images in every phase; a mean over batches. Gowda et al., ICLR 2024, Fig. 6a, ha
 
 import torch
 
-from cure.core.analysis import Analysis, Found, Phase, Subject, by_layer, dimensions, per_layer, replayable
+from cure.core.analysis import Analysis, AnalysisResult, Phase, Subject, by_layer, dimensions, per_layer, replayable
 from cure.core.tensors import Tensor
 from cure.settings.base import Settings
 
@@ -23,12 +23,12 @@ def magnitudes(phase: Phase) -> Tensor:
     return torch.stack(each).mean(dim=0)
 
 
-def measure(subject: Subject, hyper: Hyper) -> Found:
+def measure(subject: Subject, hyper: Hyper) -> AnalysisResult:
     """One row of numbers for each phase."""
     phases, weights = subject.phases, subject.phases[0].weights
     dims = dimensions(weights).expand(len(phases), -1)
     found = {"magnitude": torch.stack([magnitudes(phase) for phase in phases]), "dims": dims}
-    return Found(found, {"share": [phase.share for phase in phases], "layer": list(by_layer(weights))})
+    return AnalysisResult(found, {"share": [phase.share for phase in phases], "layer": list(by_layer(weights))})
 
 
 ANALYSIS = Analysis(measure, replayable)

@@ -8,7 +8,7 @@ Means over a few images. A smooth, even rise along a speaks against gradient mas
 
 import torch
 
-from cure.core.analysis import Analysis, Found, Subject, every
+from cure.core.analysis import Analysis, AnalysisResult, Subject, every
 from cure.nn.losses import cross_entropy
 from cure.settings.base import Count, Positive, Settings
 
@@ -21,7 +21,7 @@ class Hyper(Settings):
     reach: Positive  # in radii
 
 
-def measure(subject: Subject, hyper: Hyper) -> Found:
+def measure(subject: Subject, hyper: Hyper) -> AnalysisResult:
     """All images at one point at a time."""
     net, batch = subject.net, subject.few(hyper.images)
     way = subject.perturb(batch) - batch.x
@@ -38,7 +38,7 @@ def measure(subject: Subject, hyper: Hyper) -> Found:
     found = {"loss": torch.stack(losses), "wrong": torch.stack(wrong)}
     shape = (hyper.points, hyper.points)
     axes = {"adversarial": [round(a, 6) for a in along], "random": [round(b, 6) for b in across]}
-    return Found({name: values.reshape(shape) for name, values in found.items()}, axes)
+    return AnalysisResult({name: values.reshape(shape) for name, values in found.items()}, axes)
 
 
 ANALYSIS = Analysis(measure, every)

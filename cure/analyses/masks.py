@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from cure.core.analysis import Analysis, Found, Subject
+from cure.core.analysis import Analysis, AnalysisResult, Subject
 from cure.core.method import Method, Networks
 from cure.settings.base import Count, Settings
 
@@ -25,18 +25,18 @@ class Hyper(Settings):
 
 def suits(method: Method) -> bool:
     """Methods that show masks in a search that needs their own network alone."""
-    return "masks" in method.shows and method.inner is not None and not method.teachers and method.companions is None
+    return "masks" in method.shows and method.attack is not None and not method.teachers and method.companions is None
 
 
-def measure(subject: Subject, hyper: Hyper) -> Found:
+def measure(subject: Subject, hyper: Hyper) -> AnalysisResult:
     """The images with their maps, masks, labels and predictions."""
     shown: dict[str, Any] = {}
     batch = dataclasses.replace(subject.few(hyper.images), watch=shown.__setitem__)
-    assert subject.method.inner is not None
-    subject.method.inner(Networks(subject.net, {}, {}), batch, subject.hyper)
+    assert subject.method.attack is not None
+    subject.method.attack(Networks(subject.net, {}, {}), batch, subject.hyper)
     with torch.no_grad():
         predicted = subject.net(batch.x).argmax(dim=1)
-    return Found({"image": batch.x, "label": batch.y, "predicted": predicted, **shown["masks"]}, {})
+    return AnalysisResult({"image": batch.x, "label": batch.y, "predicted": predicted, **shown["masks"]}, {})
 
 
 ANALYSIS = Analysis(measure, suits)

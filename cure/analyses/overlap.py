@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from cure.core.analysis import Analysis, Found, Phase, Subject, by_layer, per_layer, replayable
+from cure.core.analysis import Analysis, AnalysisResult, Phase, Subject, by_layer, per_layer, replayable
 from cure.core.method import Method
 from cure.core.tensors import Tensor
 from cure.nn.masks import Masks, chosen
@@ -41,7 +41,7 @@ def overlap(a: Masks, b: Masks) -> Tensor:
     return torch.stack([both / either, one * other / (one + other - one * other)])
 
 
-def measure(subject: Subject, hyper: Hyper) -> Found:
+def measure(subject: Subject, hyper: Hyper) -> AnalysisResult:
     """Every phase with every phase."""
     kept, phases = [own(phase) for phase in subject.phases], [phase.share for phase in subject.phases]
     layers = list(by_layer(chosen(list(subject.phases[0].weights), subject.hyper.include, subject.hyper.exclude)))
@@ -56,7 +56,7 @@ def measure(subject: Subject, hyper: Hyper) -> Found:
     places = range(len(phases))
     found = torch.stack([torch.stack([mean(pairs(i, j)) for j in places]) for i in places])
     axes: dict[str, list[Any]] = {"share": phases, "other": phases, "layer": layers}
-    return Found({"jaccard": found[:, :, 0], "chance": found[:, :, 1]}, axes)
+    return AnalysisResult({"jaccard": found[:, :, 0], "chance": found[:, :, 1]}, axes)
 
 
 def own(phase: Phase) -> list[Masks]:

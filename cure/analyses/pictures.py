@@ -3,9 +3,9 @@
     image, adversarial (n, c, h, w) in [0, 1]; distance (n), the L-inf norm of the way between them; label (n);
     predicted, fooled (n), on the image and on the adversarial one; gradient (n, c, h, w), d CE(f(x), y) / dx
 
-By FMN (adversarial/minimum_norm.py), so the distances are upper bounds; 0 for an image that is misclassified as it is, not a number
-where none was found. All rows
-see the same images. Gowda et al., ICLR 2024, Fig. 8, does not name its attack.
+By FMN (adversarial/minimum_norm.py), so the distances are upper bounds; 0 for an image that is misclassified as it is,
+not a number where none was found. All rows see the same images. Gowda et al., ICLR 2024, Fig. 8, does not name its
+attack.
 """
 
 import math
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from cure.adversarial.minimum_norm import fmn
-from cure.core.analysis import Analysis, Found, Subject, every
+from cure.core.analysis import Analysis, AnalysisResult, Subject, every
 from cure.core.attack import distance
 from cure.nn.losses import cross_entropy
 from cure.settings.base import Count, Positive, Settings, Share
@@ -29,7 +29,7 @@ class Hyper(Settings):
     gamma: Share  # by how much the radius shrinks or grows at first
 
 
-def measure(subject: Subject, hyper: Hyper) -> Found:
+def measure(subject: Subject, hyper: Hyper) -> AnalysisResult:
     """The images with their nearest adversarial ones."""
     batch, net = subject.few(hyper.images), subject.net
     adversarial = fmn(net, batch.x, batch.y, steps=hyper.steps, step=hyper.step, gamma=hyper.gamma)
@@ -39,7 +39,7 @@ def measure(subject: Subject, hyper: Hyper) -> Found:
         predicted, fooled = (net(images).argmax(dim=1) for images in (batch.x, adversarial))
     found: dict[str, Any] = {"image": batch.x, "adversarial": adversarial, "gradient": gradient}
     found |= {"distance": distance(adversarial, batch.x, "linf").where(fooled != batch.y, math.nan)}
-    return Found(found | {"label": batch.y, "predicted": predicted, "fooled": fooled}, {})
+    return AnalysisResult(found | {"label": batch.y, "predicted": predicted, "fooled": fooled}, {})
 
 
 ANALYSIS = Analysis(measure, every)

@@ -15,7 +15,7 @@ from itertools import pairwise
 
 import torch
 
-from cure.core.analysis import Analysis, Found, Phase, Subject, by_layer, dimensions, per_layer, replayable
+from cure.core.analysis import Analysis, AnalysisResult, Phase, Subject, by_layer, dimensions, per_layer, replayable
 from cure.core.method import Method
 from cure.core.tensors import Tensor
 from cure.nn.masks import Masks, chosen, masks
@@ -48,7 +48,7 @@ def updated(phase: Phase, conserved: float) -> Tensor | None:
     return torch.stack(found).mean(dim=0) if found else None
 
 
-def measure(subject: Subject, hyper: Hyper) -> Found:
+def measure(subject: Subject, hyper: Hyper) -> AnalysisResult:
     """One row of numbers for each phase."""
     method, phases = subject.hyper, subject.phases
     reached = chosen(list(phases[0].weights), method.include, method.exclude)
@@ -64,7 +64,7 @@ def measure(subject: Subject, hyper: Hyper) -> Found:
         "moved": torch.stack([*moved, none[0]]),
         "dims": dimensions(weights[0]).expand(len(phases), -1),
     }
-    return Found(found, {"share": [phase.share for phase in phases], "layer": list(by_layer(reached))})
+    return AnalysisResult(found, {"share": [phase.share for phase in phases], "layer": list(by_layer(reached))})
 
 
 ANALYSIS = Analysis(measure, suits)

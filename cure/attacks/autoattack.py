@@ -32,7 +32,7 @@ class Hyper(Ball):
     targets: Count  # of the targeted attacks, at most the number of wrong classes
 
 
-def chain(hyper: Hyper, classes: int, seed: int) -> AttackSequence:
+def attack_sequence(hyper: Hyper, classes: int, seed: int) -> AttackSequence:
     """The attacks of the version for a network of so many classes; every batch is attacked from the same seed."""
     targets = min(hyper.targets, classes - 1)
     used = {"iterations": hyper.iterations, "queries": hyper.queries, "targets": targets}

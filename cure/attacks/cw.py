@@ -23,6 +23,6 @@ def attack(net: nn.Module, batch: Batch, hyper: Hyper) -> Images:
     return pgd(net, batch, hyper, margin_objective)
 
 
-def chain(hyper: Hyper, classes: int, seed: int) -> AttackSequence:
+def attack_sequence(hyper: Hyper, classes: int, seed: int) -> AttackSequence:
     """The attack alone; its noise comes with the batch."""
     return AttackSequence({"cw": partial(attack, hyper=hyper)}, hyper.model_dump(), hyper.eps)

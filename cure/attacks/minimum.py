@@ -30,7 +30,7 @@ class Hyper(Settings):
     iterations: Count
 
 
-def chain(hyper: Hyper, classes: int, seed: int) -> AttackSequence:
+def attack_sequence(hyper: Hyper, classes: int, seed: int) -> AttackSequence:
     """The fast search and FAB towards each target, all on every image; none of them draws anything."""
     fast: dict[str, Attack] = {"fmn": partial(_fmn, hyper=hyper)}
     if hyper.norm == "l2":

@@ -77,7 +77,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Found:
+class AnalysisResult:
     """Arrays by name. With `axes`, name -> labels, all of them have these axes, and so make a table with a line for
     each combination of labels; without, they are pictures with the image first."""
 
@@ -99,7 +99,7 @@ def replayable(method: Method) -> bool:
 class Analysis:
     """An entry of cure/analyses; its module holds the settings class `Hyper`, too."""
 
-    measure: Callable[[Subject, Any], Found]
+    measure: Callable[[Subject, Any], AnalysisResult]
     suits: Callable[[Method], bool]  # rows of other methods are left out
 
 

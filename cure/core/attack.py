@@ -1,7 +1,7 @@
-"""What a column of an evaluation is: a chain of attacks, each on the images that survived those before it.
+"""What a column of an evaluation is: a sequence of attacks, each on the images that survived those before it.
 
-PGD is a chain of one, AutoAttack a chain of four. A chain with a `norm` seeks the smallest perturbation instead: each
-of its attacks gets every image, and the shortest verified way out counts.
+PGD is a sequence of one, AutoAttack a sequence of four. A sequence with a `norm` seeks the smallest perturbation
+instead: each of its attacks gets every image, and the shortest verified way out counts.
 """
 
 from collections.abc import Callable
@@ -28,13 +28,13 @@ class AttackSequence:
     eps: float | None = None  # radius of the L-inf ball; what lies outside is no success
     label: str = ""  # of AutoAttack: standard, custom or rand
     passes: int = 1  # forwards whose mean probability decides a prediction; several for networks that draw at random
-    norm: Norm | None = None  # of a chain that seeks the smallest perturbation
+    norm: Norm | None = None  # of a sequence that seeks the smallest perturbation
 
 
-def judged_alike(chains: dict[str, AttackSequence]) -> dict[str, AttackSequence]:
+def judged_alike(attack_sequences: dict[str, AttackSequence]) -> dict[str, AttackSequence]:
     """The same attacks, each judged by as many forwards as the most careful of them, so that none gains by luck."""
-    most = max((chain.passes for chain in chains.values()), default=1)
-    return {name: replace(chain, passes=most) for name, chain in chains.items()}
+    most = max((sequence.passes for sequence in attack_sequences.values()), default=1)
+    return {name: replace(sequence, passes=most) for name, sequence in attack_sequences.items()}
 
 
 def distance(x_adv: Images, x: Images, norm: Norm) -> PerExample:

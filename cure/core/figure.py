@@ -32,7 +32,7 @@ class Figure:
     """An entry of cure/figures.
 
     `data` names a table of reporting/evidence.py or, where none has this name, an entry of cure/analyses, which comes
-    as one line per cell and combination of the labels of its axes, or, being pictures, one line per cell with a column
+    as one line per run and combination of the labels of its axes, or, being pictures, one line per run with a column
     for each of its arrays. An empty table is not drawn; `without` says what lacked.
     """
 

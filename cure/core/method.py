@@ -8,7 +8,7 @@ Once an epoch, and then in every step (training/step.py), the slots run in this 
     grads   = combine(nets, batch, hyper, means)         3  a gradient rule; None leaves it to the plain backward
     after_step(nets, batch, hyper)                       4  companions that move by a rule of their own
 
-`networks` (5) names the companions and roles it needs, `finish` (6) turns a trajectory into one network.
+`networks` (5) names the companions and roles it needs, `select_network` (6) turns a trajectory into one network.
 """
 
 from collections.abc import Callable, Iterator
@@ -34,9 +34,9 @@ class Batch:
 
     x in [0, 1] (n, c, h, w); y (n); index (n), each image's place in its split; epoch counts from 1; step counts
     the optimiser steps taken so far, of which an epoch has per_epoch; lr is the epoch's learning rate; `past` holds
-    the means of the last epoch, `found` what `before_epoch` found. `points` carries what `inner` found to the later
+    the means of the last epoch, `found` what `before_epoch` found. `points` carries what `attack` found to the later
     slots; `watch`, where set, receives named tensors that an analysis or a test wants to see. Of several ranks this is
-    one's rows, and the others hold `elsewhere` more images of the batch.
+    one's rows, and the others hold `images_on_other_ranks` more images of the batch.
     """
 
     x: Images
@@ -51,11 +51,11 @@ class Batch:
     watch: Callable[[str, Any], None] | None = None
     per_epoch: int = 1
     found: dict[str, Any] = field(default_factory=dict)
-    elsewhere: int = 0
+    images_on_other_ranks: int = 0
 
     @property
     def x_adv(self) -> Images:
-        """The adversarial images that `inner` found."""
+        """The adversarial images that `attack` found."""
         found: Images = self.points["adv"]
         return found
 
@@ -127,7 +127,7 @@ AfterStep = Callable[[Networks, Batch, Any], None]
 
 @dataclass(frozen=True)
 class Consolidation:
-    """What `finish` may use: the trajectory's networks, training batches, and a validation score."""
+    """What `select_network` may use: the trajectory's networks, training batches, and a validation score."""
 
     nets: dict[str, nn.Module]  # last, best and what the method brought; or `robust`, where it has no trajectory
     epochs: dict[str, int]  # of last and best
@@ -147,8 +147,8 @@ class Method:
     cite: str
     hyper: type[Settings]
     loss: Loss
-    inner: AttackSlot | None = None
-    combine: CombineGradients | None = None
+    attack: AttackSlot | None = None
+    combine_gradients: CombineGradients | None = None
     after_step: AfterStep | None = None
     companions: Callable[[Any], dict[str, Companion]] | None = None
     prepare: Callable[[nn.Module], None] | None = None  # what training adds to the student itself: split batch norms
@@ -156,9 +156,11 @@ class Method:
     init: Role | None = None  # the one whose weights it starts from
     start: Callable[[Any], Role | None] | None = None  # or the teacher that its settings choose to start from
     before_epoch: BeforeEpoch | None = None
-    finish: SelectNetwork | None = None
+    select_network: SelectNetwork | None = None
     shows: tuple[str, ...] = ()  # what its slots hand to `batch.show`, for analyses
-    revise: type[Settings] | None = None  # the section that `finish` takes; None: its only section is for `finish`
+    revise: type[Settings] | None = (
+        None  # the section that `select_network` takes; None: its only section is for `select_network`
+    )
 
     @property
     def roles(self) -> list[Role]:
@@ -168,4 +170,4 @@ class Method:
     @property
     def updates(self) -> bool:
         """Whether it has an update loop of its own."""
-        return self.finish is None or self.revise is not None
+        return self.select_network is None or self.revise is not None

@@ -90,9 +90,12 @@ def _stream(file: File, part: Path, have: int) -> None:
     with answer:
         have = have if answer.status == 206 else 0
         total = have + int(answer.headers.get("Content-Length") or 0)
-        with part.open("ab" if have else "wb") as out, progress(file.name, total // BLOCK, have // BLOCK) as tick:
+        with (
+            part.open("ab" if have else "wb") as out,
+            progress(file.name, total // BLOCK, have // BLOCK) as on_progress,
+        ):
             while block := answer.read(BLOCK):
                 out.write(block)
-                tick("MiB")
+                on_progress("MiB")
         if part.stat().st_size < total:
             raise OSError(f"broken off after {part.stat().st_size:,} of {total:,} bytes")

@@ -17,7 +17,7 @@ def as_float(images: Tensor) -> Images:
     return images.float().div_(255)
 
 
-def spread(images: int, count: int) -> Labels:
+def evenly_spaced(images: int, count: int) -> Labels:
     """The places of `count` of so many images, evenly spread; of all if there are fewer."""
     count = min(count, images)
     return torch.arange(count) * images // count
@@ -38,9 +38,9 @@ class Split:
         for rows in torch.split(torch.arange(len(self), device=self.labels.device), size):
             yield as_float(self.images[rows]), self.labels[rows], self.index[rows]
 
-    def spread(self, count: int) -> "Split":
+    def evenly_spaced(self, count: int) -> "Split":
         """`count` images, evenly spread over the split (all of them if there are fewer)."""
-        return self.at(spread(len(self), count).to(self.labels.device))
+        return self.at(evenly_spaced(len(self), count).to(self.labels.device))
 
     def at(self, rows: Labels | slice) -> "Split":
         """The images at these places."""

@@ -10,7 +10,7 @@ from torch import nn
 from cure import catalogue
 from cure.core.attack import AttackSequence, judged_alike
 from cure.core.tensors import Flags, Labels
-from cure.data.loader import Split, as_float, spread
+from cure.data.loader import Split, as_float, evenly_spaced
 from cure.evaluation.driver import ROUNDING, Driver, full_precision
 from cure.evaluation.statistics.results import Result
 from cure.evaluation.work_items import Examples, Outcome, Store
@@ -23,7 +23,7 @@ from cure.settings.sections import AttackSuite, Threat
 
 
 @dataclass(frozen=True)
-class Progress:
+class AttackProgress:
     """One more batch of one attack of a column is done."""
 
     column: str
@@ -36,14 +36,14 @@ class Progress:
         return f"{self.column}{part}: broke {self.broken} of {self.images}"
 
 
-OnProgress = Callable[[Progress], object]
+OnProgress = Callable[[AttackProgress], object]
 
 
 @dataclass(frozen=True)
-class Column:
-    """What one chain did to some of the images: `rows` are their places."""
+class AttackColumn:
+    """What one sequence did to some of the images: `rows` are their places."""
 
-    chain: AttackSequence
+    sequence: AttackSequence
     rows: Labels
     outcome: Outcome
 
@@ -61,15 +61,15 @@ def examples_of(split: Split) -> Examples:
     return Examples(as_float(split.images), split.labels, split.index)
 
 
-def chains(suite: AttackSuite, threat: Threat, classes: int) -> dict[str, AttackSequence]:
+def attack_sequences(suite: AttackSuite, threat: Threat, classes: int) -> dict[str, AttackSequence]:
     """The columns of the suite, each with its settings over the threat model."""
 
     def bind(settings: dict[str, Any]) -> AttackSequence:
         entry = catalogue.entry("attacks", settings["attack"])
         own = {key: value for key, value in settings.items() if key != "attack"}
         hyper = entry.Hyper.model_validate(with_threat_defaults(entry.Hyper, own, threat.model_dump()))
-        chain: AttackSequence = entry.chain(hyper, classes, suite.seed)
-        return chain
+        sequence: AttackSequence = entry.attack_sequence(hyper, classes, suite.seed)
+        return sequence
 
     return judged_alike({name: bind(settings) for name, settings in suite.columns.items()})
 
@@ -79,27 +79,27 @@ def attacked(
     data: Examples,
     columns: dict[str, AttackSequence],
     suite: AttackSuite,
-    tick: OnProgress,
+    on_progress: OnProgress,
     store: Store | None = None,
-) -> dict[str, Column]:
+) -> dict[str, AttackColumn]:
     """`clean` and every column, on all images or on as many of them, evenly spread, as the suite gives it.
 
-    Several ranks share the units of one `store`, and each ends with all of them.
+    Several ranks share the work items of one `store`, and each ends with all of them.
     """
     how: dict[str, Any] = {"batch": suite.batch, "seed": suite.seed, "store": store}
     how |= {"share": (distributed.rank(), distributed.count()), "patience": 0.2 if distributed.count() > 1 else None}
     with full_precision():
         how["twin"] = halving(suite.batch, lambda batch: twin(net, data.x[:batch], _layout(net, data, suite)), "layout")
-    drivers, found = dict[int, Driver](), dict[str, Column]()
-    for name, chain in {"clean": AttackSequence({}, {}), **columns}.items():
-        rows = spread(len(data), suite.subset.get(name, len(data)))
+    drivers, found = dict[int, Driver](), dict[str, AttackColumn]()
+    for name, sequence in {"clean": AttackSequence({}, {}), **columns}.items():
+        rows = evenly_spaced(len(data), suite.subset.get(name, len(data)))
         if len(rows) not in drivers:
             drivers[len(rows)] = Driver(net, data[rows.to(data.y.device)], **how)
         driver = drivers[len(rows)]
-        driver.tick = lambda *news, name=name: tick(Progress(name, *news))
-        found[name] = Column(chain, rows, driver.run(chain))
+        driver.on_progress = lambda *event, name=name: on_progress(AttackProgress(name, *event))
+        found[name] = AttackColumn(sequence, rows, driver.run(sequence))
         if name == "clean":
-            tick(Progress(name, name, int((~found[name].outcome.clean).sum()), len(data)))
+            on_progress(AttackProgress(name, name, int((~found[name].outcome.clean).sum()), len(data)))
     return found
 
 
@@ -110,23 +110,23 @@ def _layout(net: nn.Module, data: Examples, suite: AttackSuite) -> Layout:
     return distributed.agreed(faster(net, data.x[: suite.batch]))
 
 
-def units(images: int, columns: dict[str, AttackSequence], suite: AttackSuite) -> int:
+def work_items(images: int, columns: dict[str, AttackSequence], suite: AttackSuite) -> int:
     """How often `attacked` ticks: once for the clean images, and for each batch of each attack."""
     seen = {name: min(images, suite.subset.get(name, images)) for name in columns}
-    return 1 + sum(-(-seen[name] // suite.batch) * len(chain.attacks) for name, chain in columns.items())
+    return 1 + sum(-(-seen[name] // suite.batch) * len(sequence.attacks) for name, sequence in columns.items())
 
 
-def result(columns: dict[str, Column], data: Examples, suite: AttackSuite, eps: float) -> Result:
+def result(columns: dict[str, AttackColumn], data: Examples, suite: AttackSuite, eps: float) -> Result:
     """The columns as plain data: one character per image, 1 correct, 0 not, - not looked at.
 
     `worst` is over everything that was run: correct only without any verified adversarial image within `eps`, on the
-    images that every column with a ball looked at. AutoAttack's own number is its column alone. A chain that seeks the
-    smallest perturbation is counted at `eps` in the L-inf norm, and its distances stand apart.
+    images that every column with a ball looked at. AutoAttack's own number is its column alone. A sequence that seeks
+    the smallest perturbation is counted at `eps` in the L-inf norm, and its distances stand apart.
     """
     images, clean = len(data), columns["clean"].outcome.clean
     attacks = {name: column for name, column in columns.items() if name != "clean"}
-    ball = {name: column for name, column in attacks.items() if column.chain.norm is None}
-    linf = {name: column for name, column in attacks.items() if column.chain.norm == "linf"}
+    ball = {name: column for name, column in attacks.items() if column.sequence.norm is None}
+    linf = {name: column for name, column in attacks.items() if column.sequence.norm == "linf"}
     flags = {name: _spread(column.outcome.robust, column.rows, images) for name, column in ball.items()}
     flags |= {name: _spread(column.safe(eps), column.rows, images) for name, column in linf.items()}
     worst = torch.stack([clean.long(), *(_spread(c.safe(eps), c.rows, images) for c in ball.values())]).amin(0)
@@ -155,19 +155,19 @@ def _text(flags: torch.Tensor) -> str:
     return "".join("-01"[int(hit) + 1] for hit in flags)
 
 
-def _about(column: Column, suite: AttackSuite) -> dict[str, Any]:
-    chain, found = column.chain, column.outcome
-    said: dict[str, Any] = {"label": chain.label, "package": chain.facts.get("package", "")}
+def _about(column: AttackColumn, suite: AttackSuite) -> dict[str, Any]:
+    sequence, found = column.sequence, column.outcome
+    said: dict[str, Any] = {"label": sequence.label, "package": sequence.facts.get("package", "")}
     said |= {"batch": found.batch} if found.batch != suite.batch else {}
     said["broken_by"] = {name: sorted(column.rows[rows].tolist()) for name, rows in found.broken_by.items()}
-    if chain.norm is not None:
+    if sequence.norm is not None:
         lengths = [round(float(length), 7) for length in found.distance]  # float32 has no more digits
-        said |= {"norm": chain.norm, "rows": column.rows.tolist()}
+        said |= {"norm": sequence.norm, "rows": column.rows.tolist()}
         said["distances"] = [None if length == float("inf") else length for length in lengths]
     return said
 
 
-def _smaller(attacks: dict[str, Column], suite: AttackSuite) -> list[str]:
+def _smaller(attacks: dict[str, AttackColumn], suite: AttackSuite) -> list[str]:
     """Columns for which memory did not suffice; AutoAttack's numbers depend on the batch."""
     batches = {name: column.outcome.batch for name, column in attacks.items()}
     told = {name: batch for name, batch in batches.items() if batch != suite.batch}
@@ -176,13 +176,13 @@ def _smaller(attacks: dict[str, Column], suite: AttackSuite) -> list[str]:
     ]
 
 
-def _problems(ball: dict[str, Column], linf: dict[str, Column]) -> list[str]:
+def _problems(ball: dict[str, AttackColumn], linf: dict[str, AttackColumn]) -> list[str]:
     """Both count verified images, so both are upper bounds of robustness: where smallest perturbations leave fewer
     images at eps than AutoAttack, its number is too high."""
     found = []
     for name, strong in ball.items():
-        for other, minimum in linf.items() if strong.chain.label else ():
-            eps = strong.chain.eps or 0.0
+        for other, minimum in linf.items() if strong.sequence.label else ():
+            eps = strong.sequence.eps or 0.0
             robust = strong.safe(eps)[torch.isin(strong.rows, minimum.rows)]
             curve = minimum.safe(eps)[torch.isin(minimum.rows, strong.rows)]
             left, missed = (int(hits.sum()) for hits in (curve, robust & ~curve))

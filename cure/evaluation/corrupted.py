@@ -82,7 +82,7 @@ def counts(
     found: Source,
     names: list[str],
     suite: CorruptSuite,
-    tick: Callable[[str], None],
+    on_progress: Callable[[str], None],
     store: Store | None = None,
 ) -> dict[str, dict[str, int]]:
     """Corruption -> severity -> how many images of `split`, corrupted, `net` classifies correctly.
@@ -99,7 +99,7 @@ def counts(
                 corrupt = Split(images.to(split.images.device), split.labels)
                 store[key] = {"correct": torch.tensor(correct(net, corrupt, suite.batch))}
             right.setdefault(name, {})[str(severity)] = int(store[key]["correct"])
-            tick(name)
+            on_progress(name)
     return right
 
 

@@ -1,4 +1,4 @@
-"""What an evaluation will cost, said before it starts: exact counts of passes x the measured time of a pass (pace.py).
+"""What an evaluation will cost, said before it starts: exact counts of passes x the measured time of a pass (speed.py).
 
 An image that some attack of a chain breaks is spared the later ones, so what counts are the survivors.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cure.errors import UserError
-from cure.evaluation.speed import Pace, Work
+from cure.evaluation.speed import AttackSpeed, Work
 from cure.evaluation.statistics.intervals import wilson
 
 Facts = Mapping[str, Any]
@@ -57,7 +57,7 @@ WORK: dict[str, Callable[[Facts], Work]] = {
 
 
 @dataclass(frozen=True)
-class Column:
+class ColumnCost:
     """One column of an evaluation: the work of its attacks in order, and forwards per prediction.
 
     In a `chain` an attack sees what the earlier ones left; else, as in a search for the smallest perturbation, it sees
@@ -66,19 +66,19 @@ class Column:
 
     attacks: dict[str, Work]
     passes: int = 1
-    chain: bool = True
+    sequential: bool = True
     subset: int | None = None
 
-    def seconds(self, pace: Pace, images: int, clean: float, robust: float) -> float:
+    def seconds(self, speed: AttackSpeed, images: int, clean: float, robust: float) -> float:
         """Expected on so many images, where these shares are right clean and after all attacks.
 
         The first attack is taken to break all that will break.
         """
         seen = images if self.subset is None else min(images, self.subset)
-        reach = [clean] + [robust if self.chain else clean] * (len(self.attacks) - 1)
-        spent = self.passes * pace.check(seen)
+        reach = [clean] + [robust if self.sequential else clean] * (len(self.attacks) - 1)
+        spent = self.passes * speed.check(seen)
         for share, (name, work) in zip(reach, self.attacks.items(), strict=False):
-            spent += pace.seconds(name, work, share * seen) + self.passes * pace.check(share * seen)
+            spent += speed.seconds(name, work, share * seen) + self.passes * speed.check(share * seen)
         return spent
 
 

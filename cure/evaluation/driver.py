@@ -1,8 +1,8 @@
 """The evaluation driver: attacks on batches, each such pair one unit of work, of resume and of sharing.
 
-A chain's attacks run in order on the images that are still classified correctly. Before an attack the survivors are
-frozen and cut into batches. A unit sees nothing but its batch and the seed, so units may run in any order and in any
-process, or be taken from an earlier run. What it finds is verified by the network itself, in full precision.
+A sequence's attacks run in order on the images that are still classified correctly. Before an attack the survivors are
+frozen and cut into batches. A work item sees nothing but its batch and the seed, so work items may run in any order and
+in any process, or be taken from an earlier run. What it finds is verified by the network itself, in full precision.
 """
 
 import sys
@@ -34,9 +34,9 @@ class Unfinished(Exception):
 class Driver:
     """Attacks one network on one set of images.
 
-    `twin` is the module that the attacks see, such as nn/folding.py makes it; by default the network. `share` is
-    (rank, ranks): this process computes every ranks-th unit; where it needs one that another has not stored yet, it
-    looks again every `patience` seconds or, without any, raises `Unfinished`. `tick` hears of each batch of each
+    `twin` is the module that the attacks see, such as nn/folding.py makes it; by default the network. `share` is (rank,
+    ranks): this process computes every ranks-th work item; where it needs one that another has not stored yet, it looks
+    again every `patience` seconds or, without any, raises `Unfinished`. `on_progress` hears of each batch of each
     attack: its name, images broken, images seen.
     """
 
@@ -51,14 +51,18 @@ class Driver:
         store: Store | None = None,
         share: tuple[int, int] = (0, 1),
         patience: float | None = None,
-        tick: Callable[[str, int, int], object] | None = None,
+        on_progress: Callable[[str, int, int], object] | None = None,
     ) -> None:
         low, high = float(data.x.min()), float(data.x.max())
         if not 0 <= low <= high <= 1:
             raise UserError(f"images: values from {low:g} to {high:g}, not in [0, 1]; normalise inside the network")
         self.net, self.twin, self.data, self.batch, self.seed = net, twin or net, data, batch, seed
         self.patience = patience
-        self.store, self.share, self.tick = {} if store is None else store, share, tick or (lambda *_: None)
+        self.store, self.share, self.on_progress = (
+            {} if store is None else store,
+            share,
+            on_progress or (lambda *_: None),
+        )
         self.identity = identity(seed, net=net, twin=self.twin)
         self._clean: dict[int, Labels] = {}
 
@@ -68,13 +72,13 @@ class Driver:
             self._clean[passes] = self._fitting(lambda batch: self._see(batch, passes), "clean images")
         return self._clean[passes].clone()
 
-    def run(self, chain: AttackSequence) -> Outcome:
-        """All attacks of the chain, from the clean predictions on.
+    def run(self, sequence: AttackSequence) -> Outcome:
+        """All attacks of the sequence, from the clean predictions on.
 
         Where memory runs out, it begins again with half the batch, and the outcome says with which it ended; one of
         several shares is refused.
         """
-        return self._fitting(lambda batch: self._run(chain, batch), " and ".join(chain.attacks))
+        return self._fitting(lambda batch: self._run(sequence, batch), " and ".join(sequence.attacks))
 
     def _fitting(self, work: Callable[[int], T], label: str) -> T:
         return halving(self.batch, work, label, shared=self.share[1] > 1)
@@ -84,54 +88,58 @@ class Driver:
             everyone = self._cut(torch.arange(len(self.data)), batch)
             return torch.cat([self._predicted(self.data[rows].x, passes) for rows in everyone])
 
-    def _run(self, chain: AttackSequence, batch: int) -> Outcome:
-        everyone, predicted, x = torch.arange(len(self.data)), self.clean(chain.passes), self.data.x.cpu()
+    def _run(self, sequence: AttackSequence, batch: int) -> Outcome:
+        everyone, predicted, x = torch.arange(len(self.data)), self.clean(sequence.passes), self.data.x.cpu()
         clean = predicted == self.data.y.cpu()
         found = Outcome(clean, predicted, x.clone(), torch.where(clean, torch.inf, 0.0), batch)
-        for name, attack in chain.attacks.items():
-            batches = self._cut((clean if chain.norm else found.robust).nonzero()[:, 0], batch)
-            units = [self._unit(chain, name, attack, self.data[part], i) for i, part in enumerate(batches)]
-            while missing := units.count(None):
+        for name, attack in sequence.attacks.items():
+            batches = self._cut((clean if sequence.norm else found.robust).nonzero()[:, 0], batch)
+            items = [self._work_item(sequence, name, attack, self.data[part], i) for i, part in enumerate(batches)]
+            while missing := items.count(None):
                 if self.patience is None:
-                    raise Unfinished(f"{name}: {missing} of {len(units)} units are another share's and not there yet")
+                    raise Unfinished(
+                        f"{name}: {missing} of {len(items)} work items are another share's and not there yet"
+                    )
                 time.sleep(self.patience)
-                own = [(chain, name, attack, self.data[part], i) for i, part in enumerate(batches)]
-                units = [unit or self._unit(*one) for unit, one in zip(units, own, strict=True)]
+                own = [(sequence, name, attack, self.data[part], i) for i, part in enumerate(batches)]
+                items = [item or self._work_item(*one) for item, one in zip(items, own, strict=True)]
             found.broken_by[name] = everyone[:0]
-            for part, unit in zip(batches, units, strict=True):
-                if unit is not None:
-                    rows = part[unit["rows"]]
-                    found.take(name, rows, unit, distance(unit["x_adv"], x[rows], chain.norm or "linf"))
+            for part, item in zip(batches, items, strict=True):
+                if item is not None:
+                    rows = part[item["rows"]]
+                    found.take(name, rows, item, distance(item["x_adv"], x[rows], sequence.norm or "linf"))
             for _ in range(len(batches), len(self._cut(everyone, batch))):
-                self.tick(name, 0, 0)
+                self.on_progress(name, 0, 0)
         return found
 
     def _cut(self, rows: Labels, batch: int) -> list[Tensor]:
         return [part for part in torch.split(rows, batch) if len(part)]
 
-    def _unit(self, chain: AttackSequence, name: str, attack: Attack, part: Examples, place: int) -> WorkItem | None:
-        """The stored unit, or a fresh one, or None if it is another's."""
-        key = digest([self.identity, name, chain.facts, chain.passes, chain.eps], vars(part))
+    def _work_item(
+        self, sequence: AttackSequence, name: str, attack: Attack, part: Examples, place: int
+    ) -> WorkItem | None:
+        """The stored work item, or a fresh one, or None if it is another's."""
+        key = digest([self.identity, name, sequence.facts, sequence.passes, sequence.eps], vars(part))
         with suppress(KeyError):
-            unit = self.store[key]
-            self.tick(name, len(unit["rows"]), len(part))
-            return unit
+            item = self.store[key]
+            self.on_progress(name, len(item["rows"]), len(part))
+            return item
         rank, ranks = self.share
         if place % ranks != rank:
             return None
         with self._alone():
-            unit = self.store[key] = self._fresh(chain, name, attack, part)
-        self.tick(name, len(unit["rows"]), len(part))
-        return unit
+            item = self.store[key] = self._fresh(sequence, name, attack, part)
+        self.on_progress(name, len(item["rows"]), len(part))
+        return item
 
-    def _fresh(self, chain: AttackSequence, name: str, attack: Attack, part: Examples) -> WorkItem:
+    def _fresh(self, sequence: AttackSequence, name: str, attack: Attack, part: Examples) -> WorkItem:
         noise = PerImage(self.seed, part.index.cpu())
-        x_adv = attack(self.twin if chain.passes == 1 else self.net, Batch(part.x, part.y, part.index, noise))
-        predicted = self._predicted(x_adv, chain.passes)
+        x_adv = attack(self.twin if sequence.passes == 1 else self.net, Batch(part.x, part.y, part.index, noise))
+        predicted = self._predicted(x_adv, sequence.passes)
         wrong = predicted != part.y.cpu()
         allowed = ((x_adv >= 0) & (x_adv <= 1)).flatten(1).all(1)
-        if chain.eps is not None:
-            allowed &= distance(x_adv, part.x, "linf") <= chain.eps + ROUNDING
+        if sequence.eps is not None:
+            allowed &= distance(x_adv, part.x, "linf") <= sequence.eps + ROUNDING
         if outside := int((wrong & ~allowed.cpu()).sum()):
             print(f"{name}: {outside} images left the ball or [0, 1] and do not count", file=sys.stderr, flush=True)
         wrong &= allowed.cpu()

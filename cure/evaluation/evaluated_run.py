@@ -13,37 +13,37 @@ from cure.settings.params import Params
 from cure.settings.sections import RunSettings, Suite
 from cure.storage import checkpoint, paths
 from cure.storage.checkpoint import Description
-from cure.storage.paths import Cell
+from cure.storage.paths import Run
 
 
 @dataclass(frozen=True)
-class Bench:
+class EvaluatedRun:
     """An evaluated network of the pipeline and the test images it meets."""
 
     about: Description
     net: nn.Module
     split: Split
-    run: RunSettings
+    run_settings: RunSettings
     device: torch.device
 
 
-def bench(cell: Cell, params: Params, suite: Suite, set_up: Callable[[RunSettings], torch.device]) -> Bench:
-    """The network of `cell` on the device that `set_up` gives, with the suite's number of test images."""
-    run = params.get("run", RunSettings)
-    where = set_up(run)
-    about, states = checkpoint.load(cell.weights)
+def evaluated(run: Run, params: Params, suite: Suite, set_up: Callable[[RunSettings], torch.device]) -> EvaluatedRun:
+    """The network of `run` on the device that `set_up` gives, with the suite's number of test images."""
+    run_settings = params.get("run", RunSettings)
+    where = set_up(run_settings)
+    about, states = checkpoint.load(run.weights)
     if "" not in states:
-        raise UserError(f"{cell.weights}: holds a trajectory, not one network")
-    for what, found, wanted in (("model", about.model, cell.model), ("method", about.method, cell.method)):
+        raise UserError(f"{run.weights}: holds a trajectory, not one network")
+    for what, found, wanted in (("model", about.model, run.model), ("method", about.method, run.method)):
         if found != wanted:
-            raise UserError(f"{cell.weights}: its {what} is {found}, but {cell.name} needs {wanted}")
-    source = prepared.load(paths.data(cell.dataset), ("test",), where)
-    net = checkpoint.network(about, states[""], cell.weights).to(where)
-    return Bench(about, net, test_split(about, source, suite.images), run, where)
+            raise UserError(f"{run.weights}: its {what} is {found}, but {run.name} needs {wanted}")
+    source = prepared.load(paths.data(run.dataset), ("test",), where)
+    net = checkpoint.network(about, states[""], run.weights).to(where)
+    return EvaluatedRun(about, net, test_split(about, source, suite.images), run_settings, where)
 
 
 def test_split(about: Description, source: prepared.Data, images: int) -> Split:
     """`images` test images, evenly spread; refuses data other than those the network was trained on."""
     if source.digest != about.data_digest:
         raise UserError(f"{source.path}: not the file that these weights were trained with (its sha256 differs)")
-    return source.splits["test"].spread(images)
+    return source.splits["test"].evenly_spaced(images)

@@ -38,7 +38,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Speed:
+class PassTime:
     """Seconds of a pass: `call` whatever the batch, and `image` for each image in it."""
 
     call: float
@@ -50,14 +50,14 @@ class Speed:
 
 
 @dataclass(frozen=True)
-class Pace:
+class AttackSpeed:
     """How fast a network is attacked in batches of this size: a forward, a forward with its gradient to the image, and
     by attack what each of its forwards costs besides."""
 
-    forward: Speed
-    gradient: Speed
+    forward: PassTime
+    gradient: PassTime
     batch: int
-    own: Mapping[str, Speed] = field(default_factory=dict)
+    own: Mapping[str, PassTime] = field(default_factory=dict)
 
     def check(self, images: float | int) -> float:
         """Seconds of the predictions of so many images."""
@@ -67,21 +67,21 @@ class Pace:
         """Of the attack of this name on so many images that survive it."""
         spent = (work.forwards - work.gradients) * self.check(images)
         spent += work.gradients * self.gradient.seconds(images, self.batch)
-        return spent + work.forwards * self.own.get(name, Speed(0.0, 0.0)).seconds(images, self.batch)
+        return spent + work.forwards * self.own.get(name, PassTime(0.0, 0.0)).seconds(images, self.batch)
 
 
 Short = Mapping[str, tuple[Attack, Work]]
 """Attacks with few iterations, and what they do to an image that survives them."""
 
 
-def pace(net: nn.Module, x: Images, batch: int, short: Short) -> Pace:
+def measure_speed(net: nn.Module, x: Images, batch: int, short: Short) -> AttackSpeed:
     """The pace of `net`, which the attacks see, on the device of x."""
     with frozen(net), torch.enable_grad(), full_precision():
         each = _median(partial(_forward, net, x[:FEW])) / len(x[:FEW])
         count = max(1, min(batch, len(x), max(FEW, math.floor(LONGEST / each))))
         forward = _speed(lambda n: _median(partial(_forward, net, x[:n])), count)
         gradient = _speed(lambda n: _median(partial(_gradient, net, x[:n])), count)
-        return Pace(forward, gradient, batch, {name: arithmetic(*one, x) for name, one in short.items()})
+        return AttackSpeed(forward, gradient, batch, {name: arithmetic(*one, x) for name, one in short.items()})
 
 
 class Unbeaten(nn.Module):
@@ -101,7 +101,7 @@ class Unbeaten(nn.Module):
         return z
 
 
-def arithmetic(attack: Attack, work: Work, x: Images) -> Speed:
+def arithmetic(attack: Attack, work: Work, x: Images) -> PassTime:
     """What each forward of an attack costs besides the network, on images like x."""
     net = Unbeaten().to(x.device)
     labels = torch.zeros(FEW, dtype=torch.long, device=x.device)
@@ -127,13 +127,13 @@ def _gradient(net: nn.Module, x: Images) -> None:
     torch.autograd.grad(net(inner).sum(), inner)
 
 
-def _speed(spent: Callable[[int], float], most: int) -> Speed:
+def _speed(spent: Callable[[int], float], most: int) -> PassTime:
     """From the seconds of two batches, a large one and a quarter of it."""
     few, large = math.ceil(most / 4), spent(most)
     if few == most:  # one image
-        return Speed(0.0, large)
+        return PassTime(0.0, large)
     image = min(max(0.0, large - spent(few)) / (most - few), large / most)
-    return Speed(large - most * image, image)
+    return PassTime(large - most * image, image)
 
 
 def _median(act: Callable[[], Any]) -> float:

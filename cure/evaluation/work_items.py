@@ -1,7 +1,7 @@
-"""What an evaluation is about, its units, and what they add up to.
+"""What an evaluation is about, its work items, and what they add up to.
 
-A unit is what one attack found on one batch, or one corruption at one severity, kept under a digest of everything that
-decides it.
+A work item is what one attack found on one batch, or one corruption at one severity, kept under a digest of everything
+that decides it.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ WorkItem = dict[str, Tensor]
 corruption at one severity: `correct`, how many images are."""
 
 Store = MutableMapping[str, WorkItem]
-"""Where units live: a dict, or a Folder that outlives the process and may be shared by several."""
+"""Where work items live: a dict, or a Folder that outlives the process and may be shared by several."""
 
 
 @dataclass(frozen=True)
@@ -46,32 +46,32 @@ class Examples:
 
 @dataclass
 class Outcome:
-    """What a chain did to each of n images, on the CPU."""
+    """What a sequence did to each of n images, on the CPU."""
 
     clean: Flags  # classified correctly
     predicted: Labels  # at x_adv
     x_adv: Images  # the adversarial image; the image itself where none was found or needed
-    distance: PerExample  # of x_adv, in the chain's norm (L-inf without one); infinity where none was found
+    distance: PerExample  # of x_adv, in the sequence's norm (L-inf without one); infinity where none was found
     batch: int  # images at a time, on which AutoAttack's numbers depend
     broken_by: dict[str, Tensor] = field(default_factory=dict)  # attack -> rows whose x_adv it made
 
     @property
     def robust(self) -> Flags:
-        """Classified correctly, and no attack of the chain changed that."""
+        """Classified correctly, and no attack of the sequence changed that."""
         return self.distance.isinf()
 
-    def take(self, name: str, rows: Labels, unit: WorkItem, length: PerExample) -> None:
-        """Enter the adversarial images of one unit, of these rows, where they are nearer than what is known."""
+    def take(self, name: str, rows: Labels, item: WorkItem, length: PerExample) -> None:
+        """Enter the adversarial images of one work item, of these rows, where they are nearer than what is known."""
         nearer = length < self.distance[rows]
         rows = rows[nearer]
         for other, theirs in self.broken_by.items():
             self.broken_by[other] = theirs[~torch.isin(theirs, rows)]
         self.broken_by[name] = torch.cat([self.broken_by[name], rows])
-        self.predicted[rows], self.x_adv[rows] = unit["predicted"][nearer], unit["x_adv"][nearer]
+        self.predicted[rows], self.x_adv[rows] = item["predicted"][nearer], item["x_adv"][nearer]
         self.distance[rows] = length[nearer]
 
 
-class Folder(Store):
+class WorkItemFolder(Store):
     """Units as files; each is written whole or not at all, and one that cannot be read counts as missing."""
 
     def __init__(self, path: Path) -> None:
@@ -86,9 +86,9 @@ class Folder(Store):
         except (OSError, SafetensorError) as problem:
             raise KeyError(key) from problem
 
-    def __setitem__(self, key: str, unit: WorkItem) -> None:
+    def __setitem__(self, key: str, item: WorkItem) -> None:
         with replacing(self._file(key)) as draft:
-            draft.write_bytes(to_bytes({name: t.contiguous() for name, t in unit.items()}))
+            draft.write_bytes(to_bytes({name: t.contiguous() for name, t in item.items()}))
 
     def __delitem__(self, key: str) -> None:
         self._file(key).unlink()
@@ -110,6 +110,6 @@ def digest(facts: Any, tensors: dict[str, Tensor]) -> str:
 
 
 def identity(seed: int, **nets: nn.Module) -> str:
-    """What computes a unit, as a digest: the networks with their memory layout, the loaded code, PyTorch, the seed."""
+    """What computes a work item, as a digest: networks with their memory layout, the loaded code, PyTorch, the seed."""
     states = {f"{p} {key} {t.stride()}": t for p, net in nets.items() for key, t in net.state_dict().items()}
     return digest([*(str(net) for net in nets.values()), code(), torch.__version__, seed], states)

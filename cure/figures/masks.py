@@ -22,19 +22,19 @@ def draw(data: pd.DataFrame) -> Sheet:
     return album(data, lambda methods: 4.6 * methods, _block)
 
 
-def _block(block: SubFigure, cells: Lines, room: int) -> None:
-    for part, cell in zip(block.subfigures(room, 1, squeeze=False)[:, 0], cells, strict=True):
-        _part(part, cell)
+def _block(block: SubFigure, runs: Lines, room: int) -> None:
+    for part, run in zip(block.subfigures(room, 1, squeeze=False)[:, 0], runs, strict=True):
+        _part(part, run)
 
 
-def _part(part: SubFigure, cell: dict[Any, Any]) -> None:
-    axes = part.subplots(len(ROWS), len(cell["image"]), squeeze=False)
+def _part(part: SubFigure, run: dict[Any, Any]) -> None:
+    axes = part.subplots(len(ROWS), len(run["image"]), squeeze=False)
     for row, (key, name) in zip(axes, ROWS.items(), strict=True):
-        picture_row(row, name, cell[key])
-    for ax, label, predicted in zip(axes[0], cell["label"], cell["predicted"], strict=True):
-        true, seen = (cell["classes"][int(number)] for number in (label, predicted))
+        picture_row(row, name, run[key])
+    for ax, label, predicted in zip(axes[0], run["label"], run["predicted"], strict=True):
+        true, seen = (run["classes"][int(number)] for number in (label, predicted))
         ax.set_title(true if label == predicted else f"{true},\nseen as {seen}", fontsize=8)
-    part.suptitle(NAMES.get(cell["method"], cell["method"]), fontsize="medium")
+    part.suptitle(NAMES.get(run["method"], run["method"]), fontsize="medium")
 
 
 FIGURE = Figure(

@@ -15,17 +15,17 @@ def draw(data: pd.DataFrame) -> Sheet:
     return album(data, lambda methods: 0.95 * (1 + methods) + 0.4, _block, columns=2)
 
 
-def _block(block: SubFigure, cells: Lines, room: int) -> None:
-    first = cells[0]
+def _block(block: SubFigure, runs: Lines, room: int) -> None:
+    first = runs[0]
     axes = block.subplots(1 + room, len(first["image"]), squeeze=False)
     picture_row(axes[0], "image", first["image"])
     for ax, label in zip(axes[0], first["label"], strict=True):
         ax.set_title(first["classes"][int(label)], fontsize=8)
-    for cell, row in zip(cells, axes[1:], strict=False):
-        summed = cell["gradient"].sum(axis=1, keepdims=True)  # over colours: the change of the grey value
+    for run, row in zip(runs, axes[1:], strict=False):
+        summed = run["gradient"].sum(axis=1, keepdims=True)  # over colours: the change of the grey value
         largest = np.abs(summed).max(axis=(1, 2, 3), keepdims=True)
-        picture_row(row, str(NAMES.get(cell["method"], cell["method"])), summed / np.maximum(largest, 1e-12), low=-1.0)
-    for ax in axes[1 + len(cells) :].flat:
+        picture_row(row, str(NAMES.get(run["method"], run["method"])), summed / np.maximum(largest, 1e-12), low=-1.0)
+    for ax in axes[1 + len(runs) :].flat:
         ax.set_visible(False)
 
 

@@ -35,11 +35,11 @@ class Hyper(Settings):
     attack: Search
 
 
-def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Any]:
+def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Any]:
     """G(x), forwarded once, and x' on F."""
     peer = nets.natural_peer(batch.x)
     fixed, a = peer.detach(), hyper.alpha_robust
-    share = len(batch.y) + batch.elsewhere if hyper.reduction == "sum" else 1
+    share = len(batch.y) + batch.images_on_other_ranks if hyper.reduction == "sum" else 1
 
     def objective(net: nn.Module, batch: Batch) -> Objective:
         return lambda z: (1 - a) / share * cross_entropy(z, batch.y) + a * kl(fixed, z)
@@ -66,4 +66,4 @@ def companions(hyper: Hyper) -> dict[str, Companion]:
     }
 
 
-METHOD = Method("Arani et al. 2020", Hyper, loss, inner, companions=companions)
+METHOD = Method("Arani et al. 2020", Hyper, loss, attack, companions=companions)

@@ -7,8 +7,9 @@ Trade-off", ICLR 2025. https://arxiv.org/abs/2402.14648
 
 One set of weights with two sets of batch norms, `adv` for x' (deployed) and `clean` for x. z are spatial means of the
 ReLU of the tapped batch norms, h_l a two-layer predictor, sg a stop-gradient: only the adversarial side is pulled. x' =
-PGD on CE through the adversarial set in training mode. `finish` keeps the adversarial set and drops the rest. AR-AT+SWA
-exports the `average` of the weights instead (`train.average`), its statistics estimated anew on attacked images.
+PGD on CE through the adversarial set in training mode. `select_network` keeps the adversarial set and drops the rest.
+AR-AT+SWA exports the `average` of the weights instead (`train.average`), its statistics estimated anew on attacked
+images.
 
 Deviations. a is the training accuracy of the clean stream over the last epoch (1/classes at first), where the authors
 measure it anew on 1,024 images (`balance_images`). Their attack overwrites the clean batch with its random start, which
@@ -62,7 +63,7 @@ def before_epoch(nets: Networks, epoch: int, batches: Iterator[Batch], hyper: Hy
         return {"clean_accuracy": float(on_first(nets.student, batches, hyper.balance_images))}
 
 
-def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
+def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
     """x' = PGD on CE through the adversarial batch norms, and the x of the clean stream."""
     x, attack = batch.x, hyper.attack
     if hyper.start_in_place:
@@ -88,7 +89,7 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     }
 
 
-def finish(found: Consolidation, hyper: Revise) -> tuple[nn.Module, int, dict[str, Any]]:
+def select_network(found: Consolidation, hyper: Revise) -> tuple[nn.Module, int, dict[str, Any]]:
     """A plain network with the adversarial batch norms, and how it scores against the clean ones."""
     if hyper.network not in found.nets:
         raise UserError("methods.arat.revise.network: average, but the update kept none; set its train.average")
@@ -118,10 +119,10 @@ METHOD = Method(
     "Waseda et al. 2025",
     Hyper,
     loss,
-    inner,
+    attack,
     companions=lambda hyper: {"predictor": over_taps(hyper.taps)},
     prepare=partial(split, names=("adv", "clean")),
-    finish=finish,
+    select_network=select_network,
     revise=Revise,
     before_epoch=before_epoch,
     shows=("features",),

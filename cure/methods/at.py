@@ -29,7 +29,7 @@ class Hyper(Settings):
     forward_clean: bool
 
 
-def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
+def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
     """x' = PGD on CE."""
     x_adv = pgd(nets.student, batch, hyper.attack, ce_objective)
     if hyper.forward_final:
@@ -50,4 +50,4 @@ def after_step(nets: Networks, batch: Batch, hyper: Hyper) -> None:
             nets.student(batch.x)
 
 
-METHOD = Method("Madry et al. 2018, Eq. (2.1)", Hyper, loss, inner, after_step=after_step)
+METHOD = Method("Madry et al. 2018, Eq. (2.1)", Hyper, loss, attack, after_step=after_step)

@@ -5,9 +5,9 @@ https://arxiv.org/abs/2004.05884
 
     min_w max_{||v_l|| <= gamma ||w_l||} L_base(w + v; x, x', y)        AT-AWP, TRADES-AWP, MART-AWP by the base
 
-x' is the base's, found at w. v is one normalised gradient step per layer (methods/parts/awp.py). Before epoch `begin` the base
-trains alone. The released proxy network is a copy that shares this batch's statistics; here the student itself is
-moved and moved back.
+x' is the base's, found at w. v is one normalised gradient step per layer (methods/parts/awp.py). Before epoch `begin`
+the base trains alone. The released proxy network is a copy that shares this batch's statistics; here the student itself
+is moved and moved back.
 """
 
 from cure.core.method import Batch, Method, Networks, Terms
@@ -33,6 +33,6 @@ def terms(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     return BASES[hyper.base].loss(nets, batch, hyper.weight)
 
 
-loss, combine, restore = perturbing(terms, gamma)
+loss, combine_gradients, restore = perturbing(terms, gamma)
 
-METHOD = Method("Wu et al. 2020, Eqs. (8), (10)", Hyper, loss, pgd_on_base, combine, restore)
+METHOD = Method("Wu et al. 2020, Eqs. (8), (10)", Hyper, loss, pgd_on_base, combine_gradients, restore)

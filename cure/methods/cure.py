@@ -20,8 +20,8 @@ the first convolution of each block); `official_rgp` (the released |grad L| scor
 from typing import ClassVar
 
 from cure.core.method import Method
-from cure.methods.parts.cure_loop import CureLoop, after_step, inner, loss
-from cure.methods.parts.revision import Revise, companions, finish
+from cure.methods.parts.cure_loop import CureLoop, after_step, attack, loss
+from cure.methods.parts.revision import Revise, companions, select_network
 from cure.methods.parts.rgp import masked_gradient
 
 
@@ -35,12 +35,12 @@ METHOD = Method(
     "Gowda et al. 2024, Eqs. (4)-(8)",
     Hyper,
     loss,
-    inner,
+    attack,
     masked_gradient,
     after_step,
     companions,
     init="natural",
-    finish=finish,
+    select_network=select_network,
     revise=Revise,
     shows=("rgp",),
 )

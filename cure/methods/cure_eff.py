@@ -19,7 +19,7 @@ from cure.core.method import Batch, Gradients, Means, Method, Networks, Terms
 from cure.core.tensors import Images
 from cure.methods.parts import cure_loop
 from cure.methods.parts.cure_loop import CureLoop
-from cure.methods.parts.revision import Revise, companions, finish
+from cure.methods.parts.revision import Revise, companions, select_network
 from cure.methods.parts.rgp import masked_gradient
 from cure.nn.losses import cross_entropy
 from cure.settings.base import Count
@@ -42,13 +42,13 @@ def since_begin(batch: Batch, hyper: Hyper) -> Batch:
     return dataclasses.replace(batch, epoch=batch.epoch - before, step=batch.step - before * batch.per_epoch)
 
 
-def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
+def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
     """x', once there is a revision network to learn from."""
     if natural(batch, hyper):
         return {}
     if since_begin(batch, hyper).step == 0:
         nets.revision.load_state_dict(nets.student.state_dict())
-    return cure_loop.inner(nets, batch, hyper)
+    return cure_loop.attack(nets, batch, hyper)
 
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
@@ -58,7 +58,7 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     return cure_loop.loss(nets, batch, hyper)
 
 
-def combine(nets: Networks, batch: Batch, hyper: Hyper, means: Means) -> Gradients | None:
+def combine_gradients(nets: Networks, batch: Batch, hyper: Hyper, means: Means) -> Gradients | None:
     """grad L, masked in the joint loop."""
     return None if natural(batch, hyper) else masked_gradient(nets, batch, hyper, means)
 
@@ -73,11 +73,11 @@ METHOD = Method(
     "Gowda et al. 2024, Appendix B",
     Hyper,
     loss,
-    inner,
-    combine,
+    attack,
+    combine_gradients,
     after_step,
     companions,
-    finish=finish,
+    select_network=select_network,
     revise=Revise,
     shows=("rgp",),
 )

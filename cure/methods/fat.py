@@ -57,7 +57,7 @@ def patience(hyper: Hyper, epoch: int) -> int:
     return at_epoch(hyper.tau, epoch, 0)
 
 
-def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
+def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
     """x' = the base's PGD, stopped early."""
     stop = Friendly(batch, patience(hyper, batch.epoch))
     objective = BASES[hyper.base].objective
@@ -69,4 +69,4 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     return BASES[hyper.base].loss(nets, batch, hyper.weight)
 
 
-METHOD = Method("Zhang et al. 2020, Algorithms 1 and 2", Hyper, loss, inner)
+METHOD = Method("Zhang et al. 2020, Algorithms 1 and 2", Hyper, loss, attack)

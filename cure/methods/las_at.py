@@ -2,10 +2,10 @@
 
 Jia et al., "LAS-AT: Adversarial Training with Learnable Attack Strategy", CVPR 2022. https://arxiv.org/abs/2203.06616
 
-    (eps_i, a_i, K_i) ~ pi(. | x_i);   x'_i = PGD-K_i on CE in the eps_i-ball with steps a_i
-    L = CE(f(x'), smoothed y);   LAS-TRADES: CE(f(x), y) + beta_i KL(f(x) || f(x')), beta_i chosen too
-    LAS-AWP: L at the perturbed weights of methods/parts/awp.py, y not smoothed, x' finally clipped to the threat's radius
-    every `every` steps: minimise -log pi(a | x) (r - b),   r = R1 + c2 R2 + c3 R3
+    (eps_i, a_i, K_i) ~ pi(. | x_i);   x'_i = PGD-K_i on CE in the eps_i-ball with steps a_i L = CE(f(x'), smoothed y);
+    LAS-TRADES: CE(f(x), y) + beta_i KL(f(x) || f(x')), beta_i chosen too LAS-AWP: L at the perturbed weights of
+    methods/parts/awp.py, y not smoothed, x' finally clipped to the threat's radius every `every` steps: minimise -log
+    pi(a | x) (r - b),   r = R1 + c2 R2 + c3 R3
 
 R1 is the loss on x', R2 and R3 the robust and clean accuracy of a copy of the network after one more SGD step on x',
 all on the same batch, as released: the reward is one positive number for the batch. `baseline` subtracts its running
@@ -27,7 +27,7 @@ from cure.adversarial.pgd import ce_objective, kl_objective, pgd
 from cure.core.method import Batch, Companion, Method, Networks, Terms
 from cure.core.tensors import Images, PerExample, Tensor
 from cure.methods.parts import awp, policy
-from cure.methods.parts.lookahead import RewardSettings, worth
+from cure.methods.parts.lookahead import RewardSettings, lookahead_reward
 from cure.methods.parts.policy import Actions, Learning
 from cure.nn.losses import cross_entropy, kl, smoothed_cross_entropy
 from cure.runtime import distributed
@@ -61,7 +61,7 @@ def search(nets: Networks, batch: Batch, hyper: Hyper, actions: Actions) -> Imag
     return x_adv.clamp(batch.x - hyper.outer, batch.x + hyper.outer)
 
 
-def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Any]:
+def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Any]:
     """Actions drawn from the strategy, and x' by them."""
     actions = policy.choose(nets.strategy, batch)
     return {"adv": search(nets, batch, hyper, actions), "actions": actions}
@@ -82,7 +82,7 @@ def terms(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     return {"robust": (1.0, robust)} | {f"chosen_{name}": (0.0, value) for name, value in actions.items()}
 
 
-loss, combine, restore = awp.perturbing(terms, lambda hyper, _epoch: hyper.gamma)
+loss, combine_gradients, restore = awp.perturbing(terms, lambda hyper, _epoch: hyper.gamma)
 
 
 def reward(nets: Networks, batch: Batch, hyper: Hyper, actions: Actions) -> Tensor:
@@ -92,7 +92,7 @@ def reward(nets: Networks, batch: Batch, hyper: Hyper, actions: Actions) -> Tens
     def on_x_adv(net: nn.Module) -> Tensor:
         return distributed.part(target_loss(net, batch, hyper, x_adv, actions))
 
-    return worth(nets.student, batch, on_x_adv, hyper)
+    return lookahead_reward(nets.student, batch, on_x_adv, hyper)
 
 
 def after_step(nets: Networks, batch: Batch, hyper: Hyper) -> None:
@@ -108,4 +108,4 @@ def companions(hyper: Hyper) -> dict[str, Companion]:
     return {"strategy": policy.companion(choices, hyper)}
 
 
-METHOD = Method("Jia et al. 2022", Hyper, loss, inner, combine, after_step, companions)
+METHOD = Method("Jia et al. 2022", Hyper, loss, attack, combine_gradients, after_step, companions)

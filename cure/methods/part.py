@@ -6,9 +6,9 @@ https://arxiv.org/abs/2406.00685
     r_ij = eps where the class activation map of x at pixel ij exceeds its mean over the image, eps_low elsewhere
     x'   = the base's PGD with |x' - x|_ij <= r_ij;   L = L_base(x, x', y)      (PART, PART-T, PART-M: at, trades, mart)
 
-The map is Grad-CAM of the predicted class on the clean image (methods/parts/cam.py), scaled to [0, 1] and resized to the image.
-It is made anew for every batch, in eval mode, from the network being trained. Before epoch `begin` the base trains with
-eps alone.
+The map is Grad-CAM of the predicted class on the clean image (methods/parts/cam.py), scaled to [0, 1] and resized to
+the image. It is made anew for every batch, in eval mode, from the network being trained. Before epoch `begin` the base
+trains with eps alone.
 
 Deviation. The released code computes maps in one shuffled pass before an epoch and uses them by batch number in
 another, so that each image gets another image's mask, and thresholds a colour-coded map per channel. Here every image
@@ -72,7 +72,7 @@ def full_radius(nets: Networks, batch: Batch, hyper: Hyper) -> Tensor:
     return mask
 
 
-def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
+def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
     """The masks, and x' within them."""
     mask, one = full_radius(nets, batch, hyper), torch.ones_like(batch.x[:, :1])
     r = torch.where(mask, hyper.attack.eps * one, hyper.eps_low * one)
@@ -85,4 +85,4 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     return BASES[hyper.base].loss(nets, batch, hyper.weight) | {"important": (0.0, batch.points["important"])}
 
 
-METHOD = Method("Zhang et al. 2024", Hyper, loss, inner, before_epoch=before_epoch, shows=("masks",))
+METHOD = Method("Zhang et al. 2024", Hyper, loss, attack, before_epoch=before_epoch, shows=("masks",))

@@ -52,7 +52,7 @@ def adversarial_set(net: nn.Module, batches: list[Batch], attack: Search) -> Fix
     return [(pgd(net, batch, attack, ce_objective), batch.y) for batch in batches]
 
 
-def finish(found: Consolidation, hyper: Hyper) -> tuple[nn.Module, int, dict[str, Any]]:
+def select_network(found: Consolidation, hyper: Hyper) -> tuple[nn.Module, int, dict[str, Any]]:
     """Criticality, fine-tuning by each variant, interpolation, and the network at a* of the one named."""
     net = found.nets["robust"]
     names = modules(net)
@@ -94,4 +94,4 @@ def _scored(net: nn.Module, state: State, found: Consolidation) -> dict[str, flo
     return found.score(net)
 
 
-METHOD = Method("Zhu et al. 2023, Eqs. (2), (7)-(9)", Hyper, loss, init="robust", finish=finish)
+METHOD = Method("Zhu et al. 2023, Eqs. (2), (7)-(9)", Hyper, loss, init="robust", select_network=select_network)

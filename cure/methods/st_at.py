@@ -46,7 +46,7 @@ def discrepancy(lowest: Logits, highest: Logits) -> PerExample:
     return 0.5 * (kl(highest.detach(), lowest) + kl(lowest.detach(), highest))
 
 
-def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
+def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
     """x_adv and x_col, from two independent starts (x_adv draws first)."""
     x, search = batch.x.clone().requires_grad_(), hyper.attack
     low, high = (batch.x - search.eps).clamp(min=0), (batch.x + search.eps).clamp(max=1)
@@ -86,4 +86,4 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     return {"natural": (1.0, cross_entropy(clean, batch.y)), "squeeze": (hyper.beta, squeeze)}
 
 
-METHOD = Method("Li et al. 2023", Hyper, loss, inner, shows=("roles",))
+METHOD = Method("Li et al. 2023", Hyper, loss, attack, shows=("roles",))

@@ -27,7 +27,7 @@ class Hyper(Settings):
     attack: Search
 
 
-def inner(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
+def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
     """x' = PGD on KL(f(x) || f(x')), f(x) held constant."""
     return {"adv": pgd(nets.student, batch, hyper.attack, kl_objective)}
 
@@ -41,4 +41,4 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     return terms
 
 
-METHOD = Method("Zhang et al. 2019, Eq. (5)", Hyper, loss, inner)
+METHOD = Method("Zhang et al. 2019, Eq. (5)", Hyper, loss, attack)

@@ -1,4 +1,4 @@
-"""Does a cell end in the same bytes again? Its stages are run in a clean copy and compared with dvc.lock."""
+"""Does a run end in the same bytes again? Its stages are run in a clean copy and compared with dvc.lock."""
 
 import hashlib
 import json
@@ -36,29 +36,29 @@ class Line:
         return self.lock == self.again != "-"
 
 
-def verify(cell: str, folder: Path) -> list[Line]:
-    """Run the stages of `cell` again, each in a copy of its own that holds its inputs and nothing else.
+def verify(run: str, folder: Path) -> list[Line]:
+    """Run the stages of `run` again, each in a copy of its own that holds its inputs and nothing else.
 
-    `cell` is a stage of `folder`/dvc.yaml, such as update@digits-small-at-0, or a cell with all its stages, such as
+    `run` is a stage of `folder`/dvc.yaml, such as update@digits-small-at-0, or a run with all its stages, such as
     digits/small/at-s0. Inputs that are no longer those of dvc.lock are named on stderr: then equal bytes say that the
     change is neutral.
     """
-    return [line for stage in stages(cell, folder) for line in _again(stage, folder)]
+    return [line for stage in stages(run, folder) for line in _again(stage, folder)]
 
 
-def stages(cell: str, folder: Path) -> list[Any]:
-    """The stages of dvc.yaml that are called `cell`, or whose outs are those of this cell."""
+def stages(run: str, folder: Path) -> list[Any]:
+    """The stages of dvc.yaml that are called `run`, or whose outs are those of this run."""
     try:
         with Repo(str(folder)) as repo:
             known = {stage.name: stage for stage in repo.stage.load_all(str(folder / "dvc.yaml"))}
     except DvcException as problem:
         raise UserError(f"{folder}/dvc.yaml: {problem}; run this in quickstart/ or at the root") from None
-    own = re.compile(rf"[^/]+/{re.escape(cell)}(?![\w])")
-    found = [one for name, one in known.items() if name == cell or any(own.match(out.def_path) for out in one.outs)]
+    own = re.compile(rf"[^/]+/{re.escape(run)}(?![\w])")
+    found = [one for name, one in known.items() if name == run or any(own.match(out.def_path) for out in one.outs)]
     if not found:
-        raise UserError(f"verify: no stage and no cell {cell!r}{did_you_mean(cell, list(known))}")
+        raise UserError(f"verify: no stage and no run {run!r}{did_you_mean(run, list(known))}")
     if report := [one.name for one in found if any(not out.use_cache for out in one.outs)]:
-        raise UserError(f"verify: {report[0]} gathers all cells and is none; `git diff` says whether its files changed")
+        raise UserError(f"verify: {report[0]} gathers all runs and is none; `git diff` says whether its files changed")
     if unknown := [one.name for one in found if not all(out.hash_info.value for out in one.outs)]:
         raise UserError(f"verify: dvc.lock does not know {', '.join(unknown)}; `dvc repro` first")
     return found

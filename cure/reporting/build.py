@@ -27,7 +27,7 @@ from cure.reporting import (
 from cure.settings.params import Params
 from cure.settings.sections import AttackSuite, Grid, ReportText
 from cure.storage.files import write_text
-from cure.storage.paths import Cell
+from cure.storage.paths import Run
 
 FOLDER = Path("reports")
 READS = ["grid", "threat", "attack", "report"]
@@ -36,19 +36,19 @@ READS = ["grid", "threat", "attack", "report"]
 def build(params: Params) -> dict[str, str]:
     """Write every page, table, figure and metric of the folder we are in; figures left out, with the reason."""
     grid, suite, text = params.get("grid", Grid), params.get("attack", AttackSuite), params.get("report", ReportText)
-    cells = rows.cells(grid)
+    runs = rows.runs(grid)
     require(grid)
     lines = rows.measured(grid, suite)
     means = rows.over_seeds(lines, grid)
-    found, attacked = rows.corruptions(grid), attacks.measured(cells)
-    told, overfit = pairs.compared(cells, ["clean", *suite.table]), overfitting.epochs(rows.curves(grid))
+    found, attacked = rows.corruptions(grid), attacks.measured(runs)
+    told, overfit = pairs.compared(runs, ["clean", *suite.table]), overfitting.epochs(rows.curves(grid))
     ends = ["clean", *suite.last] if suite.last else []
     concluded = findings.table(text.figures, grid)
-    note = made.note(cells)
-    epochs = {rows.key(cell): str(made.epochs(cell) or "?") for cell in cells}
+    note = made.note(runs)
+    epochs = {rows.key(run): str(made.epochs(run) or "?") for run in runs}
     trained = {row: f"{count} epochs, {', '.join(note['devices'])}" for row, count in epochs.items()}
     published = claims.load(catalogue.ROOT.parent / "claims.yaml")
-    about = facts(params, cells, note)
+    about = facts(params, runs, note)
     body = table.rows(lines, means, attacked, pairs.marks(told), epochs, suite)
     pages = {
         "table": table.markdown(body, text, suite, about),
@@ -57,7 +57,7 @@ def build(params: Params) -> dict[str, str]:
         "pairs": pairs.page(told, text.against),
         "overfitting": overfitting.page(overfit, lines, ends),
         "corruptions": corrupted.page(found, rows.methods(grid)),
-        "attacks": attacks.page(cells),
+        "attacks": attacks.page(runs),
     }
     lists = {
         "findings": concluded,
@@ -66,7 +66,7 @@ def build(params: Params) -> dict[str, str]:
         "curves": rows.curves(grid).round(6),
         "corruptions": corrupted.lines(found).round(2),
         "attacks": attacked,
-        "survival": attacks.survival(cells),
+        "survival": attacks.survival(runs),
     }
     _write(pages, lists)
     write_text(FOLDER / "metrics.json", json.dumps(rows.metrics(means), indent=1) + "\n")
@@ -85,28 +85,28 @@ def _write(pages: dict[str, str], lists: dict[str, pd.DataFrame]) -> None:
 
 def require(grid: Grid) -> None:
     """Refuses with every result and curve that is missing."""
-    cells = rows.cells(grid)
-    wanted = [path for cell in cells for path in (cell.result("attack"), cell.result("corrupt"))]
-    wanted += [cell.result("revise") for cell in rows.revised(grid)]
-    wanted += [cell.result("layers") for _, cell in layers.cells(grid)]
-    wanted += [cell.analyses for cell in rows.cells(grid, grid.analyse)]
-    wanted += [cell.curve for cell in rows.trained(grid)]
+    runs = rows.runs(grid)
+    wanted = [path for run in runs for path in (run.result("attack"), run.result("corrupt"))]
+    wanted += [run.result("revise") for run in rows.revised(grid)]
+    wanted += [run.result("layers") for _, run in layers.runs(grid)]
+    wanted += [run.analyses for run in rows.runs(grid, grid.analyse)]
+    wanted += [run.curve for run in rows.trained(grid)]
     missing = [str(path) for path in wanted if not path.exists()]
     if missing:
         listed = "\n".join(f"  {path}" for path in missing)
         raise UserError(f"{len(missing)} of {len(wanted)} results are not there yet; `dvc repro` makes them:\n{listed}")
 
 
-def facts(params: Params, cells: list[Cell], note: dict[str, Any]) -> list[str]:
+def facts(params: Params, runs: list[Run], note: dict[str, Any]) -> list[str]:
     """What the table says below itself: what was measured on what, how to read it, and what is wrong with it."""
     grid, suite = params.get("grid", Grid), params.get("attack", AttackSuite)
-    threat, images = params.as_text()["threat"], rows.read(cells[0].result("attack"))["images"]
+    threat, images = params.as_text()["threat"], rows.read(runs[0].result("attack"))["images"]
     ball = f"eps {threat['eps']}, step {threat['step']}"
     several = f" (mean ± sample standard deviation of {len(grid.seeds)})" if len(grid.seeds) > 1 else ""
     shown = ", ".join(map(heading, ["clean", *suite.table]))
     return [
         f"Percent of {images} test images; L-inf attacks with {ball}; seeds {grid.seeds}{several}.",
-        *attacks.notes(cells, suite),
+        *attacks.notes(runs, suite),
         f"Bold: the best under {shown}; †: not told apart from it by a paired test on the same images (pairs.md).",
         f"NRR: 2 n r / (n + r) of clean and {heading(suite.nrr)}, of unrounded values.",
         corrupted.note(rows.corruptions(grid)),
@@ -116,7 +116,7 @@ def facts(params: Params, cells: list[Cell], note: dict[str, Any]) -> list[str]:
         ),
         "Epoch: the epoch of the evaluated network, chosen on the validation split, and the epochs trained.",
         f"Made at commit {note['commit']} on {', '.join(note['devices'])} with PyTorch {', '.join(note['torch'])}.",
-        *(f"Problem: {said}." for said in attacks.problems(cells)),
+        *(f"Problem: {said}." for said in attacks.problems(runs)),
     ]
 
 

@@ -9,18 +9,18 @@ from cure.core.names import NAMES
 from cure.errors import UserError
 from cure.reporting import markdown
 from cure.reporting.place import place, setting
-from cure.storage.paths import Cell
+from cure.storage.paths import Run
 
 SEVERITIES = [1, 2, 3, 4, 5]
 
-Results = dict[Cell, dict[str, Any]]
+Results = dict[Run, dict[str, Any]]
 
 
 def lines(results: Results) -> pd.DataFrame:
-    """Accuracy in percent per cell, corruption and severity."""
+    """Accuracy in percent per run, corruption and severity."""
     return pd.DataFrame(
         {
-            **place(cell),
+            **place(run),
             "corruption": name,
             "category": found["categories"][name],
             "severity": int(severity),
@@ -28,7 +28,7 @@ def lines(results: Results) -> pd.DataFrame:
             "images": found["images"],
             "source": found["source"],
         }
-        for cell, found in results.items()
+        for run, found in results.items()
         for name, by in found["correct"].items()
         for severity, right in by.items()
     )
@@ -42,7 +42,7 @@ def benchmark(results: Results) -> list[str]:
 
 
 def counted(results: Results) -> list[str]:
-    """Those of the 15 that every cell has, so that all rows are means over the same; refuses an empty mean."""
+    """Those of the 15 that every run has, so that all rows are means over the same; refuses an empty mean."""
     names = benchmark(results)
     common = [name for name in names if all(name in found["correct"] for found in results.values())]
     if not common:
@@ -57,7 +57,7 @@ def shared(results: Results) -> pd.DataFrame:
 
 
 def mean(found: dict[str, Any], names: list[str]) -> float:
-    """Percent, over these corruptions at each severity, every cell of corruption and severity alike."""
+    """Percent, over these corruptions at each severity, every run of corruption and severity alike."""
     shares = [100 * int(right) / int(found["images"]) for name in names for right in found["correct"][name].values()]
     return sum(shares) / len(shares)
 

@@ -1,4 +1,4 @@
-"""What figures and their tables are drawn from: one table by name, for the cells that `grid` names."""
+"""What figures and their tables are drawn from: one table by name, for the runs that `grid` names."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from cure.evaluation.statistics import results
 from cure.reporting import attacks, corrupted, layers, rows
 from cure.reporting.place import place
 from cure.settings.sections import Grid
-from cure.storage.paths import Cell
+from cure.storage.paths import Run
 
 STEPS = 16  # radii between 0 and eps
 
@@ -52,27 +52,27 @@ def interpolation(grid: Grid) -> pd.DataFrame:
 
 
 def actions(grid: Grid) -> pd.DataFrame:
-    """The mean attack, and the mean beta of LAS-TRADES, that a learned strategy chose, per cell and epoch."""
+    """The mean attack, and the mean beta of LAS-TRADES, that a learned strategy chose, per run and epoch."""
     frames = []
-    for cell in rows.trained(grid):
-        curve = rows.curve(cell)
+    for run in rows.trained(grid):
+        curve = rows.curve(run)
         if chosen := [name for name in curve.columns if name.startswith("chosen_")]:
-            frames.append(curve[["epoch", *chosen]].assign(**place(cell)))
+            frames.append(curve[["epoch", *chosen]].assign(**place(run)))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
 def curves(grid: Grid) -> pd.DataFrame:
-    """rows.curves with the outcomes of each cell's evaluated and last network on the test split, where both are known.
+    """rows.curves with the outcomes of each run's evaluated and last network on the test split, where both are known.
 
     They are of the first attack column that the last network met, `tested`.
     """
     ends = []
-    for cell in rows.trained(grid):
-        result = rows.read(cell.result("attack"))
+    for run in rows.trained(grid):
+        result = rows.read(run.result("attack"))
         last = result["last"]["outcomes"] if result["last"] else {}
         for name in [name for name in last if name != "clean"][:1]:
             both = {"best_outcome": result["outcomes"][name], "last_outcome": last[name]}
-            ends.append(place(cell) | {"tested": name} | both)
+            ends.append(place(run) | {"tested": name} | both)
     key = ["setting", "method", "seed"]
     found = pd.DataFrame(ends, columns=[*key, "tested", "best_outcome", "last_outcome"])
     return rows.curves(grid).merge(found, how="left", on=key)
@@ -80,17 +80,17 @@ def curves(grid: Grid) -> pd.DataFrame:
 
 def minima(grid: Grid) -> pd.DataFrame:
     """attacks.survival with the norm of each column."""
-    cells = rows.cells(grid)
-    norms = {name: about.get("norm") for cell in cells for name, about in _columns(cell).items()}
-    found = attacks.survival(cells)
+    runs = rows.runs(grid)
+    norms = {name: about.get("norm") for run in runs for name, about in _columns(run).items()}
+    found = attacks.survival(runs)
     return found.assign(norm=found["column"].map(norms))
 
 
 def survival(grid: Grid) -> pd.DataFrame:
     """Accuracy in percent of all images within each radius of an L-inf ball, up to twice eps."""
     lines = []
-    for cell in rows.cells(grid):
-        result = rows.read(cell.result("attack"))
+    for run in rows.runs(grid):
+        result = rows.read(run.result("attack"))
         for name in results.minima(result):
             about = result["columns"][name]
             lengths = [inf if d is None else d for d in about["distances"]]
@@ -102,13 +102,13 @@ def survival(grid: Grid) -> pd.DataFrame:
                 radius = k * result["eps"] / STEPS
                 alive_here = "".join("1" if d > radius else "0" for d in alive)
                 numbers = {"radius": radius, "accuracy": 100 * (alive_here.count("1") / len(alive))}
-                lines.append(place(cell) | {"column": name, "eps": result["eps"]} | numbers | {"outcome": alive_here})
+                lines.append(place(run) | {"column": name, "eps": result["eps"]} | numbers | {"outcome": alive_here})
     return pd.DataFrame(lines)
 
 
 def beside_clean(grid: Grid, kinds: tuple[str, ...]) -> pd.DataFrame:
     """Accuracies beside clean ones, of the first column of each kind: pgd, cw, aa; intervals in percent."""
-    found = attacks.measured(rows.cells(grid))
+    found = attacks.measured(rows.runs(grid))
     columns = list(dict.fromkeys(found["column"]))
     chosen = [next((name for name in columns if name.startswith(kind)), "") for kind in kinds]
     key = ["setting", "method", "seed"]
@@ -117,8 +117,8 @@ def beside_clean(grid: Grid, kinds: tuple[str, ...]) -> pd.DataFrame:
     return found[found["column"].isin(chosen)].merge(clean, on=key)
 
 
-def _columns(cell: Cell) -> dict[str, dict[str, Any]]:
-    columns: dict[str, dict[str, Any]] = rows.read(cell.result("attack"))["columns"]
+def _columns(run: Run) -> dict[str, dict[str, Any]]:
+    columns: dict[str, dict[str, Any]] = rows.read(run.result("attack"))["columns"]
     return columns
 
 
@@ -140,17 +140,17 @@ TABLES: dict[str, Callable[[Grid], pd.DataFrame]] = {
 def analysed(name: str, grid: Grid) -> pd.DataFrame:
     """What an analysis found in every row that it suits.
 
-    With axes, a line for each cell and combination of their labels, and a column for each array. Pictures: a line for
-    each cell, with its class names and a column for each array.
+    With axes, a line for each run and combination of their labels, and a column for each array. Pictures: a line for
+    each run, with its class names and a column for each array.
     """
-    frames = [_found(cell, name) for cell in rows.cells(grid, grid.analyse)]
+    frames = [_found(run, name) for run in rows.runs(grid, grid.analyse)]
     return pd.concat([frame for frame in frames if not frame.empty] or frames or [pd.DataFrame()], ignore_index=True)
 
 
-def _found(cell: Cell, name: str) -> pd.DataFrame:
+def _found(run: Run, name: str) -> pd.DataFrame:
     from safetensors import SafetensorError, safe_open
 
-    path = cell.analysis(name)
+    path = run.analysis(name)
     if path.parent.is_dir() and not path.exists():
         return pd.DataFrame()  # it does not suit this method
     try:
@@ -160,15 +160,15 @@ def _found(cell: Cell, name: str) -> pd.DataFrame:
     except (SafetensorError, OSError):
         raise UserError(f"{path}: not there, or not whole; `dvc repro` makes it") from None
     if not about["axes"]:
-        return pd.DataFrame([place(cell) | {"classes": about["classes"]} | arrays])
+        return pd.DataFrame([place(run) | {"classes": about["classes"]} | arrays])
     labels = pd.MultiIndex.from_product(about["axes"].values(), names=list(about["axes"]))
     lines: pd.DataFrame = labels.to_frame(index=False)
-    return lines.assign(**place(cell), **{key: array.ravel() for key, array in arrays.items()})
+    return lines.assign(**place(run), **{key: array.ravel() for key, array in arrays.items()})
 
 
 def _revised(grid: Grid, key: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """The reports of the revised cells that hold `key`."""
-    for cell in rows.revised(grid):
-        found = rows.read(cell.result("revise"))
+    """The reports of the revised runs that hold `key`."""
+    for run in rows.revised(grid):
+        found = rows.read(run.result("revise"))
         if key in found:
-            yield place(cell), found
+            yield place(run), found

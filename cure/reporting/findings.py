@@ -10,7 +10,7 @@ from cure import catalogue
 from cure.core.figure import Figure
 from cure.core.finding import Claim
 from cure.core.names import NAMES
-from cure.evaluation.statistics.paired_tests import LEVEL, match
+from cure.evaluation.statistics.paired_tests import LEVEL, paired_test
 from cure.reporting import evidence, markdown
 from cure.settings.sections import Grid
 
@@ -62,7 +62,7 @@ def _test(claim: Claim) -> tuple[float, float]:
     """
     first, second = claim.first, claim.second
     if isinstance(first, list) and isinstance(second, list):
-        found = match(first, second)
+        found = paired_test(first, second)
         return found.difference, found.p()
     assert isinstance(first, tuple)
     assert isinstance(second, tuple)

@@ -12,7 +12,7 @@ import pandas as pd
 from cure.evaluation.statistics.intervals import wilson
 from cure.reporting import rows
 from cure.settings.sections import Grid
-from cure.storage.paths import Cell
+from cure.storage.paths import Run
 
 WORDS = {"reinit": "re-initialised", "finetune": "fine-tuned"}
 BARS = ["setting", "method", "seed", "blocks", "updated", "epochs", "images"]
@@ -21,10 +21,10 @@ CURVES = ["setting", "method", "seed", "blocks", "images", "epoch", "val_clean",
 
 
 def bars(grid: Grid) -> pd.DataFrame:
-    """One line per cell and block set: accuracies in percent with their 95 % intervals, percent of weights updated."""
+    """One line per run and block set: accuracies in percent with their 95 % intervals, percent of weights updated."""
     lines: list[dict[str, Any]] = []
-    for place, cell in cells(grid):
-        found = rows.read(cell.result("layers"))
+    for place, run in runs(grid):
+        found = rows.read(run.result("layers"))
         for name, one in found["networks"].items():
             if not any(line["method"] == name == "natural" and place.items() <= line.items() for line in lines):
                 about = {"blocks": len(one["parts"]), "updated": round(100 * one["updated"], 2)}
@@ -34,12 +34,12 @@ def bars(grid: Grid) -> pd.DataFrame:
 
 
 def curves(grid: Grid) -> pd.DataFrame:
-    """One line per cell, block set and validated epoch: accuracies in percent."""
+    """One line per run, block set and validated epoch: accuracies in percent."""
     frames = [pd.DataFrame(columns=CURVES)]
-    for place, cell in cells(grid):
-        found = rows.read(cell.result("layers"))
+    for place, run in runs(grid):
+        found = rows.read(run.result("layers"))
         networks = found["networks"]
-        frame = rows.curve(cell)[["set", "epoch", "val_clean", "val_pgd"]].dropna().rename(columns={"set": "method"})
+        frame = rows.curve(run)[["set", "epoch", "val_clean", "val_pgd"]].dropna().rename(columns={"set": "method"})
         frame = frame.assign(
             **place, images=found["images"], blocks=[len(networks[name]["parts"]) for name in frame["method"]]
         )
@@ -54,7 +54,7 @@ def _accuracy(name: str, one: dict[str, Any]) -> dict[str, Any]:
     return {key: round(100 * value, 2) for key, value in numbers.items()} | {f"{name}_outcome": one[name]}
 
 
-def cells(grid: Grid) -> Iterator[tuple[dict[str, Any], Cell]]:
+def runs(grid: Grid) -> Iterator[tuple[dict[str, Any], Run]]:
     """Every process of the study and its place, those of one variant and seed one after the other."""
     for dataset in grid.datasets:
         for model in grid.layers.models:
@@ -62,4 +62,4 @@ def cells(grid: Grid) -> Iterator[tuple[dict[str, Any], Cell]]:
                 for seed in grid.seeds:
                     place = {"setting": f"{dataset}/{model}, {WORDS[variant]}", "seed": seed}
                     for group in grid.layers.groups:
-                        yield place, Cell(dataset, model, "natural", seed).layers(variant, group)
+                        yield place, Run(dataset, model, "natural", seed).layers(variant, group)

@@ -12,15 +12,15 @@ from typing import Any
 
 from cure import catalogue
 from cure.storage.files import write_text
-from cure.storage.paths import Cell
+from cure.storage.paths import Run
 
 NOTE = Path("reports/made.json")
 
 
-def note(cells: list[Cell]) -> dict[str, Any]:
-    """The commit, devices and software behind the results of `cells`; read back if they are the recorded ones."""
-    files = [path for cell in cells for path in (cell.result("attack"), cell.result("corrupt"))]
-    files += [cell.curve for cell in cells if cell.curve.exists()]
+def note(runs: list[Run]) -> dict[str, Any]:
+    """The commit, devices and software behind the results of `runs`; read back if they are the recorded ones."""
+    files = [path for run in runs for path in (run.result("attack"), run.result("corrupt"))]
+    files += [run.curve for run in runs if run.curve.exists()]
     digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
     try:
         known = json.loads(NOTE.read_text())
@@ -28,7 +28,7 @@ def note(cells: list[Cell]) -> dict[str, Any]:
             return dict(known)
     except (OSError, ValueError, KeyError):
         pass  # none yet, or not one of ours: it is written anew
-    sidecars = [_sidecar(cell, stage) for cell in cells for stage in ("pretrain", "update", "attack")]
+    sidecars = [_sidecar(run, stage) for run in runs for stage in ("pretrain", "update", "attack")]
     facts = [side for side in sidecars if side]
     fresh = {
         "results": digest,
@@ -40,10 +40,10 @@ def note(cells: list[Cell]) -> dict[str, Any]:
     return fresh
 
 
-def epochs(cell: Cell) -> int | None:
-    """How many epochs the cell was trained or, having no training of its own, fine-tuned for, by its sidecar."""
+def epochs(run: Run) -> int | None:
+    """How many epochs the run was trained or, having no training of its own, fine-tuned for, by its sidecar."""
     for stage in ("pretrain", "update", "revise"):
-        if side := _sidecar(cell, stage):
+        if side := _sidecar(run, stage):
             return int(side["epochs"])
     return None
 
@@ -66,9 +66,9 @@ def _git(*words: str) -> str | None:
     return done.stdout.strip()
 
 
-def _sidecar(cell: Cell, stage: str) -> dict[str, Any] | None:
+def _sidecar(run: Run, stage: str) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] = json.loads(cell.provenance(stage).read_text())
+        found: dict[str, Any] = json.loads(run.provenance(stage).read_text())
     except FileNotFoundError:
         return None
     return found

@@ -22,7 +22,7 @@ NUMBERS = ("best", "last", "difference", "clean_best", "clean_last")
 
 
 def epochs(history: pd.DataFrame) -> pd.DataFrame:
-    """One line per cell, in percent: the best epoch by PGD accuracy (the earlier of equals), the last, last - best."""
+    """One line per run, in percent: the best epoch by PGD accuracy (the earlier of equals), the last, last - best."""
     lines = []
     for (setting, method, seed), curve in history.groupby(["setting", "method", "seed"], sort=False):
         known = curve.to_dict("records")
@@ -46,7 +46,7 @@ def both(found: pd.DataFrame, tested: pd.DataFrame, columns: list[str]) -> pd.Da
 
 
 def page(found: pd.DataFrame, tested: pd.DataFrame, columns: list[str]) -> str:
-    """overfitting.md: of each setting these columns of `tested`, one line per cell, and `found` as `epochs` makes it.
+    """overfitting.md: of each setting these columns of `tested`, one line per run, and `found` as `epochs` makes it.
 
     Over several seeds the mean and the sample standard deviation.
     """
@@ -68,10 +68,10 @@ def _tested(lines: pd.DataFrame, columns: list[str]) -> list[str]:
     head = ["Method", *(f"{heading(name)}, {what}" for name in columns for what in ("best", "last", "Δ"))]
     body = []
     for method, own in lines.groupby("method", sort=False):
-        cells = [NAMES.get(str(method), str(method))]
+        runs = [NAMES.get(str(method), str(method))]
         for name in columns:
-            cells += [markdown.spread(own[name]), *markdown.last(own, name)]
-        body.append(cells)
+            runs += [markdown.spread(own[name]), *markdown.last(own, name)]
+        body.append(runs)
     return markdown.table(head, body, left=(0,))
 
 

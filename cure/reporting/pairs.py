@@ -6,11 +6,11 @@ from typing import Any
 import pandas as pd
 
 from cure.core.names import NAMES, heading
-from cure.evaluation.statistics.paired_tests import LEVEL, holm, match
+from cure.evaluation.statistics.paired_tests import LEVEL, holm, paired_test
 from cure.reporting import markdown
 from cure.reporting.place import setting
 from cure.reporting.rows import read
-from cure.storage.paths import Cell
+from cure.storage.paths import Run
 
 Line = dict[str, Any]
 ABOUT = """
@@ -22,11 +22,11 @@ for the networks that were compared: how much another training run differs, only
 """
 
 
-def compared(cells: list[Cell], columns: list[str]) -> pd.DataFrame:
-    """One line per setting, column and pair, in the order of the cells; differences and intervals in points."""
+def compared(runs: list[Run], columns: list[str]) -> pd.DataFrame:
+    """One line per setting, column and pair, in the order of the runs; differences and intervals in points."""
     parts = []
-    for where in dict.fromkeys(map(setting, cells)):
-        outcomes = _outcomes([cell for cell in cells if setting(cell) == where])
+    for where in dict.fromkeys(map(setting, runs)):
+        outcomes = _outcomes([run for run in runs if setting(run) == where])
         lines = [_line(where, outcomes, *two, column) for column in columns for two in combinations(outcomes, 2)]
         part = pd.DataFrame(lines, columns=[*_HEAD])
         part["adjusted"] = holm(part["p"].to_numpy(float))
@@ -39,16 +39,16 @@ _POINTS = ("first_accuracy", "second_accuracy", "difference", "low", "high")
 _HEAD = ("setting", "column", "images", "seeds", "first", "second", *_POINTS, "p")
 
 
-def _outcomes(cells: list[Cell]) -> dict[str, list[dict[str, str]]]:
+def _outcomes(runs: list[Run]) -> dict[str, list[dict[str, str]]]:
     """method -> its outcomes by column, seed by seed."""
     found: dict[str, list[dict[str, str]]] = {}
-    for cell in sorted(cells, key=lambda cell: cell.seed):
-        found.setdefault(cell.method, []).append(read(cell.result("attack"))["outcomes"])
+    for run in sorted(runs, key=lambda run: run.seed):
+        found.setdefault(run.method, []).append(read(run.result("attack"))["outcomes"])
     return found
 
 
 def _line(where: str, outcomes: dict[str, list[dict[str, str]]], first: str, second: str, column: str) -> Line:
-    found = match(*([each[column] for each in outcomes[method]] for method in (first, second)))
+    found = paired_test(*([each[column] for each in outcomes[method]] for method in (first, second)))
     numbers = [100 * share for share in (*found.accuracies, found.difference, *found.interval())]
     values = (where, column, len(found.first), found.seeds, first, second, *numbers, found.p())
     return dict(zip(_HEAD, values, strict=True))

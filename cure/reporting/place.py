@@ -2,12 +2,12 @@
 
 from typing import Any, Protocol, runtime_checkable
 
-from cure.storage.paths import Cell
+from cure.storage.paths import Run
 
 
 @runtime_checkable
 class Placed(Protocol):
-    """A cell of ours or a published claim."""
+    """A run of ours or a published claim."""
 
     @property
     def dataset(self) -> str:
@@ -23,6 +23,6 @@ def setting(placed: Placed) -> str:
     return f"{placed.dataset}/{placed.model}"
 
 
-def place(cell: Cell) -> dict[str, Any]:
-    """The first columns of every table of cells."""
-    return {"setting": setting(cell), "method": cell.method, "seed": cell.seed}
+def place(run: Run) -> dict[str, Any]:
+    """The first columns of every table of runs."""
+    return {"setting": setting(run), "method": run.method, "seed": run.seed}

@@ -1,4 +1,4 @@
-"""The rows of the table, from the results of the cells that `grid` names."""
+"""The rows of the table, from the results of the runs that `grid` names."""
 
 import json
 from math import isfinite
@@ -13,7 +13,7 @@ from cure.evaluation.statistics import results
 from cure.reporting import corrupted
 from cure.reporting.place import place, setting
 from cure.settings.sections import AttackSuite, Grid
-from cure.storage.paths import Cell
+from cure.storage.paths import Run
 
 
 def methods(grid: Grid) -> list[str]:
@@ -21,10 +21,10 @@ def methods(grid: Grid) -> list[str]:
     return sorted(grid.rows, key=lambda row: ORDER.index(row) if row in ORDER else len(ORDER))
 
 
-def cells(grid: Grid, some: list[str] | None = None) -> list[Cell]:
-    """Every cell of the table, or of some of its rows; never what happens to lie on the disk."""
+def runs(grid: Grid, some: list[str] | None = None) -> list[Run]:
+    """Every run of the table, or of some of its rows; never what happens to lie on the disk."""
     return [
-        Cell(dataset, model, method, seed)
+        Run(dataset, model, method, seed)
         for dataset in grid.datasets
         for model in grid.models
         for method in (methods(grid) if some is None else some)
@@ -32,9 +32,9 @@ def cells(grid: Grid, some: list[str] | None = None) -> list[Cell]:
     ]
 
 
-def key(cell: Cell) -> tuple[str, str]:
-    """The setting and the method of a cell, which name its row."""
-    return setting(cell), cell.method
+def key(run: Run) -> tuple[str, str]:
+    """The setting and the method of a run, which name its row."""
+    return setting(run), run.method
 
 
 def read(path: Path) -> Any:
@@ -47,29 +47,29 @@ def read(path: Path) -> Any:
         raise UserError(f"{path}: not a whole result; delete it and run `dvc repro`") from None
 
 
-def trained(grid: Grid) -> list[Cell]:
-    """The cells with a curve: all but those that only consolidate another row."""
-    return [cell for cell in cells(grid) if cell.method not in grid.revise_from_robust]
+def trained(grid: Grid) -> list[Run]:
+    """The runs with a curve: all but those that only consolidate another row."""
+    return [run for run in runs(grid) if run.method not in grid.revise_from_robust]
 
 
-def revised(grid: Grid) -> list[Cell]:
-    """The cells that consolidate a trajectory or another row."""
-    return cells(grid, grid.revised)
+def revised(grid: Grid) -> list[Run]:
+    """The runs that consolidate a trajectory or another row."""
+    return runs(grid, grid.revised)
 
 
 def measured(grid: Grid, suite: AttackSuite) -> pd.DataFrame:
-    """One line per cell in percent: clean, each attack column, worst case, their NRR, corruptions' mean; for a column
+    """One line per run in percent: clean, each attack column, worst case, their NRR, corruptions' mean; for a column
     of smallest perturbations their median in percent of the pixel range; of the last epoch, COLUMN_last and its
     difference from the evaluated network, COLUMN_delta."""
     found = corruptions(grid)
     counted = corrupted.counted(found)
-    return pd.DataFrame([_line(cell, suite, corrupted.mean(found[cell], counted)) for cell in found])
+    return pd.DataFrame([_line(run, suite, corrupted.mean(found[run], counted)) for run in found])
 
 
-def _line(cell: Cell, suite: AttackSuite, mean: float) -> dict[str, Any]:
-    attack = read(cell.result("attack"))
+def _line(run: Run, suite: AttackSuite, mean: float) -> dict[str, Any]:
+    attack = read(run.result("attack"))
     return {
-        **place(cell),
+        **place(run),
         **{name: 100 * share for name, share in results.shares(attack).items()},
         **{f"median_{name}": 100 * results.quantile(attack, name, 0.5) for name in results.minima(attack)},
         **_last(attack),
@@ -108,22 +108,22 @@ def metrics(means: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def curves(grid: Grid) -> pd.DataFrame:
-    """Validation accuracy per epoch of every cell with a training loop of its own, one line per cell and epoch."""
+    """Validation accuracy per epoch of every run with a training loop of its own, one line per run and epoch."""
     frames = []
-    for cell in trained(grid):
-        frame = curve(cell)[["epoch", "val_clean", "val_pgd"]].dropna()
-        frames.append(frame.assign(**place(cell)))
+    for run in trained(grid):
+        frame = curve(run)[["epoch", "val_clean", "val_pgd"]].dropna()
+        frames.append(frame.assign(**place(run)))
     return pd.concat(frames, ignore_index=True)
 
 
-def curve(cell: Cell) -> pd.DataFrame:
+def curve(run: Run) -> pd.DataFrame:
     """What training wrote down, one line per epoch."""
     try:
-        return pd.read_csv(cell.curve)
+        return pd.read_csv(run.curve)
     except FileNotFoundError:
-        raise UserError(f"{cell.curve}: not there yet; `dvc repro` makes it") from None
+        raise UserError(f"{run.curve}: not there yet; `dvc repro` makes it") from None
 
 
 def corruptions(grid: Grid) -> corrupted.Results:
-    """What the stage corrupt found of every cell."""
-    return {cell: read(cell.result("corrupt")) for cell in cells(grid)}
+    """What the stage corrupt found of every run."""
+    return {run: read(run.result("corrupt")) for run in runs(grid)}

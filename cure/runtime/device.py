@@ -11,9 +11,9 @@ from cure.settings.sections import RunSettings
 _PORTABLE = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "COMPATIBLE"}
 
 
-def missing_device(run: RunSettings) -> str | None:
+def missing_device(run_settings: RunSettings) -> str | None:
     """Why `run.device` cannot be had here and what to do, or None."""
-    if run.device != "cuda" or torch.cuda.is_available():
+    if run_settings.device != "cuda" or torch.cuda.is_available():
         return None
     return (
         "run.device is cuda, but PyTorch finds no CUDA device on this machine. Run the pipeline where there is one; "
@@ -21,20 +21,20 @@ def missing_device(run: RunSettings) -> str | None:
     )
 
 
-def set_up(run: RunSettings) -> torch.device:
+def set_up(run_settings: RunSettings) -> torch.device:
     """Fix threads, kernels and instruction set, and return the device; refuses if it is not there."""
-    if problem := missing_device(run):
+    if problem := missing_device(run_settings):
         raise UserError(problem)
-    if run.compile and not shutil.which(os.environ.get("CXX", "g++")):
+    if run_settings.compile and not shutil.which(os.environ.get("CXX", "g++")):
         raise UserError(
             "run.compile: torch.compile needs a C++ compiler, and g++ is not here; install it or set it to false"
         )
-    if run.cpu_isa == "avx2":  # read by the libraries at their first call, which is still to come
+    if run_settings.cpu_isa == "avx2":  # read by the libraries at their first call, which is still to come
         os.environ.update(_PORTABLE)
-    torch.set_num_threads(run.threads)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = run.tf32
-    if run.deterministic:
+    torch.set_num_threads(run_settings.threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = run_settings.tf32
+    if run_settings.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.set_deterministic_debug_mode("error")
-    cuda = run.device != "cpu" and torch.cuda.is_available()
+    cuda = run_settings.device != "cpu" and torch.cuda.is_available()
     return torch.device("cuda" if cuda else "cpu")

@@ -68,7 +68,7 @@ def page() -> "Console":
 
 
 def ruled(*names: str) -> "Table":
-    """A table with these headings; a narrow terminal breaks its cells and loses no digit."""
+    """A table with these headings; a narrow terminal breaks its runs and loses no digit."""
     from rich.table import Column, Table
 
     return Table(*(Column(name, overflow="fold") for name in names))

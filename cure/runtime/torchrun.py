@@ -1,4 +1,4 @@
-"""One cell on several processes of this machine, by torchrun: `run.processes` in params.yaml, each with a GPU.
+"""One run on several processes of this machine, by torchrun: `run.processes` in params.yaml, each with a GPU.
 
 Gradients are averaged by torch.distributed itself and not by DistributedDataParallel, whose hooks see .backward()
 alone: CURE's mask, AWP's perturbation and LAS-AT's reward need the mean over ranks of gradients taken apart.
@@ -19,20 +19,20 @@ from cure.errors import UserError
 from cure.runtime import device, distributed
 from cure.settings.sections import RunSettings
 
-PATIENCE = timedelta(days=7)  # of ranks for the first, which may wait for a cell; torchrun ends them where one dies
+PATIENCE = timedelta(days=7)  # of ranks for the first, which may wait for a run; torchrun ends them where one dies
 
 
-def set_up(run: RunSettings) -> torch.device:
+def set_up(run_settings: RunSettings) -> torch.device:
     """The device of this rank, in a group of all; the first to come here is replaced by torchrun, which starts them.
 
     Refuses more processes than there are GPUs.
     """
-    if run.processes > 1 and "LOCAL_RANK" not in os.environ:
-        _refuse(run)  # once, and not as torchrun tells of it
-        os.environ.setdefault("OMP_NUM_THREADS", str(run.threads))
-        many = f"--nproc-per-node={run.processes}"
+    if run_settings.processes > 1 and "LOCAL_RANK" not in os.environ:
+        _refuse(run_settings)  # once, and not as torchrun tells of it
+        os.environ.setdefault("OMP_NUM_THREADS", str(run_settings.threads))
+        many = f"--nproc-per-node={run_settings.processes}"
         os.execv(sys.executable, [sys.executable, "-m", "torch.distributed.run", "--standalone", many, *sys.argv])
-    where = device.set_up(run)
+    where = device.set_up(run_settings)
     if "LOCAL_RANK" not in os.environ:
         return where
     if where.type == "cuda":
@@ -43,14 +43,16 @@ def set_up(run: RunSettings) -> torch.device:
     return where
 
 
-def _refuse(run: RunSettings) -> None:
+def _refuse(run_settings: RunSettings) -> None:
     """Refuse what no process could do."""
-    if problem := device.missing_device(run):
+    if problem := device.missing_device(run_settings):
         raise UserError(problem)
-    there = torch.cuda.device_count() if run.device != "cpu" else 0
-    if 0 < there < run.processes:
-        raise UserError(f"run.processes: {run.processes}; this machine has {there} CUDA devices, and each takes one")
-    if run.sync_batchnorm and not there:
+    there = torch.cuda.device_count() if run_settings.device != "cpu" else 0
+    if 0 < there < run_settings.processes:
+        raise UserError(
+            f"run.processes: {run_settings.processes}; this machine has {there} CUDA devices, and each takes one"
+        )
+    if run_settings.sync_batchnorm and not there:
         raise UserError("run.sync_batchnorm: PyTorch has SyncBatchNorm on CUDA alone; set it to false on a CPU")
 
 
@@ -62,9 +64,9 @@ def alone(lock: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
         yield
 
 
-def synchronised(nets: Networks, run: RunSettings) -> Networks:
+def synchronised(nets: Networks, run_settings: RunSettings) -> Networks:
     """`nets` with batch statistics over all ranks where `run.sync_batchnorm` asks for it."""
-    if not run.sync_batchnorm or run.processes == 1:
+    if not run_settings.sync_batchnorm or run_settings.processes == 1:
         return nets
     synced: Networks = nn.SyncBatchNorm.convert_sync_batchnorm(nets)  # type: ignore[no-untyped-call]
     return synced

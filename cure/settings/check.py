@@ -12,7 +12,7 @@ from cure.settings import sections
 from cure.settings.base import Ball, Settings
 from cure.settings.check_layers import check_layers
 from cure.settings.families import check_against, check_families, check_lists, check_roles, rows
-from cure.settings.params import FILE, Params, for_cell, read, with_threat_defaults
+from cure.settings.params import FILE, Params, for_run, read, with_threat_defaults
 from cure.settings.problems import Problems, collect, fill
 from cure.settings.sections import Masking, Preflight
 
@@ -52,12 +52,12 @@ def check(raw: dict[str, Any]) -> Problems:
     known = [*SECTIONS, *FOLDERS, "alpha", "layers"]
     problems.extend(f"{key}: unknown section{did_you_mean(str(key), known)}" for key in raw if key not in known)
     problems.extend(f"{key}: missing section" for key in known if key not in raw)
-    for dataset, model in _cells(raw):
+    for dataset, model in _runs(raw):
         collect(partial(Params(raw, ["threat"], dataset, model).get, "threat", sections.Threat), problems)
     if any(line.startswith("threat") for line in problems):  # told once; what it lies under is checked with a sound one
         raw = {**raw, "threat": {"eps": 1, "step": 1}}
     for name in raw.keys() & SECTIONS.keys() - {"threat"}:
-        for dataset, model in _cells(raw) if name in ARMED else [("", "")]:
+        for dataset, model in _runs(raw) if name in ARMED else [("", "")]:
             declared = [name, "threat"] if name in ARMED else [name]
             collect(partial(Params(raw, declared, dataset, model).get, name, SECTIONS[name]), problems)
     for folder in FOLDERS:
@@ -72,7 +72,7 @@ def check(raw: dict[str, Any]) -> Problems:
     return Problems(dict.fromkeys(problems))
 
 
-def _cells(raw: dict[str, Any]) -> list[tuple[str, str]]:
+def _runs(raw: dict[str, Any]) -> list[tuple[str, str]]:
     """Data sets x models of the grid, or of the sections where the grid is broken."""
     grid = raw.get("grid")
 
@@ -120,8 +120,8 @@ def _check_suites(raw: dict[str, Any], problems: Problems) -> None:
             settings = {key: value for key, value in column.items() if key != "attack"}
             if not issubclass(kind, Ball) and name in _shown(attack):
                 problems.append(f"{where}: has no accuracy of its own, so none of nrr, table and last may name it")
-            for dataset, model in _cells(raw):
-                threat = for_cell(raw["threat"], dataset, model, "threat")
+            for dataset, model in _runs(raw):
+                threat = for_run(raw["threat"], dataset, model, "threat")
                 fill(kind, with_threat_defaults(kind, settings, threat), where, problems)
     for where, folder in LISTED.items():  # lists of entries, or mappings from entries to settings
         section, key = where.split(".")
@@ -162,7 +162,7 @@ def _check_methods(raw: dict[str, Any], problems: Problems) -> None:
         for key, kind in keys.items():
             told = {line.replace("train", f"{key}.train", 1) for line in problems if line.startswith("train")}
             for preset, variant in _variants(raw, key):
-                for dataset, model in _cells(raw):
+                for dataset, model in _runs(raw):
                     found = Problems()
                     view = Params(variant, [key, "train", "threat", "alpha"], dataset, model)
                     collect(partial(view.method, key, kind), found)

@@ -14,7 +14,7 @@ def family(method: Any) -> str:
     if not method.updates:
         return f"revise_from_{method.init}"
     parents = "both" if set(method.roles) == {"natural", "teacher"} else "_and_".join(method.roles)
-    return "update" + (f"_from_{parents}" if parents else "") + ("_to_revise" if method.finish else "")
+    return "update" + (f"_from_{parents}" if parents else "") + ("_to_revise" if method.select_network else "")
 
 
 def listed(grid: Any) -> Iterator[tuple[str, str]]:

@@ -1,7 +1,7 @@
-"""params.yaml -> frozen, typed settings of one stage and one cell.
+"""params.yaml -> frozen, typed settings of one stage and one run.
 
 Four rules spare repetition. A section may name a `preset:` of its `presets:`, which is laid over it. Any value may
-be a mapping from data sets or models to values (with `default:`), of which a cell takes its own. `threat:` is laid
+be a mapping from data sets or models to values (with `default:`), of which a run takes its own. `threat:` is laid
 under every attack. A method's `train:` is laid over the common `train:` under the protocol `paper`, its `matched:` over
 its settings under `matched`.
 """
@@ -50,7 +50,7 @@ def override(base: dict[Any, Any], top: Mapping[Any, Any]) -> dict[Any, Any]:
     return {**base, **top, **both}
 
 
-def for_cell(value: Any, dataset: str, model: str, where: str) -> Any:
+def for_run(value: Any, dataset: str, model: str, where: str) -> Any:
     """Resolve mappings by data set or model, at any depth."""
     if not isinstance(value, dict):
         return value
@@ -61,8 +61,8 @@ def for_cell(value: Any, dataset: str, model: str, where: str) -> Any:
             raise UserError(f"{where}: both {dataset} and {model} have a value; say which by leaving one out")
         if hits[0] not in value:
             raise UserError(f"{where}: no value for {dataset} or {model}, and no default")
-        return for_cell(value[hits[0]], dataset, model, where)
-    return {key: for_cell(inner, dataset, model, f"{where}.{key}") for key, inner in value.items()}
+        return for_run(value[hits[0]], dataset, model, where)
+    return {key: for_run(inner, dataset, model, f"{where}.{key}") for key, inner in value.items()}
 
 
 def preset(section: Any, where: str) -> Any:
@@ -100,7 +100,7 @@ def with_threat_defaults(kind: type[Settings], section: Any, threat: Mapping[Any
 
 
 class Params:
-    """The settings that one stage declared, for one cell. Reading anything else is refused.
+    """The settings that one stage declared, for one run. Reading anything else is refused.
 
     `declared` are the keys that stand under `params:` of the stage in dvc.yaml: what DVC does not track, a stage
     cannot read.
@@ -158,11 +158,11 @@ class Params:
         return {key: self._raw(key) for key in self.declared}
 
     def _section(self, key: str, kind: type[Settings]) -> Any:
-        section = for_cell(preset(self._raw(key), key), self.dataset, self.model, key)
+        section = for_run(preset(self._raw(key), key), self.dataset, self.model, key)
         if "threat" in self.declared:
-            threat = mapping(for_cell(self._raw("threat"), self.dataset, self.model, "threat"), "threat")
+            threat = mapping(for_run(self._raw("threat"), self.dataset, self.model, "threat"), "threat")
             section = with_threat_defaults(kind, section, threat)
-        shared = {name: for_cell(self._raw(name), self.dataset, self.model, name) for name in kind.top_level}
+        shared = {name: for_run(self._raw(name), self.dataset, self.model, name) for name in kind.top_level}
         if not isinstance(section, dict):
             return section
         if doubled := set(shared) & set(section):

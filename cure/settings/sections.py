@@ -55,7 +55,7 @@ class RunSettings(Settings):
 
     device: Literal["cuda", "cpu", "auto"]
     threads: Few  # of one CPU process; another number gives other roundings
-    processes: Few  # that train or attack one cell together, on this machine; a GPU each
+    processes: Few  # that train or attack one run together, on this machine; a GPU each
     sync_batchnorm: bool  # batch statistics over all of them, or of each one's rows
     deterministic: bool
     cpu_isa: Literal["native", "avx2"]  # avx2: newer CPUs round as older ones, so that hashes agree
@@ -79,7 +79,7 @@ FAMILIES = (
 
 
 class Grid(Settings):
-    """The cells of the table: data sets x models x rows x seeds."""
+    """The runs of the table: data sets x models x rows x seeds."""
 
     datasets: Annotated[list[str], Field(min_length=1)]
     models: Annotated[list[str], Field(min_length=1)]

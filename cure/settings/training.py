@@ -42,7 +42,7 @@ class Snapshots(Settings):
 class Fit(Schedule):
     """A schedule, how it is watched on the validation split, and what is kept."""
 
-    select: Literal["best", "last", "average"]  # what a cell without consolidation reports; best by validation PGD
+    select: Literal["best", "last", "average"]  # what a run without consolidation reports; best by validation PGD
     average: Share | Snapshots | None  # a weight average beside the student: its decay, or equal snapshots
     validate_every: Count  # epochs; the last one always counts
     validate_attack: FixedSearch

@@ -16,7 +16,7 @@ def downloads(dataset: str) -> Path:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Run:
     """One row of the table on one data set, with one model and one seed."""
 
     dataset: str
@@ -29,11 +29,11 @@ class Cell:
         """digits/small/trades-s0."""
         return f"{self.dataset}/{self.model}/{self.method}-s{self.seed}"
 
-    def of(self, method: str) -> "Cell":
-        """The same cell of another method: the natural parent of CURE, say."""
-        return Cell(self.dataset, self.model, method, self.seed)
+    def of(self, method: str) -> "Run":
+        """The same run of another method: the natural parent of CURE, say."""
+        return Run(self.dataset, self.model, method, self.seed)
 
-    def layers(self, variant: str, group: str) -> "Cell":
+    def layers(self, variant: str, group: str) -> "Run":
         """What one process of the layer-wise study makes; it has no row in the table."""
         return self.of(f"{variant}-{group}")
 
@@ -43,7 +43,7 @@ class Cell:
         return Path("weights") / f"{self.name}.safetensors"
 
     @property
-    def trajectory(self) -> Path:
+    def training_checkpoint(self) -> Path:
         """What a training loop leaves: last, best and average student, companions, and snapshots."""
         return Path("trajectories") / f"{self.name}.safetensors"
 
@@ -53,7 +53,7 @@ class Cell:
         return Path("curves") / f"{self.name}.csv"
 
     def provenance(self, stage: str) -> Path:
-        """Which software and device made the cell; only the report reads it."""
+        """Which software and device made the run; only the report reads it."""
         return Path("provenance") / f"{self.name}-{stage}.json"
 
     def result(self, stage: str) -> Path:

@@ -22,22 +22,22 @@ FOLDER = Path(os.environ.get("CURE_SCRATCH", "~/.cache/cure/scratch")).expanduse
 
 
 class Scratch:
-    """The resume file, or folder, of one stage of one cell.
+    """The resume file, or folder, of one stage of one run.
 
-    Its name hashes the stage, the cell, the declared params, the input files, the loaded code and PyTorch's version,
+    Its name hashes the stage, the run, the declared params, the input files, the loaded code and PyTorch's version,
     so that a run can only ever resume itself.
     """
 
-    def __init__(self, stage: str, cell: str, params: dict[str, Any], inputs: list[Path]) -> None:
-        facts = [stage, cell, params, [sha256(path) for path in inputs], code(), torch.__version__]
+    def __init__(self, stage: str, run: str, params: dict[str, Any], inputs: list[Path]) -> None:
+        facts = [stage, run, params, [sha256(path) for path in inputs], code(), torch.__version__]
         key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
         self.path = FOLDER / f"{key}.pt"
         self.folder = FOLDER / key  # for work whose results come in parts
-        self.label = f"{stage} {cell}"
+        self.label = f"{stage} {run}"
 
     def locked(self) -> AbstractContextManager[None]:
-        """Hold the cell; where another process holds it, say so and wait."""
-        return locked(self.path.with_suffix(".lock"), self.label, "cell")
+        """Hold the run; where another process holds it, say so and wait."""
+        return locked(self.path.with_suffix(".lock"), self.label, "run")
 
     def load(self) -> dict[str, Any] | None:
         """The state of an interrupted run, or None. A file that cannot be read counts as none."""

@@ -7,7 +7,7 @@ from cure.core.network import Network
 from cure.errors import UserError
 from cure.storage import paths
 from cure.storage.checkpoint import Description, State, build, fill, load
-from cure.storage.paths import Cell
+from cure.storage.paths import Run
 
 
 def networks(
@@ -30,13 +30,13 @@ def networks(
     return found
 
 
-def trajectory(cell: Cell, digest: str) -> tuple[Description, dict[str, State]]:
-    """The cell's own trajectory, trained on the data of this digest."""
-    path = cell.trajectory
+def load_training_checkpoint(run: Run, digest: str) -> tuple[Description, dict[str, State]]:
+    """The run's own trajectory, trained on the data of this digest."""
+    path = run.training_checkpoint
     about, states = load(path)
-    for what, found, wanted in (("content", about.kind, "trajectory"), ("method", about.method, cell.method)):
+    for what, found, wanted in (("content", about.kind, "trajectory"), ("method", about.method, run.method)):
         if found != wanted:
-            raise UserError(f"{path}: its {what} is {found}, but {cell.name} needs {wanted}")
+            raise UserError(f"{path}: its {what} is {found}, but {run.name} needs {wanted}")
     if digest != about.data_digest:
-        raise UserError(f"{paths.data(cell.dataset)}: not the file that {path} was trained with (its sha256 differs)")
+        raise UserError(f"{paths.data(run.dataset)}: not the file that {path} was trained with (its sha256 differs)")
     return about, states

@@ -18,44 +18,44 @@ from cure.settings.params import Params
 from cure.settings.sections import RunSettings, Train
 from cure.storage import checkpoint, paths, provenance
 from cure.storage.files import write_text
-from cure.storage.paths import Cell
-from cure.storage.training_checkpoint import networks, trajectory
+from cure.storage.paths import Run
+from cure.storage.training_checkpoint import load_training_checkpoint, networks
 from cure.training.job import parent
 from cure.training.loop import validation
 
 
-def consolidate(cell: Cell, method: Method, hyper: Settings, train: Train, params: Params) -> None:
-    """Apply `finish` and write the network, its report and its sidecar."""
-    run = params.get("run", RunSettings)
-    where = device.set_up(run)
-    source = prepared.load(paths.data(cell.dataset), ("train", "val"), where)
+def consolidate(run: Run, method: Method, hyper: Settings, train: Train, params: Params) -> None:
+    """Apply `select_network` and write the network, its report and its sidecar."""
+    run_settings = params.get("run", RunSettings)
+    where = device.set_up(run_settings)
+    source = prepared.load(paths.data(run.dataset), ("train", "val"), where)
     if method.revise is None:
-        about, net = parent(cell.of(params.role("robust")).weights, cell, source.digest, "robust")
+        about, net = parent(run.of(params.role("robust")).weights, run, source.digest, "robust")
         nets: dict[str, Any] = {"robust": net}
     else:
-        about, states = trajectory(cell, source.digest)
-        nets = dict(networks(about, states, cell.trajectory, method.prepare))
+        about, states = load_training_checkpoint(run, source.digest)
+        nets = dict(networks(about, states, run.training_checkpoint, method.prepare))
     x = as_float(source.splits["val"].images[: train.batch])
     for net in nets.values():
-        net.to(where).to(memory_format=FORMATS[settled(net, x, run.layout)])
-    augment = params.get(f"datasets.{cell.dataset}.augment", Augment)
-    loader = Loader(source.splits["train"], train.batch, augment, cell.seed)
+        net.to(where).to(memory_format=FORMATS[settled(net, x, run_settings.layout)])
+    augment = params.get(f"datasets.{run.dataset}.augment", Augment)
+    loader = Loader(source.splits["train"], train.batch, augment, run.seed)
 
     def batches(epoch: int) -> Iterator[Batch]:
-        noise = Stream(seed_for(cell.seed, epoch, "revise"), where)
+        noise = Stream(seed_for(run.seed, epoch, "revise"), where)
         return (Batch(x, y, index, noise, epoch) for x, y, index in loader.epoch(epoch))
 
     def score(net: nn.Module) -> dict[str, float]:
-        return validation(net, source.splits["val"], train, cell.seed)
+        return validation(net, source.splits["val"], train, run.seed)
 
-    val = [Batch(x, y, i, PerImage(cell.seed, i)) for x, y, i in source.splits["val"].batches(train.batch)]
-    assert method.finish is not None
+    val = [Batch(x, y, i, PerImage(run.seed, i)) for x, y, i in source.splits["val"].batches(train.batch)]
+    assert method.select_network is not None
     epochs = {"last": about.epoch, "best": about.best_epoch}
     with fitting("train.batch", train.batch):
-        final, epoch, report = method.finish(Consolidation(nets, epochs, batches, val, score), hyper)
+        final, epoch, report = method.select_network(Consolidation(nets, epochs, batches, val, score), hyper)
     scores = {f"val_{name}": value for name, value in score(final).items()}
-    changes = {"kind": "network", "method": cell.method, "epoch": epoch, "validation": scores}
+    changes = {"kind": "network", "method": run.method, "epoch": epoch, "validation": scores}
     described = about.model_copy(update=changes | {"params": params.as_text()})
-    checkpoint.save(cell.weights, {"": final.state_dict()}, described)
-    write_text(cell.result("revise"), json.dumps(report, indent=1, sort_keys=True) + "\n")
-    provenance.write(cell.provenance("revise"), run, where, epochs=report.get("epochs", about.epoch))
+    checkpoint.save(run.weights, {"": final.state_dict()}, described)
+    write_text(run.result("revise"), json.dumps(report, indent=1, sort_keys=True) + "\n")
+    provenance.write(run.provenance("revise"), run_settings, where, epochs=report.get("epochs", about.epoch))

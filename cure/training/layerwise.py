@@ -49,7 +49,7 @@ class Study:
         def prepare(net: nn.Module) -> None:
             assert isinstance(net, Network)
             if self.variant == "reinit":
-                reinitialise(net, parts, self.job.cell.seed, reinit_bn=self.how.reinit_bn)
+                reinitialise(net, parts, self.job.run.seed, reinit_bn=self.how.reinit_bn)
             freeze(net, parts, freeze_stem=self.how.freeze_stem, bn_frozen_eval=self.how.bn_frozen_eval)
 
         return replace(self.job.method, init="natural", prepare=prepare)
@@ -61,40 +61,47 @@ def execute(study: Study) -> None:
     A set that is done keeps its resume file until all are, so that a run continues at the epoch where it was cut off.
     """
     job = study.job
-    where = device.set_up(job.run)
-    source = prepared.load(paths.data(job.cell.dataset), ("train", "val"), where)
-    inputs = [source.path, job.cell.of("natural").weights]
-    labels = [job.cell.name, *(f"{job.cell.name} {name}" for name in study.sets)]
+    where = device.set_up(job.run_settings)
+    source = prepared.load(paths.data(job.run.dataset), ("train", "val"), where)
+    inputs = [source.path, job.run.of("natural").weights]
+    labels = [job.run.name, *(f"{job.run.name} {name}" for name in study.sets)]
     whole, *each = (Scratch(job.stage, label, job.params.as_text(), inputs) for label in labels)
     history, networks = list[dict[str, Any]](), {"natural": _natural(job, source, where)}
     with whole.locked():
-        with progress(f"{job.stage} {job.cell.name}", len(study.sets) * job.fit.epochs) as tick:
+        with progress(f"{job.stage} {job.run.name}", len(study.sets) * job.fit.epochs) as on_progress:
             for name, scratch in zip(study.sets, each, strict=True):
-                lines, networks[name] = _trained(study, name, source, where, scratch, tick)
+                lines, networks[name] = _trained(study, name, source, where, scratch, on_progress)
                 history += lines
         about = {"images": len(source.splits["val"]), "epochs": job.fit.epochs, "networks": networks}
-        write_text(job.cell.result(job.stage), json.dumps(about, indent=1) + "\n")
-        write_text(job.cell.curve, curve(history))
-        provenance.write(job.cell.provenance(job.stage), job.run, where, epochs=job.fit.epochs)
+        write_text(job.run.result(job.stage), json.dumps(about, indent=1) + "\n")
+        write_text(job.run.curve, curve(history))
+        provenance.write(job.run.provenance(job.stage), job.run_settings, where, epochs=job.fit.epochs)
         for scratch in each:
             scratch.delete()
 
 
 def _natural(job: Job, source: prepared.Data, where: torch.device) -> dict[str, Any]:
     net = job.parent("natural", source).to(where)
-    return {"parts": [], "updated": 0.0, **_texts(validated(net, source.splits["val"], job.fit, job.cell.seed))}
+    return {"parts": [], "updated": 0.0, **_texts(validated(net, source.splits["val"], job.fit, job.run.seed))}
 
 
 def _trained(
-    study: Study, name: str, source: prepared.Data, where: torch.device, scratch: Scratch, tick: Callable[[str], None]
+    study: Study,
+    name: str,
+    source: prepared.Data,
+    where: torch.device,
+    scratch: Scratch,
+    on_progress: Callable[[str], None],
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """One set: a line for each epoch, and what the network of the last one classifies correctly."""
     job, train_split, val = study.of(name), source.splits["train"], source.splits["val"]
     nets = job.assemble(source).to(where)
-    task = Task(nets, job.method, job.hyper, job.fit, train_split, val, job.augment, job.cell.seed, where, job.run)
+    task = Task(
+        nets, job.method, job.hyper, job.fit, train_split, val, job.augment, job.run.seed, where, job.run_settings
+    )
     with fitting("layers.update.train.batch", job.fit.batch):
-        kept = train(task, scratch, tick)
-    flags = validated(nets.student, val, job.fit, job.cell.seed)
+        kept = train(task, scratch, on_progress)
+    flags = validated(nets.student, val, job.fit, job.run.seed)
     found = {"parts": study.sets[name], "updated": _updated(nets.student), **_texts(flags)}
     return [{"set": name, **row} for row in kept.history], found
 

@@ -26,7 +26,7 @@ from cure.settings.base import Augment, Layout
 from cure.settings.sections import Fit, RunSettings, Snapshots
 from cure.storage.checkpoint import State
 from cure.storage.resume import Scratch
-from cure.training.sanity_checks import Row, pgd_has_no_effect, sound
+from cure.training.sanity_checks import Row, check_finite, pgd_has_no_effect
 from cure.training.schedule import epoch_of, rate, set_rate, sgd
 from cure.training.step import Step
 
@@ -44,7 +44,7 @@ class Task:
     augment: Augment
     seed: int
     device: torch.device
-    run: RunSettings
+    run_settings: RunSettings
 
 
 @dataclass
@@ -80,12 +80,12 @@ def validation(net: nn.Module, val: Split, fit: Fit, seed: int) -> dict[str, flo
     return accuracies(validated(net, val, fit, seed))
 
 
-def train(task: Task, scratch: Scratch, tick: Callable[[str], None]) -> TrainingCheckpoint:
-    """Run the remaining epochs of `task`, whose nets end in the state of the last; `tick` hears of all of them."""
+def train(task: Task, scratch: Scratch, on_progress: Callable[[str], None]) -> TrainingCheckpoint:
+    """Run the remaining epochs of `task`, whose nets end in the state of the last; call `on_progress` after each."""
     state = scratch.load()
     layout = state["layout"] if state else _layout(task)
     task.nets.to(memory_format=FORMATS[layout])
-    for net in task.nets.values() if task.run.compile else ():
+    for net in task.nets.values() if task.run_settings.compile else ():
         compile_folded_copy(net)
     optimizer = sgd(task.nets, task.fit)
     average = copy.deepcopy(task.nets.student).requires_grad_(False) if task.fit.average is not None else None
@@ -95,13 +95,13 @@ def train(task: Task, scratch: Scratch, tick: Callable[[str], None]) -> Training
         for name, part in parts.items():
             part.load_state_dict(state[name])
         kept = TrainingCheckpoint(**state["kept"])
-    step = Step(task.nets, task.method, task.hyper, optimizer, task.run.precision)
+    step = Step(task.nets, task.method, task.hyper, optimizer, task.run_settings.precision)
     loader = Loader(task.train, task.fit.batch, task.augment, task.seed)
     steps = range(len(loader) * task.fit.epochs)
     if average is not None and all(_decay(task.fit, step, len(loader)) is None for step in reversed(steps)):
         raise UserError(f"train.average: no snapshot falls into {len(steps)} steps; lower every or begin")
     for _ in kept.history:
-        tick("resumed")
+        on_progress("resumed")
     if not kept.history:
         _remember(task, 0, kept)
     for epoch in range(len(kept.history) + 1, task.fit.epochs + 1):
@@ -112,7 +112,7 @@ def train(task: Task, scratch: Scratch, tick: Callable[[str], None]) -> Training
         states = {name: part.state_dict() for name, part in parts.items()}
         if distributed.rank() == 0:
             scratch.save(states | {"kept": vars(kept), "layout": layout})
-        tick(" ".join(f"{k} {v:.3f}" for k, v in row.items() if k.startswith("val_")))
+        on_progress(" ".join(f"{k} {v:.3f}" for k, v in row.items() if k.startswith("val_")))
     if average is not None:
         task.nets["average"] = average
     return kept
@@ -121,7 +121,7 @@ def train(task: Task, scratch: Scratch, tick: Callable[[str], None]) -> Training
 def _layout(task: Task) -> Layout:
     """The memory format of this run; probed on the first images, it may be another the next time."""
     x = as_float(task.train.images[: task.fit.batch])
-    return distributed.agreed(settled(task.nets.student, x, task.run.layout))
+    return distributed.agreed(settled(task.nets.student, x, task.run_settings.layout))
 
 
 def _epoch(task: Task, step: Step, loader: Loader, epoch: int, average: nn.Module | None, past: Row) -> Row:
@@ -136,8 +136,8 @@ def _epoch(task: Task, step: Step, loader: Loader, epoch: int, average: nn.Modul
         images = loader.images(i)
         draws = noise if distributed.count() == 1 else Rows(noise, distributed.rows(images), images)
         batch = Batch(x, y, index, draws, epoch, done + i, lr, past, per_epoch=len(loader), found=found)
-        batch.elsewhere = images - len(y)
-        with graphs(task.run.graphs):
+        batch.images_on_other_ranks = images - len(y)
+        with graphs(task.run_settings.graphs):
             means = step(batch)
         for name, mean in means.items():
             sums[name] = sums.get(name, torch.zeros_like(mean)) + mean * images
@@ -149,7 +149,7 @@ def _epoch(task: Task, step: Step, loader: Loader, epoch: int, average: nn.Modul
     row: Row = {
         name: float(total) / len(loader.split) for name, total in totals.items()
     }  # the epoch's one look at the device
-    sound(epoch, row, task.nets)
+    check_finite(epoch, row, task.nets)
     return row
 
 

@@ -74,6 +74,6 @@ class Course:
 
 
 def history(path: Path) -> list[dict[str, float]]:
-    """A curve's lines, one per epoch, without the cells that are empty."""
+    """A curve's lines, one per epoch, without the runs that are empty."""
     with path.open(newline="") as file:
         return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]

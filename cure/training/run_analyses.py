@@ -7,7 +7,7 @@ from safetensors.torch import save as to_bytes
 
 from cure import catalogue
 from cure.adversarial.pgd import ce_objective, pgd
-from cure.core.analysis import Analysis, Found, Subject, replayable
+from cure.core.analysis import Analysis, AnalysisResult, Subject, replayable
 from cure.core.method import Method
 from cure.data import prepared
 from cure.data.loader import as_float
@@ -19,24 +19,24 @@ from cure.settings.sections import Analyse, RunSettings
 from cure.storage import paths, provenance
 from cure.storage.checkpoint import Description
 from cure.storage.files import replacing
-from cure.storage.paths import Cell
-from cure.storage.training_checkpoint import trajectory
+from cure.storage.paths import Run
+from cure.storage.training_checkpoint import load_training_checkpoint
 from cure.training.job import parent
 from cure.training.replay import Course, history
 
 
-def analyse(cell: Cell, params: Params) -> list[str]:
+def analyse(run: Run, params: Params) -> list[str]:
     """Write what every listed analysis finds that suits the row's method, and the sidecar; their names."""
-    run, suite = params.get("run", RunSettings), params.get("analyse", Analyse)
-    where = device.set_up(run)
-    source = prepared.load(paths.data(cell.dataset), ("val",), where)
-    about, net = parent(cell.weights, cell, source.digest, "of the analysed network")
-    course, states = trajectory(cell, source.digest)
-    method: Method = catalogue.entry("methods", cell.method).METHOD
-    hyper = settings(cell, method, course)
-    images = source.splits["val"].spread(suite.images)
+    run_settings, suite = params.get("run", RunSettings), params.get("analyse", Analyse)
+    where = device.set_up(run_settings)
+    source = prepared.load(paths.data(run.dataset), ("val",), where)
+    about, net = parent(run.weights, run, source.digest, "of the analysed network")
+    course, states = load_training_checkpoint(run, source.digest)
+    method: Method = catalogue.entry("methods", run.method).METHOD
+    hyper = settings(run, method, course)
+    images = source.splits["val"].evenly_spaced(suite.images)
     batches = list(itertools.islice(images.batches(suite.batch), suite.replays))
-    training = Course(method, hyper, course, states, history(cell.curve), batches, suite.seed)
+    training = Course(method, hyper, course, states, history(run.curve), batches, suite.seed)
     net.to(where)
     subject = Subject(
         net=net,
@@ -56,22 +56,22 @@ def analyse(cell: Cell, params: Params) -> list[str]:
         entry: Analysis = catalogue.entry("analyses", name).ANALYSIS
         if entry.suits(method):
             found = entry.measure(subject, catalogue.hyper("analyses", name).model_validate(section))
-            write(cell, name, about, found)
+            write(run, name, about, found)
             made.append(name)
-    provenance.write(cell.provenance("analyse"), run, where)
+    provenance.write(run.provenance("analyse"), run_settings, where)
     return made
 
 
-def settings(cell: Cell, method: Method, about: Description) -> Settings:
+def settings(run: Run, method: Method, about: Description) -> Settings:
     """The method's settings as they were in training, from the file that training left."""
-    recorded, key = Params.recorded(about.params, cell.dataset, cell.model), next(iter(hyper_keys(cell.method, method)))
+    recorded, key = Params.recorded(about.params, run.dataset, run.model), next(iter(hyper_keys(run.method, method)))
     return recorded.method(key, method.hyper)[0] if "train" in about.params else recorded.get(key, method.hyper)
 
 
-def write(cell: Cell, name: str, about: Description, found: Found) -> None:
+def write(run: Run, name: str, about: Description, found: AnalysisResult) -> None:
     """The arrays of an analysis, with the classes and what their axes mean."""
     # as in weight files, one metadata key, since several would come in random order
     facts = {"kind": name, "classes": about.classes, "epoch": about.epoch, "axes": found.axes}
-    with replacing(cell.analysis(name)) as draft:
+    with replacing(run.analysis(name)) as draft:
         whole = {key: array.detach().cpu().contiguous() for key, array in found.arrays.items()}
         draft.write_bytes(to_bytes(whole, metadata={"cure": json.dumps(facts)}))

@@ -11,7 +11,7 @@ from cure.errors import UserError
 Row = dict[str, float | int]
 
 
-def sound(epoch: int, row: Row, nets: Networks) -> None:
+def check_finite(epoch: int, row: Row, nets: Networks) -> None:
     """Refuse a loss, or networks after the last step, that are not finite."""
     wrong = [f"the term {name} became {value}" for name, value in row.items() if not math.isfinite(value)]
     numbers = {name: t for name, t in nets.state_dict().items() if t.is_floating_point()}

@@ -35,13 +35,13 @@ class Step:
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """Search, losses, gradients, update, companions, in this order. Nothing here waits for the device."""
         method, nets, hyper = self.method, self.nets, self.hyper
-        if method.inner is not None:
+        if method.attack is not None:
             with self._half(batch, "bf16", "bf16_attack"):
-                batch.points.update(method.inner(nets, batch, hyper))
+                batch.points.update(method.attack(nets, batch, hyper))
         self.optimizer.zero_grad(set_to_none=True)
         with self._half(batch, "bf16"):
             means = reduce(method.loss(nets, batch, hyper))
-            grads = None if method.combine is None else method.combine(nets, batch, hyper, means)
+            grads = None if method.combine_gradients is None else method.combine_gradients(nets, batch, hyper, means)
         if grads is None and distributed.count() > 1:
             grads = gradients(objective(means), nets.weights())
         if grads is None:

@@ -146,32 +146,42 @@ class TestRowsThatHaveEnded:
     def test_what_is_found_is_what_the_plain_loop_finds(self, net, batch, objective, calls: list[int]) -> None:
         plain, rule = StopAt(calls), StopAt(calls)
         wanted = run(net, batch, objective, stop=plain)
-        assert torch.equal(run(net, batch, objective, stop=rule, apart=True), wanted)
+        assert torch.equal(run(net, batch, objective, stop=rule, rows_independent=True), wanted)
         assert len(rule.seen) == len(plain.seen) == 5
 
     def test_so_it_is_with_numbers_of_steps_jitter_and_a_bound(self, net, make_batch) -> None:
         found = []
-        for apart in (False, True):
+        for rows_independent in (False, True):
             batch = make_batch()
             how = {"steps": torch.tensor([0, 1, 5, 2, 1, 3]), "most": 7, "stop": StopAt([9, 9, 2, 9, 9, 9])}
-            found.append(run(net, batch, jitter=lambda x, b=batch: b.noise.normal(x, 0.01), apart=apart, **how))
+            found.append(
+                run(
+                    net,
+                    batch,
+                    jitter=lambda x, b=batch: b.noise.normal(x, 0.01),
+                    rows_independent=rows_independent,
+                    **how,
+                )
+            )
             found.append(batch.noise.uniform(batch.x, 1.0))  # the stream stands where it stood
         assert torch.equal(found[0], found[2])
         assert torch.equal(found[1], found[3])
 
-    @pytest.mark.parametrize(("apart", "images"), [(False, 6 * 5), (True, 6 + 6 + 4 + 3 + 2)])
-    def test_fewer_images_are_forwarded(self, net, batch, apart: bool, images: int) -> None:
+    @pytest.mark.parametrize(("rows_independent", "images"), [(False, 6 * 5), (True, 6 + 6 + 4 + 3 + 2)])
+    def test_fewer_images_are_forwarded(self, net, batch, rows_independent: bool, images: int) -> None:
         seen: list[int] = []
         net.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
-        run(net, batch, stop=StopAt([1, 1, 2, 3, 9, 9]), apart=apart)
+        run(net, batch, stop=StopAt([1, 1, 2, 3, 9, 9]), rows_independent=rows_independent)
         assert sum(seen) == images
 
-    @pytest.mark.parametrize(("bn", "apart"), [("eval", True), ("batch", False), ("train", False)])
-    def test_only_where_rows_do_not_depend_on_each_other(self, net, batch, monkeypatch, bn: str, apart: bool) -> None:
+    @pytest.mark.parametrize(("bn", "rows_independent"), [("eval", True), ("batch", False), ("train", False)])
+    def test_only_where_rows_do_not_depend_on_each_other(
+        self, net, batch, monkeypatch, bn: str, rows_independent: bool
+    ) -> None:
         seen: list[bool] = []
-        monkeypatch.setattr(pgd_module, "pgd_loop", lambda *given, **how: seen.append(how["apart"]) or given[1])
+        monkeypatch.setattr(pgd_module, "pgd_loop", lambda *given, **how: seen.append(how["rows_independent"]) or given[1])
         pgd(net, batch, search(bn=bn), ce_objective)
-        assert seen == [apart]
+        assert seen == [rows_independent]
 
     def test_whoever_watches_a_network_sees_every_image(self, net, batch) -> None:
         seen: list[int] = []

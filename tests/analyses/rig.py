@@ -6,7 +6,7 @@ import torch
 
 from cure import catalogue
 from cure.adversarial.pgd import ce_objective, pgd
-from cure.core.analysis import Found, Phase, Subject
+from cure.core.analysis import AnalysisResult, Phase, Subject
 from cure.settings.base import FixedSearch
 from cure.storage.checkpoint import build
 from tests.methods.rig import shipped
@@ -37,7 +37,7 @@ def subject(name: str, phases: list[Phase] | None = None, images: int = 12, **ch
     return Subject(**given | changes)
 
 
-def measured(name: str, given: Subject, **settings: Any) -> Found:
+def measured(name: str, given: Subject, **settings: Any) -> AnalysisResult:
     entry = catalogue.entry("analyses", name)
-    found: Found = entry.ANALYSIS.measure(given, entry.Hyper(**settings))
+    found: AnalysisResult = entry.ANALYSIS.measure(given, entry.Hyper(**settings))
     return found

@@ -16,7 +16,7 @@ def test_the_masks_are_those_that_the_attack_of_part_uses() -> None:
     batch = given.few(5)
     assert torch.equal(found["map"], above_mean(grad_cam(given.net, batch.x), batch.x)[0])
     assert torch.equal(found["full"], found["map"] > found["map"].mean(dim=(2, 3), keepdim=True))
-    moved = (given.method.inner(Networks(given.net, {}, {}), batch, given.hyper)["adv"] - batch.x).abs()
+    moved = (given.method.attack(Networks(given.net, {}, {}), batch, given.hyper)["adv"] - batch.x).abs()
     assert (moved[~found["full"]] <= given.hyper.eps_low + 1e-6).all()
     assert moved[found["full"]].max() > given.hyper.eps_low + 1e-6
 

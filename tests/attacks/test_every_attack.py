@@ -39,13 +39,13 @@ def images(net, make_batch, rows=None) -> Batch:
     return Batch(whole.x[rows], net(whole.x)[rows].argmax(1), rows, PerImage(0, rows))
 
 
-def chain(name: str) -> AttackSequence:
+def sequence(name: str) -> AttackSequence:
     entry = catalogue.entry("attacks", name)
-    return entry.chain(entry.Hyper(**HOW[name]), 10, seed=0)
+    return entry.attack_sequence(entry.Hyper(**HOW[name]), 10, seed=0)
 
 
 def attacked(name: str, net: nn.Module, batch: Batch) -> list[torch.Tensor]:
-    return [attack(net, batch) for attack in chain(name).attacks.values()]
+    return [attack(net, batch) for attack in sequence(name).attacks.values()]
 
 
 @pytest.fixture(params=catalogue.names("attacks"))
@@ -62,7 +62,7 @@ def test_images_stay_in_the_ball_and_in_the_unit_cube(name: str, net, make_batch
 
 
 def test_the_chain_says_which_ball_it_stays_in(name: str) -> None:
-    assert chain(name).eps == HOW[name].get("eps")
+    assert sequence(name).eps == HOW[name].get("eps")
 
 
 def test_neither_weights_nor_statistics_nor_gradients_change(name: str, net, make_batch) -> None:

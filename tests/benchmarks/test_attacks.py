@@ -44,9 +44,9 @@ def drivers(net: nn.Module, data: Examples) -> Any:
     return lambda: (Driver(net, data, batch=len(data), seed=0, twin=folded),)
 
 
-def chain(name: str, **how: Any) -> Any:
+def sequence(name: str, **how: Any) -> Any:
     entry = catalogue.entry("attacks", name)
-    return entry.chain(entry.Hyper(**how), 10, 0)
+    return entry.attack_sequence(entry.Hyper(**how), 10, 0)
 
 
 def flags(net: nn.Module, data: Examples, x_adv: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ def test_pgd20(benchmark, network: str, bar: float) -> None:
     net = fresh(network).eval()
     data = examples(net, BATCHES[network])
     pgd, new = (
-        chain("pgd", eps=EPS, step=EPS / 4, steps=20, start="uniform", clip_start=True),
+        sequence("pgd", eps=EPS, step=EPS / 4, steps=20, start="uniform", clip_start=True),
         drivers(net, data),
     )
     loop = "the methods' own loop"
@@ -129,7 +129,7 @@ def package(net: nn.Module, data: Examples, eps: float, iterations: int, queries
 def test_autoattack(benchmark, network: str, bar: float, n: int) -> None:
     net, eps, how = fresh(network).eval(), NARROW[network], PUBLISHED if CUDA else SHORT[network]
     data = examples(net, n)
-    standard, new = chain("autoattack", version="standard", eps=eps, targets=9, **how), drivers(net, data)
+    standard, new = sequence("autoattack", version="standard", eps=eps, targets=9, **how), drivers(net, data)
     theirs = package(net, data, eps, **how)
     assert theirs.sum() > 0
     begin = clock()

@@ -12,7 +12,7 @@ from cure.settings.base import Search
 from cure.settings.params import read
 from cure.settings.sections import Schedule
 from cure.storage import checkpoint
-from cure.storage.paths import Cell
+from cure.storage.paths import Run
 from tests.benchmarks.precision import agreement, distances
 from tests.benchmarks.race import DEVICE, clock
 from tests.methods.rig import QUICKSTART, shipped
@@ -25,11 +25,11 @@ BATCH = 64
 
 @pytest.mark.parametrize("method", ["at", "trades", "mart"])
 def test_bfloat16(benchmark, method: str) -> None:
-    cell = Cell("digits", "small", method, 0)
-    if not (FOLDER / cell.weights).exists():
+    run = Run("digits", "small", method, 0)
+    if not (FOLDER / run.weights).exists():
         pytest.skip("no networks; `dvc repro quickstart/dvc.yaml` trains them")
-    about, states = checkpoint.load(FOLDER / cell.weights)
-    net = checkpoint.network(about, states[""], cell.weights).to(DEVICE)
+    about, states = checkpoint.load(FOLDER / run.weights)
+    net = checkpoint.network(about, states[""], run.weights).to(DEVICE)
     test = prepared.load(FOLDER / "data/digits.safetensors", ("test",), DEVICE).splits["test"]
     (x, y, index) = next(test.batches(len(test)))
     found = {name: agreement(net, x, y, SEARCH, of) for name, of in (("CE", ce_objective), ("KL", kl_objective))}

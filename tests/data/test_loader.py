@@ -161,7 +161,7 @@ class TestSplit:
         [(23, list(range(23))), (99, list(range(23))), (1, [0]), (4, [0, 5, 11, 17]), (22, list(range(22)))],
     )
     def test_spread_picks_evenly(self, count: int, places: list[int]) -> None:
-        found = split().spread(count)
+        found = split().evenly_spaced(count)
         assert found.labels.tolist() == places
         assert torch.equal(found.images, split().images[places])
         assert len(found) == len(places)

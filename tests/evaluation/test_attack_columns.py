@@ -1,4 +1,4 @@
-"""From what the chains found to the result of the stage attack, and to the numbers that are read from it."""
+"""From what the sequences found to the result of the stage attack, and to the numbers that are read from it."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,15 @@ from scipy.stats import binom
 
 from cure.core.attack import AttackSequence
 from cure.data.loader import Split
-from cure.evaluation.attack_columns import Column, Progress, attacked, chains, examples_of, result, units
+from cure.evaluation.attack_columns import (
+    AttackColumn,
+    AttackProgress,
+    attack_sequences,
+    attacked,
+    examples_of,
+    result,
+    work_items,
+)
 from cure.evaluation.statistics.intervals import nrr, nrr_interval, wilson
 from cure.evaluation.statistics.results import counts, minima, quantile, ratio, shares
 from cure.evaluation.work_items import Examples, Outcome
@@ -33,12 +41,12 @@ def suite(**changes) -> AttackSuite:
     return AttackSuite(**(how | changes))
 
 
-def column(clean: list[int], distances: list[float], rows: list[int] | None = None, **chain) -> Column:
+def column(clean: list[int], distances: list[float], rows: list[int] | None = None, **sequence) -> AttackColumn:
     """A column that found these distances; what stands at 0 was wrong from the start."""
     n = len(distances)
     images, predicted = torch.zeros(n, 1, 1, 1), torch.zeros(n).long()
     outcome = Outcome(torch.tensor(clean).bool(), predicted, images, torch.tensor(distances), suite().batch)
-    return Column(AttackSequence({}, {}, **chain), torch.tensor(rows or list(range(n))), outcome)
+    return AttackColumn(AttackSequence({}, {}, **sequence), torch.tensor(rows or list(range(n))), outcome)
 
 
 BALL = {"eps": EPS}
@@ -49,7 +57,7 @@ FAR = column([1, 1, 0], [0.11, 0.3, 0], [1, 3, 4], norm="linf")
 L2 = column([1, 1, 0], [0.05, INF, 0], [1, 3, 4], norm="l2")
 
 
-def judged(columns: dict[str, Column]) -> dict:
+def judged(columns: dict[str, AttackColumn]) -> dict:
     """The result of these columns on five images, of which the fifth is wrong from the start."""
     five = Examples(torch.zeros(5, 1, 1, 1), torch.zeros(5).long(), torch.arange(5))
     return result({"clean": column([1, 1, 1, 1, 0], [INF, INF, INF, INF, 0]), **columns}, five, suite(), EPS)
@@ -178,9 +186,9 @@ def tested(make_net) -> tuple[torch.nn.Module, Split]:
         return net, Split(x, net(x / 255).argmax(1))
 
 
-def whole(tested: tuple[torch.nn.Module, Split], how: AttackSuite, ticks: list[Progress] | None = None) -> dict:
+def whole(tested: tuple[torch.nn.Module, Split], how: AttackSuite, ticks: list[AttackProgress] | None = None) -> dict:
     net, data = tested[0], examples_of(tested[1])
-    columns = chains(how, Threat(eps=0.01, step=0.0025), 10)
+    columns = attack_sequences(how, Threat(eps=0.01, step=0.0025), 10)
     said = attacked(net, data, columns, how, (ticks if ticks is not None else []).append)
     return result(said, data, how, 0.01)
 
@@ -207,9 +215,9 @@ def test_rows_in_broken_by_are_places_among_all_images(tested) -> None:
 
 
 def test_the_number_of_ticks_is_known_beforehand(tested) -> None:
-    ticks: list[Progress] = []
+    ticks: list[AttackProgress] = []
     whole(tested, suite(), ticks)
-    assert len(ticks) == units(40, chains(suite(), Threat(eps=0.01, step=0.0025), 10), suite())
+    assert len(ticks) == work_items(40, attack_sequences(suite(), Threat(eps=0.01, step=0.0025), 10), suite())
 
 
 def test_the_layout_changes_no_flag(tested) -> None:

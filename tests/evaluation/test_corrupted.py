@@ -18,7 +18,7 @@ from cure.data.loader import Split, as_float
 from cure.data.published_corruptions import ARCHIVES, Archive, md5sum
 from cure.errors import UserError
 from cure.evaluation import corrupted
-from cure.evaluation.work_items import Folder
+from cure.evaluation.work_items import WorkItemFolder
 from cure.settings.sections import CorruptSuite
 from cure.storage import resume
 
@@ -61,7 +61,7 @@ def publish(monkeypatch, whole, names=("contrast", "fog")):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_generated_images_are_those_of_the_entry(channels):
-    split = clean(channels=channels).spread(9)
+    split = clean(channels=channels).evenly_spaced(9)
     found = corrupted.source(suite(), "digits", DIGEST, split)
     assert (found.kind, found.version) == ("generated", "cifar-c 1")
     entry = catalogue.entry("corruptions", "gaussian_noise").CORRUPTION
@@ -73,7 +73,7 @@ def test_generated_images_are_those_of_the_entry(channels):
 
 def test_an_image_is_the_same_among_many_and_few():
     whole = clean()
-    few = whole.spread(9)
+    few = whole.evenly_spaced(9)
     assert few.index.tolist() == [i * 20 // 9 for i in range(9)]
     many = corrupted.source(suite(), "digits", DIGEST, whole).images("shot_noise", 2)
     assert torch.equal(corrupted.source(suite(), "digits", DIGEST, few).images("shot_noise", 2), many[few.index])
@@ -96,7 +96,7 @@ def test_the_array_is_laid_out_as_published_and_made_once(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "other", [{"digest": "1" * 64}, {"seed": 1}, {"split": clean().spread(9)}], ids=["data", "seed", "images"]
+    "other", [{"digest": "1" * 64}, {"seed": 1}, {"split": clean().evenly_spaced(9)}], ids=["data", "seed", "images"]
 )
 def test_the_cache_tells_apart_what_decides_the_images(other, folder):
     source = Generated(clean(), DIGEST, 0)
@@ -159,7 +159,7 @@ def test_two_processes_make_an_array_once(folder):
 def test_published_arrays_are_indexed_by_test_image(kind, monkeypatch):
     whole = clean()
     archive = publish(monkeypatch, whole)
-    split = whole.spread(9)
+    split = whole.evenly_spaced(9)
     found = corrupted.source(suite(kind), "cifar10", DIGEST, split)
     assert (found.kind, found.version) == ("official", f"CIFAR-10-C {'0' * 32}")
     array = np.load(archive.folder / "contrast.npy")
@@ -268,7 +268,7 @@ class Killed(Exception):
     pass
 
 
-class Fragile(Folder):
+class Fragile(WorkItemFolder):
     """A folder whose process dies after so many units."""
 
     lives = 0
@@ -293,14 +293,14 @@ def test_killed_after_some_units_and_run_again_it_counts_the_rest_alone(tmp_path
     assert len(store) == lives
     counted, count = [], corrupted.correct
     monkeypatch.setattr(corrupted, "correct", lambda *args: counted.append(1) or count(*args))
-    assert corrupted.counts(*how, Folder(tmp_path / "units")) == whole
+    assert corrupted.counts(*how, WorkItemFolder(tmp_path / "units")) == whole
     assert len(counted) == 4 - lives
 
 
 @pytest.mark.parametrize("other", ["network", "images", "labels", "batch"])
 def test_a_unit_is_of_its_network_and_images_alone(tmp_path, other):
     split, net, how = clean(channels=1), nn.Flatten(), suite(corruptions=["gaussian_noise"])
-    store = Folder(tmp_path / "units")
+    store = WorkItemFolder(tmp_path / "units")
     images = corrupted.source(how, "digits", DIGEST, split)
     corrupted.counts(net, split, images, ["gaussian_noise"], how, lambda _: None, store)
     net = Brightest() if other == "network" else net

@@ -5,8 +5,8 @@ from torch import nn
 from cure import catalogue
 from cure.core.noise import PerImage
 from cure.errors import UserError
-from cure.evaluation.cost import Column, images_for, work
-from cure.evaluation.speed import Pace, Speed, Work, arithmetic, pace
+from cure.evaluation.cost import ColumnCost, images_for, work
+from cure.evaluation.speed import AttackSpeed, PassTime, Work, arithmetic, measure_speed
 
 PUBLISHED = {"iterations": 100, "targets": 9, "queries": 5000}
 
@@ -85,8 +85,8 @@ def test_an_attack_of_unknown_cost_is_refused():
 
 
 def test_seconds_of_passes_by_hand():
-    assert Speed(call=1.0, image=0.5).seconds(25, batch=10) == 3 * 1 + 25 * 0.5
-    speed = Pace(Speed(1.0, 0.1), Speed(2.0, 0.3), batch=10, own={"pgd": Speed(0.5, 0.0)})
+    assert PassTime(call=1.0, image=0.5).seconds(25, batch=10) == 3 * 1 + 25 * 0.5
+    speed = AttackSpeed(PassTime(1.0, 0.1), PassTime(2.0, 0.3), batch=10, own={"pgd": PassTime(0.5, 0.0)})
     # on 20 images in two batches: one forward (2 + 2 s), two with gradient (4 + 6 s), three times half a second a batch
     assert speed.seconds("pgd", Work(3, 2), 20) == pytest.approx(4 + 2 * 10 + 3 * 1)
     assert speed.seconds("cw", Work(3, 2), 20) == pytest.approx(4 + 2 * 10)
@@ -94,20 +94,20 @@ def test_seconds_of_passes_by_hand():
 
 
 def test_seconds_of_a_column_by_hand():
-    speed = Pace(Speed(0.0, 1.0), Speed(0.0, 3.0), batch=50)
-    chain = Column({"pgd": Work(3, 2), "square": Work(10, 0)})
+    speed = AttackSpeed(PassTime(0.0, 1.0), PassTime(0.0, 3.0), batch=50)
+    sequential = ColumnCost({"pgd": Work(3, 2), "square": Work(10, 0)})
     # a clean forward; 0.8 of the images meet the first attack (7 s and a check), 0.5 the second (10 s and a check)
-    assert chain.seconds(speed, 100, clean=0.8, robust=0.5) == pytest.approx(100 * (1 + 0.8 * 8 + 0.5 * 11))
-    everywhere = Column(chain.attacks, chain=False)
+    assert sequential.seconds(speed, 100, clean=0.8, robust=0.5) == pytest.approx(100 * (1 + 0.8 * 8 + 0.5 * 11))
+    everywhere = ColumnCost(sequential.attacks, sequential=False)
     assert everywhere.seconds(speed, 100, clean=0.8, robust=0.5) == pytest.approx(100 * (1 + 0.8 * 8 + 0.8 * 11))
-    random = Column({"pgd": Work(3, 2)}, passes=20)
+    random = ColumnCost({"pgd": Work(3, 2)}, passes=20)
     assert random.seconds(speed, 100, clean=0.8, robust=0.5) == pytest.approx(100 * (20 + 0.8 * 27))
-    few = Column(chain.attacks, subset=10)
+    few = ColumnCost(sequential.attacks, subset=10)
     assert few.seconds(speed, 100, clean=0.8, robust=0.5) == pytest.approx(10 * (1 + 0.8 * 8 + 0.5 * 11))
 
 
 def test_the_pace_is_measured_and_the_network_left_alone(net, make_batch):
-    speed = pace(net, make_batch(40).x, 20, {})
+    speed = measure_speed(net, make_batch(40).x, 20, {})
     assert min(speed.forward.seconds(1, 20), speed.gradient.seconds(1, 20)) > 0
     assert net.training
     assert all(weight.requires_grad and weight.grad is None for weight in net.parameters())
@@ -135,7 +135,7 @@ class Taking(nn.Module):
 
 @pytest.mark.parametrize("images", [2, 10, 40])
 def test_two_batch_sizes_tell_a_call_from_an_image(clock, images):
-    found = pace(Taking(clock), torch.rand(images, 1, 4, 4), 40, {})
+    found = measure_speed(Taking(clock), torch.rand(images, 1, 4, 4), 40, {})
     for speed in (found.forward, found.gradient):
         assert (speed.call, speed.image) == (pytest.approx(0.01), pytest.approx(0.001))
 
@@ -149,7 +149,7 @@ def test_of_a_slow_network_no_large_batch_is_timed(clock):
 
     net = Taking(clock)
     net.register_forward_pre_hook(slow)
-    pace(net, torch.rand(100, 1, 4, 4), 100, {})
+    measure_speed(net, torch.rand(100, 1, 4, 4), 100, {})
     assert max(seen) == 16
 
 

@@ -16,7 +16,7 @@ from cure.data.loader import Split
 from cure.errors import UserError
 from cure.evaluation.driver import Driver, Unfinished
 from cure.evaluation.measure import outcomes
-from cure.evaluation.work_items import Examples, Folder
+from cure.evaluation.work_items import Examples, WorkItemFolder
 
 EPS = 0.01
 SHORT = {"version": "standard", "iterations": 12, "queries": 60, "targets": 9}
@@ -48,17 +48,17 @@ def data(net) -> Examples:
     return Examples(x, y, torch.arange(60))
 
 
-def chain(name: str, classes: int = 10, seed: int = 0, **how) -> AttackSequence:
+def sequence(name: str, classes: int = 10, seed: int = 0, **how) -> AttackSequence:
     entry = catalogue.entry("attacks", name)
-    return entry.chain(entry.Hyper(**how), classes, seed)
+    return entry.attack_sequence(entry.Hyper(**how), classes, seed)
 
 
 def autoattack(**changes) -> AttackSequence:
-    return chain("autoattack", eps=EPS, **(SHORT | changes))
+    return sequence("autoattack", eps=EPS, **(SHORT | changes))
 
 
 def pgd() -> AttackSequence:
-    return chain("pgd", **ASCENT)
+    return sequence("pgd", **ASCENT)
 
 
 def driver(net: nn.Module, data: Examples, **more) -> Driver:
@@ -129,7 +129,7 @@ class Killed(Exception):
     pass
 
 
-class Fragile(Folder):
+class Fragile(WorkItemFolder):
     """A folder whose process dies after so many units."""
 
     def __init__(self, path, lives: int) -> None:
@@ -145,15 +145,15 @@ class Fragile(Folder):
 
 @pytest.mark.parametrize("lives", [0, 1, 5, 9])
 def test_killed_after_some_units_and_run_again_it_leaves_the_same_files(net, data, tmp_path, lives) -> None:
-    whole = driver(net, data, store=Folder(tmp_path / "whole")).run(autoattack())
+    whole = driver(net, data, store=WorkItemFolder(tmp_path / "whole")).run(autoattack())
     with pytest.raises(Killed):
         driver(net, data, store=Fragile(tmp_path / "killed", lives)).run(autoattack())
-    assert len(Folder(tmp_path / "killed")) == lives
+    assert len(WorkItemFolder(tmp_path / "killed")) == lives
     ticks: list[str] = []
     again = Fragile(
-        tmp_path / "killed", len(Folder(tmp_path / "whole")) - lives
+        tmp_path / "killed", len(WorkItemFolder(tmp_path / "whole")) - lives
     )  # dies if it must do more than the rest
-    found = driver(net, data, store=again, tick=lambda name, *_: ticks.append(name)).run(autoattack())
+    found = driver(net, data, store=again, on_progress=lambda name, *_: ticks.append(name)).run(autoattack())
     assert same(found, whole)
     assert len(ticks) == 4 * 4
     files = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("whole", "killed")]
@@ -161,11 +161,11 @@ def test_killed_after_some_units_and_run_again_it_leaves_the_same_files(net, dat
 
 
 def test_a_damaged_unit_is_computed_again(net, data, tmp_path) -> None:
-    whole = driver(net, data, store=Folder(tmp_path)).run(autoattack())
+    whole = driver(net, data, store=WorkItemFolder(tmp_path)).run(autoattack())
     victim = next(tmp_path.iterdir())
     sound = victim.read_bytes()
     victim.write_bytes(sound[:40])
-    assert same(driver(net, data, store=Folder(tmp_path)).run(autoattack()), whole)
+    assert same(driver(net, data, store=WorkItemFolder(tmp_path)).run(autoattack()), whole)
     assert victim.read_bytes() == sound
 
 
@@ -179,8 +179,8 @@ OTHERS = {
     "weights": lambda net, data: (moved(net), data, {}, pgd()),
     "seed": lambda net, data: (net, data, {"seed": 1}, pgd()),
     "batch": lambda net, data: (net, data, {"batch": 15}, pgd()),
-    "settings": lambda net, data: (net, data, {}, chain("pgd", **ASCENT | {"steps": 9})),
-    "objective": lambda net, data: (net, data, {}, chain("cw", **ASCENT)),
+    "settings": lambda net, data: (net, data, {}, sequence("pgd", **ASCENT | {"steps": 9})),
+    "objective": lambda net, data: (net, data, {}, sequence("cw", **ASCENT)),
     "images": lambda net, data: (net, Examples(1 - data.x, data.y, data.index), {}, pgd()),
     "labels": lambda net, data: (net, Examples(data.x, (data.y + 1) % 10, data.index), {}, pgd()),
     "places": lambda net, data: (net, Examples(data.x, data.y, data.index + 60), {}, pgd()),
@@ -220,7 +220,7 @@ PASSES = {"apgd-ce": (102, 101), "apgd-t": (919, 909), "fab-t": (1828, 900), "sq
 @pytest.mark.parametrize("name", PASSES)
 def test_a_survivor_costs_the_published_number_of_passes(name: str) -> None:
     one = Examples(images(1), torch.zeros(1, dtype=torch.long), torch.arange(1))
-    whole, net, passes = chain("autoattack", eps=EPS, **SHORT | {"iterations": 100, "queries": 5000}), Counter(), []
+    whole, net, passes = sequence("autoattack", eps=EPS, **SHORT | {"iterations": 100, "queries": 5000}), Counter(), []
     attack = whole.attacks[name]
 
     def counted(twin, batch):
@@ -305,7 +305,7 @@ def test_autoattack_leaves_no_more_images_than_pgd(net, data) -> None:
 
 def test_each_tick_is_a_batch_of_an_attack_and_they_all_come(net, data) -> None:
     said: list[tuple[str, int, int]] = []
-    found = driver(net, data, tick=lambda *news: said.append(news)).run(autoattack())
+    found = driver(net, data, on_progress=lambda *event: said.append(event)).run(autoattack())
     assert [name for name, _, _ in said] == [name for name in found.broken_by for _ in range(4)]
     for name, rows in found.broken_by.items():
         assert sum(broken for attack, broken, _ in said if attack == name) == len(rows)
@@ -329,14 +329,14 @@ def test_each_tick_is_a_batch_of_an_attack_and_they_all_come(net, data) -> None:
 )
 def test_the_label_says_whether_it_is_the_published_attack(classes, version, label, names) -> None:
     how = {"eps": EPS, "version": version, "iterations": 100, "queries": 5000, "targets": 9}
-    found = chain("autoattack", classes, **how)
+    found = sequence("autoattack", classes, **how)
     assert (found.label, list(found.attacks)) == (label, names)
 
 
 @pytest.mark.parametrize("change", [{"iterations": 99}, {"queries": 4999}, {"targets": 8}])
 def test_any_other_number_makes_it_custom(change) -> None:
     published = {"eps": EPS, "version": "standard", "iterations": 100, "queries": 5000, "targets": 9}
-    assert chain("autoattack", **published | change).label == "custom"
+    assert sequence("autoattack", **published | change).label == "custom"
 
 
 @pytest.mark.parametrize("classes", [2, 3, 4, 7])
@@ -345,7 +345,7 @@ def test_few_classes_are_attacked_by_every_attack(make_net, classes) -> None:
     with torch.no_grad():
         net.linear.bias -= net(x).mean(0)
         data = Examples(x, net(x).argmax(1), torch.arange(30))
-    whole = chain("autoattack", classes, eps=0.06, **SHORT)
+    whole = sequence("autoattack", classes, eps=0.06, **SHORT)
     for name, attack in whole.attacks.items():
         alone = driver(net, data).run(AttackSequence({name: attack}, {}, whole.eps))
         assert alone.robust.sum() < 30, name
@@ -378,7 +378,7 @@ def test_a_random_network_is_judged_by_its_mean_and_repeats_itself(net, data) ->
 
 
 def test_the_shortest_verified_way_of_every_attack_counts(net, data) -> None:
-    whole = chain("minimum", **MINIMUM)
+    whole = sequence("minimum", **MINIMUM)
     assert list(whole.attacks) == ["fmn", "fab-1", "fab-2"]
     found = driver(net, data).run(whole)
     each = [
@@ -398,7 +398,7 @@ def test_the_shortest_verified_way_of_every_attack_counts(net, data) -> None:
 def test_an_image_without_a_way_out_is_infinitely_far(data) -> None:
     constant = Counter()
     data = Examples(data.x, torch.zeros_like(data.y), data.index)
-    found = driver(constant, data).run(chain("minimum", **MINIMUM | {"steps": 2, "step": 1e-6, "targets": 0}))
+    found = driver(constant, data).run(sequence("minimum", **MINIMUM | {"steps": 2, "step": 1e-6, "targets": 0}))
     assert found.distance.isinf().all()
     assert found.robust.all()
 

@@ -5,15 +5,15 @@ import torch
 
 from cure.data.loader import Split
 from cure.errors import UserError
-from cure.evaluation.attack_columns import attacked, chains, examples_of, result
-from cure.evaluation.evaluated_run import Bench
-from cure.evaluation.last_epoch import Last
+from cure.evaluation.attack_columns import attack_sequences, attacked, examples_of, result
+from cure.evaluation.evaluated_run import EvaluatedRun
+from cure.evaluation.last_epoch import LastEpoch
 from cure.settings.sections import AttackSuite, RunSettings, Threat
 from cure.storage import checkpoint
 from cure.storage.checkpoint import Description, build
-from cure.storage.paths import Cell
+from cure.storage.paths import Run
 
-CELL = Cell("digits", "small", "at", 0)
+RUN = Run("digits", "small", "at", 0)
 PGD = {"attack": "pgd", "steps": 2, "start": "uniform", "clip_start": True}
 HOW = {"images": 12, "batch": 6, "seed": 0, "layout": "contiguous", "subset": {}, "table": ["pgd2"], "nrr": "pgd2"}
 SUITE = AttackSuite(**HOW, last=["pgd2"], columns={"pgd2": PGD, "pgd4": PGD | {"steps": 4}}, on_request={})
@@ -32,57 +32,59 @@ def network(seed: int) -> torch.nn.Module:
 
 
 @pytest.fixture
-def bench(tmp_path, monkeypatch) -> Bench:
+def evaluated(tmp_path, monkeypatch) -> EvaluatedRun:
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     split = Split(torch.randint(256, (12, 1, 8, 8), dtype=torch.uint8), torch.arange(12) % 10)
-    run = RunSettings.model_construct()
-    return Bench(about("network", 1), network(0), split, run, torch.device("cpu"))
+    run_settings = RunSettings.model_construct()
+    return EvaluatedRun(about("network", 1), network(0), split, run_settings, torch.device("cpu"))
 
 
-def trained(last: torch.nn.Module, epoch: int = 2, digest: str = "0") -> None:
-    CELL.trajectory.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint.save(CELL.trajectory, {"last": last.state_dict()}, about("trajectory", epoch, digest))
+def trained(last_epoch: torch.nn.Module, epoch: int = 2, digest: str = "0") -> None:
+    RUN.training_checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.save(RUN.training_checkpoint, {"last": last_epoch.state_dict()}, about("trajectory", epoch, digest))
 
 
-def measured(net: torch.nn.Module, bench: Bench) -> dict:
-    data = examples_of(bench.split)
-    return result(attacked(net, data, chains(SUITE, THREAT, 10), SUITE, lambda _: None), data, SUITE, THREAT.eps)
+def measured(net: torch.nn.Module, evaluated: EvaluatedRun) -> dict:
+    data = examples_of(evaluated.split)
+    return result(
+        attacked(net, data, attack_sequences(SUITE, THREAT, 10), SUITE, lambda _: None), data, SUITE, THREAT.eps
+    )
 
 
-def test_its_outcomes_are_those_of_the_network_itself(bench: Bench) -> None:
+def test_its_outcomes_are_those_of_the_network_itself(evaluated: EvaluatedRun) -> None:
     other = network(1)
     trained(other)
-    last, ticks = Last(CELL, bench, SUITE, THREAT), []
-    found = last.outcomes(measured(bench.net, bench), ticks.append, {})
-    wanted = measured(other, bench)["outcomes"]
+    last_epoch, ticks = LastEpoch(RUN, evaluated, SUITE, THREAT), []
+    found = last_epoch.outcomes(measured(evaluated.net, evaluated), ticks.append, {})
+    wanted = measured(other, evaluated)["outcomes"]
     assert found == {"epoch": 2, "outcomes": {name: wanted[name] for name in ("clean", "pgd2")}}
-    assert len(ticks) == last.units == 3
+    assert len(ticks) == last_epoch.work_items == 3
 
 
-def test_where_the_last_epoch_is_evaluated_nothing_is_computed_twice(bench: Bench) -> None:
+def test_where_the_last_epoch_is_evaluated_nothing_is_computed_twice(evaluated: EvaluatedRun) -> None:
     trained(network(1), epoch=1)
-    last, best = Last(CELL, bench, SUITE, THREAT), measured(bench.net, bench)
-    found = last.outcomes(best, lambda _: pytest.fail("a unit was computed"), {})
+    last_epoch, best = LastEpoch(RUN, evaluated, SUITE, THREAT), measured(evaluated.net, evaluated)
+    found = last_epoch.outcomes(best, lambda _: pytest.fail("a work item was computed"), {})
     assert found == {"epoch": 1, "outcomes": {name: best["outcomes"][name] for name in ("clean", "pgd2")}}
-    assert last.units == 0
+    assert last_epoch.work_items == 0
 
 
-def test_without_a_trajectory_or_with_one_of_another_form_there_is_none(bench: Bench) -> None:
-    best = measured(bench.net, bench)
-    assert Last(CELL, bench, SUITE, THREAT).outcomes(best, print, {}) is None
+def test_without_a_trajectory_or_with_one_of_another_form_there_is_none(evaluated: EvaluatedRun) -> None:
+    best = measured(evaluated.net, evaluated)
+    assert LastEpoch(RUN, evaluated, SUITE, THREAT).outcomes(best, print, {}) is None
     trained(torch.nn.Linear(2, 2))
-    assert Last(CELL, bench, SUITE, THREAT).outcomes(best, print, {}) is None
+    assert LastEpoch(RUN, evaluated, SUITE, THREAT).outcomes(best, print, {}) is None
 
 
-def test_a_suite_that_asks_for_none_looks_at_no_file(bench: Bench) -> None:
-    CELL.trajectory.parent.mkdir(parents=True)
-    CELL.trajectory.write_bytes(b"no weights")
-    last = Last(CELL, bench, SUITE.model_copy(update={"last": []}), THREAT)
-    assert last.outcomes(measured(bench.net, bench), print, {}) is None
+def test_a_suite_that_asks_for_none_looks_at_no_file(evaluated: EvaluatedRun) -> None:
+    RUN.training_checkpoint.parent.mkdir(parents=True)
+    RUN.training_checkpoint.write_bytes(b"no weights")
+    last_epoch = LastEpoch(RUN, evaluated, SUITE.model_copy(update={"last": []}), THREAT)
+    assert last_epoch.outcomes(measured(evaluated.net, evaluated), print, {}) is None
 
 
-def test_a_trajectory_of_other_data_is_refused(bench: Bench) -> None:
+def test_a_trajectory_of_other_data_is_refused(evaluated: EvaluatedRun) -> None:
     trained(network(1), digest="1")
     with pytest.raises(UserError, match=r"not the file that .* was trained with"):
-        Last(CELL, bench, SUITE, THREAT)
+        LastEpoch(RUN, evaluated, SUITE, THREAT)

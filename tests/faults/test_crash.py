@@ -18,7 +18,7 @@ from tests.test_bad_input import tiny
 pytestmark = pytest.mark.slow
 
 EPOCHS = 4
-STAGES = {  # name -> its command, and the cells that must be there
+STAGES = {  # name -> its command, and the runs that must be there
     "update cure": ("update", "digits", "small", "cure", "0"),  # a network of its own past beside the student
     "update act": ("update", "digits", "small", "act", "0"),  # two students, two optimisers' worth of momentum
     "update las_at": ("update", "digits", "small", "las_at", "0"),  # a strategy with an optimiser of its own

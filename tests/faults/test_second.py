@@ -1,4 +1,4 @@
-"""A second process on a cell waits; a killed `dvc repro` never leaves two trainers on one cell."""
+"""A second process on a run waits; a killed `dvc repro` never leaves two trainers on one run."""
 
 import os
 import re
@@ -13,12 +13,12 @@ from tests.test_repro import AT, Clone, edited, fresh, outs_of_update, set_param
 
 pytestmark = [pytest.mark.slow, pytest.mark.reliability("second process")]
 
-WAITS = re.compile(r"update digits/small/at-s0: process (\d+) is at this cell; waiting for its end")
+WAITS = re.compile(r"update digits/small/at-s0: process (\d+) is at this run; waiting for its end")
 
 
 @pytest.fixture(scope="module")
 def trained(fresh, tmp_path_factory):  # noqa: F811
-    """A clone in which the cell was trained undisturbed, for long enough to be met at it; and what it wrote."""
+    """A clone in which the run was trained undisturbed, for long enough to be met at it; and what it wrote."""
     clone = fresh.copy(tmp_path_factory.mktemp("second"))
     set_param("train.epochs", 40)(clone.params)
     clone.run("dvc", "repro", AT)

@@ -39,7 +39,7 @@ def digits(n: int = 32, epoch: int = 1, step: int = 0, past: dict | None = None)
 def searched(made: MethodHarness, past: dict | None = None) -> Batch:
     """A batch with its adversarial images."""
     batch = digits(past=past)
-    batch.points = arat.inner(made.nets, batch, made.take.hyper)
+    batch.points = arat.attack(made.nets, batch, made.take.hyper)
     return batch
 
 
@@ -137,7 +137,7 @@ def test_what_is_exported_is_the_adversarial_branch_and_knows_nothing_of_the_cle
 
     def exported() -> nn.Module:
         found = Consolidation({"last": both}, {"last": 3}, iter, [], lambda net: {})
-        net, epoch, _ = arat.finish(found, arat.Revise(network="last", attack=ATTACK))
+        net, epoch, _ = arat.select_network(found, arat.Revise(network="last", attack=ATTACK))
         assert epoch == 3
         return net.eval()
 
@@ -215,13 +215,13 @@ def test_a_measured_balance_goes_before_the_running_one() -> None:
 
 
 def averaged(batches: list[Batch]) -> tuple[nn.Module, nn.Module, int]:
-    """What `finish` makes of an average, the network that it made it of, and the epoch."""
+    """What `select_network` makes of an average, the network that it made it of, and the epoch."""
     made = rig()
     for step in range(2):
         made.step(digits(step=step))
     both = made.nets.student.eval()
     found = Consolidation({"average": both}, {"last": 7, "best": 3}, lambda epoch: iter(batches), [], lambda net: {})
-    net, epoch, _ = arat.finish(found, arat.Revise(network="average", attack=ATTACK))
+    net, epoch, _ = arat.select_network(found, arat.Revise(network="average", attack=ATTACK))
     return net, both, epoch
 
 
@@ -244,4 +244,4 @@ def test_an_average_is_exported_with_statistics_of_attacked_images_each_batch_on
 def test_an_average_that_was_not_kept_is_refused_by_where_to_set_it() -> None:
     found = Consolidation({}, {"last": 7}, iter, [], lambda net: {})
     with pytest.raises(UserError, match=r"methods\.arat\.revise\.network: average, but the update kept none"):
-        arat.finish(found, arat.Revise(network="average", attack=ATTACK))
+        arat.select_network(found, arat.Revise(network="average", attack=ATTACK))

@@ -166,7 +166,9 @@ def test_autoattack_differentiates_no_weight(unfrozen: bool) -> None:
     entry = catalogue.entry("attacks", "autoattack")
     hyper = entry.Hyper(eps=1e-4, version="standard", iterations=5, queries=20, targets=3)
     with Passes((8, 4, 3, 3)) as count:
-        found = Driver(net, data, batch=IMAGES, seed=0, twin=twin(net, x, "contiguous")).run(entry.chain(hyper, 10, 0))
+        found = Driver(net, data, batch=IMAGES, seed=0, twin=twin(net, x, "contiguous")).run(
+            entry.attack_sequence(hyper, 10, 0)
+        )
     assert found.robust.all()
     assert count.to_weights == 0 < count.to_input
 

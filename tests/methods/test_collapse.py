@@ -72,7 +72,7 @@ def test_fat_without_patience_ends_at_the_first_wrong_iterate_or_after_all_steps
 
     def search(hyper: Any, name: str) -> torch.Tensor:
         batch = Batch(x, y, torch.arange(32), Stream(0, torch.device("cpu")))
-        found: torch.Tensor = method(name).inner(nets.eval(), batch, hyper)["adv"]
+        found: torch.Tensor = method(name).attack(nets.eval(), batch, hyper)["adv"]
         return found
 
     emitted = search(fat, "fat")

@@ -459,7 +459,7 @@ class TestFinish:
     @pytest.mark.parametrize(("network", "epoch"), [("last", 9), ("best", 4), ("revision", 9)])
     def test_the_named_network_is_exported_as_it_is(self, found, network: str, epoch: int) -> None:
         before = copy.deepcopy(found.nets[network])
-        net, at, report = cure.finish(found, Revise(network=network, batchnorm="keep"))
+        net, at, report = cure.select_network(found, Revise(network=network, batchnorm="keep"))
         assert net is found.nets[network]
         assert same(state(net), state(before))
         assert at == epoch
@@ -467,7 +467,7 @@ class TestFinish:
         assert report["scores"] == {name: found.score(each) for name, each in found.nets.items()}
 
     def test_clean_statistics_are_the_average_over_the_clean_batches(self, found, make_batch) -> None:
-        net, _, _ = cure.finish(found, Revise(network="best", batchnorm="clean"))
+        net, _, _ = cure.select_network(found, Revise(network="best", batchnorm="clean"))
         means = [net.conv1(make_batch(seed=s).x).mean(dim=(0, 2, 3)) for s in (1, 2)]
         torch.testing.assert_close(net.bn1.running_mean, sum(means) / 2)
 

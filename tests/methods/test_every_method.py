@@ -32,7 +32,7 @@ def digits(seed: int = 0) -> Batch:
 
 
 every_method = pytest.mark.parametrize("name", catalogue.names("methods"))
-searching = [name for name in catalogue.names("methods") if catalogue.entry("methods", name).METHOD.inner]
+searching = [name for name in catalogue.names("methods") if catalogue.entry("methods", name).METHOD.attack]
 
 
 @every_method
@@ -91,7 +91,7 @@ def test_the_batch_stays_as_it_was(name: str) -> None:
 def test_adversarial_images_are_constant_images_in_the_ball(name: str) -> None:
     rig, batch = rig_of(name), digits()
     rig.step(batch)
-    if rig.take.method.inner is not None:
+    if rig.take.method.attack is not None:
         assert not batch.x_adv.requires_grad
         widest = max([rig.take.hyper.attack.eps, *getattr(rig.take.hyper, "eps", [])])
         assert 0 < (batch.x_adv - batch.x).abs().max() <= widest + 1e-6
@@ -147,7 +147,7 @@ def test_a_search_moves_the_students_statistics_at_each_step_in_training_mode_al
     rig = rig_of(name)
     norms, attack = norms_of(rig.nets), rig.take.hyper.attack
     before = {key: int(norm.num_batches_tracked) for key, norm in norms.items()}
-    rig.take.method.inner(rig.nets, digits(), rig.take.hyper)
+    rig.take.method.attack(rig.nets, digits(), rig.take.hyper)
     moved = {int(norm.num_batches_tracked) - before[key] for key, norm in norms.items() if key.startswith("student.")}
     assert max(moved) == (attack.steps if attack.bn == "train" else 0)
 
@@ -156,9 +156,9 @@ def norms_of(nets: torch.nn.Module) -> dict[str, torch.nn.Module]:
     return {key: module for key, module in nets.named_modules() if isinstance(module, _BatchNorm)}
 
 
-def after_two_steps(name: str, seed: int, elsewhere: int = 0) -> dict[str, torch.Tensor]:
+def after_two_steps(name: str, seed: int, images_on_other_ranks: int = 0) -> dict[str, torch.Tensor]:
     rig, batch = rig_of(name), digits(seed)
-    torch.manual_seed(elsewhere)
+    torch.manual_seed(images_on_other_ranks)
     rig.step(batch)
     rig.step(dataclasses.replace(batch, epoch=LATE + 2, step=LATE + 1, points={}))
     return state(rig.nets)
@@ -166,7 +166,9 @@ def after_two_steps(name: str, seed: int, elsewhere: int = 0) -> dict[str, torch
 
 @every_method
 def test_a_step_is_a_function_of_weights_batch_and_noise_seed(name: str) -> None:
-    assert same(after_two_steps(name, seed=3, elsewhere=1), after_two_steps(name, seed=3, elsewhere=2))
+    assert same(
+        after_two_steps(name, seed=3, images_on_other_ranks=1), after_two_steps(name, seed=3, images_on_other_ranks=2)
+    )
 
 
 @pytest.mark.parametrize("name", searching)

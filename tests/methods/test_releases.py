@@ -18,7 +18,7 @@ from cure.data.prepared import Data
 from cure.methods.parts.cam import colour_coded, grad_cam, jet
 from cure.settings.params import Params, read
 from cure.storage.checkpoint import build
-from cure.storage.paths import Cell
+from cure.storage.paths import Run
 from cure.training.job import Job
 from tests.methods.rig import QUICKSTART, MethodHarness, same, shipped, state
 
@@ -83,7 +83,7 @@ def test_a_released_mask_is_another_images_by_the_number_of_the_batch() -> None:
         batch = images(n=len(other.y), seed=7, epoch=2, step=step, per_epoch=2, found=found)
         rig.nets.student.eval()
         mask = colour_coded(grad_cam(rig.nets.student, other.x), other.x)[1]
-        points = PART.inner(rig.nets, batch, rig.take.hyper)
+        points = PART.attack(rig.nets, batch, rig.take.hyper)
         moved = (points["adv"] - batch.x).abs()
         assert moved[~mask].max() <= 0.02 + 1e-6
         assert moved[mask].max() > 0.02 + 1e-6
@@ -112,7 +112,7 @@ def test_vfds_features_are_those_of_the_layer_that_is_named(layer: str) -> None:
     hyper = shipped("vfd").model_copy(update={"layer": layer})
     rig = MethodHarness(VFD.METHOD, hyper, build("small", {"width": 4}, 1, 10))
     batch = images(channels=1)
-    batch.points = VFD.METHOD.inner(rig.nets, batch, hyper)
+    batch.points = VFD.METHOD.attack(rig.nets, batch, hyper)
     terms = VFD.loss(rig.nets, batch, hyper)
     student, natural = rig.nets.student, rig.nets.natural
     for term, x in (("feature_clean", batch.x), ("feature_adv", batch.x_adv)):
@@ -128,8 +128,8 @@ def test_vfds_student_starts_where_it_is_told(monkeypatch: pytest.MonkeyPatch, s
     keys = ["run", "threat", "train", "models.small", "methods.vfd"]
     params = Params(read(QUICKSTART), keys, "digits", "small")
     hyper, train = params.method("methods.vfd", VFD.Hyper)
-    cell = Cell("digits", "small", "vfd", 0)
-    job = Job("update", cell, params, VFD.METHOD, hyper.model_copy(update={"start": start}), train)
+    run = Run("digits", "small", "vfd", 0)
+    job = Job("update", run, params, VFD.METHOD, hyper.model_copy(update={"start": start}), train)
     nets = job.assemble(Data(Path("data"), "", {"channels": 1, "classes": list("0123456789")}, {}))
     assert same(state(nets.student), state(natural)) == (start == "natural")
     assert nets.student is not natural

@@ -178,7 +178,7 @@ def test_every_treatment_of_batch_norm_starts_from_the_robust_network(
         lambda net: {"clean": next(accuracies), "pgd": 0.5},
     )
     hyper = shipped("rift").model_copy(update={"bn": bn, "mrc_epochs": 1, "attack": ATTACK})
-    net, _, report = rift.finish(found, hyper)
+    net, _, report = rift.select_network(found, hyper)
     assert list(report["interpolation"]) == list(ends) == ["update", "freeze", "bn_only"]
     assert same(state(net), rift.interpolated(start, ends[bn], 1.0))
     images = sum(len(batch.y) for batch in batches)

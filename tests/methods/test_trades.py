@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cure.adversarial.pgd import divergence, pgd
+from cure.adversarial.pgd import kl_objective, pgd
 from cure.core.noise import Stream
 from cure.methods.trades import METHOD, Hyper
 from tests.methods.rig import MethodHarness, assert_close, differentiate, parameters, same
@@ -38,7 +38,7 @@ def test_the_gradient_flows_through_both_arguments_of_the_divergence(net, batch,
 def test_the_search_maximises_the_divergence_from_the_eval_mode_prediction(make_net, make_batch) -> None:
     batch = make_batch()
     MethodHarness(METHOD, hyper(), make_net()).step(batch)
-    assert torch.equal(batch.x_adv, pgd(make_net(), make_batch(), hyper().attack, divergence))
+    assert torch.equal(batch.x_adv, pgd(make_net(), make_batch(), hyper().attack, kl_objective))
 
 
 def test_the_search_uses_no_label(make_net, make_batch) -> None:

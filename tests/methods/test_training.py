@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from cure import catalogue
-from cure.storage.paths import Cell
+from cure.storage.paths import Run
 from tests.methods.rig import QUICKSTART, ROOT
 
 pytestmark = pytest.mark.slow
@@ -30,14 +30,14 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
         .replace("begin: 19\n", "begin: 12\n")
     )
     (folder / "params.yaml").write_text(text.replace("  validate_every: 1\n", f"  validate_every: {EPOCHS}\n"))
-    run(folder, "prepare", "digits")
-    run(folder, "pretrain", "digits", "small", "0")
+    run_stage(folder, "prepare", "digits")
+    run_stage(folder, "pretrain", "digits", "small", "0")
     for method in ("at", "trades"):
-        run(folder, "update", "digits", "small", method, "0")
+        run_stage(folder, "update", "digits", "small", method, "0")
     return folder
 
 
-def run(folder: Path, stage: str, *words: str) -> None:
+def run_stage(folder: Path, stage: str, *words: str) -> None:
     aside = {"CURE_SCRATCH": str(folder / "scratch"), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(ROOT / "stages" / f"{stage}.py"), *words]
     done = subprocess.run(command, cwd=folder, env=os.environ | aside, capture_output=True, text=True)
@@ -47,24 +47,24 @@ def run(folder: Path, stage: str, *words: str) -> None:
 @pytest.mark.parametrize("name", [name for name in catalogue.names("methods") if name != "natural"])
 def test_a_robust_method_becomes_robust(pipeline: Path, name: str, tmp_path: Path) -> None:
     folder = shutil.copytree(pipeline, tmp_path / "pipeline")
-    method, cell = catalogue.entry("methods", name).METHOD, Cell("digits", "small", name, 0)
-    if method.updates and not (folder / cell.curve).exists():
-        run(folder, "update", "digits", "small", name, "0")
-    if method.finish is not None:
-        run(folder, "revise", "digits", "small", name, "0")
-    assert (folder / cell.weights).exists()
+    method, run = catalogue.entry("methods", name).METHOD, Run("digits", "small", name, 0)
+    if method.updates and not (folder / run.curve).exists():
+        run_stage(folder, "update", "digits", "small", name, "0")
+    if method.select_network is not None:
+        run_stage(folder, "revise", "digits", "small", name, "0")
+    assert (folder / run.weights).exists()
     if method.updates:
-        assert pd.read_csv(folder / cell.curve)["val_pgd"].iloc[-1] > 3 * CHANCE
+        assert pd.read_csv(folder / run.curve)["val_pgd"].iloc[-1] > 3 * CHANCE
 
 
 def test_an_analysis_of_a_trained_network_repeats_to_the_byte(pipeline: Path, tmp_path: Path) -> None:
-    folder, cell = shutil.copytree(pipeline, tmp_path / "pipeline"), Cell("digits", "small", "part", 0)
-    run(folder, "update", "digits", "small", "part", "0")
+    folder, run = shutil.copytree(pipeline, tmp_path / "pipeline"), Run("digits", "small", "part", 0)
+    run_stage(folder, "update", "digits", "small", "part", "0")
     made = []
     for _ in range(2):
-        run(folder, "analyse", "digits", "small", "part", "0")
-        made.append({path.name: path.read_bytes() for path in (folder / cell.analyses).iterdir()})
+        run_stage(folder, "analyse", "digits", "small", "part", "0")
+        made.append({path.name: path.read_bytes() for path in (folder / run.analyses).iterdir()})
     assert made[0] == made[1]
     without_a_mask = set(catalogue.names("analyses")) - {"rgp", "overlap"}
     assert set(made[0]) == {f"{name}.safetensors" for name in without_a_mask}
-    assert (folder / cell.provenance("analyse")).exists()
+    assert (folder / run.provenance("analyse")).exists()

@@ -229,7 +229,7 @@ def test_on_batch_statistics_the_network_itself_is_attacked(net, batch, monkeypa
     assert folded_copy._made == {}
 
 
-SEARCHING = [name for name in catalogue.names("methods") if catalogue.entry("methods", name).METHOD.inner]
+SEARCHING = [name for name in catalogue.names("methods") if catalogue.entry("methods", name).METHOD.attack]
 
 
 @pytest.mark.parametrize("name", SEARCHING)

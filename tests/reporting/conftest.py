@@ -9,7 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from cure.cli import report
-from cure.storage.paths import Cell
+from cure.storage.paths import Run
 from tests.closure import ROOT
 
 ROWS = ("natural", "at", "trades")
@@ -68,10 +68,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("report") / "pipeline"
     for method in ROWS:
         for seed in (0, 1):
-            cell = Cell("digits", "small", method, seed)
-            texts = {cell.result("attack"): json.dumps(attacked(method, seed))}
-            texts[cell.result("corrupt")] = json.dumps(corrupted(method, seed))
-            texts[cell.curve] = f"epoch,val_clean,val_pgd\n1,0.5,0.3\n2,0.7,0.{6 + seed}\n3,0.8,0.5\n"
+            run = Run("digits", "small", method, seed)
+            texts = {run.result("attack"): json.dumps(attacked(method, seed))}
+            texts[run.result("corrupt")] = json.dumps(corrupted(method, seed))
+            texts[run.curve] = f"epoch,val_clean,val_pgd\n1,0.5,0.3\n2,0.7,0.{6 + seed}\n3,0.8,0.5\n"
             for path, text in texts.items():
                 (root / path).parent.mkdir(parents=True, exist_ok=True)
                 (root / path).write_text(text)

@@ -43,15 +43,15 @@ def test_the_best_is_bold_and_what_cannot_be_told_apart_from_it_is_marked(report
 def test_the_table_tells_the_last_epoch_and_how_much_it_differs(folder: Path, reports: Path) -> None:
     head, _, *body = [line for line in (reports / "table.md").read_text().splitlines() if line.startswith("|")]
     place = head.split(" | ").index("PGD-20, last")
-    cells = {row[1]: row[place] for row in (line.split(" | ") for line in body)}
+    runs = {row[1]: row[place] for row in (line.split(" | ") for line in body)}
     at = [json.loads((folder / f"results/digits/small/at-s{seed}-attack.json").read_text()) for seed in (0, 1)]
     best, last = (
         pd.Series([100 * text.count("1") / len(text) for text in texts])
         for texts in zip(*((one["outcomes"]["pgd20"], one["last"]["outcomes"]["pgd20"]) for one in at), strict=True)
     )
     fall = last - best
-    assert cells["AT"] == f"{last.mean():.2f} ± {last.std():.2f} ({fall.mean():+.2f} ± {fall.std():.2f})"
-    assert cells["Natural"] == "-"
+    assert runs["AT"] == f"{last.mean():.2f} ± {last.std():.2f} ({fall.mean():+.2f} ± {fall.std():.2f})"
+    assert runs["Natural"] == "-"
 
 
 def test_attacks_says_that_each_seed_has_lines_of_its_own(reports: Path) -> None:

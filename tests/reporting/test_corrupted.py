@@ -4,7 +4,7 @@ import pytest
 
 from cure.errors import UserError
 from cure.reporting import corrupted
-from cure.storage.paths import Cell
+from cure.storage.paths import Run
 
 UNLISTED = "not listed in params.yaml"
 
@@ -26,7 +26,7 @@ def result(correct, missing=None, clean=8, **changed):
 
 
 def of(method, seed=0):
-    return Cell("digits", "small", method, seed)
+    return Run("digits", "small", method, seed)
 
 
 FALLING = {1: 8, 2: 6, 3: 4, 4: 2, 5: 0}  # mean 4 of 10

@@ -13,7 +13,7 @@ from cure.errors import UserError
 from cure.reporting import evidence, figures, made, rows
 from cure.settings.layers import LayersGrid
 from cure.settings.sections import Grid
-from cure.storage.paths import Cell
+from cure.storage.paths import Run
 
 EMPTY = ["update_to_revise", "update_from_natural", "update_from_natural_to_revise", "update_from_teacher"]
 EMPTY += ["update_from_both", "revise_from_robust", "analyse"]
@@ -32,12 +32,12 @@ def grid(layers: dict[str, list[str]] = NO_STUDY, **lists: list[str]) -> Grid:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for method in ("natural", "at"):
-        write(cell(method).curve, "epoch,lr,val_clean,val_pgd\n1,0.1,,\n2,0.1,0.9,0.5\n")
+        write(run(method).curve, "epoch,lr,val_clean,val_pgd\n1,0.1,,\n2,0.1,0.9,0.5\n")
     return tmp_path
 
 
-def cell(method: str) -> Cell:
-    return Cell("digits", "small", method, 0)
+def run(method: str) -> Run:
+    return Run("digits", "small", method, 0)
 
 
 def write(path: Path, text: str) -> None:
@@ -51,7 +51,7 @@ def rift() -> Grid:
     mrc = {"conv1": {"mrc": 2.5, "drop": 0.25}, "linear": {"mrc": 0.5, "drop": 0.125}}
     report = {"module": "linear", "bn": "freeze", "criticality": mrc, "interpolation": {"update": walk, "freeze": walk}}
     report["ascent"] = {"images": 240, "batch": 64, "epochs": 10, "steps": 40, "lr": 1.0, "eps": 0.1}
-    write(cell("rift").result("revise"), json.dumps(report))
+    write(run("rift").result("revise"), json.dumps(report))
     return grid(revise_from_robust=["rift"])
 
 
@@ -82,15 +82,15 @@ def test_every_point_of_every_way_is_there_and_the_chosen_ones_are_marked() -> N
 def test_rift_has_no_curve_and_no_one_misses_it() -> None:
     with_rift = rift()
     assert set(rows.curves(with_rift)["method"]) == {"natural", "at"}
-    for one in rows.cells(with_rift):
+    for one in rows.runs(with_rift):
         write(one.result("attack"), "{}")
         write(one.result("corrupt"), "{}")
-    assert made.note(rows.cells(with_rift))["devices"] == []
+    assert made.note(rows.runs(with_rift))["devices"] == []
 
 
 def test_actions_are_the_epochs_of_the_rows_that_choose() -> None:
     header = "epoch,lr,chosen_eps,chosen_step,chosen_steps,val_clean,val_pgd\n"
-    write(cell("las_at").curve, header + "1,0.1,0.03,0.01,8.5,,\n2,0.1,0.04,0.02,9.5,0.9,0.5\n")
+    write(run("las_at").curve, header + "1,0.1,0.03,0.01,8.5,,\n2,0.1,0.04,0.02,9.5,0.9,0.5\n")
     found = evidence.table("actions", grid(update=["at", "las_at"]))
     assert found["method"].tolist() == ["las_at", "las_at"]
     assert found[["epoch", "chosen_eps", "chosen_steps"]].to_numpy().tolist() == [[1, 0.03, 8.5], [2, 0.04, 9.5]]
@@ -98,23 +98,23 @@ def test_actions_are_the_epochs_of_the_rows_that_choose() -> None:
 
 def test_a_row_that_chooses_beta_has_it_beside_those_that_do_not() -> None:
     header = "epoch,lr,chosen_eps,chosen_step,chosen_steps,{}val_clean,val_pgd\n"
-    write(cell("las_at").curve, header.format("") + "1,0.1,0.03,0.01,8.5,,\n")
-    write(cell("at").curve, header.format("chosen_beta,") + "1,0.1,0.03,0.01,8.5,7.25,,\n")
+    write(run("las_at").curve, header.format("") + "1,0.1,0.03,0.01,8.5,,\n")
+    write(run("at").curve, header.format("chosen_beta,") + "1,0.1,0.03,0.01,8.5,7.25,,\n")
     found = evidence.table("actions", grid(update=["at", "las_at"]))
     assert found.set_index("method")["chosen_beta"].dropna().to_dict() == {"at": 7.25}
 
 
 def test_an_analysis_comes_as_one_line_per_cell_with_its_arrays() -> None:
-    path = cell("at").analysis("masks")
+    path = run("at").analysis("masks")
     left(path, {"map": torch.ones(2, 3)})
-    cell("natural").analyses.mkdir()
+    run("natural").analyses.mkdir()
     (line,) = evidence.table("masks", grid(analyse=["natural", "at"])).to_dict("records")
     assert (line["method"], line["classes"], line["map"].shape) == ("at", ["a", "b"], (2, 3))
 
 
 def test_an_analysis_with_axes_comes_as_one_line_per_combination_of_labels() -> None:
     axes = {"layer": ["conv1", "linear"], "share": [0.0, 0.5, 1.0]}
-    left(cell("at").analysis("toy"), {"size": torch.arange(6).reshape(2, 3), "mean": torch.zeros(2, 3)}, axes)
+    left(run("at").analysis("toy"), {"size": torch.arange(6).reshape(2, 3), "mean": torch.zeros(2, 3)}, axes)
     found = evidence.analysed("toy", grid(analyse=["at"]))
     assert found[["layer", "share", "size"]].to_numpy().tolist()[3:] == [
         ["linear", 0.0, 3],
@@ -138,7 +138,7 @@ def test_an_analysis_that_was_not_made_is_refused_with_its_path() -> None:
 
 def attacked(method: str, last: dict[str, str] | None) -> None:
     ends = None if last is None else {"epoch": 2, "outcomes": last}
-    write(cell(method).result("attack"), json.dumps({"outcomes": {"clean": "1111", "pgd20": "1110"}, "last": ends}))
+    write(run(method).result("attack"), json.dumps({"outcomes": {"clean": "1111", "pgd20": "1110"}, "last": ends}))
 
 
 def test_curves_come_with_the_outcomes_of_both_ends_on_the_test_split(folder: Path) -> None:

@@ -9,7 +9,7 @@ from cure import catalogue
 from cure.errors import UserError
 from cure.reporting import evidence
 from cure.settings.sections import Grid
-from cure.storage.paths import Cell
+from cure.storage.paths import Run
 from tests.reporting.test_evidence import grid, write
 
 STUDY = {"models": ["small_resnet"], "variants": ["reinit"], "groups": ["first", "second"]}
@@ -22,9 +22,9 @@ def studied(**changes: list[str]) -> Grid:
     for group, parts in (("first", ["layer1"]), ("second", ["layer1", "layer2"])):
         name = f"u{len(parts)}"
         networks = {"natural": natural, name: {"parts": parts, "updated": 0.125, "clean": "1110", "pgd": "1000"}}
-        cell = Cell("digits", "small_resnet", "natural", 0).layers("reinit", group)
-        write(cell.result("layers"), json.dumps(about | {"networks": networks}))
-        write(cell.curve, f"set,epoch,lr,robust,val_clean,val_pgd\n{name},1,0.1,2.0,,\n{name},2,0.1,1.0,0.75,0.25\n")
+        run = Run("digits", "small_resnet", "natural", 0).layers("reinit", group)
+        write(run.result("layers"), json.dumps(about | {"networks": networks}))
+        write(run.curve, f"set,epoch,lr,robust,val_clean,val_pgd\n{name},1,0.1,2.0,,\n{name},2,0.1,1.0,0.75,0.25\n")
     return grid(layers=STUDY | changes)
 
 

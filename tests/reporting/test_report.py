@@ -10,7 +10,7 @@ from cure.core.names import heading
 from cure.reporting import attacks, beside, claims, rows, table
 from cure.settings.base import Settings
 from cure.settings.sections import AttackSuite, Grid
-from cure.storage.paths import Cell
+from cure.storage.paths import Run
 from tools.methods_page import PAGE, page
 
 CLAIMS = Path(__file__).parents[2] / "claims.yaml"
@@ -56,7 +56,7 @@ def test_every_published_table_of_a_setting_is_there_with_its_own_columns() -> N
     ]
     assert len(rows) == len(claims_of) + text.count("### ")
     assert sum(len(c.values) for c in claims_of) == sum(
-        bool(cell.strip()) for line in rows if "| Method |" not in line for cell in line.split("|")[3:-2]
+        bool(run.strip()) for line in rows if "| Method |" not in line for run in line.split("|")[3:-2]
     )
 
 
@@ -82,26 +82,26 @@ def test_the_cost_of_a_step_is_the_least_that_its_equation_needs() -> None:
 # ---- the page of attacks
 
 
-TWO = [Cell("digits", "small", method, 0) for method in ("natural", "at")]
+TWO = [Run("digits", "small", method, 0) for method in ("natural", "at")]
 
 
 @pytest.fixture
 def results(tmp_path, monkeypatch) -> Path:
-    """Two cells: ten images, of which AutoAttack and the smallest perturbations saw five."""
+    """Two runs: ten images, of which AutoAttack and the smallest perturbations saw five."""
     monkeypatch.chdir(tmp_path)
     about = {"label": "", "package": "", "broken_by": {}}
     found = {"natural": [None] * 5, "at": [0.2, 0.1, 0.3, None, 0.0]}
-    for cell, problems in zip(TWO, ([], ["min_linf leaves 1 of 5"]), strict=True):
+    for run, problems in zip(TWO, ([], ["min_linf leaves 1 of 5"]), strict=True):
         flags = {"clean": "1111111100", "pgd20": "1111100000", "cw20": "1111000000", "aa": "1-0-1-0-0-"}
         columns = dict.fromkeys(("pgd20", "cw20"), about)
         columns["aa"] = about | {"label": "standard", "package": "pyautoattack 0.2.0"}
-        lengths = {"norm": "linf", "rows": [0, 2, 4, 6, 8], "distances": found[cell.method]}
+        lengths = {"norm": "linf", "rows": [0, 2, 4, 6, 8], "distances": found[run.method]}
         said = {"images": 10, "outcomes": flags | {"worst": "1-0-0-0-0-"}, "columns": columns | {"min_linf": lengths}}
         said |= {"problems": problems, "epoch": 3, "last": None}
         corrupt = {"images": 10, "correct": {"contrast": {"1": 5}}, "missing": {}, "extra": []}
         for stage, content in (("attack", said), ("corrupt", corrupt)):
-            cell.result(stage).parent.mkdir(parents=True, exist_ok=True)
-            cell.result(stage).write_text(json.dumps(content))
+            run.result(stage).parent.mkdir(parents=True, exist_ok=True)
+            run.result(stage).write_text(json.dumps(content))
     return tmp_path
 
 
@@ -145,7 +145,7 @@ def test_the_table_says_which_autoattack_and_on_how_many_images() -> None:
 
 
 def test_where_autoattacks_differ_each_setting_has_its_note(results) -> None:
-    other = Cell("svhn", "small", "at", 0)
+    other = Run("svhn", "small", "at", 0)
     text = TWO[1].result("attack").read_text().replace('"standard"', '"custom"')
     other.result("attack").parent.mkdir(parents=True)
     other.result("attack").write_text(text)

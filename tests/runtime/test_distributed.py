@@ -91,7 +91,7 @@ def test_the_draws_of_some_rows_are_those_of_the_whole_batch() -> None:
     assert [Rows(Stream(1, cpu), slice(0, 1), 5).chance(0.5)] == [Stream(1, cpu).chance(0.5)]
 
 
-def run(**changes: Any) -> RunSettings:
+def run_settings(**changes: Any) -> RunSettings:
     known = {"device": "cpu", "threads": 1, "deterministic": True, "cpu_isa": "native", "processes": 2}
     known |= {"layout": "contiguous", "precision": "fp32", "tf32": False, "compile": False, "graphs": False}
     return RunSettings(**(known | {"sync_batchnorm": False} | changes))
@@ -108,7 +108,7 @@ def test_more_processes_are_started_by_torchrun(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(torchrun.os, "execv", replaced)
     monkeypatch.setattr(sys, "argv", ["stages/update.py", "digits", "small", "at", "0"])
     with pytest.raises(SystemExit):
-        torchrun.set_up(run())
+        torchrun.set_up(run_settings())
     words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     assert seen == [(sys.executable, [sys.executable, *words, *sys.argv])]
 
@@ -136,4 +136,4 @@ def test_what_no_process_could_do_is_refused_before_any_starts(monkeypatch, chan
     monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
     monkeypatch.setattr(torchrun.os, "execv", lambda *_: pytest.fail("started"))
     with pytest.raises(UserError, match=said):
-        torchrun.set_up(run(**changes))
+        torchrun.set_up(run_settings(**changes))

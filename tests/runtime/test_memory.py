@@ -94,13 +94,13 @@ def test_other_errors_pass(guard) -> None:
 
 
 @fault
-@pytest.mark.parametrize("chain", [pgd(), autoattack()], ids=["pgd", "aa"])
-def test_an_attack_ends_as_if_the_smaller_batch_had_been_asked_for(net, data, chain: AttackSequence, capsys) -> None:
-    narrow = Driver(Narrow(net, 5), data, batch=20, seed=0).run(chain)
+@pytest.mark.parametrize("sequence", [pgd(), autoattack()], ids=["pgd", "aa"])
+def test_an_attack_ends_as_if_the_smaller_batch_had_been_asked_for(net, data, sequence: AttackSequence, capsys) -> None:
+    narrow = Driver(Narrow(net, 5), data, batch=20, seed=0).run(sequence)
     said = capsys.readouterr().err
     assert "clean images: memory ran out (CUDA out of memory); again with batches of 10\n" in said
-    assert f"{' and '.join(chain.attacks)}: memory ran out (CUDA out of memory); again with batches of 5\n" in said
-    asked = Driver(copy.deepcopy(net), data, batch=5, seed=0).run(chain)
+    assert f"{' and '.join(sequence.attacks)}: memory ran out (CUDA out of memory); again with batches of 5\n" in said
+    asked = Driver(copy.deepcopy(net), data, batch=5, seed=0).run(sequence)
     assert (narrow.batch, asked.batch) == (5, 5)
     assert torch.equal(narrow.x_adv, asked.x_adv)
     assert torch.equal(narrow.distance, asked.distance)
@@ -127,17 +127,17 @@ def test_a_result_names_the_batch_of_a_column_that_did_not_fit_and_of_no_other(
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
         return batch.x
 
-    chains = {"pgd20": pgd(), "aa": AttackSequence({"apgd": attack}, {}, eps=EPS, label="standard")}
-    found = result(attacked(net, data, chains, how, lambda news: None), data, how, EPS)
+    attack_sequences = {"pgd20": pgd(), "aa": AttackSequence({"apgd": attack}, {}, eps=EPS, label="standard")}
+    found = result(attacked(net, data, attack_sequences, how, lambda event: None), data, how, EPS)
     assert found["columns"]["aa"]["batch"] == 8
     assert "batch" not in found["columns"]["pgd20"]
     assert found["problems"] == ["aa ran on 8 images at a time, not 16: memory ran out"]
-    cell = attacks.Cell("digits", "small", "at", 0)
+    run = attacks.Run("digits", "small", "at", 0)
     monkeypatch.chdir(tmp_path)
-    cell.result("attack").parent.mkdir(parents=True)
-    cell.result("attack").write_text(json.dumps(found))
-    assert attacks.problems([cell]) == [f"digits/small/at-s0: {found['problems'][0]}"]
-    assert found["problems"][0] in attacks.page([cell])
+    run.result("attack").parent.mkdir(parents=True)
+    run.result("attack").write_text(json.dumps(found))
+    assert attacks.problems([run]) == [f"digits/small/at-s0: {found['problems'][0]}"]
+    assert found["problems"][0] in attacks.page([run])
 
 
 @fault
@@ -165,16 +165,16 @@ def test_a_stage_that_runs_out_of_memory_keeps_its_files_and_finished_epochs(tmp
     from cure.training.loop import train
 
     monkeypatch.setattr(resume, "FOLDER", tmp_path)
-    work, kept, met = task(), Scratch("update", "cell", {}, []), []
-    inner = catalogue.entry("methods", "trades").METHOD.inner
+    work, kept, met = task(), Scratch("update", "run", {}, []), []
+    attack = catalogue.entry("methods", "trades").METHOD.attack
 
     def hungry(nets, batch, hyper):
         met.append(batch.epoch)
         if batch.epoch == 3:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
-        return inner(nets, batch, hyper)
+        return attack(nets, batch, hyper)
 
-    work.method = replace(work.method, inner=hungry)
+    work.method = replace(work.method, attack=hungry)
     advice = r"train\.batch: 8 images .* try train\.batch: 4, .* finished epochs are kept"
     with pytest.raises(UserError, match=advice), fitting("train.batch", work.fit.batch):
         train(work, kept, lambda note: None)

@@ -1,4 +1,4 @@
-"""One cell by two processes, through the stages as DVC starts them: torchrun, a group, shared units."""
+"""One run by two processes, through the stages as DVC starts them: torchrun, a group, shared units."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from tests.closure import ROOT
 from tests.faults.test_crash import settings
 
 pytestmark = pytest.mark.slow
-CELL = ("digits", "small", "at", "0")
+RUN = ("digits", "small", "at", "0")
 
 
 def stage(folder, scratch, name, *words):
@@ -21,17 +21,17 @@ def stage(folder, scratch, name, *words):
     return subprocess.run(line, cwd=folder, env=env, capture_output=True, text=True, timeout=900)
 
 
-def ask(folder, **run):
+def ask(folder, **run_settings):
     raw = settings()
     (folder / "params.yaml").unlink(missing_ok=True)
-    YAML(typ="safe", pure=True).dump(raw | {"run": raw["run"] | run}, folder / "params.yaml")
+    YAML(typ="safe", pure=True).dump(raw | {"run": raw["run"] | run_settings}, folder / "params.yaml")
 
 
 def test_two_processes_train_a_cell_and_find_what_one_finds_in_an_attack(tmp_path):
     folder, scratch = tmp_path / "pipeline", tmp_path / "scratch"
     folder.mkdir()
     ask(folder, processes=2)
-    for name, *words in (("prepare", "digits"), ("update", *CELL), ("attack", *CELL)):
+    for name, *words in (("prepare", "digits"), ("update", *RUN), ("attack", *RUN)):
         done = stage(folder, scratch, name, *words)
         assert done.returncode == 0, done.stderr
     sidecar, result = (folder / place for place in ("provenance", "results"))
@@ -41,7 +41,7 @@ def test_two_processes_train_a_cell_and_find_what_one_finds_in_an_attack(tmp_pat
     found = both.read_bytes()
     both.unlink()
     ask(folder, processes=1)
-    done = stage(folder, tmp_path / "another", "attack", *CELL)
+    done = stage(folder, tmp_path / "another", "attack", *RUN)
     assert done.returncode == 0, done.stderr
     assert both.read_bytes() == found
 
@@ -49,7 +49,7 @@ def test_two_processes_train_a_cell_and_find_what_one_finds_in_an_attack(tmp_pat
 def test_what_they_cannot_do_is_said_once(tmp_path):
     ask(tmp_path, processes=2, sync_batchnorm=True)
     (tmp_path / "data").mkdir()
-    done = stage(tmp_path, tmp_path / "scratch", "update", *CELL)
+    done = stage(tmp_path, tmp_path / "scratch", "update", *RUN)
     assert done.returncode == 2
     assert done.stderr.count("SyncBatchNorm on CUDA alone") == 1
     assert "Traceback" not in done.stderr

@@ -13,9 +13,9 @@ from cure import catalogue
 from cure.core.method import Networks
 from cure.data import loader
 from cure.data.loader import Split
-from cure.evaluation.attack_columns import attacked, chains, examples_of, result
+from cure.evaluation.attack_columns import attack_sequences, attacked, examples_of, result
 from cure.evaluation.driver import Driver
-from cure.evaluation.work_items import Folder
+from cure.evaluation.work_items import WorkItemFolder
 from cure.runtime import distributed
 from cure.settings.base import Augment, Search
 from cure.settings.params import read
@@ -62,18 +62,20 @@ def trained(method: str, folder: Path, norms: bool) -> dict[str, Any]:
     student = student if norms else without_norms(student)
     companions = entry.companions(hyper) if entry.companions else {}
     nets = Networks(student, companions, {role: copy.deepcopy(student) for role in entry.teachers}).double()
-    run = RunSettings(**read(QUICKSTART)["run"])
+    run_settings = RunSettings(**read(QUICKSTART)["run"])
     augment = Augment(padding="zero", crop=1, flip=True)
-    task = Task(nets, entry, hyper, Fit(**FIT), split(1, 13), split(2, 5), augment, 0, torch.device("cpu"), run)
+    task = Task(
+        nets, entry, hyper, Fit(**FIT), split(1, 13), split(2, 5), augment, 0, torch.device("cpu"), run_settings
+    )
     kept = train(task, Scratch("update", f"{method} {norms}", {}, []), lambda note: None)
     return {"state": nets.state_dict(), "history": kept.history, "best": kept.best}
 
 
 def evaluated(folder: Path) -> dict[str, Any]:
-    """The result of an attack suite, and how many units this process computed itself."""
+    """The result of an attack suite, and how many work items this process computed itself."""
     computed = []
 
-    class Counted(Folder):
+    class Counted(WorkItemFolder):
         def __setitem__(self, key: str, unit: Any) -> None:
             computed.append(key)
             super().__setitem__(key, unit)
@@ -84,8 +86,12 @@ def evaluated(folder: Path) -> dict[str, Any]:
     torch.manual_seed(0)
     net = build("small", {"width": 4}, 1, 10).eval()
     data = examples_of(split(3, 30))
-    data = type(data)(data.x, net(data.x).argmax(1), data.index)  # all correct at first, so that every unit is needed
-    columns = attacked(net, data, chains(suite, threat, 10), suite, lambda news: None, Counted(folder / "units"))
+    data = type(data)(
+        data.x, net(data.x).argmax(1), data.index
+    )  # all correct at first, so that every work item is needed
+    columns = attacked(
+        net, data, attack_sequences(suite, threat, 10), suite, lambda event: None, Counted(folder / "units")
+    )
     return {"result": result(columns, data, suite, threat.eps), "units": len(computed), "driver": Driver.__name__}
 
 

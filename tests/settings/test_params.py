@@ -14,7 +14,7 @@ from cure import catalogue
 from cure.errors import UserError
 from cure.settings.base import Number, Search, Settings, number
 from cure.settings.check import check, hyper_keys, load
-from cure.settings.params import Params, for_cell, read, with_threat_defaults
+from cure.settings.params import Params, for_run, read, with_threat_defaults
 from cure.settings.sections import Fit, RunSettings, Threat, Train
 
 ROOT = Path(__file__).parents[2]
@@ -110,7 +110,7 @@ def test_the_papers_attacks_are_the_conventions_of_the_field():
 def test_autoattack_is_the_published_one_at_either_scale(scale):
     section = SCALES[scale]["attack"]["columns"]["aa"]
     entry, own = catalogue.entry("attacks", section["attack"]), {k: v for k, v in section.items() if k != "attack"}
-    assert entry.chain(entry.Hyper(eps=8 / 255, **own), 10, 0).label == "standard"
+    assert entry.attack_sequence(entry.Hyper(eps=8 / 255, **own), 10, 0).label == "standard"
 
 
 # ---- numbers
@@ -203,17 +203,17 @@ def test_a_preset_reaches_into_a_methods_attack_and_keeps_the_rest_of_it():
     ],
 )
 def test_a_mapping_by_place_becomes_the_cells_own_value(value, found):
-    assert for_cell(value, "digits", "small", "s") == found
+    assert for_run(value, "digits", "small", "s") == found
 
 
 def test_a_value_for_both_the_data_set_and_the_model_is_ambiguous():
     with pytest.raises(UserError, match=r"^s\.lr: both digits and small have a value; say which by leaving one out$"):
-        for_cell({"lr": {"digits": 1, "small": 2}}, "digits", "small", "s")
+        for_run({"lr": {"digits": 1, "small": 2}}, "digits", "small", "s")
 
 
 def test_a_mapping_without_the_cell_and_without_default_has_no_value():
     with pytest.raises(UserError, match=r"^s\.lr: no value for digits or small, and no default$"):
-        for_cell({"lr": {"svhn": 1, "resnet18": 2}}, "digits", "small", "s")
+        for_run({"lr": {"svhn": 1, "resnet18": 2}}, "digits", "small", "s")
 
 
 def test_the_paper_gives_each_model_its_own_alpha_p_and_gamma():

@@ -52,7 +52,7 @@ def images() -> Batch:
 def ours() -> int:
     rig, batch = MethodHarness(catalogue.entry("methods", "cure").METHOD, shipped("cure"), net()), images()
     method, nets, hyper = rig.take.method, rig.nets, rig.take.hyper
-    batch.points.update(method.inner(nets, batch, hyper))
+    batch.points.update(method.attack(nets, batch, hyper))
     return Held(nets).total(lambda: method.loss(nets, batch, hyper))
 
 

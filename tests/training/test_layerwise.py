@@ -17,7 +17,7 @@ from cure.data import prepared
 from cure.settings.layers import Blocks, Freezing, Variant
 from cure.settings.params import Params, read
 from cure.storage import checkpoint, paths, resume
-from cure.storage.paths import Cell
+from cure.storage.paths import Run
 from cure.storage.resume import Scratch
 from cure.training import layerwise, loop
 from cure.training.job import Job
@@ -63,7 +63,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         best_epoch=1,
         validation={},
     )
-    checkpoint.save(Cell("digits", "small_resnet", "natural", 0).weights, {"": natural.state_dict()}, described)
+    checkpoint.save(Run("digits", "small_resnet", "natural", 0).weights, {"": natural.state_dict()}, described)
     return tmp_path
 
 
@@ -79,23 +79,25 @@ def study(variant: Variant = "finetune", sets: dict[str, list[str]] = SETS, **ho
     method = catalogue.entry("methods", "at").METHOD
     hyper, _ = params.method("methods.at", method.hyper)
     _, schedule = params.method("layers.update", Freezing)
-    cell = Cell("digits", "small_resnet", "natural", 0).layers(variant, "few")
+    run = Run("digits", "small_resnet", "natural", 0).layers(variant, "few")
     chosen = params.get("layers.blocks.few", Blocks).sets
-    return Study(Job("layers", cell, params, method, hyper, schedule), variant, chosen, Freezing(**HONEST | how))
+    return Study(Job("layers", run, params, method, hyper, schedule), variant, chosen, Freezing(**HONEST | how))
 
 
 def fitted(job: Job, label: str) -> tuple[dict[str, torch.Tensor], list[dict[str, float | int]]]:
     """The last network of one training and its history."""
     source = prepared.load(paths.data("digits"), ("train", "val"), CPU)
     nets, splits = job.assemble(source), source.splits
-    task = Task(nets, job.method, job.hyper, job.fit, splits["train"], splits["val"], job.augment, 0, CPU, job.run)
+    task = Task(
+        nets, job.method, job.hyper, job.fit, splits["train"], splits["val"], job.augment, 0, CPU, job.run_settings
+    )
     kept = train(task, Scratch("test", label, {}, []), lambda note: None)
     return state(nets["student"]), kept.history
 
 
 def not_natural(after: dict[str, torch.Tensor]) -> set[str]:
     """The tensors that differ from those of the natural network."""
-    _, states = checkpoint.load(Cell("digits", "small_resnet", "natural", 0).weights)
+    _, states = checkpoint.load(Run("digits", "small_resnet", "natural", 0).weights)
     return {key for key, tensor in states[""].items() if not torch.equal(after[key], tensor)}
 
 
@@ -105,8 +107,8 @@ def result(variant: str = "finetune") -> dict[str, dict[str, object]]:
 
 
 def outs(variant: str = "finetune") -> list[Path]:
-    cell = Cell("digits", "small_resnet", "natural", 0).layers(variant, "few")
-    return [cell.result("layers"), cell.curve, cell.provenance("layers")]
+    run = Run("digits", "small_resnet", "natural", 0).layers(variant, "few")
+    return [run.result("layers"), run.curve, run.provenance("layers")]
 
 
 def test_everything_fine_tuned_is_adversarial_training_from_the_natural_network() -> None:
@@ -170,11 +172,11 @@ def killed_after(ticks: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     @contextmanager
     def progress(label: str, total: int) -> Iterator[Callable[[str], None]]:
-        def tick(note: str) -> None:
+        def on_progress(note: str) -> None:
             if next(count) == ticks:
                 raise KeyboardInterrupt
 
-        yield tick
+        yield on_progress
 
     with monkeypatch.context() as patch:
         patch.setattr(layerwise, "progress", progress)

@@ -74,14 +74,14 @@ def task(**changes: Any) -> Task:
         augment=Augment(padding="zero", crop=1, flip=True),
         seed=0,
         device=torch.device("cpu"),
-        run=RUN,
+        run_settings=RUN,
     )
 
 
 @pytest.fixture
 def resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scratch:
     monkeypatch.setattr(resume_files, "FOLDER", tmp_path)
-    return Scratch("update", "cell", {}, [])
+    return Scratch("update", "run", {}, [])
 
 
 def quiet(note: str) -> None:
@@ -120,7 +120,7 @@ def test_interrupted_and_resumed_it_ends_in_the_same_bits(
     resume: Scratch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int, average: Any
 ) -> None:
     whole, cut, again = (task(average=average, snapshots=[0, 0.5]) for _ in range(3))
-    expected = train(whole, Scratch("update", "another cell", {}, []), quiet)
+    expected = train(whole, Scratch("update", "another run", {}, []), quiet)
     ticks = iter(range(1, 5))
 
     def stop(note: str) -> None:
@@ -141,7 +141,7 @@ def test_interrupted_and_resumed_it_ends_in_the_same_bits(
 
 def test_snapshots_are_the_networks_as_they_were(resume: Scratch) -> None:
     start, half = states(task()), task(epochs=2)
-    train(half, Scratch("update", "another cell", {}, []), quiet)
+    train(half, Scratch("update", "another run", {}, []), quiet)
     kept = train(task(snapshots=[0, 0.5]), resume, quiet)
     for name, expected in (("0/student", start), ("0.5/student", states(half))):
         assert same(kept.snapshots[name], {key.removeprefix("student."): t for key, t in expected.items()})
@@ -150,7 +150,7 @@ def test_snapshots_are_the_networks_as_they_were(resume: Scratch) -> None:
 def test_snapshots_change_no_bit_of_the_training(resume: Scratch) -> None:
     with_them, without = task(snapshots=[0, 0.25, 0.75]), task()
     train(with_them, resume, quiet)
-    train(without, Scratch("update", "another cell", {}, []), quiet)
+    train(without, Scratch("update", "another run", {}, []), quiet)
     assert same(states(with_them), states(without))
 
 
@@ -268,7 +268,7 @@ def test_a_method_may_look_at_another_pass_before_each_epoch(resume: Scratch) ->
     looks = [entry[2] for entry in seen if entry[0] == "before"]
     assert len({tuple(index) for index in looks}) == 4  # drawn anew for each epoch
     assert looks[0] != seen[1][2] + seen[2][2]  # and apart from the epoch's own
-    train(plain, Scratch("update", "another cell", {}, []), quiet)
+    train(plain, Scratch("update", "another run", {}, []), quiet)
     assert same(states(work), states(plain))  # the look itself changes no draw
 
 
@@ -282,7 +282,7 @@ def test_networks_are_trained_and_attacked_in_the_layout_of_the_run(resume: Scra
         return found
 
     monkeypatch.setattr(pgd_module, "folded_copy_of", spied)
-    work = dataclasses.replace(task(epochs=1), run=RUN.model_copy(update={"layout": layout}))
+    work = dataclasses.replace(task(epochs=1), run_settings=RUN.model_copy(update={"layout": layout}))
     train(work, resume, quiet)
     weight = work.nets.student.layer1.conv1.weight
     assert weight.is_contiguous(memory_format=torch.channels_last) is (layout == "channels_last")
@@ -306,7 +306,7 @@ def test_compiled_attacks_train_the_same_network(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(resume_files, "FOLDER", tmp_path)
     monkeypatch.setattr(folded_copy, "COMPILER", "eager")  # traced and guarded, in the kernels of always
     plain, compiled = task(), task()
-    compiled.run = RUN.model_copy(update={"compile": True})
+    compiled.run_settings = RUN.model_copy(update={"compile": True})
     history = [
         train(work, Scratch("update", name, {}, []), quiet).history
         for name, work in (("plain", plain), ("compiled", compiled))

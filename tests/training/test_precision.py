@@ -68,7 +68,7 @@ def test_losses_gradients_weights_and_images_of_a_half_precision_step_are_in_ful
     assert all(mean.dtype == torch.float32 and mean.isfinite() for mean in means.values())
     assert {t.dtype for t in state(rig.nets).values() if t.is_floating_point()} == {torch.float32}
     assert {g.dtype for g in rig.gradients().values()} == {torch.float32}
-    if method.inner is not None:
+    if method.attack is not None:
         assert batch.x_adv.dtype == torch.float32
 
 

@@ -63,8 +63,8 @@ class TestOrder:
     def test_slots_run_in_their_order_and_share_the_batch(self, net, batch) -> None:
         calls: list[str] = []
 
-        def inner(nets, batch, hyper):
-            calls.append("inner")
+        def attack(nets, batch, hyper):
+            calls.append("attack")
             return {"adv": batch.x * 0.5}
 
         def loss(nets, batch, hyper):
@@ -72,8 +72,8 @@ class TestOrder:
             assert torch.equal(batch.x_adv, batch.x * 0.5)
             return {"robust": (1.0, cross_entropy(nets.student(batch.x_adv), batch.y))}
 
-        def combine(nets, batch, hyper, means):
-            calls.append("combine")
+        def combine_gradients(nets, batch, hyper, means):
+            calls.append("combine_gradients")
             batch.points["before"] = nets.student.conv1.weight.detach().clone()
             return gradients(objective(means), nets.weights())
 
@@ -81,9 +81,9 @@ class TestOrder:
             calls.append("after_step")
             assert not torch.equal(nets.student.conv1.weight, batch.points["before"])
 
-        step, _ = build(toy(loss, inner=inner, combine=combine, after_step=after_step), net)
+        step, _ = build(toy(loss, attack=attack, combine_gradients=combine_gradients, after_step=after_step), net)
         step(batch)
-        assert calls == ["inner", "loss", "combine", "after_step"]
+        assert calls == ["attack", "loss", "combine_gradients", "after_step"]
 
     def test_a_plain_loss_trains_as_pytorchs_own_loop(self, make_net, batch) -> None:
         step, nets = build(toy(), make_net())
@@ -93,10 +93,13 @@ class TestOrder:
         assert same(state(nets.student), wanted)
 
     def test_a_combination_that_adds_nothing_equals_the_plain_backward(self, make_net, batch) -> None:
-        def combine(nets, batch, hyper, means):
+        def combine_gradients(nets, batch, hyper, means):
             return gradients(objective(means), nets.weights())
 
-        (step, nets), (other, others) = build(toy(combine=combine), make_net()), build(toy(), make_net())
+        (step, nets), (other, others) = (
+            build(toy(combine_gradients=combine_gradients), make_net()),
+            build(toy(), make_net()),
+        )
         for _ in range(2):
             step(batch)
             other(batch)
@@ -104,17 +107,20 @@ class TestOrder:
             torch.testing.assert_close(a, b)
 
     def test_a_combination_may_leave_a_step_to_the_plain_backward(self, make_net, batch) -> None:
-        (step, nets), (other, others) = build(toy(combine=lambda *_: None), make_net()), build(toy(), make_net())
+        (step, nets), (other, others) = (
+            build(toy(combine_gradients=lambda *_: None), make_net()),
+            build(toy(), make_net()),
+        )
         step(batch)
         other(batch)
         assert same(state(nets.student), state(others.student))
 
     def test_what_combine_returns_is_what_the_optimiser_applies(self, net, batch) -> None:
-        def combine(nets, batch, hyper, means):
+        def combine_gradients(nets, batch, hyper, means):
             return {name: torch.full_like(weight, 2.0) for name, weight in nets.weights().items()}
 
         before = [w.detach().clone() for w in net.parameters()]
-        step, nets = build(toy(combine=combine), net)
+        step, nets = build(toy(combine_gradients=combine_gradients), net)
         step(batch)
         for weight, was in zip(nets.student.parameters(), before, strict=True):
             torch.testing.assert_close(weight.detach(), was - 0.1 * (2.0 + 5e-4 * was))
@@ -228,7 +234,7 @@ class TestSecondStudent:
             found = gradients(objective(means), nets.weights())
             return {name: g if name.startswith("second.") else torch.zeros_like(g) for name, g in found.items()}
 
-        step, nets = build(dataclasses.replace(method, combine=only_second), make_net(), lr=0.1)
+        step, nets = build(dataclasses.replace(method, combine_gradients=only_second), make_net(), lr=0.1)
         step(batch)
         assert not nets.student.linear.weight.grad.any()
         assert nets.second.linear.weight.grad.any()
@@ -248,7 +254,7 @@ class TestSplitBatchNorm:
     """Clean and adversarial images through batch norms of their own."""
 
     @staticmethod
-    def inner(nets, batch, hyper):
+    def attack(nets, batch, hyper):
         with branch(nets.student, "adv"):
             return {"adv": pgd(nets.student, batch, SEARCH, ce_objective)}
 
@@ -267,7 +273,7 @@ class TestSplitBatchNorm:
 
     def test_each_branch_sees_its_own_images_once(self, student, make_net, batch) -> None:
         before = make_net()
-        step, nets = build(toy(self.loss, inner=self.inner), student)
+        step, nets = build(toy(self.loss, attack=self.attack), student)
         step(batch)
         for name, x in (("clean", batch.x), ("adv", batch.x_adv)):
             alone = copy.deepcopy(before)
@@ -277,7 +283,7 @@ class TestSplitBatchNorm:
                 assert same(list(own.buffers()), list(getattr(alone, norm).buffers()))
 
     def test_the_branches_affine_weights_go_apart_and_the_convolutions_are_shared(self, student, batch) -> None:
-        step, nets = build(toy(self.loss, inner=self.inner), student)
+        step, nets = build(toy(self.loss, attack=self.attack), student)
         for _ in range(2):
             step(batch)
         sets = nets.student.bn1
@@ -287,7 +293,7 @@ class TestSplitBatchNorm:
     def test_the_first_branch_is_active_again_and_folding_gives_the_evaluated_network(
         self, student, make_net, batch
     ) -> None:
-        step, nets = build(toy(self.loss, inner=self.inner), student)
+        step, nets = build(toy(self.loss, attack=self.attack), student)
         step(batch)
         assert nets.student.bn1.active == "clean"
         nets.student.eval()
@@ -301,13 +307,13 @@ class TestSplitBatchNorm:
 
 
 class TestPerExampleSearch:
-    """Radii and numbers of steps that `inner` finds for each image by itself."""
+    """Radii and numbers of steps that `attack` finds for each image by itself."""
 
     EPS = torch.tensor([0.0, 0.02, 0.04, 0.06, 0.08, 0.1], dtype=torch.float64)
     STEPS = torch.tensor([4, 4, 3, 2, 1, 0])
 
     @classmethod
-    def inner(cls, nets, batch, hyper):
+    def attack(cls, nets, batch, hyper):
         student = nets.student.eval()
         eps = cls.EPS
         found = pgd_loop(
@@ -322,14 +328,14 @@ class TestPerExampleSearch:
         return {"robust": (1.0, values * (1 + batch.points["eps"]))}
 
     def test_every_image_has_its_own_ball_and_budget(self, net, batch) -> None:
-        step, _ = build(toy(self.loss, inner=self.inner), net)
+        step, _ = build(toy(self.loss, attack=self.attack), net)
         step(batch)
         moved = (batch.x_adv - batch.x).abs().amax(dim=(1, 2, 3))
         torch.testing.assert_close(moved, torch.minimum(self.EPS, self.STEPS * self.EPS / 2))
 
     def test_what_inner_found_reaches_the_loss(self, make_net, batch) -> None:
         before = make_net()
-        step, _ = build(toy(self.loss, inner=self.inner), make_net())
+        step, _ = build(toy(self.loss, attack=self.attack), make_net())
         means = step(batch)
         wanted = (F.cross_entropy(before(batch.x_adv), batch.y, reduction="none") * (1 + self.EPS)).mean()
         torch.testing.assert_close(means["robust"], wanted.detach())
@@ -349,14 +355,14 @@ class TestStopRule:
             return stop
 
     def method(self, tau: int) -> Method:
-        def inner(nets, batch, hyper):
+        def attack(nets, batch, hyper):
             rule = self.Friendly(batch.y, tau)
             return {"adv": pgd(nets.student, batch, SEARCH, ce_objective, stop=rule)}
 
         def loss(nets, batch, hyper):
             return {"robust": (1.0, cross_entropy(nets.student(batch.x_adv), batch.y))}
 
-        return toy(loss, inner=inner)
+        return toy(loss, attack=attack)
 
     def run(self, net: nn.Module, batch: Batch, tau: int) -> tuple[Tensor, list[Tensor]]:
         """The images that were emitted, and the iterates of an ascent that nothing stops."""

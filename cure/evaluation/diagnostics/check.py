@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Line:
+class Check:
     """One check of a report: green (`passed`), red, or grey (None: the images cannot tell), with what was found.
 
     `advice` is what a red one asks for.

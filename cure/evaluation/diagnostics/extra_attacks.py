@@ -10,9 +10,9 @@ from cure.adversarial.pgd import ce_objective, pgd
 from cure.core.attack import AttackSequence
 from cure.core.method import Batch
 from cure.core.tensors import Images
-from cure.data.loader import spread
-from cure.evaluation.attack_columns import Column, OnProgress, Progress
-from cure.evaluation.diagnostics.check import Line
+from cure.data.loader import evenly_spaced
+from cure.evaluation.attack_columns import AttackColumn, AttackProgress, OnProgress
+from cure.evaluation.diagnostics.check import Check
 from cure.evaluation.diagnostics.gradient_masking import Outcomes, apart, masking
 from cure.evaluation.driver import Driver
 from cure.evaluation.measure import frozen
@@ -22,15 +22,20 @@ from cure.settings.base import Search
 from cure.settings.sections import Masking, Threat
 
 
-def doubts(
-    net: nn.Module, data: Examples, result: Result, chains: dict[str, AttackSequence], rules: Masking, **how: Any
-) -> tuple[list[Line], dict[str, Column]]:
-    """The masking report of a result on `data`, after those of the `chains` that it lacks, and what these found.
+def masking_checks(
+    net: nn.Module,
+    data: Examples,
+    result: Result,
+    attack_sequences: dict[str, AttackSequence],
+    rules: Masking,
+    **how: Any,
+) -> tuple[list[Check], dict[str, AttackColumn]]:
+    """The masking report of a result on `data`, after those of the `sequences` that it lacks, and what these found.
 
-    A chain here has one attack; `how` goes to `missing`.
+    A sequence here has one attack; `how` goes to `missing`.
     """
     seen = apart(result)
-    found = missing(net, data, seen, chains, rules, **how)
+    found = missing(net, data, seen, attack_sequences, rules, **how)
     return masking(seen | {name: column.text(len(data)) for name, column in found.items()}, rules), found
 
 
@@ -63,28 +68,28 @@ def missing(
     net: nn.Module,
     data: Examples,
     have: Outcomes,
-    chains: dict[str, AttackSequence],
+    attack_sequences: dict[str, AttackSequence],
     rules: Masking,
     *,
     batch: int,
     seed: int,
     store: Any = None,
-    tick: OnProgress = lambda _: None,
-) -> dict[str, Column]:
+    on_progress: OnProgress = lambda _: None,
+) -> dict[str, AttackColumn]:
     """The columns that `have` lacks, on `rules.images` evenly spread images.
 
     They are taken from those that every column of `have` looked at, so that gaps can be judged on the same images.
     """
     seen = [place for place in range(len(data)) if all(outcome[place] != "-" for outcome in have.values())]
-    todo = {name: chain for name, chain in chains.items() if name not in have}
+    todo = {name: sequence for name, sequence in attack_sequences.items() if name not in have}
     if not seen or not todo:
         return {}
-    rows = torch.tensor(seen)[spread(len(seen), rules.images)]
+    rows = torch.tensor(seen)[evenly_spaced(len(seen), rules.images)]
     driver = Driver(net, data[rows.to(data.y.device)], batch=batch, seed=seed, store=store)
     found = {}
-    for name, chain in todo.items():
-        driver.tick = lambda *news, name=name: tick(Progress(name, *news))
-        found[name] = Column(chain, rows, driver.run(chain))
+    for name, sequence in todo.items():
+        driver.on_progress = lambda *event, name=name: on_progress(AttackProgress(name, *event))
+        found[name] = AttackColumn(sequence, rows, driver.run(sequence))
     return found
 
 

@@ -1,16 +1,17 @@
 """Signs that an attack failed and the network is weaker than its numbers: gradient masking.
 
-Carlini et al., "On evaluating adversarial robustness", 2019; Croce and Hein, ICML 2020. Outcomes (evaluation/statistics/paired_outcomes.py) go
-by the names of columns: `clean`; white-box attacks, whose names begin with pgd, cw, fgsm, apgd or fab; `aa`, `square`,
-`transfer`, `min_linf` (counted at eps); and `far`, PGD-20 at a multiple of eps.
+Carlini et al., "On evaluating adversarial robustness", 2019; Croce and Hein, ICML 2020. Outcomes
+(evaluation/statistics/paired_outcomes.py) go by the names of columns: `clean`; white-box attacks, whose names begin
+with pgd, cw, fgsm, apgd or fab; `aa`, `square`, `transfer`, `min_linf` (counted at eps); and `far`, PGD-20 at a
+multiple of eps.
 """
 
 from collections.abc import Callable
 
 from scipy.stats import binomtest
 
-from cure.evaluation.diagnostics.check import Line
-from cure.evaluation.statistics.paired_outcomes import digits, pair, worst
+from cure.evaluation.diagnostics.check import Check
+from cure.evaluation.statistics.paired_outcomes import digits, paired_outcomes, worst
 from cure.evaluation.statistics.results import Result
 from cure.settings.sections import Masking
 
@@ -20,7 +21,7 @@ LADDER = ("pgd", "cw", "fgsm")
 PARTS = ("apgd", "fab")
 
 
-def masking(outcomes: Outcomes, rules: Masking) -> list[Line]:
+def masking(outcomes: Outcomes, rules: Masking) -> list[Check]:
     """A line for each sign whose outcomes are there, with the numbers.
 
     A gap is red if it exceeds its threshold and, by the exact McNemar test on the same images, is no chance.
@@ -29,12 +30,12 @@ def masking(outcomes: Outcomes, rules: Masking) -> list[Line]:
     for name, (check, advice) in CHECKS.items():
         verdict = check(outcomes, rules)
         if verdict is not None:
-            lines.append(Line(name, *verdict, advice))
+            lines.append(Check(name, *verdict, advice))
     return lines
 
 
 def apart(result: Result) -> Outcomes:
-    """The columns of an evaluation's result, and of each chain of several attacks what they leave one by one."""
+    """The columns of an evaluation's result, and of each sequence of several attacks what they leave one by one."""
     found = {name: outcome for name, outcome in result["outcomes"].items() if name != "worst"}
     for column, about in result["columns"].items():
         if len(about["broken_by"]) > 1 and "norm" not in about:
@@ -43,7 +44,7 @@ def apart(result: Result) -> Outcomes:
 
 
 def parts(outcomes: Outcomes, column: str, broken_by: dict[str, list[int]]) -> Outcomes:
-    """What each attack of a chain leaves, from the images that each broke; `column` is what the whole chain leaves."""
+    """What each attack of a sequence leaves, from the images that each broke; `column` is what all of it leaves."""
     left = [start if seen != "-" else "-" for start, seen in zip(outcomes["clean"], outcomes[column], strict=True)]
     found = {}
     for name, rows in broken_by.items():
@@ -59,7 +60,7 @@ def _named(outcomes: Outcomes, *starts: str) -> dict[str, str]:
 
 def _below(names: tuple[str, str], low: str, high: str, by: float, rules: Masking) -> Verdict:
     """Green unless the first outcome lies more than `by` below the second, and not by chance."""
-    counts = pair(high, low)
+    counts = paired_outcomes(high, low)
     above, below = counts.right
     found = f"{names[0]} leaves {below} of {counts.images} images, {names[1]} {above}"
     return counts.difference <= by or counts.p("greater") >= rules.level, found
@@ -110,7 +111,7 @@ def _autoattack(outcomes: Outcomes, rules: Masking) -> Verdict | None:
     weaker = _named(outcomes, *LADDER)
     if not weaker or "aa" not in outcomes:
         return None
-    counts = {name: pair(outcomes["aa"], outcome) for name, outcome in weaker.items()}
+    counts = {name: paired_outcomes(outcomes["aa"], outcome) for name, outcome in weaker.items()}
     name = max(counts, key=lambda name: (counts[name].difference, counts[name].images))
     return _below((name, "aa"), weaker[name], outcomes["aa"], rules.slack, rules)
 
@@ -125,7 +126,7 @@ def _clean(outcomes: Outcomes, rules: Masking) -> Verdict | None:
     attacked = {name: outcome for name, outcome in outcomes.items() if name != "clean"}
     if not attacked or "clean" not in outcomes:
         return None
-    counts = {name: pair(outcome, outcomes["clean"]) for name, outcome in attacked.items()}
+    counts = {name: paired_outcomes(outcome, outcomes["clean"]) for name, outcome in attacked.items()}
     name = max(counts, key=lambda name: (counts[name].difference, counts[name].images))
     return _below(("clean", name), outcomes["clean"], attacked[name], 0.0, rules)
 

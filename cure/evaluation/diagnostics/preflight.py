@@ -16,7 +16,7 @@ from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from cure.errors import UserError, first_sentence
-from cure.evaluation.diagnostics.check import Line
+from cure.evaluation.diagnostics.check import Check
 from cure.evaluation.diagnostics.preflight_batch import PreflightContext, apart
 from cure.evaluation.diagnostics.preserve_state import preserve_state
 from cure.nn.outputs import FirstOutput, outputs
@@ -26,7 +26,7 @@ Verdict = tuple[bool | None, str]
 FGSM = 8 / 255  # any radius would do: the logits only have to stay finite
 
 
-def preflight(net: nn.Module, x: Tensor, y: Tensor, classes: int, rules: Preflight) -> list[Line]:
+def preflight(net: nn.Module, x: Tensor, y: Tensor, classes: int, rules: Preflight) -> list[Check]:
     """Every line about a network of `classes` logits, from labelled images x (n, c, h, w), of which it sees a few.
 
     An exception inside the network becomes a red line. Refuses an empty batch.
@@ -36,59 +36,62 @@ def preflight(net: nn.Module, x: Tensor, y: Tensor, classes: int, rules: Preflig
     lines = []
     with preserve_state(net):
         net.requires_grad_(False)
-        look = PreflightContext(net, x, y, classes, rules)
+        context = PreflightContext(net, x, y, classes, rules)
         for name, (check, advice) in CHECKS.items():
             passed: bool | None
             try:
-                passed, found = check(look)
+                passed, found = check(context)
             except Exception as problem:  # foreign code may fail in any way
                 passed, found = False, first_sentence(problem)
-            lines.append(Line(name, passed, found, advice))
+            lines.append(Check(name, passed, found, advice))
             if name in NEEDED and not passed:
                 break
     return lines
 
 
-def _images(look: PreflightContext) -> Verdict:
-    x = look.given
+def _images(context: PreflightContext) -> Verdict:
+    x = context.given
     low, high = float(x.min()), float(x.max())
     fits = x.ndim == 4 and x.is_floating_point() and 0 <= low < high <= 1
     return fits, f"{tuple(x.shape)} {str(x.dtype).removeprefix('torch.')}, values from {low:.4g} to {high:.4g}"
 
 
-def _forward(look: PreflightContext) -> Verdict:
+def _forward(context: PreflightContext) -> Verdict:
     with torch.no_grad():
-        look.net(look.x)
-    return True, f"runs on {tuple(look.x.shape)} images"
+        context.net(context.x)
+    return True, f"runs on {tuple(context.x.shape)} images"
 
 
-def _output(look: PreflightContext) -> Verdict:
-    z = look.output
+def _output(context: PreflightContext) -> Verdict:
+    z = context.output
     if not isinstance(z, Tensor):
         return False, f"a {type(z).__name__} of {len(outputs(z))} outputs"
-    found = f"a tensor {tuple(z.shape)} of {len(look.x)} images"
-    if isinstance(look.net, FirstOutput):
+    found = f"a tensor {tuple(z.shape)} of {len(context.x)} images"
+    if isinstance(context.net, FirstOutput):
         with torch.no_grad():
-            found += f", the first of {len(outputs(look.net.net(look.few)))} outputs"
-    return z.ndim == 2 and len(z) == len(look.x) and z.is_floating_point(), found
+            found += f", the first of {len(outputs(context.net.net(context.few)))} outputs"
+    return z.ndim == 2 and len(z) == len(context.x) and z.is_floating_point(), found
 
 
-def _precision(look: PreflightContext) -> Verdict:
-    return look.z.dtype in (torch.float32, torch.float64), f"logits are {str(look.z.dtype).removeprefix('torch.')}"
+def _precision(context: PreflightContext) -> Verdict:
+    return context.z.dtype in (
+        torch.float32,
+        torch.float64,
+    ), f"logits are {str(context.z.dtype).removeprefix('torch.')}"
 
 
-def _inside(look: PreflightContext) -> Verdict:
-    return not look.backwards, "a backward pass ran inside the forward" if look.backwards else "none in a forward"
+def _inside(context: PreflightContext) -> Verdict:
+    return not context.backwards, "a backward pass ran inside the forward" if context.backwards else "none in a forward"
 
 
-def _classes(look: PreflightContext) -> Verdict:
-    k, low, high = look.z.shape[1], int(look.y.min()), int(look.y.max())
-    found = f"{k} logits, {look.classes} classes, labels from {low} to {high}"
-    return k == look.classes >= 2 and 0 <= low <= high < k, found
+def _classes(context: PreflightContext) -> Verdict:
+    k, low, high = context.z.shape[1], int(context.y.min()), int(context.y.max())
+    found = f"{k} logits, {context.classes} classes, labels from {low} to {high}"
+    return k == context.classes >= 2 and 0 <= low <= high < k, found
 
 
-def _logits(look: PreflightContext) -> Verdict:
-    z = look.z.float()
+def _logits(context: PreflightContext) -> Verdict:
+    z = context.z.float()
     if bool((z >= 0).all()) and float((z.sum(1) - 1).abs().max()) < 1e-3:
         return False, "rows are not negative and sum to one: probabilities"
     if float(z.logsumexp(1).abs().max()) < 1e-3:
@@ -96,59 +99,59 @@ def _logits(look: PreflightContext) -> Verdict:
     return True, f"values from {float(z.min()):.3g} to {float(z.max()):.3g}"
 
 
-def _finite(look: PreflightContext) -> Verdict:
-    views = {"clean": look.x, "black": torch.zeros_like(look.few), "white": torch.ones_like(look.few)}
+def _finite(context: PreflightContext) -> Verdict:
+    views = {"clean": context.x, "black": torch.zeros_like(context.few), "white": torch.ones_like(context.few)}
     with suppress(Exception):  # a network without gradients has a line of its own
-        g = look.gradients(look.few)["CE"].nan_to_num()
-        views["FGSM"] = (look.few + FGSM * g.sign()).clamp(0, 1)
+        g = context.gradients(context.few)["CE"].nan_to_num()
+        views["FGSM"] = (context.few + FGSM * g.sign()).clamp(0, 1)
     with torch.no_grad():
-        bad = [name for name, x in views.items() if not bool(look.net(x).isfinite().all())]
+        bad = [name for name, x in views.items() if not bool(context.net(x).isfinite().all())]
     return not bad, f"{'not ' if bad else ''}finite on {', '.join(bad or views)} images"
 
 
-def _mode(look: PreflightContext) -> Verdict:
-    training = [name or type(look.net).__name__ for name, module in look.net.named_modules() if module.training]
+def _mode(context: PreflightContext) -> Verdict:
+    training = [name or type(context.net).__name__ for name, module in context.net.named_modules() if module.training]
     more = f" and {len(training) - 1} more modules" if len(training) > 1 else ""
     return not training, f"{training[0]}{more} in training mode" if training else "every module in eval mode"
 
 
-def _repeated(look: PreflightContext) -> Verdict:
-    flips = int(torch.stack([z.argmax(1) for z in look.repeats]).ne(look.repeats[0].argmax(1)).any(0).sum())
-    found = f"logits of {len(look.repeats)} equal forwards differ by {look.spread:.2g}"
-    return look.spread <= look.rounding, f"{found}; {flips} of {len(look.few)} predictions change"
+def _repeated(context: PreflightContext) -> Verdict:
+    flips = int(torch.stack([z.argmax(1) for z in context.repeats]).ne(context.repeats[0].argmax(1)).any(0).sum())
+    found = f"logits of {len(context.repeats)} equal forwards differ by {context.spread:.2g}"
+    return context.spread <= context.rounding, f"{found}; {flips} of {len(context.few)} predictions change"
 
 
-def _batch(look: PreflightContext) -> Verdict:
-    company = look.logits(torch.cat([look.few, 1 - look.few]))[: len(look.few)]
-    alone, alike = look.logits(look.few[:1]), look.repeats[0]
+def _batch(context: PreflightContext) -> Verdict:
+    company = context.logits(torch.cat([context.few, 1 - context.few]))[: len(context.few)]
+    alone, alike = context.logits(context.few[:1]), context.repeats[0]
     moved = max(apart(company, alike), apart(alone, alike[:1]))
     return (
-        moved <= look.rounding + look.rules.spread * look.spread,
+        moved <= context.rounding + context.rules.spread * context.spread,
         f"logits move by {moved:.2g} with the rest of the batch",
     )
 
 
-def _gradients(look: PreflightContext) -> Verdict:
+def _gradients(context: PreflightContext) -> Verdict:
     found, least = [], 1.0
-    for name, g in look.gradients(look.x).items():
+    for name, g in context.gradients(context.x).items():
         g = g.flatten(1)
         alive = (g != 0).any(1) & g.isfinite().all(1)
         least = min(least, float(alive.float().mean()))
         pixels = 100 * float((g != 0).float().mean())
         found.append(f"{int(alive.sum())} of {len(g)} images on {name} ({pixels:.0f} % of the pixels)")
-    return least >= look.rules.alive, f"finite and not zero for {', '.join(found)}"
+    return least >= context.rules.alive, f"finite and not zero for {', '.join(found)}"
 
 
-def _accuracy(look: PreflightContext) -> Verdict:
-    y, predicted = look.y.cpu().numpy(), look.z.argmax(1).cpu().numpy()
-    right, chance = int((y == predicted).sum()), 1 / look.classes
+def _accuracy(context: PreflightContext) -> Verdict:
+    y, predicted = context.y.cpu().numpy(), context.z.argmax(1).cpu().numpy()
+    right, chance = int((y == predicted).sum()), 1 / context.classes
     found = f"{right} of {len(y)} clean images right, {chance * len(y):.1f} by chance"
-    if binomtest(right, len(y), chance, alternative="greater").pvalue < look.rules.level:
+    if binomtest(right, len(y), chance, alternative="greater").pvalue < context.rules.level:
         return True, found
     half_way = binomtest(right, len(y), (1 + chance) / 2, alternative="less")
-    if half_way.pvalue >= look.rules.level:
+    if half_way.pvalue >= context.rules.level:
         return None, f"{found}: too few to tell guessing from knowing"
-    seen = np.zeros((look.classes, look.classes), dtype=int)
+    seen = np.zeros((context.classes, context.classes), dtype=int)
     np.add.at(seen, (y, predicted), 1)
     best = int(seen[linear_sum_assignment(seen, maximize=True)].sum())
     return False, f"{found}; {best} if the classes were in the best other order"

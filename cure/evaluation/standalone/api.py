@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cure.errors import UserError
 from cure.evaluation.standalone import images as sets
 from cure.evaluation.standalone import outputs
-from cure.evaluation.standalone.measure import Evaluation, look, measure
+from cure.evaluation.standalone.measure import Evaluation, measure, run_preflight
 from cure.evaluation.standalone.plan import opened, plan, published
 from cure.evaluation.standalone.subject import Subject, settled
 from cure.nn.batchnorm import scope
@@ -69,8 +69,8 @@ def evaluate(
     folder = Path(out) if out else None
     with scope(net, "eval"), scope(used, "eval"):
         subject = Subject(type(net).__name__, used, notes)
-        looked = look(subject, given, wanted, force=force)
-        found = measure(subject, given, wanted, looked, units=folder / "units" if folder else None)
+        preflight_checks = run_preflight(subject, given, wanted, force=force)
+        found = measure(subject, given, wanted, preflight_checks, units=folder / "units" if folder else None)
     if folder:
         outputs.write(found, folder)
     return found

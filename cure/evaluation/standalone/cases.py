@@ -12,7 +12,7 @@ from cure.evaluation.diagnostics.extra_attacks import transfer
 from cure.evaluation.diagnostics.preflight import preflight
 from cure.evaluation.standalone.images import Images, of_the_test_split, prepared
 from cure.evaluation.standalone.plan import Plan, nearest, opened, plan
-from cure.evaluation.standalone.subject import Loading, Subject, description, external_network, own
+from cure.evaluation.standalone.subject import Loading, Subject, description, external_network, own_networks
 from cure.runtime import device
 from cure.settings.params import Params
 from cure.settings.sections import RunSettings
@@ -65,7 +65,7 @@ def cases(path: Path | None, request: Request, say: Callable[[str], None]) -> li
     wanted = plan(params, request.attacks, images.classes, {"attack": changes})
     images = images.some(request.images or wanted.suite.images)
     found = (
-        own(path)
+        own_networks(path)
         if about and path
         else external_network(
             path,
@@ -100,7 +100,7 @@ def _models(params: Params) -> dict[str, dict[str, object]]:
 def _surrogate(path: Path, request: Request, images: Images, settings: Path) -> Subject:
     """The other network, on the same images; a stranger's is loaded as the options say."""
     if description(path):
-        found = own(path)[0]
+        found = own_networks(path)[0]
     else:
         params = opened(settings, images.name, request.loading.model or "")
         shape = external_checkpoint.Shape(images.channels, images.classes)

@@ -9,11 +9,11 @@ from rich.console import Console
 
 from cure.errors import UserError, first_sentence
 from cure.evaluation.cost import images_for
-from cure.evaluation.speed import Pace
+from cure.evaluation.speed import AttackSpeed
 from cure.evaluation.standalone import outputs, show
 from cure.evaluation.standalone.cases import Request, cases
 from cure.evaluation.standalone.images import Images
-from cure.evaluation.standalone.measure import Evaluation, look, measure
+from cure.evaluation.standalone.measure import Evaluation, measure, run_preflight
 from cure.evaluation.standalone.plan import Plan
 from cure.evaluation.standalone.subject import Subject
 from cure.evaluation.standalone.watch import Watch, clock, watching
@@ -108,16 +108,16 @@ def _one(subject: Subject, images: Images, wanted: Plan, request: Request, conso
     subject.net.to(images.examples.x.device)
     for note in subject.notes:
         _say(console, f"{subject.name}: {note}")
-    looked = look(subject, images, wanted, force=request.force)
-    console.print(show.lines("preflight", looked, every=console.is_terminal), highlight=False, soft_wrap=True)
-    speed = wanted.pace(subject.net, images.examples.x)
+    preflight_checks = run_preflight(subject, images, wanted, force=request.force)
+    console.print(show.lines("preflight", preflight_checks, every=console.is_terminal), highlight=False, soft_wrap=True)
+    speed = wanted.measure_speed(subject.net, images.examples.x)
     folder = request.out / subject.name.replace(":", "-") if request.out else None
     units = folder / "units" if folder else None
     images, said = _affordable(images, wanted, speed, request.budget, units)
     _say(console, f"{subject.name} on {said}, eps {outputs.radius(wanted.threat.eps)}, {images.examples.x.device}")
-    with watching(Watch(subject.name, wanted, len(images.examples), speed), console) as tick:
+    with watching(Watch(subject.name, wanted, len(images.examples), speed), console) as on_progress:
         try:
-            found = measure(subject, images, wanted, looked, units=units, tick=tick)
+            found = measure(subject, images, wanted, preflight_checks, units=units, on_progress=on_progress)
         except KeyboardInterrupt:
             _say(console, "interrupted" + ("; the same command continues at the last batch" if units else ""))
             raise
@@ -130,7 +130,7 @@ def _one(subject: Subject, images: Images, wanted: Plan, request: Request, conso
 
 
 def _affordable(
-    images: Images, wanted: Plan, speed: Pace, budget: float | None, units: Path | None
+    images: Images, wanted: Plan, speed: AttackSpeed, budget: float | None, units: Path | None
 ) -> tuple[Images, str]:
     """As many images as the budget allows, and a sentence about images and time.
 

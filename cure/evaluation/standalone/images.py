@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cure import catalogue
 from cure.data import prepared as prepared_file
-from cure.data.loader import as_float, spread
+from cure.data.loader import as_float, evenly_spaced
 from cure.data.prepare import lacking, prepare
 from cure.errors import UserError, did_you_mean
 from cure.evaluation.attack_columns import examples_of
@@ -35,7 +35,7 @@ class Images:
 
     def some(self, count: int) -> "Images":
         """`count` of the images, evenly spread; all of them if there are fewer."""
-        rows = spread(len(self.examples), count).to(self.examples.y.device)
+        rows = evenly_spaced(len(self.examples), count).to(self.examples.y.device)
         return replace(self, examples=self.examples[rows])
 
     @property

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from cure.errors import UserError
 from cure.evaluation import attack_columns
-from cure.evaluation.attack_columns import Column, OnProgress
-from cure.evaluation.diagnostics.check import Line
-from cure.evaluation.diagnostics.extra_attacks import doubts
+from cure.evaluation.attack_columns import AttackColumn, OnProgress
+from cure.evaluation.diagnostics.check import Check
+from cure.evaluation.diagnostics.extra_attacks import masking_checks
 from cure.evaluation.diagnostics.preflight import preflight
 from cure.evaluation.standalone.images import Images
 from cure.evaluation.standalone.plan import Plan
@@ -18,7 +18,7 @@ from cure.evaluation.standalone.subject import Subject
 from cure.evaluation.statistics import results
 from cure.evaluation.statistics.intervals import wilson
 from cure.evaluation.statistics.results import Result
-from cure.evaluation.work_items import Folder
+from cure.evaluation.work_items import WorkItemFolder
 from cure.nn.folding import faster
 from cure.settings.sections import AttackSuite
 from cure.storage.files import write_text
@@ -33,11 +33,11 @@ class Evaluation:
     subject: Subject
     images: Images
     plan: Plan
-    columns: dict[str, Column]
-    probes: dict[str, Column]  # what the masking report wanted besides, on fewer images
+    columns: dict[str, AttackColumn]
+    probes: dict[str, AttackColumn]  # what the masking report wanted besides, on fewer images
     result: Result  # as the stage attack writes it
-    preflight: list[Line]
-    masking: list[Line]
+    preflight: list[Check]
+    masking: list[Check]
 
     def accuracy(self, column: str) -> float:
         """Share of the images that the column looked at and that stayed correct; `clean` and `worst` are columns."""
@@ -71,14 +71,14 @@ class Evaluation:
         """
         out, done = self.images.examples.x.cpu().clone(), self.images.examples.y.cpu() < 0
         for column in (*self.columns.values(), *self.probes.values()):
-            if column.chain.norm != "l2":
+            if column.sequence.norm != "l2":
                 broken = column.outcome.clean & ~column.safe(self.plan.threat.eps) & ~done[column.rows]
                 out[column.rows[broken]] = column.outcome.x_adv[broken]
                 done[column.rows[broken]] = True
         return out
 
 
-def look(subject: Subject, images: Images, plan: Plan, *, force: bool) -> list[Line]:
+def run_preflight(subject: Subject, images: Images, plan: Plan, *, force: bool) -> list[Check]:
     """The preflight; refuses a network with a red line, unless `force`.
 
     Where the plan is made for networks that draw at random, the lines about that are no reason to refuse.
@@ -106,22 +106,26 @@ def measure(
     subject: Subject,
     images: Images,
     plan: Plan,
-    looked: list[Line],
+    preflight_checks: list[Check],
     *,
     units: Path | None = None,
-    tick: OnProgress = lambda _: None,
+    on_progress: OnProgress = lambda _: None,
 ) -> Evaluation:
     """Every column, then what it doubts. `units` is the folder in which finished batches outlive a killed run."""
-    store: Any = Folder(units) if units else {}
+    store: Any = WorkItemFolder(units) if units else {}
     data = images.examples
     suite = _settled(subject, data.x, plan.suite, units) if units else plan.suite
-    columns = attack_columns.attacked(subject.net, data, plan.chains, suite, tick, store)
+    columns = attack_columns.attacked(subject.net, data, plan.attack_sequences, suite, on_progress, store)
     result = attack_columns.result(columns, data, suite, plan.threat.eps)
-    how = {"batch": suite.batch, "seed": suite.seed, "store": store, "tick": tick}
-    doubted, probes = doubts(subject.net, data, result, plan.probes, plan.masking, **how) if plan.chains else ([], {})
+    how = {"batch": suite.batch, "seed": suite.seed, "store": store, "tick": on_progress}
+    masking_found, probes = (
+        masking_checks(subject.net, data, result, plan.probes, plan.masking, **how)
+        if plan.attack_sequences
+        else ([], {})
+    )
     worst = list(result["outcomes"]["worst"])
     for probe in probes.values():
         for row in probe.rows[~probe.safe(plan.threat.eps)].tolist():
             worst[row] = "0" if worst[row] == "1" else worst[row]
     result["outcomes"]["worst"] = "".join(worst)
-    return Evaluation(subject, images, plan, columns, probes, result, looked, doubted)
+    return Evaluation(subject, images, plan, columns, probes, result, preflight_checks, masking_found)

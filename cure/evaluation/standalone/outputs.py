@@ -34,7 +34,7 @@ def radius(eps: float) -> str:
 def document(found: Evaluation) -> dict[str, Any]:
     """RobustBench's fields (strings, percent with two decimals; null where only an author knows), and ours."""
     about, subject, images = found.subject.about, found.subject, found.images
-    strong = [name for name, column in found.columns.items() if column.chain.label == "standard"]
+    strong = [name for name, column in found.columns.items() if column.sequence.label == "standard"]
     entry = {
         "link": None,
         "name": subject.name,
@@ -96,11 +96,11 @@ def per_image(found: Evaluation) -> str:
     ]
     for name, column in found.columns.items():
         for place, row in enumerate(column.rows.tolist()):
-            if column.chain.norm is not None:
+            if column.sequence.norm is not None:
                 lines[row][name] = f"{float(column.outcome.distance[place]):.7g}"
             elif name != "clean":
                 lines[row][name] = int(column.outcome.predicted[place])
-        for attack, rows in column.outcome.broken_by.items() if column.chain.norm is None else ():
+        for attack, rows in column.outcome.broken_by.items() if column.sequence.norm is None else ():
             for row in column.rows[rows].tolist():
                 lines[row]["broken_by"] = lines[row]["broken_by"] or (name if attack == name else f"{name}/{attack}")
     out = io.StringIO()

@@ -10,12 +10,12 @@ from torch import nn
 from cure import catalogue
 from cure.core.attack import AttackSequence, judged_alike
 from cure.core.tensors import Images
-from cure.data.loader import spread
+from cure.data.loader import evenly_spaced
 from cure.errors import UserError, did_you_mean
 from cure.evaluation import attack_columns, cost
 from cure.evaluation.diagnostics import extra_attacks
 from cure.evaluation.driver import full_precision
-from cure.evaluation.speed import Pace, Work, pace
+from cure.evaluation.speed import AttackSpeed, Work, measure_speed
 from cure.nn.folding import twin
 from cure.settings.check import check
 from cure.settings.params import FILE, Params, read
@@ -34,64 +34,66 @@ class Plan:
     threat: Threat
     preflight: Preflight
     masking: Masking
-    chains: dict[str, AttackSequence]
+    attack_sequences: dict[str, AttackSequence]
     short: list[AttackSequence] = field(default_factory=list)  # with few iterations, to be timed
     transfer: AttackSequence | None = None  # another network's adversarial images
 
     @property
     def probes(self) -> dict[str, AttackSequence]:
         """What the masking report wants and the columns lack; nothing where nothing is attacked."""
-        if not self.chains:
+        if not self.attack_sequences:
             return {}
         wanted = extra_attacks.probes(self.threat, self.masking) | (
             {"transfer": self.transfer} if self.transfer else {}
         )
-        alike = judged_alike({**self.chains, **wanted})
-        return {name: alike[name] for name in wanted if name not in self.chains}
+        alike = judged_alike({**self.attack_sequences, **wanted})
+        return {name: alike[name] for name in wanted if name not in self.attack_sequences}
 
     def probed(self, images: int) -> int:
         """How many images the probes see: among those that every column with an accuracy sees."""
         common = set(range(images))
-        for name, chain in self.chains.items():
-            common &= set(spread(images, self.sees(name, images)).tolist()) if chain.norm != "l2" else common
+        for name, sequence in self.attack_sequences.items():
+            common &= set(evenly_spaced(images, self.sees(name, images)).tolist()) if sequence.norm != "l2" else common
         return min(self.masking.images, len(common))
 
     def sees(self, column: str, images: int) -> int:
         """How many of so many images a column sees."""
         return min(images, self.suite.subset.get(column, images))
 
-    def pace(self, net: nn.Module, x: Images) -> Pace:
-        """The pace of the twin that the attacks see, and of these attacks, measured."""
+    def measure_speed(self, net: nn.Module, x: Images) -> AttackSpeed:
+        """The speed of the folded copy that the attacks see, and of these attacks, measured."""
         with full_precision():
             seen = twin(net, x[: self.suite.batch], self.suite.layout)
-        short = {name: (chain.attacks[name], work) for chain in self.short for name, work in works(chain).items()}
-        return pace(seen, x, self.suite.batch, short)
+        short = {
+            name: (sequence.attacks[name], work) for sequence in self.short for name, work in works(sequence).items()
+        }
+        return measure_speed(seen, x, self.suite.batch, short)
 
-    def seconds(self, pace: Pace, images: int) -> float:
+    def seconds(self, speed: AttackSpeed, images: int) -> float:
         """Expected time on so many images, if as many are right clean and after all attacks as `preflight` assumes."""
         clean, robust = self.preflight.clean, self.preflight.robust
-        probes = [cost.Column(works(chain), subset=self.probed(images)) for chain in self.probes.values()]
-        probing = sum((column.seconds(pace, images, clean, robust) for column in probes), 0.0)
-        return pace.check(images) + self.of_columns(pace, images) + probing
+        probes = [cost.ColumnCost(works(sequence), subset=self.probed(images)) for sequence in self.probes.values()]
+        probing = sum((column.seconds(speed, images, clean, robust) for column in probes), 0.0)
+        return speed.check(images) + self.of_columns(speed, images) + probing
 
-    def of_columns(self, pace: Pace, images: int) -> float:
+    def of_columns(self, speed: AttackSpeed, images: int) -> float:
         """The part of it that the columns take: all that the stage attack does."""
         clean, robust = self.preflight.clean, self.preflight.robust
         columns = [
-            cost.Column(works(chain), chain.passes, chain.norm is None, self.suite.subset.get(name))
-            for name, chain in self.chains.items()
+            cost.ColumnCost(works(sequence), sequence.passes, sequence.norm is None, self.suite.subset.get(name))
+            for name, sequence in self.attack_sequences.items()
         ]
-        return sum((column.seconds(pace, images, clean, robust) for column in columns), 0.0)
+        return sum((column.seconds(speed, images, clean, robust) for column in columns), 0.0)
 
     @property
     def random(self) -> bool:
         """Whether it is made for a network that draws at random."""
-        return any(chain.passes > 1 for chain in self.chains.values())
+        return any(sequence.passes > 1 for sequence in self.attack_sequences.values())
 
 
-def works(chain: AttackSequence) -> dict[str, Work]:
-    """The passes of each attack of a chain for an image that survives it."""
-    return {name: cost.work(name, chain.facts | {"eot": chain.passes}) for name in chain.attacks}
+def works(sequence: AttackSequence) -> dict[str, Work]:
+    """The passes of each attack of a sequence for an image that survives it."""
+    return {name: cost.work(name, sequence.facts | {"eot": sequence.passes}) for name in sequence.attacks}
 
 
 def published() -> Path:
@@ -146,8 +148,8 @@ def plan(params: Params, attacks: list[str] | None, classes: int, changes: dict[
         | changes.get("attack", {})
     )
     fit, rules = params.get("preflight", Preflight), params.get("masking", Masking)
-    chains = attack_columns.chains(narrowed, threat, classes)
-    return Plan(narrowed, threat, fit, rules, chains, _short(narrowed, threat, classes))
+    attack_sequences = attack_columns.attack_sequences(narrowed, threat, classes)
+    return Plan(narrowed, threat, fit, rules, attack_sequences, _short(narrowed, threat, classes))
 
 
 def _short(suite: AttackSuite, threat: Threat, classes: int) -> list[AttackSequence]:
@@ -156,4 +158,6 @@ def _short(suite: AttackSuite, threat: Threat, classes: int) -> list[AttackSeque
         name: settings | {key: min(count, settings[key]) for key, count in SHORT.items() if key in settings}
         for name, settings in suite.columns.items()
     }
-    return list(attack_columns.chains(suite.model_copy(update={"columns": columns}), threat, classes).values())
+    return list(
+        attack_columns.attack_sequences(suite.model_copy(update={"columns": columns}), threat, classes).values()
+    )

@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cure.core.names import heading
-from cure.evaluation.diagnostics.check import Line
+from cure.evaluation.diagnostics.check import Check
 from cure.evaluation.standalone.measure import Evaluation
 from cure.evaluation.statistics import results
 from cure.evaluation.statistics.comparison import Comparison
@@ -51,7 +51,7 @@ def _mark(found: Evaluation, column: str) -> str:
 MARKS = {True: ("ok ", "green"), False: ("NO ", "red"), None: ("?  ", "dim")}
 
 
-def lines(title: str, found: list[Line], *, every: bool) -> Group:
+def lines(title: str, found: list[Check], *, every: bool) -> Group:
     """How many checks are green, and a line for each other one, or for `every` one; a red one says what it asks for."""
     green = sum(line.passed is True for line in found)
     texts = [Text(f"{title}: {green} of {len(found)} checks are green", style="bold")]

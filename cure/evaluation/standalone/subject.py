@@ -57,7 +57,7 @@ def description(path: Path) -> Description | None:
     return checkpoint.load(path)[0] if ours else None
 
 
-def own(path: Path) -> list[Subject]:
+def own_networks(path: Path) -> list[Subject]:
     """Every network in a file of this pipeline; best, last, revision, ... of a trajectory."""
     about, states = checkpoint.load(path)
     prepare = catalogue.entry("methods", about.method).METHOD.prepare if about.kind == "trajectory" else None

@@ -10,55 +10,55 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from cure.evaluation.attack_columns import Progress
-from cure.evaluation.speed import Pace
+from cure.evaluation.attack_columns import AttackProgress
+from cure.evaluation.speed import AttackSpeed
 from cure.evaluation.standalone.plan import Plan, works
 from cure.evaluation.statistics.intervals import wilson
 
 
 class Watch:
-    """Counts what every attack has broken; shown as a table, with the time that is left at the pace so far."""
+    """Counts what every attack has broken; shown as a table, with the time that is left at the speed so far."""
 
-    def __init__(self, title: str, plan: Plan, images: int, pace: Pace) -> None:
+    def __init__(self, title: str, plan: Plan, images: int, speed: AttackSpeed) -> None:
         self.title, self.plan, self.images, self.clean = title, plan, images, 0
-        self.chains = plan.chains | plan.probes
-        self.counts = {name: plan.sees(name, images) for name in plan.chains} | dict.fromkeys(
+        self.attack_sequences = plan.attack_sequences | plan.probes
+        self.counts = {name: plan.sees(name, images) for name in plan.attack_sequences} | dict.fromkeys(
             plan.probes, plan.probed(images)
         )
         self.begun, self.spent, self.done = time.monotonic(), 0.0, dict[tuple[str, str], list[int]]()
         self.ticks: Counter[tuple[str, str]] = Counter()
         self.each = {
-            (column, attack): pace.seconds(attack, work, plan.suite.batch) / plan.suite.batch
-            for column, chain in self.chains.items()
-            for attack, work in works(chain).items()
+            (column, attack): speed.seconds(attack, work, plan.suite.batch) / plan.suite.batch
+            for column, sequence in self.attack_sequences.items()
+            for attack, work in works(sequence).items()
         }
 
-    def take(self, news: Progress) -> bool:
+    def take(self, event: AttackProgress) -> bool:
         """Take in one batch, the clean predictions first; whether it was its attack's last."""
-        if news.column == "clean":
-            self.clean = news.images - news.broken
+        if event.column == "clean":
+            self.clean = event.images - event.broken
             return True
-        key = news.column, news.attack
+        key = event.column, event.attack
         seen = self.done.setdefault(key, [0, 0])
-        seen[0] += news.images
-        seen[1] += news.broken
-        self.spent += news.images * self.each[key]
+        seen[0] += event.images
+        seen[1] += event.broken
+        self.spent += event.images * self.each[key]
         self.ticks[key] += 1
-        return self.ticks[key] == -(-self.counts[news.column] // self.plan.suite.batch)
+        return self.ticks[key] == -(-self.counts[event.column] // self.plan.suite.batch)
 
     def meets(self, column: str, attack: str) -> int:
-        """How many images an attack meets: those that are right clean and that no earlier attack of its chain broke.
+        """How many images an attack meets: those that are right clean and that no earlier attack of its sequence broke.
 
         Of a column on fewer images, the right ones among them are taken to be in proportion until they are known.
         """
-        key, chain = (column, attack), self.chains[column]
+        key, sequence = (column, attack), self.attack_sequences[column]
         if self.ticks[key] == -(-self.counts[column] // self.plan.suite.batch):
             return self.done[key][0]
         left = round(self.clean * self.counts[column] / self.images)
-        for name in chain.attacks:
+        for name in sequence.attacks:
             if name == attack:
                 break
-            if chain.norm is None and (column, name) in self.done:
+            if sequence.norm is None and (column, name) in self.done:
                 left = self.done[column, name][0] - self.done[column, name][1]
         return max(left, self.done.get(key, [0])[0])
 
@@ -78,10 +78,10 @@ class Watch:
         """Attack, images done and met, survivors, and the accuracy if all images to come survive, with its interval."""
         lines = [["clean", str(self.images), str(self.clean), _share(self.clean, self.images)]]
         for (column, attack), (seen, broken) in self.done.items():
-            chain, met = self.chains[column], self.meets(column, attack)
-            name = column if len(chain.attacks) == 1 else f"{column} {attack}"
+            sequence, met = self.attack_sequences[column], self.meets(column, attack)
+            name = column if len(sequence.attacks) == 1 else f"{column} {attack}"
             name = f"probe {name}" if column in self.plan.probes else name
-            share = "" if chain.norm else _share(met - broken, self.counts[column])
+            share = "" if sequence.norm else _share(met - broken, self.counts[column])
             lines.append([name, f"{seen}/{met}", str(met - broken), share])
         return lines
 
@@ -108,18 +108,18 @@ def _share(right: int, images: int) -> str:
 
 
 @contextmanager
-def watching(watch: Watch, console: Console) -> Iterator[Callable[[Progress], object]]:
+def watching(watch: Watch, console: Console) -> Iterator[Callable[[AttackProgress], object]]:
     """Show `watch` while the block runs: a live table on a terminal, else a line after each attack."""
     if console.is_terminal:
         with Live(watch, console=console, refresh_per_second=4, transient=True):
             yield watch.take
         return
 
-    def tick(news: Progress) -> None:
-        if watch.take(news):
+    def on_progress(event: AttackProgress) -> None:
+        if watch.take(event):
             console.print(f"{watch.title}: {watch.line()}", highlight=False, soft_wrap=True)
 
-    yield tick
+    yield on_progress
 
 
 def clock(seconds: float) -> str:

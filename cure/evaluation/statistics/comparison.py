@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cure.errors import UserError
 from cure.evaluation.statistics.intervals import nrr
-from cure.evaluation.statistics.paired_outcomes import Paired, digits, pair
+from cure.evaluation.statistics.paired_outcomes import PairedOutcomes, digits, paired_outcomes
 
 LEVEL = 0.05  # of the exact McNemar test; a definition: every interval that this project prints is a 95 % one
 RESAMPLES = 10_000  # so many that the ends of an interval move by less than what is printed of them
@@ -21,7 +21,7 @@ Interval = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Table:
-    """Per-image outcomes (evaluation/statistics/paired_outcomes.py) of one network by column; `images` are their places in the test split."""
+    """Per-image outcomes (paired_outcomes.py) of one network by column; `images` are their places in the test split."""
 
     name: str
     images: list[int]
@@ -36,7 +36,7 @@ class Comparison:
     """One column of both: a minus b in [-1, 1], with 95 % intervals of a paired bootstrap over images."""
 
     column: str
-    counts: Paired  # the agreement matrix
+    counts: PairedOutcomes  # the agreement matrix
     p: float
     accuracy: Interval
     ratio: Interval | None  # of NRR, which pairs the column with clean accuracy; of clean itself there is none
@@ -83,7 +83,7 @@ def _names(table: Table) -> str:
 
 
 def _compared(a: Table, b: Table, column: str, seed: int) -> Comparison:
-    counts = pair(a.outcomes[column], b.outcomes[column])
+    counts = paired_outcomes(a.outcomes[column], b.outcomes[column])
     drawn, measured = _resampled(a, b, column, seed)
     gap = _interval(drawn[:, 2] - drawn[:, 3], measured[2] - measured[3])
     ratio = None

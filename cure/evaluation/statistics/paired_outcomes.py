@@ -14,7 +14,7 @@ from cure.errors import UserError
 
 
 @dataclass(frozen=True)
-class Paired:
+class PairedOutcomes:
     """How many images are correct in both, in the first alone, in the second alone, in neither."""
 
     both: int
@@ -51,7 +51,7 @@ def digits(outcome: str) -> NDArray[np.int8]:
     return np.where(codes < 0, -1, codes).astype(np.int8)
 
 
-def pair(first: str, second: str) -> Paired:
+def paired_outcomes(first: str, second: str) -> PairedOutcomes:
     """The counts over the images that both looked at; refuses outcomes of different lengths or without such images."""
     if len(first) != len(second):
         raise UserError(f"outcomes: {len(first)} images against {len(second)}; only the same images can be compared")
@@ -60,7 +60,7 @@ def pair(first: str, second: str) -> Paired:
     if not seen.any():
         raise UserError("outcomes: no image that both looked at; evaluate them on the same images")
     neither, second_alone, first_alone, both = np.bincount(2 * a[seen] + b[seen], minlength=4).tolist()
-    return Paired(both, first_alone, second_alone, neither)
+    return PairedOutcomes(both, first_alone, second_alone, neither)
 
 
 def worst(outcomes: list[str]) -> str:

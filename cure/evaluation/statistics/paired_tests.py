@@ -1,7 +1,8 @@
 """Two methods on the same images, each with one network or with several seeds: the images are the units.
 
-An outcome is a text with one character per image (evaluation/statistics/paired_outcomes.py). What is claimed holds for other images of the same
-kind and for these networks; how far another training run differs, only the spread over seeds tells.
+An outcome is a text with one character per image (evaluation/statistics/paired_outcomes.py). What is claimed holds for
+other images of the same kind and for these networks; how far another training run differs, only the spread over seeds
+tells.
 """
 
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ class PairedTest:
         return max(-1.0, middle - half), min(1.0, middle + half)
 
 
-def match(first: list[str], second: list[str]) -> PairedTest:
+def paired_test(first: list[str], second: list[str]) -> PairedTest:
     """The images that every network looked at; the outcomes of either come seed by seed."""
     if len(first) != len(second):
         raise UserError(f"outcomes: {len(first)} seeds against {len(second)}; compare the same seeds")

@@ -59,10 +59,10 @@ def album(
     Methods are dealt to columns; each is filled for itself and told how many methods it must have room for. `height` is
     that of a block with so much room, in inches.
     """
-    cells = data.drop_duplicates(["setting", "method"])
-    groups = [(setting, part.to_dict("records")) for setting, part in cells.groupby("setting", sort=False)]
+    runs = data.drop_duplicates(["setting", "method"])
+    groups = [(setting, part.to_dict("records")) for setting, part in runs.groupby("setting", sort=False)]
     rooms = [-(-len(part) // columns) for _, part in groups]
-    heights, images = [height(room) for room in rooms], max(map(len, cells["image"]))
+    heights, images = [height(room) for room in rooms], max(map(len, runs["image"]))
     drawn = sheet((1.4 + 0.95 * images) * columns, sum(heights))
     blocks = drawn.subfigures(len(groups), 1, squeeze=False, height_ratios=heights)[:, 0]
     for block, (setting, part), room in zip(blocks, groups, rooms, strict=True):

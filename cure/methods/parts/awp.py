@@ -27,7 +27,7 @@ def perturbing(losses: Loss, gamma: Callable[[Any, int], float]) -> tuple[Loss, 
         with scope(nets.student, "batch") if gamma(hyper, batch.epoch) else contextlib.nullcontext():
             return losses(nets, batch, hyper)
 
-    def combine(nets: Networks, batch: Batch, hyper: Any, means: Means) -> Gradients | None:
+    def combine_gradients(nets: Networks, batch: Batch, hyper: Any, means: Means) -> Gradients | None:
         if not gamma(hyper, batch.epoch):
             return None
         perturb(nets, batch, means, gamma(hyper, batch.epoch))
@@ -39,7 +39,7 @@ def perturbing(losses: Loss, gamma: Callable[[Any, int], float]) -> tuple[Loss, 
             if wide:
                 torch._foreach_sub_(wide, moves)
 
-    return loss, combine, restore
+    return loss, combine_gradients, restore
 
 
 def perturb(nets: Networks, batch: Batch, means: Means, gamma: float) -> None:

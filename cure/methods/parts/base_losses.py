@@ -68,7 +68,7 @@ class Base:
 
 
 def pgd_on_base(nets: Networks, batch: Batch, hyper: Any) -> dict[str, Images]:
-    """The slot `inner` of a method that attacks its student as its base `hyper.base` does."""
+    """The slot `attack` of a method that attacks its student as its base `hyper.base` does."""
     return {"adv": pgd(nets.student, batch, hyper.attack, BASES[hyper.base].objective)}
 
 

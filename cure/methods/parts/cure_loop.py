@@ -3,8 +3,8 @@
     x' = PGD on KL(f(x) || f(x'))                                                                    Eq. (4)
     L  = CE(f(x), y) + beta KL(f(x) || f(x')) + gamma L_CR                                           Eq. (5)
 
-with the mask of methods/parts/rgp.py, Eq. (6), and the revision of methods/parts/revision.py, Eqs. (7) and (8). Gowda et al.,
-"Conserve-Update-Revise ...", ICLR 2024. Student and revision network are both forwarded in training mode.
+with the mask of methods/parts/rgp.py, Eq. (6), and the revision of methods/parts/revision.py, Eqs. (7) and (8). Gowda
+et al., "Conserve-Update-Revise ...", ICLR 2024. Student and revision network are both forwarded in training mode.
 """
 
 from typing import Literal
@@ -30,7 +30,7 @@ class CureLoop(Prominence, Revision):
     objective: Literal["trades", "alpha_ce", "alpha_kl"]  # Eq. (5) | alpha inside L, as released
 
 
-def inner(nets: Networks, batch: Batch, hyper: CureLoop) -> dict[str, Images]:
+def attack(nets: Networks, batch: Batch, hyper: CureLoop) -> dict[str, Images]:
     """x' on the student: Eq. (4), or one of the two other readings."""
 
     def both(net: nn.Module, batch: Batch) -> Objective:

@@ -43,7 +43,7 @@ def ahead(
     return copied, distributed.mean([value.detach()])[0]
 
 
-def worth(net: nn.Module, batch: Batch, loss: Callable[[nn.Module], Tensor], how: RewardSettings) -> Tensor:
+def lookahead_reward(net: nn.Module, batch: Batch, loss: Callable[[nn.Module], Tensor], how: RewardSettings) -> Tensor:
     """min(loss, most) + c2 robust + c3 clean accuracy of a copy after one step on `loss`. Jia et al., CVPR 2022."""
     copied, value = ahead(net, loss, batch.lr, how.weight_decay)
     robust, clean = accuracies(copied, batch, how)

@@ -62,7 +62,7 @@ def revise(nets: Networks, batch: Batch, hyper: Revision) -> None:
         average_(nets.revision, nets.student, warmed(hyper.d, batch.step + 1) if hyper.warm_up else hyper.d)
 
 
-def finish(found: Consolidation, hyper: Revise) -> tuple[nn.Module, int, dict[str, Any]]:
+def select_network(found: Consolidation, hyper: Revise) -> tuple[nn.Module, int, dict[str, Any]]:
     """The network that is evaluated, its epoch, and how its relatives score on the validation split."""
     net = found.nets[hyper.network]
     if hyper.batchnorm == "clean":

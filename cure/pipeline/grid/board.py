@@ -1,4 +1,4 @@
-"""How far every cell is: a live table on a terminal, a line for each change elsewhere."""
+"""How far every stage is: a live table on a terminal, a line for each change elsewhere."""
 
 import json
 import time
@@ -25,14 +25,14 @@ STATES = [
 STYLES = {"failed": "red", "running": "bold", "done": "green"}
 RECENT = 5  # steps of which the time to go is estimated
 NO_TIME = 0.01  # seconds
-EVERY = 60.0  # seconds between two lines about a running cell where there is no terminal
+EVERY = 60.0  # seconds between two lines about a running stage where there is no terminal
 
 
 @dataclass
 class Row:
-    """What is known of a cell."""
+    """What is known of a stage."""
 
-    cell: str
+    stage: str
     state: str = "waiting"
     worker: str = ""
     attempts: int = 0
@@ -78,7 +78,7 @@ class Board:
 
     def __init__(self, dag: Dag, console: Console) -> None:
         self.dag, self.console = dag, console
-        self.rows = {cell: Row(cell, "up to date" if cell in dag.done else "waiting") for cell in dag.needs}
+        self.rows = {stage: Row(stage, "up to date" if stage in dag.done else "waiting") for stage in dag.needs}
         self._live = (
             Live(get_renderable=self.table, console=console, auto_refresh=False) if console.is_terminal else None
         )
@@ -94,19 +94,19 @@ class Board:
         if self._live:
             self._live.stop()
 
-    def queued(self, cell: str) -> None:
+    def queued(self, stage: str) -> None:
         """It was given to the workers; what an earlier run said about it is forgotten."""
-        self.dag.progress(cell).unlink(missing_ok=True)
-        self.rows[cell].state = "queued"
+        self.dag.progress(stage).unlink(missing_ok=True)
+        self.rows[stage].state = "queued"
 
-    def ended(self, cell: str, state: str, note: str = "") -> None:
+    def ended(self, stage: str, state: str, note: str = "") -> None:
         """It is done, after some time, or failed."""
-        row = self.rows[cell]
+        row = self.rows[stage]
         self._look(row)
         row.state, row.note = state, note or f"after {clock(time.time() - row.began)}"
 
     def refresh(self) -> None:
-        """Look at the running cells and show what is new."""
+        """Look at the running stages and show what is new."""
         for row in self.rows.values():
             if row.state in ("queued", "running"):
                 self._look(row)
@@ -117,7 +117,7 @@ class Board:
                 self._say(row)
 
     def count(self, state: str) -> int:
-        """How many cells are in this state."""
+        """How many stages are in this state."""
         return sum(row.state == state for row in self.rows.values())
 
     def table(self) -> Table:
@@ -128,26 +128,26 @@ class Board:
             : max(1, self.console.height - 6)
         ]:
             state = row.state + (f" (attempt {row.attempts})" if row.attempts > 1 else "")
-            shown.add_row(row.cell, state, row.step, row.left, row.worker, row.note, style=STYLES.get(row.state))
+            shown.add_row(row.stage, state, row.step, row.left, row.worker, row.note, style=STYLES.get(row.state))
         return shown
 
     def _look(self, row: Row) -> None:
-        path = self.dag.progress(row.cell)
+        path = self.dag.progress(row.stage)
         if path.exists():
             text = path.read_text(encoding="utf-8")
             row.read([json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()])  # the last may be half
 
     def _say(self, row: Row) -> None:
-        state, attempt, at = self._said.get(row.cell, ("waiting", 0, 0.0))
+        state, attempt, at = self._said.get(row.stage, ("waiting", 0, 0.0))
         new = (row.state, row.attempts) != (state, attempt)
         if row.state in ("waiting", "queued", "up to date") or not (new or self._due(row, at)):
             return
         again = f", attempt {row.attempts}" if row.attempts > 1 else ""
         parts = [row.worker and f"on {row.worker}{again}", row.step, row.left and f"{row.left} to go", row.note]
         self.console.print(
-            f"{row.cell}: {row.state}", *filter(None, parts), soft_wrap=True, highlight=False, markup=False
+            f"{row.stage}: {row.state}", *filter(None, parts), soft_wrap=True, highlight=False, markup=False
         )
-        self._said[row.cell] = (row.state, row.attempts, time.monotonic())
+        self._said[row.stage] = (row.state, row.attempts, time.monotonic())
 
     def _due(self, row: Row, at: float) -> bool:
         return row.state == "running" and time.monotonic() - at > EVERY

@@ -17,7 +17,7 @@ Devices = Annotated[
 ]
 Cluster = Annotated[str | None, typer.Option(help="A Dask scheduler, tcp://HOST:8786, whose workers see this folder.")]
 Slurm = Annotated[str | None, typer.Option(help="A partition; --workers jobs are kept running there.")]
-Retries = Annotated[int, typer.Option(min=0, help="How often a cell is started again after something killed it.")]
+Retries = Annotated[int, typer.Option(min=0, help="How often a stage is started again after something killed it.")]
 
 
 def grid(
@@ -30,8 +30,8 @@ def grid(
 ) -> None:
     """`dvc repro` of FOLDER on many workers: processes of this machine, of a Dask cluster, or SLURM jobs.
 
-    Every cell starts as soon as what it needs is done; dvc.lock ends as a serial run leaves it. A worker that dies
-    costs an epoch; whatever happens to this command, the same command goes on. Exit codes: 0; 1 a cell failed, the
+    Every stage starts as soon as what it needs is done; dvc.lock ends as a serial run leaves it. A worker that dies
+    costs an epoch; whatever happens to this command, the same command goes on. Exit codes: 0; 1 a stage failed, the
     others behind it were skipped; 2 refused; 130 interrupted. Needs `uv sync --extra grid`.
     """
     if not (find_spec("dask_jobqueue") and find_spec("distributed")):

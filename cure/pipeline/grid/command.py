@@ -1,4 +1,4 @@
-"""The driver: gives every cell to a worker as soon as what it needs is done. Run again, it goes on."""
+"""The driver: gives every stage to a worker as soon as what it needs is done. Run again, it goes on."""
 
 import contextlib
 import sys
@@ -18,11 +18,11 @@ from cure.pipeline.grid.dag import Dag
 from cure.pipeline.grid.work import Job, run
 from cure.pipeline.grid.workers import Asked, connected
 
-TICK = 1.0  # seconds between two looks
+POLL_SECONDS = 1.0  # seconds between two looks
 
 
 def reproduce(folder: Path, asked: Asked) -> int:
-    """Bring every cell of `folder`/dvc.yaml up to date; 0, or 1 where one failed. Cells behind it are skipped."""
+    """Bring every stage of `folder`/dvc.yaml up to date; 0, or 1 where one failed. Cells behind it are skipped."""
     dag = dags.read(folder)
     dag.logs.mkdir(parents=True, exist_ok=True)
     dags.begin(dag)
@@ -33,7 +33,7 @@ def reproduce(folder: Path, asked: Asked) -> int:
     dags.settle(dag)
     for row in board.rows.values():
         if row.state == "failed":
-            print(f"error: {row.cell}: {row.note}; its output: {dag.log(row.cell)}", file=sys.stderr)
+            print(f"error: {row.stage}: {row.note}; its output: {dag.log(row.stage)}", file=sys.stderr)
     counts = {state: board.count(state) for state in ("done", "up to date", "failed", "skipped")}
     print(f"{dag.folder.name}: " + ", ".join(f"{n} {state}" for state, n in counts.items() if n))
     return int(counts["failed"] > 0)
@@ -50,18 +50,18 @@ class GridDriver:
     running: dict[Future[None], str] = field(default_factory=dict)
 
     def drive(self) -> None:
-        """Until every cell has ended, or waits for one that failed.
+        """Until every stage has ended, or waits for one that failed.
 
-        No more cells are handed out than workers are free, so that none queues behind another while a worker idles;
-        of those that could start, the one with the most cells behind it does.
+        No more stages are handed out than workers are free, so that none queues behind another while a worker idles;
+        of those that could start, the one with the most stages behind it does.
         """
         sorter, ready = TopologicalSorter(self.dag.needs), list[str]()
         sorter.prepare()
         while True:
             while new := sorter.get_ready():
-                ready += [cell for cell in new if cell not in self.dag.done]
-                sorter.done(*(cell for cell in new if cell in self.dag.done))
-            ready.sort(key=lambda cell: self.dag.behind[cell])
+                ready += [stage for stage in new if stage not in self.dag.done]
+                sorter.done(*(stage for stage in new if stage in self.dag.done))
+            ready.sort(key=lambda stage: self.dag.behind[stage])
             for _ in range(min(len(ready), self._workers() - len(self.running))):
                 self._submit(ready.pop())
             if not ready and not self.running:
@@ -74,26 +74,26 @@ class GridDriver:
     def _workers(self) -> int:
         return sum(self.client.nthreads().values())
 
-    def _submit(self, cell: str) -> None:
-        self.board.queued(cell)
-        job = Job(cell, self.dag.folder, self.dag.log(cell), self.dag.progress(cell), self.retries)
-        self.running[self.client.submit(run, job, key=f"{cell}-{uuid.uuid4().hex}", pure=False)] = cell
+    def _submit(self, stage: str) -> None:
+        self.board.queued(stage)
+        job = Job(stage, self.dag.folder, self.dag.log(stage), self.dag.progress(stage), self.retries)
+        self.running[self.client.submit(run, job, key=f"{stage}-{uuid.uuid4().hex}", pure=False)] = stage
 
     def _ended(self) -> list[str]:
         """Cells that are done since the last look, after a moment; those that failed are noted."""
         if not self.running:
-            time.sleep(TICK)
+            time.sleep(POLL_SECONDS)
             return []
         with contextlib.suppress(TimeoutError):
-            wait(list(self.running), timeout=TICK, return_when="FIRST_COMPLETED")
+            wait(list(self.running), timeout=POLL_SECONDS, return_when="FIRST_COMPLETED")
         done = []
         for future in [future for future in self.running if future.done()]:
-            cell = self.running.pop(future)
+            stage = self.running.pop(future)
             if future.status == "finished":
-                done.append(cell)
-                self.board.ended(cell, "done")
+                done.append(stage)
+                self.board.ended(stage, "done")
             elif future.status == "error":
-                self.board.ended(cell, "failed", _reason(future.exception()))
+                self.board.ended(stage, "failed", _reason(future.exception()))
             else:
                 raise UserError("the Dask scheduler is gone; the same command goes on with what is finished")
         return done

@@ -18,25 +18,25 @@ from cure.storage.files import write_text
 
 @dataclass(frozen=True)
 class Dag:
-    """The cells of a pipeline folder: every stage of its dvc.yaml, and what they need of others."""
+    """The stages of a pipeline folder: every stage of its dvc.yaml, and what they need of others."""
 
     folder: Path
-    needs: dict[str, list[str]]  # cell -> cells that come first; in the order of a serial `dvc repro`
-    behind: dict[str, int]  # cell -> how many others wait for it, directly or not
+    needs: dict[str, list[str]]  # stage -> stages that come first; in the order of a serial `dvc repro`
+    behind: dict[str, int]  # stage -> how many others wait for it, directly or not
     done: frozenset[str]  # up to date, and everything that they need as well
-    logs: Path  # of this folder's cells, in .dvc/tmp, which git ignores
+    logs: Path  # of this folder's stages, in .dvc/tmp, which git ignores
 
-    def log(self, cell: str) -> Path:
-        """Where a cell's output goes."""
-        return self.logs / f"{cell.replace('/', '_')}.log"
+    def log(self, stage: str) -> Path:
+        """Where a stage's output goes."""
+        return self.logs / f"{stage.replace('/', '_')}.log"
 
-    def progress(self, cell: str) -> Path:
+    def progress(self, stage: str) -> Path:
         """Where the worker and the stage say how far it is: a line of JSON for each attempt and each step."""
-        return self.log(cell).with_suffix(".progress")
+        return self.log(stage).with_suffix(".progress")
 
 
 def read(folder: Path) -> Dag:
-    """The cells of `folder`/dvc.yaml; refuses what DVC cannot read."""
+    """The stages of `folder`/dvc.yaml; refuses what DVC cannot read."""
     if not (folder / "dvc.yaml").exists():
         raise UserError(f"{folder / 'dvc.yaml'}: not found; name a pipeline folder, such as quickstart")
     try:
@@ -45,29 +45,29 @@ def read(folder: Path) -> Dag:
             steps = plan_repro(graph, collect_stages(repo, ["dvc.yaml"]))
             changed = repo.status(targets=["dvc.yaml"])
             project = Path(repo.root_dir)
-            # in here, since DVC names a cell as it is called from the working folder
+            # in here, since DVC names a stage as it is called from the working folder
             needs = {stage.addressing: [need.addressing for need in graph.successors(stage)] for stage in steps}
             behind = {stage.addressing: len(nx.ancestors(graph, stage)) for stage in steps}
     except DvcException as problem:
         raise UserError(f"{folder / 'dvc.yaml'}: {problem}; mend what DVC complains about") from None
     done = set[str]()
-    for cell, first in needs.items():
-        if cell not in changed and done.issuperset(first):
-            done.add(cell)
+    for stage, first in needs.items():
+        if stage not in changed and done.issuperset(first):
+            done.add(stage)
     place = folder.resolve().relative_to(project)
     return Dag(folder.resolve(), needs, behind, frozenset(done), project / ".dvc" / "tmp" / "grid" / place / "logs")
 
 
 def begin(dag: Dag) -> None:
-    """Note which cells dvc.lock knows, unless a run that was cut off has done so."""
+    """Note which stages dvc.lock knows, unless a run that was cut off has done so."""
     if not (note := _note(dag)).exists():
         write_text(note, json.dumps(_names(dag.folder / "dvc.lock")))
 
 
 def settle(dag: Dag) -> None:
-    """Bring dvc.lock into a serial run's order: cells that it knew keep their places, the others follow as in `needs`.
+    """Bring dvc.lock into a serial run's order: stages that it knew keep their places, the others follow as in `needs`.
 
-    DVC appends a cell when it ends, so that a parallel run leaves another order of the same lines.
+    DVC appends a stage when it ends, so that a parallel run leaves another order of the same lines.
     """
     note, path = _note(dag), dag.folder / "dvc.lock"
     known = json.loads(note.read_text())

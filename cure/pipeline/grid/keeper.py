@@ -1,4 +1,4 @@
-"""Run DVC so that it does not outlive who asked for it: `python -m cure.pipeline.grid.keeper LOG COMMAND...`, in a new session.
+"""Run DVC so that it does not outlive its caller: `python -m cure.pipeline.grid.keeper LOG COMMAND...`, a new session.
 
 stdin is the lifeline: a pipe that its owner never writes to and that the system closes when the owner dies, however it
 dies. Then the stage that DVC runs is killed, and DVC itself, which may be writing dvc.lock, is left to end.
@@ -20,7 +20,7 @@ from typing import IO
 
 import psutil
 
-TICK = 0.1  # seconds between two looks
+POLL_SECONDS = 0.1  # seconds between two looks
 GRACE = 60.0  # seconds for DVC to end after its stage was killed
 
 
@@ -42,7 +42,7 @@ def main(log: str, *command: str) -> int:
 
 
 def _locked(out: IO[str]) -> bool:
-    """Whether the log is ours now; if not, an earlier attempt at the cell is still ending, or running."""
+    """Whether the log is ours now; if not, an earlier attempt at the stage is still ending, or running."""
     with contextlib.suppress(BlockingIOError):
         fcntl.flock(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True
@@ -51,7 +51,7 @@ def _locked(out: IO[str]) -> bool:
 
 def _cut() -> bool:
     """Whether the owner is gone, after a moment."""
-    return bool(select.select([sys.stdin], [], [], TICK)[0])
+    return bool(select.select([sys.stdin], [], [], POLL_SECONDS)[0])
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -63,7 +63,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             for child in dvc.children(recursive=True):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     child.kill()
-            time.sleep(TICK)
+            time.sleep(POLL_SECONDS)
     if process.poll() is None:
         process.kill()
 

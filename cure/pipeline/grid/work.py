@@ -1,4 +1,4 @@
-"""One cell on one worker: `dvc repro -s CELL`, again if something killed it."""
+"""One stage on one worker: `dvc repro -s STAGE`, again if something killed it."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from distributed import Reschedule, Status, get_worker
 
 from cure.pipeline.grid import keeper
 
-TICK = 0.2  # seconds between two looks
+POLL_SECONDS = 0.2  # seconds between two looks
 BUSY = ("is busy, it is being blocked by", "Unable to acquire lock")  # DVC about a process of somebody else
 KILLED = re.compile(r"exited with (?:-\d+|1[3-9]\d)\b|failed \(exitcode: -\d+\)")
 """What DVC says about a stage that a signal ended, and torchrun about one of its processes."""
@@ -22,9 +22,9 @@ KILLED = re.compile(r"exited with (?:-\d+|1[3-9]\d)\b|failed \(exitcode: -\d+\)"
 
 @dataclass(frozen=True)
 class Job:
-    """A cell, the folder of its dvc.yaml, where it says what it does and how far it is, and how often it is retried."""
+    """A stage, the folder of its dvc.yaml, where it logs its progress, and how often it is retried."""
 
-    cell: str
+    stage: str
     folder: Path
     log: Path
     progress: Path
@@ -32,11 +32,11 @@ class Job:
 
 
 class Failed(Exception):
-    """A cell that ended with an error; what it said last."""
+    """A stage that ended with an error; what it said last."""
 
 
 def run(job: Job) -> None:
-    """Reproduce the cell on this worker. A stage that was killed goes on from its resume file."""
+    """Reproduce the stage on this worker. A stage that was killed goes on from its resume file."""
     if not job.folder.is_dir():
         raise Failed(
             f"{job.folder} is not on {socket.gethostname()}; workers share the folder, or have clones of their own"
@@ -63,10 +63,10 @@ def _attempt(job: Job, wanted: Callable[[], bool]) -> tuple[int, str]:
     with job.progress.open("a") as lines:
         lines.write(json.dumps(about) + "\n")
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", job.cell]
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", job.stage]
     with keeper.start(job.log, job.folder, command, {"CURE_PROGRESS": str(job.progress), "PATH": path}) as process:
         while process.poll() is None and wanted():
-            time.sleep(TICK)
+            time.sleep(POLL_SECONDS)
     if not wanted():
         raise Reschedule
     with job.log.open("rb") as log:

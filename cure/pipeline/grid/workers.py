@@ -80,7 +80,7 @@ def _local(asked: Asked, folder: Path) -> SpecCluster:
 
 
 def shares(folder: Path, workers: int | None) -> list[str]:
-    """What CUDA_VISIBLE_DEVICES is for each worker: a GPU for each process of a cell, or nothing, as cores allow."""
+    """What CUDA_VISIBLE_DEVICES is for each worker: a GPU for each process of a stage, or nothing, as cores allow."""
     run = _run(folder)
     each = int(run.get("processes", 1))
     if run.get("device") != "cpu" and (gpus := _gpus()):

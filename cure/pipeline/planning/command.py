@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from cure.errors import UserError
-from cure.pipeline.planning.cost_model import Bench, Estimate
+from cure.pipeline.planning.cost_model import CostModel, Estimate
 from cure.pipeline.planning.facts import Facts
 from cure.pipeline.planning.measuring import analysing, attacking, corrupting
 from cure.pipeline.planning.step_profile import LONGEST, STEPS, Clock
@@ -22,7 +22,7 @@ from cure.runtime import device
 from cure.runtime.terminal import page, progress, ruled
 from cure.settings.sections import RunSettings
 
-ESTIMATES: dict[str, Callable[[Task, Bench], Estimate]] = {
+ESTIMATES: dict[str, Callable[[Task, CostModel], Estimate]] = {
     "pretrain": training,
     "update": training,
     "revise": revision,
@@ -35,22 +35,24 @@ Costs = list[tuple[Task, Estimate]]
 
 
 def place(words: list[str]) -> tuple[Path, list[str]]:
-    """The folder, if the first word is one or can be nothing else, and the cells."""
+    """The folder, if the first word is one or can be nothing else, and the runs."""
     if words and ((first := Path(words[0])).is_dir() or first.is_absolute()):
         return first, words[1:]
     return Path(), words
 
 
-def bench(facts: Facts, where: str, tflops: float | None, clock: Clock = time.perf_counter) -> Bench:
+def cost_model(facts: Facts, where: str, tflops: float | None, clock: Clock = time.perf_counter) -> CostModel:
     """What estimates of a folder rest on: this machine's device or, with `tflops`, a stated speed."""
     if where not in ("cpu", "cuda", "auto"):
         raise UserError(f"--device {where}: not a device; allowed: cpu, cuda or auto")
-    run = facts.params("", "").get("run", RunSettings)
+    run_settings = facts.params("", "").get("run", RunSettings)
     wanted = "cpu" if tflops is not None else where
-    at = device.set_up(run.model_copy(update={"device": wanted, **({"threads": 1} if tflops is not None else {})}))
+    at = device.set_up(
+        run_settings.model_copy(update={"device": wanted, **({"threads": 1} if tflops is not None else {})})
+    )
     start = 0.0 if tflops is not None else started(clock)
-    speed = None if tflops is None else tflops * 1e12
-    return Bench(facts, at, speed, clock, start, lambda news: print(news, file=sys.stderr, flush=True))
+    flops_per_second = None if tflops is None else tflops * 1e12
+    return CostModel(facts, at, flops_per_second, clock, start, lambda event: print(event, file=sys.stderr, flush=True))
 
 
 def started(clock: Clock) -> float:
@@ -60,24 +62,24 @@ def started(clock: Clock) -> float:
     return clock() - begin
 
 
-def costs(found: list[Task], on: Bench) -> Costs:
+def costs(found: list[Task], on: CostModel) -> Costs:
     """The estimate of every task, done or not."""
     made: Costs = []
-    with contextlib.chdir(on.facts.folder), progress("plan", len(found)) as tick:
+    with contextlib.chdir(on.facts.folder), progress("plan", len(found)) as on_progress:
         for task in found:
             made.append((task, ESTIMATES[task.kind](task, on)))
-            tick(task.name)
+            on_progress(task.name)
     return made
 
 
 def show(words: list[str], where: str, tflops: float | None, json: bool) -> None:
-    """Print the plan of the folder and cells that `words` name."""
+    """Print the plan of the folder and runs that `words` name."""
     if tflops is not None and not 0 < tflops < math.inf:
         raise UserError(f"--tflops {tflops:g}: not a speed; allowed: above 0 and finite, such as 60")
     folder, wanted = place(words)
     facts = Facts.of(folder.resolve())  # mistakes in it are told before DVC fails over them, and
     todo = tasks(facts.folder, wanted)  # a wrong name before anything is timed
-    on = bench(facts, where, tflops)
+    on = cost_model(facts, where, tflops)
     found = costs(todo, on)
     if json:
         print(text.dumps(as_json(found, on), indent=1))
@@ -85,10 +87,10 @@ def show(words: list[str], where: str, tflops: float | None, json: bool) -> None
         page().print(*as_tables(found, on), sep="\n")
 
 
-def basis(on: Bench) -> str:
+def basis(on: CostModel) -> str:
     """What the hours are."""
-    if on.speed is not None:
-        return f"hours: an estimate, operations at {on.speed / 1e12:g} TFLOP/s; nothing was timed"
+    if on.flops_per_second is not None:
+        return f"hours: an estimate, operations at {on.flops_per_second / 1e12:g} TFLOP/s; nothing was timed"
     name = (
         torch.cuda.get_device_name(on.device) if on.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     )
@@ -112,10 +114,10 @@ def total(found: Costs) -> Estimate:
     )
 
 
-def as_json(found: Costs, on: Bench) -> dict[str, object]:
+def as_json(found: Costs, on: CostModel) -> dict[str, object]:
     """The same numbers in plain units: seconds and bytes."""
     stages = [
-        {"stage": task.name, "kind": task.kind, "cell": task.cell.name, "done": task.done, **vars(cost)}
+        {"stage": task.name, "kind": task.kind, "run": task.run.name, "done": task.done, **vars(cost)}
         for task, cost in found
     ]
     kinds = {kind: vars(total(_of(found, kind))) for kind in KINDS if _of(found, kind)}
@@ -129,19 +131,19 @@ def _of(found: Costs, kind: str) -> Costs:
 HEADS = ("passes", "FLOP", "time", "memory", "disk", "resume file")
 
 
-def as_tables(found: Costs, on: Bench) -> list[object]:
-    """A line for each stage of each cell; then a line for each kind of stage, and the sum of what is to be done."""
+def as_tables(found: Costs, on: CostModel) -> list[object]:
+    """A line for each stage of each run; then a line for each kind of stage, and the sum of what is to be done."""
     each, sums = ruled("stage", "done", *HEADS), ruled("to be done", "stages", *HEADS)
     for task, cost in found:
-        each.add_row(task.name, "yes" if task.done else "", *_cells(cost))
+        each.add_row(task.name, "yes" if task.done else "", *_runs(cost))
     for kind in KINDS:
         if part := _of(found, kind):
-            sums.add_row(kind, str(sum(not task.done for task, _ in part)), *_cells(total(part)))
-    sums.add_row("all", str(sum(not task.done for task, _ in found)), *_cells(total(found)), style="bold")
+            sums.add_row(kind, str(sum(not task.done for task, _ in part)), *_runs(total(part)))
+    sums.add_row("all", str(sum(not task.done for task, _ in found)), *_runs(total(found)), style="bold")
     return [each, sums, basis(on)]
 
 
-def _cells(cost: Estimate) -> list[str]:
+def _runs(cost: Estimate) -> list[str]:
     sizes = [f"{scaled(float(one), 1024)}B" if one else "" for one in (cost.memory, cost.disk, cost.resume)]
     return [scaled(cost.passes), scaled(cost.flops), duration(cost.seconds), *sizes]
 

@@ -1,4 +1,4 @@
-"""What the consolidation of a row will do: its `finish` run on stand-ins of a few small images, and counted."""
+"""What the consolidation of a row will do: its `select_network` run on stand-ins of a few small images, and counted."""
 
 import copy
 from collections.abc import Iterator
@@ -17,9 +17,9 @@ TRAIN, VAL = 2, 3  # images of a batch, by which its operations are told; batch 
 
 
 def consolidated(
-    net: Network, method: Method, hyper: Any, look: int, splits: tuple[int, int], form: tuple[int, int]
+    net: Network, method: Method, hyper: Any, validation_passes: int, splits: tuple[int, int], form: tuple[int, int]
 ) -> float:
-    """Passes of `finish` for so many training and validation images; `look` passes are one look at all of the latter.
+    """Passes of `select_network` for n training and validation images; one validation takes `validation_passes`.
 
     `form` is (channels, classes). One batch of either kind goes through it, and the passes grow with the images.
     """
@@ -41,13 +41,13 @@ def consolidated(
 
     x, y, index = batches[VAL]
     val = [Batch(x, y, index, PerImage(0, index))]
-    assert method.finish is not None
+    assert method.select_network is not None
     with torch.enable_grad(), (flops := Flops()):
-        found, _, _ = method.finish(Consolidation(nets, {"last": 1, "best": 1}, each, val, score), hyper)
+        found, _, _ = method.select_network(Consolidation(nets, {"last": 1, "best": 1}, each, val, score), hyper)
     score(found)
     unit = forward_flops(net, channels, SIZE)
     of_images = sum(flops.rows[rows] / rows / unit * images for rows, images in zip((TRAIN, VAL), splits, strict=True))
-    return of_images + looks[0] * look
+    return of_images + looks[0] * validation_passes
 
 
 def _images(count: int, channels: int, classes: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""What every estimate rests on: counts and timings of stand-ins for the networks of a cell, each made once."""
+"""What every estimate rests on: counts and timings of stand-ins for the networks of a run, each made once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from torch import nn
 from cure.core.method import Networks
 from cure.core.network import Network
 from cure.data.loader import Split, as_float
-from cure.evaluation.speed import Pace
+from cure.evaluation.speed import AttackSpeed
 from cure.evaluation.standalone.plan import Plan, plan
 from cure.pipeline.planning import step_profile
 from cure.pipeline.planning.facts import Facts
 from cure.pipeline.planning.step_profile import Clock, Count, Timing
 from cure.settings.sections import AttackSuite
-from cure.storage.paths import Cell
+from cure.storage.paths import Run
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of one task. A pass is a forward of the cell's network for one image, or as many operations."""
+    """Of one task. A pass is a forward of the run's network for one image, or as many operations."""
 
     passes: float
     flops: float
@@ -38,66 +38,66 @@ def size(net: nn.Module) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class Bench:
+class CostModel:
     """One folder on one device, whose steps are timed there or, if a speed is stated, not at all."""
 
     facts: Facts
     device: torch.device
-    speed: float | None  # operations per second
+    flops_per_second: float | None  # operations per second
     clock: Clock
     start: float  # seconds until a process computes
     told: Callable[[str], object]  # what is being timed
 
-    def outline(self, cell: Cell) -> Networks:
+    def outline(self, run: Run) -> Networks:
         """All that the row's training has, without memory or numbers."""
         with torch.device("meta"):
-            return self._networks(cell)
+            return self._networks(run)
 
-    def _networks(self, cell: Cell) -> Networks:
-        method, hyper, _ = self.facts.training(cell)
-        return step_profile.networks(method, hyper, lambda: self.facts.fresh(cell.dataset, cell.model))
+    def _networks(self, run: Run) -> Networks:
+        method, hyper, _ = self.facts.training(run)
+        return step_profile.networks(method, hyper, lambda: self.facts.fresh(run.dataset, run.model))
 
-    def count(self, cell: Cell, epoch: int) -> Count:
+    def count(self, run: Run, epoch: int) -> Count:
         """Of a step of the row's training in this epoch."""
-        return self._counts(cell.dataset, cell.model, cell.method, epoch)
+        return self._counts(run.dataset, run.model, run.method, epoch)
 
-    def timing(self, cell: Cell) -> Timing:
+    def timing(self, run: Run) -> Timing:
         """Of a step of the row's training behind all warm-ups."""
-        return self._timings(cell.dataset, cell.model, cell.method)
+        return self._timings(run.dataset, run.model, run.method)
 
-    def pace(self, cell: Cell) -> Pace:
-        """Of the attacks on a network like the cell's."""
-        return self._paces(cell.dataset, cell.model)
+    def attack_speed(self, run: Run) -> AttackSpeed:
+        """Of the attacks on a network like the run's."""
+        return self._speeds(run.dataset, run.model)
 
-    def flops(self, cell: Cell) -> int:
+    def flops(self, run: Run) -> int:
         """Of one pass."""
-        extent = self.facts.extent(cell.dataset)
-        return step_profile.forward_flops(self.plain(cell), extent.channels, extent.size)
+        extent = self.facts.extent(run.dataset)
+        return step_profile.forward_flops(self.plain(run), extent.channels, extent.size)
 
-    def plain(self, cell: Cell) -> Network:
-        """The network of the cell, without memory or numbers."""
+    def plain(self, run: Run) -> Network:
+        """The network of the run, without memory or numbers."""
         with torch.device("meta"):
-            return self.facts.fresh(cell.dataset, cell.model)
+            return self.facts.fresh(run.dataset, run.model)
 
-    def seconds(self, cell: Cell, passes: float) -> float:
-        """At the stated speed, or at that of a step of the cell's training."""
-        if self.speed is not None:
-            return passes * self.flops(cell) / self.speed
-        each = self.count(cell, self.facts.training(cell)[2].epochs).passes
-        return self.start + passes * self.timing(cell).image / each
+    def seconds(self, run: Run, passes: float) -> float:
+        """At the stated speed, or at that of a step of the run's training."""
+        if self.flops_per_second is not None:
+            return passes * self.flops(run) / self.flops_per_second
+        each = self.count(run, self.facts.training(run)[2].epochs).passes
+        return self.start + passes * self.timing(run).image / each
 
-    def held(self, cell: Cell) -> float:
+    def held(self, run: Run) -> float:
         """Bytes of the graph of one image, in eval mode and back to the image."""
-        return self._graphs(cell.dataset, cell.model) * self.facts.extent(cell.dataset).size ** 2
+        return self._graphs(run.dataset, run.model) * self.facts.extent(run.dataset).size ** 2
 
-    def columns(self, cell: Cell, names: list[str]) -> Plan:
+    def columns(self, run: Run, names: list[str]) -> Plan:
         """These columns of the section attack."""
-        params = self.facts.params(cell.dataset, cell.model)
-        return plan(params, names, self.facts.extent(cell.dataset).classes, {})
+        params = self.facts.params(run.dataset, run.model)
+        return plan(params, names, self.facts.extent(run.dataset).classes, {})
 
-    def suite(self, cell: Cell, section: str, kind: Any) -> Any:
-        """A section that evaluates, for the cell."""
-        return self.facts.params(cell.dataset, cell.model).get(section, kind)
+    def suite(self, run: Run, section: str, kind: Any) -> Any:
+        """A section that evaluates, for the run."""
+        return self.facts.params(run.dataset, run.model).get(section, kind)
 
     @cached_property
     def _graphs(self) -> Callable[[str, str], float]:
@@ -119,9 +119,9 @@ class Bench:
     def _counts(self) -> Callable[[str, str, str, int], Count]:
         @cache
         def counts(dataset: str, model: str, method: str, epoch: int) -> Count:
-            cell, extent = Cell(dataset, model, method, 0), self.facts.extent(dataset)
-            of = self.facts.training(cell)
-            return step_profile.counted(self._networks(cell), *of, extent.channels, extent.classes, epoch)
+            run, extent = Run(dataset, model, method, 0), self.facts.extent(dataset)
+            of = self.facts.training(run)
+            return step_profile.counted(self._networks(run), *of, extent.channels, extent.classes, epoch)
 
         return counts
 
@@ -130,25 +130,25 @@ class Bench:
         @cache
         def timings(dataset: str, model: str, method: str) -> Timing:
             self.told(f"calibrating {dataset}/{model}/{method}")
-            cell = Cell(dataset, model, method, 0)
-            of = self.facts.training(cell)
+            run = Run(dataset, model, method, 0)
+            of = self.facts.training(run)
             split, augment = self._images(dataset, of[2].batch), self.facts.augment(dataset)
-            return step_profile.timed(self._networks(cell), *of, split, augment, self.clock)
+            return step_profile.timed(self._networks(run), *of, split, augment, self.clock)
 
         return timings
 
     @cached_property
-    def _paces(self) -> Callable[[str, str], Pace]:
+    def _speeds(self) -> Callable[[str, str], AttackSpeed]:
         @cache
-        def paces(dataset: str, model: str) -> Pace:
+        def speeds(dataset: str, model: str) -> AttackSpeed:
             self.told(f"calibrating {dataset}/{model}, attacks")
-            cell = Cell(dataset, model, "natural", 0)
-            suite = self.suite(cell, "attack", AttackSuite)
+            run = Run(dataset, model, "natural", 0)
+            suite = self.suite(run, "attack", AttackSuite)
             x = as_float(self._images(dataset, suite.batch).images)
             net = self.facts.fresh(dataset, model).to(self.device).eval()
-            return self.columns(cell, list(suite.columns)).pace(net, x)
+            return self.columns(run, list(suite.columns)).measure_speed(net, x)
 
-        return paces
+        return speeds
 
     def _images(self, dataset: str, count: int) -> Split:
         """Random ones, on the device."""

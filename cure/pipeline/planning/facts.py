@@ -1,4 +1,4 @@
-"""What a plan knows of a cell before anything is downloaded or trained: its settings, and how much data there is."""
+"""What a plan knows of a run before anything is downloaded or trained: its settings, and how much data there is."""
 
 import json
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from cure.settings.layers import Blocks, Freezing
 from cure.settings.params import FILE, Params, read
 from cure.settings.sections import Fit, Train
 from cure.storage import checkpoint, paths
-from cure.storage.paths import Cell
+from cure.storage.paths import Run
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,19 +43,19 @@ class Facts:
         phases = [f"methods.{m}.{part}" for m in self.raw["methods"] for part in ("update", "revise")]
         return Params(self.raw, [*self.raw, *keys, *parts, *phases, "layers.update", "threat"], dataset, model)
 
-    def training(self, cell: Cell) -> tuple[Method, Any, Fit]:
-        """The method of the cell with its settings and schedule."""
-        method: Method = catalogue.entry("methods", cell.method).METHOD
-        params, (key, *_) = self.params(cell.dataset, cell.model), hyper_keys(cell.method, method)
-        if cell.method == "natural":
+    def training(self, run: Run) -> tuple[Method, Any, Fit]:
+        """The method of the run with its settings and schedule."""
+        method: Method = catalogue.entry("methods", run.method).METHOD
+        params, (key, *_) = self.params(run.dataset, run.model), hyper_keys(run.method, method)
+        if run.method == "natural":
             return method, params.get(key, method.hyper), params.get("pretrain", Fit)
         return method, *params.method(key, method.hyper)
 
-    def consolidation(self, cell: Cell) -> tuple[Method, Any, Train]:
-        """The method of the cell with the settings of its `finish`."""
-        method: Method = catalogue.entry("methods", cell.method).METHOD
-        key = list(hyper_keys(cell.method, method))[-1]
-        return method, *self.params(cell.dataset, cell.model).method(key, method.revise or method.hyper)
+    def consolidation(self, run: Run) -> tuple[Method, Any, Train]:
+        """The method of the run with the settings of its `select_network`."""
+        method: Method = catalogue.entry("methods", run.method).METHOD
+        key = list(hyper_keys(run.method, method))[-1]
+        return method, *self.params(run.dataset, run.model).method(key, method.revise or method.hyper)
 
     def study(self, dataset: str, model: str, group: str) -> tuple[Train, dict[str, list[str]]]:
         """The schedule of the layer-wise study, and the block sets of a group."""
@@ -63,7 +63,7 @@ class Facts:
         return params.method("layers.update", Freezing)[1], params.get(f"layers.blocks.{group}", Blocks).sets
 
     def fresh(self, dataset: str, model: str) -> Network:
-        """The network of a cell before it is trained."""
+        """The network of a run before it is trained."""
         settings = self.params(dataset, model).get(f"models.{model}", catalogue.hyper("models", model))
         extent = self.extent(dataset)
         return checkpoint.build(model, settings.model_dump(), extent.channels, extent.classes)

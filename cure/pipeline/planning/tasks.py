@@ -1,4 +1,4 @@
-"""What a pipeline still has to do: the stages of its dvc.yaml, each for one cell, and which of them dvc.lock knows."""
+"""What a pipeline still has to do: the stages of its dvc.yaml, each for one run, and which of them dvc.lock knows."""
 
 import shlex
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from cure.errors import UserError, did_you_mean
-from cure.storage.paths import Cell
+from cure.storage.paths import Run
 
 KINDS = ("pretrain", "update", "revise", "attack", "corrupt", "analyse", "layers")
 """The stages whose cost is known; prepare and report take minutes at most."""
@@ -17,17 +17,17 @@ KINDS = ("pretrain", "update", "revise", "attack", "corrupt", "analyse", "layers
 
 @dataclass(frozen=True)
 class Task:
-    """One stage of one cell. `group` is the block sets of the layer-wise study, which has a cell of its own."""
+    """One stage of one run. `group` is the block sets of the layer-wise study, which has a run of its own."""
 
     name: str
     kind: str
-    cell: Cell
+    run: Run
     group: str = ""
     done: bool = False
 
 
 def tasks(folder: Path, wanted: list[str]) -> list[Task]:
-    """Those of the named stages or cells, by default of all, in the order of dvc.yaml.
+    """Those of the named stages or runs, by default of all, in the order of dvc.yaml.
 
     A stage is done if its command, its inputs and its outputs are those of dvc.lock, and so are those of every stage
     that it builds on.
@@ -39,11 +39,11 @@ def tasks(folder: Path, wanted: list[str]) -> list[Task]:
     except DvcException as problem:
         raise UserError(f"{folder}/dvc.yaml: {problem}; run this in quickstart/ or at the root") from None
     found = [task for stage in stages if (task := _task(stage, stage.name in done)) is not None]
-    known = {name for task in found for name in (task.name, task.cell.name)}
+    known = {name for task in found for name in (task.name, task.run.name)}
     for name in wanted:
         if name not in known:
-            raise UserError(f"plan: no stage and no cell {name!r}{did_you_mean(name, sorted(known))}")
-    return [task for task in found if not wanted or {task.name, task.cell.name} & set(wanted)]
+            raise UserError(f"plan: no stage and no run {name!r}{did_you_mean(name, sorted(known))}")
+    return [task for task in found if not wanted or {task.name, task.run.name} & set(wanted)]
 
 
 def _done(stages: list[Any]) -> set[str]:
@@ -66,7 +66,7 @@ def _task(stage: Any, done: bool) -> Task | None:
     if kind not in KINDS:
         return None
     dataset, model, *middle, seed = words
-    natural = Cell(dataset, model, "natural", int(seed))
+    natural = Run(dataset, model, "natural", int(seed))
     if kind == "layers":
         return Task(stage.name, kind, natural.layers(*middle), middle[1], done)
     return Task(stage.name, kind, natural.of(*middle) if middle else natural, "", done)

@@ -9,7 +9,7 @@ from cure import catalogue
 from cure.adversarial.pgd import pgd_loop
 from cure.core.attack import AttackSequence
 from cure.core.noise import PerImage
-from cure.evaluation.diagnostics.extra_attacks import doubts, missing, probes, transfer
+from cure.evaluation.diagnostics.extra_attacks import masking_checks, missing, probes, transfer
 from cure.evaluation.diagnostics.gradient_masking import CHECKS, apart, masking, parts
 from cure.evaluation.driver import Driver
 from cure.evaluation.work_items import Examples
@@ -155,22 +155,22 @@ def trained():
 def column(entry, threat=THREAT, **settings):
     """One column of an evaluation."""
     kind = catalogue.entry("attacks", entry)
-    return kind.chain(kind.Hyper(eps=threat.eps, **settings), 10, 0)
+    return kind.attack_sequence(kind.Hyper(eps=threat.eps, **settings), 10, 0)
 
 
 def report(net, data):
     """Of an evaluation that ran PGD-20 and C&W, with Square alone as a further probe."""
     ascent = {"step": THREAT.step, "steps": 20, "start": "uniform", "clip_start": True}
-    chains = {"pgd20": column("pgd", **ascent), "cw20": column("cw", **ascent)}
-    ran = {name: Driver(net, data, **HOW).run(chain) for name, chain in chains.items()}
+    attack_sequences = {"pgd20": column("pgd", **ascent), "cw20": column("cw", **ascent)}
+    ran = {name: Driver(net, data, **HOW).run(sequence) for name, sequence in attack_sequences.items()}
     flags = {"clean": ran["pgd20"].clean, **{name: outcome.robust for name, outcome in ran.items()}}
     result = {
         "outcomes": {name: "".join("01"[int(hit)] for hit in hits) for name, hits in flags.items()},
-        "columns": {name: {"broken_by": {name: []}} for name in chains},
+        "columns": {name: {"broken_by": {name: []}} for name in attack_sequences},
     }
     whole = column("autoattack", version="standard", iterations=1, queries=300, targets=9)
     square = {"square": AttackSequence({"square": whole.attacks["square"]}, whole.facts, whole.eps)}
-    return doubts(net, data, result, probes(THREAT, RULES) | square, RULES, **HOW)[0]
+    return masking_checks(net, data, result, probes(THREAT, RULES) | square, RULES, **HOW)[0]
 
 
 def test_a_sound_network_is_green_under_real_attacks(trained):
@@ -218,11 +218,11 @@ def test_images_that_a_search_for_the_nearest_finds_and_autoattack_does_not_are_
     grey = Examples(torch.full((40, 1, 8, 8), 0.5), torch.zeros(40, dtype=torch.long), torch.arange(40))
     nearest = catalogue.entry("attacks", "minimum")
     settings = {"norm": "linf", "steps": 100, "step": 10, "gamma": 0.05, "targets": 1, "iterations": 20}
-    chains = {
+    attack_sequences = {
         "aa": column("autoattack", version="standard", iterations=5, queries=50, targets=9),
-        "min_linf": nearest.chain(nearest.Hyper(**settings), 10, 0),
+        "min_linf": nearest.attack_sequence(nearest.Hyper(**settings), 10, 0),
     }
-    found = {name: Driver(Winding().eval(), grey, **HOW).run(chain) for name, chain in chains.items()}
+    found = {name: Driver(Winding().eval(), grey, **HOW).run(sequence) for name, sequence in attack_sequences.items()}
     flags = {"aa": found["aa"].robust, "min_linf": found["min_linf"].distance > THREAT.eps}
     (line,) = masking({name: "".join("01"[int(hit)] for hit in hits) for name, hits in flags.items()}, RULES)
     assert (line.name, line.passed) == ("minimum", False)
@@ -249,8 +249,8 @@ def test_an_autoattack_that_was_misled_is_seen(trained):
     found, right = {}, int((net(data.x).argmax(1) == data.y).sum())
     queries = len(data) + 21 * right  # clean images, 20 steps, and what they found
     learning = Changing(queries + 1, net, rounding).eval()
-    for name, chain in {"pgd20": column("pgd", **ascent), "aa": column("autoattack", **short)}.items():
-        outcome = Driver(learning, data, **HOW).run(chain)
+    for name, sequence in {"pgd20": column("pgd", **ascent), "aa": column("autoattack", **short)}.items():
+        outcome = Driver(learning, data, **HOW).run(sequence)
         found |= {name: "".join("01"[int(hit)] for hit in outcome.robust)}
     (line,) = (line for line in masking(found, RULES) if line.name == "autoattack")
     assert not line.passed
@@ -265,7 +265,7 @@ def test_more_images_right_under_attack_than_clean_are_seen(trained):
     clean = Driver(warming, data, **HOW).clean() == data.y
     seen = {"clean": "".join("01"[int(hit)] for hit in clean)}
     result = {"outcomes": seen, "columns": {}}
-    lines, _ = doubts(warming, data, result, probes(THREAT, RULES), RULES, **HOW)
+    lines, _ = masking_checks(warming, data, result, probes(THREAT, RULES), RULES, **HOW)
     assert "clean" in {line.name for line in lines if not line.passed}
 
 
@@ -279,7 +279,7 @@ def test_images_that_transfer_from_another_network_better_than_its_own_are_seen(
         "outcomes": {name: "".join("01"[int(hit)] for hit in hits) for name, hits in flags.items()},
         "columns": {"pgd20": {"broken_by": {"pgd20": []}}},
     }
-    lines, _ = doubts(rounding, data, result, {"transfer": transfer(net, THREAT)}, RULES, **HOW)
+    lines, _ = masking_checks(rounding, data, result, {"transfer": transfer(net, THREAT)}, RULES, **HOW)
     assert "transfer" in {line.name for line in lines if not line.passed}
 
 
@@ -287,9 +287,9 @@ def test_only_what_is_missing_is_measured(trained):
     net, data = trained
     have = {"pgd20": "1" * len(data)}
     ticks = []
-    columns = missing(net, data, have, probes(THREAT, RULES), RULES, tick=ticks.append, **HOW)
+    columns = missing(net, data, have, probes(THREAT, RULES), RULES, on_progress=ticks.append, **HOW)
     found = {name: column.text(len(data)) for name, column in columns.items()}
-    assert [(tick.column, tick.images) for tick in ticks] == [
+    assert [(on_progress.column, on_progress.images) for on_progress in ticks] == [
         (name, int(column.outcome.clean.sum())) for name, column in columns.items()
     ]
     assert set(found) == {"pgd100", "far"}
@@ -309,10 +309,10 @@ def test_what_is_missing_is_measured_where_the_others_looked(trained):
 
 def test_probes_leave_the_ball_of_pgd20_only_where_they_should(net, make_batch):
     batch, reach = make_batch(dtype=torch.float64), {}
-    for name, chain in probes(THREAT, RULES).items():
+    for name, sequence in probes(THREAT, RULES).items():
         batch.noise = PerImage(0, batch.index)
-        reach[name] = float((chain.attacks["pgd"](net.eval(), batch) - batch.x).abs().max())
-        assert reach[name] <= chain.eps + 1e-9
+        reach[name] = float((sequence.attacks["pgd"](net.eval(), batch) - batch.x).abs().max())
+        assert reach[name] <= sequence.eps + 1e-9
     assert reach["pgd20"] == pytest.approx(0.1)
     assert reach["pgd100"] == pytest.approx(0.1)
     assert reach["far"] > 0.5

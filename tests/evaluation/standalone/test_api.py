@@ -229,9 +229,9 @@ def test_a_network_that_draws_at_random_needs_the_version_for_it(trained, test_i
 
 def test_nothing_that_runs_beside_a_column_for_random_networks_profits_from_one_lucky_draw():
     settings = plan(opened(published(), "cifar10", "resnet18"), ["pgd20", "aa_rand"], 10, {})
-    assert {chain.passes for chain in (*settings.chains.values(), *settings.probes.values())} == {20}
+    assert {sequence.passes for sequence in (*settings.attack_sequences.values(), *settings.probes.values())} == {20}
     plain = plan(opened(published(), "cifar10", "resnet18"), ["pgd20", "aa"], 10, {})
-    assert {chain.passes for chain in (*plain.chains.values(), *plain.probes.values())} == {1}
+    assert {sequence.passes for sequence in (*plain.attack_sequences.values(), *plain.probes.values())} == {1}
 
 
 @pytest.mark.parametrize(

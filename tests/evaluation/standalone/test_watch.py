@@ -6,8 +6,8 @@ import pytest
 from rich.console import Console
 
 from cure.core.attack import AttackSequence
-from cure.evaluation.attack_columns import Progress
-from cure.evaluation.speed import Pace, Speed
+from cure.evaluation.attack_columns import AttackProgress
+from cure.evaluation.speed import AttackSpeed, PassTime
 from cure.evaluation.standalone import watch as module
 from cure.evaluation.standalone.plan import Plan
 from cure.evaluation.standalone.watch import Watch, clock, watching
@@ -31,7 +31,7 @@ def watch(monkeypatch):
     suite = AttackSuite.model_construct(batch=20, subset={"aa": 50, "min": 50}, table=["pgd20"], nrr="pgd20")
     rules = Preflight.model_construct(), Masking.model_construct(images=10, radius=8)
     plan = Plan(suite, Threat(eps=0.1, step=0.01), *rules, {"pgd20": PGD, "aa": AA, "min": MINIMUM})
-    made = Watch("net", plan, 100, Pace(Speed(0.0, 1.0), Speed(0.0, 2.0), 20))
+    made = Watch("net", plan, 100, AttackSpeed(PassTime(0.0, 1.0), PassTime(0.0, 2.0), 20))
     made.now = now
     return made
 
@@ -42,19 +42,19 @@ def share(right, images):
 
 
 def test_running_accuracy_counts_what_is_to_come_as_surviving(watch):
-    watch.take(Progress("clean", "clean", 10, 100))
-    watch.take(Progress("pgd20", "pgd", 5, 40))
+    watch.take(AttackProgress("clean", "clean", 10, 100))
+    watch.take(AttackProgress("pgd20", "pgd", 5, 40))
     assert watch.rows() == [["clean", "100", "90", share(90, 100)], ["pgd20", "40/90", "85", share(85, 100)]]
 
 
 def test_a_later_attack_of_a_chain_meets_the_survivors(watch):
-    for news in (
+    for event in (
         ("clean", "clean", 10, 100),
         ("pgd20", "pgd", 5, 90),
         ("aa", "apgd-ce", 20, 45),
         ("aa", "square", 1, 10),
     ):
-        watch.take(Progress(*news))
+        watch.take(AttackProgress(*event))
     assert watch.rows()[2:] == [
         ["aa apgd-ce", "45/45", "25", share(25, 50)],
         ["aa square", "10/25", "24", share(24, 50)],
@@ -63,9 +63,9 @@ def test_a_later_attack_of_a_chain_meets_the_survivors(watch):
 
 def test_the_time_left_is_the_work_left_at_the_speed_of_the_work_done(watch):
     assert watch.left() is None
-    watch.take(Progress("clean", "clean", 0, 100))
+    watch.take(AttackProgress("clean", "clean", 0, 100))
     watch.now[0] = 30.0
-    watch.take(Progress("pgd20", "pgd", 0, 50))
+    watch.take(AttackProgress("pgd20", "pgd", 0, 50))
     apgd, square, fmn = (1 + 11 * 2) * 50, 53 * 50, 20 * 50  # seconds by the pace: forwards cost 1, gradients 2
     probes = 10 * (100 * 2 + 20 * 2)
     done, to_do = 50 * 20, 50 * 20 + apgd + square + fmn + probes
@@ -75,32 +75,32 @@ def test_the_time_left_is_the_work_left_at_the_speed_of_the_work_done(watch):
 def test_a_finished_evaluation_has_no_time_left(watch):
     everything = [("pgd20", "pgd", 0, 100), ("aa", "apgd-ce", 50, 50), ("aa", "square", 0, 0), ("min", "fmn", 50, 50)]
     everything += [("pgd100", "pgd", 0, 10), ("far", "pgd", 10, 10)]
-    for news in [("clean", "clean", 0, 100), *everything]:
+    for event in [("clean", "clean", 0, 100), *everything]:
         watch.now[0] += 1
-        watch.take(Progress(*news))
+        watch.take(AttackProgress(*event))
     assert watch.left() == 0
 
 
 def test_a_probe_is_shown_as_one(watch):
-    for news in (("clean", "clean", 0, 100), ("pgd20", "pgd", 5, 100), ("far", "pgd", 9, 10)):
-        watch.take(Progress(*news))
+    for event in (("clean", "clean", 0, 100), ("pgd20", "pgd", 5, 100), ("far", "pgd", 9, 10)):
+        watch.take(AttackProgress(*event))
     assert watch.rows()[-1] == ["probe far", "10/10", "1", share(1, 10)]
 
 
 def test_where_nobody_watches_each_attack_leaves_a_line_at_its_end(watch):
     said = io.StringIO()
-    with watching(watch, Console(file=said, width=200)) as tick:
-        tick(Progress("clean", "clean", 10, 100))
+    with watching(watch, Console(file=said, width=200)) as on_progress:
+        on_progress(AttackProgress("clean", "clean", 10, 100))
         for _ in range(4):
-            tick(Progress("pgd20", "pgd", 5, 20))
+            on_progress(AttackProgress("pgd20", "pgd", 5, 20))
         assert said.getvalue().count("\n") == 1
         watch.now[0] = 9.0
-        tick(Progress("pgd20", "pgd", 5, 10))
+        on_progress(AttackProgress("pgd20", "pgd", 5, 10))
         for images in (20, 20, 5):
-            tick(Progress("aa", "apgd-ce", images, images))
+            on_progress(AttackProgress("aa", "apgd-ce", images, images))
         for _ in range(3):
-            tick(Progress("aa", "square", 0, 0))  # nothing is left, but its batches are counted
-        tick(Progress("min", "fmn", 20, 20))
+            on_progress(AttackProgress("aa", "square", 0, 0))  # nothing is left, but its batches are counted
+        on_progress(AttackProgress("min", "fmn", 20, 20))
     lines = said.getvalue().splitlines()
     assert lines[0] == f"net: clean: 90 of 100 survive, {share(90, 100)} %"
     assert lines[1].startswith(f"net: pgd20: 65 of 90 survive, {share(65, 100)} %; about ")

@@ -4,7 +4,7 @@ import pytest
 from cure.errors import UserError
 from cure.evaluation.statistics.comparison import Table, compare
 from cure.evaluation.statistics.intervals import nrr, wilson
-from cure.evaluation.statistics.paired_outcomes import Paired, pair, worst
+from cure.evaluation.statistics.paired_outcomes import PairedOutcomes, paired_outcomes, worst
 
 
 def table(name, images=None, data="", **outcomes):
@@ -19,10 +19,10 @@ def counted(both, first, second, neither):
 
 
 def test_pairs_are_counted_where_both_looked():
-    assert pair("1100-1", "1010-0") == Paired(both=1, first=2, second=1, neither=1)
-    assert pair("1-0", "111") == Paired(1, 0, 1, 0)
-    assert pair("1110", "1000").difference == 0.5
-    assert pair("1110", "1000").right == (3, 1)
+    assert paired_outcomes("1100-1", "1010-0") == PairedOutcomes(both=1, first=2, second=1, neither=1)
+    assert paired_outcomes("1-0", "111") == PairedOutcomes(1, 0, 1, 0)
+    assert paired_outcomes("1110", "1000").difference == 0.5
+    assert paired_outcomes("1110", "1000").right == (3, 1)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_pairs_are_counted_where_both_looked():
     ],
 )
 def test_mcnemar_by_hand(first, second, two_sided, greater):
-    counts = Paired(20, first, second, 20)
+    counts = PairedOutcomes(20, first, second, 20)
     assert counts.p() == pytest.approx(two_sided)
     assert counts.p("greater") == pytest.approx(greater)
 
@@ -56,7 +56,7 @@ def test_wilson_against_published_values(hits, images, low, high):
 def test_a_clear_difference_is_claimed():
     aa, bb = counted(both=400, first=50, second=19, neither=531)
     (found,) = compare(table("A", aa=aa), table("B", aa=bb), seed=0)
-    assert found.counts == Paired(400, 50, 19, 531)
+    assert found.counts == PairedOutcomes(400, 50, 19, 531)
     assert found.accuracy[0] == pytest.approx(0.031)
     # the standard error of a paired difference is sqrt(b + c - (b - c)^2 / n) / n
     half = 1.96 * np.sqrt(69 - 31**2 / 1000) / 1000
@@ -104,7 +104,7 @@ def test_the_ratio_by_hand_and_its_interval_against_drawing_images():
 
 def test_images_that_one_did_not_look_at_do_not_count():
     (_, found) = compare(table("A", clean="1111", aa="11-0"), table("B", clean="1111", aa="1-00"), seed=0)
-    assert found.counts == Paired(1, 0, 0, 1)
+    assert found.counts == PairedOutcomes(1, 0, 0, 1)
     assert found.ratio[0] == 0
 
 

@@ -90,7 +90,7 @@ class Project:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         dvc = {f"DVC_{name}": str(self.aside) for name in ("SITE_CACHE_DIR", "GLOBAL_CONFIG_DIR", "SYSTEM_CONFIG_DIR")}
         own = {"ASIDE": str(self.aside), "PYTHONPATH": str(ROOT), "PATH": path, "PYTHONHASHSEED": "0", "COLUMNS": "200"}
-        return os.environ | dvc | own  # DVC's order of cells depends on the hash seed
+        return os.environ | dvc | own  # DVC's order of stages depends on the hash seed
 
     @property
     def lock(self):

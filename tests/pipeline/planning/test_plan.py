@@ -15,20 +15,20 @@ from cure import catalogue
 from cure.data.prepare import prepare
 from cure.errors import UserError
 from cure.pipeline.planning import command, step_profile, tasks
-from cure.pipeline.planning.command import as_json, bench, duration, scaled, total
-from cure.pipeline.planning.cost_model import Bench, Estimate
+from cure.pipeline.planning.command import as_json, cost_model, duration, scaled, total
+from cure.pipeline.planning.cost_model import CostModel, Estimate
 from cure.pipeline.planning.facts import Facts
 from cure.pipeline.planning.measuring import corrupting
 from cure.pipeline.planning.tasks import Task
 from cure.pipeline.planning.training import revision, training
 from cure.settings.params import Params, read
 from cure.storage.checkpoint import build
-from cure.storage.paths import Cell
+from cure.storage.paths import Run
 from cure.training.job import Job, execute
 from tests.closure import ROOT
 
-AT = Task("update@digits-small-at-0", "update", Cell("digits", "small", "at", 0))
-NATURAL = Task("pretrain@digits-small-0", "pretrain", Cell("digits", "small", "natural", 0))
+AT = Task("update@digits-small-at-0", "update", Run("digits", "small", "at", 0))
+NATURAL = Task("pretrain@digits-small-0", "pretrain", Run("digits", "small", "natural", 0))
 
 
 @pytest.fixture
@@ -43,9 +43,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def counting(folder: Path) -> Bench:
+def counting(folder: Path) -> CostModel:
     """A bench that times nothing: 1 GFLOP/s."""
-    return Bench(Facts(folder, read(folder / "params.yaml")), torch.device("cpu"), 1e9, time.process_time, 0.0, print)
+    return CostModel(
+        Facts(folder, read(folder / "params.yaml")), torch.device("cpu"), 1e9, time.process_time, 0.0, print
+    )
 
 
 def test_operations_of_a_forward_are_two_for_each_multiplication() -> None:
@@ -73,42 +75,42 @@ def test_what_a_graph_holds_is_counted_once_and_until_it_is_gone() -> None:
     ("method", "passes"),
     [("natural", 3), ("at", 23), ("trades", 27), ("mart", 26), ("cure", 33), ("arat", 26), ("fat", 23)],
 )
-def test_a_step_takes_the_passes_that_the_methods_page_names(counting: Bench, method: str, passes: int) -> None:
-    assert counting.count(Cell("digits", "small", method, 0), 3).passes == pytest.approx(passes, abs=0.2)
+def test_a_step_takes_the_passes_that_the_methods_page_names(counting: CostModel, method: str, passes: int) -> None:
+    assert counting.count(Run("digits", "small", method, 0), 3).passes == pytest.approx(passes, abs=0.2)
 
 
-def test_a_training_is_its_steps_and_its_looks_at_validation(counting: Bench) -> None:
+def test_a_training_is_its_steps_and_its_looks_at_validation(counting: CostModel) -> None:
     found = training(AT, counting)
     extent, validation = counting.facts.extent("digits"), 240
-    step = counting.count(AT.cell, 3).passes
+    step = counting.count(AT.run, 3).passes
     assert found.passes == pytest.approx(3 * extent.train * step + 3 * validation * 22)
     assert found.seconds == pytest.approx(found.flops / 1e9)
     weights = 4 * sum(t.numel() for t in counting.facts.fresh("digits", "small").state_dict().values())
     assert found.disk == pytest.approx(5 * weights, rel=0.05)  # last, best, two snapshots, and the network
 
 
-def test_a_warm_up_of_natural_epochs_costs_less(counting: Bench) -> None:
-    eff = Task("x", "update", Cell("digits", "small", "cure_eff", 0))
-    section, epochs = counting.facts.raw["methods"]["cure_eff"]["update"], counting.facts.training(eff.cell)[2].epochs
+def test_a_warm_up_of_natural_epochs_costs_less(counting: CostModel) -> None:
+    eff = Task("x", "update", Run("digits", "small", "cure_eff", 0))
+    section, epochs = counting.facts.raw["methods"]["cure_eff"]["update"], counting.facts.training(eff.run)[2].epochs
     section["begin"] = epochs
     late = training(eff, counting).passes
     section["begin"] = 1
     assert late < 0.6 * training(eff, counting).passes
 
 
-def test_consolidation_is_counted_per_image(counting: Bench) -> None:
-    cure = Task("x", "revise", Cell("digits", "small", "cure", 0))
+def test_consolidation_is_counted_per_image(counting: CostModel) -> None:
+    cure = Task("x", "revise", Run("digits", "small", "cure", 0))
     looks = revision(cure, counting).passes / (240 * 22)
     assert looks == round(looks) >= 2  # CURE scores its networks on the validation split and trains nothing
-    rift = Task("x", "revise", Cell("digits", "small", "rift", 0))
+    rift = Task("x", "revise", Run("digits", "small", "rift", 0))
     assert revision(rift, counting).passes > 3 * 11 * 240 * 22  # three walks of eleven points
 
 
-def test_every_corruption_is_a_forward_of_every_image(counting: Bench) -> None:
+def test_every_corruption_is_a_forward_of_every_image(counting: CostModel) -> None:
     suite = counting.facts.raw["corrupt"]
     images = min(counting.facts.extent("digits").test, suite["images"])
     wanted = images * (1 + len(suite["corruptions"]) * len(suite["severities"]))
-    assert corrupting(Task("x", "corrupt", AT.cell), counting).passes == wanted
+    assert corrupting(Task("x", "corrupt", AT.run), counting).passes == wanted
 
 
 @pytest.mark.parametrize("dataset", [n for n in catalogue.names("datasets") if catalogue.entry("datasets", n).FILES])
@@ -136,10 +138,10 @@ def test_the_estimated_time_is_that_of_a_real_run(
     prepare("digits", hyper, folder / "data/digits.safetensors")
     declared = ["run", "threat", "train", "datasets.digits.augment", "models.small", "methods.at"]
     params = Params(raw, declared, "digits", "small")
-    on = Bench(Facts(folder, raw), torch.device("cpu"), None, time.process_time, 0.0, print)
+    on = CostModel(Facts(folder, raw), torch.device("cpu"), None, time.process_time, 0.0, print)
     expected = training(AT, on).seconds
     begin = time.process_time()
-    execute(Job("update", AT.cell, params, entry.METHOD, *params.method("methods.at", entry.METHOD.hyper)))
+    execute(Job("update", AT.run, params, entry.METHOD, *params.method("methods.at", entry.METHOD.hyper)))
     spent = time.process_time() - begin
     assert spent / FACTOR < expected < spent * FACTOR
 
@@ -169,7 +171,7 @@ def test_commands_name_their_cells() -> None:
     }
     found = {kind: tasks._task(stage(kind, cmd, {}, {}), False) for kind, cmd in of.items()}
     assert found["report"] is None
-    assert [found[kind].cell.name for kind in ("pretrain", "update", "layers")] == [
+    assert [found[kind].run.name for kind in ("pretrain", "update", "layers")] == [
         "digits/small/natural-s3",
         "digits/small/at-s3",
         "digits/small_resnet/reinit-every-s3",
@@ -181,8 +183,8 @@ def cost(seconds: float, memory: int) -> Estimate:
     return Estimate(passes=1.0, flops=2.0, seconds=seconds, memory=memory, disk=5, resume=memory)
 
 
-def test_what_is_done_is_shown_and_not_counted(counting: Bench) -> None:
-    done = Task("d", "update", AT.cell, done=True)
+def test_what_is_done_is_shown_and_not_counted(counting: CostModel) -> None:
+    done = Task("d", "update", AT.run, done=True)
     found = [(done, cost(9.0, 9)), (AT, cost(1.0, 3)), (NATURAL, cost(2.0, 1))]
     assert total(found) == Estimate(passes=2.0, flops=4.0, seconds=3.0, memory=3, disk=10, resume=3)
     said = as_json(found, counting)
@@ -208,17 +210,17 @@ def test_wrong_words_are_refused(folder: Path) -> None:
     with pytest.raises(UserError, match=r"--tflops -1: not a speed"):
         command.show([str(folder)], "auto", -1.0, False)
     with pytest.raises(UserError, match=r"--device tpu: .* cpu, cuda or auto"):
-        bench(Facts(folder, {}), "tpu", 1.0)
+        cost_model(Facts(folder, {}), "tpu", 1.0)
 
 
 @pytest.mark.reliability("wrong inputs")
 def test_a_wrong_name_is_told_before_anything_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_such(*_: object) -> None:
-        raise UserError("plan: no stage and no cell 'ta'")
+        raise UserError("plan: no stage and no run 'ta'")
 
     monkeypatch.setattr(command, "tasks", no_such)
     monkeypatch.setattr(command, "bench", lambda *_: pytest.fail("a machine was timed for nothing"))
-    with pytest.raises(UserError, match="no stage and no cell 'ta'"):
+    with pytest.raises(UserError, match="no stage and no run 'ta'"):
         command.show([str(ROOT / "quickstart"), "ta"], "auto", None, False)
 
 
@@ -234,5 +236,5 @@ def test_a_plan_of_the_quickstart(tmp_path: Path, capsys: pytest.CaptureFixture[
     said = json.loads(capsys.readouterr().out)
     assert [line["kind"] for line in said["stages"]] == ["update", "attack", "corrupt", "analyse"]
     assert all(line["flops"] > 0 and not line["done"] for line in said["stages"])
-    with pytest.raises(UserError, match="no stage and no cell 'digits/small/ta-s0', did you mean digits/small/"):
+    with pytest.raises(UserError, match="no stage and no run 'digits/small/ta-s0', did you mean digits/small/"):
         command.show([str(clone / "quickstart"), "digits/small/ta-s0"], "auto", 1.0, True)
