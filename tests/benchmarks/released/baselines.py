@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from cure.core.method import Batch, Networks
 from cure.nn.losses import boosted_cross_entropy
-from tests.benchmarks.released.parts import attack, attacked, kl_objective, update
+from tests.benchmarks.released.parts import attack, attacked, divergence, update
 
 
 def natural(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
@@ -27,10 +27,10 @@ def at(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
 def trades(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
     """39: f(x) again in every step of the attack, and twice, both differentiated, in the loss."""
     net, x = nets.student.eval(), batch.x
-    x_adv = attack(batch, hyper.attack, lambda x_adv: kl_objective(net(x), net(x_adv), "sum"))
+    x_adv = attack(batch, hyper.attack, lambda x_adv: divergence(net(x), net(x_adv), "sum"))
     net.train()
     natural = F.cross_entropy(net(x), batch.y)
-    update(optimizer, natural + hyper.beta * kl_objective(net(x), net(x_adv)))
+    update(optimizer, natural + hyper.beta * divergence(net(x), net(x_adv)))
 
 
 def mart(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:

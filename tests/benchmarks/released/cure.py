@@ -9,24 +9,24 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from cure.core.method import Batch, Networks
-from tests.benchmarks.released.parts import attack, kl_objective
+from tests.benchmarks.released.parts import attack, divergence
 
 
 def forwards(nets: Networks, batch: Batch, hyper: Any) -> tuple[Tensor, Tensor, Tensor]:
     """f(x), f(x') and L_CR; f(x) of the attack and both forwards of the revision network keep a graph for nothing."""
     net, past = nets.student.eval(), nets.revision.requires_grad_()
     p = net(batch.x)
-    x_adv = attack(batch, hyper.attack, lambda x_adv: kl_objective(p.detach(), net(x_adv), "sum"))
+    x_adv = attack(batch, hyper.attack, lambda x_adv: divergence(p.detach(), net(x_adv), "sum"))
     net.train()
     clean, adv = net(batch.x), net(x_adv)
-    consistency = kl_objective(past(batch.x).detach(), clean) + kl_objective(past(x_adv).detach(), adv)
+    consistency = divergence(past(batch.x).detach(), clean) + divergence(past(x_adv).detach(), adv)
     return clean, adv, consistency
 
 
 def four_backwards(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
     """39: natural, robust, whole and consistency loss are each differentiated, all gradients cloned."""
     clean, adv, consistency = forwards(nets, batch, hyper)
-    natural, robust = F.cross_entropy(clean, batch.y), kl_objective(clean, adv)
+    natural, robust = F.cross_entropy(clean, batch.y), divergence(clean, adv)
     whole = natural + hyper.beta * robust + hyper.gamma * consistency
     found = []
     for loss in (natural, robust, whole, consistency):

@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 
 from cure.core.method import Batch, Networks
 from cure.nn import losses
-from tests.benchmarks.released.parts import attack, attacked, kl_objective, update
+from tests.benchmarks.released.parts import attack, attacked, divergence, update
 
 
 def act(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
@@ -18,7 +18,7 @@ def act(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
 
     def value(x_adv: torch.Tensor) -> torch.Tensor:
         z = robust(x_adv)
-        return (1 - a) * F.cross_entropy(z, y) + a * kl_objective(natural.detach(), z, "sum")
+        return (1 - a) * F.cross_entropy(z, y) + a * divergence(natural.detach(), z, "sum")
 
     x_adv = attack(batch, hyper.attack, value)
     adv = robust.train()(x_adv)
@@ -49,7 +49,7 @@ def iad(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
         target, doubtful = nets.teacher(batch.x), nets.teacher(x_adv)
         w = torch.stack([doubtful.softmax(1)[i][y[i]] ** hyper.beta for i in range(len(y))])
     own = ((1 - w) * losses.kl(clean, adv)).mean()
-    update(optimizer, kl_objective(target, adv) + own + 0.0 * F.cross_entropy(again, y))
+    update(optimizer, divergence(target, adv) + own + 0.0 * F.cross_entropy(again, y))
 
 
 def vfd(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
