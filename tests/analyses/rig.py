@@ -14,7 +14,9 @@ from tests.methods.rig import shipped
 ATTACK = FixedSearch(eps=0.15, step=0.0375, steps=3, start="uniform", clip_start=True)
 
 
-def subject(name: str, phases: list[Phase] | None = None, images: int = 12, **changes: Any) -> Subject:
+def subject(
+    name: str, phases: list[Phase] | None = None, images: int = 12, attack: FixedSearch = ATTACK, **changes: Any
+) -> Subject:
     torch.manual_seed(0)
     net = build("small", {"width": 4}, 1, 10)
     x = torch.rand(images, 1, 8, 8)
@@ -30,8 +32,8 @@ def subject(name: str, phases: list[Phase] | None = None, images: int = 12, **ch
         "index": torch.arange(images),
         "batch": 6,
         "seed": 0,
-        "eps": ATTACK.eps,
-        "perturb": lambda batch: pgd(net, batch, ATTACK, ce_objective),
+        "eps": attack.eps,
+        "perturb": lambda batch: pgd(net, batch, attack, ce_objective),
         "phases": phases or [],
     }
     return Subject(**given | changes)

@@ -487,4 +487,4 @@ def test_any_edit_of_the_settings_is_read_or_refused_by_name(tmp_path_factory, m
         for name, kind in SECTIONS.items():
             params.get(name, kind)
     except UserError as found:  # it need not be wrong
-        assert touched & {part for word in str(found).split() for part in word.strip(":,").split(".")}  # noqa: PT017
+        assert touched & {part for word in str(found).split() for part in word.strip(":,;'").split(".")}  # noqa: PT017
