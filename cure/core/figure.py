@@ -102,8 +102,8 @@ def multiples(
     block.supxlabel(axes[0], fontsize="medium")
     block.supylabel(axes[1], fontsize="medium")
     leave(list(grid.flat), len(lines), across)
-    apart = pd.Series([math.nan], index=[math.nan])
-    everyone = pd.concat([part for line in lines.values() for part in (line, apart)])
+    gap = pd.Series([math.nan], index=[math.nan])
+    everyone = pd.concat([part for line in lines.values() for part in (line, gap)])
     for ax, (method, line) in zip(grid.flat, lines.items(), strict=False):
         colour, dash, _ = style(method)
         ax.plot(everyone.index, everyone, color="#d0d0d0", linewidth=0.8)

@@ -26,7 +26,7 @@ from cure.methods.parts.rgp import masked_gradient
 
 
 class Hyper(CureLoop):
-    """The joint update loop, with alpha at the top of params.yaml: the one number of `dvc exp run -S alpha=0.5`."""
+    """CURE's loop, with alpha at the top of params.yaml: the one number of `dvc exp run -S alpha=0.5`."""
 
     top_level: ClassVar = ("alpha",)
 

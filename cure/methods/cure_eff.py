@@ -4,7 +4,7 @@ Gowda, Zonooz, Arani, ICLR 2024, Appendix B. https://arxiv.org/abs/2401.14948
 
     epoch < begin:   L = CE(f(x), y)
     epoch = begin:   theta_rev <- theta
-    from there on:   CURE's joint loop, Eqs. (4) to (8), under the same optimiser and learning-rate schedule
+    from there on:   CURE's loop, Eqs. (4) to (8), under the same optimiser and learning-rate schedule
 
 The clock of the revision (its warm-up and its rate's rule) starts at `begin`.
 
@@ -26,9 +26,9 @@ from cure.settings.base import Count
 
 
 class Hyper(CureLoop):
-    """CURE's settings, alpha among them, and when the joint loop takes over."""
+    """CURE's settings, alpha among them, and when CURE's loop takes over."""
 
-    begin: Count  # 1-based epoch of the first joint epoch
+    begin: Count  # 1-based first epoch of CURE's loop
 
 
 def natural(batch: Batch, hyper: Hyper) -> bool:
@@ -37,7 +37,7 @@ def natural(batch: Batch, hyper: Hyper) -> bool:
 
 
 def since_begin(batch: Batch, hyper: Hyper) -> Batch:
-    """The batch as the joint loop sees it: its epochs and steps count from `begin`."""
+    """The batch as CURE's loop sees it: its epochs and steps count from `begin`."""
     before = hyper.begin - 1
     return dataclasses.replace(batch, epoch=batch.epoch - before, step=batch.step - before * batch.per_epoch)
 
@@ -59,12 +59,12 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
 
 
 def combine_gradients(nets: Networks, batch: Batch, hyper: Hyper, means: Means) -> Gradients | None:
-    """grad L, masked in the joint loop."""
+    """grad L, masked in CURE's loop."""
     return None if natural(batch, hyper) else masked_gradient(nets, batch, hyper, means)
 
 
 def after_step(nets: Networks, batch: Batch, hyper: Hyper) -> None:
-    """Eq. (7), by the clock of the joint loop."""
+    """Eq. (7), by the clock of CURE's loop."""
     if not natural(batch, hyper):
         cure_loop.after_step(nets, since_begin(batch, hyper), hyper)
 

@@ -35,15 +35,15 @@ def gradients(value: Tensor, weights: Weights, *, keep: bool = True) -> Gradient
     return dict(zip(weights, distributed.mean(found), strict=True))
 
 
-def separate(means: Means, apart: list[str], weights: Weights) -> tuple[dict[str, Gradients], Gradients]:
-    """The unweighted gradient of each term named in `apart`, and the gradient of the whole objective.
+def separate(means: Means, separately: list[str], weights: Weights) -> tuple[dict[str, Gradients], Gradients]:
+    """The unweighted gradient of each term named in `separately`, and the gradient of the whole objective.
 
-    grad L = sum_{t apart} weight_t grad_t + grad(rest): the objective never needs a pass of its own.
+    grad L = sum_{t separately} weight_t grad_t + grad(rest): the objective never needs a pass of its own.
     """
-    alone = {name: gradients(means[name][1], weights) for name in apart}
-    rest = {name: term for name, term in means.items() if name not in apart and term[0]}
+    alone = {name: gradients(means[name][1], weights) for name in separately}
+    rest = {name: term for name, term in means.items() if name not in separately and term[0]}
     total = gradients(objective(rest), weights) if rest else {n: torch.zeros_like(w) for n, w in weights.items()}
-    for name in apart:
+    for name in separately:
         if factor := means[name][0]:
             total = {key: g + factor * alone[name][key] for key, g in total.items()}
     return alone, total

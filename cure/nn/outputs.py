@@ -1,4 +1,4 @@
-"""What foreign networks return besides logits."""
+"""Outputs of external networks beside logits."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -63,6 +63,6 @@ class Fit(Schedule):
 
 
 class Train(Fit):
-    """Adversarial training. Under `paper` a method's own `train:` is laid over this, under `matched` it is not."""
+    """Adversarial training. Under `paper` a method's own `train:` overrides this, under `matched` it does not."""
 
     protocol: Literal["paper", "matched"]

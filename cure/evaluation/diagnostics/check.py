@@ -1,4 +1,4 @@
-"""How an evaluation says what it doubts."""
+"""One check of a diagnostic report."""
 
 from dataclasses import dataclass
 

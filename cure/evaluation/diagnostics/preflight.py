@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from cure.errors import UserError, first_sentence
 from cure.evaluation.diagnostics.check import Check
-from cure.evaluation.diagnostics.preflight_batch import PreflightContext, apart
+from cure.evaluation.diagnostics.preflight_batch import PreflightContext, largest_difference
 from cure.evaluation.diagnostics.preserve_state import preserve_state
 from cure.nn.outputs import FirstOutput, outputs
 from cure.settings.sections import Preflight
@@ -124,7 +124,7 @@ def _repeated(context: PreflightContext) -> Verdict:
 def _batch(context: PreflightContext) -> Verdict:
     company = context.logits(torch.cat([context.few, 1 - context.few]))[: len(context.few)]
     alone, alike = context.logits(context.few[:1]), context.repeats[0]
-    moved = max(apart(company, alike), apart(alone, alike[:1]))
+    moved = max(largest_difference(company, alike), largest_difference(alone, alike[:1]))
     return (
         moved <= context.rounding + context.rules.spread * context.spread,
         f"logits move by {moved:.2g} with the rest of the batch",

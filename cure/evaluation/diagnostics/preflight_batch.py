@@ -64,7 +64,7 @@ class PreflightContext:
     @cached_property
     def spread(self) -> float:
         """By how much they differ."""
-        return max(apart(again, self.repeats[0]) for again in self.repeats[1:])
+        return max(largest_difference(again, self.repeats[0]) for again in self.repeats[1:])
 
     @cached_property
     def rounding(self) -> float:
@@ -80,6 +80,6 @@ class PreflightContext:
             return {name: torch.autograd.grad(j.sum(), x, retain_graph=True)[0] for name, j in losses.items()}
 
 
-def apart(a: Tensor, b: Tensor) -> float:
+def largest_difference(a: Tensor, b: Tensor) -> float:
     """The largest difference of two tensors."""
     return float((a - b).abs().max())

@@ -1,4 +1,4 @@
-"""CURE's joint update loop, which CURE runs from the natural network and CURE_Eff after a natural warm-up.
+"""CURE's update loop, which CURE runs from the natural network and CURE_Eff after a natural warm-up.
 
     x' = PGD on KL(f(x) || f(x'))                                                                    Eq. (4)
     L  = CE(f(x), y) + beta KL(f(x) || f(x')) + gamma L_CR                                           Eq. (5)
