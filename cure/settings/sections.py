@@ -32,7 +32,7 @@ class Preflight(Settings):
 
 
 class Masking(Settings):
-    """When an evaluation warns of its own numbers; shares of images in [0, 1]. A gap counts only where chance makes none like it.
+    """When an evaluation warns of its own numbers; shares of images. A gap counts only where chance makes none like it.
 
     Sound networks stay far inside: PGD-100 takes less than a point off PGD-20, the margin loss up to five off the
     cross-entropy; Carlini et al. 2019 and Croce et al. 2020 give the signs.

@@ -32,7 +32,7 @@ class Revision(Settings):
 
 
 class Revise(Settings):
-    """Consolidation: which network of the training checkpoint is evaluated, and whose batch-norm statistics it carries."""
+    """Consolidation: which network is evaluated, and whose batch-norm statistics it carries."""
 
     network: Literal["best", "last", "revision"]
     batchnorm: Literal["keep", "clean"]  # as trained | estimated anew on clean training images
@@ -63,7 +63,7 @@ def revise(nets: Networks, batch: Batch, hyper: Revision) -> None:
 
 
 def select_network(found: Consolidation, hyper: Revise) -> tuple[nn.Module, int, dict[str, Any]]:
-    """The network that is evaluated, its epoch, and the scores of the other networks of its training checkpoint on the validation split."""
+    """Return the evaluated network, its epoch, and the validation scores of all networks of the checkpoint."""
     net = found.nets[hyper.network]
     if hyper.batchnorm == "clean":
         with torch.no_grad(), reestimating(net):
