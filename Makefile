@@ -52,7 +52,7 @@ repro: $(UV) ## the paper: CIFAR-10 on CUDA
 	$(RUN) dvc repro dvc.yaml
 
 .PHONY: deps
-deps: $(UV) ## what every stage imports, written into both dvc.yaml
+deps: $(UV) ## what every stage imports, written into every dvc.yaml
 	$(RUN) python -m tests.deps
 
 .PHONY: dag

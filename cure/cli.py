@@ -1,4 +1,4 @@
-"""The `cure` command: one-off verbs beside the pipeline. Heavy imports wait until a verb needs them."""
+"""Run the `cure` command: verbs beside the pipeline. Heavy imports wait until a verb needs them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +11,7 @@ from cure.runtime.terminal import page, refuse, ruled
 from cure.settings.base import SEEDS
 
 app = typer.Typer(
-    help="Evaluate robust networks, show their table. The pipeline is `dvc repro`, in quickstart/ or at the root.",
+    help="Evaluate and compare robust networks. `dvc repro`, in quickstart/ or at the root, runs the pipeline.",
     rich_markup_mode="markdown",
     no_args_is_help=True,
     add_completion=False,
@@ -20,36 +20,42 @@ app = typer.Typer(
 
 Checkpoints = Annotated[
     list[Path] | None,
-    typer.Argument(help="Files under weights/ or trajectories/, or anybody's: state dict, TorchScript, torch.export."),
+    typer.Argument(help="Files of weights/ or trajectories/, or external: state dict, TorchScript, torch.export."),
 ]
-ModelName = Annotated[str | None, typer.Option(help="An entry of cure/models that a state dict belongs to.")]
+ModelName = Annotated[str | None, typer.Option(help="Entry of cure/models that builds the network of a state dict.")]
 Factory = Annotated[str | None, typer.Option(help="package.module:function that returns the network.")]
-Mean = Annotated[str | None, typer.Option(help="Input normalisation per channel: 0.49,0.48,0.45.")]
-Std = Annotated[str | None, typer.Option(help="Its standard deviations.")]
-DataName = Annotated[str | None, typer.Option(help="An entry of cure/datasets, or a prepared file; ours know theirs.")]
-ParamsFile = Annotated[Path | None, typer.Option(help="Whose sections attack and threat count; default: the nearest.")]
-Attacks = Annotated[str | None, typer.Option(help="Columns, by commas: clean,pgd20,cw20,aa. Default: all of params.")]
-Surrogate = Annotated[Path | None, typer.Option(help="Another checkpoint, whose adversarial images are tried as well.")]
-Images = Annotated[int | None, typer.Option("--n", "--images", min=1, help="Test images, evenly spread.")]
-Out = Annotated[Path | None, typer.Option(help="Folder for results, and for finished batches: rerun to continue.")]
+Mean = Annotated[str | None, typer.Option(help="Per-channel mean for input normalisation: 0.49,0.48,0.45.")]
+Std = Annotated[str | None, typer.Option(help="Per-channel standard deviation for input normalisation.")]
+DataName = Annotated[
+    str | None, typer.Option(help="Entry of cure/datasets, or a prepared file. cure's own checkpoints record theirs.")
+]
+ParamsFile = Annotated[
+    Path | None, typer.Option(help="params.yaml to read attack and threat from; default: the nearest.")
+]
+Attacks = Annotated[str | None, typer.Option(help="Attacks, by commas: clean,pgd20,cw20,aa. Default: all of params.")]
+Surrogate = Annotated[Path | None, typer.Option(help="Checkpoint whose adversarial images are tried, too.")]
+Images = Annotated[int | None, typer.Option("--n", "--images", min=1, help="Number of test images, evenly spaced.")]
+Out = Annotated[Path | None, typer.Option(help="Folder for results and finished work items; rerun to resume.")]
 Batch = Annotated[int | None, typer.Option(min=1, help="Images per batch; default: attack.batch.")]
-EvalSeed = Annotated[int | None, typer.Option(min=0, max=SEEDS - 1, help="Of the attacks' noise; else attack.seed.")]
-Budget = Annotated[str | None, typer.Option(help="Time to spend, 90s, 10m or 2h: chooses the number of images.")]
-Force = Annotated[bool, typer.Option("--force", help="Go on although the preflight is red.")]
+EvalSeed = Annotated[
+    int | None, typer.Option(min=0, max=SEEDS - 1, help="Seed of the attacks' noise; default: attack.seed.")
+]
+Budget = Annotated[str | None, typer.Option(help="Time to spend (90s, 10m, 2h); sets the number of images.")]
+Force = Annotated[bool, typer.Option("--force", help="Evaluate even if preflight checks fail.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 RunName = Annotated[
-    str, typer.Argument(help="A stage, update@digits-small-at-0, or a run, digits/small/at-s0.", metavar="RUN")
+    str, typer.Argument(help="A run, digits/small/at-s0, or a stage, update@digits-small-at-0.", metavar="RUN")
 ]
 Published = Annotated[str, typer.Argument(help="cifar10-c or cifar100-c.")]
 Folder = Annotated[Path, typer.Argument(help="A pipeline folder, such as quickstart.")]
-Result = Annotated[Path, typer.Argument(help="A folder of `cure eval --out`, or results/...-attack.json.")]
+Result = Annotated[Path, typer.Argument(help="Folder of `cure eval --out`, or results/...-attack.json.")]
 Places = Annotated[
     list[str] | None,
     typer.Argument(help="A pipeline folder (default: .), then stages or runs (all).", metavar="[FOLDER] [RUN]..."),
 ]
 Where = Annotated[str, typer.Option("--device", help="cpu, cuda, or auto: cuda where there is one.")]
-Speed = Annotated[float | None, typer.Option(help="Time nothing here: hours at so many TFLOP/s, of any machine.")]
-BootSeed = Annotated[int, typer.Option(min=0, max=SEEDS - 1, help="Of the bootstrap.")]
+Speed = Annotated[float | None, typer.Option(help="Compute hours at this speed in TFLOP/s; nothing is timed.")]
+BootSeed = Annotated[int, typer.Option(min=0, max=SEEDS - 1, help="Seed of the bootstrap.")]
 
 
 @app.command("eval")
@@ -71,12 +77,12 @@ def evaluate_files(
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Clean and robust accuracy of networks on the test split: ours with no option, anybody's with --data.
+    """Evaluate clean and robust accuracy on the test split: cure's own checkpoints as they are, others with --data.
 
-    Looks first whether the network can be attacked at all, says what the run will cost, and doubts its own numbers
-    afterwards. Weights only: pickled code is refused. Exit codes: 0; 2 refused, be it one network of several, whose
-    table is printed all the same; 3 evaluated, but a doubt was raised; 130 interrupted (with --out, the same command
-    continues).
+    Preflight checks show whether the network can be attacked, an estimate shows the cost, and diagnostics show signs of
+    gradient masking. Only weights are loaded: pickled code is refused. Exit codes: 0; 2: at least one network was
+    refused, results of the others are still printed; 3: evaluated, but a diagnostic was raised; 130: interrupted, rerun
+    to resume (with --out).
     """
     from cure.evaluation.standalone import command, options
     from cure.evaluation.standalone.cases import Request
@@ -105,9 +111,9 @@ def evaluate_files(
 
 @app.command()
 def compare(first: Result, second: Result, seed: BootSeed = 0, json: Json = False) -> None:
-    """Which of two networks is better on the same images, and whether that can be claimed.
+    """Compare two networks on the same images, and tell whether one is significantly better.
 
-    Per column: exact McNemar test, paired bootstrap of accuracy and NRR, agreement.
+    Each attack gets an exact McNemar test, a paired bootstrap of accuracy and NRR, and the networks' agreement.
     """
     from cure.evaluation.standalone.comparing import compare_files
 
@@ -127,9 +133,9 @@ def table(folder: Folder = Path()) -> None:
 
 @app.command()
 def report(folder: Folder = Path()) -> None:
-    """Rebuild FOLDER/reports in seconds from what lies in its results/, or say which results are missing.
+    """Rebuild FOLDER/reports from the files in its results/, in seconds, or name the results that are missing.
 
-    The same as the stage report; open reports/index.html.
+    This is what the stage report does; open reports/index.html.
     """
     import contextlib
 
@@ -144,9 +150,9 @@ def report(folder: Folder = Path()) -> None:
 
 @app.command()
 def verify(run: RunName, folder: Folder = Path()) -> None:
-    """Run a run of FOLDER's pipeline again, in a clean copy, and compare its files with dvc.lock byte for byte.
+    """Repeat a run of FOLDER's pipeline in a clean copy, and compare its files with dvc.lock byte for byte.
 
-    Exit codes: 0 where all are equal, 3 where one is not.
+    Exit codes: 0: all files are equal; 3: at least one differs.
     """
     from cure.pipeline.verify import verify as again
 
@@ -163,9 +169,9 @@ app.command()(grid)
 
 @app.command()
 def plan(places: Places = None, where: Where = "auto", tflops: Speed = None, json: Json = False) -> None:
-    """What a pipeline will cost: passes, operations, hours, memory and disk of every stage of every run.
+    """Estimate what a pipeline will cost: passes, operations, hours, memory and disk of every stage of every run.
 
-    Times a few steps of each row on this machine, on random images; finished stages are marked and not counted.
+    A few steps of each run are timed on this machine, on random images. Finished stages are marked and not counted.
     """
     from cure.pipeline.planning.command import show
 
@@ -174,10 +180,10 @@ def plan(places: Places = None, where: Where = "auto", tflops: Speed = None, jso
 
 @app.command()
 def download(name: Published) -> None:
-    """Fetch corrupted test images as published (CIFAR-10-C, CIFAR-100-C), about 3 GB each, and verify them.
+    """Fetch the published corrupted test images (CIFAR-10-C, CIFAR-100-C), about 3 GB each, and verify them.
 
-    They lie in $CURE_DOWNLOADS (default ~/.cache/cure/downloads), where `corrupt.source: auto` finds them. A download
-    that broke off goes on where it stopped.
+    They are kept in $CURE_DOWNLOADS (default ~/.cache/cure/downloads), where `corrupt.source: auto` finds them. An
+    interrupted download resumes where it stopped.
     """
     from cure.data import cifar_c
 
@@ -187,8 +193,8 @@ def download(name: Published) -> None:
 
 
 def main() -> None:
-    """The console script; a refusal is printed and exits with 2."""
+    """Run the console script; a UserError is printed and exits with 2."""
     try:
         app()
-    except UserError as refused:
-        refuse(refused)
+    except UserError as error:
+        refuse(error)

@@ -1,9 +1,9 @@
-"""The pilot without DVC, in pieces of a few minutes: for a lent GPU whose commands end before a training does.
+"""Run the pilot without DVC, in pieces of a few minutes: for a lent GPU whose commands end before a training does.
 
-The steps are those of dvc.yaml, row by row: a row is trained, revised and attacked before the next one begins, and what
-corruptions do to all of them comes last. A step runs if something that it makes is absent and is wanted, by the report
-or by another step that runs; so results that an earlier piece brought home spare their training on a fresh machine.
-What is cut continues from its resume file in $CURE_SCRATCH.
+The steps are those of dvc.yaml, run by run: a run is trained, revised and attacked before the next one begins, and the
+corruptions of all runs come last. A step runs if an output of it is absent and is needed, by the report or by another
+step that runs. So results that an earlier piece brought home spare their training on a fresh machine. An interrupted
+step continues from its resume file in $CURE_SCRATCH.
 """
 
 import lzma
@@ -32,7 +32,7 @@ ROOM = 16 * 2**20  # bytes of weights that come back
 
 
 def write_params(path: Path, overrides: dict[str, Any]) -> None:
-    """pilot/params.yaml with `overrides`, values by dotted key, as the run's own; a run keeps what it began with."""
+    """Write pilot/params.yaml with `overrides`, values by dotted key, to `path`; a folder keeps what it began with."""
     yaml = YAML()
     raw = yaml.load((ROOT / "pilot" / "params.yaml").read_text(encoding="utf-8"))
     for key, value in overrides.items():
@@ -42,7 +42,7 @@ def write_params(path: Path, overrides: dict[str, Any]) -> None:
             section = section.get(part) if isinstance(section, dict) else None
         if not isinstance(section, dict):
             raise UserError(
-                f"{key}: {'.'.join(outer)} is no section of pilot/params.yaml; name a key in one that is there"
+                f"{key}: {'.'.join(outer)} is not a section of pilot/params.yaml; name a key in one that is there"
             )
         section[last] = value
     with replacing(path) as draft:
@@ -53,7 +53,7 @@ def write_params(path: Path, overrides: dict[str, Any]) -> None:
 
 
 def unpack(archive: Path, digest: str | None, folder: Path) -> Path:
-    """The archive's folders train and test, unpacked once under its name, which data/ remembers."""
+    """Unpack the archive's folders train and test, once, into a folder of its name, which data/ records."""
     place = folder / archive.name.split(".")[0]
     if place.exists():
         return place
@@ -73,7 +73,7 @@ def unpack(archive: Path, digest: str | None, folder: Path) -> Path:
 
 
 def run(step: Step, folder: Path, seconds: float) -> str:
-    """How the step ended: done, cut, or failed."""
+    """Run the step and return how it ended: done, cut, or failed."""
     process = subprocess.Popen(step.cmd, cwd=folder)
     try:
         code = process.wait(seconds)
@@ -92,7 +92,7 @@ def run(step: Step, folder: Path, seconds: float) -> str:
 
 
 def go(ordered: list[Step], folder: Path, end: float) -> int:
-    """Run what is pending until `end` of the monotonic clock, a line for each step; the exit code."""
+    """Run what is pending until `end` of the monotonic clock, print a line for each step, and return the exit code."""
     todo, failed = {step.name for step in pending(ordered, folder)}, False
     for step in ordered:
         state, begin = "not needed" if step.name not in todo else "to do", time.monotonic()
@@ -106,7 +106,7 @@ def go(ordered: list[Step], folder: Path, end: float) -> int:
 
 
 def pack(folder: Path, out: Path) -> None:
-    """results.tar.gz, all that the report reads, and weights.tar.gz, of the rows whose networks fit into 16 MiB."""
+    """Write results.tar.gz, all that the report reads, and weights.tar.gz, the networks that fit into 16 MiB."""
     networks, room = list[Path](), ROOM
     for path in sorted(folder.glob("weights/**/*.safetensors")):
         if (room := room - path.stat().st_size) < 0:
@@ -121,16 +121,18 @@ def pack(folder: Path, out: Path) -> None:
 
 def main(
     archive: Annotated[Path, typer.Argument(help="A tar archive of train/CLASS/* and test/CLASS/*.")],
-    minutes: Annotated[float, typer.Option(help="How long the piece may take.", min=0)] = 8,
-    folder: Annotated[Path, typer.Option(help="Where the run lies, from piece to piece.")] = Path("pilot/run"),
-    out: Annotated[Path | None, typer.Option(help="Where results.tar.gz and weights.tar.gz go.")] = None,
-    digest: Annotated[str | None, typer.Option("--sha256", help="The archive's.")] = None,
-    overrides: Annotated[Path | None, typer.Option(help="Values by dotted key, such as pilot/gpu.yaml.")] = None,
-    setting: Annotated[list[str] | None, typer.Option("-S", help="One more, as KEY=VALUE.")] = None,
+    minutes: Annotated[float, typer.Option(help="Time limit of the piece, in minutes.", min=0)] = 8,
+    folder: Annotated[Path, typer.Option(help="Folder of the pilot, kept from piece to piece.")] = Path("pilot/run"),
+    out: Annotated[Path | None, typer.Option(help="Folder for results.tar.gz and weights.tar.gz.")] = None,
+    digest: Annotated[str | None, typer.Option("--sha256", help="Checksum of the archive.")] = None,
+    overrides: Annotated[
+        Path | None, typer.Option(help="File of values by dotted key, such as pilot/gpu.yaml.")
+    ] = None,
+    setting: Annotated[list[str] | None, typer.Option("-S", help="One more value, as KEY=VALUE.")] = None,
 ) -> None:
-    """Work at the pilot for some minutes; the same command goes on.
+    """Run the pilot for some minutes; rerun to continue.
 
-    Exit codes: 0 all done; 1 a step failed; 2 refused; 3 more to do; 130 interrupted.
+    Exit codes: 0: all done; 1: a step failed; 2: refused; 3: more to do; 130: interrupted.
     """
     end = time.monotonic() + minutes * 60
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell ignores it, and so would the steps

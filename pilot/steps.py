@@ -1,4 +1,4 @@
-"""The steps of a dvc.yaml where there is no DVC: in which order, and which of them a run still needs."""
+"""Read the steps of a dvc.yaml without DVC: their order, and which of them are still needed."""
 
 import re
 import sys
@@ -11,7 +11,7 @@ WANTED = ("results", "curves", "provenance")  # what the report reads
 
 
 class Step(NamedTuple):
-    """One stage of one run; paths relative to the folder of the run."""
+    """One stage of one run; paths are relative to the pipeline folder."""
 
     cmd: list[str]
     deps: list[str]
@@ -19,19 +19,19 @@ class Step(NamedTuple):
 
     @property
     def name(self) -> str:
-        """update folder resnet18 at 0."""
+        """Return the stage and its arguments: update folder resnet18 at 0."""
         return " ".join([Path(self.cmd[1]).stem, *self.cmd[2:]])
 
 
 def at(tree: Any, key: str) -> Any:
-    """The value at a dotted key."""
+    """Return the value at a dotted key."""
     for part in key.split("."):
         tree = tree[part]
     return tree
 
 
 def filled(value: Any, names: dict[str, Any]) -> Any:
-    """`value` with every ${a.b} replaced as DVC does: alone it keeps its type, inside a text it becomes text."""
+    """Replace every ${a.b} in `value` as DVC does: alone it keeps its type, inside a text it becomes text."""
     if isinstance(value, dict):
         return {key: filled(inner, names) for key, inner in value.items()}
     if isinstance(value, list):
@@ -42,7 +42,7 @@ def filled(value: Any, names: dict[str, Any]) -> Any:
 
 
 def steps(pipeline: dict[str, Any], params: dict[str, Any]) -> list[Step]:
-    """Every step but the report, each after those that it needs, and as early as the step that needs it allows."""
+    """Return every step but the report, each after those that it needs, right before the first that needs it."""
     names, found = params | {"root": str(ROOT)}, list[Step]()
     for name, family in pipeline["stages"].items():
         matrix = filled(family.get("matrix", {}), names)
@@ -66,7 +66,7 @@ def steps(pipeline: dict[str, Any], params: dict[str, Any]) -> list[Step]:
 
 
 def pending(ordered: list[Step], folder: Path) -> list[Step]:
-    """Those that make something absent that the report or a pending step wants."""
+    """Return the steps with an absent output that the report or another pending step needs."""
     found, needed = list[Step](), set[str]()
     for step in reversed(ordered):
         absent = [out for out in step.outs if not (folder / out).exists()]

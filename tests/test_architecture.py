@@ -37,6 +37,8 @@ FLOORS = (  # from the top: a file imports its own room and rooms below it, neve
 )
 ROOMS = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 LOOSE = {"__init__", "catalogue", "cli", "errors"}
+MOST_LINES = 250  # of a file
+MOST_LINES_OF_A_FUNCTION = 50
 MOST_FILES = 15
 MORE_FILES = {"cure/reporting": 17}
 PURE = {"core", "nn", "adversarial", "methods", "models", "attacks", "corruptions", "analyses", "figures"}
@@ -222,12 +224,20 @@ def test_no_two_methods_share_a_run_of_six_lines():
 
 def test_files_are_short():
     lengths = {name: len((ROOT / name).read_text().splitlines()) for name in FILES}
-    assert {name: length for name, length in lengths.items() if length > 200} == {}
+    assert {name: length for name, length in lengths.items() if length > MOST_LINES} == {}
 
 
 def test_functions_are_short():
     functions = [(name, node) for name in FILES for node in of(name, ast.FunctionDef | ast.AsyncFunctionDef)]
-    assert [at_line(name, n, n.name) for name, n in functions if n.end_lineno - n.lineno + 1 > 50] == []
+    lengths = [(name, node, node.end_lineno - node.lineno + 1) for name, node in functions]
+    assert [at_line(name, n, n.name) for name, n, length in lengths if length > MOST_LINES_OF_A_FUNCTION] == []
+
+
+def test_contributing_has_these_rooms_and_lengths():
+    rules = (ROOT / "CONTRIBUTING.md").read_text()
+    assert "".join(f"      {', '.join(rooms)}\n" for rooms in FLOORS) in rules
+    assert f"up to about {MOST_LINES} lines, a function up to about {MOST_LINES_OF_A_FUNCTION}." in rules
+    assert f"up to about {MOST_FILES} files" in rules
 
 
 def test_modules_are_named_by_what_they_hold():

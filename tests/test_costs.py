@@ -15,7 +15,7 @@ def estimate(seconds: float, memory: int) -> Estimate:
     return Estimate(passes=0.0, flops=5e17, seconds=seconds, memory=memory, disk=2**30, resume=0)
 
 
-def test_a_row_has_the_hours_of_its_training_and_attack_and_the_larger_memory() -> None:
+def test_a_method_has_the_hours_of_its_training_and_attack_and_the_larger_memory() -> None:
     run = Run("cifar10", "resnet18", "cure", 0)
     found = [
         (Task("a", "update", run), estimate(3600.0, 2**30)),
@@ -24,7 +24,7 @@ def test_a_row_has_the_hours_of_its_training_and_attack_and_the_larger_memory() 
         (Task("d", "layers", Run("cifar10", "resnet18", "reinit-every", 0)), estimate(7200.0, 2**30)),
     ]
     assert costs.grid(found) == [
-        "| row | ResNet-18: training | attack | memory, GiB |",
+        "| method | ResNet-18: training | attack | memory, GiB |",
         "|---|---|---|---|",
         "| CURE | 1.5 | 0.1 | 3 |",
         "",

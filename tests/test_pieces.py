@@ -141,7 +141,7 @@ def test_a_run_keeps_its_settings(tmp_path):
     pipeline(tmp_path, {"train.epochs": 3})
     with pytest.raises(UserError, match="other settings; give them again, or name another --folder"):
         pipeline(tmp_path, {"train.epochs": 4})
-    with pytest.raises(UserError, match=r"nothing\.epochs: nothing is no section"):
+    with pytest.raises(UserError, match=r"nothing\.epochs: nothing is not a section"):
         pipeline(tmp_path / "new", {"nothing.epochs": 4})
     with pytest.raises(UserError, match=r"train\.epochs"):
         pipeline(tmp_path / "new", {"train.epochs": -1})

@@ -1,10 +1,11 @@
-"""The numbers of docs/reproducing.md: `python -m tools.costs` (`make costs`) writes them anew, from `cure plan` alone.
+"""Write the two tables of docs/reproducing.md from the estimates of `cure plan`: `python -m tools.costs`, `make costs`.
 
-They stand between `<!-- costs: PART -->` and `<!-- end -->`; the words around them are by hand.
+A table is between `<!-- costs: PART -->` and `<!-- end -->`. The text around it is written by hand.
 """
 
 import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from cure.core.names import NAMES
 from cure.pipeline.planning.command import ESTIMATES, cost_model, costs
@@ -12,8 +13,8 @@ from cure.pipeline.planning.cost_model import CostModel, Estimate
 from cure.pipeline.planning.facts import Facts
 from cure.pipeline.planning.tasks import Task, tasks
 from cure.storage.paths import Run
-from tests.closure import ROOT
 
+ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "reproducing.md"
 SPEED = 60.0  # TFLOP/s
 BEYOND = (  # the root's grid, and what an edit of it away costs most or least
@@ -30,41 +31,45 @@ TRAINING = ("pretrain", "update", "revise")
 Costs = list[tuple[Task, Estimate]]
 
 
-def line(runs: Iterable[object]) -> str:
-    return "| " + " | ".join(map(str, runs)) + " |"
+def line(cells: Iterable[object]) -> str:
+    """Return one line of a Markdown table."""
+    return "| " + " | ".join(map(str, cells)) + " |"
 
 
 def digits(number: float) -> str:
-    """Two of them, never as a power of ten."""
+    """Return the number with two significant digits, never as a power of ten."""
     return f"{float(f'{number:.2g}'):.12g}"
 
 
 def hours(found: Iterable[Estimate]) -> float:
+    """Return the sum of the estimated times, in hours."""
     return sum(cost.seconds for cost in found) / 3600
 
 
 def gib(found: Iterable[Estimate]) -> float:
+    """Return the largest of the estimated memories, in GiB."""
     return float(max(cost.memory for cost in found)) / 2**30
 
 
 def grid(found: Costs) -> list[str]:
-    """A line for each row of the root's grid, and the sums."""
+    """Return the table of the root's grid, one line per method, and the sums below it."""
     models = list(dict.fromkeys(task.run.model for task, _ in found))
     heads = [head for model in models for head in (f"{TITLES[model]}: training", "attack", "memory, GiB")]
-    lines = [line(["row", *heads]), "|" + "---|" * (1 + len(heads))]
+    lines = [line(["method", *heads]), "|" + "---|" * (1 + len(heads))]
     for method in NAMES:
-        runs: list[str] = []
+        cells: list[str] = []
         for model in models:
             mine = [(t, cost) for t, cost in found if (t.run.model, t.run.method) == (model, method)]
             trained = [cost for t, cost in mine if t.kind in TRAINING]
             attacked = [cost for t, cost in mine if t.kind == "attack"]
             if trained:
-                runs += [digits(hours(trained)), digits(hours(attacked)), digits(gib([*trained, *attacked]))]
-        lines += [line([NAMES[method], *runs])] if runs else []
+                cells += [digits(hours(trained)), digits(hours(attacked)), digits(gib([*trained, *attacked]))]
+        lines += [line([NAMES[method], *cells])] if cells else []
     return [*lines, "", *sums(found, models)]
 
 
 def sums(found: Costs, models: list[str]) -> list[str]:
+    """Return the sentence below the table: hours of each model, and hours, operations and disk of everything."""
     each = [f"{hours(c for t, c in found if t.run.model == model):.0f} h for {TITLES[model]}" for model in models]
     study = hours(cost for task, cost in found if task.kind == "layers")
     flops, disk = (sum(getattr(cost, name) for _, cost in found) for name in ("flops", "disk"))
@@ -76,7 +81,7 @@ def sums(found: Costs, models: list[str]) -> list[str]:
 
 
 def beyond(on: CostModel) -> list[str]:
-    """AT's run on other data sets and networks."""
+    """Return the table of AT's costs on data sets and networks that the root's grid leaves out."""
     heads = ["AT, one run", "training, PFLOP", "GPU-hours", "memory, GiB", "attack, PFLOP"]
     lines = [line(heads), "|" + "---|" * len(heads)]
     for dataset, model in BEYOND:
@@ -90,17 +95,16 @@ def beyond(on: CostModel) -> list[str]:
 
 
 def rewritten(text: str, parts: dict[str, Callable[[], list[str]]]) -> str:
-    """The page with these parts made anew."""
+    """Return the page with each of these parts made again."""
     for name, make in parts.items():
-        between = re.compile(rf"(<!-- costs: {name} -->\n\n).*?(\n\n<!-- end -->)", re.DOTALL)
-        assert len(between.findall(text)) == 1, f"{PAGE}: not one part {name}"
-        body = "\n".join(make())
-        text = between.sub(lambda found, body=body: found[1] + body + found[2], text)
+        around = re.split(rf"(?s)(?<=<!-- costs: {name} -->\n\n).*?(?=\n\n<!-- end -->)", text)
+        assert len(around) == 2, f"{PAGE}: not one part {name}"
+        text = "\n".join(make()).join(around)
     return text
 
 
 def main() -> None:
-    """Rewrite the page."""
+    """Rewrite docs/reproducing.md."""
     on = cost_model(Facts.of(ROOT), "cpu", SPEED)
     parts = {"grid": lambda: grid(costs(tasks(ROOT, []), on)), "beyond": lambda: beyond(on)}
     PAGE.write_text(rewritten(PAGE.read_text(), parts), encoding="utf-8")

@@ -1,6 +1,6 @@
-"""docs/methods.md, from the catalogue: what each method is, cites, needs and costs.
+"""Write docs/methods.md from the catalogue: what each method is, cites, needs and costs.
 
-`python -m tools.methods_page` rewrites it; a test holds it against the catalogue.
+`python -m tools.methods_page` rewrites the page. A test compares it with the catalogue.
 """
 
 import inspect
@@ -28,7 +28,7 @@ IMAGES = 8
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     parts = [
         "# Methods",
         "",
@@ -44,7 +44,7 @@ def page() -> str:
 
 
 def section(name: str) -> list[str]:
-    """One method: the docstring's first line, facts, and the rest of the docstring."""
+    """Return a method's part: the docstring's first line, the facts, and the rest of the docstring."""
     module = catalogue.entry("methods", name)
     method: Method = module.METHOD
     title, _, rest = inspect.cleandoc(module.__doc__ or "").partition("\n")
@@ -55,19 +55,19 @@ def section(name: str) -> list[str]:
 
 
 def settings(name: str, method: Method) -> Any:
-    """The method's settings in the quickstart."""
+    """Return the method's settings in the quickstart, and those of its training."""
     key, kind = next(iter(hyper_keys(name, method).items()))
     declared = [key, "train", "threat", *kind.top_level]
     return Params(read(SCALE), declared, "digits", "small").method(key, kind)
 
 
 def companions(name: str, method: Method) -> list[str]:
-    """Names of the networks that the method brings."""
+    """Return the names of the networks that the method adds to the student."""
     return list(method.companions(settings(name, method)[0])) if method.companions else []
 
 
 def networks(method: Method, hyper: Any) -> Networks:
-    """A student of the quickstart's architecture with companions, and stand-ins for its teachers."""
+    """Build a small student with the method's companions, and stand-ins for its teachers."""
 
     def fresh() -> Network:
         return checkpoint.build("small", {"width": 4}, 1, 10)
@@ -81,9 +81,9 @@ def networks(method: Method, hyper: Any) -> Networks:
 
 
 def costs(name: str, method: Method) -> list[str]:
-    """Passes and moved statistics of one step, averaged over the steps after which the method repeats itself."""
+    """Count passes and moved statistics per step, over as many steps as the method takes to repeat itself."""
     if not method.updates:
-        return ["passes per image: no step of its own, it fine-tunes another row"]
+        return ["passes per image: no step of its own, it fine-tunes another method's network"]
     hyper, train = settings(name, method)
     nets = networks(method, hyper)
     step, noise = Step(nets, method, hyper, sgd(nets, train)), Stream(0, torch.device("cpu"))
@@ -98,13 +98,13 @@ def costs(name: str, method: Method) -> list[str]:
 
 
 def moves(net: nn.Module, steps: int) -> str:
-    """How often a step moved the statistics of a new network; several numbers where its batch norms differ."""
+    """Return how often a step moved the statistics of a new network; several numbers where batch norms differ."""
     seen = [int(norm.num_batches_tracked or 0) for norm in net.modules() if isinstance(norm, _BatchNorm)]
     return " or ".join(f"{times / steps:g}" for times in dict.fromkeys(seen) if times)
 
 
 def main() -> None:
-    """Rewrite the page."""
+    """Rewrite docs/methods.md."""
     PAGE.write_text(page(), encoding="utf-8")
 
 

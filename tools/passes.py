@@ -1,8 +1,7 @@
-"""Counting what a step costs: passes per image through the trained network and through others of its kind.
+"""Count what a step costs: passes per image through the trained network and others of its architecture.
 
-Unit: one forward = 1, the gradient to the input = 1, the gradient to the weights = 1. The count is exact: it watches
-the convolutions whose weights have one given shape, so a network whose middle convolution alone has it counts once
-per pass.
+A forward, a gradient to the input and a gradient to the weights count 1 each. The count is exact: `Passes` watches the
+convolutions whose weights have a given shape, and a network in which one convolution has it counts once per pass.
 """
 
 from typing import Any
@@ -14,7 +13,7 @@ from cure.core.tensors import Tensor
 
 
 class Passes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """While active, add up images x passes of convolutions with this weight shape."""
+    """Add up images x passes of the convolutions with this weight shape while the mode is active."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -22,7 +21,7 @@ class Passes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.forward = self.to_input = self.to_weights = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        """Count, then do what was asked."""
+        """Count the call, then run it."""
         if func is torch.ops.aten.convolution.default and tuple(args[1].shape) == self.shape:
             self.forward += len(args[0])
         elif func is torch.ops.aten.convolution_backward.default and tuple(args[2].shape) == self.shape:
@@ -33,5 +32,5 @@ class Passes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
     def per_image(self, images: int) -> float:
-        """All passes, for each image of the batch."""
+        """Return the passes so far, divided by the number of images."""
         return (self.forward + self.to_input + self.to_weights) / images

@@ -1,7 +1,7 @@
-"""docs/performance.md from what the benchmarks wrote: `python -m tools.performance FILE.json ...`.
+"""Write docs/performance.md from the benchmarks' JSON files: `python -m tools.performance FILE.json ...`.
 
-`make bench` runs the benchmarks and this. Nothing on the page is typed in but the bars, which stand with the
-benchmarks, and the words.
+`make bench` runs the benchmarks and then this. Every number is measured or counted, except the bars, which the
+benchmarks set.
 """
 
 import json
@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
-RunSettings = dict[str, Any]  # what one benchmark noted
+Benchmark = dict[str, Any]  # what one benchmark recorded
 HEAD = """# Performance
 
 Written by `make bench` from a run of tests/benchmarks, or several, of which the last one counts for a line. A ratio
@@ -50,7 +50,7 @@ SECTIONS = {"steps": "A step of every method", "attacks": "Attacks", "parts": "M
 
 
 def page(files: list[Path]) -> str:
-    """The whole page."""
+    """Return the whole page, one part per device."""
     devices: dict[str, list[dict[str, Any]]] = {}
     for found in (json.loads(file.read_text()) for file in files):
         devices.setdefault(found["benchmarks"][0]["extra_info"]["device"], []).append(found)
@@ -58,8 +58,8 @@ def page(files: list[Path]) -> str:
 
 
 def part(files: list[dict[str, Any]]) -> str:
-    """What was measured on one device, in one run or in several, of which a later one replaces lines."""
-    each: list[RunSettings] = [one["extra_info"] for found in files for one in found["benchmarks"]]
+    """Return what was measured on one device; where files overlap, the last one wins."""
+    each: list[Benchmark] = [one["extra_info"] for found in files for one in found["benchmarks"]]
     runs = list({(run["table"], run["row"], run["network"]): run for run in each}.values())
     of = {name: [run for run in runs if run["table"] == name] for name in (*SECTIONS, "peak", "precision")}
     lines = [*about(files[0], runs[0])]
@@ -70,8 +70,8 @@ def part(files: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def about(found: dict[str, Any], run: RunSettings) -> list[str]:
-    """Machine, versions and date."""
+def about(found: dict[str, Any], run: Benchmark) -> list[str]:
+    """Return the heading of a device, and the line with date, versions and clock."""
     machine, cpu = found["machine_info"], run["device"] == "cpu"
     where = machine["cpu"].get("brand_raw") or machine["processor"] if cpu else run["device"]
     clock = "process time of one thread" if cpu else "time between synchronisations"
@@ -84,8 +84,8 @@ def about(found: dict[str, Any], run: RunSettings) -> list[str]:
     return [f"## {where}", "", f"{', '.join(facts)}; {clock}; fp32 unless said."]
 
 
-def table(runs: list[RunSettings]) -> list[str]:
-    """A line for each comparison."""
+def table(runs: list[Benchmark]) -> list[str]:
+    """Return a table with a line for each comparison."""
     head = ["what", "network", "against", "passes", "operations", "held", "ratio", "least - greatest", "bar", "met"]
     memory = any("peak" in run for run in runs)
     lines = rows([*head, *(["peak memory"] if memory else [])], rule=True)
@@ -103,25 +103,28 @@ def table(runs: list[RunSettings]) -> list[str]:
 
 
 def costs(ours: dict[str, float], theirs: dict[str, float]) -> list[str]:
+    """Return the cells with passes and operations of both codes, and our share of the held bytes."""
     passes = f"{ours['passes']:.3g} / {theirs['passes']:.3g}"
     return [passes, f"{ours['operations']} / {theirs['operations']}", f"{ours['held'] / theirs['held']:.2f}"]
 
 
 def judged(bar: float | None, found: float) -> list[str]:
-    """The bar and whether it is met."""
+    """Return the cells with the bar, and with whether it is met."""
     return ["", ""] if bar is None else [f"{bar:.2f}", met(round(found, 2) <= bar)]
 
 
 def met(holds: bool) -> str:
+    """Return the word for a bar that is met, or is not."""
     return "yes" if holds else "**no**"
 
 
 def rows(cells: list[str], rule: bool = False) -> list[str]:
+    """Return a line of a Markdown table, with the rule below it where the line is the head."""
     return ["| " + " | ".join(cells) + " |", *(["|" + "---|" * len(cells)] if rule else [])]
 
 
-def peak(runs: list[RunSettings]) -> list[str]:
-    """The fastest product of the run, and the share of it that a step achieves."""
+def peak(runs: list[Benchmark]) -> list[str]:
+    """Return a table of the fastest matrix product, and the share of its speed that a step achieves."""
     lines = rows(["step", "network", "peak, GFLOP/s", "share"], rule=True)
     for run in runs:
         products = [
@@ -133,8 +136,8 @@ def peak(runs: list[RunSettings]) -> list[str]:
     return lines
 
 
-def halves(runs: list[RunSettings]) -> list[str]:
-    """Flags and distances in half precision."""
+def halves(runs: list[Benchmark]) -> list[str]:
+    """Return the part about half precision: robust accuracies, differing flags, and distances of a step."""
     if not runs:
         return []
     head = ["trained by", "attack", "fp32", "bf16", "flags differ", "by seed", "step, bf16", "step, bf16_attack"]
@@ -147,8 +150,8 @@ def halves(runs: list[RunSettings]) -> list[str]:
     return lines
 
 
-def limits(of: dict[str, list[RunSettings]]) -> list[str]:
-    """What stands in the way where a bar is not met."""
+def limits(of: dict[str, list[Benchmark]]) -> list[str]:
+    """Return the part that says why bars are not met, if there are such."""
     own = next((run["own"] for run in of["attacks"] if "own" in run), 0.0)
     lines = []
     for name, words in LIMITS.items():
@@ -158,14 +161,14 @@ def limits(of: dict[str, list[RunSettings]]) -> list[str]:
     return ["", "### Where a bar is not met", "", *lines] if lines else []
 
 
-def misses(run: RunSettings) -> bool:
-    """Whether one of its comparisons is above its bar, or its time above its limit."""
+def misses(run: Benchmark) -> bool:
+    """Return whether a ratio of the benchmark is above its bar, or its time above its limit."""
     above = [bar is not None and round(median(run["ratios"][name]), 2) > bar for name, bar in run["bars"].items()]
     return any(above) or bool(run.get("limit") and median(run["seconds"]) > run["limit"])
 
 
 def main() -> None:
-    """Rewrite the page."""
+    """Rewrite docs/performance.md."""
     PAGE.write_text(page([Path(name) for name in sys.argv[1:]]), encoding="utf-8")
 
 

@@ -1,6 +1,6 @@
-"""docs/reliability.md, counted: what the tests marked `reliability(topic)` tried, and how often it held.
+"""Write docs/reliability.md: count what the tests marked `reliability(topic)` tried, and how often it held.
 
-`make reliability` runs them all and writes the page; tests/faults/test_page.py holds it against what is collected.
+`make reliability` runs these tests and writes the page. tests/faults/test_page.py compares it with what is collected.
 """
 
 import json
@@ -54,27 +54,30 @@ it: order, augmentation and noise are functions of the seed, and evaluation nois
 
 
 def page(tried: Counter[str], held: Counter[str]) -> str:
-    """docs/reliability.md."""
+    """Return the whole page."""
     rows = [f"| {what} | {tried[topic]} | {good} | {held[topic]} |" for topic, (what, good) in TOPICS.items()]
     return PAGE.format(lines="\n".join(rows))
 
 
 class Ledger:
-    """Counts the marked tests that are collected and those that pass."""
+    """Count the marked tests that are collected and those that pass, as a plugin of pytest."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.topics, self.held = path, dict[str, str](), Counter[str]()
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Note the topic of every marked test; print the counts where pytest only collects."""
         marked = ((item.nodeid, item.get_closest_marker("reliability")) for item in session.items)
         self.topics = {name: marker.args[0] for name, marker in marked if marker}
         if session.config.option.collectonly:
             print(json.dumps(Counter(self.topics.values())))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Count a marked test that passed."""
         if report.when == "call" and report.passed and report.nodeid in self.topics:
             self.held[self.topics[report.nodeid]] += 1
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Write the page after a whole run of the tests."""
         if exitstatus != pytest.ExitCode.INTERRUPTED and not session.config.option.collectonly:
             self.path.write_text(page(Counter(self.topics.values()), self.held), encoding="utf-8")

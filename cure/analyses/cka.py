@@ -2,7 +2,11 @@
 
     cka (clean layer, adversarial layer); layers are convolutions, batch norms and linear maps in their order
 
-Kornblith et al., ICML 2019; unbiased and averaged over mini-batches (analyses/cka.py). Gowda et al., ICLR 2024, Fig. 3.
+    HSIC_1(K, L) = <K~, L~> / (n (n - 3)),   K~ the U-centred Gram matrix of one batch of n
+    CKA = E HSIC_1(K, L) / sqrt(E HSIC_1(K, K) E HSIC_1(L, L)),   E over batches
+
+Kornblith et al., ICML 2019 (CKA); Song et al., JMLR 2012 (HSIC_1); Szekely and Rizzo 2014 (U-centring); Nguyen, Raghu,
+Kornblith, ICLR 2021 (batches). Gowda et al., ICLR 2024, Fig. 3.
 """
 
 from typing import Annotated

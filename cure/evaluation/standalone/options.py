@@ -1,11 +1,11 @@
-"""Options of `cure eval` that are written as text."""
+"""Read the options of `cure eval` that are written as text."""
 
 from cure.core.network import Normalisation
 from cure.errors import UserError
 
 
 def normalisation(mean: str | None, std: str | None) -> Normalisation | None:
-    """--mean 0.49,0.48,0.45 --std 0.25,0.24,0.26."""
+    """Read --mean 0.49,0.48,0.45 --std 0.25,0.24,0.26."""
     if (mean is None) != (std is None):
         raise UserError("--mean and --std belong together")
     if mean is None or std is None:
@@ -17,7 +17,7 @@ def normalisation(mean: str | None, std: str | None) -> Normalisation | None:
 
 
 def seconds(budget: str | None) -> float | None:
-    """90, 90s, 10m or 2h as seconds."""
+    """Read 90, 90s, 10m or 2h as seconds."""
     if budget is None:
         return None
     unit = {"s": 1, "m": 60, "h": 3600}.get(budget[-1:])
