@@ -117,7 +117,7 @@ def measure(
     suite = _settled(subject, data.x, plan.suite, units) if units else plan.suite
     columns = attack_columns.attacked(subject.net, data, plan.attack_sequences, suite, on_progress, store)
     result = attack_columns.result(columns, data, suite, plan.threat.eps)
-    how = {"batch": suite.batch, "seed": suite.seed, "store": store, "tick": on_progress}
+    how = {"batch": suite.batch, "seed": suite.seed, "store": store, "on_progress": on_progress}
     masking_found, probes = (
         masking_checks(subject.net, data, result, plan.probes, plan.masking, **how)
         if plan.attack_sequences
