@@ -1,6 +1,8 @@
 """Weight files that describe themselves: safetensors, with a JSON description in the header. No pickle anywhere."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,24 +56,45 @@ def save(path: Path, states: dict[str, State], about: Description) -> None:
 
 
 def load(path: Path) -> tuple[Description, dict[str, State]]:
-    """The description and the state dicts by name of a file that this pipeline made."""
+    """Return the description and the state dicts by name of a file that this pipeline wrote."""
     if not path.exists():
         raise UserError(f"{path}: not found; `dvc repro` makes it, and `dvc pull` brings it from a remote")
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = (file.metadata() or {}).get("cure")
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, not a mapping
+    found = described(opened(path), path)
+    if found is None:
+        raise UserError(f"{path}: safetensors without a description; not made by this pipeline")
+    return found
+
+
+def opened(path: Path) -> safe_open:
+    """Open a safetensors file; the handle reads tensors on request, and closes when nothing refers to it."""
+    with _damage_reported(path):
+        return safe_open(path, framework="pt")
+
+
+def described(file: safe_open, path: Path) -> tuple[Description, dict[str, State]] | None:
+    """Return the description and the state dicts by name in an open file; None if it has no description."""
+    with _damage_reported(path):
+        header = (file.metadata() or {}).get("cure")  # type: ignore[no-untyped-call]
         if header is None:
-            raise UserError(f"{path}: safetensors without a description; not made by this pipeline")
+            return None
+        keys = file.keys()  # type: ignore[no-untyped-call]
+        tensors = {key: file.get_tensor(key) for key in keys}  # type: ignore[no-untyped-call]
         about = Description.model_validate(json.loads(header))
-    except (SafetensorError, OSError, ValueError) as problem:
-        reason = " ".join(str(problem).split())[:200]
-        raise UserError(f"{path}: not a whole weight file of this pipeline ({reason})") from None
     states: dict[str, State] = {}
     for key, tensor in tensors.items():
         name, _, inner = key.rpartition("/")
         states.setdefault(name, {})[inner] = tensor
     return about, states
+
+
+@contextmanager
+def _damage_reported(path: Path) -> Iterator[None]:
+    """Report a truncated or altered file as such."""
+    try:
+        yield
+    except (SafetensorError, OSError, ValueError) as problem:
+        reason = " ".join(str(problem).split())[:200]
+        raise UserError(f"{path}: not a whole weight file of this pipeline ({reason})") from None
 
 
 def network(about: Description, state: State, path: Path) -> Network:

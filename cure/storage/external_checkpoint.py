@@ -1,7 +1,4 @@
-"""Networks from anybody's checkpoint: state dicts in every usual wrapping, TorchScript, torch.export, or a factory.
-
-Weights only: a file is read by safetensors or by torch.load(weights_only=True); pickled code is refused, never run.
-"""
+"""Networks from external checkpoints: state dicts in every usual wrapping, TorchScript, torch.export, or a factory."""
 
 import importlib
 import re
@@ -11,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cure import catalogue
 from cure.core.network import Normalisation, Normalise
-from cure.errors import UserError, first_sentence
+from cure.errors import UserError
 from cure.settings import problems
 from cure.storage.checkpoint import State, build, fill
-from cure.storage.exported_program import saved_program
+from cure.storage.exported_program import Fixed
+from cure.storage.open_checkpoint import ExternalCheckpoint
 
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.", "sub_block1.", "1.")
 STATISTICS = {"mean": re.compile(r"(^|[._])(mu|mean)$"), "std": re.compile(r"(^|[._])(sigma|std)$")}
@@ -27,7 +24,7 @@ STATISTICS = {"mean": re.compile(r"(^|[._])(mu|mean)$"), "std": re.compile(r"(^|
 
 @dataclass
 class ExternalNetwork:
-    """A network on [0, 1] images and what had to be assumed to get it."""
+    """A network on [0, 1] images and the assumptions under which it was loaded."""
 
     net: nn.Module
     notes: list[str] = field(default_factory=list)
@@ -35,14 +32,14 @@ class ExternalNetwork:
 
 @dataclass(frozen=True)
 class Shape:
-    """What the data set asks of a network: image channels and classes."""
+    """The image channels and the number of classes of the data set."""
 
     channels: int
     classes: int
 
 
 def network(
-    path: Path | None,
+    checkpoint: ExternalCheckpoint | None,
     shape: Shape,
     *,
     model: str | None,
@@ -51,58 +48,70 @@ def network(
     normalisation: Normalisation | None,
     device: torch.device,
 ) -> ExternalNetwork:
-    """The network in `path`, of the catalogue's `model` or built by `factory` (pkg.mod:fn), in eval mode on `device`.
+    """Return the network in `checkpoint`, in eval mode on `device`.
 
-    `settings` are the catalogue models' own. A state dict that fits exactly one of them needs neither.
+    A state dict is loaded into the catalogue's `model`, or into what `factory` (pkg.mod:fn) builds. `settings` are
+    those of the catalogue's models. A state dict that fits exactly one of them needs neither. Without a checkpoint,
+    the network is the factory's own.
     """
-    if path is not None and not path.exists():
-        raise UserError(f"{path}: not found")
-    if path is not None and (program := saved_program(path, device)) is not None:
-        found = ExternalNetwork(program)
+    if checkpoint is None:
+        found = ExternalNetwork(_factory_alone(factory))
+    elif isinstance(content := checkpoint.content(device), Fixed):
+        found = ExternalNetwork(content)
     else:
-        found = _from_state(path, shape, model, factory, settings)
+        found = _from_tensors(checkpoint.path, content.held, shape, model, factory, settings)
     if normalisation is not None:
-        if len(normalisation.mean) != shape.channels or len(normalisation.std) != shape.channels:
-            raise UserError(f"--mean and --std need one value for each of the {shape.channels} channels")
-        if any(isinstance(module, Normalise) for module in found.net.modules()):
-            raise UserError(f"{path}: brings a normalisation of its own, so leave --mean and --std out")
-        if twice := [name for name, _ in found.net.named_buffers() if name.rpartition(".")[2] in ("mean", "mu")]:
-            found.notes.append(f"--mean and --std come before the network's own {twice[0]}: is it normalised twice?")
-        found.net = nn.Sequential(Normalise(normalisation), found.net)
+        _normalise(found, normalisation, shape, checkpoint.path if checkpoint else None)
     found.net.to(device).requires_grad_(False)
     found.net.train(False)
     return found
 
 
-def _from_state(
-    path: Path | None, shape: Shape, model: str | None, factory: str | None, settings: Mapping[str, dict[str, Any]]
+def _normalise(found: ExternalNetwork, normalisation: Normalisation, shape: Shape, path: Path | None) -> None:
+    """Put the normalisation of the command line before the network, unless it normalises by itself."""
+    if len(normalisation.mean) != shape.channels or len(normalisation.std) != shape.channels:
+        raise UserError(f"--mean and --std need one value for each of the {shape.channels} channels")
+    if any(isinstance(module, Normalise) for module in found.net.modules()):
+        raise UserError(f"{path}: brings a normalisation of its own, so leave --mean and --std out")
+    if twice := [name for name, _ in found.net.named_buffers() if name.rpartition(".")[2] in ("mean", "mu")]:
+        found.notes.append(f"--mean and --std come before the network's own {twice[0]}: is it normalised twice?")
+    found.net = nn.Sequential(Normalise(normalisation), found.net)
+
+
+def _factory_alone(factory: str | None) -> nn.Module:
+    if factory is None:
+        raise UserError("nothing to evaluate: name a checkpoint, or a --factory that returns a network with weights")
+    return from_factory(factory)
+
+
+def _from_tensors(
+    path: Path,
+    held: Any,
+    shape: Shape,
+    model: str | None,
+    factory: str | None,
+    settings: Mapping[str, dict[str, Any]],
 ) -> ExternalNetwork:
-    if path is None:
-        if factory is None:
-            raise UserError(
-                "nothing to evaluate: name a checkpoint, or a --factory that returns a network with weights"
-            )
-        return ExternalNetwork(made_by(factory))
-    states = dict(candidates(tensors(path)))
+    states = dict(state_dicts(held))
     if not states:
         raise UserError(f"{path}: holds no state dict (no mapping from names to tensors)")
     if factory is not None:
-        return fitted(path, {factory: made_by(factory)}, states)
+        return _first_fit(path, {factory: from_factory(factory)}, states)
     names = [model] if model else [name for name in catalogue.names("models") if name in settings]
     for name in names:
-        _settled(name, settings.get(name, {}))
+        _check_settings(name, settings.get(name, {}))
     nets = {name: build(name, settings.get(name, {}), shape.channels, shape.classes) for name in names}
-    return fitted(path, dict(nets), states)
+    return _first_fit(path, dict(nets), states)
 
 
-def _settled(model: str, settings: Any) -> None:
-    problems.fill(catalogue.hyper("models", model), settings or {}, f"models.{model}", told := problems.Problems())
-    if told:
-        raise UserError(f"--model {model}: {'; '.join(told)}; name a params.yaml that has its settings by --params")
+def _check_settings(model: str, settings: Any) -> None:
+    problems.fill(catalogue.hyper("models", model), settings or {}, f"models.{model}", found := problems.Problems())
+    if found:
+        raise UserError(f"--model {model}: {'; '.join(found)}; name a params.yaml that has its settings by --params")
 
 
-def made_by(factory: str) -> nn.Module:
-    """The module that `pkg.mod:fn` returns; fn takes no argument and is the user's own code."""
+def from_factory(factory: str) -> nn.Module:
+    """Return the module that `pkg.mod:fn` builds; fn takes no argument and is the user's own code."""
     module, _, name = factory.partition(":")
     try:
         net = getattr(importlib.import_module(module), name)()
@@ -113,24 +122,8 @@ def made_by(factory: str) -> nn.Module:
     return net
 
 
-def tensors(path: Path) -> Any:
-    """What a checkpoint holds, tensors and plain containers only."""
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as problem:  # torch.load and safetensors fail in a dozen ways on foreign bytes
-        reason = " ".join(str(problem).split())
-        if what := re.search(r"GLOBAL:? ([\w.]+)|Unsupported (?:global|class)", reason):
-            named = f" ({what.group(1)})" if what.group(1) else ""
-            raise UserError(
-                f"{path}: holds pickled code{named}, which is never run; save the network's state_dict() alone"
-            ) from None
-        raise UserError(f"{path}: not a readable checkpoint ({first_sentence(problem)})") from None
-
-
-def candidates(held: Any, name: str = "", around: tuple[int, ...] = ()) -> Iterator[tuple[str, State]]:
-    """Every mapping from names to tensors inside, by its place (state_dict, model.ema, ...); optimisers left out."""
+def state_dicts(held: Any, name: str = "", around: tuple[int, ...] = ()) -> Iterator[tuple[str, State]]:
+    """Yield every mapping from names to tensors inside, by its place (state_dict, model.ema, ...); skip optimisers."""
     if isinstance(held, nn.Module) or not isinstance(held, Mapping) or id(held) in around:  # it may hold itself
         return
     plain = {key: value for key, value in held.items() if isinstance(key, str) and isinstance(value, Tensor)}
@@ -139,13 +132,13 @@ def candidates(held: Any, name: str = "", around: tuple[int, ...] = ()) -> Itera
         return
     for key, value in held.items():
         if isinstance(key, str) and not key.startswith("optim"):
-            yield from candidates(value, f"{name}.{key}" if name else key, (*around, id(held)))
+            yield from state_dicts(value, f"{name}.{key}" if name else key, (*around, id(held)))
 
 
-def stripped(state: State) -> State:
-    """Without the prefixes that DataParallel, torch.compile and wrapping classes leave, as often as they stand.
+def without_prefixes(state: State) -> State:
+    """Remove the prefixes that DataParallel, torch.compile and wrapping classes leave, repeatedly if they are nested.
 
-    What a wrapper holds beside the network, the mean and standard deviation of its images, need not share them.
+    The mean and standard deviation of the images, which a wrapper holds beside the network, need not share them.
     """
     while True:
         inner = [key for key in state if not any(pattern.search(key) for pattern in STATISTICS.values())]
@@ -155,16 +148,16 @@ def stripped(state: State) -> State:
         state = {key.removeprefix(shared[0]): tensor for key, tensor in state.items()}
 
 
-def fitted(path: Path, nets: dict[str, nn.Module], states: dict[str, State]) -> ExternalNetwork:
-    """The first state dict that fits a network, and the network with it; otherwise what is wrong with the first."""
+def _first_fit(path: Path, nets: dict[str, nn.Module], states: dict[str, State]) -> ExternalNetwork:
+    """Load the first state dict that fits a network; if none fits, raise the complaint about the first."""
     complaints = []
     for place, raw in states.items():
         for name, net in nets.items():
-            notes, state = [], stripped(raw)
-            normalisation, state = _statistics(net, state)
+            notes, state = [], without_prefixes(raw)
+            normalisation, state = _split_normalisation(net, state)
             if normalisation is not None:
                 notes.append(f"normalisation of the checkpoint: mean {normalisation.mean}, std {normalisation.std}")
-            state = _completed(net, state)
+            state = _with_batch_counters(net, state)
             try:
                 fill(
                     net, {key: t.float() if t.is_floating_point() else t for key, t in state.items()}, f"{path}: {name}"
@@ -184,15 +177,15 @@ def fitted(path: Path, nets: dict[str, nn.Module], states: dict[str, State]) -> 
     raise UserError(f"{path}: fits none of {', '.join(nets)}; name its --model, or a --factory that builds it")
 
 
-def _completed(net: nn.Module, state: State) -> State:
-    """With the batch counters of batch norms that old checkpoints lack; no number depends on them."""
+def _with_batch_counters(net: nn.Module, state: State) -> State:
+    """Add the batch counters of batch norms that old checkpoints lack; no number depends on them."""
     own = net.state_dict()
     counters = {key: own[key] for key in own if key.endswith("num_batches_tracked") and key not in state}
     return {**state, **counters}
 
 
-def _statistics(net: nn.Module, state: State) -> tuple[Normalisation | None, State]:
-    """(the input normalisation that a checkpoint carries beside the network's own tensors, the rest)."""
+def _split_normalisation(net: nn.Module, state: State) -> tuple[Normalisation | None, State]:
+    """Return the input normalisation that a checkpoint holds beside the network's tensors, and the other tensors."""
     extra = [key for key in state if key not in net.state_dict()]
     found = {what: [key for key in extra if pattern.search(key)] for what, pattern in STATISTICS.items()}
     odd = any(state[key].is_meta or state[key].layout != torch.strided for key in extra)

@@ -1,4 +1,4 @@
-"""Checkpoints of strangers: every usual wrapping loads to the same logits, and nothing pickled ever runs."""
+"""External checkpoints: every usual wrapping loads to the same logits, and nothing pickled ever runs."""
 
 import io
 import os
@@ -15,6 +15,7 @@ from cure.core.network import Normalisation
 from cure.errors import UserError
 from cure.storage.checkpoint import build
 from cure.storage.external_checkpoint import Shape, network
+from cure.storage.open_checkpoint import open_checkpoint
 
 SETTINGS = {"small": {"width": 4}, "resnet18": {}}
 CPU = torch.device("cpu")
@@ -37,7 +38,7 @@ def x():
 
 def read(path, *, shape=None, model="small", factory=None, normalisation=None):
     found = network(
-        path,
+        None if path is None else open_checkpoint(path),
         shape or Shape(1, 10),
         model=model,
         factory=factory,
@@ -122,7 +123,7 @@ def test_no_image_is_normalised_twice(net, tmp_path):
 
 def test_a_normalisation_before_another_is_doubted(net, monkeypatch):
     net.register_buffer("mean", torch.tensor(MEAN))
-    monkeypatch.setattr("cure.storage.external_checkpoint.made_by", lambda _: net)
+    monkeypatch.setattr("cure.storage.external_checkpoint.from_factory", lambda _: net)
     how = Normalisation(mean=MEAN, std=STD)
     found = network(None, Shape(1, 10), model=None, factory="a:b", settings={}, normalisation=how, device=CPU)
     assert found.notes == ["--mean and --std come before the network's own mean: is it normalised twice?"]

@@ -13,7 +13,7 @@ from cure.evaluation.standalone import images as sets
 from cure.evaluation.standalone import outputs
 from cure.evaluation.standalone.measure import Evaluation, measure, run_preflight
 from cure.evaluation.standalone.plan import opened, plan, published
-from cure.evaluation.standalone.subject import Subject, settled
+from cure.evaluation.standalone.subject import Subject, with_single_float32_output
 from cure.nn.batchnorm import scope
 from cure.settings.base import SEEDS
 from cure.settings.sections import Threat
@@ -53,7 +53,7 @@ def evaluate(
         raise UserError(f"net is a {type(net).__name__}, not a torch.nn.Module; wrap a function in one")
     device = next((w.device for w in net.parameters()), torch.device("cpu"))
     given = sets.given(images, labels, classes, device)
-    used, notes = settled(net, given.examples.x[:2])
+    used, notes = with_single_float32_output(net, given.examples.x[:2])
     if classes is None:
         given = sets.classes_of(used, given)
     settings = published()

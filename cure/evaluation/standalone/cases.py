@@ -1,4 +1,4 @@
-"""What `cure eval` was asked for, and the networks, images and columns that this means."""
+"""The options of `cure eval`, and the networks, images and columns that follow from them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,12 +12,12 @@ from cure.evaluation.diagnostics.extra_attacks import transfer
 from cure.evaluation.diagnostics.preflight import preflight
 from cure.evaluation.standalone.images import Images, of_the_test_split, prepared
 from cure.evaluation.standalone.plan import Plan, nearest, opened, plan
-from cure.evaluation.standalone.subject import Loading, Subject, description, external_network, own_networks
+from cure.evaluation.standalone.subject import Loading, Subject, subjects
 from cure.runtime import device
 from cure.settings.params import Params
 from cure.settings.sections import RunSettings
-from cure.storage import external_checkpoint
-from cure.storage.exported_program import saved_program
+from cure.storage.external_checkpoint import Shape
+from cure.storage.open_checkpoint import Checkpoint, ExternalCheckpoint, OwnCheckpoint, open_checkpoint
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Request:
     data: str | None = None
     settings: Path | None = None
     attacks: list[str] | None = None
-    surrogate: Path | None = None  # whose adversarial images are tried as well
+    surrogate: Path | None = None  # the checkpoint whose adversarial images are tried as well
     images: int | None = None
     out: Path | None = None
     batch: int | None = None
@@ -39,17 +39,23 @@ class Request:
     json: bool = False
 
 
-def cases(path: Path | None, request: Request, say: Callable[[str], None]) -> list[tuple[Subject, Images, Plan]]:
-    """The networks in a file, or of a factory, each with its images and columns."""
-    about = description(path) if path else None
+def cases(
+    path: Path | None, request: Request, open_surrogate: Callable[[Path], Checkpoint], say: Callable[[str], None]
+) -> list[tuple[Subject, Images, Plan]]:
+    """Return the networks in a file, or of a factory, each with its images and columns.
+
+    `open_surrogate` opens the checkpoint of the surrogate, which all files of a request share.
+    """
+    checkpoint = open_checkpoint(path) if path else None
+    about = checkpoint.about if isinstance(checkpoint, OwnCheckpoint) else None
     if about and request.loading.given:
         raise UserError(
             f"{path}: says itself what it is; --model, --factory, --mean and --std are for others' checkpoints"
         )
     name = request.data or (about.dataset if about else None)
     if name is None:
-        if path and saved_program(path, torch.device("cpu")) is None:
-            external_checkpoint.tensors(path)  # what is no checkpoint at all is told as that
+        if isinstance(checkpoint, ExternalCheckpoint):
+            checkpoint.content(torch.device("cpu"))  # an unreadable file is reported before the missing option
         raise UserError(
             f"{path or request.loading.factory}: --data is needed: a data set of the catalogue, or a prepared file"
         )
@@ -64,26 +70,18 @@ def cases(path: Path | None, request: Request, say: Callable[[str], None]) -> li
     images = of_the_test_split(prepared(name, params, settings.parent), where, about)
     wanted = plan(params, request.attacks, images.classes, {"attack": changes})
     images = images.some(request.images or wanted.suite.images)
-    found = (
-        own_networks(path)
-        if about and path
-        else external_network(
-            path,
-            request.loading,
-            external_checkpoint.Shape(images.channels, images.classes),
-            _models(params),
-            images.examples.x[:2],
-        )
-    )
+    shape, models = Shape(images.channels, images.classes), _models(params)
+    found = subjects(checkpoint, request.loading, shape, models, images.examples.x[:2])
     if request.surrogate:
-        other = _surrogate(request.surrogate, request, images, settings)
-        _can_be_attacked(request.surrogate, other, images, wanted)
-        wanted = replace(wanted, transfer=transfer(other.net.to(where), wanted.threat))
+        opened_surrogate = open_surrogate(request.surrogate)
+        surrogate = subjects(opened_surrogate, request.loading, shape, models, images.examples.x[:2])[0]
+        _check_surrogate(request.surrogate, surrogate, images, wanted)
+        wanted = replace(wanted, transfer=transfer(surrogate.net, wanted.threat))
     return [(subject, images, wanted) for subject in found]
 
 
 def _settings(request: Request, path: Path | None, say: Callable[[str], None]) -> Path:
-    """--params, else the nearest params.yaml of this pipeline."""
+    """Return --params, else the nearest params.yaml of this pipeline."""
     if request.settings:
         return request.settings
     found, notes = nearest(path)
@@ -93,28 +91,20 @@ def _settings(request: Request, path: Path | None, say: Callable[[str], None]) -
 
 
 def _models(params: Params) -> dict[str, dict[str, object]]:
-    """Settings of the catalogue's models, as the file has them."""
+    """Return the settings of the catalogue's models, as the file has them."""
     return {name: dict(section or {}) for name, section in params.raw["models"].items()}
 
 
-def _surrogate(path: Path, request: Request, images: Images, settings: Path) -> Subject:
-    """The other network, on the same images; a stranger's is loaded as the options say."""
-    if description(path):
-        found = own_networks(path)[0]
-    else:
-        params = opened(settings, images.name, request.loading.model or "")
-        shape = external_checkpoint.Shape(images.channels, images.classes)
-        (found,) = external_network(path, request.loading, shape, _models(params), images.examples.x[:2])
-    try:
-        found.net.to(images.examples.x.device)(images.examples.x[:2])
-    except Exception as problem:  # foreign code may fail in any way
-        raise UserError(f"--surrogate {path}: cannot see these images ({first_sentence(problem)})") from None
-    return found
+def _check_surrogate(path: Path, surrogate: Subject, images: Images, wanted: Plan) -> None:
+    """Reject a surrogate that cannot process the images, or whose gradients are useless.
 
-
-def _can_be_attacked(path: Path, surrogate: Subject, images: Images, wanted: Plan) -> None:
-    """Refuse a surrogate whose gradients say nothing: its images would look as if the network withstood them."""
+    Images from useless gradients would look as if the network withstood them.
+    """
     x, y = images.examples.x, images.examples.y
+    try:
+        surrogate.net.to(x.device)(x[:2])
+    except Exception as problem:  # external code may fail in any way
+        raise UserError(f"--surrogate {path}: cannot see these images ({first_sentence(problem)})") from None
     for line in preflight(surrogate.net, x, y, images.classes, wanted.preflight):
         if line.red and line.name in ("finite", "gradients"):
             raise UserError(f"--surrogate {path}: {line}")

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 from rich.console import Console
@@ -20,6 +21,7 @@ from cure.evaluation.standalone.watch import Watch, clock, watching
 from cure.evaluation.work_items import digest
 from cure.runtime.terminal import page
 from cure.storage.files import write_text
+from cure.storage.open_checkpoint import Checkpoint, open_checkpoint
 
 CLEAN, REFUSED, FLAGGED = 0, 2, 3
 
@@ -31,11 +33,12 @@ def evaluate_files(request: Request) -> int:
     raised. What is the only one raises its refusal.
     """
     console, found, refused = Console(stderr=True, emoji=False, markup=False), list[Evaluation](), list[UserError]()
-    _sound(request)
+    _check_request(request)
     paths: list[Path | None] = [*request.paths]
+    open_surrogate = cache(open_checkpoint)  # all paths share one surrogate
     try:
         for path in paths or [None]:
-            for one in _evaluated(path, request, console, refused):
+            for one in _evaluated(path, request, open_surrogate, console, refused):
                 found.append(one)  # one by one: what is finished outlives an interruption
     except KeyboardInterrupt:
         if found:
@@ -49,14 +52,20 @@ def evaluate_files(request: Request) -> int:
     return REFUSED if refused else FLAGGED if any(one.flags for one in found) else CLEAN
 
 
-def _evaluated(path: Path | None, request: Request, console: Console, refused: list[UserError]) -> Iterator[Evaluation]:
-    """Of the networks in a file those that can be evaluated; why the others cannot goes to `refused`."""
+def _evaluated(
+    path: Path | None,
+    request: Request,
+    open_surrogate: Callable[[Path], Checkpoint],
+    console: Console,
+    refused: list[UserError],
+) -> Iterator[Evaluation]:
+    """Evaluate the networks in a file; the reasons why some of them cannot be evaluated are added to `refused`."""
 
     def refuse(who: str, why: object) -> None:
         refused.append(UserError(str(why) if who in str(why) else f"{who}: {why}"))
 
     try:
-        found = cases(path, request, lambda note: _say(console, note))
+        found = cases(path, request, open_surrogate, lambda note: _say(console, note))
     except UserError as why:
         return refuse(str(path) if len(request.paths) > 1 else "", why)
     for subject, images, wanted in found:
@@ -68,8 +77,8 @@ def _evaluated(path: Path | None, request: Request, console: Console, refused: l
             refuse(subject.name, f"failed under attack ({first_sentence(problem)})")
 
 
-def _sound(request: Request) -> None:
-    """Refuse what can be seen before anything is loaded."""
+def _check_request(request: Request) -> None:
+    """Reject options that are wrong before any file is loaded."""
     if not request.paths and request.loading.factory is None:
         raise UserError("nothing to evaluate: name a checkpoint, or a --factory that returns a network with weights")
     for named in [*request.paths, *([request.surrogate] if request.surrogate else [])]:

@@ -92,8 +92,8 @@ def run_preflight(subject: Subject, images: Images, plan: Plan, *, force: bool) 
     return lines
 
 
-def _settled(subject: Subject, x: Tensor, suite: AttackSuite, units: Path) -> AttackSuite:
-    """With the layout that the units there were computed in: the probe may choose another one the next time."""
+def _with_stored_layout(subject: Subject, x: Tensor, suite: AttackSuite, units: Path) -> AttackSuite:
+    """Return the suite with the layout of the stored work items: the probe may choose another one the next time."""
     if suite.layout != "probe":
         return suite
     note = units / "layout"
@@ -114,7 +114,7 @@ def measure(
     """Every column, then what it doubts. `units` is the folder in which finished batches outlive a killed run."""
     store: Any = WorkItemFolder(units) if units else {}
     data = images.examples
-    suite = _settled(subject, data.x, plan.suite, units) if units else plan.suite
+    suite = _with_stored_layout(subject, data.x, plan.suite, units) if units else plan.suite
     columns = attack_columns.attacked(subject.net, data, plan.attack_sequences, suite, on_progress, store)
     result = attack_columns.result(columns, data, suite, plan.threat.eps)
     how = {"batch": suite.batch, "seed": suite.seed, "store": store, "on_progress": on_progress}

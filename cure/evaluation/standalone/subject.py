@@ -1,29 +1,29 @@
-"""Whom an evaluation is about: the networks in a file of this pipeline, or one network from anywhere."""
+"""The networks that are evaluated: those in a file of this pipeline, or one external network."""
 
 import copy
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from cure import catalogue
 from cure.core.network import Normalisation
 from cure.nn.batchnorm import scope
 from cure.nn.outputs import FirstOutput, outputs
-from cure.storage import checkpoint, external_checkpoint
+from cure.storage import external_checkpoint
 from cure.storage.checkpoint import Description
 from cure.storage.exported_program import Fixed
+from cure.storage.external_checkpoint import Shape
+from cure.storage.open_checkpoint import Checkpoint, OwnCheckpoint
 from cure.storage.training_checkpoint import networks
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A network on [0, 1] images, in eval mode, and what is known of it."""
+    """A network on [0, 1] images, in eval mode, with its name, notes for the user and its description if it has one."""
 
     name: str
     net: nn.Module
@@ -33,7 +33,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Loading:
-    """How a stranger's checkpoint becomes a network."""
+    """The options that say how an external checkpoint becomes a network."""
 
     model: str | None = None
     factory: str | None = None
@@ -41,62 +41,56 @@ class Loading:
 
     @property
     def given(self) -> bool:
-        """Whether anything was said at all."""
+        """Whether any of them was given."""
         return any((self.model, self.factory, self.normalisation))
 
 
-def description(path: Path) -> Description | None:
-    """What a file of this pipeline says of itself; None for a stranger's."""
-    if path.suffix != ".safetensors" or not path.exists():
-        return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            ours = "cure" in (file.metadata() or {})
-    except (SafetensorError, OSError):
-        ours = True  # truncated or altered: its reader says so
-    return checkpoint.load(path)[0] if ours else None
-
-
-def own_networks(path: Path) -> list[Subject]:
-    """Every network in a file of this pipeline; best, last, revision, ... of a trajectory."""
-    about, states = checkpoint.load(path)
-    prepare = catalogue.entry("methods", about.method).METHOD.prepare if about.kind == "trajectory" else None
-    found = dict(sorted(networks(about, states, path, prepare).items()))
-    return [Subject(path.stem + (f":{name}" if name else ""), net, about=about) for name, net in found.items()]
-
-
-def external_network(
-    path: Path | None,
-    how: Loading,
-    shape: external_checkpoint.Shape,
+def subjects(
+    checkpoint: Checkpoint | None,
+    loading: Loading,
+    shape: Shape,
     settings: dict[str, dict[str, Any]],
     example: torch.Tensor,
 ) -> list[Subject]:
-    """The one network of anybody's checkpoint."""
+    """Return every network in a file of this pipeline, or the one network of an external checkpoint or a factory.
+
+    `settings` are those of the catalogue's models; `example` are images that the network will be evaluated on.
+    """
+    if isinstance(checkpoint, OwnCheckpoint):
+        return _own_networks(checkpoint)
     found = external_checkpoint.network(
-        path,
+        checkpoint,
         shape,
-        model=how.model,
-        factory=how.factory,
+        model=loading.model,
+        factory=loading.factory,
         settings=settings,
-        normalisation=how.normalisation,
+        normalisation=loading.normalisation,
         device=example.device,
     )
-    net, notes = settled(found.net, example)
-    return [Subject(path.stem if path else str(how.factory), net, [*found.notes, *notes])]
+    net, notes = with_single_float32_output(found.net, example)
+    name = checkpoint.path.stem if checkpoint else str(loading.factory)
+    return [Subject(name, net, [*found.notes, *notes])]
 
 
-def settled(net: nn.Module, example: torch.Tensor) -> tuple[nn.Module, list[str]]:
-    """`net`, or what has to stand in its place to return one float32 tensor of logits, and notes that say so.
+def _own_networks(checkpoint: OwnCheckpoint) -> list[Subject]:
+    """Build every network in the file; those of a training checkpoint are called best, last, revision, ..."""
+    about, path = checkpoint.about, checkpoint.path
+    prepare = catalogue.entry("methods", about.method).METHOD.prepare if about.kind == "trajectory" else None
+    found = dict(sorted(networks(about, checkpoint.states, path, prepare).items()))
+    return [Subject(path.stem + (f":{name}" if name else ""), net, about=about) for name, net in found.items()]
 
-    Weights of another precision that cannot take float32 images are copied in float32; of several outputs the first
-    counts. Whatever else is wrong with it, the preflight says.
+
+def with_single_float32_output(net: nn.Module, example: torch.Tensor) -> tuple[nn.Module, list[str]]:
+    """Return `net`, or a substitute that returns one float32 tensor of logits, and notes that name each change.
+
+    Weights of another precision that cannot take float32 images are copied in float32. Of several outputs the first
+    is used. The preflight reports every other fault.
     """
     notes = []
-    found = _tried(net, example)
-    if found is None and (other := _precision(net)):
+    found = _output_or_none(net, example)
+    if found is None and (other := _other_precision(net)):
         copied = _in_float32(net)
-        if copied is not None and (found := _tried(copied, example)) is not None:
+        if copied is not None and (found := _output_or_none(copied, example)) is not None:
             net, notes = copied, [f"weights of {other}, evaluated in float32"]
     if found is None or isinstance(found, torch.Tensor):
         return net, notes
@@ -105,21 +99,21 @@ def settled(net: nn.Module, example: torch.Tensor) -> tuple[nn.Module, list[str]
     return FirstOutput(net).eval(), [*notes, f"of its {count} output{'s' * (count > 1)} {which}"]
 
 
-def _tried(net: nn.Module, example: torch.Tensor) -> Any:
-    """What a foreign network returns; None where it fails, in whatever way."""
+def _output_or_none(net: nn.Module, example: torch.Tensor) -> Any:
+    """Return the output of an external network, or None if it fails in any way."""
     with scope(net, "eval"), torch.no_grad(), suppress(Exception):
         return net(example)
     return None
 
 
-def _precision(net: nn.Module) -> str:
-    """The precision of weights that are not float32, or nothing."""
+def _other_precision(net: nn.Module) -> str:
+    """Name the precision of weights that are not float32, or return an empty text."""
     owners = [module.held[0] if isinstance(module, Fixed) else module for module in net.modules()]
     weights = [weight for owner in owners for weight in owner.parameters() if weight.is_floating_point()]
     return " and ".join(sorted({str(weight.dtype).removeprefix("torch.") for weight in weights} - {"float32"}))
 
 
 def _in_float32(net: nn.Module) -> nn.Module | None:
-    with suppress(Exception):  # foreign modules may refuse both
+    with suppress(Exception):  # external modules may refuse both
         return copy.deepcopy(net).float()
     return None

@@ -1,12 +1,15 @@
-"""`cure eval` and `cure compare` on files: ours, strangers', wrong ones."""
+"""`cure eval` and `cure compare` on files: our own, external and wrong ones."""
 
 import csv
 import json
 import re
 import sys
+from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from typer.testing import CliRunner
 
@@ -41,7 +44,7 @@ def run(weights, monkeypatch):
 
 @pytest.fixture
 def theirs(trained, tmp_path):
-    """A stranger's checkpoint of the same network."""
+    """An external checkpoint of the same network."""
     path = tmp_path / "theirs.pt"
     torch.save({"state_dict": {f"module.{key}": t for key, t in trained.state_dict().items()}, "epoch": 9}, path)
     return path
@@ -49,7 +52,7 @@ def theirs(trained, tmp_path):
 
 @pytest.fixture
 def params(pipeline, tmp_path):
-    """The pipeline's params with the model's width as the stranger has it."""
+    """The pipeline's params with the model's width of the external checkpoint."""
     path = tmp_path / "params.yaml"
     path.write_text((pipeline / "params.yaml").read_text().replace("    width: 16\n", "    width: 8\n"))
     return path
@@ -76,7 +79,7 @@ def test_json_has_every_column_with_its_interval(run, weights):
     assert found["pgd20"]["nrr_low"] < found["pgd20"]["nrr"] < found["pgd20"]["nrr_high"]
 
 
-def test_a_strangers_checkpoint_has_the_same_numbers(run, weights, theirs, params):
+def test_an_external_checkpoint_has_the_same_numbers(run, weights, theirs, params):
     _, ours, _ = run("eval", weights, *FEW, "--json")
     options = ["--model", "small", "--data", "data/digits.safetensors", "--params", params]
     _, same, _ = run("eval", theirs, *options, *FEW, "--json")
@@ -212,6 +215,87 @@ def test_compare_says_what_can_be_claimed(run, weights, theirs, params, tmp_path
     assert {one["column"]: one["p"] for one in json.loads(shown)} == {"clean": 1.0, "pgd20": 1.0, "worst": 1.0}
 
 
+READERS = ("torch.load", "torch.jit.load", "torch.export.load", "safe_open", "load_file", "saved_program")
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """How often each reader of files opened each file of a name, whichever module of cure called it."""
+    counts = Counter()
+
+    def counting(name, reader):
+        def call(path, *words, **options):
+            if isinstance(path, str | Path):  # not a member of an archive, nor a buffer
+                counts[name, Path(path).name] += 1
+            return reader(path, *words, **options)
+
+        return call
+
+    for reader in READERS:
+        place, _, name = reader.rpartition(".")
+        modules = [sys.modules[place]] if place else [m for key, m in sys.modules.items() if key.startswith("cure.")]
+        for module in modules:
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, counting(reader, getattr(module, name)))
+    return lambda *files: {key: count for key, count in counts.items() if key[1] in files}
+
+
+@pytest.fixture
+def external(trained, theirs, tmp_path):
+    """The same network by kind of external file."""
+    save_file(trained.state_dict(), tmp_path / "theirs.safetensors")
+    torch.jit.trace(trained, torch.rand(2, 1, 8, 8)).save(tmp_path / "script.pt")
+    rows = torch.export.Dim("n", min=1, max=512)
+    program = torch.export.export(trained, (torch.rand(3, 1, 8, 8),), dynamic_shapes=({0: rows},))
+    torch.export.save(program, tmp_path / "program.pt2")
+    return {
+        "state dict": (theirs, ["saved_program", "torch.load"]),
+        "safetensors": (tmp_path / "theirs.safetensors", ["safe_open"]),
+        "TorchScript": (tmp_path / "script.pt", ["saved_program", "torch.jit.load"]),
+        "torch.export": (tmp_path / "program.pt2", ["saved_program", "torch.export.load"]),
+    }
+
+
+def test_a_checkpoint_of_ours_is_opened_once(run, weights, opened):
+    assert run("eval", weights, "--attacks", "clean")[0] == 0
+    assert opened(weights.name) == {("safe_open", weights.name): 1}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["state dict", "safetensors", "TorchScript", "torch.export"])
+def test_an_external_checkpoint_is_opened_once(run, external, params, opened, kind):
+    path, readers = external[kind]
+    options = ["--data", "data/digits.safetensors", "--params", params, "--attacks", "clean"]
+    code, _, said = run("eval", path, *options)
+    assert code == 0, said
+    assert opened(path.name) == {(reader, path.name): 1 for reader in readers}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["state dict", "safetensors", "TorchScript", "torch.export"])
+def test_to_ask_for_the_data_set_opens_an_external_checkpoint_once(run, external, opened, kind):
+    path, readers = external[kind]
+    code, _, said = run("eval", path)
+    assert (code, "--data is needed" in said) == (2, True)
+    assert opened(path.name) == {(reader, path.name): 1 for reader in readers}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["ours", "state dict", "TorchScript"])
+def test_networks_that_share_a_surrogate_open_it_once(run, weights, external, params, opened, tmp_path, kind):
+    own = {"ours": (tmp_path / "other.safetensors", ["safe_open"])}
+    own["ours"][0].write_bytes(weights.read_bytes())
+    surrogate, readers = (own | external)[kind]
+    again = tmp_path / "again.safetensors"
+    again.write_bytes(external["safetensors"][0].read_bytes())
+    options = ["--data", "data/digits.safetensors", "--params", params, "--attacks", "pgd20", "--n", "20"]
+    code, _, said = run("eval", external["safetensors"][0], again, "--surrogate", surrogate, *options)
+    assert code in (0, 3), said
+    once = {(reader, surrogate.name): 1 for reader in readers}
+    once |= {("safe_open", name): 1 for name in ("theirs.safetensors", "again.safetensors")}
+    assert opened("theirs.safetensors", "again.safetensors", surrogate.name) == once
+
+
 REFUSALS = {
     "absent": (["absent.pt", "--data", "digits"], "absent.pt: not found"),
     "no data": (["{theirs}"], "--data is needed"),
@@ -334,7 +418,7 @@ class Exhausted(nn.Module):
 
 
 def test_a_network_that_fails_under_attack_is_refused_in_one_sentence(run, trained, monkeypatch):
-    monkeypatch.setattr("cure.storage.external_checkpoint.made_by", lambda factory: Exhausted(trained))
+    monkeypatch.setattr("cure.storage.external_checkpoint.from_factory", lambda factory: Exhausted(trained))
     code, _, said = run("eval", "--factory", "a:b", "--data", "digits", *FEW)
     assert (code, said) == (2, "a:b: failed under attack (RuntimeError: out of memory)")
 
@@ -371,7 +455,7 @@ def test_another_projects_params_are_passed_over(run, theirs, tmp_path, monkeypa
     monkeypatch.chdir(project)
     data = ["--data", pipeline / "data/digits.safetensors", "--attacks", "clean"]
     monkeypatch.setattr(
-        "cure.storage.external_checkpoint.made_by", lambda _: nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+        "cure.storage.external_checkpoint.from_factory", lambda _: nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     )
     _, _, said = run("eval", "--factory", "a:b", *data, "--force")
     assert f"{project / 'params.yaml'}: another project's (no section threat or attack), passed over" in said

@@ -110,6 +110,8 @@ LINES = {  # command line -> what must be said
     "cure plan data": "data/params.yaml: not found; run this in a folder with a params.yaml",
     "cure eval params.yaml --data digits": "not a readable checkpoint",
     "cure eval weights --data digits": "not a readable checkpoint",
+    "cure eval params.yaml --data svhn": "datasets.svhn; name one by --params",  # options before the file
+    "cure eval params.yaml --data digits --params no.yaml": "no.yaml: not found",
     "cure table nowhere": "nowhere/reports/table.md: not there yet; `dvc repro`",
     "cure compare params.yaml params.yaml": "not a result",
     "cure download cifar10-p": "nothing called 'cifar10-p', did you mean cifar10-c?",
@@ -124,7 +126,7 @@ def test_a_wrong_command_line_says_where(user, line):
     assert LINES[line] in refused(user, *words)
 
 
-# ---- checkpoints of strangers
+# ---- external checkpoints
 
 
 def state(model="small", classes=10, channels=1):
