@@ -19,7 +19,7 @@ from cure.evaluation.statistics import results
 from cure.evaluation.statistics.intervals import wilson
 from cure.evaluation.statistics.results import Result
 from cure.evaluation.work_items import WorkItemFolder
-from cure.nn.folding import faster
+from cure.nn.folded_copy import faster_layout
 from cure.settings.sections import AttackSuite
 from cure.storage.files import write_text
 
@@ -92,13 +92,13 @@ def run_preflight(subject: Subject, images: Images, plan: Plan, *, force: bool) 
     return lines
 
 
-def _settled(subject: Subject, x: Tensor, suite: AttackSuite, units: Path) -> AttackSuite:
+def _with_chosen_layout(subject: Subject, x: Tensor, suite: AttackSuite, units: Path) -> AttackSuite:
     """With the layout that the units there were computed in: the probe may choose another one the next time."""
     if suite.layout != "probe":
         return suite
     note = units / "layout"
     if not note.exists():
-        write_text(note, faster(subject.net, x[: suite.batch]))
+        write_text(note, faster_layout(subject.net, x[: suite.batch]))
     return suite.model_copy(update={"layout": note.read_text()})
 
 
@@ -114,7 +114,7 @@ def measure(
     """Every column, then what it doubts. `units` is the folder in which finished batches outlive a killed run."""
     store: Any = WorkItemFolder(units) if units else {}
     data = images.examples
-    suite = _settled(subject, data.x, plan.suite, units) if units else plan.suite
+    suite = _with_chosen_layout(subject, data.x, plan.suite, units) if units else plan.suite
     columns = attack_columns.attacked(subject.net, data, plan.attack_sequences, suite, on_progress, store)
     result = attack_columns.result(columns, data, suite, plan.threat.eps)
     how = {"batch": suite.batch, "seed": suite.seed, "store": store, "tick": on_progress}
