@@ -1,7 +1,7 @@
 """A whole ascent as one CUDA graph: the host starts all its kernels at once, since a small network's outrun it.
 
 A graph computes on the tensors that it was recorded with. So the images, labels and start are copied into it, the
-twin follows its network in place, and an objective must be made of nothing else.
+folded copy follows its network in place, and an objective must be made of nothing else.
 """
 
 import dataclasses
@@ -32,24 +32,24 @@ def graphs(wanted: bool) -> Iterator[None]:
         _wanted.reset(token)
 
 
-def possible(x: Images) -> bool:
-    """Whether an ascent from these images is to be a graph."""
+def can_record(x: Images) -> bool:
+    """Return whether an ascent from these images is to be a graph."""
     return _wanted.get() and x.is_cuda
 
 
 def replayed(
-    twin: nn.Module,
+    attacked: nn.Module,
     batch: Batch,
     start: Images,
     objective: Callable[[nn.Module, Batch], Objective],
     bounds: dict[str, Any],
 ) -> Images:
-    """What `pgd_loop` finds on the twin from `start`; recorded at the first call of its kind."""
+    """Return what `pgd_loop` finds on a folded copy from `start`; record it at the first call of its kind."""
     half = torch.is_autocast_enabled(batch.x.device.type)
     kind = (batch.x.shape, batch.x.dtype, batch.x.stride(), objective, tuple(sorted(bounds.items())), half)
-    graphs_of = _recorded.setdefault(twin, {})
+    graphs_of = _recorded.setdefault(attacked, {})
     if kind not in graphs_of:
-        graphs_of[kind] = Recorded(twin, batch, start, objective, bounds)
+        graphs_of[kind] = Recorded(attacked, batch, start, objective, bounds)
     return graphs_of[kind](batch, start)
 
 
@@ -58,7 +58,7 @@ class Recorded:
 
     def __init__(
         self,
-        twin: nn.Module,
+        attacked: nn.Module,
         batch: Batch,
         start: Images,
         objective: Callable[[nn.Module, Batch], Objective],
@@ -69,11 +69,11 @@ class Recorded:
         aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):  # libraries are set up before the recording
-            pgd_loop(twin, self.x, self.start, objective(twin, still), **bounds)
+            pgd_loop(attacked, self.x, self.start, objective(attacked, still), **bounds)
         torch.cuda.current_stream().wait_stream(aside)
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
-            self.found = pgd_loop(twin, self.x, self.start, objective(twin, still), **bounds)
+            self.found = pgd_loop(attacked, self.x, self.start, objective(attacked, still), **bounds)
 
     def __call__(self, batch: Batch, start: Images) -> Images:
         """Copy in, replay, copy out."""

@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from cure.adversarial.cuda_graphs import possible, replayed
+from cure.adversarial.cuda_graphs import can_record, replayed
 from cure.adversarial.pgd_loop import Objective, Stop, pgd_loop
 from cure.core.method import Batch, Networks
 from cure.core.noise import Noise
 from cure.core.tensors import Images, Labels
 from cure.nn.batchnorm import scope
-from cure.nn.folded_copy import folded_copy_of
+from cure.nn.folded_copy import current_folded_copy
 from cure.nn.losses import cross_entropy, kl, margin
 from cure.settings.base import Search
 
@@ -52,17 +52,17 @@ def pgd(
 ) -> Images:
     """The last iterate of the ascent that `search` describes; gradients are taken to the images only.
 
-    In eval mode the twin is attacked (nn/folded_copy.py), the same function in fewer operations.
+    In eval mode the folded copy is attacked (nn/folded_copy.py), the same function in fewer operations.
 
     `each` may replace the search's eps, step and steps by values of each image or pixel, as `pgd_loop` takes them; the
     start remains the search's own.
     """
     bounds: dict[str, Any] = {"eps": search.eps, "step": search.step, "steps": search.steps} | (each or {})
     with scope(net, search.bn):
-        attacked = folded_copy_of(net, batch.x) if search.bn == "eval" else net
+        attacked = current_folded_copy(net, batch.x) if search.bn == "eval" else net
         start = begin(batch.x, search, batch.noise)
         fixed = attacked is not net and objective in FIXED and stop is None and not jitter and not each
-        if fixed and possible(batch.x):
+        if fixed and can_record(batch.x):
             return replayed(attacked, batch, start, objective, bounds)
         return pgd_loop(
             attacked,

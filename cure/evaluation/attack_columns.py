@@ -14,7 +14,7 @@ from cure.data.loader import Split, as_float, evenly_spaced
 from cure.evaluation.driver import ROUNDING, Driver, full_precision
 from cure.evaluation.statistics.results import Result
 from cure.evaluation.work_items import Examples, Outcome, Store
-from cure.nn.folding import faster, twin
+from cure.nn.folded_copy import faster_layout, folded_copy
 from cure.runtime import distributed
 from cure.runtime.memory import halving
 from cure.settings.base import Layout
@@ -89,7 +89,9 @@ def attacked(
     how: dict[str, Any] = {"batch": suite.batch, "seed": suite.seed, "store": store}
     how |= {"share": (distributed.rank(), distributed.count()), "patience": 0.2 if distributed.count() > 1 else None}
     with full_precision():
-        how["twin"] = halving(suite.batch, lambda batch: twin(net, data.x[:batch], _layout(net, data, suite)), "layout")
+        how["attacked"] = halving(
+            suite.batch, lambda batch: folded_copy(net, data.x[:batch], _layout(net, data, suite)), "layout"
+        )
     drivers, found = dict[int, Driver](), dict[str, AttackColumn]()
     for name, sequence in {"clean": AttackSequence({}, {}), **columns}.items():
         rows = evenly_spaced(len(data), suite.subset.get(name, len(data)))
@@ -107,7 +109,7 @@ def _layout(net: nn.Module, data: Examples, suite: AttackSuite) -> Layout:
     """The suite's; of several ranks, which must round alike, the one that the first finds faster."""
     if suite.layout != "probe" or distributed.count() == 1:
         return suite.layout
-    return distributed.agreed(faster(net, data.x[: suite.batch]))
+    return distributed.agreed(faster_layout(net, data.x[: suite.batch]))
 
 
 def work_items(images: int, columns: dict[str, AttackSequence], suite: AttackSuite) -> int:

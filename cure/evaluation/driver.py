@@ -34,10 +34,10 @@ class Unfinished(Exception):
 class Driver:
     """Attacks one network on one set of images.
 
-    `twin` is the module that the attacks see, such as nn/folding.py makes it; by default the network. `share` is (rank,
-    ranks): this process computes every ranks-th work item; where it needs one that another has not stored yet, it looks
-    again every `patience` seconds or, without any, raises `Unfinished`. `on_progress` hears of each batch of each
-    attack: its name, images broken, images seen.
+    `attacked` is the module that the attacks see, such as the network's folded copy; by default the network. `share` is
+    (rank, ranks): this process computes every ranks-th work item; where it needs one that another has not stored yet,
+    it looks again every `patience` seconds or, without any, raises `Unfinished`. `on_progress` receives each batch of
+    each attack: its name, images broken, images seen.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Driver:
         *,
         batch: int,
         seed: int,
-        twin: nn.Module | None = None,
+        attacked: nn.Module | None = None,
         store: Store | None = None,
         share: tuple[int, int] = (0, 1),
         patience: float | None = None,
@@ -56,14 +56,14 @@ class Driver:
         low, high = float(data.x.min()), float(data.x.max())
         if not 0 <= low <= high <= 1:
             raise UserError(f"images: values from {low:g} to {high:g}, not in [0, 1]; normalise inside the network")
-        self.net, self.twin, self.data, self.batch, self.seed = net, twin or net, data, batch, seed
+        self.net, self.attacked, self.data, self.batch, self.seed = net, attacked or net, data, batch, seed
         self.patience = patience
         self.store, self.share, self.on_progress = (
             {} if store is None else store,
             share,
             on_progress or (lambda *_: None),
         )
-        self.identity = identity(seed, net=net, twin=self.twin)
+        self.identity = identity(seed, net=net, attacked=self.attacked)
         self._clean: dict[int, Labels] = {}
 
     def clean(self, passes: int = 1) -> Labels:
@@ -134,7 +134,7 @@ class Driver:
 
     def _fresh(self, sequence: AttackSequence, name: str, attack: Attack, part: Examples) -> WorkItem:
         noise = PerImage(self.seed, part.index.cpu())
-        x_adv = attack(self.twin if sequence.passes == 1 else self.net, Batch(part.x, part.y, part.index, noise))
+        x_adv = attack(self.attacked if sequence.passes == 1 else self.net, Batch(part.x, part.y, part.index, noise))
         predicted = self._predicted(x_adv, sequence.passes)
         wrong = predicted != part.y.cpu()
         allowed = ((x_adv >= 0) & (x_adv <= 1)).flatten(1).all(1)
@@ -157,7 +157,7 @@ class Driver:
     def _alone(self) -> Iterator[None]:
         """Frozen networks, full precision, and random numbers that come from the seed and leave the caller's alone."""
         devices = [self.data.x.device] if self.data.x.is_cuda else []
-        with torch.random.fork_rng(devices), frozen(self.net), frozen(self.twin), full_precision():
+        with torch.random.fork_rng(devices), frozen(self.net), frozen(self.attacked), full_precision():
             torch.manual_seed(self.seed)
             yield
 

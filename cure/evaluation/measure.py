@@ -49,7 +49,7 @@ def outcomes(net: nn.Module, split: Split, attacks: dict[str, Attack], *, batch:
     size decides nothing but speed. Refuses logits that are not finite.
     """
     found: dict[str, list[Flags]] = {name: [] for name in ("clean", *attacks)}
-    watched = nn.Sequential(net)  # on the network itself a hook would keep attacks from its twin
+    watched = nn.Sequential(net)  # on the network itself a hook would keep attacks from its folded copy
     with frozen(net), finite(watched):
         for x, y, index in split.batches(batch):
             clean = right(watched, x, y)

@@ -1,45 +1,59 @@
-"""The twin through which training attacks: the network in eval mode, its batch norms folded into the convolutions.
+"""A folded copy of a network, for attacks in eval mode: the same function in fewer operations.
+
+Batch norm on running statistics is affine, so it folds into the convolution before it:
 
     w' = w g / sqrt(v + e),   b' = beta + (b - m) g / sqrt(v + e)
 
-A network's twin is made once and follows its weights: every attack computes the folded ones anew, in place. Its
-logits differ by rounding only, its memory format is the network's. nn/folding.py has the twin of an evaluation, which
-stands for a network of unknown making and is held against it.
+Logits differ by rounding only. Training attacks the copy of `current_folded_copy`, which is made once and follows the
+weights: every attack computes the folded ones anew, in place. An evaluation attacks that of `folded_copy`, which may
+stand for a network of unknown making and is therefore compared with it; adversarial images are verified on the network.
 """
 
 import copy
-from collections import Counter
-from dataclasses import dataclass
+import warnings
 from itertools import chain
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
 import torch
-from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch import fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from cure.core.network import Network
 from cure.core.tensors import Images, Tensor
 from cure.nn.batchnorm import scope
+from cure.nn.foldable import foldable
+from cure.nn.memory_format import FORMATS, probed_layout
+from cure.settings.base import Layout
 
-Pairs = list[tuple[str, str]]
-_made: "WeakKeyDictionary[nn.Module, FoldedCopy]" = WeakKeyDictionary()
-_asked: "WeakSet[nn.Module]" = WeakSet()
+_kept: "WeakKeyDictionary[nn.Module, tuple[list[Any], FoldedCopy | None]]" = WeakKeyDictionary()
+_to_compile: "WeakSet[nn.Module]" = WeakSet()
 COMPILER = "inductor"
+COMPARED = 8  # images on which a copy must agree with its network
+TOLERANCE = 1e-4  # by which their logits may differ, relative to the largest
 
 
-@dataclass
 class FoldedCopy:
-    """A frozen copy without the batch norms of `pairs` (convolution, batch norm), and the form of its original."""
+    """A frozen copy without the batch norms of `pairs` (convolution, batch norm), which are found on `x`."""
 
-    net: nn.Module
-    pairs: Pairs
-    form: list[Any]
+    def __init__(self, net: nn.Module, x: Images) -> None:
+        self.net = copy.deepcopy(net).eval().requires_grad_(False)
+        self.net.zero_grad()
+        self.pairs = foldable(self.net, x)
+        for conv, norm in self.pairs:  # weights of their own, since other layers may share those of the network
+            old, bn = _layers(self.net, conv, norm)
+            old.weight, old.bias = fuse_conv_bn_weights(
+                old.weight, old.bias, bn.running_mean, bn.running_var, bn.eps, bn.weight, bn.bias
+            )
+            self.net.set_submodule(norm, nn.Identity())
 
     def follow(self, net: nn.Module) -> None:
-        """Take the present weights and running statistics of the original."""
+        """Take the present weights and running statistics of the original, in place.
+
+        The bias is computed as beta - (m - b) s with s = g / sqrt(v + e), PyTorch's of a new copy as
+        ((b - m) / sqrt(v + e)) g + beta. The two round differently: trained weights depend on the first order, results
+        of attacks on the second, so neither may change.
+        """
         theirs, mine = _tensors(net), _tensors(self.net)
         folded = [self._ingredients(net, *pair) for pair in self.pairs]
         if not folded:
@@ -59,48 +73,93 @@ class FoldedCopy:
                 torch._foreach_copy_([mine[name] for name in rest], [theirs[name] for name in rest])
 
     def _ingredients(self, net: nn.Module, conv: str, norm: str) -> tuple[Any, ...]:
-        """The weight, the batch norm, m - b, and where the folded weight and bias go."""
-        old, new, bn = net.get_submodule(conv), self.net.get_submodule(conv), net.get_submodule(norm)
-        assert isinstance(bn.running_mean, Tensor)
+        """Return the weight, the batch norm, m - b, and where the folded weight and bias go."""
+        (old, bn), (new, _) = _layers(net, conv, norm), _layers(self.net, conv, norm)
         shift = bn.running_mean - old.bias if isinstance(old.bias, Tensor) else bn.running_mean
         return old.weight, bn, shift, new.weight, new.bias
 
 
 def compile_folded_copy(net: nn.Module) -> None:
-    """Let torch.compile fuse the kernels of the twin of `net`, once one is made: at its first forward and backward,
-    for the first number of images, and once more, for any number, at the second.
+    """Let torch.compile fuse the kernels of the current folded copy of `net`, once one is made.
+
+    It compiles at the copy's first forward and backward, for the first number of images, and once more, for any
+    number, at the second.
     """
-    _asked.add(net)
+    _to_compile.add(net)
 
 
-def folded_copy_of(net: nn.Module, x: Images) -> nn.Module:
-    """The twin of `net` with its present weights; `net` itself where there is nothing to fold or somebody watches it.
+def current_folded_copy(net: nn.Module, x: Images) -> nn.Module:
+    """Return the folded copy of `net` with its present weights, in its memory format, for attacks of training.
 
-    Whoever has hooks on a network wants to see what is done to it. And a foreign one that is not being trained may
-    remember its forwards, which a copy would not share; a `Network` is a function of its parts.
+    Return `net` itself where there is nothing to fold, and where it has hooks, so that these see the attack. A network
+    that is neither trained nor a `Network` may remember its forwards, which a copy would not share; it is returned too.
     """
     if not isinstance(net, Network) and not any(weight.requires_grad for weight in net.parameters()):
         return net
-    if any(module._forward_hooks or module._forward_pre_hooks for module in net.modules()):
+    if _has_hooks(net):
         return net
     form = _form(net)
-    if net not in _made or _made[net].form != form:
-        _made[net] = _twin(net, x, form)
-    _made[net].follow(net)
-    return _made[net].net if _made[net].pairs else net
+    if net not in _kept or _kept[net][0] != form:
+        made = FoldedCopy(net, x[:0])  # a forward of no image costs nothing
+        if net in _to_compile:
+            made.net.compile(backend=COMPILER, dynamic=None)
+        _kept[net] = form, made if made.pairs else None
+    copied = _kept[net][1]
+    if copied is None:
+        return net
+    copied.follow(net)
+    return copied.net
 
 
-def _twin(net: nn.Module, x: Images, form: list[Any]) -> FoldedCopy:
-    same = copy.deepcopy(net).eval().requires_grad_(False)
-    same.zero_grad()
-    pairs = foldable(same, x)
-    for conv, norm in pairs:
-        into = same.get_submodule(conv)
-        into.bias = nn.Parameter(same.get_submodule(norm).get_parameter("bias").detach(), requires_grad=False)
-        same.set_submodule(norm, nn.Identity())
-    if net in _asked:
-        same.compile(backend=COMPILER, dynamic=None)
-    return FoldedCopy(same if pairs else nn.Identity(), pairs, form)  # an original in here would never be forgotten
+def folded_copy(net: nn.Module, x: Images, layout: Layout) -> nn.Module:
+    """Return a new folded copy of `net` in this memory format (`probe`: the faster one on `x`), for an evaluation.
+
+    Return `net` itself where a copy cannot be proven to be the same function: a network that has hooks, draws at
+    random, or gives other logits than its copy on a few of `x`; one that is not a `Network` must be traceable, too,
+    so that its control flow does not depend on the images. The copy keeps batch norms that cannot be folded.
+    """
+    if _has_hooks(net):
+        return net
+    with scope(net, "eval"), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            if not isinstance(net, Network):
+                fx.symbolic_trace(copy.deepcopy(net))
+            copied = FoldedCopy(net, x[:1]).net  # an image, since foreign networks may fail on none
+            proven = _agrees(copied, net, x[:COMPARED])
+        except Exception:  # tracing runs foreign code with symbols in place of tensors, so it may fail in any way
+            return net
+    if not proven:
+        return net
+    return copied.to(memory_format=FORMATS[probed_layout(copied, x) if layout == "probe" else layout])
+
+
+def chosen_layout(net: nn.Module, x: Images, layout: Layout) -> Layout:
+    """Return the layout itself, or the one that the probe chooses for attacks on `net`."""
+    return faster_layout(net, x) if layout == "probe" else layout
+
+
+def faster_layout(net: nn.Module, x: Images) -> Layout:
+    """Return the layout that the probe chooses for the folded copy; a run that is to be continued must keep it."""
+    copied = folded_copy(net, x, "contiguous")
+    return "contiguous" if copied is net else probed_layout(copied, x)
+
+
+def _agrees(copied: nn.Module, net: nn.Module, x: Images) -> bool:
+    """Return whether a network that repeats its logits has a copy that gives them up to rounding."""
+    once, again, folded = net(x), net(x), copied(x)
+    if not torch.equal(once, again) or not bool(once.isfinite().all()):
+        return False
+    return torch.allclose(folded, once, rtol=0, atol=TOLERANCE * float(once.abs().max().clamp(min=1)))
+
+
+def _has_hooks(net: nn.Module) -> bool:
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return any(getattr(module, kind) for module in net.modules() for kind in kinds)
+
+
+def _layers(net: nn.Module, *names: str) -> Any:
+    return tuple(net.get_submodule(name) for name in names)
 
 
 def _tensors(net: nn.Module) -> dict[str, Tensor]:
@@ -108,58 +167,6 @@ def _tensors(net: nn.Module) -> dict[str, Tensor]:
 
 
 def _form(net: nn.Module) -> list[Any]:
-    """Whatever a twin is built for besides values; where it has changed, another twin is due."""
+    """Return whatever a copy is made for besides values; where it has changed, another copy is due."""
     tensors = [(name, t.dtype, t.device, t.stride()) for name, t in _tensors(net).items()]
     return [*tensors, *((type(module), getattr(module, "active", None)) for module in net.modules())]
-
-
-class _Taken(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts how many operations take each tensor."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.count: Counter[int] = Counter()
-        self.alive: list[Any] = []  # so that no two tensors have one id
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        """Count, then do what was asked."""
-        self.count.update(id(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
-        out = func(*args, **(kwargs or {}))
-        self.alive.append(out)
-        return out
-
-
-def foldable(net: nn.Module, x: Images) -> Pairs:
-    """(convolution, batch norm) by name, where the norm and nothing else takes what the convolution gives.
-
-    Found by a forward of no image, which costs nothing; a network that cannot do that has no pairs.
-    """
-    calls: list[tuple[nn.Module, Tensor, Tensor]] = []
-    layers = {module: name for name, module in net.named_modules() if isinstance(module, nn.Conv2d | _BatchNorm)}
-
-    def note(module: nn.Module, args: Any, out: Tensor) -> None:
-        calls.append((module, args[0], out))
-
-    hooks = [layer.register_forward_hook(note) for layer in layers]
-    taken = _Taken()
-    try:
-        with torch.no_grad(), scope(net, "eval"), taken:
-            net(x[:0])
-    except Exception:  # whatever a network does that was made for one image at least
-        return []
-    finally:
-        for hook in hooks:
-            hook.remove()
-    times = Counter(module for module, *_ in calls)
-    made = {id(out): module for module, _, out in calls if isinstance(module, nn.Conv2d)}
-    found = [(made.get(id(h)), norm, h) for norm, h, _ in calls if isinstance(norm, _BatchNorm) and _constant(norm)]
-    return [
-        (layers[conv], layers[norm])
-        for conv, norm, h in found
-        if conv is not None and times[conv] == times[norm] == 1 == taken.count[id(h)]
-    ]
-
-
-def _constant(norm: _BatchNorm) -> bool:
-    """Whether in eval mode it is an affine map."""
-    return norm.affine and norm.running_var is not None

@@ -147,7 +147,7 @@ class Suite(Settings):
 class AttackSuite(Suite):
     """Columns by name; each names an entry of cure/attacks and its settings."""
 
-    layout: Layout  # of the folded twin; probe: whichever is faster here
+    layout: Layout  # of the folded copy; probe: whichever is faster here
     subset: dict[str, Count]  # columns that see fewer images than the others, and how many
     table: list[str]  # columns of the table; reports/attacks.md has all
     nrr: str  # the column that the natural-robustness ratio of the table pairs with clean accuracy

@@ -10,7 +10,8 @@ from cure.core.method import Batch, Consolidation, Method
 from cure.core.noise import PerImage, Stream, seed_for
 from cure.data import prepared
 from cure.data.loader import Loader, as_float
-from cure.nn.folding import FORMATS, settled
+from cure.nn.folded_copy import chosen_layout
+from cure.nn.memory_format import FORMATS
 from cure.runtime import device
 from cure.runtime.memory import fitting
 from cure.settings.base import Augment, Settings
@@ -37,7 +38,7 @@ def consolidate(run: Run, method: Method, hyper: Settings, train: Train, params:
         nets = dict(networks(about, states, run.training_checkpoint, method.prepare))
     x = as_float(source.splits["val"].images[: train.batch])
     for net in nets.values():
-        net.to(where).to(memory_format=FORMATS[settled(net, x, run_settings.layout)])
+        net.to(where).to(memory_format=FORMATS[chosen_layout(net, x, run_settings.layout)])
     augment = params.get(f"datasets.{run.dataset}.augment", Augment)
     loader = Loader(source.splits["train"], train.batch, augment, run.seed)
 

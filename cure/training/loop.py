@@ -18,8 +18,8 @@ from cure.data.loader import Loader, Split, as_float
 from cure.errors import UserError
 from cure.evaluation.measure import accuracies, outcomes
 from cure.nn.averaging import average_, snapshot, take_buffers_, warmed
-from cure.nn.folded_copy import compile_folded_copy
-from cure.nn.folding import FORMATS, settled
+from cure.nn.folded_copy import chosen_layout, compile_folded_copy
+from cure.nn.memory_format import FORMATS
 from cure.runtime import distributed
 from cure.runtime.memory import halving
 from cure.settings.base import Augment, Layout
@@ -121,7 +121,7 @@ def train(task: Task, scratch: Scratch, on_progress: Callable[[str], None]) -> T
 def _layout(task: Task) -> Layout:
     """The memory format of this run; probed on the first images, it may be another the next time."""
     x = as_float(task.train.images[: task.fit.batch])
-    return distributed.agreed(settled(task.nets.student, x, task.run_settings.layout))
+    return distributed.agreed(chosen_layout(task.nets.student, x, task.run_settings.layout))
 
 
 def _epoch(task: Task, step: Step, loader: Loader, epoch: int, average: nn.Module | None, past: Row) -> Row:

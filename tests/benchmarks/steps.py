@@ -10,7 +10,7 @@ import torch
 from cure import catalogue
 from cure.core.method import Batch, Method, Networks
 from cure.core.noise import Stream
-from cure.nn.folding import FORMATS
+from cure.nn.memory_format import FORMATS
 from cure.settings.check import hyper_keys
 from cure.settings.params import Params, read
 from cure.training.schedule import sgd

@@ -1,6 +1,6 @@
 """Attacks on a network as an evaluation runs them, against the packages that people use; flags are compared.
 
-The folded twin is made beforehand, once per network as in an evaluation, its layout probed. Weights are random and
+The folded copy is made beforehand, once per network as in an evaluation, its layout probed. Weights are random and
 biases levelled, so a small radius leaves survivors of AutoAttack, on whom nearly all of its time goes.
 """
 
@@ -19,7 +19,7 @@ from cure import catalogue
 from cure.evaluation.driver import Driver
 from cure.evaluation.speed import Unbeaten
 from cure.evaluation.work_items import Examples
-from cure.nn.folding import twin
+from cure.nn.folded_copy import folded_copy
 from tests.benchmarks.counters import cost
 from tests.benchmarks.race import CUDA, DEVICE, clock, fresh, images, race, timed
 
@@ -38,10 +38,10 @@ def examples(net: nn.Module, n: int) -> Examples:
 
 
 def drivers(net: nn.Module, data: Examples) -> Any:
-    """A new driver each time, on one twin, which must differ from the network."""
-    folded = twin(net, data.x, "probe")
+    """A new driver each time, on one folded copy, which must differ from the network."""
+    folded = folded_copy(net, data.x, "probe")
     assert folded is not net
-    return lambda: (Driver(net, data, batch=len(data), seed=0, twin=folded),)
+    return lambda: (Driver(net, data, batch=len(data), seed=0, attacked=folded),)
 
 
 def sequence(name: str, **how: Any) -> Any:

@@ -223,10 +223,10 @@ def test_a_survivor_costs_the_published_number_of_passes(name: str) -> None:
     whole, net, passes = sequence("autoattack", eps=EPS, **SHORT | {"iterations": 100, "queries": 5000}), Counter(), []
     attack = whole.attacks[name]
 
-    def counted(twin, batch):
-        twin.forwards = twin.with_gradient = 0
-        x_adv = attack(twin, batch)
-        passes.append((twin.forwards, twin.with_gradient))
+    def counted(attacked, batch):
+        attacked.forwards = attacked.with_gradient = 0
+        x_adv = attack(attacked, batch)
+        passes.append((attacked.forwards, attacked.with_gradient))
         return x_adv
 
     found = driver(net, one).run(AttackSequence({name: counted}, {}, EPS))
@@ -238,13 +238,13 @@ def test_a_survivor_costs_the_published_number_of_passes(name: str) -> None:
 def test_verification_is_one_forward_of_the_network_per_batch(net, data) -> None:
     seen: list[int] = []
     net.register_forward_pre_hook(lambda module, given: seen.append(len(given[0])))
-    driver(net, data, twin=nn.Sequential(nn.Flatten(), nn.Linear(64, 10))).run(pgd())
+    driver(net, data, attacked=nn.Sequential(nn.Flatten(), nn.Linear(64, 10))).run(pgd())
     assert seen == [16, 16, 16, 12, 16, 16, 16, 6]  # clean, then the 54 that are classified correctly
 
 
-def test_what_the_twin_believes_does_not_count(net, data) -> None:
+def test_what_the_attacked_copy_predicts_does_not_count(net, data) -> None:
     blind = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-    misled = driver(net, data, twin=blind).run(pgd())
+    misled = driver(net, data, attacked=blind).run(pgd())
     with torch.no_grad():
         right = net.eval()(misled.x_adv).argmax(1) == data.y
     assert torch.equal(misled.robust, misled.clean & right)

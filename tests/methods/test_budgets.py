@@ -18,7 +18,7 @@ from cure.evaluation.cost import work
 from cure.evaluation.driver import Driver
 from cure.evaluation.work_items import Examples
 from cure.methods.parts.criticality import criticality
-from cure.nn.folding import twin
+from cure.nn.folded_copy import folded_copy
 from tests.benchmarks import race, steps
 from tests.benchmarks.counters import Held, Operations
 from tests.benchmarks.released.baselines import criticality as released_criticality
@@ -166,7 +166,7 @@ def test_autoattack_differentiates_no_weight(unfrozen: bool) -> None:
     entry = catalogue.entry("attacks", "autoattack")
     hyper = entry.Hyper(eps=1e-4, version="standard", iterations=5, queries=20, targets=3)
     with Passes((8, 4, 3, 3)) as count:
-        found = Driver(net, data, batch=IMAGES, seed=0, twin=twin(net, x, "contiguous")).run(
+        found = Driver(net, data, batch=IMAGES, seed=0, attacked=folded_copy(net, x, "contiguous")).run(
             entry.attack_sequence(hyper, 10, 0)
         )
     assert found.robust.all()

@@ -1,4 +1,4 @@
-"""The twin that training attacks: the same function at every moment, whatever has happened to the network."""
+"""The folded copy that training attacks: the same function at every moment, whatever has happened to the network."""
 
 import copy
 import gc
@@ -7,16 +7,18 @@ import weakref
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from cure import catalogue
 from cure.adversarial import pgd as pgd_module
-from cure.adversarial.cuda_graphs import graphs, possible
+from cure.adversarial.cuda_graphs import can_record, graphs
 from cure.adversarial.pgd import begin, ce_objective, kl_objective, pgd
 from cure.adversarial.pgd_loop import pgd_loop
 from cure.core.noise import Stream
 from cure.nn import folded_copy
 from cure.nn.batchnorm import branch, scope, split
-from cure.nn.folded_copy import foldable, folded_copy_of
+from cure.nn.foldable import foldable
+from cure.nn.folded_copy import current_folded_copy
 from cure.nn.freezing import FixedBatchNorm2d
 from cure.settings.base import Search
 from cure.storage.checkpoint import build
@@ -33,7 +35,7 @@ def logits(net: nn.Module, x: Tensor) -> Tensor:
 
 
 def assert_follows(net: nn.Module, x: Tensor) -> nn.Module:
-    found = folded_copy_of(net, x)
+    found = current_folded_copy(net, x)
     assert found is not net
     torch.testing.assert_close(found(x), logits(net, x), rtol=1e-10, atol=1e-10)
     return found
@@ -84,7 +86,7 @@ def test_it_follows_weights_that_are_perturbed_loaded_or_averaged(net, make_net,
     assert assert_follows(net, batch.x) is first
 
 
-def test_a_copy_has_a_twin_of_its_own(net, batch) -> None:
+def test_a_copy_of_a_network_has_a_folded_copy_of_its_own(net, batch) -> None:
     first, other = assert_follows(net, batch.x), copy.deepcopy(net)
     trained(other, batch)
     assert assert_follows(other, batch.x) is not first
@@ -101,16 +103,16 @@ def test_a_copy_has_a_twin_of_its_own(net, batch) -> None:
     ],
     ids=["layout", "split batch norms", "another layer", "another class"],
 )
-def test_a_network_of_another_form_gets_another_twin(net, batch, change) -> None:
+def test_a_network_of_another_form_gets_another_copy(net, batch, change) -> None:
     first = assert_follows(net, batch.x)
     change(net)
     assert assert_follows(net, batch.x) is not first
 
 
-def test_another_precision_gets_another_twin(net, batch) -> None:
-    folded_copy_of(net, batch.x)
+def test_another_precision_gets_another_copy(net, batch) -> None:
+    current_folded_copy(net, batch.x)
     net.float()
-    assert folded_copy_of(net, batch.x.float())(batch.x.float()).dtype == torch.float32
+    assert current_folded_copy(net, batch.x.float())(batch.x.float()).dtype == torch.float32
 
 
 def test_the_active_branch_of_split_batch_norms_is_the_one_that_is_folded(net, batch) -> None:
@@ -124,13 +126,13 @@ def test_the_active_branch_of_split_batch_norms_is_the_one_that_is_folded(net, b
 
 
 def test_it_has_the_layout_of_the_network(make_net, batch) -> None:
-    found = folded_copy_of(make_net().to(memory_format=torch.channels_last), batch.x)
+    found = current_folded_copy(make_net().to(memory_format=torch.channels_last), batch.x)
     assert found.conv2.weight.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_the_network_itself_stays_as_it_was(net, batch) -> None:
     before = {key: value.clone() for key, value in net.state_dict().items()}
-    found = folded_copy_of(net, batch.x)
+    found = current_folded_copy(net, batch.x)
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
     assert net.training
     assert all(weight.requires_grad for weight in net.parameters())
@@ -142,6 +144,26 @@ def test_a_convolution_with_a_bias_is_folded_with_it(batch) -> None:
     net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten()).double()
     net(batch.x)
     assert_follows(net, batch.x)
+
+
+def test_a_weight_that_two_convolutions_share_is_folded_for_each(batch) -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv1, self.bn1, self.conv2, self.bn2 = (kind(4) for kind in (conv, nn.BatchNorm2d) * 2)
+            self.conv2.weight = self.conv1.weight
+
+        def forward(self, x: Tensor) -> Tensor:
+            return (self.bn1(self.conv1(x)) + self.bn2(self.conv2(x))).mean((2, 3))
+
+    def conv(width: int) -> nn.Module:
+        return nn.Conv2d(1, width, 3)
+
+    net = Tied().double()
+    net(batch.x)
+    nn.init.constant_(net.bn2.weight, 2.0)
+    for _ in range(2):
+        assert_follows(net, batch.x)
 
 
 class Twice(nn.Module):
@@ -167,14 +189,31 @@ def unaffine() -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, affine=False), nn.Flatten())
 
 
+class Standardised(nn.Conv2d):
+    """Computes with other weights than its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._conv_forward(x, self.weight - self.weight.mean(), self.bias)
+
+
+def standardised() -> nn.Module:
+    return nn.Sequential(Standardised(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten())
+
+
+def parametrised() -> nn.Module:
+    return nn.Sequential(weight_norm(nn.Conv2d(1, 4, 3)), nn.BatchNorm2d(4), nn.Flatten())
+
+
 def untracked() -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, track_running_stats=False), nn.Flatten())
 
 
-@pytest.mark.parametrize("make", [Twice, Shared, unaffine, untracked, lambda: nn.Sequential(nn.Flatten())])
+@pytest.mark.parametrize(
+    "make", [Twice, Shared, unaffine, untracked, standardised, parametrised, lambda: nn.Sequential(nn.Flatten())]
+)
 def test_where_nothing_may_be_folded_the_network_is_attacked_itself(make, batch) -> None:
     net = make().double()
-    assert folded_copy_of(net, batch.x) is net
+    assert current_folded_copy(net, batch.x) is net
 
 
 def test_a_network_that_cannot_see_no_image_is_attacked_itself(net, batch) -> None:
@@ -182,28 +221,28 @@ def test_a_network_that_cannot_see_no_image_is_attacked_itself(net, batch) -> No
         def forward(self, x: Tensor) -> Tensor:
             return net(x).view(len(x), -1)  # of nothing, -1 could be anything
 
-    assert foldable(Flat(), batch.x) == []
+    assert foldable(Flat(), batch.x[:0]) == []
 
 
 def test_a_foreign_network_is_evaluated_itself_since_it_may_remember_its_forwards(net, batch) -> None:
-    assert folded_copy_of(net.requires_grad_(False), batch.x) is net
+    assert current_folded_copy(net.requires_grad_(False), batch.x) is net
     ours = build("small", {"width": 4}, 1, 3).double().requires_grad_(False)
-    assert folded_copy_of(ours, batch.x) is not ours
+    assert current_folded_copy(ours, batch.x) is not ours
 
 
 def test_whoever_watches_a_network_sees_the_attack(net, batch) -> None:
     seen: list[int] = []
-    folded_copy_of(net, batch.x)
+    current_folded_copy(net, batch.x)
     hook = net.bn1.register_forward_hook(lambda *call: seen.append(1))
     pgd(net, batch, SEARCH, ce_objective)
     assert len(seen) == SEARCH.steps
     hook.remove()
-    assert folded_copy_of(net, batch.x) is not net
+    assert current_folded_copy(net, batch.x) is not net
 
 
-def test_a_twin_goes_with_its_network(make_net, batch) -> None:
+def test_a_folded_copy_goes_with_its_network(make_net, batch) -> None:
     net = make_net()
-    kept = weakref.ref(folded_copy_of(net, batch.x))
+    kept = weakref.ref(current_folded_copy(net, batch.x))
     del net
     gc.collect()
     assert kept() is None
@@ -224,9 +263,9 @@ def test_the_attack_finds_what_the_plain_loop_on_the_network_finds(net, make_bat
 
 @pytest.mark.parametrize("bn", ["train", "batch"])
 def test_on_batch_statistics_the_network_itself_is_attacked(net, batch, monkeypatch, bn: str) -> None:
-    monkeypatch.setattr(folded_copy, "_made", {})
+    monkeypatch.setattr(folded_copy, "_kept", {})
     pgd(net, batch, SEARCH.model_copy(update={"bn": bn}), ce_objective)
-    assert folded_copy._made == {}
+    assert folded_copy._kept == {}
 
 
 SEARCHING = [name for name in catalogue.names("methods") if catalogue.entry("methods", name).METHOD.attack]
@@ -249,7 +288,7 @@ def test_every_method_takes_the_steps_that_it_takes_on_the_network_itself(
         return state(rig.nets)
 
     found = after_three_steps()
-    monkeypatch.setattr(pgd_module, "folded_copy_of", lambda net, x: net)
+    monkeypatch.setattr(pgd_module, "current_folded_copy", lambda net, x: net)
     assert_close(found, after_three_steps())
 
 
@@ -270,8 +309,8 @@ def test_a_recorded_attack_follows_the_network_and_finds_what_the_loop_finds(mak
 
 def test_only_attacks_of_fixed_shape_and_known_objective_are_recorded(net, make_batch, monkeypatch) -> None:
     recorded: list[str] = []
-    monkeypatch.setattr(pgd_module, "possible", lambda x: True)
-    monkeypatch.setattr(pgd_module, "replayed", lambda twin, batch, start, *how: recorded.append("") or start)
+    monkeypatch.setattr(pgd_module, "can_record", lambda x: True)
+    monkeypatch.setattr(pgd_module, "replayed", lambda attacked, batch, start, *how: recorded.append("") or start)
     pgd(net, make_batch(), SEARCH, ce_objective)
     assert len(recorded) == 1
     pgd(net, make_batch(), SEARCH, lambda net, batch: ce_objective(net, batch))
@@ -284,7 +323,7 @@ def test_only_attacks_of_fixed_shape_and_known_objective_are_recorded(net, make_
 
 def test_nothing_is_recorded_on_a_cpu(batch) -> None:
     with graphs(True):
-        assert not possible(batch.x)
+        assert not can_record(batch.x)
 
 
 def follows_compiled(net, make_batch, device) -> None:
@@ -299,11 +338,11 @@ def follows_compiled(net, make_batch, device) -> None:
             found.append(pgd(which, batch, SEARCH, kl_objective))
             trained(which, batch)
         torch.testing.assert_close(*found)
-    assert folded_copy.folded_copy_of(net, batch.x)._compiled_call_impl is not None
-    assert folded_copy.folded_copy_of(other, batch.x)._compiled_call_impl is None
+    assert folded_copy.current_folded_copy(net, batch.x)._compiled_call_impl is not None
+    assert folded_copy.current_folded_copy(other, batch.x)._compiled_call_impl is None
 
 
-def test_a_compiled_twin_follows_its_network(make_net, make_batch, monkeypatch) -> None:
+def test_a_compiled_copy_follows_its_network(make_net, make_batch, monkeypatch) -> None:
     monkeypatch.setattr(
         folded_copy, "COMPILER", "aot_eager"
     )  # all of torch.compile but the kernels, which take a minute

@@ -75,12 +75,12 @@ def test_cure_holds_little_more_than_half_of_what_the_released_step_holds() -> N
     assert 0.4 < ours() / theirs() <= 0.55
 
 
-def test_an_attack_step_holds_less_on_the_twin_than_on_the_network() -> None:
+def test_an_attack_step_holds_less_on_the_folded_copy_than_on_the_network() -> None:
     from cure.nn.batchnorm import scope
-    from cure.nn.folded_copy import folded_copy_of
+    from cure.nn.folded_copy import current_folded_copy
 
     plain, batch = net(), images()
-    folded = folded_copy_of(plain, batch.x)
+    folded = current_folded_copy(plain, batch.x)
     with scope(plain, "eval"):
         full = Held(plain).total(lambda: plain(batch.x.clone().requires_grad_()))
     assert Held(folded).total(lambda: folded(batch.x.clone().requires_grad_())) < 0.75 * full

@@ -11,7 +11,7 @@ from cure.core.method import Networks
 from cure.data.loader import Split, as_float
 from cure.errors import UserError
 from cure.nn import folded_copy
-from cure.nn.folded_copy import folded_copy_of
+from cure.nn.folded_copy import current_folded_copy
 from cure.runtime import device
 from cure.settings.base import Augment, Search
 from cure.settings.sections import Fit, RunSettings
@@ -277,11 +277,11 @@ def test_networks_are_trained_and_attacked_in_the_layout_of_the_run(resume: Scra
     seen: list[bool] = []
 
     def spied(net: torch.nn.Module, x: torch.Tensor) -> torch.nn.Module:
-        found = folded_copy_of(net, x)
+        found = current_folded_copy(net, x)
         seen.append(found.layer1.conv1.weight.is_contiguous(memory_format=torch.channels_last))
         return found
 
-    monkeypatch.setattr(pgd_module, "folded_copy_of", spied)
+    monkeypatch.setattr(pgd_module, "current_folded_copy", spied)
     work = dataclasses.replace(task(epochs=1), run_settings=RUN.model_copy(update={"layout": layout}))
     train(work, resume, quiet)
     weight = work.nets.student.layer1.conv1.weight
@@ -292,7 +292,7 @@ def test_networks_are_trained_and_attacked_in_the_layout_of_the_run(resume: Scra
 
 def test_a_run_that_goes_on_keeps_the_layout_that_was_probed(resume: Scratch, monkeypatch) -> None:
     choices = iter(["channels_last", "contiguous"])
-    monkeypatch.setattr(loop, "settled", lambda *_: next(choices))
+    monkeypatch.setattr(loop, "chosen_layout", lambda *_: next(choices))
     found = []
     for epochs in (2, 4):
         work = task(epochs=epochs)
@@ -314,7 +314,7 @@ def test_compiled_attacks_train_the_same_network(tmp_path: Path, monkeypatch: py
     assert history[0] == history[1]
     assert same(states(plain), states(compiled))
     x = as_float(compiled.val.images)
-    assert folded_copy_of(compiled.nets.student, x)._compiled_call_impl is not None
+    assert current_folded_copy(compiled.nets.student, x)._compiled_call_impl is not None
 
 
 def test_compilation_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:

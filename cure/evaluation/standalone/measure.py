@@ -19,7 +19,7 @@ from cure.evaluation.statistics import results
 from cure.evaluation.statistics.intervals import wilson
 from cure.evaluation.statistics.results import Result
 from cure.evaluation.work_items import WorkItemFolder
-from cure.nn.folding import faster
+from cure.nn.folded_copy import faster_layout
 from cure.settings.sections import AttackSuite
 from cure.storage.files import write_text
 
@@ -98,7 +98,7 @@ def _with_stored_layout(subject: Subject, x: Tensor, suite: AttackSuite, units: 
         return suite
     note = units / "layout"
     if not note.exists():
-        write_text(note, faster(subject.net, x[: suite.batch]))
+        write_text(note, faster_layout(subject.net, x[: suite.batch]))
     return suite.model_copy(update={"layout": note.read_text()})
 
 

@@ -16,7 +16,7 @@ from cure.evaluation import attack_columns, cost
 from cure.evaluation.diagnostics import extra_attacks
 from cure.evaluation.driver import full_precision
 from cure.evaluation.speed import AttackSpeed, Work, measure_speed
-from cure.nn.folding import twin
+from cure.nn.folded_copy import folded_copy
 from cure.settings.check import check
 from cure.settings.params import FILE, Params, read
 from cure.settings.sections import AttackSuite, Masking, Preflight, Threat
@@ -63,7 +63,7 @@ class Plan:
     def measure_speed(self, net: nn.Module, x: Images) -> AttackSpeed:
         """The speed of the folded copy that the attacks see, and of these attacks, measured."""
         with full_precision():
-            seen = twin(net, x[: self.suite.batch], self.suite.layout)
+            seen = folded_copy(net, x[: self.suite.batch], self.suite.layout)
         short = {
             name: (sequence.attacks[name], work) for sequence in self.short for name, work in works(sequence).items()
         }

@@ -68,7 +68,7 @@ def _leaves_a_last(cost_model: CostModel, run: Run) -> bool:
 
 
 def _memory(cost_model: CostModel, run: Run, batch: int, images: int) -> int:
-    """The network and its twin, what the graph of one batch holds, and the images as floats."""
+    """The network and its folded copy, what the graph of one batch holds, and the images as floats."""
     extent, net = cost_model.facts.extent(run.dataset), cost_model.plain(run)
     pixels = extent.channels * extent.size**2
     return math.ceil(cost_model.held(run) * min(batch, images)) + 2 * size(net) + FLOAT * images * pixels
