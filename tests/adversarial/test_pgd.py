@@ -179,7 +179,9 @@ class TestRowsThatHaveEnded:
         self, net, batch, monkeypatch, bn: str, rows_independent: bool
     ) -> None:
         seen: list[bool] = []
-        monkeypatch.setattr(pgd_module, "pgd_loop", lambda *given, **how: seen.append(how["rows_independent"]) or given[1])
+        monkeypatch.setattr(
+            pgd_module, "pgd_loop", lambda *given, **how: seen.append(how["rows_independent"]) or given[1]
+        )
         pgd(net, batch, search(bn=bn), ce_objective)
         assert seen == [rows_independent]
 
