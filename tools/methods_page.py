@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cure import catalogue
-from cure.core.method import Batch, Method, Networks
+from cure.core.method import Batch, Method, Networks, TrainingPosition
 from cure.core.network import Network
 from cure.core.noise import Stream
 from cure.settings.check import hyper_keys
@@ -92,7 +92,7 @@ def costs(name: str, method: Method) -> list[str]:
     nets.ready()
     with Passes((8, 4, 3, 3)) as count:  # the middle convolution of `small` at width 4
         for i in range(period):
-            step(Batch(x, y, torch.arange(IMAGES), noise, train.epochs, i, train.lr))
+            step(Batch(x, y, torch.arange(IMAGES), noise, TrainingPosition(train.epochs, i, train.lr)))
     moved = ", ".join(f"{key} {times}" for key, net in nets.items() if (times := moves(net, period)))
     return [f"passes per image: {round(count.per_image(IMAGES * period), 2):g}", f"running statistics move: {moved}"]
 

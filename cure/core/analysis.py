@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from cure.core.method import Batch, Gradients, Method
+from cure.core.method import Batch, Gradients, Method, TrainingPosition
 from cure.core.network import Network
 from cure.core.noise import PerImage
 from cure.core.tensors import Images, Labels, Tensor
 
-LATE = 10**6
-"""An epoch behind every warm-up that a method may have."""
+LATE = TrainingPosition(epoch=10**6)
+"""A position after any warm-up that a method may have."""
 
 
 @dataclass(frozen=True)

@@ -66,4 +66,10 @@ def companions(hyper: Hyper) -> dict[str, Companion]:
     }
 
 
-METHOD = Method("Arani et al. 2020", Hyper, loss, attack, companions=companions)
+METHOD = Method(
+    cite="Arani et al. 2020",
+    hyper=Hyper,
+    loss=loss,
+    attack=attack,
+    companions=companions,
+)

@@ -79,7 +79,8 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     with branch(nets.student, "adv"):
         adv, z_adv = pooled(nets.student, batch.x_adv, hyper.taps)
     batch.show("features", {"clean": z, "adv": z_adv})
-    a = (batch.past | batch.found).get("clean_accuracy", 1 / clean.shape[1])
+    measured = {**batch.position.past_means, **batch.position.found}
+    a = measured.get("clean_accuracy", 1 / clean.shape[1])
     right = (clean.detach().argmax(dim=1) == batch.y).to(clean.dtype)
     return {
         "adv": (a**hyper.p, cross_entropy(adv, batch.y)),
@@ -116,10 +117,10 @@ def attacked_statistics(net: nn.Module, batches: Iterable[Batch], attack: Search
 
 
 METHOD = Method(
-    "Waseda et al. 2025",
-    Hyper,
-    loss,
-    attack,
+    cite="Waseda et al. 2025",
+    hyper=Hyper,
+    loss=loss,
+    attack=attack,
     companions=lambda hyper: {"predictor": over_taps(hyper.taps)},
     prepare=partial(split, names=("adv", "clean")),
     select_network=select_network,

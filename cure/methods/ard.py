@@ -38,4 +38,10 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     return terms
 
 
-METHOD = Method("Goldblum et al. 2020", Hyper, loss, pgd_on_error, teachers=("teacher",))
+METHOD = Method(
+    cite="Goldblum et al. 2020",
+    hyper=Hyper,
+    loss=loss,
+    attack=pgd_on_error,
+    teachers=("teacher",),
+)

@@ -50,4 +50,10 @@ def after_step(nets: Networks, batch: Batch, hyper: Hyper) -> None:
             nets.student(batch.x)
 
 
-METHOD = Method("Madry et al. 2018, Eq. (2.1)", Hyper, loss, attack, after_step=after_step)
+METHOD = Method(
+    cite="Madry et al. 2018, Eq. (2.1)",
+    hyper=Hyper,
+    loss=loss,
+    attack=attack,
+    after_step=after_step,
+)

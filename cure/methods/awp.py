@@ -35,4 +35,11 @@ def terms(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
 
 loss, combine_gradients, restore = perturbing(terms, gamma)
 
-METHOD = Method("Wu et al. 2020, Eqs. (8), (10)", Hyper, loss, pgd_on_base, combine_gradients, restore)
+METHOD = Method(
+    cite="Wu et al. 2020, Eqs. (8), (10)",
+    hyper=Hyper,
+    loss=loss,
+    attack=pgd_on_base,
+    combine_gradients=combine_gradients,
+    after_step=restore,
+)

@@ -57,7 +57,7 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
 
 def first(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     """IAD-I."""
-    introspective = batch.epoch >= hyper.begin
+    introspective = batch.position.epoch >= hyper.begin
     adv, target = nets.student(batch.x_adv), nets.teacher(batch.x).detach()
     if hyper.spare_forwards:
         with torch.no_grad():
@@ -76,7 +76,7 @@ def first(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
 
 def second(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     """IAD-II."""
-    introspective, t = batch.epoch >= hyper.begin, hyper.temperature
+    introspective, t = batch.position.epoch >= hyper.begin, hyper.temperature
     adv, target = nets.student(batch.x_adv), nets.teacher(batch.x_adv).detach()
     w = trust(target, batch, hyper.beta) if introspective and hyper.weight_teacher else torch.ones_like(adv[:, 0])
     batch.show("trust", w)
@@ -91,4 +91,11 @@ def second(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     return terms
 
 
-METHOD = Method("Zhu et al. 2022", Hyper, loss, pgd_on_error, teachers=("natural", "teacher"), shows=("trust",))
+METHOD = Method(
+    cite="Zhu et al. 2022",
+    hyper=Hyper,
+    loss=loss,
+    attack=pgd_on_error,
+    teachers=("natural", "teacher"),
+    shows=("trust",),
+)

@@ -108,4 +108,12 @@ def companions(hyper: Hyper) -> dict[str, Companion]:
     return {"strategy": policy.companion(choices, hyper)}
 
 
-METHOD = Method("Jia et al. 2022", Hyper, loss, attack, combine_gradients, after_step, companions)
+METHOD = Method(
+    cite="Jia et al. 2022",
+    hyper=Hyper,
+    loss=loss,
+    attack=attack,
+    combine_gradients=combine_gradients,
+    after_step=after_step,
+    companions=companions,
+)

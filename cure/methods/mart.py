@@ -28,4 +28,9 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     return MART.loss(nets, batch, hyper.lam)
 
 
-METHOD = Method("Wang et al. 2020", Hyper, loss, pgd_on_error)
+METHOD = Method(
+    cite="Wang et al. 2020",
+    hyper=Hyper,
+    loss=loss,
+    attack=pgd_on_error,
+)

@@ -17,4 +17,8 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     return {"natural": (1.0, cross_entropy(nets.student(batch.x), batch.y))}
 
 
-METHOD = Method("Empirical risk minimisation", Hyper, loss)
+METHOD = Method(
+    cite="Empirical risk minimisation",
+    hyper=Hyper,
+    loss=loss,
+)

@@ -86,4 +86,10 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     return {"natural": (1.0, cross_entropy(clean, batch.y)), "squeeze": (hyper.beta, squeeze)}
 
 
-METHOD = Method("Li et al. 2023", Hyper, loss, attack, shows=("roles",))
+METHOD = Method(
+    cite="Li et al. 2023",
+    hyper=Hyper,
+    loss=loss,
+    attack=attack,
+    shows=("roles",),
+)

@@ -41,4 +41,9 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     return terms
 
 
-METHOD = Method("Zhang et al. 2019, Eq. (5)", Hyper, loss, attack)
+METHOD = Method(
+    cite="Zhang et al. 2019, Eq. (5)",
+    hyper=Hyper,
+    loss=loss,
+    attack=attack,
+)

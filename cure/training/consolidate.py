@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from cure.core.method import Batch, Consolidation, Method
+from cure.core.method import Batch, Consolidation, Method, TrainingPosition
 from cure.core.noise import PerImage, Stream, seed_for
 from cure.data import prepared
 from cure.data.loader import Loader, as_float
@@ -43,7 +43,7 @@ def consolidate(run: Run, method: Method, hyper: Settings, train: Train, params:
 
     def batches(epoch: int) -> Iterator[Batch]:
         noise = Stream(seed_for(run.seed, epoch, "revise"), where)
-        return (Batch(x, y, index, noise, epoch) for x, y, index in loader.epoch(epoch))
+        return (Batch(x, y, index, noise, TrainingPosition(epoch)) for x, y, index in loader.epoch(epoch))
 
     def score(net: nn.Module) -> dict[str, float]:
         return validation(net, source.splits["val"], train, run.seed)

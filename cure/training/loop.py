@@ -11,7 +11,7 @@ from torch import nn
 
 from cure.adversarial.cuda_graphs import graphs
 from cure.adversarial.pgd import ce_objective, pgd
-from cure.core.method import Batch, Method, Networks
+from cure.core.method import Batch, Method, Networks, TrainingPosition
 from cure.core.noise import Rows, Stream, seed_for
 from cure.core.tensors import Flags
 from cure.data.loader import Loader, Split, as_float
@@ -135,8 +135,8 @@ def _epoch(task: Task, step: Step, loader: Loader, epoch: int, average: nn.Modul
     for i, (x, y, index) in enumerate(loader.epoch(epoch)):
         images = loader.images(i)
         draws = noise if distributed.count() == 1 else Rows(noise, distributed.rows(images), images)
-        batch = Batch(x, y, index, draws, epoch, done + i, lr, past, per_epoch=len(loader), found=found)
-        batch.images_on_other_ranks = images - len(y)
+        position = TrainingPosition(epoch, done + i, lr, len(loader), past, found)
+        batch = Batch(x, y, index, draws, position, images_on_other_ranks=images - len(y))
         with graphs(task.run_settings.graphs):
             means = step(batch)
         for name, mean in means.items():
@@ -158,7 +158,9 @@ def _ahead(task: Task, loader: Loader, epoch: int) -> dict[str, Any]:
     if task.method.before_epoch is None:
         return {}
     noise = Stream(seed_for(task.seed, epoch, "noise before"), task.device)
-    batches = (Batch(x, y, index, noise, epoch) for x, y, index in loader.epoch(epoch, "batches before"))
+    batches = (
+        Batch(x, y, index, noise, TrainingPosition(epoch)) for x, y, index in loader.epoch(epoch, "batches before")
+    )
     return task.method.before_epoch(task.nets, epoch, batches, task.hyper)
 
 

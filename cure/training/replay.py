@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from cure.core.analysis import Phase, Replay
-from cure.core.method import Batch, Method, Networks
+from cure.core.method import Batch, Method, Networks, TrainingPosition
 from cure.core.noise import Stream, seed_for
 from cure.core.tensors import Images, Labels
 from cure.storage.checkpoint import Description, State, build, fill
@@ -66,7 +66,8 @@ class Course:
             own.ready()
             shown: dict[str, Any] = {}
             noise = Stream(seed_for(self.seed, number, "replay"), x.device)
-            batch = Batch(x, y, index, noise, epoch + 1, epoch, past=dict(past), watch=shown.__setitem__)
+            position = TrainingPosition(epoch=epoch + 1, step=epoch, past_means=past)
+            batch = Batch(x, y, index, noise, position, watch=shown.__setitem__)
             optimizer = torch.optim.SGD(own.weights().values(), lr=0)
             Step(own, self.method, self.hyper, optimizer)(batch)
             weights = own.student.named_parameters()

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from cure import catalogue
-from cure.core.method import Batch, Method, Networks
+from cure.core.method import Batch, Method, Networks, TrainingPosition
 from cure.core.noise import Stream
 from cure.nn.folding import FORMATS
 from cure.settings.check import hyper_keys
@@ -93,7 +93,7 @@ def batch_of(network: str, seed: int = 0) -> Batch:
     with torch.no_grad():
         y = fresh(network).eval()(x).argmax(1)
     places = torch.arange(len(x), device=DEVICE)
-    return Batch(x, y, places, Stream(seed, DEVICE), LATE, LATE * 400, 0.01)
+    return Batch(x, y, places, Stream(seed, DEVICE), TrainingPosition(LATE, LATE * 400, 0.01))
 
 
 def networks(method: Method, hyper: Any, network: str) -> Networks:

@@ -5,7 +5,7 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cure import catalogue
-from cure.core.method import Batch, Method
+from cure.core.method import Batch, Method, TrainingPosition
 from cure.core.noise import Stream
 from cure.settings.params import read
 from cure.storage.checkpoint import build
@@ -28,7 +28,7 @@ def digits(seed: int = 0) -> Batch:
     draws = torch.Generator().manual_seed(1)
     x = torch.randint(256, (16, 1, 8, 8), generator=draws).float() / 255
     y = torch.randint(10, (16,), generator=draws)
-    return Batch(x, y, torch.arange(16), Stream(seed, torch.device("cpu")), LATE + 1, LATE)
+    return Batch(x, y, torch.arange(16), Stream(seed, torch.device("cpu")), TrainingPosition(LATE + 1, LATE))
 
 
 every_method = pytest.mark.parametrize("name", catalogue.names("methods"))
@@ -160,7 +160,7 @@ def after_two_steps(name: str, seed: int, images_on_other_ranks: int = 0) -> dic
     rig, batch = rig_of(name), digits(seed)
     torch.manual_seed(images_on_other_ranks)
     rig.step(batch)
-    rig.step(dataclasses.replace(batch, epoch=LATE + 2, step=LATE + 1, points={}))
+    rig.step(dataclasses.replace(batch, position=TrainingPosition(LATE + 2, LATE + 1), points={}))
     return state(rig.nets)
 
 

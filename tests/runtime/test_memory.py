@@ -169,8 +169,8 @@ def test_a_stage_that_runs_out_of_memory_keeps_its_files_and_finished_epochs(tmp
     attack = catalogue.entry("methods", "trades").METHOD.attack
 
     def hungry(nets, batch, hyper):
-        met.append(batch.epoch)
-        if batch.epoch == 3:
+        met.append(batch.position.epoch)
+        if batch.position.epoch == 3:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
         return attack(nets, batch, hyper)
 

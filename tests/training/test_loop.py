@@ -175,7 +175,8 @@ def spoilt(work: Task, spoil: Any) -> Task:
     def after_step(nets: Networks, batch: Any, hyper: Any) -> None:
         if after is not None:
             after(nets, batch, hyper)
-        if batch.epoch >= 2 and (batch.step + 1) % batch.per_epoch == 0:
+        now = batch.position
+        if now.epoch >= 2 and (now.step + 1) % now.steps_per_epoch == 0:
             with torch.no_grad():
                 spoil(nets.student)
 
@@ -222,7 +223,8 @@ def test_snapshots_are_averaged_equally_and_carry_the_students_statistics(resume
     work = task(average={"begin": 2, "every": 2})
 
     def keep(nets: Networks, batch: Any, hyper: Any) -> None:
-        if batch.epoch >= 2 and (batch.step + 3) % 2 == 0:  # an epoch has three steps, counted from its number
+        now = batch.position
+        if now.epoch >= 2 and (now.step + 3) % 2 == 0:  # an epoch has three steps, counted from its number
             taken.append([w.detach().clone() for w in nets["student"].parameters()])
 
     work.method = dataclasses.replace(work.method, after_step=keep)
@@ -253,7 +255,7 @@ def watched(seen: list[Any]) -> Task:
         return {"number": epoch}
 
     def after(nets: Networks, batch: Any, hyper: Any) -> None:
-        seen.append(("step", batch.epoch, batch.index.tolist(), batch.found))
+        seen.append(("step", batch.position.epoch, batch.index.tolist(), batch.position.found))
 
     work.method = dataclasses.replace(work.method, before_epoch=before, after_step=after)
     return work

@@ -29,7 +29,7 @@ def natural(nets: Networks, batch: Batch, hyper: Nothing) -> dict:
 
 
 def toy(loss=natural, **slots) -> Method:
-    return Method("a toy", Nothing, loss, **slots)
+    return Method(cite="a toy", hyper=Nothing, loss=loss, **slots)
 
 
 def build(

@@ -45,7 +45,7 @@ def ahead(
 
 def lookahead_reward(net: nn.Module, batch: Batch, loss: Callable[[nn.Module], Tensor], how: RewardSettings) -> Tensor:
     """min(loss, most) + c2 robust + c3 clean accuracy of a copy after one step on `loss`. Jia et al., CVPR 2022."""
-    copied, value = ahead(net, loss, batch.lr, how.weight_decay)
+    copied, value = ahead(net, loss, batch.position.lr, how.weight_decay)
     robust, clean = accuracies(copied, batch, how)
     total: Tensor = value.clamp(0, how.most) + how.c2 * robust + how.c3 * clean
     return total

@@ -110,14 +110,15 @@ def choose(policy: nn.Module, batch: Batch) -> Actions:
 
 def learn(policy: nn.Module, batch: Batch, how: Learning, reward: Callable[[Actions], Tensor]) -> None:
     """Every so many steps: draw anew, see what it was worth, and reinforce."""
-    if batch.step % how.every or not how.strategy_lr:
+    position = batch.position
+    if position.step % how.every or not how.strategy_lr:
         return
     assert isinstance(policy, Policy)
     policy.requires_grad_(True)
     with scope(policy, "train"):
         actions, log_pi = policy.sample(batch.x, batch.noise)
-    gain = advantage(policy, reward(actions), batch.step // how.every, how.baseline)
-    reinforce(policy, log_pi, gain, how, how.strategy_lr * at_epoch(how.strategy_drops, batch.epoch, 1.0))
+    gain = advantage(policy, reward(actions), position.step // how.every, how.baseline)
+    reinforce(policy, log_pi, gain, how, how.strategy_lr * at_epoch(how.strategy_drops, position.epoch, 1.0))
     policy.requires_grad_(False)
 
 

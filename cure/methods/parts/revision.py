@@ -58,8 +58,9 @@ def rate(hyper: Revision, epoch: int) -> float:
 
 def revise(nets: Networks, batch: Batch, hyper: Revision) -> None:
     """Eq. (7), by chance."""
-    if batch.noise.chance(rate(hyper, batch.epoch)):
-        average_(nets.revision, nets.student, warmed(hyper.d, batch.step + 1) if hyper.warm_up else hyper.d)
+    position = batch.position
+    if batch.noise.chance(rate(hyper, position.epoch)):
+        average_(nets.revision, nets.student, warmed(hyper.d, position.step + 1) if hyper.warm_up else hyper.d)
 
 
 def select_network(found: Consolidation, hyper: Revise) -> tuple[nn.Module, int, dict[str, Any]]:
