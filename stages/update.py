@@ -8,16 +8,16 @@ consolidate also weights/DATASET/MODEL/METHOD-sSEED.safetensors, the network tha
 from cure import catalogue
 from cure.errors import UserError
 from cure.runtime.terminal import Dataset, MethodName, Model, Seed, stage
-from cure.settings.check import hyper_keys, load
+from cure.settings.check import load
+from cure.settings.params import update_key
 from cure.storage.paths import Run
 
 
 def reads(run: Run) -> list[str]:
     """The params that dvc.yaml declares for this stage."""
     method = catalogue.entry("methods", run.method).METHOD
-    key = next(iter(hyper_keys(run.method, method)))
     roles = [f"roles.{role}" for role in method.roles if role != "natural"]
-    entries = [f"datasets.{run.dataset}.augment", f"models.{run.model}", key]
+    entries = [f"datasets.{run.dataset}.augment", f"models.{run.model}", update_key(run.method, method)]
     return [*method.hyper.top_level, *roles, "run", "threat", "train", *entries]
 
 
@@ -36,7 +36,7 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
     if not entry.updates:
         raise UserError(f"{method} has no update: its stage is revise")
     params = load(reads(run), dataset, model)
-    hyper, train = params.method(next(iter(hyper_keys(method, entry))), entry.hyper)
+    hyper, train = params.method(update_key(method, entry), entry.hyper)
     execute(Job("update", run, params, entry, hyper, train))
 
 

@@ -95,10 +95,10 @@ import torch.nn.functional as F
 
 from cure.adversarial.pgd import ce_objective, pgd
 from cure.core.method import Method
-from cure.settings.base import Search, Settings
+from cure.settings.base import MethodSettings, Search
 
 
-class Hyper(Settings):
+class Hyper(MethodSettings):
     """The attack."""
 
     attack: Search

@@ -20,7 +20,7 @@ from torch import nn
 
 from cure.core.noise import Noise
 from cure.core.tensors import Images, Labels, PerExample, Tensor
-from cure.settings.base import Settings
+from cure.settings.base import MethodSettings, ReviseSettings
 
 Terms = dict[str, tuple[float, PerExample]]
 """Name -> (weight, values). The objective is the weighted sum of means; weight 0 is looked at, not optimised."""
@@ -151,7 +151,7 @@ class Method:
     """One entry of cure/methods: its citation, the class of its settings, and the slots that it fills."""
 
     cite: str
-    hyper: type[Settings]
+    hyper: type[MethodSettings]
     loss: Loss
     attack: AttackSlot | None = None
     combine_gradients: CombineGradients | None = None
@@ -164,9 +164,7 @@ class Method:
     before_epoch: BeforeEpoch | None = None
     select_network: SelectNetwork | None = None
     shows: tuple[str, ...] = ()  # what its slots hand to `batch.show`, for analyses
-    revise: type[Settings] | None = (
-        None  # the section that `select_network` takes; None: its only section is for `select_network`
-    )
+    revise: type[ReviseSettings] | None = None  # what `select_network` takes; None: it takes `hyper`
 
     @property
     def roles(self) -> list[Role]:

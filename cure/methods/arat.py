@@ -34,10 +34,10 @@ from cure.nn.accuracy import on_first
 from cure.nn.activations import Taps, pooled
 from cure.nn.batchnorm import branch, fold, reestimating, scope, split
 from cure.nn.losses import cross_entropy
-from cure.settings.base import Count, FixedSearch, NonNegative, Search, Settings
+from cure.settings.base import Count, FixedSearch, MethodSettings, NonNegative, ReviseSettings, Search
 
 
-class Hyper(Settings):
+class Hyper(MethodSettings):
     """gamma, p, the tapped batch norms S, where a comes from, and the attack."""
 
     gamma: NonNegative
@@ -48,7 +48,7 @@ class Hyper(Settings):
     attack: Search
 
 
-class Revise(Settings):
+class Revise(ReviseSettings):
     """AR-AT reports its last epoch, AR-AT+SWA the average; `attack` is for the statistics of the average."""
 
     network: Literal["last", "best", "average"]

@@ -13,14 +13,13 @@ is moved and moved back.
 from cure.core.method import Batch, Method, Networks, Terms
 from cure.methods.parts.awp import perturbing
 from cure.methods.parts.base_losses import BASES, Wrapped, pgd_on_base
-from cure.settings.base import Count, NonNegative
+from cure.settings.base import DelayedSettings, NonNegative
 
 
-class Hyper(Wrapped):
-    """gamma, when it comes in, and the base."""
+class Hyper(Wrapped, DelayedSettings):
+    """gamma and the base; weights are first perturbed in epoch `begin`."""
 
     gamma: NonNegative
-    begin: Count  # 1-based epoch of the first perturbation
 
 
 def gamma(hyper: Hyper, epoch: int) -> float:

@@ -22,13 +22,11 @@ from cure.methods.parts.cure_loop import CureLoop
 from cure.methods.parts.revision import Revise, companions, select_network
 from cure.methods.parts.rgp import masked_gradient
 from cure.nn.losses import cross_entropy
-from cure.settings.base import Count
+from cure.settings.base import DelayedSettings
 
 
-class Hyper(CureLoop):
-    """CURE's settings, alpha among them, and when the joint loop takes over."""
-
-    begin: Count  # 1-based epoch of the first joint epoch
+class Hyper(CureLoop, DelayedSettings):
+    """CURE's settings, alpha among them; `begin` is the first epoch of the joint loop."""
 
 
 def natural(batch: Batch, hyper: Hyper) -> bool:

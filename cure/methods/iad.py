@@ -21,11 +21,11 @@ from cure.adversarial.pgd import pgd_on_error
 from cure.core.method import Batch, Method, Networks, Terms
 from cure.core.tensors import Logits, PerExample
 from cure.nn.losses import cross_entropy, distillation, kl
-from cure.settings.base import Count, NonNegative, Positive, Search, Settings, Share
+from cure.settings.base import DelayedSettings, NonNegative, Positive, Search, Share
 
 
-class Hyper(Settings):
-    """The variant, its weights, and the attack."""
+class Hyper(DelayedSettings):
+    """The variant, its weights, and the attack; from epoch `begin` on, the student also trusts itself."""
 
     variant: Literal[1, 2]
     beta: NonNegative
@@ -33,7 +33,6 @@ class Hyper(Settings):
     alpha: Share  # a of IAD-I
     alpha1: Share
     alpha2: Share
-    begin: Count  # 1-based epoch from which the student also trusts itself
     weight_teacher: bool
     spare_forwards: bool
     attack: Search

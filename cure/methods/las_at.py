@@ -101,8 +101,8 @@ def after_step(nets: Networks, batch: Batch, hyper: Hyper) -> None:
     policy.learn(nets.strategy, batch, hyper, lambda actions: reward(nets, batch, hyper, actions))
 
 
-def companions(hyper: Hyper) -> dict[str, Companion]:
-    """The strategy network."""
+def strategy(hyper: Hyper) -> dict[str, Companion]:
+    """Return the strategy network, the one companion."""
     heads = ("eps", "step", "steps", "beta") if hyper.loss == "trades" else ("eps", "step", "steps")
     choices = {head: [float(value) for value in getattr(hyper, head)] for head in heads}
     return {"strategy": policy.companion(choices, hyper)}
@@ -115,5 +115,5 @@ METHOD = Method(
     attack=attack,
     combine_gradients=combine_gradients,
     after_step=after_step,
-    companions=companions,
+    companions=strategy,
 )

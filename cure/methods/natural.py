@@ -5,10 +5,10 @@ min_theta  mean CE(f(x), y)
 
 from cure.core.method import Batch, Method, Networks, Terms
 from cure.nn.losses import cross_entropy
-from cure.settings.base import Settings
+from cure.settings.base import MethodSettings
 
 
-class Hyper(Settings):
+class Hyper(MethodSettings):
     """Standard training has no parameter of its own."""
 
 

@@ -28,14 +28,13 @@ from cure.core.tensors import Images, Tensor
 from cure.methods.parts.base_losses import BASES, Wrapped
 from cure.methods.parts.cam import above_mean, colour_coded, grad_cam
 from cure.nn.batchnorm import scope
-from cure.settings.base import Count, Positive
+from cure.settings.base import DelayedSettings, Positive
 
 
-class Hyper(Wrapped):
-    """The lower radius, when it comes in, whose masks count, and the base."""
+class Hyper(Wrapped, DelayedSettings):
+    """The lower radius, whose masks count, and the base; the first masks are those of epoch `begin`."""
 
     eps_low: Positive
-    begin: Count  # 1-based epoch of the first masks
     masks: Literal["own", "released"]
 
     @model_validator(mode="after")

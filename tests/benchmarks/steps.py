@@ -11,8 +11,7 @@ from cure import catalogue
 from cure.core.method import Batch, Method, Networks, TrainingPosition
 from cure.core.noise import Stream
 from cure.nn.folding import FORMATS
-from cure.settings.check import hyper_keys
-from cure.settings.params import Params, read
+from cure.settings.params import Params, read, update_key
 from cure.training.schedule import sgd
 from cure.training.step import Step
 from tests.benchmarks import released
@@ -77,14 +76,16 @@ CASES += [
 
 def settings(name: str, method: Method, preset: str | None) -> Any:
     """(the method's settings, its schedule), of the root's params.yaml for CIFAR-10 and ResNet-18."""
-    key, kind = next(iter(hyper_keys(name, method).items()))
+    key = update_key(name, method)
     raw = read(ROOT / "params.yaml")
     section: Any = raw
     for part in key.split("."):
         section = section[part]
     if preset:
         section["preset"] = preset
-    return Params(raw, [key, "train", "threat", *kind.top_level], "cifar10", "resnet18").method(key, kind)
+    return Params(raw, [key, "train", "threat", *method.hyper.top_level], "cifar10", "resnet18").method(
+        key, method.hyper
+    )
 
 
 def batch_of(network: str, seed: int = 0) -> Batch:

@@ -7,6 +7,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from cure import catalogue
 from cure.core.method import Batch, Method, TrainingPosition
 from cure.core.noise import Stream
+from cure.settings.base import DelayedSettings, MethodSettings
 from cure.settings.params import read
 from cure.storage.checkpoint import build
 from tests.methods.rig import QUICKSTART, MethodHarness, parameters, same, shipped, state
@@ -181,6 +182,15 @@ def test_its_settings_are_frozen_and_refuse_unknown_keys(name: str) -> None:
     hyper = shipped(name)
     assert hyper.model_config["frozen"]
     assert hyper.model_config["extra"] == "forbid"
+
+
+@every_method
+def test_its_settings_declare_when_it_begins_and_how_often_it_repeats_itself(name: str) -> None:
+    hyper = shipped(name)
+    assert isinstance(hyper, MethodSettings)
+    fields = type(hyper).model_fields
+    assert isinstance(hyper, DelayedSettings) == ("begin" in fields)  # else a late begin is not refused
+    assert (hyper.begin_epoch, hyper.steps_per_cycle) == tuple(getattr(hyper, key, 1) for key in ("begin", "every"))
 
 
 @every_method

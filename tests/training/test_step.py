@@ -14,13 +14,13 @@ from cure.core.method import Batch, Companion, Method, Networks
 from cure.nn.batchnorm import SplitBatchNorm2d, branch, fold, split
 from cure.nn.gradients import gradients, objective, reduce
 from cure.nn.losses import cross_entropy, kl
-from cure.settings.base import Search, Settings
+from cure.settings.base import MethodSettings, Search
 from cure.training.step import Step
 
 SEARCH = Search(eps=0.1, step=0.03, steps=4, start="uniform", clip_start=True)
 
 
-class Nothing(Settings):
+class Nothing(MethodSettings):
     """A toy has no parameter."""
 
 

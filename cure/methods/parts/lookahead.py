@@ -12,10 +12,10 @@ from cure.core.tensors import Tensor
 from cure.nn.accuracy import right
 from cure.nn.batchnorm import scope
 from cure.runtime import distributed
-from cure.settings.base import Count, NonNegative, Positive, Search, Settings
+from cure.settings.base import Count, MethodSettings, NonNegative, Positive, Search
 
 
-class RewardSettings(Settings):
+class RewardSettings(MethodSettings):
     """What a training step is worth: c2 and c3 weigh its accuracies, by a PGD on the cross-entropy and clean."""
 
     most: Positive  # what the loss may count

@@ -17,10 +17,10 @@ from cure.core.tensors import Logits
 from cure.nn.averaging import average_, warmed
 from cure.nn.batchnorm import reestimating
 from cure.nn.losses import kl
-from cure.settings.base import Count, NonNegative, Settings, Share
+from cure.settings.base import Count, MethodSettings, NonNegative, ReviseSettings, Share
 
 
-class Revision(Settings):
+class Revision(MethodSettings):
     """How strongly the past pulls, and how it follows."""
 
     gamma: NonNegative  # weight of L_CR
@@ -31,7 +31,7 @@ class Revision(Settings):
     r_epoch: Count
 
 
-class Revise(Settings):
+class Revise(ReviseSettings):
     """Consolidation: which network of the trajectory is evaluated, and whose batch-norm statistics it carries."""
 
     network: Literal["best", "last", "revision"]

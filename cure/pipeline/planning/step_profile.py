@@ -123,7 +123,7 @@ def counted(nets: Networks, method: Method, hyper: Any, fit: Fit, channels: int,
     """The mean over the steps after which the method repeats itself, in this epoch; the networks are trained by it."""
     step, noise = Step(nets, method, hyper, sgd(nets, fit)), Stream(0, torch.device("cpu"))
     x, y = torch.rand(IMAGES, channels, SMALL, SMALL), torch.arange(IMAGES) % classes
-    period = int(getattr(hyper, "every", 1))  # a step at which more is trained, and so many without
+    period = hyper.steps_per_cycle
     nets.ready()
     with holding(IMAGES) as held:
         spent = [
