@@ -27,7 +27,8 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
     Settings come from the sections run, train, datasets, models and methods.METHOD of params.yaml in the current
     folder (and alpha, for CURE). An interrupted run continues at its last epoch and ends in the same bits.
     """
-    from cure.training.job import Job, execute
+    from cure.training.job import Job
+    from cure.training.train_run import execute
 
     run = Run(dataset, model, method, seed)
     entry = catalogue.entry("methods", method).METHOD

@@ -1,4 +1,4 @@
-"""From a trajectory, or from another row's network, to the one that is evaluated: the engine of the stage revise."""
+"""From a training checkpoint, or another method's network, to the one that is evaluated: the stage revise."""
 
 import json
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from cure.storage.files import write_text
 from cure.storage.paths import Run
 from cure.storage.training_checkpoint import load_training_checkpoint, networks
 from cure.training.job import parent
-from cure.training.loop import validation
+from cure.training.validation import validation
 
 
 def consolidate(run: Run, method: Method, hyper: Settings, train: Train, params: Params) -> None:

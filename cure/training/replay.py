@@ -23,7 +23,7 @@ Batches = list[tuple[Images, Labels, Labels]]
 
 @dataclass(frozen=True)
 class Course:
-    """A row's training: its method and settings, its trajectory, its curve, and the batches of every replay."""
+    """The training of a run: its method and settings, training checkpoint, curve, and the batches of every replay."""
 
     method: Method
     hyper: Any
