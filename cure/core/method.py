@@ -133,9 +133,9 @@ AfterStep = Callable[[Networks, Batch, Any], None]
 
 @dataclass(frozen=True)
 class Consolidation:
-    """What `select_network` may use: the trajectory's networks, training batches, and a validation score."""
+    """What `select_network` may use: networks of the training checkpoint, training batches, a validation score."""
 
-    nets: dict[str, nn.Module]  # last, best and what the method brought; or `robust`, where it has no trajectory
+    nets: dict[str, nn.Module]  # last, best and companions; only `robust` if there is no training checkpoint
     epochs: dict[str, int]  # of last and best
     batches: Callable[[int], Iterator[Batch]]  # augmented training batches of a 1-based epoch
     val: list[Batch]

@@ -2,10 +2,10 @@
 
 Jia et al., "LAS-AT: Adversarial Training with Learnable Attack Strategy", CVPR 2022. https://arxiv.org/abs/2203.06616
 
-    (eps_i, a_i, K_i) ~ pi(. | x_i);   x'_i = PGD-K_i on CE in the eps_i-ball with steps a_i L = CE(f(x'), smoothed y);
-    LAS-TRADES: CE(f(x), y) + beta_i KL(f(x) || f(x')), beta_i chosen too LAS-AWP: L at the perturbed weights of
-    methods/parts/awp.py, y not smoothed, x' finally clipped to the threat's radius every `every` steps: minimise -log
-    pi(a | x) (r - b),   r = R1 + c2 R2 + c3 R3
+    (eps_i, a_i, K_i) ~ pi(. | x_i);   x'_i = PGD-K_i on CE in the eps_i-ball with steps a_i
+    L = CE(f(x'), smoothed y);   LAS-TRADES: CE(f(x), y) + beta_i KL(f(x) || f(x')), beta_i chosen too
+    LAS-AWP: L at the weights perturbed by methods/parts/awp.py, y not smoothed, x' finally clipped to `outer`
+    every `every` steps: minimise -log pi(a | x) (r - b),   r = R1 + c2 R2 + c3 R3
 
 R1 is the loss on x', R2 and R3 the robust and clean accuracy of a copy of the network after one more SGD step on x',
 all on the same batch, as released: the reward is one positive number for the batch. `baseline` subtracts its running

@@ -1,4 +1,4 @@
-"""The phases of a training run, from the snapshots in its trajectory: every step can be taken again."""
+"""The phases of a training run, from the snapshots in its training checkpoint: every step can be taken again."""
 
 import copy
 import csv
@@ -34,7 +34,7 @@ class Course:
     seed: int
 
     def phases(self) -> list[Phase]:
-        """From the start to the end; the end is what the trajectory calls `last`."""
+        """Return the phases from the start to the end, which is the network `last` of the training checkpoint."""
         shares = sorted({float(name.partition("/")[0]) for name in self.states if "/" in name})
         return [self._phase(share) for share in (*shares, 1.0)]
 
