@@ -22,7 +22,8 @@ def main(dataset: Dataset, model: Model, seed: Seed) -> None:
     Settings come from the sections run, pretrain, datasets and models of params.yaml in the current folder. An
     interrupted run continues at its last epoch and ends in the same bits.
     """
-    from cure.training.job import Job, execute
+    from cure.training.job import Job
+    from cure.training.train_run import execute
 
     run = Run(dataset, model, "natural", seed)
     params = load(reads(run), dataset, model)

@@ -8,7 +8,8 @@ its choice, on the validation split.
 from cure import catalogue
 from cure.errors import UserError
 from cure.runtime.terminal import Dataset, MethodName, Model, Seed, stage
-from cure.settings.check import hyper_keys, load
+from cure.settings.check import load
+from cure.settings.params import revise_key
 from cure.storage.paths import Run
 
 
@@ -16,8 +17,8 @@ def reads(run: Run) -> list[str]:
     """The params that dvc.yaml declares for this stage."""
     method = catalogue.entry("methods", run.method).METHOD
     role = [] if method.revise else ["roles.robust"]
-    key = list(hyper_keys(run.method, method))[-1]
-    return [*role, "run", "threat", "train", f"datasets.{run.dataset}.augment", key]
+    augment = f"datasets.{run.dataset}.augment"
+    return [*role, "run", "threat", "train", augment, revise_key(run.method, method)]
 
 
 def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None:
@@ -33,7 +34,7 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
     if entry.select_network is None:
         raise UserError(f"{method} does not consolidate: its update already writes the evaluated network")
     params = load(reads(run), dataset, model)
-    hyper, train = params.method(reads(run)[-1], entry.revise or entry.hyper)
+    hyper, train = params.method(revise_key(method, entry), entry.revise or entry.hyper)
     consolidate(run, entry, hyper, train, params)
 
 

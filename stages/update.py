@@ -8,16 +8,16 @@ consolidate also weights/DATASET/MODEL/METHOD-sSEED.safetensors, the network tha
 from cure import catalogue
 from cure.errors import UserError
 from cure.runtime.terminal import Dataset, MethodName, Model, Seed, stage
-from cure.settings.check import hyper_keys, load
+from cure.settings.check import load
+from cure.settings.params import update_key
 from cure.storage.paths import Run
 
 
 def reads(run: Run) -> list[str]:
     """The params that dvc.yaml declares for this stage."""
     method = catalogue.entry("methods", run.method).METHOD
-    key = next(iter(hyper_keys(run.method, method)))
     roles = [f"roles.{role}" for role in method.roles if role != "natural"]
-    entries = [f"datasets.{run.dataset}.augment", f"models.{run.model}", key]
+    entries = [f"datasets.{run.dataset}.augment", f"models.{run.model}", update_key(run.method, method)]
     return [*method.hyper.top_level, *roles, "run", "threat", "train", *entries]
 
 
@@ -27,7 +27,8 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
     Settings come from the sections run, train, datasets, models and methods.METHOD of params.yaml in the current
     folder (and alpha, for CURE). An interrupted run continues at its last epoch and ends in the same bits.
     """
-    from cure.training.job import Job, execute
+    from cure.training.job import Job
+    from cure.training.train_run import execute
 
     run = Run(dataset, model, method, seed)
     entry = catalogue.entry("methods", method).METHOD
@@ -36,7 +37,7 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
     if not entry.updates:
         raise UserError(f"{method} has no update: its stage is revise")
     params = load(reads(run), dataset, model)
-    hyper, train = params.method(next(iter(hyper_keys(method, entry))), entry.hyper)
+    hyper, train = params.method(update_key(method, entry), entry.hyper)
     execute(Job("update", run, params, entry, hyper, train))
 
 

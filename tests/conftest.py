@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from hypothesis import HealthCheck, settings
 from torch import Tensor, nn
 
-from cure.core.method import Batch
+from cure.core.method import Batch, TrainingPosition
 from cure.core.noise import Stream
 from tools.reliability import Ledger
 
@@ -107,7 +107,7 @@ def make_batch() -> Callable[..., Batch]:
         draws = torch.Generator().manual_seed(seed)
         x = (torch.rand(n, channels, size, size, dtype=dtype, generator=draws) * 1.4 - 0.2).clamp(0, 1)
         y = torch.randint(classes, (n,), generator=draws)
-        return Batch(x, y, torch.arange(n), Stream(seed, torch.device("cpu")), epoch, step)
+        return Batch(x, y, torch.arange(n), Stream(seed, torch.device("cpu")), TrainingPosition(epoch, step))
 
     return make
 

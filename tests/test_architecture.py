@@ -3,6 +3,7 @@
 import ast
 from collections import Counter
 from functools import cache
+from graphlib import TopologicalSorter
 from itertools import combinations
 
 import pytest
@@ -96,6 +97,11 @@ def test_imports_point_down(above):
     assert [
         f"{name} -> {below}" for name, below in arrows if room(below) != above and ROOMS[room(below)] <= ROOMS[above]
     ] == []
+
+
+def test_no_imports_go_in_a_circle():
+    graph = {name: [str(path.relative_to(ROOT)) for path in imports(ROOT / name)] for name in FILES}
+    TopologicalSorter(graph).prepare()  # raises CycleError
 
 
 def test_entries_know_no_siblings_and_parts_no_entries():

@@ -93,20 +93,20 @@ TOY = '''"""TOY: adversarial training by the Brier score, sum_k (p_k - 1[k = y])
 
 import torch.nn.functional as F
 
-from cure.adversarial.pgd import ascend, error
+from cure.adversarial.pgd import ce_objective, pgd
 from cure.core.method import Method
-from cure.settings.base import Search, Settings
+from cure.settings.base import MethodSettings, Search
 
 
-class Hyper(Settings):
+class Hyper(MethodSettings):
     """The attack."""
 
     attack: Search
 
 
-def inner(nets, batch, hyper):
+def attack(nets, batch, hyper):
     """x' = PGD on CE."""
-    return {"adv": ascend(nets.student, batch, hyper.attack, error)}
+    return {"adv": pgd(nets.student, batch, hyper.attack, ce_objective)}
 
 
 def loss(nets, batch, hyper):
@@ -115,7 +115,7 @@ def loss(nets, batch, hyper):
     return {"robust": (1.0, (p - F.one_hot(batch.y, p.shape[1])).square().sum(dim=1))}
 
 
-METHOD = Method("nobody", Hyper, loss, inner)
+METHOD = Method(cite="nobody", hyper=Hyper, loss=loss, attack=attack)
 '''
 
 

@@ -12,11 +12,10 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cure import catalogue
-from cure.core.method import Batch, Method, Networks
+from cure.core.method import Batch, Method, Networks, TrainingPosition
 from cure.core.network import Network
 from cure.core.noise import Stream
-from cure.settings.check import hyper_keys
-from cure.settings.params import Params, read
+from cure.settings.params import Params, read, update_key
 from cure.storage import checkpoint
 from cure.training.schedule import sgd
 from cure.training.step import Step
@@ -56,9 +55,9 @@ def section(name: str) -> list[str]:
 
 def settings(name: str, method: Method) -> Any:
     """Return the method's settings in the quickstart, and those of its training."""
-    key, kind = next(iter(hyper_keys(name, method).items()))
-    declared = [key, "train", "threat", *kind.top_level]
-    return Params(read(SCALE), declared, "digits", "small").method(key, kind)
+    key = update_key(name, method)
+    declared = [key, "train", "threat", *method.hyper.top_level]
+    return Params(read(SCALE), declared, "digits", "small").method(key, method.hyper)
 
 
 def companions(name: str, method: Method) -> list[str]:
@@ -88,11 +87,11 @@ def costs(name: str, method: Method) -> list[str]:
     nets = networks(method, hyper)
     step, noise = Step(nets, method, hyper, sgd(nets, train)), Stream(0, torch.device("cpu"))
     x, y = torch.rand(IMAGES, 1, 8, 8), torch.arange(IMAGES) % 10
-    period = int(getattr(hyper, "every", 1))
+    period = hyper.steps_per_cycle
     nets.ready()
     with Passes((8, 4, 3, 3)) as count:  # the middle convolution of `small` at width 4
         for i in range(period):
-            step(Batch(x, y, torch.arange(IMAGES), noise, train.epochs, i, train.lr))
+            step(Batch(x, y, torch.arange(IMAGES), noise, TrainingPosition(train.epochs, i, train.lr)))
     moved = ", ".join(f"{key} {times}" for key, net in nets.items() if (times := moves(net, period)))
     return [f"passes per image: {round(count.per_image(IMAGES * period), 2):g}", f"running statistics move: {moved}"]
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from cure.core.method import Batch, Gradients, Method
+from cure.core.method import Batch, Gradients, Method, TrainingPosition
 from cure.core.network import Network
 from cure.core.noise import PerImage
 from cure.core.tensors import Images, Labels, Tensor
 
-LATE = 10**6
-"""An epoch behind every warm-up that a method may have."""
+LATE = TrainingPosition(epoch=10**6)
+"""A position after any warm-up that a method may have."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Subject:
-    """The evaluated network of a row in eval mode, its method and settings, validation images, and its training.
+    """The evaluated network of a run in eval mode, its method and settings, validation images, and its training.
 
     The images are unaugmented and evenly spread over the split; `perturb` makes all that is called adversarial.
     """
@@ -50,7 +50,7 @@ class Subject:
     seed: int
     eps: float  # radius of the attack
     perturb: Callable[[Batch], Images]  # x' of a batch: the attack on the cross-entropy of the network
-    phases: list[Phase]  # empty for a method with teachers, whose networks are other rows'
+    phases: list[Phase]  # empty for a method with teachers, whose networks are other runs'
 
     def batches(self, size: int) -> Iterator[Batch]:
         """The images behind all warm-ups of the method, each with noise of its own, anew with every call."""
@@ -86,12 +86,12 @@ class AnalysisResult:
 
 
 def every(method: Method) -> bool:
-    """Of an analysis that suits any row."""
+    """Accept the runs of any method."""
     return True
 
 
 def replayable(method: Method) -> bool:
-    """Of an analysis of training steps, which can be taken again without the networks of other rows."""
+    """Accept methods whose training steps can be taken again without the networks of other runs."""
     return not method.teachers
 
 
@@ -100,7 +100,7 @@ class Analysis:
     """An entry of cure/analyses; its module holds the settings class `Hyper`, too."""
 
     measure: Callable[[Subject, Any], AnalysisResult]
-    suits: Callable[[Method], bool]  # rows of other methods are left out
+    suits: Callable[[Method], bool]  # runs of other methods are left out
 
 
 def by_layer(names: Iterable[str]) -> dict[str, list[str]]:

@@ -1,17 +1,18 @@
 """What a method is: the slots of the one training step, and what they are given.
 
-Once an epoch, and then in every step (training/step.py), the slots run in this order:
+Before every epoch, and then in every step (training/step.py), the slots run in this order:
 
-    found   = before_epoch(nets, epoch, batches, hyper)  0  a look at the training images ahead of an epoch
-    points  = inner(nets, batch, hyper)                  1  the attack, or any other search for points
-    terms   = loss(nets, batch, hyper)                   2  named terms: (weight, one value per example)
-    grads   = combine(nets, batch, hyper, means)         3  a gradient rule; None leaves it to the plain backward
-    after_step(nets, batch, hyper)                       4  companions that move by a rule of their own
+    found  = before_epoch(nets, epoch, batches, hyper)    0  a pass over training images ahead of an epoch
+    points = attack(nets, batch, hyper)                   1  the attack, or any other search for points
+    terms  = loss(nets, batch, hyper)                     2  named terms: (weight, one value per example)
+    grads  = combine_gradients(nets, batch, hyper, means) 3  a gradient rule; None: the plain backward pass
+    after_step(nets, batch, hyper)                        4  companions that move by a rule of their own
 
-`networks` (5) names the companions and roles it needs, `select_network` (6) turns a trajectory into one network.
+`companions` (5) names the networks beside the student, `select_network` (6) turns a training checkpoint into one
+network.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from torch import nn
 
 from cure.core.noise import Noise
 from cure.core.tensors import Images, Labels, PerExample, Tensor
-from cure.settings.base import Settings
+from cure.settings.base import MethodSettings, ReviseSettings
 
 Terms = dict[str, tuple[float, PerExample]]
 """Name -> (weight, values). The objective is the weighted sum of means; weight 0 is looked at, not optimised."""
@@ -28,39 +29,44 @@ Means = dict[str, tuple[float, Tensor]]
 Gradients = dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class TrainingPosition:
+    """Where training is when a step is taken. The default is the first step of the first epoch."""
+
+    epoch: int = 1  # counts from 1
+    step: int = 0  # optimiser steps taken before this one, over all epochs
+    lr: float = 0.0  # learning rate of the epoch
+    steps_per_epoch: int = 1
+    past_means: Mapping[str, float | int] = field(default_factory=dict)  # of each term over the epoch before this one
+    found: Mapping[str, Any] = field(default_factory=dict)  # what `before_epoch` returned
+
+
 @dataclass
 class Batch:
-    """One mini-batch and where training stands.
+    """One mini-batch: images, their noise, and the position of training.
 
-    x in [0, 1] (n, c, h, w); y (n); index (n), each image's place in its split; epoch counts from 1; step counts
-    the optimiser steps taken so far, of which an epoch has per_epoch; lr is the epoch's learning rate; `past` holds
-    the means of the last epoch, `found` what `before_epoch` found. `points` carries what `attack` found to the later
-    slots; `watch`, where set, receives named tensors that an analysis or a test wants to see. Of several ranks this is
-    one's rows, and the others hold `images_on_other_ranks` more images of the batch.
+    `index` is each image's place in its split. `points` carries what `attack` found to the later slots. `watch`
+    receives named tensors for an analysis or a test. If several ranks share a batch, this is the part of one of them,
+    and the others hold `images_on_other_ranks` more images.
     """
 
-    x: Images
-    y: Labels
-    index: Labels
+    x: Images  # (n, c, h, w) in [0, 1]
+    y: Labels  # (n)
+    index: Labels  # (n)
     noise: Noise
-    epoch: int = 1
-    step: int = 0
-    lr: float = 0.0
-    past: dict[str, float | int] = field(default_factory=dict)
+    position: TrainingPosition = field(default_factory=TrainingPosition)
     points: dict[str, Any] = field(default_factory=dict)
     watch: Callable[[str, Any], None] | None = None
-    per_epoch: int = 1
-    found: dict[str, Any] = field(default_factory=dict)
     images_on_other_ranks: int = 0
 
     @property
     def x_adv(self) -> Images:
-        """The adversarial images that `attack` found."""
+        """Return the adversarial images that `attack` found."""
         found: Images = self.points["adv"]
         return found
 
     def show(self, name: str, value: Any) -> None:
-        """Hand `value` to whoever watches; free when nobody does."""
+        """Pass `value` to `watch`, if it is set."""
         if self.watch is not None:
             self.watch(name, value)
 
@@ -114,7 +120,7 @@ class Networks(nn.ModuleDict):
 
 
 Role = Literal["natural", "robust", "teacher"]
-"""`natural` is the conserved network; params.yaml says under `roles` which rows are `robust` and `teacher`."""
+"""`natural` is the conserved network; params.yaml says under `roles` which methods are `robust` and `teacher`."""
 
 BeforeEpoch = Callable[[Networks, int, Iterator[Batch], Any], dict[str, Any]]
 """Its batches are another shuffled and augmented pass over the training split, drawn as far as they are asked for."""
@@ -127,9 +133,9 @@ AfterStep = Callable[[Networks, Batch, Any], None]
 
 @dataclass(frozen=True)
 class Consolidation:
-    """What `select_network` may use: the trajectory's networks, training batches, and a validation score."""
+    """What `select_network` may use: networks of the training checkpoint, training batches, a validation score."""
 
-    nets: dict[str, nn.Module]  # last, best and what the method brought; or `robust`, where it has no trajectory
+    nets: dict[str, nn.Module]  # last, best and companions; only `robust` if there is no training checkpoint
     epochs: dict[str, int]  # of last and best
     batches: Callable[[int], Iterator[Batch]]  # augmented training batches of a 1-based epoch
     val: list[Batch]
@@ -140,27 +146,25 @@ SelectNetwork = Callable[[Consolidation, Any], tuple[nn.Module, int, dict[str, A
 """The one network, the epoch it stems from, and a report for people."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Method:
-    """One entry of cure/methods."""
+    """One entry of cure/methods: its citation, the class of its settings, and the slots that it fills."""
 
     cite: str
-    hyper: type[Settings]
+    hyper: type[MethodSettings]
     loss: Loss
     attack: AttackSlot | None = None
     combine_gradients: CombineGradients | None = None
     after_step: AfterStep | None = None
     companions: Callable[[Any], dict[str, Companion]] | None = None
     prepare: Callable[[nn.Module], None] | None = None  # what training adds to the student itself: split batch norms
-    teachers: tuple[Role, ...] = ()  # networks of other rows, used frozen and in eval mode
+    teachers: tuple[Role, ...] = ()  # networks of other methods, used frozen and in eval mode
     init: Role | None = None  # the one whose weights it starts from
     start: Callable[[Any], Role | None] | None = None  # or the teacher that its settings choose to start from
     before_epoch: BeforeEpoch | None = None
     select_network: SelectNetwork | None = None
     shows: tuple[str, ...] = ()  # what its slots hand to `batch.show`, for analyses
-    revise: type[Settings] | None = (
-        None  # the section that `select_network` takes; None: its only section is for `select_network`
-    )
+    revise: type[ReviseSettings] | None = None  # what `select_network` takes; None: it takes `hyper`
 
     @property
     def roles(self) -> list[Role]:

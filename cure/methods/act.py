@@ -21,10 +21,10 @@ from cure.adversarial.pgd_loop import Objective
 from cure.core.method import Batch, Companion, Method, Networks, Terms
 from cure.core.network import reinitialised
 from cure.nn.losses import cross_entropy, distillation, kl
-from cure.settings.base import Positive, Search, Settings, Share
+from cure.settings.base import MethodSettings, Positive, Search, Share
 
 
-class Hyper(Settings):
+class Hyper(MethodSettings):
     """T, a_F, a_G and the attack."""
 
     temperature: Positive
@@ -66,4 +66,10 @@ def companions(hyper: Hyper) -> dict[str, Companion]:
     }
 
 
-METHOD = Method("Arani et al. 2020", Hyper, loss, attack, companions=companions)
+METHOD = Method(
+    cite="Arani et al. 2020",
+    hyper=Hyper,
+    loss=loss,
+    attack=attack,
+    companions=companions,
+)

@@ -34,10 +34,10 @@ from cure.nn.accuracy import on_first
 from cure.nn.activations import Taps, pooled
 from cure.nn.batchnorm import branch, fold, reestimating, scope, split
 from cure.nn.losses import cross_entropy
-from cure.settings.base import Count, FixedSearch, NonNegative, Search, Settings
+from cure.settings.base import Count, FixedSearch, MethodSettings, NonNegative, ReviseSettings, Search
 
 
-class Hyper(Settings):
+class Hyper(MethodSettings):
     """gamma, p, the tapped batch norms S, where a comes from, and the attack."""
 
     gamma: NonNegative
@@ -48,7 +48,7 @@ class Hyper(Settings):
     attack: Search
 
 
-class Revise(Settings):
+class Revise(ReviseSettings):
     """AR-AT reports its last epoch, AR-AT+SWA the average; `attack` is for the statistics of the average."""
 
     network: Literal["last", "best", "average"]
@@ -79,7 +79,8 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     with branch(nets.student, "adv"):
         adv, z_adv = pooled(nets.student, batch.x_adv, hyper.taps)
     batch.show("features", {"clean": z, "adv": z_adv})
-    a = (batch.past | batch.found).get("clean_accuracy", 1 / clean.shape[1])
+    measured = {**batch.position.past_means, **batch.position.found}
+    a = measured.get("clean_accuracy", 1 / clean.shape[1])
     right = (clean.detach().argmax(dim=1) == batch.y).to(clean.dtype)
     return {
         "adv": (a**hyper.p, cross_entropy(adv, batch.y)),
@@ -116,10 +117,10 @@ def attacked_statistics(net: nn.Module, batches: Iterable[Batch], attack: Search
 
 
 METHOD = Method(
-    "Waseda et al. 2025",
-    Hyper,
-    loss,
-    attack,
+    cite="Waseda et al. 2025",
+    hyper=Hyper,
+    loss=loss,
+    attack=attack,
     companions=lambda hyper: {"predictor": over_taps(hyper.taps)},
     prepare=partial(split, names=("adv", "clean")),
     select_network=select_network,

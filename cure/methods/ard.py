@@ -15,10 +15,10 @@ from typing import Literal
 from cure.adversarial.pgd import pgd_on_error
 from cure.core.method import Batch, Method, Networks, Terms
 from cure.nn.losses import cross_entropy, distillation
-from cure.settings.base import Positive, Search, Settings, Share
+from cure.settings.base import MethodSettings, Positive, Search, Share
 
 
-class Hyper(Settings):
+class Hyper(MethodSettings):
     """T, a, the KL's reduction, and the attack."""
 
     temperature: Positive
@@ -38,4 +38,10 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     return terms
 
 
-METHOD = Method("Goldblum et al. 2020", Hyper, loss, pgd_on_error, teachers=("teacher",))
+METHOD = Method(
+    cite="Goldblum et al. 2020",
+    hyper=Hyper,
+    loss=loss,
+    attack=pgd_on_error,
+    teachers=("teacher",),
+)

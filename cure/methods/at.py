@@ -18,10 +18,10 @@ from cure.core.method import Batch, Method, Networks, Terms
 from cure.core.tensors import Images
 from cure.methods.parts.base_losses import AT
 from cure.nn.batchnorm import scope
-from cure.settings.base import Search, Settings
+from cure.settings.base import MethodSettings, Search
 
 
-class Hyper(Settings):
+class Hyper(MethodSettings):
     """The attack, and Rice et al.'s two extra forwards."""
 
     attack: Search
@@ -50,4 +50,10 @@ def after_step(nets: Networks, batch: Batch, hyper: Hyper) -> None:
             nets.student(batch.x)
 
 
-METHOD = Method("Madry et al. 2018, Eq. (2.1)", Hyper, loss, attack, after_step=after_step)
+METHOD = Method(
+    cite="Madry et al. 2018, Eq. (2.1)",
+    hyper=Hyper,
+    loss=loss,
+    attack=attack,
+    after_step=after_step,
+)

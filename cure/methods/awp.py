@@ -13,14 +13,13 @@ is moved and moved back.
 from cure.core.method import Batch, Method, Networks, Terms
 from cure.methods.parts.awp import perturbing
 from cure.methods.parts.base_losses import BASES, Wrapped, pgd_on_base
-from cure.settings.base import Count, NonNegative
+from cure.settings.base import DelayedSettings, NonNegative
 
 
-class Hyper(Wrapped):
-    """gamma, when it comes in, and the base."""
+class Hyper(Wrapped, DelayedSettings):
+    """gamma and the base; weights are first perturbed in epoch `begin`."""
 
     gamma: NonNegative
-    begin: Count  # 1-based epoch of the first perturbation
 
 
 def gamma(hyper: Hyper, epoch: int) -> float:
@@ -35,4 +34,11 @@ def terms(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
 
 loss, combine_gradients, restore = perturbing(terms, gamma)
 
-METHOD = Method("Wu et al. 2020, Eqs. (8), (10)", Hyper, loss, pgd_on_base, combine_gradients, restore)
+METHOD = Method(
+    cite="Wu et al. 2020, Eqs. (8), (10)",
+    hyper=Hyper,
+    loss=loss,
+    attack=pgd_on_base,
+    combine_gradients=combine_gradients,
+    after_step=restore,
+)

@@ -32,13 +32,13 @@ class Hyper(CureLoop):
 
 
 METHOD = Method(
-    "Gowda et al. 2024, Eqs. (4)-(8)",
-    Hyper,
-    loss,
-    attack,
-    masked_gradient,
-    after_step,
-    companions,
+    cite="Gowda et al. 2024, Eqs. (4)-(8)",
+    hyper=Hyper,
+    loss=loss,
+    attack=attack,
+    combine_gradients=masked_gradient,
+    after_step=after_step,
+    companions=companions,
     init="natural",
     select_network=select_network,
     revise=Revise,

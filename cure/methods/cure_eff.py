@@ -13,7 +13,7 @@ objective and, because it makes the revision network an alias of the student, no
 shrinks the student's weights at every revision, which is not imitated.
 """
 
-import dataclasses
+from dataclasses import replace
 
 from cure.core.method import Batch, Gradients, Means, Method, Networks, Terms
 from cure.core.tensors import Images
@@ -22,31 +22,30 @@ from cure.methods.parts.cure_loop import CureLoop
 from cure.methods.parts.revision import Revise, companions, select_network
 from cure.methods.parts.rgp import masked_gradient
 from cure.nn.losses import cross_entropy
-from cure.settings.base import Count
+from cure.settings.base import DelayedSettings
 
 
-class Hyper(CureLoop):
-    """CURE's settings, alpha among them, and when CURE's loop takes over."""
-
-    begin: Count  # 1-based first epoch of CURE's loop
+class Hyper(CureLoop, DelayedSettings):
+    """CURE's settings, alpha among them; `begin` is the first epoch of CURE's loop."""
 
 
 def natural(batch: Batch, hyper: Hyper) -> bool:
     """Whether this step still belongs to the conservation."""
-    return batch.epoch < hyper.begin
+    return batch.position.epoch < hyper.begin
 
 
 def since_begin(batch: Batch, hyper: Hyper) -> Batch:
     """The batch as CURE's loop sees it: its epochs and steps count from `begin`."""
-    before = hyper.begin - 1
-    return dataclasses.replace(batch, epoch=batch.epoch - before, step=batch.step - before * batch.per_epoch)
+    now, before = batch.position, hyper.begin - 1
+    position = replace(now, epoch=now.epoch - before, step=now.step - before * now.steps_per_epoch)
+    return replace(batch, position=position)
 
 
 def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
     """x', once there is a revision network to learn from."""
     if natural(batch, hyper):
         return {}
-    if since_begin(batch, hyper).step == 0:
+    if since_begin(batch, hyper).position.step == 0:
         nets.revision.load_state_dict(nets.student.state_dict())
     return cure_loop.attack(nets, batch, hyper)
 
@@ -70,13 +69,13 @@ def after_step(nets: Networks, batch: Batch, hyper: Hyper) -> None:
 
 
 METHOD = Method(
-    "Gowda et al. 2024, Appendix B",
-    Hyper,
-    loss,
-    attack,
-    combine_gradients,
-    after_step,
-    companions,
+    cite="Gowda et al. 2024, Appendix B",
+    hyper=Hyper,
+    loss=loss,
+    attack=attack,
+    combine_gradients=combine_gradients,
+    after_step=after_step,
+    companions=companions,
     select_network=select_network,
     revise=Revise,
     shows=("rgp",),

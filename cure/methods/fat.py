@@ -59,7 +59,7 @@ def patience(hyper: Hyper, epoch: int) -> int:
 
 def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
     """x' = the base's PGD, stopped early."""
-    stop = Friendly(batch, patience(hyper, batch.epoch))
+    stop = Friendly(batch, patience(hyper, batch.position.epoch))
     objective = BASES[hyper.base].objective
     return {"adv": pgd(nets.student, batch, hyper.attack, objective, stop=stop, jitter=hyper.omega)}
 
@@ -69,4 +69,9 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     return BASES[hyper.base].loss(nets, batch, hyper.weight)
 
 
-METHOD = Method("Zhang et al. 2020, Algorithms 1 and 2", Hyper, loss, attack)
+METHOD = Method(
+    cite="Zhang et al. 2020, Algorithms 1 and 2",
+    hyper=Hyper,
+    loss=loss,
+    attack=attack,
+)

@@ -21,11 +21,11 @@ from cure.adversarial.pgd import pgd_on_error
 from cure.core.method import Batch, Method, Networks, Terms
 from cure.core.tensors import Logits, PerExample
 from cure.nn.losses import cross_entropy, distillation, kl
-from cure.settings.base import Count, NonNegative, Positive, Search, Settings, Share
+from cure.settings.base import DelayedSettings, NonNegative, Positive, Search, Share
 
 
-class Hyper(Settings):
-    """The variant, its weights, and the attack."""
+class Hyper(DelayedSettings):
+    """The variant, its weights, and the attack; from epoch `begin` on, the student also trusts itself."""
 
     variant: Literal[1, 2]
     beta: NonNegative
@@ -33,7 +33,6 @@ class Hyper(Settings):
     alpha: Share  # a of IAD-I
     alpha1: Share
     alpha2: Share
-    begin: Count  # 1-based epoch from which the student also trusts itself
     weight_teacher: bool
     spare_forwards: bool
     attack: Search
@@ -57,7 +56,7 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
 
 def first(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     """IAD-I."""
-    introspective = batch.epoch >= hyper.begin
+    introspective = batch.position.epoch >= hyper.begin
     adv, target = nets.student(batch.x_adv), nets.teacher(batch.x).detach()
     if hyper.spare_forwards:
         with torch.no_grad():
@@ -76,7 +75,7 @@ def first(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
 
 def second(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     """IAD-II."""
-    introspective, t = batch.epoch >= hyper.begin, hyper.temperature
+    introspective, t = batch.position.epoch >= hyper.begin, hyper.temperature
     adv, target = nets.student(batch.x_adv), nets.teacher(batch.x_adv).detach()
     w = trust(target, batch, hyper.beta) if introspective and hyper.weight_teacher else torch.ones_like(adv[:, 0])
     batch.show("trust", w)
@@ -91,4 +90,11 @@ def second(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     return terms
 
 
-METHOD = Method("Zhu et al. 2022", Hyper, loss, pgd_on_error, teachers=("natural", "teacher"), shows=("trust",))
+METHOD = Method(
+    cite="Zhu et al. 2022",
+    hyper=Hyper,
+    loss=loss,
+    attack=pgd_on_error,
+    teachers=("natural", "teacher"),
+    shows=("trust",),
+)

@@ -4,7 +4,7 @@ Jia et al., "LAS-AT: Adversarial Training with Learnable Attack Strategy", CVPR 
 
     (eps_i, a_i, K_i) ~ pi(. | x_i);   x'_i = PGD-K_i on CE in the eps_i-ball with steps a_i
     L = CE(f(x'), smoothed y);   LAS-TRADES: CE(f(x), y) + beta_i KL(f(x) || f(x')), beta_i chosen too
-    LAS-AWP: L at the perturbed weights of methods/parts/awp.py, y not smoothed, x' clipped to the threat's radius
+    LAS-AWP: L at the weights perturbed by methods/parts/awp.py, y not smoothed, x' finally clipped to `outer`
     every `every` steps: minimise -log pi(a | x) (r - b),   r = R1 + c2 R2 + c3 R3
 
 R1 is the loss on x', R2 and R3 the robust and clean accuracy of a copy of the network after one more SGD step on x',
@@ -101,11 +101,19 @@ def after_step(nets: Networks, batch: Batch, hyper: Hyper) -> None:
     policy.learn(nets.strategy, batch, hyper, lambda actions: reward(nets, batch, hyper, actions))
 
 
-def companions(hyper: Hyper) -> dict[str, Companion]:
-    """The strategy network."""
+def strategy(hyper: Hyper) -> dict[str, Companion]:
+    """Return the strategy network, the one companion."""
     heads = ("eps", "step", "steps", "beta") if hyper.loss == "trades" else ("eps", "step", "steps")
     choices = {head: [float(value) for value in getattr(hyper, head)] for head in heads}
     return {"strategy": policy.companion(choices, hyper)}
 
 
-METHOD = Method("Jia et al. 2022", Hyper, loss, attack, combine_gradients, after_step, companions)
+METHOD = Method(
+    cite="Jia et al. 2022",
+    hyper=Hyper,
+    loss=loss,
+    attack=attack,
+    combine_gradients=combine_gradients,
+    after_step=after_step,
+    companions=strategy,
+)

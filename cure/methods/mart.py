@@ -13,10 +13,10 @@ x' = PGD on CE from 0.001 N(0, 1), as in the released scripts, which give lambda
 from cure.adversarial.pgd import pgd_on_error
 from cure.core.method import Batch, Method, Networks, Terms
 from cure.methods.parts.base_losses import MART
-from cure.settings.base import NonNegative, Search, Settings
+from cure.settings.base import MethodSettings, NonNegative, Search
 
 
-class Hyper(Settings):
+class Hyper(MethodSettings):
     """lambda, and the attack."""
 
     lam: NonNegative
@@ -28,4 +28,9 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     return MART.loss(nets, batch, hyper.lam)
 
 
-METHOD = Method("Wang et al. 2020", Hyper, loss, pgd_on_error)
+METHOD = Method(
+    cite="Wang et al. 2020",
+    hyper=Hyper,
+    loss=loss,
+    attack=pgd_on_error,
+)

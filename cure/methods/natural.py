@@ -5,10 +5,10 @@ min_theta  mean CE(f(x), y)
 
 from cure.core.method import Batch, Method, Networks, Terms
 from cure.nn.losses import cross_entropy
-from cure.settings.base import Settings
+from cure.settings.base import MethodSettings
 
 
-class Hyper(Settings):
+class Hyper(MethodSettings):
     """Standard training has no parameter of its own."""
 
 
@@ -17,4 +17,8 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     return {"natural": (1.0, cross_entropy(nets.student(batch.x), batch.y))}
 
 
-METHOD = Method("Empirical risk minimisation", Hyper, loss)
+METHOD = Method(
+    cite="Empirical risk minimisation",
+    hyper=Hyper,
+    loss=loss,
+)

@@ -28,14 +28,13 @@ from cure.core.tensors import Images, Tensor
 from cure.methods.parts.base_losses import BASES, Wrapped
 from cure.methods.parts.cam import above_mean, colour_coded, grad_cam
 from cure.nn.batchnorm import scope
-from cure.settings.base import Count, Positive
+from cure.settings.base import DelayedSettings, Positive
 
 
-class Hyper(Wrapped):
-    """The lower radius, when it comes in, whose masks count, and the base."""
+class Hyper(Wrapped, DelayedSettings):
+    """The lower radius, whose masks count, and the base; the first masks are those of epoch `begin`."""
 
     eps_low: Positive
-    begin: Count  # 1-based epoch of the first masks
     masks: Literal["own", "released"]
 
     @model_validator(mode="after")
@@ -62,10 +61,11 @@ def before_epoch(nets: Networks, epoch: int, batches: Iterator[Batch], hyper: Hy
 
 def full_radius(nets: Networks, batch: Batch, hyper: Hyper) -> Tensor:
     """Where the full radius holds, (n, 1 or c, h, w) bool; everywhere before the first masks."""
-    if batch.epoch < hyper.begin:
+    position = batch.position
+    if position.epoch < hyper.begin:
         return torch.ones_like(batch.x[:, :1], dtype=torch.bool)
-    if "masks" in batch.found:
-        mask: Tensor = batch.found["masks"][batch.step % batch.per_epoch]
+    if "masks" in position.found:
+        mask: Tensor = position.found["masks"][position.step % position.steps_per_epoch]
         return mask
     cam, mask = important(nets, batch, hyper)
     batch.show("masks", {"map": cam, "full": mask})
@@ -85,4 +85,11 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     return BASES[hyper.base].loss(nets, batch, hyper.weight) | {"important": (0.0, batch.points["important"])}
 
 
-METHOD = Method("Zhang et al. 2024", Hyper, loss, attack, before_epoch=before_epoch, shows=("masks",))
+METHOD = Method(
+    cite="Zhang et al. 2024",
+    hyper=Hyper,
+    loss=loss,
+    attack=attack,
+    before_epoch=before_epoch,
+    shows=("masks",),
+)

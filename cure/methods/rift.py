@@ -94,4 +94,10 @@ def _scored(net: nn.Module, state: State, found: Consolidation) -> dict[str, flo
     return found.score(net)
 
 
-METHOD = Method("Zhu et al. 2023, Eqs. (2), (7)-(9)", Hyper, loss, init="robust", select_network=select_network)
+METHOD = Method(
+    cite="Zhu et al. 2023, Eqs. (2), (7)-(9)",
+    hyper=Hyper,
+    loss=loss,
+    init="robust",
+    select_network=select_network,
+)

@@ -20,10 +20,10 @@ from cure.core.method import Batch, Method, Networks, Terms
 from cure.core.tensors import Images, Labels, Logits, PerExample, Tensor
 from cure.nn.batchnorm import scope
 from cure.nn.losses import cross_entropy, kl
-from cure.settings.base import NonNegative, Search, Settings
+from cure.settings.base import MethodSettings, NonNegative, Search
 
 
-class Hyper(Settings):
+class Hyper(MethodSettings):
     """beta, and the search (whose batch-norm scope is `batch`)."""
 
     beta: NonNegative
@@ -86,4 +86,10 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     return {"natural": (1.0, cross_entropy(clean, batch.y)), "squeeze": (hyper.beta, squeeze)}
 
 
-METHOD = Method("Li et al. 2023", Hyper, loss, attack, shows=("roles",))
+METHOD = Method(
+    cite="Li et al. 2023",
+    hyper=Hyper,
+    loss=loss,
+    attack=attack,
+    shows=("roles",),
+)

@@ -16,10 +16,10 @@ from cure.adversarial.pgd import kl_objective, pgd
 from cure.core.method import Batch, Method, Networks, Terms
 from cure.core.tensors import Images
 from cure.methods.parts.base_losses import TRADES
-from cure.settings.base import NonNegative, Search, Settings
+from cure.settings.base import MethodSettings, NonNegative, Search
 
 
-class Hyper(Settings):
+class Hyper(MethodSettings):
     """beta is the paper's 1/lambda."""
 
     beta: NonNegative
@@ -41,4 +41,9 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     return terms
 
 
-METHOD = Method("Zhang et al. 2019, Eq. (5)", Hyper, loss, attack)
+METHOD = Method(
+    cite="Zhang et al. 2019, Eq. (5)",
+    hyper=Hyper,
+    loss=loss,
+    attack=attack,
+)

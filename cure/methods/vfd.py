@@ -59,5 +59,10 @@ def start(hyper: Hyper) -> Role | None:
 
 
 METHOD = Method(
-    "Vanilla Feature Distillation 2022 (reconstruction)", Hyper, loss, pgd_on_base, teachers=("natural",), start=start
+    cite="Vanilla Feature Distillation 2022 (reconstruction)",
+    hyper=Hyper,
+    loss=loss,
+    attack=pgd_on_base,
+    teachers=("natural",),
+    start=start,
 )

@@ -113,3 +113,38 @@ class FixedSearch(Search):
     """An ascent of an evaluation: on batch statistics the outcome of an image would depend on its batch."""
 
     bn: Literal["eval"] = "eval"
+
+
+class MethodSettings(Settings):
+    """The settings of a method: the base class of every `Hyper` in cure/methods.
+
+    The two properties say how the cost of a step changes during training. `cure plan` and docs/methods.md read them. A
+    method whose steps are all alike keeps the defaults.
+    """
+
+    @property
+    def begin_epoch(self) -> int:
+        """Return the 1-based epoch from which the whole method runs; the epochs before it are a warm-up."""
+        return 1
+
+    @property
+    def steps_per_cycle(self) -> int:
+        """Return the number of steps in a cycle, of which the first does more than the others."""
+        return 1
+
+
+class DelayedSettings(MethodSettings):
+    """The settings of a method that trains a simpler objective before epoch `begin`."""
+
+    begin: Count  # 1-based epoch, within the schedule
+
+    @property
+    def begin_epoch(self) -> int:
+        """Return `begin`."""
+        return self.begin
+
+
+class ReviseSettings(Settings):
+    """The settings of a method's stage revise: which network of its training checkpoint is evaluated."""
+
+    network: str  # each method lists the names that it allows

@@ -12,7 +12,7 @@ from cure.settings import sections
 from cure.settings.base import Ball, Settings
 from cure.settings.check_layers import check_layers
 from cure.settings.families import check_against, check_families, check_lists, check_roles, rows
-from cure.settings.params import FILE, Params, for_run, read, with_threat_defaults
+from cure.settings.params import FILE, Params, for_run, read, revise_key, update_key, with_threat_defaults
 from cure.settings.problems import Problems, collect, fill
 from cure.settings.sections import Masking, Preflight
 
@@ -154,7 +154,7 @@ def _check_methods(raw: dict[str, Any], problems: Problems) -> None:
     methods: Any = raw.get("methods") if isinstance(raw.get("methods"), dict) else {}
     for name in set(methods) & set(catalogue.names("methods")):
         method = catalogue.entry("methods", name).METHOD
-        keys = hyper_keys(name, method)
+        keys = {update_key(name, method): method.hyper, revise_key(name, method): method.revise or method.hyper}
         if len(keys) > 1 and isinstance(methods[name], dict):
             parts = [key.rpartition(".")[2] for key in keys]
             odd = [part for part in methods[name] if part not in parts]
@@ -188,10 +188,3 @@ def _variants(raw: dict[str, Any], key: str) -> Iterator[tuple[str, dict[str, An
 def _replaced(tree: dict[str, Any], place: list[str], value: Any) -> dict[str, Any]:
     head, *rest = place
     return {**tree, head: _replaced(tree[head], rest, value) if rest else value}
-
-
-def hyper_keys(name: str, method: Any) -> dict[str, type[Settings]]:
-    """The params keys of a method: one section, or `update` and `revise` where it consolidates."""
-    if method.revise is None:
-        return {f"methods.{name}": method.hyper}
-    return {f"methods.{name}.update": method.hyper, f"methods.{name}.revise": method.revise}

@@ -16,7 +16,7 @@ from ruamel.yaml.error import YAMLError
 
 from cure import catalogue
 from cure.errors import UserError, did_you_mean
-from cure.settings.base import Ball, Settings
+from cure.settings.base import Ball, DelayedSettings, Settings
 from cure.settings.problems import Problems, fill
 from cure.settings.sections import Train
 
@@ -48,6 +48,16 @@ def override(base: dict[Any, Any], top: Mapping[Any, Any]) -> dict[Any, Any]:
 
     both = {k: {**base[k], **v} for k, v in top.items() if settings(v) and settings(base.get(k))}
     return {**base, **top, **both}
+
+
+def update_key(name: str, method: Any) -> str:
+    """Return the key of the section that a method of cure/methods trains with."""
+    return f"methods.{name}.update" if method.revise else f"methods.{name}"
+
+
+def revise_key(name: str, method: Any) -> str:
+    """Return the key of the section that its `select_network` takes."""
+    return f"methods.{name}.revise" if method.revise else f"methods.{name}"
 
 
 def for_run(value: Any, dataset: str, model: str, where: str) -> Any:
@@ -142,9 +152,8 @@ class Params:
         problems, matched = Problems(), base.get("protocol") == "matched"
         hyper = fill(kind, override(section, common) if matched else section, key, problems)
         train = fill(Train, base if matched else {**base, **own}, f"{key}.train", problems)
-        begin = getattr(hyper, "begin", 1)
-        if train is not None and begin > train.epochs:
-            problems.append(f"{key}.begin: {begin}, but it is trained for {train.epochs} epochs")
+        if train is not None and isinstance(hyper, DelayedSettings) and hyper.begin > train.epochs:
+            problems.append(f"{key}.begin: {hyper.begin}, but it is trained for {train.epochs} epochs")
         if hyper is None or train is None or problems:
             raise UserError("\n".join(problems))
         return hyper, train

@@ -1,4 +1,4 @@
-"""From a trajectory, or from another row's network, to the one that is evaluated: the engine of the stage revise."""
+"""From a training checkpoint, or another method's network, to the one that is evaluated: the stage revise."""
 
 import json
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from cure.core.method import Batch, Consolidation, Method
+from cure.core.method import Batch, Consolidation, Method, TrainingPosition
 from cure.core.noise import PerImage, Stream, seed_for
 from cure.data import prepared
 from cure.data.loader import Loader, as_float
@@ -22,7 +22,7 @@ from cure.storage.files import write_text
 from cure.storage.paths import Run
 from cure.storage.training_checkpoint import load_training_checkpoint, networks
 from cure.training.job import parent
-from cure.training.loop import validation
+from cure.training.validation import validation
 
 
 def consolidate(run: Run, method: Method, hyper: Settings, train: Train, params: Params) -> None:
@@ -44,7 +44,7 @@ def consolidate(run: Run, method: Method, hyper: Settings, train: Train, params:
 
     def batches(epoch: int) -> Iterator[Batch]:
         noise = Stream(seed_for(run.seed, epoch, "revise"), where)
-        return (Batch(x, y, index, noise, epoch) for x, y, index in loader.epoch(epoch))
+        return (Batch(x, y, index, noise, TrainingPosition(epoch)) for x, y, index in loader.epoch(epoch))
 
     def score(net: nn.Module) -> dict[str, float]:
         return validation(net, source.splits["val"], train, run.seed)

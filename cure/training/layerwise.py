@@ -1,6 +1,6 @@
 """The layer-wise study: adversarial training of some parts of the natural network, the others frozen.
 
-It trains by training/loop.py as every row does; what is special is how the network is prepared (nn/freezing.py). All
+It trains by training/loop.py as every run does; what is special is how the network is prepared (nn/freezing.py). All
 its numbers are of the validation split.
 """
 
@@ -24,8 +24,10 @@ from cure.settings.layers import Freezing, Variant
 from cure.storage import paths, provenance
 from cure.storage.files import write_text
 from cure.storage.resume import Scratch
-from cure.training.job import Job, curve
-from cure.training.loop import Task, train, validated
+from cure.training.job import Job
+from cure.training.loop import Task, train
+from cure.training.train_run import curve
+from cure.training.validation import validated
 
 Sets = dict[str, list[str]]
 
@@ -94,16 +96,14 @@ def _trained(
     on_progress: Callable[[str], None],
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """One set: a line for each epoch, and what the network of the last one classifies correctly."""
-    job, train_split, val = study.of(name), source.splits["train"], source.splits["val"]
+    job, val = study.of(name), source.splits["val"]
     nets = job.assemble(source).to(where)
-    task = Task(
-        nets, job.method, job.hyper, job.fit, train_split, val, job.augment, job.run.seed, where, job.run_settings
-    )
+    task = Task(job, nets, source.splits["train"], val, where)
     with fitting("layers.update.train.batch", job.fit.batch):
         kept = train(task, scratch, on_progress)
     flags = validated(nets.student, val, job.fit, job.run.seed)
     found = {"parts": study.sets[name], "updated": _updated(nets.student), **_texts(flags)}
-    return [{"set": name, **row} for row in kept.history], found
+    return [{"set": name, **line} for line in kept.history], found
 
 
 def _texts(flags: dict[str, Flags]) -> dict[str, str]:

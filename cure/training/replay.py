@@ -1,4 +1,4 @@
-"""The phases of a training run, from the snapshots in its trajectory: every step can be taken again."""
+"""The phases of a training run, from the snapshots in its training checkpoint: every step can be taken again."""
 
 import copy
 import csv
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from cure.core.analysis import Phase, Replay
-from cure.core.method import Batch, Method, Networks
+from cure.core.method import Batch, Method, Networks, TrainingPosition
 from cure.core.noise import Stream, seed_for
 from cure.core.tensors import Images, Labels
 from cure.storage.checkpoint import Description, State, build, fill
@@ -23,7 +23,7 @@ Batches = list[tuple[Images, Labels, Labels]]
 
 @dataclass(frozen=True)
 class Course:
-    """A row's training: its method and settings, its trajectory, its curve, and the batches of every replay."""
+    """The training of a run: its method and settings, training checkpoint, curve, and the batches of every replay."""
 
     method: Method
     hyper: Any
@@ -34,7 +34,7 @@ class Course:
     seed: int
 
     def phases(self) -> list[Phase]:
-        """From the start to the end; the end is what the trajectory calls `last`."""
+        """Return the phases from the start to the end, which is the network `last` of the training checkpoint."""
         shares = sorted({float(name.partition("/")[0]) for name in self.states if "/" in name})
         return [self._phase(share) for share in (*shares, 1.0)]
 
@@ -66,7 +66,8 @@ class Course:
             own.ready()
             shown: dict[str, Any] = {}
             noise = Stream(seed_for(self.seed, number, "replay"), x.device)
-            batch = Batch(x, y, index, noise, epoch + 1, epoch, past=dict(past), watch=shown.__setitem__)
+            position = TrainingPosition(epoch=epoch + 1, step=epoch, past_means=past)
+            batch = Batch(x, y, index, noise, position, watch=shown.__setitem__)
             optimizer = torch.optim.SGD(own.weights().values(), lr=0)
             Step(own, self.method, self.hyper, optimizer)(batch)
             weights = own.student.named_parameters()

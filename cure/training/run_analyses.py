@@ -1,4 +1,4 @@
-"""The analyses of one row: the engine of the stage analyse. It sees the validation split, never test."""
+"""The analyses of one run: the engine of the stage analyse. It sees the validation split, never test."""
 
 import itertools
 import json
@@ -13,8 +13,7 @@ from cure.data import prepared
 from cure.data.loader import as_float
 from cure.runtime import device
 from cure.settings.base import Settings
-from cure.settings.check import hyper_keys
-from cure.settings.params import Params
+from cure.settings.params import Params, update_key
 from cure.settings.sections import Analyse, RunSettings
 from cure.storage import paths, provenance
 from cure.storage.checkpoint import Description
@@ -26,7 +25,7 @@ from cure.training.replay import Course, history
 
 
 def analyse(run: Run, params: Params) -> list[str]:
-    """Write what every listed analysis finds that suits the row's method, and the sidecar; their names."""
+    """Write what every listed analysis finds that suits the run's method, and the sidecar; their names."""
     run_settings, suite = params.get("run", RunSettings), params.get("analyse", Analyse)
     where = device.set_up(run_settings)
     source = prepared.load(paths.data(run.dataset), ("val",), where)
@@ -64,7 +63,7 @@ def analyse(run: Run, params: Params) -> list[str]:
 
 def settings(run: Run, method: Method, about: Description) -> Settings:
     """The method's settings as they were in training, from the file that training left."""
-    recorded, key = Params.recorded(about.params, run.dataset, run.model), next(iter(hyper_keys(run.method, method)))
+    recorded, key = Params.recorded(about.params, run.dataset, run.model), update_key(run.method, method)
     return recorded.method(key, method.hyper)[0] if "train" in about.params else recorded.get(key, method.hyper)
 
 

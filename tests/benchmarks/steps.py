@@ -8,11 +8,10 @@ from typing import Any
 import torch
 
 from cure import catalogue
-from cure.core.method import Batch, Method, Networks
+from cure.core.method import Batch, Method, Networks, TrainingPosition
 from cure.core.noise import Stream
 from cure.nn.memory_format import FORMATS
-from cure.settings.check import hyper_keys
-from cure.settings.params import Params, read
+from cure.settings.params import Params, read, update_key
 from cure.training.schedule import sgd
 from cure.training.step import Step
 from tests.benchmarks import released
@@ -77,14 +76,16 @@ CASES += [
 
 def settings(name: str, method: Method, preset: str | None) -> Any:
     """(the method's settings, its schedule), of the root's params.yaml for CIFAR-10 and ResNet-18."""
-    key, kind = next(iter(hyper_keys(name, method).items()))
+    key = update_key(name, method)
     raw = read(ROOT / "params.yaml")
     section: Any = raw
     for part in key.split("."):
         section = section[part]
     if preset:
         section["preset"] = preset
-    return Params(raw, [key, "train", "threat", *kind.top_level], "cifar10", "resnet18").method(key, kind)
+    return Params(raw, [key, "train", "threat", *method.hyper.top_level], "cifar10", "resnet18").method(
+        key, method.hyper
+    )
 
 
 def batch_of(network: str, seed: int = 0) -> Batch:
@@ -93,7 +94,7 @@ def batch_of(network: str, seed: int = 0) -> Batch:
     with torch.no_grad():
         y = fresh(network).eval()(x).argmax(1)
     places = torch.arange(len(x), device=DEVICE)
-    return Batch(x, y, places, Stream(seed, DEVICE), LATE, LATE * 400, 0.01)
+    return Batch(x, y, places, Stream(seed, DEVICE), TrainingPosition(LATE, LATE * 400, 0.01))
 
 
 def networks(method: Method, hyper: Any, network: str) -> Networks:

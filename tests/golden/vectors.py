@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from cure.core.method import Batch, Companion, Method, Networks
+from cure.core.method import Batch, Companion, Method, Networks, TrainingPosition
 from cure.core.network import Network, Normalisation, Part, pool
 from cure.settings.base import Search
 from cure.settings.sections import Schedule
@@ -179,9 +179,8 @@ class Iteration:
         )
         x, y = golden.tensors["x"], golden.tensors["y"]
         noise = noise or Recorded(golden.tensors["start"])
-        self.batch = Batch(
-            x, y, torch.arange(len(y)), noise, epoch, step, golden.hyper["lr"], past or {}, {}, self.watch
-        )
+        position = TrainingPosition(epoch, step, golden.hyper["lr"], past_means=past or {})
+        self.batch = Batch(x, y, torch.arange(len(y)), noise, position, watch=self.watch)
         self.terms = Step(self.nets, method, hyper, sgd(self.nets, schedule))(self.batch)
 
     def _note(self, name: str, module: nn.Module, out: Tensor) -> None:

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from cure import catalogue
 from cure.core.method import Batch, Method, Networks
-from cure.settings.check import hyper_keys
-from cure.settings.params import Params, read
+from cure.settings.params import Params, read, update_key
 from cure.training.step import Step
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +19,7 @@ QUICKSTART = ROOT / "quickstart" / "params.yaml"
 def shipped(name: str, file: Path = QUICKSTART, dataset: str = "digits", model: str = "small") -> Any:
     """The settings of a method, as its stage reads them from a shipped params.yaml."""
     method: Method = catalogue.entry("methods", name).METHOD
-    key = next(iter(hyper_keys(name, method)))
+    key = update_key(name, method)
     declared = [*method.hyper.top_level, "train", "threat", key]
     hyper, _ = Params(read(file), declared, dataset, model).method(key, method.hyper)
     return hyper

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cure import catalogue
 from cure.adversarial.pgd import ce_objective, pgd
-from cure.core.method import Batch, Consolidation
+from cure.core.method import Batch, Consolidation, TrainingPosition
 from cure.core.noise import Stream
 from cure.errors import UserError
 from cure.methods.parts.predictor import distance, head, key
@@ -33,7 +33,9 @@ def rig(taps: list[str] = TAPS, **settings: Any) -> MethodHarness:
 def digits(n: int = 32, epoch: int = 1, step: int = 0, past: dict | None = None) -> Batch:
     draws = torch.Generator().manual_seed(1)
     x, y = torch.rand(n, 1, 8, 8, generator=draws), torch.arange(n) % 10
-    return Batch(x, y, torch.arange(n), Stream(0, torch.device("cpu")), epoch, step, past=past or {})
+    return Batch(
+        x, y, torch.arange(n), Stream(0, torch.device("cpu")), TrainingPosition(epoch, step, past_means=past or {})
+    )
 
 
 def searched(made: MethodHarness, past: dict | None = None) -> Batch:
@@ -209,7 +211,7 @@ def test_a_measured_balance_is_the_accuracy_of_the_clean_set_on_whole_batches() 
 def test_a_measured_balance_goes_before_the_running_one() -> None:
     made = rig()
     batch = searched(made, {"clean_accuracy": 0.3})
-    batch.found = {"clean_accuracy": 0.6}
+    batch.position = dataclasses.replace(batch.position, found={"clean_accuracy": 0.6})
     assert arat.loss(made.nets, batch, made.take.hyper)["adv"][0] == 0.6
     assert arat.before_epoch(made.nets, 1, iter([]), made.take.hyper) == {}
 

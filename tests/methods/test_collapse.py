@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cure import catalogue
-from cure.core.method import Batch, Companion, Networks
+from cure.core.method import Batch, Companion, Networks, TrainingPosition
 from cure.core.noise import Stream
 from cure.methods.parts.cam import above_mean, grad_cam
 from cure.methods.parts.policy import Learning, Policy, advantage, learn, reinforce
@@ -42,7 +42,7 @@ def run(name: str, hyper: Any, epoch: int = 1, **companions: Any) -> tuple[dict[
     nets = Networks(student, built, teachers).double()
     nets.ready()
     optimizer = torch.optim.SGD(nets.weights().values(), lr=0.1)
-    batch = Batch(x, y, torch.arange(16), Stream(0, torch.device("cpu")), epoch, 0, 0.1)
+    batch = Batch(x, y, torch.arange(16), Stream(0, torch.device("cpu")), TrainingPosition(epoch, 0, 0.1))
     Step(nets, entry, hyper, optimizer)(batch)
     weights = nets.student.named_parameters()
     return {key: w.grad.clone() for key, w in weights if w.grad is not None}, batch, nets
@@ -346,9 +346,8 @@ def test_a_strategys_rate_falls_at_its_own_epochs_and_is_used_at_every_nth_step(
         policy, how = with_threat_defaults(3, every=3, strategy_drops={2: 0.1})
         before = {name: w.detach().clone() for name, w in policy.named_parameters()}
         x, y = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(4)
-        learn(
-            policy, Batch(x, y, y, Stream(0, torch.device("cpu")), epoch, step), how, lambda actions: torch.tensor(2.0)
-        )
+        batch = Batch(x, y, y, Stream(0, torch.device("cpu")), TrainingPosition(epoch, step))
+        learn(policy, batch, how, lambda actions: torch.tensor(2.0))
         moved[step] = {name: w.detach() - before[name] for name, w in policy.named_parameters()}
     assert any(move.any() for move in moved[0].values())
     for name, move in moved[0].items():

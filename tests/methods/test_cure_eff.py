@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cure import catalogue
-from cure.core.method import Batch
+from cure.core.method import Batch, TrainingPosition
 from cure.core.noise import Stream
 from tests.methods.rig import MethodHarness, assert_close, parameters, same, shipped, state
 
@@ -23,9 +23,8 @@ def hyper(**changes: Any) -> Any:
 def at(batch: Batch, step: int) -> Batch:
     """The same images as step number `step` of a training with 3 steps an epoch."""
     noise = Stream(step, torch.device("cpu"))
-    return dataclasses.replace(
-        batch, epoch=step // PER_EPOCH + 1, step=step, per_epoch=PER_EPOCH, points={}, noise=noise
-    )
+    position = TrainingPosition(epoch=step // PER_EPOCH + 1, step=step, steps_per_epoch=PER_EPOCH)
+    return dataclasses.replace(batch, position=position, points={}, noise=noise)
 
 
 def trained(net: torch.nn.Module, batch: Batch, steps: range, **changes: Any) -> MethodHarness:
@@ -68,7 +67,7 @@ def test_from_there_on_it_is_cure_started_from_the_natural_weights(make_net, bat
     cure.optimizer.load_state_dict(copy.deepcopy(rig.optimizer.state_dict()))
     for step in range(4):
         rig.step(at(batch, SWITCH + step))
-        cure.step(dataclasses.replace(at(batch, SWITCH + step), step=step, epoch=step // PER_EPOCH + 1))
+        cure.step(dataclasses.replace(at(batch, SWITCH + step), position=at(batch, step).position))
     assert_close(state(rig.nets), state(cure.nets))
 
 

@@ -5,8 +5,9 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cure import catalogue
-from cure.core.method import Batch, Method
+from cure.core.method import Batch, Method, TrainingPosition
 from cure.core.noise import Stream
+from cure.settings.base import DelayedSettings, MethodSettings
 from cure.settings.params import read
 from cure.storage.checkpoint import build
 from tests.methods.rig import QUICKSTART, MethodHarness, parameters, same, shipped, state
@@ -28,7 +29,7 @@ def digits(seed: int = 0) -> Batch:
     draws = torch.Generator().manual_seed(1)
     x = torch.randint(256, (16, 1, 8, 8), generator=draws).float() / 255
     y = torch.randint(10, (16,), generator=draws)
-    return Batch(x, y, torch.arange(16), Stream(seed, torch.device("cpu")), LATE + 1, LATE)
+    return Batch(x, y, torch.arange(16), Stream(seed, torch.device("cpu")), TrainingPosition(LATE + 1, LATE))
 
 
 every_method = pytest.mark.parametrize("name", catalogue.names("methods"))
@@ -160,7 +161,7 @@ def after_two_steps(name: str, seed: int, images_on_other_ranks: int = 0) -> dic
     rig, batch = rig_of(name), digits(seed)
     torch.manual_seed(images_on_other_ranks)
     rig.step(batch)
-    rig.step(dataclasses.replace(batch, epoch=LATE + 2, step=LATE + 1, points={}))
+    rig.step(dataclasses.replace(batch, position=TrainingPosition(LATE + 2, LATE + 1), points={}))
     return state(rig.nets)
 
 
@@ -181,6 +182,15 @@ def test_its_settings_are_frozen_and_refuse_unknown_keys(name: str) -> None:
     hyper = shipped(name)
     assert hyper.model_config["frozen"]
     assert hyper.model_config["extra"] == "forbid"
+
+
+@every_method
+def test_its_settings_declare_when_it_begins_and_how_often_it_repeats_itself(name: str) -> None:
+    hyper = shipped(name)
+    assert isinstance(hyper, MethodSettings)
+    fields = type(hyper).model_fields
+    assert isinstance(hyper, DelayedSettings) == ("begin" in fields)  # else a late begin is not refused
+    assert (hyper.begin_epoch, hyper.steps_per_cycle) == tuple(getattr(hyper, key, 1) for key in ("begin", "every"))
 
 
 @every_method

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from cure import catalogue
-from cure.core.method import Batch
+from cure.core.method import Batch, TrainingPosition
 from cure.core.noise import Stream
 from cure.data.prepared import Data
 from cure.methods.parts.cam import colour_coded, grad_cam, jet
@@ -25,10 +25,10 @@ from tests.methods.rig import QUICKSTART, MethodHarness, same, shipped, state
 PART, ACT, VFD = (catalogue.entry("methods", name) for name in ("part", "act", "vfd"))
 
 
-def images(n: int = 6, channels: int = 3, seed: int = 0, **where: Any) -> Batch:
+def images(n: int = 6, channels: int = 3, seed: int = 0, **position: Any) -> Batch:
     draws = torch.Generator().manual_seed(seed)
     x = torch.rand(n, channels, 8, 8, generator=draws)
-    return Batch(x, torch.arange(n) % 10, torch.arange(n), Stream(0, torch.device("cpu")), **where)
+    return Batch(x, torch.arange(n) % 10, torch.arange(n), Stream(0, torch.device("cpu")), TrainingPosition(**position))
 
 
 def painted(cam: np.ndarray, size: int) -> np.ndarray:
@@ -80,7 +80,7 @@ def test_a_released_mask_is_another_images_by_the_number_of_the_batch() -> None:
     assert same(state(rig.nets), before)
     for number, other in enumerate(others):
         step = 2 + number  # the second epoch of two batches
-        batch = images(n=len(other.y), seed=7, epoch=2, step=step, per_epoch=2, found=found)
+        batch = images(n=len(other.y), seed=7, epoch=2, step=step, steps_per_epoch=2, found=found)
         rig.nets.student.eval()
         mask = colour_coded(grad_cam(rig.nets.student, other.x), other.x)[1]
         points = PART.attack(rig.nets, batch, rig.take.hyper)

@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from cure import catalogue
-from cure.settings.check import hyper_keys
-from cure.settings.params import Params, read
+from cure.settings.params import Params, read, update_key
 from cure.settings.sections import Train
 from cure.training.schedule import rate
 from tests.methods.rig import ROOT
@@ -37,7 +36,7 @@ def settings(name: str, model: str, **replaced: Any) -> tuple[Any, Train]:
     raw = read(ROOT / "params.yaml")
     raw["methods"][name] |= replaced
     method = catalogue.entry("methods", name).METHOD
-    key = next(iter(hyper_keys(name, method)))
+    key = update_key(name, method)
     return Params(raw, [*method.hyper.top_level, "train", "threat", key], "cifar10", model).method(key, method.hyper)
 
 

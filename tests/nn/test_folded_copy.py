@@ -14,6 +14,7 @@ from cure.adversarial import pgd as pgd_module
 from cure.adversarial.cuda_graphs import can_record, graphs
 from cure.adversarial.pgd import begin, ce_objective, kl_objective, pgd
 from cure.adversarial.pgd_loop import pgd_loop
+from cure.core.method import TrainingPosition
 from cure.core.noise import Stream
 from cure.nn import folded_copy
 from cure.nn.batchnorm import branch, scope, split
@@ -282,8 +283,8 @@ def test_every_method_takes_the_steps_that_it_takes_on_the_network_itself(
         rig = MethodHarness(catalogue.entry("methods", name).METHOD, shipped(name), student)
         rig.nets.double()
         for i in range(3):
-            batch = make_batch(8, i, epoch=41)
-            batch.step, batch.lr = 40 + i, 0.1
+            batch = make_batch(8, i)
+            batch.position = TrainingPosition(41, 40 + i, 0.1)
             rig.step(batch)
         return state(rig.nets)
 

@@ -7,8 +7,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from cure import catalogue
-from cure.settings.check import check, hyper_keys
-from cure.settings.params import Params, read
+from cure.settings.check import check
+from cure.settings.params import Params, read, update_key
 
 ROOT = Path(__file__).parents[2]
 PAPER = read(ROOT / "params.yaml")
@@ -36,9 +36,9 @@ def test_one_line_of_the_grid_adds_a_data_set() -> None:
 
 def method(name: str, dataset: str, model: str, protocol: str = "paper"):
     entry = catalogue.entry("methods", name).METHOD
-    key, kind = next(iter(hyper_keys(name, entry).items()))
+    key = update_key(name, entry)
     raw = PAPER | {"train": PAPER["train"] | {"protocol": protocol}}
-    return Params(raw, [key, "train", "threat", "alpha"], dataset, model).method(key, kind)
+    return Params(raw, [key, "train", "threat", "alpha"], dataset, model).method(key, entry.hyper)
 
 
 @pytest.mark.parametrize(

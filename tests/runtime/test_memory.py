@@ -2,7 +2,6 @@
 
 import copy
 import json
-from dataclasses import replace
 
 import pytest
 import torch
@@ -19,10 +18,10 @@ from cure.evaluation.driver import Driver
 from cure.evaluation.work_items import Examples
 from cure.reporting import attacks
 from cure.runtime.memory import exhausted, fitting, halving
-from cure.training.loop import validation
+from cure.training.validation import validation
 from tests.evaluation.test_attack_columns import suite
 from tests.evaluation.test_driver import EPS, SHORT, autoattack, images, pgd
-from tests.training.test_loop import task
+from tests.training.test_loop import task, with_method
 
 fault = pytest.mark.reliability("faults of disk and memory")
 
@@ -143,8 +142,8 @@ def test_a_result_names_the_batch_of_a_column_that_did_not_fit_and_of_no_other(
 @fault
 def test_validation_and_corrupted_images_end_in_the_same_numbers(net, capsys) -> None:
     work = task()
-    whole = validation(work.nets.student, work.val, work.fit, 0)
-    assert validation(Narrow(work.nets.student, 3), work.val, work.fit, 0) == whole
+    whole = validation(work.nets.student, work.val, work.job.fit, 0)
+    assert validation(Narrow(work.nets.student, 3), work.val, work.job.fit, 0) == whole
     assert "validation: memory ran out (CUDA out of memory); again with batches of 2" in capsys.readouterr().err
     split = Split((images(40) * 255).to(torch.uint8), torch.arange(40) % 10)
     assert corrupted.correct(Narrow(net, 7), split, 40) == corrupted.correct(net, split, 40)
@@ -169,14 +168,14 @@ def test_a_stage_that_runs_out_of_memory_keeps_its_files_and_finished_epochs(tmp
     attack = catalogue.entry("methods", "trades").METHOD.attack
 
     def hungry(nets, batch, hyper):
-        met.append(batch.epoch)
-        if batch.epoch == 3:
+        met.append(batch.position.epoch)
+        if batch.position.epoch == 3:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
         return attack(nets, batch, hyper)
 
-    work.method = replace(work.method, attack=hungry)
+    work = with_method(work, attack=hungry)
     advice = r"train\.batch: 8 images .* try train\.batch: 4, .* finished epochs are kept"
-    with pytest.raises(UserError, match=advice), fitting("train.batch", work.fit.batch):
+    with pytest.raises(UserError, match=advice), fitting("train.batch", work.job.fit.batch):
         train(work, kept, lambda note: None)
     state = kept.load()
     assert state is not None

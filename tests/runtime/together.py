@@ -17,14 +17,17 @@ from cure.evaluation.attack_columns import attack_sequences, attacked, examples_
 from cure.evaluation.driver import Driver
 from cure.evaluation.work_items import WorkItemFolder
 from cure.runtime import distributed
-from cure.settings.base import Augment, Search
+from cure.settings.base import Search
 from cure.settings.params import read
 from cure.settings.sections import AttackSuite, Fit, RunSettings, Threat
 from cure.storage import resume
 from cure.storage.checkpoint import build
+from cure.storage.paths import Run
 from cure.storage.resume import Scratch
+from cure.training.job import Job
 from cure.training.loop import Task, train
 from tests.methods.rig import QUICKSTART, shipped
+from tests.training.test_loop import of_run
 
 METHODS = [
     name
@@ -62,11 +65,9 @@ def trained(method: str, folder: Path, norms: bool) -> dict[str, Any]:
     student = student if norms else without_norms(student)
     companions = entry.companions(hyper) if entry.companions else {}
     nets = Networks(student, companions, {role: copy.deepcopy(student) for role in entry.teachers}).double()
-    run_settings = RunSettings(**read(QUICKSTART)["run"])
-    augment = Augment(padding="zero", crop=1, flip=True)
-    task = Task(
-        nets, entry, hyper, Fit(**FIT), split(1, 13), split(2, 5), augment, 0, torch.device("cpu"), run_settings
-    )
+    params = of_run(RunSettings(**read(QUICKSTART)["run"]))
+    job = Job("update", Run("digits", "small", method, 0), params, entry, hyper, Fit(**FIT))
+    task = Task(job, nets, split(1, 13), split(2, 5), torch.device("cpu"))
     kept = train(task, Scratch("update", f"{method} {norms}", {}, []), lambda note: None)
     return {"state": nets.state_dict(), "history": kept.history, "best": kept.best}
 

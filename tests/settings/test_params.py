@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from cure import catalogue
 from cure.errors import UserError
 from cure.settings.base import Number, Search, Settings, number
-from cure.settings.check import check, hyper_keys, load
-from cure.settings.params import Params, for_run, read, with_threat_defaults
+from cure.settings.check import check, load
+from cure.settings.params import Params, for_run, read, revise_key, update_key, with_threat_defaults
 from cure.settings.sections import Fit, RunSettings, Threat, Train
 
 ROOT = Path(__file__).parents[2]
@@ -63,7 +63,8 @@ def view(raw, *declared):
 def of_method(raw, key, model="small"):
     """Settings and schedule of a method, as its stage reads them."""
     name = key.split(".")[1]
-    kind = hyper_keys(name, catalogue.entry("methods", name).METHOD)[key]
+    method = catalogue.entry("methods", name).METHOD
+    kind = {update_key(name, method): method.hyper, revise_key(name, method): method.revise or method.hyper}[key]
     return Params(raw, [key, "train", "threat", "alpha"], "digits", model).method(key, kind)
 
 
@@ -317,7 +318,7 @@ def test_under_matched_a_methods_train_is_left_out():
 @pytest.mark.parametrize("model", ["resnet18", "wrn_34_10"])
 def test_under_the_matched_protocol_every_method_has_the_same_ball_and_schedule(name, model):
     method = catalogue.entry("methods", name).METHOD
-    key = next(iter(hyper_keys(name, method)))
+    key = update_key(name, method)
     raw = changed(PAPER, "train.protocol", "matched")
     hyper, train = Params(raw, [key, "train", "threat", "alpha"], "cifar10", model).method(key, method.hyper)
     assert (hyper.attack.eps, hyper.attack.step) == (8 / 255, 2 / 255)
@@ -365,7 +366,7 @@ CELLS = [(QUICKSTART, "digits", "small"), (PAPER, "cifar10", "wrn_34_10")]
 @pytest.mark.parametrize("name", UPDATED)
 def test_the_settings_that_a_file_carries_are_those_of_its_training(name, raw, dataset, model):
     method = catalogue.entry("methods", name).METHOD
-    key = next(iter(hyper_keys(name, method)))
+    key = update_key(name, method)
     trained = Params(raw, [*method.hyper.top_level, "train", "threat", key], dataset, model)
     carried = json.loads(json.dumps(trained.as_text()))
     assert Params.recorded(carried, dataset, model).method(key, method.hyper) == trained.method(key, method.hyper)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from cure import catalogue
-from cure.core.method import Batch
+from cure.core.method import Batch, TrainingPosition
 from cure.core.noise import Stream
 from cure.nn.losses import cross_entropy, kl
 from cure.storage.checkpoint import build
@@ -46,7 +46,7 @@ def net() -> nn.Module:
 def images() -> Batch:
     draws = torch.Generator().manual_seed(0)
     x, y = torch.rand(N, 3, 16, 16, generator=draws), torch.randint(10, (N,), generator=draws)
-    return Batch(x, y, torch.arange(N), Stream(0, torch.device("cpu")), 41, 40, 0.1)
+    return Batch(x, y, torch.arange(N), Stream(0, torch.device("cpu")), TrainingPosition(41, 40, 0.1))
 
 
 def ours() -> int:

@@ -87,10 +87,8 @@ def study(variant: Variant = "finetune", sets: dict[str, list[str]] = SETS, **ho
 def fitted(job: Job, label: str) -> tuple[dict[str, torch.Tensor], list[dict[str, float | int]]]:
     """The last network of one training and its history."""
     source = prepared.load(paths.data("digits"), ("train", "val"), CPU)
-    nets, splits = job.assemble(source), source.splits
-    task = Task(
-        nets, job.method, job.hyper, job.fit, splits["train"], splits["val"], job.augment, 0, CPU, job.run_settings
-    )
+    nets = job.assemble(source)
+    task = Task(job, nets, source.splits["train"], source.splits["val"], CPU)
     kept = train(task, Scratch("test", label, {}, []), lambda note: None)
     return state(nets["student"]), kept.history
 

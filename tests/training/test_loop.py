@@ -13,12 +13,15 @@ from cure.errors import UserError
 from cure.nn import folded_copy
 from cure.nn.folded_copy import current_folded_copy
 from cure.runtime import device
-from cure.settings.base import Augment, Search
+from cure.settings.base import Search
+from cure.settings.params import Params
 from cure.settings.sections import Fit, RunSettings
 from cure.storage import resume as resume_files
 from cure.storage.checkpoint import build
+from cure.storage.paths import Run
 from cure.storage.resume import Scratch
 from cure.training import loop
+from cure.training.job import Job
 from cure.training.loop import Task, TrainingCheckpoint, train
 
 RUN = RunSettings(
@@ -62,20 +65,36 @@ def task(**changes: Any) -> Task:
         "snapshots": [],
     }
     entry = catalogue.entry("methods", "trades")
-    return Task(
-        nets=Networks(build("small", {"width": 4}, 1, 3), {}, {}),
+    attack = SEARCH.model_copy(update={"start": "gaussian", "sigma": 0.001})
+    job = Job(
+        stage="update",
+        run=Run("digits", "small", "trades", 0),
+        params=of_run(RUN),
         method=entry.METHOD,
-        hyper=entry.Hyper(
-            beta=6, forward_again=False, attack=SEARCH.model_copy(update={"start": "gaussian", "sigma": 0.001})
-        ),
+        hyper=entry.Hyper(beta=6, forward_again=False, attack=attack),
         fit=Fit(**(settings | changes)),
-        train=split(1, 20),
-        val=split(2, 12),
-        augment=Augment(padding="zero", crop=1, flip=True),
-        seed=0,
-        device=torch.device("cpu"),
-        run_settings=RUN,
     )
+    nets = Networks(build("small", {"width": 4}, 1, 3), {}, {})
+    return Task(job, nets, split(1, 20), split(2, 12), torch.device("cpu"))
+
+
+def of_run(run_settings: RunSettings) -> Params:
+    """What the loop reads of params.yaml."""
+    augment = {"padding": "zero", "crop": 1, "flip": True}
+    raw = {"run": run_settings.model_dump(), "datasets": {"digits": {"augment": augment}}}
+    return Params(raw, ["run", "datasets.digits.augment"], "digits", "small")
+
+
+def with_run_settings(work: Task, **changes: Any) -> Task:
+    """The same training, computed in another way."""
+    job = dataclasses.replace(work.job, params=of_run(RUN.model_copy(update=changes)))
+    return dataclasses.replace(work, job=job)
+
+
+def with_method(work: Task, **slots: Any) -> Task:
+    """The same training, but other slots of the method."""
+    job = dataclasses.replace(work.job, method=dataclasses.replace(work.job.method, **slots))
+    return dataclasses.replace(work, job=job)
 
 
 @pytest.fixture
@@ -170,17 +189,17 @@ def test_an_average_with_no_memory_is_the_student(resume: Scratch) -> None:
 
 def spoilt(work: Task, spoil: Any) -> Task:
     """The same training, but something happens to the student after the last step of every epoch from the second on."""
-    after = work.method.after_step
+    after = work.job.method.after_step
 
     def after_step(nets: Networks, batch: Any, hyper: Any) -> None:
         if after is not None:
             after(nets, batch, hyper)
-        if batch.epoch >= 2 and (batch.step + 1) % batch.per_epoch == 0:
+        now = batch.position
+        if now.epoch >= 2 and (now.step + 1) % now.steps_per_epoch == 0:
             with torch.no_grad():
                 spoil(nets.student)
 
-    work.method = dataclasses.replace(work.method, after_step=after_step)
-    return work
+    return with_method(work, after_step=after_step)
 
 
 def test_weights_that_are_not_finite_behind_a_finite_loss_are_refused(resume: Scratch) -> None:
@@ -222,10 +241,11 @@ def test_snapshots_are_averaged_equally_and_carry_the_students_statistics(resume
     work = task(average={"begin": 2, "every": 2})
 
     def keep(nets: Networks, batch: Any, hyper: Any) -> None:
-        if batch.epoch >= 2 and (batch.step + 3) % 2 == 0:  # an epoch has three steps, counted from its number
+        now = batch.position
+        if now.epoch >= 2 and (now.step + 3) % 2 == 0:  # an epoch has three steps, counted from its number
             taken.append([w.detach().clone() for w in nets["student"].parameters()])
 
-    work.method = dataclasses.replace(work.method, after_step=keep)
+    work = with_method(work, after_step=keep)
     train(work, resume, quiet)
     assert len(taken) == 5
     for found, weights in zip(work.nets["average"].parameters(), zip(*taken, strict=True), strict=True):
@@ -253,10 +273,9 @@ def watched(seen: list[Any]) -> Task:
         return {"number": epoch}
 
     def after(nets: Networks, batch: Any, hyper: Any) -> None:
-        seen.append(("step", batch.epoch, batch.index.tolist(), batch.found))
+        seen.append(("step", batch.position.epoch, batch.index.tolist(), batch.position.found))
 
-    work.method = dataclasses.replace(work.method, before_epoch=before, after_step=after)
-    return work
+    return with_method(work, before_epoch=before, after_step=after)
 
 
 def test_a_method_may_look_at_another_pass_before_each_epoch(resume: Scratch) -> None:
@@ -282,7 +301,7 @@ def test_networks_are_trained_and_attacked_in_the_layout_of_the_run(resume: Scra
         return found
 
     monkeypatch.setattr(pgd_module, "current_folded_copy", spied)
-    work = dataclasses.replace(task(epochs=1), run_settings=RUN.model_copy(update={"layout": layout}))
+    work = with_run_settings(task(epochs=1), layout=layout)
     train(work, resume, quiet)
     weight = work.nets.student.layer1.conv1.weight
     assert weight.is_contiguous(memory_format=torch.channels_last) is (layout == "channels_last")
@@ -305,8 +324,7 @@ def test_a_run_that_goes_on_keeps_the_layout_that_was_probed(resume: Scratch, mo
 def test_compiled_attacks_train_the_same_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resume_files, "FOLDER", tmp_path)
     monkeypatch.setattr(folded_copy, "COMPILER", "eager")  # traced and guarded, in the kernels of always
-    plain, compiled = task(), task()
-    compiled.run_settings = RUN.model_copy(update={"compile": True})
+    plain, compiled = task(), with_run_settings(task(), compile=True)
     history = [
         train(work, Scratch("update", name, {}, []), quiet).history
         for name, work in (("plain", plain), ("compiled", compiled))

@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from cure import catalogue
 from cure.adversarial.pgd import ce_objective, kl_objective, pgd
-from cure.core.method import Batch
+from cure.core.method import Batch, TrainingPosition
 from cure.core.noise import Stream
 from cure.settings.base import Search
 from cure.settings.sections import Schedule
@@ -38,7 +38,7 @@ class Convolutions(TorchDispatchMode):
 def images(n: int = 8) -> Batch:
     draws = torch.Generator().manual_seed(1)
     x, y = torch.rand(n, 1, 8, 8, generator=draws), torch.randint(10, (n,), generator=draws)
-    return Batch(x, y, torch.arange(n), Stream(0, torch.device("cpu")), 41, 40, 0.1)
+    return Batch(x, y, torch.arange(n), Stream(0, torch.device("cpu")), TrainingPosition(41, 40, 0.1))
 
 
 def rig_of(name: str, precision: str) -> MethodHarness:

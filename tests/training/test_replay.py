@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cure import catalogue
-from cure.core.method import Batch, Method
+from cure.core.method import Batch, Method, TrainingPosition
 from cure.core.noise import Stream, seed_for
 from cure.storage.checkpoint import Description, State, build
 from cure.training.replay import Course, history
@@ -26,7 +26,7 @@ def rig_of(name: str) -> MethodHarness:
 def batch(epoch: int, number: int = 0, past: dict[str, float] | None = None) -> Batch:
     x, y = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(number)), torch.arange(8)
     noise = Stream(seed_for(3, number, "replay"), torch.device("cpu"))
-    return Batch(x, y, torch.arange(8), noise, epoch + 1, epoch, past=past or {})
+    return Batch(x, y, torch.arange(8), noise, TrainingPosition(epoch + 1, epoch, past_means=past or {}))
 
 
 def kept(rig: MethodHarness, prefix: str) -> dict[str, State]:

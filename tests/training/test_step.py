@@ -14,13 +14,13 @@ from cure.core.method import Batch, Companion, Method, Networks
 from cure.nn.batchnorm import SplitBatchNorm2d, branch, fold, split
 from cure.nn.gradients import gradients, objective, reduce
 from cure.nn.losses import cross_entropy, kl
-from cure.settings.base import Search, Settings
+from cure.settings.base import MethodSettings, Search
 from cure.training.step import Step
 
 SEARCH = Search(eps=0.1, step=0.03, steps=4, start="uniform", clip_start=True)
 
 
-class Nothing(Settings):
+class Nothing(MethodSettings):
     """A toy has no parameter."""
 
 
@@ -29,7 +29,7 @@ def natural(nets: Networks, batch: Batch, hyper: Nothing) -> dict:
 
 
 def toy(loss=natural, **slots) -> Method:
-    return Method("a toy", Nothing, loss, **slots)
+    return Method(cite="a toy", hyper=Nothing, loss=loss, **slots)
 
 
 def build(

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cure import catalogue
-from cure.core.method import Batch
+from cure.core.method import Batch, TrainingPosition
 from cure.core.noise import Stream
 from cure.data.loader import Loader, Split
 from cure.settings.base import Augment
@@ -48,7 +48,7 @@ def steps(rig: MethodHarness, precision: str, count: int) -> None:
     rig.take.precision = precision
     for i, (x, y, index) in enumerate(loader.epoch(41)):
         torch.cuda.set_sync_debug_mode("error" if i else "default")  # the first step sets libraries up
-        batch = Batch(x, y, index, noise, 41, 40 * i, 0.1, per_epoch=1)
+        batch = Batch(x, y, index, noise, TrainingPosition(41, 40 * i, 0.1))
         sums.append(rig.take(batch))
     torch.cuda.set_sync_debug_mode("default")
     assert all(mean.isfinite() for means in sums for mean in means.values())

@@ -20,17 +20,17 @@ from cure.nn.gradients import gradients, objective, reduce
 
 
 def perturbing(losses: Loss, gamma: Callable[[Any, int], float]) -> tuple[Loss, CombineGradients, AfterStep]:
-    """The slots loss, combine and after_step of a method with these terms, and with gamma(hyper, epoch); 0 is off."""
+    """Return the slots loss, combine_gradients and after_step for these terms and gamma(hyper, epoch); 0 is off."""
 
     def loss(nets: Networks, batch: Batch, hyper: Any) -> Terms:
         # at w by batch statistics that leave the running ones alone: those move once, at w + v
-        with scope(nets.student, "batch") if gamma(hyper, batch.epoch) else contextlib.nullcontext():
+        with scope(nets.student, "batch") if gamma(hyper, batch.position.epoch) else contextlib.nullcontext():
             return losses(nets, batch, hyper)
 
     def combine_gradients(nets: Networks, batch: Batch, hyper: Any, means: Means) -> Gradients | None:
-        if not gamma(hyper, batch.epoch):
+        if not gamma(hyper, batch.position.epoch):
             return None
-        perturb(nets, batch, means, gamma(hyper, batch.epoch))
+        perturb(nets, batch, means, gamma(hyper, batch.position.epoch))
         return gradients(objective(reduce(losses(nets, batch, hyper))), nets.weights())
 
     def restore(nets: Networks, batch: Batch, hyper: Any) -> None:

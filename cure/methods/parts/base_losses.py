@@ -12,10 +12,10 @@ from cure.adversarial.pgd import ObjectiveOf, ce_objective, kl_objective, pgd
 from cure.core.method import Batch, Networks, Terms
 from cure.core.tensors import Images, Labels, Logits, PerExample
 from cure.nn.losses import boosted_cross_entropy, cross_entropy, kl
-from cure.settings.base import NonNegative, Search, Settings
+from cure.settings.base import MethodSettings, NonNegative, Search
 
 
-class Wrapped(Settings):
+class Wrapped(MethodSettings):
     """What every wrapper is told of its base: which one, its weight (beta or lambda; `at` has none), its attack."""
 
     base: Literal["at", "trades", "mart"]

@@ -17,7 +17,7 @@ from cure.core.tensors import Tensor
 from cure.nn.batchnorm import scope
 from cure.nn.freezing import alone
 from cure.nn.losses import cross_entropy
-from cure.settings.base import Count, NonNegative, Number, Positive, Settings, integer_keys
+from cure.settings.base import Count, MethodSettings, NonNegative, Number, Positive, integer_keys
 
 State = dict[str, Tensor]
 Variant = Literal["update", "freeze", "bn_only"]
@@ -25,7 +25,7 @@ VARIANTS: tuple[Variant, ...] = ("update", "freeze", "bn_only")
 """Statistics move with the weight; the weight alone moves; the statistics alone move."""
 
 
-class Tuning(Settings):
+class Tuning(MethodSettings):
     """SGD on one weight."""
 
     epochs: Count

@@ -12,10 +12,10 @@ from cure.core.tensors import Tensor
 from cure.nn.accuracy import right
 from cure.nn.batchnorm import scope
 from cure.runtime import distributed
-from cure.settings.base import Count, NonNegative, Positive, Search, Settings
+from cure.settings.base import Count, MethodSettings, NonNegative, Positive, Search
 
 
-class RewardSettings(Settings):
+class RewardSettings(MethodSettings):
     """What a training step is worth: c2 and c3 weigh its accuracies, by a PGD on the cross-entropy and clean."""
 
     most: Positive  # what the loss may count
@@ -45,7 +45,7 @@ def ahead(
 
 def lookahead_reward(net: nn.Module, batch: Batch, loss: Callable[[nn.Module], Tensor], how: RewardSettings) -> Tensor:
     """min(loss, most) + c2 robust + c3 clean accuracy of a copy after one step on `loss`. Jia et al., CVPR 2022."""
-    copied, value = ahead(net, loss, batch.lr, how.weight_decay)
+    copied, value = ahead(net, loss, batch.position.lr, how.weight_decay)
     robust, clean = accuracies(copied, batch, how)
     total: Tensor = value.clamp(0, how.most) + how.c2 * robust + how.c3 * clean
     return total

@@ -19,13 +19,13 @@ from cure.core.tensors import Images, PerExample, Tensor
 from cure.nn.averaging import warmed
 from cure.nn.batchnorm import scope
 from cure.runtime import distributed
-from cure.settings.base import Count, Drops, NonNegative, Number, Positive, Settings, Share, at_epoch
+from cure.settings.base import Count, Drops, MethodSettings, NonNegative, Number, Positive, Share, at_epoch
 
 Actions = dict[str, PerExample]
 Choices = dict[str, list[float]]
 
 
-class Learning(Settings):
+class Learning(MethodSettings):
     """When and how a policy is updated."""
 
     every: Count  # steps between updates
@@ -35,6 +35,11 @@ class Learning(Settings):
     strategy_weight_decay: NonNegative
     clip: Positive  # of the gradient's norm
     baseline: Share | None  # b: a running mean of the rewards with this decay, the present one included; null: 0
+
+    @property
+    def steps_per_cycle(self) -> int:
+        """Return `every`: the policy is updated in the first step of each cycle."""
+        return self.every
 
 
 class Policy(nn.Module):
@@ -110,14 +115,15 @@ def choose(policy: nn.Module, batch: Batch) -> Actions:
 
 def learn(policy: nn.Module, batch: Batch, how: Learning, reward: Callable[[Actions], Tensor]) -> None:
     """Every so many steps: draw anew, see what it was worth, and reinforce."""
-    if batch.step % how.every or not how.strategy_lr:
+    position = batch.position
+    if position.step % how.every or not how.strategy_lr:
         return
     assert isinstance(policy, Policy)
     policy.requires_grad_(True)
     with scope(policy, "train"):
         actions, log_pi = policy.sample(batch.x, batch.noise)
-    gain = advantage(policy, reward(actions), batch.step // how.every, how.baseline)
-    reinforce(policy, log_pi, gain, how, how.strategy_lr * at_epoch(how.strategy_drops, batch.epoch, 1.0))
+    gain = advantage(policy, reward(actions), position.step // how.every, how.baseline)
+    reinforce(policy, log_pi, gain, how, how.strategy_lr * at_epoch(how.strategy_drops, position.epoch, 1.0))
     policy.requires_grad_(False)
 
 

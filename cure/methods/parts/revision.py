@@ -17,10 +17,10 @@ from cure.core.tensors import Logits
 from cure.nn.averaging import average_, warmed
 from cure.nn.batchnorm import reestimating
 from cure.nn.losses import kl
-from cure.settings.base import Count, NonNegative, Settings, Share
+from cure.settings.base import Count, MethodSettings, NonNegative, ReviseSettings, Share
 
 
-class Revision(Settings):
+class Revision(MethodSettings):
     """How strongly the past pulls, and how it follows."""
 
     gamma: NonNegative  # weight of L_CR
@@ -31,7 +31,7 @@ class Revision(Settings):
     r_epoch: Count
 
 
-class Revise(Settings):
+class Revise(ReviseSettings):
     """Consolidation: which network is evaluated, and whose batch-norm statistics it carries."""
 
     network: Literal["best", "last", "revision"]
@@ -58,8 +58,9 @@ def rate(hyper: Revision, epoch: int) -> float:
 
 def revise(nets: Networks, batch: Batch, hyper: Revision) -> None:
     """Eq. (7), by chance."""
-    if batch.noise.chance(rate(hyper, batch.epoch)):
-        average_(nets.revision, nets.student, warmed(hyper.d, batch.step + 1) if hyper.warm_up else hyper.d)
+    position = batch.position
+    if batch.noise.chance(rate(hyper, position.epoch)):
+        average_(nets.revision, nets.student, warmed(hyper.d, position.step + 1) if hyper.warm_up else hyper.d)
 
 
 def select_network(found: Consolidation, hyper: Revise) -> tuple[nn.Module, int, dict[str, Any]]:

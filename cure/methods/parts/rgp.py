@@ -17,10 +17,10 @@ from cure.core.method import Batch, Gradients, Means, Networks
 from cure.errors import UserError
 from cure.nn.gradients import Weights, gradients, objective, separate
 from cure.nn.masks import chosen, masks
-from cure.settings.base import Number, Settings, Share
+from cure.settings.base import MethodSettings, Number, Share
 
 
-class Prominence(Settings):
+class Prominence(MethodSettings):
     """The score and the mask."""
 
     alpha: Share  # weight of the natural gradient in the score

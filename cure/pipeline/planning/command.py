@@ -58,7 +58,7 @@ def cost_model(facts: Facts, where: str, tflops: float | None, clock: Clock = ti
 def started(clock: Clock) -> float:
     """Seconds until a stage computes: a Python that imports what training does."""
     begin = clock()
-    subprocess.run([sys.executable, "-c", "import cure.training.job"], check=True)
+    subprocess.run([sys.executable, "-c", "import cure.training.train_run"], check=True)
     return clock() - begin
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cure.core.method import Batch, Consolidation, Method
+from cure.core.method import Batch, Consolidation, Method, TrainingPosition
 from cure.core.network import Network
 from cure.core.noise import PerImage, Stream
 from cure.pipeline.planning.step_profile import Flops, forward_flops
@@ -33,7 +33,7 @@ def consolidated(
 
     def each(epoch: int) -> Iterator[Batch]:
         x, y, index = batches[TRAIN]
-        return iter([Batch(x, y, index, Stream(0, x.device), epoch)])
+        return iter([Batch(x, y, index, Stream(0, x.device), TrainingPosition(epoch))])
 
     def score(net: nn.Module) -> dict[str, float]:
         looks[0] += 1

@@ -14,9 +14,9 @@ from cure.core.network import Network
 from cure.data.archive import Extent
 from cure.errors import UserError
 from cure.settings.base import Augment
-from cure.settings.check import check, hyper_keys
+from cure.settings.check import check
 from cure.settings.layers import Blocks, Freezing
-from cure.settings.params import FILE, Params, read
+from cure.settings.params import FILE, Params, read, revise_key, update_key
 from cure.settings.sections import Fit, Train
 from cure.storage import checkpoint, paths
 from cure.storage.paths import Run
@@ -46,7 +46,7 @@ class Facts:
     def training(self, run: Run) -> tuple[Method, Any, Fit]:
         """The method of the run with its settings and schedule."""
         method: Method = catalogue.entry("methods", run.method).METHOD
-        params, (key, *_) = self.params(run.dataset, run.model), hyper_keys(run.method, method)
+        params, key = self.params(run.dataset, run.model), update_key(run.method, method)
         if run.method == "natural":
             return method, params.get(key, method.hyper), params.get("pretrain", Fit)
         return method, *params.method(key, method.hyper)
@@ -54,7 +54,7 @@ class Facts:
     def consolidation(self, run: Run) -> tuple[Method, Any, Train]:
         """The method of the run with the settings of its `select_network`."""
         method: Method = catalogue.entry("methods", run.method).METHOD
-        key = list(hyper_keys(run.method, method))[-1]
+        key = revise_key(run.method, method)
         return method, *self.params(run.dataset, run.model).method(key, method.revise or method.hyper)
 
     def study(self, dataset: str, model: str, group: str) -> tuple[Train, dict[str, list[str]]]:

@@ -5,6 +5,7 @@ import math
 from cure.evaluation.speed import AttackSpeed, PassTime
 from cure.pipeline.planning.cost_model import CostModel, Estimate, size
 from cure.pipeline.planning.tasks import Task
+from cure.settings.base import ReviseSettings
 from cure.settings.sections import Analyse, AttackSuite, CorruptSuite
 from cure.storage.paths import Run
 
@@ -64,7 +65,8 @@ def _leaves_a_last(cost_model: CostModel, run: Run) -> bool:
     method, _, fit = cost_model.facts.training(run)
     if method.revise is None:
         return method.updates and fit.select != "last"
-    return getattr(cost_model.facts.consolidation(run)[1], "network", "") == "best"
+    revise: ReviseSettings = cost_model.facts.consolidation(run)[1]
+    return revise.network == "best"
 
 
 def _memory(cost_model: CostModel, run: Run, batch: int, images: int) -> int:

@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from cure.adversarial import pgd_loop
-from cure.core.method import Batch, Method, Networks
+from cure.core.method import Batch, Method, Networks, TrainingPosition
 from cure.core.network import Network
 from cure.core.noise import Stream
 from cure.core.tensors import Tensor
@@ -123,11 +123,12 @@ def counted(nets: Networks, method: Method, hyper: Any, fit: Fit, channels: int,
     """The mean over the steps after which the method repeats itself, in this epoch; the networks are trained by it."""
     step, noise = Step(nets, method, hyper, sgd(nets, fit)), Stream(0, torch.device("cpu"))
     x, y = torch.rand(IMAGES, channels, SMALL, SMALL), torch.arange(IMAGES) % classes
-    period = int(getattr(hyper, "every", 1))  # a step at which more is trained, and so many without
+    period = hyper.steps_per_cycle
     nets.ready()
     with holding(IMAGES) as held:
         spent = [
-            _flops(step, Batch(x, y, torch.arange(IMAGES), noise, epoch, i, fit.lr)) for i in range(min(2, period))
+            _flops(step, Batch(x, y, torch.arange(IMAGES), noise, TrainingPosition(epoch, i, fit.lr)))
+            for i in range(min(2, period))
         ]
     mean = (spent[0] + (period - 1) * spent[-1]) / period
     return Count(mean / IMAGES / forward_flops(nets.student, channels, SMALL), held[0] / IMAGES / SMALL**2)
@@ -172,7 +173,7 @@ def timed(
         with enduring():
             for i in range(steps):
                 for x, y, index in loader.epoch(i):
-                    step(Batch(x, y, index, noise, fit.epochs, i, fit.lr))
+                    step(Batch(x, y, index, noise, TrainingPosition(fit.epochs, i, fit.lr)))
         if cuda:
             torch.cuda.synchronize()
         return clock() - start

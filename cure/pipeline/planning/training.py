@@ -15,7 +15,7 @@ def training(task: Task, cost_model: CostModel) -> Estimate:
     """A loop over the training images, and looks at the validation split."""
     run, extent = task.run, cost_model.facts.extent(task.run.dataset)
     method, hyper, fit = cost_model.facts.training(run)
-    begin = min(getattr(hyper, "begin", 1), fit.epochs)  # a warm-up costs less
+    begin = min(hyper.begin_epoch, fit.epochs)  # a warm-up costs less
     early, late = cost_model.count(run, 1 if begin > 1 else fit.epochs), cost_model.count(run, fit.epochs)
     steps = (begin - 1) * early.passes + (fit.epochs - begin + 1) * late.passes
     passes = extent.train * steps + _validations(fit) * _validation_passes(cost_model, run, fit)

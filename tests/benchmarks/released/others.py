@@ -22,7 +22,7 @@ def fat(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
     """3 + up to 40: an unused clean forward and weight gradients at each step; who goes on is looked up one by one."""
     net, search, y = nets.student.eval(), hyper.attack, batch.y
     x, x_adv, emitted = batch.x, start(batch, search), []
-    patience = [friendly.patience(hyper, batch.epoch)] * len(y)
+    patience = [friendly.patience(hyper, batch.position.epoch)] * len(y)
     for _ in range(search.steps):
         x_adv = x_adv.detach().requires_grad_()
         z = net(x_adv)
@@ -98,7 +98,7 @@ def las_at(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> No
     x_adv, ahead = search(), copy.deepcopy(net)
     with torch.no_grad():
         net(x_adv)
-    update(torch.optim.SGD(ahead.parameters(), lr=batch.lr), F.cross_entropy(ahead(x_adv), y))
+    update(torch.optim.SGD(ahead.parameters(), lr=batch.position.lr), F.cross_entropy(ahead(x_adv), y))
     found = [attacked(ahead, batch, hyper.attack, weights=True, training=True) for _ in range(hyper.restarts)]
     with torch.no_grad(), scope(ahead, "eval"):
         for points in (*found, *found, batch.x, batch.x):

@@ -24,7 +24,8 @@ from cure.pipeline.planning.training import revision, training
 from cure.settings.params import Params, read
 from cure.storage.checkpoint import build
 from cure.storage.paths import Run
-from cure.training.job import Job, execute
+from cure.training.job import Job
+from cure.training.train_run import execute
 from tests.closure import ROOT
 
 AT = Task("update@digits-small-at-0", "update", Run("digits", "small", "at", 0))
@@ -219,7 +220,7 @@ def test_a_wrong_name_is_told_before_anything_is_timed(monkeypatch: pytest.Monke
         raise UserError("plan: no stage and no run 'ta'")
 
     monkeypatch.setattr(command, "tasks", no_such)
-    monkeypatch.setattr(command, "bench", lambda *_: pytest.fail("a machine was timed for nothing"))
+    monkeypatch.setattr(command, "cost_model", lambda *_: pytest.fail("a machine was timed for nothing"))
     with pytest.raises(UserError, match="no stage and no run 'ta'"):
         command.show([str(ROOT / "quickstart"), "ta"], "auto", None, False)
 

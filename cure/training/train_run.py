@@ -1,0 +1,78 @@
+"""One training run from its inputs to its files: what the stages pretrain and update share."""
+
+import csv
+import io
+from typing import Any, Literal
+
+from cure.data import prepared
+from cure.runtime import distributed, torchrun
+from cure.runtime.memory import fitting
+from cure.runtime.terminal import progress
+from cure.storage import checkpoint, paths, provenance
+from cure.storage.checkpoint import Description
+from cure.storage.files import write_text
+from cure.storage.resume import Scratch
+from cure.training.job import Job
+from cure.training.loop import Task, TrainingCheckpoint, train
+
+
+def execute(job: Job) -> None:
+    """Train, or finish an interrupted run, and write the outputs of the run: curve, sidecar, networks.
+
+    The one network of a method that consolidates is written by the stage revise, that of any other method here. The
+    resume file is deleted when everything is on disk. Of several ranks the first one locks the run, saves and writes.
+    """
+    where = torchrun.set_up(job.run_settings)
+    source = prepared.load(paths.data(job.run.dataset), ("train", "val"), where)
+    nets = torchrun.synchronised(job.assemble(source).to(where), job.run_settings)
+    task = Task(job, nets, source.splits["train"], source.splits["val"], where)
+    scratch = Scratch(job.stage, job.run.name, job.params.as_text(), [source.path, *job.parents()])
+    with torchrun.alone(scratch.locked):
+        key = "pretrain.batch" if job.stage == "pretrain" else "train.batch"
+        with progress(f"{job.stage} {job.run.name}", job.fit.epochs) as on_progress, fitting(key, job.fit.batch):
+            kept = train(task, scratch, on_progress)
+        if distributed.rank() > 0:
+            return
+        states = {name: net.state_dict() for name, net in nets.items() if name not in job.method.teachers}
+        states = {"last": states.pop("student"), "best": kept.best, **states}
+        described = description(job, source, kept, "trajectory")
+        checkpoint.save(job.run.training_checkpoint, states | kept.snapshots, described)
+        if job.method.select_network is None:
+            checkpoint.save(job.run.weights, {"": states[job.fit.select]}, description(job, source, kept, "network"))
+        write_text(job.run.curve, curve(kept.history))
+        provenance.write(job.run.provenance(job.stage), job.run_settings, where, epochs=job.fit.epochs)
+        scratch.delete()
+
+
+def description(
+    job: Job, source: prepared.Data, kept: TrainingCheckpoint, kind: Literal["network", "trajectory"]
+) -> Description:
+    """Describe the training checkpoint, or the network that is chosen from it."""
+    last = job.fit.select != "best" or kind == "trajectory"
+    epoch = len(kept.history) if last else kept.best_epoch
+    scores = {k: v for k, v in kept.history[epoch - 1].items() if k.startswith("val_")}
+    return Description(
+        kind=kind,
+        model=job.run.model,
+        settings=job.model.model_dump(),
+        channels=source.channels,
+        classes=source.classes,
+        dataset=job.run.dataset,
+        data_digest=source.digest,
+        method=job.run.method,
+        seed=job.run.seed,
+        params=job.params.as_text(),
+        epoch=epoch,
+        best_epoch=kept.best_epoch,
+        validation=scores,
+    )
+
+
+def curve(history: list[dict[str, Any]]) -> str:
+    """Return the history as CSV, one line per epoch; a field is empty where an epoch was not validated."""
+    columns = list(dict.fromkeys(key for row in history for key in row))
+    out = io.StringIO()
+    writer = csv.DictWriter(out, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    return out.getvalue()

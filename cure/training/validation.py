@@ -1,0 +1,32 @@
+"""Validation of a network on a split, clean and under PGD."""
+
+import torch
+from torch import nn
+
+from cure.adversarial.pgd import ce_objective, pgd
+from cure.core.method import Batch
+from cure.core.tensors import Flags
+from cure.data.loader import Split
+from cure.evaluation.measure import accuracies, outcomes
+from cure.runtime import distributed
+from cure.runtime.memory import halving
+from cure.settings.sections import Fit
+
+
+def validated(net: nn.Module, val: Split, fit: Fit, seed: int) -> dict[str, Flags]:
+    """Return which images of `val` are classified correctly, clean and under PGD; each rank computes its share."""
+
+    def attacked(net: nn.Module, batch: Batch) -> torch.Tensor:
+        return pgd(net, batch, fit.validate_attack, ce_objective)
+
+    def correct(batch: int) -> dict[str, Flags]:
+        return outcomes(net, val.at(rows), {"pgd": attacked}, batch=batch, seed=seed)
+
+    rows = distributed.rows(len(val))
+    found = halving(fit.batch, correct, "validation")
+    return {name: distributed.everywhere(flags, rows, len(val)) for name, flags in found.items()}
+
+
+def validation(net: nn.Module, val: Split, fit: Fit, seed: int) -> dict[str, float]:
+    """Return the clean and the PGD accuracy on `val`."""
+    return accuracies(validated(net, val, fit, seed))
