@@ -11,17 +11,16 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from cure.adversarial import pgd_loop
+from cure.adversarial.pgd_loop import all_rows
 from cure.core.method import Batch, Method, Networks
 from cure.core.network import Network
 from cure.core.noise import Stream
@@ -88,12 +87,6 @@ def _released(live: dict[int, list[int]], place: int) -> None:
         del live[place]
 
 
-def enduring() -> AbstractContextManager[Any]:
-    """While active, a row whose attack has ended stays in its passes, as on a GPU: stand-ins give way at once."""
-    plain = pgd_loop.gradient
-    return patch.object(pgd_loop, "gradient", lambda net, x, objective, *_: plain(net, x, objective, None, None))
-
-
 def forward_flops(net: nn.Module, channels: int, size: int) -> int:
     """Of one image."""
     flops = Flops()
@@ -134,7 +127,7 @@ def counted(nets: Networks, method: Method, hyper: Any, fit: Fit, channels: int,
 
 
 def _flops(step: Step, batch: Batch) -> int:
-    with enduring(), (flops := Flops()):
+    with all_rows(), (flops := Flops()):
         step(batch)
     return flops.total
 
@@ -169,7 +162,7 @@ def timed(
     def spent(images: int, steps: int) -> float:
         few = Split(split.images[:images], split.labels[:images])
         loader, start = Loader(few, images, augment, 0), clock()
-        with enduring():
+        with all_rows():
             for i in range(steps):
                 for x, y, index in loader.epoch(i):
                     step(Batch(x, y, index, noise, fit.epochs, i, fit.lr))
