@@ -1,14 +1,8 @@
-"""What a person sees of a long command: a progress bar on a terminal, silence elsewhere, errors in plain words."""
+"""What commands have in common: their arguments, their exit codes, errors in plain words, and printed tables."""
 
-import json
-import os
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from functools import wraps
-from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -72,56 +66,3 @@ def ruled(*names: str) -> "Table":
     from rich.table import Column, Table
 
     return Table(*(Column(name, overflow="fold") for name in names))
-
-
-@contextmanager
-def progress(label: str, total: int, done: int = 0) -> Iterator[Callable[[str], None]]:
-    """A callable that advances a bar by one and shows a text; the bar exists only on a terminal.
-
-    The remaining time is estimated from the steps of this run, so a resumed run starts an estimate of its own. Where
-    CURE_PROGRESS names a file, as `cure grid` does, each step is a line of JSON there as well.
-    """
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    if int(os.environ.get("RANK", "0")) > 0:  # of those that torchrun started, the first one speaks
-        yield _unheard
-        return
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(label, total=total, completed=done, note="")
-        steps = count(done)
-        _note(next(steps), total, "")
-
-        def advance(note: str = "") -> None:
-            bar.update(task, advance=1, note=note)
-            _note(next(steps), total, note)
-
-        yield advance
-
-
-def _unheard(note: str = "") -> None:
-    pass
-
-
-def _note(done: int, total: int, note: str) -> None:
-    """Tell who watches from outside; no work is lost because nobody can."""
-    if path := os.environ.get("CURE_PROGRESS"):
-        line = json.dumps({"done": done, "total": total, "note": note, "time": time.time()})
-        with suppress(OSError), Path(path).open("a", encoding="utf-8") as file:
-            file.write(line + "\n")

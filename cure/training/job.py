@@ -16,7 +16,7 @@ from cure.data import prepared
 from cure.errors import UserError
 from cure.runtime import distributed, torchrun
 from cure.runtime.memory import fitting
-from cure.runtime.terminal import progress
+from cure.runtime.progress import progress
 from cure.settings.base import Augment, Settings
 from cure.settings.params import Params
 from cure.settings.sections import Fit, RunSettings

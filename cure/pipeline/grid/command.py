@@ -4,6 +4,7 @@ import contextlib
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -17,6 +18,7 @@ from cure.pipeline.grid.board import Board
 from cure.pipeline.grid.dag import Dag
 from cure.pipeline.grid.work import Job, run
 from cure.pipeline.grid.workers import Asked, connected
+from cure.runtime.progress import shown
 
 POLL_SECONDS = 1.0  # seconds between two looks
 
@@ -26,10 +28,11 @@ def reproduce(folder: Path, asked: Asked) -> int:
     dag = dags.read(folder)
     dag.logs.mkdir(parents=True, exist_ok=True)
     dags.begin(dag)
-    board = Board(dag, Console(stderr=True))
+    console = Console(stderr=True)
+    board = Board(dag, console)
     if len(dag.done) < len(dag.needs):
-        with connected(asked, dag.folder, dag.logs) as client, board:
-            GridDriver(dag, board, client, asked.retries).drive()
+        with connected(asked, dag.folder, dag.logs) as client, shown(board, board.new_lines, console) as report:
+            GridDriver(dag, board, report, client, asked.retries).drive()
     dags.settle(dag)
     for row in board.rows.values():
         if row.state == "failed":
@@ -45,6 +48,7 @@ class GridDriver:
 
     dag: Dag
     board: Board
+    report: Callable[[], None]  # called after each change of the board
     client: Client
     retries: int
     running: dict[Future[None], str] = field(default_factory=dict)
@@ -68,6 +72,7 @@ class GridDriver:
                 break
             sorter.done(*self._ended())
             self.board.refresh()
+            self.report()
         for row in self.board.rows.values():
             row.state = "skipped" if row.state == "waiting" else row.state
 

@@ -1,6 +1,5 @@
 """One stage on one worker: `dvc repro -s STAGE`, again if something killed it."""
 
-import json
 import os
 import re
 import socket
@@ -13,6 +12,7 @@ from pathlib import Path
 from distributed import Reschedule, Status, get_worker
 
 from cure.pipeline.grid import keeper
+from cure.runtime import progress
 
 POLL_SECONDS = 0.2  # seconds between two looks
 BUSY = ("is busy, it is being blocked by", "Unable to acquire lock")  # DVC about a process of somebody else
@@ -59,12 +59,10 @@ def _attempt(job: Job, wanted: Callable[[], bool]) -> tuple[int, str]:
     """The exit code of one `dvc repro` and what it added to the log."""
     with job.log.open("a"):
         start = job.log.stat().st_size
-    about = {"worker": _place(), "time": time.time()}
-    with job.progress.open("a") as lines:
-        lines.write(json.dumps(about) + "\n")
+    progress.append(job.progress, {"worker": _place(), "time": time.time()})
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", job.stage]
-    with keeper.start(job.log, job.folder, command, {"CURE_PROGRESS": str(job.progress), "PATH": path}) as process:
+    with keeper.start(job.log, job.folder, command, {progress.FILE: str(job.progress), "PATH": path}) as process:
         while process.poll() is None and wanted():
             time.sleep(POLL_SECONDS)
     if not wanted():

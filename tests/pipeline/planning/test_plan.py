@@ -219,7 +219,7 @@ def test_a_wrong_name_is_told_before_anything_is_timed(monkeypatch: pytest.Monke
         raise UserError("plan: no stage and no run 'ta'")
 
     monkeypatch.setattr(command, "tasks", no_such)
-    monkeypatch.setattr(command, "bench", lambda *_: pytest.fail("a machine was timed for nothing"))
+    monkeypatch.setattr(command, "cost_model", lambda *_: pytest.fail("a machine was timed for nothing"))
     with pytest.raises(UserError, match="no stage and no run 'ta'"):
         command.show([str(ROOT / "quickstart"), "ta"], "auto", None, False)
 
