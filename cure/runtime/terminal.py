@@ -18,7 +18,7 @@ Dataset = Annotated[
     str, typer.Argument(help="A data set of params.yaml: an entry of cure/datasets.", metavar="DATASET")
 ]
 Model = Annotated[str, typer.Argument(help="A model of params.yaml: an entry of cure/models.", metavar="MODEL")]
-MethodName = Annotated[str, typer.Argument(help="A row of params.yaml: an entry of cure/methods.", metavar="METHOD")]
+MethodName = Annotated[str, typer.Argument(help="A method of params.yaml: an entry of cure/methods.", metavar="METHOD")]
 Seed = Annotated[
     int, typer.Argument(help="Decides weights, order, augmentation and noise.", min=0, max=SEEDS - 1, metavar="SEED")
 ]
@@ -28,33 +28,38 @@ INTERRUPTED = 130
 
 
 def stage(main: Callable[..., None]) -> NoReturn:
-    """Run a stage's main function as a command; a refusal is printed and exits with 2, Ctrl-C with 130."""
+    """Run a stage's main function as a command that exits with 2 after a UserError and with 130 after Ctrl-C."""
 
     @wraps(main)
     def interruptible(*args: object, **kwargs: object) -> None:
         try:
             main(*args, **kwargs)
         except KeyboardInterrupt:
-            print("interrupted; the same command goes on with what is finished", file=sys.stderr)
-            raise typer.Exit(INTERRUPTED) from None
+            interrupted()
 
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
     app.command()(interruptible)
     try:
         app()
-    except UserError as refused:
-        refuse(refused)
+    except UserError as error:
+        refuse(error)
     sys.exit(0)
 
 
-def refuse(refused: UserError) -> NoReturn:
-    """Print why and exit with 2."""
-    print(f"error: {refused}", file=sys.stderr)
+def interrupted() -> NoReturn:
+    """Print how to resume and exit with 130."""
+    print("interrupted; rerun to resume", file=sys.stderr)
+    raise typer.Exit(INTERRUPTED) from None
+
+
+def refuse(error: UserError) -> NoReturn:
+    """Print the error and exit with 2."""
+    print(f"error: {error}", file=sys.stderr)
     sys.exit(2)
 
 
 def page() -> "Console":
-    """Standard output: as wide as the terminal, or wide enough for any table where there is none."""
+    """Return a console for standard output: as wide as the terminal, or wide enough for any table without one."""
     from rich.console import Console
 
     console = Console(emoji=False, markup=False)
@@ -62,7 +67,7 @@ def page() -> "Console":
 
 
 def ruled(*names: str) -> "Table":
-    """A table with these headings; a narrow terminal breaks its runs and loses no digit."""
+    """Return a table with these headings; on a narrow terminal it breaks the text of its cells and loses no digit."""
     from rich.table import Column, Table
 
     return Table(*(Column(name, overflow="fold") for name in names))

@@ -20,7 +20,7 @@ from cure.errors import UserError
 from cure.pipeline.grid import dag
 from cure.pipeline.grid.board import INTERVAL, Board, Row
 from cure.pipeline.grid.work import KILLED
-from cure.pipeline.grid.workers import Asked, connected, shares
+from cure.pipeline.grid.workers import WorkerOptions, connected, shares
 from cure.runtime.progress import append, clock
 from tests.closure import ROOT
 
@@ -215,7 +215,7 @@ def test_a_pipeline_folder_is_named_from_outside_of_it(project, serial):
     assert "4 up to date" in project.grid("below")
 
 
-def test_whoever_is_killed_in_mid_cell_it_goes_on_alone_and_the_lock_is_that_of_a_serial_run(project, serial):
+def test_whoever_is_killed_in_mid_stage_it_resumes_and_the_lock_is_that_of_a_serial_run(project, serial):
     project.hold("train-a")
     with project.started() as driver:
         for attempt, place in enumerate((-1, 3, 2, 0), start=1):  # the stage, its shell, its DVC, its worker
@@ -253,7 +253,7 @@ def test_after_the_death_of_the_driver_nothing_goes_on_and_the_same_command_does
     assert equal(project, serial)
 
 
-def test_a_cell_that_fails_is_named_what_needs_it_is_skipped_and_the_others_run(project, serial):
+def test_a_stage_that_fails_is_named_what_needs_it_is_skipped_and_the_others_run(project, serial):
     (project.aside / "wrong-train-a").touch()
     said = project.grid(expect=1)
     log = project.root / ".dvc/tmp/grid/logs/train@a.log"
@@ -333,18 +333,21 @@ def test_clones_that_share_nothing_but_a_remote_merge_in_a_third(project, serial
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("options", "said"),
     [
         ({"cluster": "tcp://127.0.0.1:9", "slurm": "gpus"}, "--cluster and --slurm: name one of them"),
-        ({"slurm": "gpus", "devices": ["0"]}, "--device-per-worker: is for workers of this machine"),
-        ({"cluster": "tcp://127.0.0.1:9", "workers": 2}, "--workers: with --cluster it is the cluster that says"),
+        ({"slurm": "gpus", "devices": ["0"]}, "--device-per-worker: only for workers of this machine"),
+        ({"cluster": "tcp://127.0.0.1:9", "workers": 2}, "--workers: not with --cluster, which has workers of its own"),
         ({"cluster": "nonsense://x"}, "--cluster nonsense://x: no Dask scheduler answers"),
         ({"slurm": "gpus"}, "Write it into ~/.config/dask/jobqueue.yaml"),
     ],
 )
-def test_workers_that_cannot_be_had_are_refused(tmp_path, asked, said):
+def test_workers_that_cannot_be_had_are_refused(tmp_path, options, said):
     nobody = {"workers": None, "devices": [], "cluster": None, "slurm": None, "retries": 3}
-    with pytest.raises(UserError, match=re.escape(said)), connected(Asked(**nobody | asked), tmp_path, tmp_path):
+    with (
+        pytest.raises(UserError, match=re.escape(said)),
+        connected(WorkerOptions(**nobody | options), tmp_path, tmp_path),
+    ):
         pass
 
 
