@@ -8,7 +8,8 @@ A run that was killed continues at its last batch.
 
 import json
 
-from cure.runtime.terminal import Dataset, MethodName, Model, Seed, progress, stage
+from cure.runtime.progress import progress
+from cure.runtime.terminal import Dataset, MethodName, Model, Seed, stage
 from cure.settings.check import load
 from cure.settings.sections import AttackSuite, Threat
 from cure.storage import paths

@@ -10,7 +10,8 @@ import json
 import sys
 
 from cure import catalogue
-from cure.runtime.terminal import Dataset, MethodName, Model, Seed, progress, stage
+from cure.runtime.progress import progress
+from cure.runtime.terminal import Dataset, MethodName, Model, Seed, stage
 from cure.settings.check import load
 from cure.settings.sections import CorruptSuite
 from cure.storage import paths

@@ -4,7 +4,7 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-NEUTRAL = {"cure/errors.py", "cure/runtime/terminal.py"}
+NEUTRAL = {"cure/errors.py", "cure/runtime/progress.py", "cure/runtime/terminal.py"}
 NEUTRAL |= {f"cure/settings/{name}.py" for name in ("problems", "families", "check", "check_layers", "sections")}
 NEUTRAL |= {f"cure/settings/{name}.py" for name in ("layers", "training")}
 """They check, complain or show progress and hold no default, so an edit there changes no number and re-runs nothing."""

@@ -119,6 +119,14 @@ def test_no_machinery_folder_is_crowded():
     assert {f: n for f, n in machinery.items() if n > MORE_FILES.get(f, MOST_FILES)} == {}
 
 
+def test_product_code_patches_nothing():
+    # what a function does is said by its arguments or by a context that it declares, not from outside
+    files = [*FILES, *(str(path.relative_to(ROOT)) for path in (ROOT / "pilot").rglob("*.py"))]
+    assert any(name.startswith("pilot/") for name in files)
+    found = [(name, node, ast.unparse(node)) for name in files for node in of(name, ast.Import | ast.ImportFrom)]
+    assert [at_line(name, node, line) for name, node, line in found if "unittest" in line] == []
+
+
 def test_nothing_imports_a_script():
     # stages are run by DVC; what two of them share lies in cure/
     modules = [(name, node) for name in FILES for node in of(name, ast.Import | ast.ImportFrom)]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cure.pipeline.planning.command import ESTIMATES, cost_model
+from cure.pipeline.planning.command import ESTIMATES, build_cost_model
 from cure.pipeline.planning.cost_model import Estimate
 from cure.pipeline.planning.facts import Facts
 from cure.pipeline.planning.tasks import Task
@@ -42,7 +42,7 @@ def test_a_part_is_replaced_and_the_words_stay() -> None:
 
 
 def test_the_page_is_as_the_plan_has_it_now() -> None:
-    on = cost_model(Facts.of(ROOT), "cpu", costs.SPEED)
+    on = build_cost_model(Facts.of(ROOT), "cpu", costs.SPEED)
     train = ESTIMATES["update"](Task("", "update", Run("svhn", "resnet18", "at", 0)), on)
     [line] = [line for line in costs.PAGE.read_text().splitlines() if line.startswith("| svhn, ResNet-18 |")]
     assert line.split(" | ")[1:3] == [f"{train.flops / 1e15:.0f}", costs.digits(train.seconds / 3600)]

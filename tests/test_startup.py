@@ -24,7 +24,7 @@ except SystemExit as end:
 WHOLE = """
 import importlib, sys
 from pathlib import Path
-from cure import check, params
+from cure.settings import check, params
 check.check(params.read(Path("quickstart/params.yaml"))).refuse(Path("params.yaml"))
 for name in sys.argv[1:]:
     importlib.import_module(name)

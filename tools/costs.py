@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from cure.core.names import NAMES
-from cure.pipeline.planning.command import ESTIMATES, cost_model, costs
+from cure.pipeline.planning.command import ESTIMATES, build_cost_model, costs
 from cure.pipeline.planning.cost_model import CostModel, Estimate
 from cure.pipeline.planning.facts import Facts
 from cure.pipeline.planning.tasks import Task, tasks
@@ -105,7 +105,7 @@ def rewritten(text: str, parts: dict[str, Callable[[], list[str]]]) -> str:
 
 def main() -> None:
     """Rewrite docs/reproducing.md."""
-    on = cost_model(Facts.of(ROOT), "cpu", SPEED)
+    on = build_cost_model(Facts.of(ROOT), "cpu", SPEED)
     parts = {"grid": lambda: grid(costs(tasks(ROOT, []), on)), "beyond": lambda: beyond(on)}
     PAGE.write_text(rewritten(PAGE.read_text(), parts), encoding="utf-8")
 

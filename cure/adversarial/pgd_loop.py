@@ -5,7 +5,9 @@
 Madry et al., ICLR 2018, Eq. (4). The last iterate is returned; nothing is chosen by its loss.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -15,6 +17,8 @@ from cure.core.tensors import Flags, Images, Logits, PerExample, Tensor
 
 Objective = Callable[[Logits], PerExample]
 
+_ALL_ROWS = ContextVar("all_rows", default=False)
+
 
 @runtime_checkable
 class Stop(Protocol):
@@ -22,6 +26,19 @@ class Stop(Protocol):
 
     def __call__(self, z: Logits) -> Flags:
         """True where the present iterate is final."""
+
+
+@contextmanager
+def all_rows() -> Iterator[None]:
+    """Forward every row while the block runs, also rows that have ended, as a GPU always does.
+
+    A step then costs the same whatever the network is, so that one on stand-ins has the cost of any other.
+    """
+    before = _ALL_ROWS.set(True)
+    try:
+        yield
+    finally:
+        _ALL_ROWS.reset(before)
 
 
 def pgd_loop(
@@ -47,12 +64,13 @@ def pgd_loop(
     """
     eps, step = _per_pixel(eps), _per_pixel(step)
     low, high = (x - eps).clamp(min=0), (x + eps).clamp(max=1)  # both clips at once, since x is in [0, 1]
+    leave_out = rows_independent and not _ALL_ROWS.get()
     live: Flags | None = None
     z: Logits | None = None
     for k in range(steps if isinstance(steps, int) else most if most and steps.is_cuda else int(steps.max())):
         if isinstance(steps, Tensor):
             live = (k < steps) if live is None else live & (k < steps)
-        z, g = gradient(net, x_adv, objective, live if rows_independent else None, z)
+        z, g = _gradient(net, x_adv, objective, live if leave_out else None, z)
         with torch.no_grad():
             if stop is not None:
                 live = ~stop(z) if live is None else live & ~stop(z)
@@ -63,7 +81,7 @@ def pgd_loop(
     return x_adv.detach() if live is None else x_adv.detach().clamp(low, high)
 
 
-def gradient(
+def _gradient(
     net: nn.Module, x: Images, objective: Objective, live: Flags | None, before: Logits | None
 ) -> tuple[Logits, Images]:
     """Logits, and the objective's gradient to the images; of rows that have ended the logits `before`, and zero.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cure.data.archive import File
 from cure.errors import UserError
-from cure.runtime.terminal import progress
+from cure.runtime.progress import progress
 from cure.storage.files import md5sum
 
 BLOCK = 2**20

@@ -1,4 +1,4 @@
-"""Does a run end in the same bytes again? Its stages are run in a clean copy and compared with dvc.lock."""
+"""Verify a run: repeat its stages in a clean copy and compare the outputs with dvc.lock byte for byte."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ CODE = ("cure", "stages")
 
 @dataclass(frozen=True)
 class Line:
-    """One out of a stage, its md5 in dvc.lock, and that of the run again; - where there is none."""
+    """One output of a stage, its md5 in dvc.lock and its md5 when repeated; - if it is missing."""
 
     out: str
     lock: str
@@ -32,22 +32,22 @@ class Line:
 
     @property
     def equal(self) -> bool:
-        """Whether the bytes are the same."""
+        """Return whether the bytes are the same."""
         return self.lock == self.again != "-"
 
 
 def verify(run: str, folder: Path) -> list[Line]:
-    """Run the stages of `run` again, each in a copy of its own that holds its inputs and nothing else.
+    """Repeat the stages of a run, each in a copy of its own that holds its inputs and nothing else.
 
     `run` is a stage of `folder`/dvc.yaml, such as update@digits-small-at-0, or a run with all its stages, such as
-    digits/small/at-s0. Inputs that are no longer those of dvc.lock are named on stderr: then equal bytes say that the
+    digits/small/at-s0. Inputs that differ from dvc.lock are printed to stderr; equal bytes then show that the
     change is neutral.
     """
-    return [line for stage in stages(run, folder) for line in _again(stage, folder)]
+    return [line for stage in stages(run, folder) for line in _repeated(stage, folder)]
 
 
 def stages(run: str, folder: Path) -> list[Any]:
-    """The stages of dvc.yaml that are called `run`, or whose outs are those of this run."""
+    """Return the stages of dvc.yaml that are called `run`, or whose outputs are those of this run."""
     try:
         with Repo(str(folder)) as repo:
             known = {stage.name: stage for stage in repo.stage.load_all(str(folder / "dvc.yaml"))}
@@ -58,13 +58,15 @@ def stages(run: str, folder: Path) -> list[Any]:
     if not found:
         raise UserError(f"verify: no stage and no run {run!r}{did_you_mean(run, list(known))}")
     if report := [one.name for one in found if any(not out.use_cache for out in one.outs)]:
-        raise UserError(f"verify: {report[0]} gathers all runs and is none; `git diff` says whether its files changed")
+        raise UserError(
+            f"verify: {report[0]} is the report stage, not a run; `git diff` shows whether its files changed"
+        )
     if unknown := [one.name for one in found if not all(out.hash_info.value for out in one.outs)]:
-        raise UserError(f"verify: dvc.lock does not know {', '.join(unknown)}; `dvc repro` first")
+        raise UserError(f"verify: dvc.lock has no outputs of {', '.join(unknown)}; run `dvc repro` first")
     return found
 
 
-def _again(stage: Any, folder: Path) -> Iterator[Line]:
+def _repeated(stage: Any, folder: Path) -> Iterator[Line]:
     if changed := [dep.def_path for dep in stage.deps if dep.status()]:
         print(f"{stage.name}: no longer as in dvc.lock: {', '.join(changed)}", file=sys.stderr)
     with TemporaryDirectory(prefix="cure-verify-") as place:
@@ -82,7 +84,7 @@ def _again(stage: Any, folder: Path) -> Iterator[Line]:
 
 
 def _digest(made: Path) -> str:
-    """What DVC calls a file or a folder: of a folder, the md5 of the list of its files."""
+    """Return the digest that DVC gives a file or a folder: for a folder, the md5 of the list of its files."""
     if not made.is_dir():
         return md5sum(made) if made.exists() else "-"
     files = sorted((str(path.relative_to(made)), path) for path in made.rglob("*") if path.is_file())
@@ -91,14 +93,14 @@ def _digest(made: Path) -> str:
 
 
 def _copy(stage: Any, project: Path, copy: Path) -> None:
-    """The project's code, and the files that the stage depends on, at their places."""
+    """Copy the project's code and the files that the stage depends on to the same places."""
     for name in CODE:
         shutil.copytree(project / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
     for dep in stage.deps:
         source = Path(dep.fs_path)
         target = copy / source.relative_to(project)
         if not source.exists():
-            raise UserError(f"{dep.def_path}: not found; `dvc repro` or `dvc checkout` makes it")
+            raise UserError(f"{dep.def_path}: not found; make it with `dvc repro` or `dvc checkout`")
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_file():
             shutil.copy(source, target)

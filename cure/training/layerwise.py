@@ -19,7 +19,7 @@ from cure.data import prepared
 from cure.nn.freezing import freeze, reinitialise
 from cure.runtime import device
 from cure.runtime.memory import fitting
-from cure.runtime.terminal import progress
+from cure.runtime.progress import progress
 from cure.settings.layers import Freezing, Variant
 from cure.storage import paths, provenance
 from cure.storage.files import write_text

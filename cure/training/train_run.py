@@ -7,7 +7,7 @@ from typing import Any, Literal
 from cure.data import prepared
 from cure.runtime import distributed, torchrun
 from cure.runtime.memory import fitting
-from cure.runtime.terminal import progress
+from cure.runtime.progress import progress
 from cure.storage import checkpoint, paths, provenance
 from cure.storage.checkpoint import Description
 from cure.storage.files import write_text

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from cure.adversarial import pgd as pgd_module
 from cure.adversarial.pgd import begin, ce_objective, kl_objective, margin_objective, pgd
-from cure.adversarial.pgd_loop import pgd_loop
+from cure.adversarial.pgd_loop import all_rows, pgd_loop
 from cure.core.noise import PerImage, Stream
 from cure.settings.base import Search
 
@@ -173,6 +173,22 @@ class TestRowsThatHaveEnded:
         net.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
         run(net, batch, stop=StopAt([1, 1, 2, 3, 9, 9]), rows_independent=rows_independent)
         assert sum(seen) == images
+
+    def test_all_rows_are_forwarded_while_asked_for_and_the_images_stay_the_same(self, net, batch) -> None:
+        def found() -> tuple[int, Tensor]:
+            seen: list[int] = []
+            hook = net.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+            x_adv = run(net, batch, stop=StopAt([1, 1, 2, 3, 9, 9]), rows_independent=True)
+            hook.remove()
+            return sum(seen), x_adv
+
+        few, wanted = found()
+        with pytest.raises(KeyboardInterrupt), all_rows():
+            every, x_adv = found()
+            raise KeyboardInterrupt
+        assert (few, every) == (6 + 6 + 4 + 3 + 2, 6 * 5)
+        assert torch.equal(x_adv, wanted)
+        assert found()[0] == few
 
     @pytest.mark.parametrize(("bn", "rows_independent"), [("eval", True), ("batch", False), ("train", False)])
     def test_only_where_rows_do_not_depend_on_each_other(

@@ -103,7 +103,7 @@ def test_killed_and_run_again_it_ends_in_the_same_bytes(whole, tmp_path, moment)
     killed = started(folder, scratch, *STAGES[moment.stage], killer=(moment.kind, count, moment.signal))
     if moment.signal == "SIGINT":
         assert killed.returncode == 130, killed.stderr
-        assert killed.stderr == "interrupted; the same command goes on with what is finished\n"
+        assert killed.stderr == "interrupted; rerun to resume\n"
     else:
         assert killed.returncode == -signal.Signals[moment.signal], killed.stderr
     new = {path: data for path, data in files(folder).items() if path not in before[moment.stage]}

@@ -17,8 +17,9 @@ from cure.evaluation.standalone.images import Images
 from cure.evaluation.standalone.measure import Evaluation, measure, run_preflight
 from cure.evaluation.standalone.plan import Plan
 from cure.evaluation.standalone.subject import Subject
-from cure.evaluation.standalone.watch import Watch, clock, watching
+from cure.evaluation.standalone.watch import Watch, watching
 from cure.evaluation.work_items import digest
+from cure.runtime.progress import clock
 from cure.runtime.terminal import page
 from cure.storage.files import write_text
 from cure.storage.open_checkpoint import Checkpoint, open_checkpoint

@@ -1,4 +1,4 @@
-"""What a person sees of an evaluation while it runs: a live table, or a line after each attack where nobody watches."""
+"""The progress of an evaluation: a live table on a terminal, a line after each attack elsewhere."""
 
 import time
 from collections import Counter
@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console, Group
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
@@ -14,10 +13,11 @@ from cure.evaluation.attack_columns import AttackProgress
 from cure.evaluation.speed import AttackSpeed
 from cure.evaluation.standalone.plan import Plan, works
 from cure.evaluation.statistics.intervals import wilson
+from cure.runtime.progress import clock, shown
 
 
 class Watch:
-    """Counts what every attack has broken; shown as a table, with the time that is left at the speed so far."""
+    """Counts of what every attack has broken, and the time to go at the speed so far."""
 
     def __init__(self, title: str, plan: Plan, images: int, speed: AttackSpeed) -> None:
         self.title, self.plan, self.images, self.clean = title, plan, images, 0
@@ -26,25 +26,29 @@ class Watch:
             plan.probes, plan.probed(images)
         )
         self.begun, self.spent, self.done = time.monotonic(), 0.0, dict[tuple[str, str], list[int]]()
-        self.ticks: Counter[tuple[str, str]] = Counter()
+        self.batches: Counter[tuple[str, str]] = Counter()
+        self.attack_ended = False  # with the last event
         self.each = {
             (column, attack): speed.seconds(attack, work, plan.suite.batch) / plan.suite.batch
             for column, sequence in self.attack_sequences.items()
             for attack, work in works(sequence).items()
         }
 
-    def take(self, event: AttackProgress) -> bool:
-        """Take in one batch, the clean predictions first; whether it was its attack's last."""
+    def take(self, event: AttackProgress) -> None:
+        """Take in one batch, the clean predictions first."""
         if event.column == "clean":
-            self.clean = event.images - event.broken
-            return True
+            self.clean, self.attack_ended = event.images - event.broken, True
+            return
         key = event.column, event.attack
         seen = self.done.setdefault(key, [0, 0])
         seen[0] += event.images
         seen[1] += event.broken
         self.spent += event.images * self.each[key]
-        self.ticks[key] += 1
-        return self.ticks[key] == -(-self.counts[event.column] // self.plan.suite.batch)
+        self.batches[key] += 1
+        self.attack_ended = self._ended(key)
+
+    def _ended(self, key: tuple[str, str]) -> bool:
+        return self.batches[key] == -(-self.counts[key[0]] // self.plan.suite.batch)
 
     def meets(self, column: str, attack: str) -> int:
         """How many images an attack meets: those that are right clean and that no earlier attack of its sequence broke.
@@ -52,7 +56,7 @@ class Watch:
         Of a column on fewer images, the right ones among them are taken to be in proportion until they are known.
         """
         key, sequence = (column, attack), self.attack_sequences[column]
-        if self.ticks[key] == -(-self.counts[column] // self.plan.suite.batch):
+        if self._ended(key):
             return self.done[key][0]
         left = round(self.clean * self.counts[column] / self.images)
         for name in sequence.attacks:
@@ -85,12 +89,16 @@ class Watch:
             lines.append([name, f"{seen}/{met}", str(met - broken), share])
         return lines
 
-    def line(self) -> str:
-        """The last row in words, and the time that is left."""
+    def new_lines(self) -> Iterator[str]:
+        """Yield the last row in words and the time to go, once for each attack that has ended."""
+        if not self.attack_ended:
+            return
+        self.attack_ended = False
         name, seen, survive, share = self.rows()[-1]
         left = self.left()
         end = f"; about {clock(left)} to go" if left else ""
-        return f"{name}: {survive} of {seen.partition('/')[0]} survive" + (f", {share} %" if share else "") + end
+        said = f"{name}: {survive} of {seen.partition('/')[0]} survive" + (f", {share} %" if share else "")
+        yield f"{self.title}: {said}{end}"
 
     def __rich__(self) -> Group:
         table = Table(title=self.title, box=None, pad_edge=False, title_justify="left")
@@ -109,21 +117,11 @@ def _share(right: int, images: int) -> str:
 
 @contextmanager
 def watching(watch: Watch, console: Console) -> Iterator[Callable[[AttackProgress], object]]:
-    """Show `watch` while the block runs: a live table on a terminal, else a line after each attack."""
-    if console.is_terminal:
-        with Live(watch, console=console, refresh_per_second=4, transient=True):
-            yield watch.take
-        return
+    """Show `watch` while the block runs; yield its `on_progress`."""
+    with shown(watch, watch.new_lines, console, transient=True) as report:
 
-    def on_progress(event: AttackProgress) -> None:
-        if watch.take(event):
-            console.print(f"{watch.title}: {watch.line()}", highlight=False, soft_wrap=True)
+        def on_progress(event: AttackProgress) -> None:
+            watch.take(event)
+            report()
 
-    yield on_progress
-
-
-def clock(seconds: float) -> str:
-    """90 -> 1:30."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+        yield on_progress

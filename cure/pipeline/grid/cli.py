@@ -1,6 +1,5 @@
-"""`cure grid` as a command; what it needs is imported when it runs."""
+"""The command `cure grid`; its heavy imports wait until it runs."""
 
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -8,16 +7,22 @@ from typing import Annotated
 import typer
 
 from cure.errors import UserError
-from cure.runtime.terminal import INTERRUPTED
+from cure.runtime.terminal import interrupted
 
 Folder = Annotated[Path, typer.Argument(help="A pipeline folder, such as quickstart.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="How many; default: one for each GPU, or share of the cores.")]
-Devices = Annotated[
-    str | None, typer.Option(help="Each worker's CUDA_VISIBLE_DEVICES, by commas, in turn: 0,1; default: every GPU.")
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Number of workers; default: one for each GPU, or for each share of the cores."),
 ]
-Cluster = Annotated[str | None, typer.Option(help="A Dask scheduler, tcp://HOST:8786, whose workers see this folder.")]
-Slurm = Annotated[str | None, typer.Option(help="A partition; --workers jobs are kept running there.")]
-Retries = Annotated[int, typer.Option(min=0, help="How often a stage is started again after something killed it.")]
+Devices = Annotated[
+    str | None,
+    typer.Option(help="CUDA_VISIBLE_DEVICES of each worker, in turn, separated by commas: 0,1; default: every GPU."),
+]
+Cluster = Annotated[
+    str | None, typer.Option(help="Address of a Dask scheduler whose workers share this folder: tcp://HOST:8786.")
+]
+Slurm = Annotated[str | None, typer.Option(help="SLURM partition on which --workers jobs are kept running.")]
+Retries = Annotated[int, typer.Option(min=0, help="How often a stage is restarted after it was killed.")]
 
 
 def grid(
@@ -28,21 +33,20 @@ def grid(
     slurm: Slurm = None,
     retries: Retries = 3,
 ) -> None:
-    """`dvc repro` of FOLDER on many workers: processes of this machine, of a Dask cluster, or SLURM jobs.
+    """Run `dvc repro` of FOLDER on many workers: processes of this machine, of a Dask cluster, or SLURM jobs.
 
-    Every stage starts as soon as what it needs is done; dvc.lock ends as a serial run leaves it. A worker that dies
-    costs an epoch; whatever happens to this command, the same command goes on. Exit codes: 0; 1 a stage failed, the
-    others behind it were skipped; 2 refused; 130 interrupted. Needs `uv sync --extra grid`.
+    Each stage starts as soon as the stages that it needs are done. dvc.lock is the same as after a serial run. A worker
+    that dies costs an epoch. Rerun to resume after an interruption. Exit codes: 0 all stages are up to date; 1 a stage
+    failed, and those that depend on it were skipped; 2 wrong input; 130 interrupted. Needs `uv sync --extra grid`.
     """
     if not (find_spec("dask_jobqueue") and find_spec("distributed")):
         raise UserError("cure grid: Dask is not installed; `uv sync --extra grid`")
     from cure.pipeline.grid.command import reproduce
-    from cure.pipeline.grid.workers import Asked
+    from cure.pipeline.grid.workers import WorkerOptions
 
     devices = [name.strip() for name in device_per_worker.split(",")] if device_per_worker else []
     try:
-        code = reproduce(folder, Asked(workers, devices, cluster, slurm, retries))
+        code = reproduce(folder, WorkerOptions(workers, devices, cluster, slurm, retries))
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on with what is finished", file=sys.stderr)
-        code = INTERRUPTED
+        interrupted()
     raise typer.Exit(code)

@@ -1,9 +1,10 @@
-"""The driver: gives every stage to a worker as soon as what it needs is done. Run again, it goes on."""
+"""The driver of `cure grid`: hand each stage to a worker as soon as the stages that it needs are done."""
 
 import contextlib
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -16,21 +17,26 @@ from cure.pipeline.grid import dag as dags
 from cure.pipeline.grid.board import Board
 from cure.pipeline.grid.dag import Dag
 from cure.pipeline.grid.work import Job, run
-from cure.pipeline.grid.workers import Asked, connected
+from cure.pipeline.grid.workers import WorkerOptions, connected
+from cure.runtime.progress import shown
 
-POLL_SECONDS = 1.0  # seconds between two looks
+POLL_SECONDS = 1.0
 
 
-def reproduce(folder: Path, asked: Asked) -> int:
-    """Bring every stage of `folder`/dvc.yaml up to date; 0, or 1 where one failed. Cells behind it are skipped."""
+def reproduce(folder: Path, options: WorkerOptions) -> int:
+    """Bring every stage of `folder`/dvc.yaml up to date; return 1 if one failed, else 0.
+
+    Stages that depend on a failed one are skipped.
+    """
     dag = dags.read(folder)
     dag.logs.mkdir(parents=True, exist_ok=True)
-    dags.begin(dag)
-    board = Board(dag, Console(stderr=True))
+    dags.record_order(dag)
+    console = Console(stderr=True)
+    board = Board(dag, console)
     if len(dag.done) < len(dag.needs):
-        with connected(asked, dag.folder, dag.logs) as client, board:
-            GridDriver(dag, board, client, asked.retries).drive()
-    dags.settle(dag)
+        with connected(options, dag.folder, dag.logs) as client, shown(board, board.new_lines, console) as report:
+            GridDriver(dag, board, report, client, options.retries).drive()
+    dags.restore_order(dag)
     for row in board.rows.values():
         if row.state == "failed":
             print(f"error: {row.stage}: {row.note}; its output: {dag.log(row.stage)}", file=sys.stderr)
@@ -41,19 +47,20 @@ def reproduce(folder: Path, asked: Asked) -> int:
 
 @dataclass
 class GridDriver:
-    """One drive through the graph."""
+    """One pass through the graph of stages."""
 
     dag: Dag
     board: Board
+    report: Callable[[], None]  # called after each change of the board
     client: Client
     retries: int
     running: dict[Future[None], str] = field(default_factory=dict)
 
     def drive(self) -> None:
-        """Until every stage has ended, or waits for one that failed.
+        """Submit stages until each has ended or depends on one that failed.
 
-        No more stages are handed out than workers are free, so that none queues behind another while a worker idles;
-        of those that could start, the one with the most stages behind it does.
+        Submit only as many stages as workers are free, so that no stage queues on a busy worker while another idles.
+        Of the stages that are ready, start the one with the most dependents.
         """
         sorter, ready = TopologicalSorter(self.dag.needs), list[str]()
         sorter.prepare()
@@ -61,13 +68,14 @@ class GridDriver:
             while new := sorter.get_ready():
                 ready += [stage for stage in new if stage not in self.dag.done]
                 sorter.done(*(stage for stage in new if stage in self.dag.done))
-            ready.sort(key=lambda stage: self.dag.behind[stage])
+            ready.sort(key=lambda stage: self.dag.dependents[stage])
             for _ in range(min(len(ready), self._workers() - len(self.running))):
                 self._submit(ready.pop())
             if not ready and not self.running:
                 break
             sorter.done(*self._ended())
             self.board.refresh()
+            self.report()
         for row in self.board.rows.values():
             row.state = "skipped" if row.state == "waiting" else row.state
 
@@ -80,7 +88,7 @@ class GridDriver:
         self.running[self.client.submit(run, job, key=f"{stage}-{uuid.uuid4().hex}", pure=False)] = stage
 
     def _ended(self) -> list[str]:
-        """Cells that are done since the last look, after a moment; those that failed are noted."""
+        """Wait a moment, record failed stages on the board, and return the stages that are done since the last call."""
         if not self.running:
             time.sleep(POLL_SECONDS)
             return []
@@ -95,9 +103,9 @@ class GridDriver:
             elif future.status == "error":
                 self.board.ended(stage, "failed", _reason(future.exception()))
             else:
-                raise UserError("the Dask scheduler is gone; the same command goes on with what is finished")
+                raise UserError("lost the Dask scheduler; rerun to resume")
         return done
 
 
 def _reason(problem: BaseException) -> str:
-    return "its workers died under it" if isinstance(problem, KilledWorker) else str(problem)
+    return "its workers died" if isinstance(problem, KilledWorker) else str(problem)

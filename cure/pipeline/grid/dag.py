@@ -1,4 +1,4 @@
-"""What there is to do and in which order, as DVC knows it, and dvc.lock as a serial run leaves it."""
+"""The stages of a pipeline folder and their order, read from DVC, and dvc.lock as a serial `dvc repro` leaves it."""
 
 import contextlib
 import json
@@ -18,25 +18,25 @@ from cure.storage.files import write_text
 
 @dataclass(frozen=True)
 class Dag:
-    """The stages of a pipeline folder: every stage of its dvc.yaml, and what they need of others."""
+    """The stages of a pipeline folder: every stage of its dvc.yaml, and the stages that each one needs."""
 
     folder: Path
-    needs: dict[str, list[str]]  # stage -> stages that come first; in the order of a serial `dvc repro`
-    behind: dict[str, int]  # stage -> how many others wait for it, directly or not
-    done: frozenset[str]  # up to date, and everything that they need as well
+    needs: dict[str, list[str]]  # stage -> stages that it depends on; in the order of a serial `dvc repro`
+    dependents: dict[str, int]  # stage -> number of stages that depend on it, directly or not
+    done: frozenset[str]  # stages that are up to date together with all stages that they need
     logs: Path  # of this folder's stages, in .dvc/tmp, which git ignores
 
     def log(self, stage: str) -> Path:
-        """Where a stage's output goes."""
+        """Return the file of a stage's output."""
         return self.logs / f"{stage.replace('/', '_')}.log"
 
     def progress(self, stage: str) -> Path:
-        """Where the worker and the stage say how far it is: a line of JSON for each attempt and each step."""
+        """Return the file of a stage's progress: a line of JSON for each attempt of a worker and each step."""
         return self.log(stage).with_suffix(".progress")
 
 
 def read(folder: Path) -> Dag:
-    """The stages of `folder`/dvc.yaml; refuses what DVC cannot read."""
+    """Read the stages of `folder`/dvc.yaml."""
     if not (folder / "dvc.yaml").exists():
         raise UserError(f"{folder / 'dvc.yaml'}: not found; name a pipeline folder, such as quickstart")
     try:
@@ -47,30 +47,30 @@ def read(folder: Path) -> Dag:
             project = Path(repo.root_dir)
             # in here, since DVC names a stage as it is called from the working folder
             needs = {stage.addressing: [need.addressing for need in graph.successors(stage)] for stage in steps}
-            behind = {stage.addressing: len(nx.ancestors(graph, stage)) for stage in steps}
+            dependents = {stage.addressing: len(nx.ancestors(graph, stage)) for stage in steps}
     except DvcException as problem:
-        raise UserError(f"{folder / 'dvc.yaml'}: {problem}; mend what DVC complains about") from None
+        raise UserError(f"{folder / 'dvc.yaml'}: {problem}; fix it and rerun") from None
     done = set[str]()
     for stage, first in needs.items():
         if stage not in changed and done.issuperset(first):
             done.add(stage)
     place = folder.resolve().relative_to(project)
-    return Dag(folder.resolve(), needs, behind, frozenset(done), project / ".dvc" / "tmp" / "grid" / place / "logs")
+    return Dag(folder.resolve(), needs, dependents, frozenset(done), project / ".dvc" / "tmp" / "grid" / place / "logs")
 
 
-def begin(dag: Dag) -> None:
-    """Note which stages dvc.lock knows, unless a run that was cut off has done so."""
-    if not (note := _note(dag)).exists():
-        write_text(note, json.dumps(_names(dag.folder / "dvc.lock")))
+def record_order(dag: Dag) -> None:
+    """Write down the order of dvc.lock, unless an interrupted call has done so."""
+    if not (file := _order_file(dag)).exists():
+        write_text(file, json.dumps(_stage_names(dag.folder / "dvc.lock")))
 
 
-def settle(dag: Dag) -> None:
-    """Bring dvc.lock into a serial run's order: stages that it knew keep their places, the others follow as in `needs`.
+def restore_order(dag: Dag) -> None:
+    """Sort dvc.lock as a serial `dvc repro` does: recorded stages keep their places, the others follow as in `needs`.
 
-    DVC appends a stage when it ends, so that a parallel run leaves another order of the same lines.
+    DVC appends a stage when it ends, so several workers leave another order of the same lines.
     """
-    note, path = _note(dag), dag.folder / "dvc.lock"
-    known = json.loads(note.read_text())
+    file, path = _order_file(dag), dag.folder / "dvc.lock"
+    known = json.loads(file.read_text())
     with contextlib.chdir(dag.folder), Repo(_wait_for_lock=True) as repo, repo.lock:
         if path.exists():
             data: Any = parse_yaml_for_update(path.read_text(encoding="utf-8"), str(path))
@@ -79,12 +79,12 @@ def settle(dag: Dag) -> None:
             for name in sorted(stages, key=lambda name: places.get(name, len(places))):
                 stages.move_to_end(name)
             write_text(path, dumps_yaml(data))
-    note.unlink()
+    file.unlink()
 
 
-def _note(dag: Dag) -> Path:
+def _order_file(dag: Dag) -> Path:
     return dag.logs.parent / "order.json"
 
 
-def _names(path: Path) -> list[str]:
+def _stage_names(path: Path) -> list[str]:
     return list(load_yaml(str(path)).get("stages", {})) if path.exists() else []

@@ -20,19 +20,22 @@ from typing import IO
 
 import psutil
 
-POLL_SECONDS = 0.1  # seconds between two looks
-GRACE = 60.0  # seconds for DVC to end after its stage was killed
+POLL_SECONDS = 0.1
+GRACE_SECONDS = 60.0  # for DVC to end after its stage was killed
 
 
 def main(log: str, *command: str) -> int:
-    """The command's exit code. If a signal ended it, everything here is killed, so that no stage goes on alone."""
+    """Run the command and return its exit code.
+
+    If a signal ended it, kill every process of the session, so that no stage runs on alone.
+    """
     with Path(log).open("a") as out:
         while not _locked(out):
-            if _cut():
+            if _owner_is_gone():
                 return 1
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
         while process.poll() is None:
-            if _cut():
+            if _owner_is_gone():
                 _stop(process)
         if process.returncode < 0:
             os.killpg(0, signal.SIGKILL)
@@ -42,21 +45,21 @@ def main(log: str, *command: str) -> int:
 
 
 def _locked(out: IO[str]) -> bool:
-    """Whether the log is ours now; if not, an earlier attempt at the stage is still ending, or running."""
+    """Try to lock the log; an earlier attempt at the stage holds the lock while it runs or ends."""
     with contextlib.suppress(BlockingIOError):
         fcntl.flock(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True
     return False
 
 
-def _cut() -> bool:
-    """Whether the owner is gone, after a moment."""
+def _owner_is_gone() -> bool:
+    """Wait a moment and return whether the owner is gone."""
     return bool(select.select([sys.stdin], [], [], POLL_SECONDS)[0])
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Kill what DVC started, again and again until DVC has ended; after a while, DVC as well."""
-    end = time.monotonic() + GRACE
+    """Kill what DVC started, repeatedly until DVC has ended; after `GRACE_SECONDS`, kill DVC as well."""
+    end = time.monotonic() + GRACE_SECONDS
     with contextlib.suppress(psutil.NoSuchProcess):
         dvc = psutil.Process(process.pid)
         while process.poll() is None and time.monotonic() < end:
@@ -69,7 +72,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _kill_the_rest() -> None:
-    """Kill a stage that DVC takes for dead because the shell between them died, so that it does not go on alone."""
+    """Kill a stage that DVC takes for dead because the shell between them died, so that it does not run on alone."""
     for pid in psutil.pids():
         with contextlib.suppress(ProcessLookupError):
             if pid != os.getpid() and os.getpgid(pid) == os.getpgrp():
@@ -77,7 +80,7 @@ def _kill_the_rest() -> None:
 
 
 def start(log: Path, folder: Path, command: Sequence[str], more: dict[str, str]) -> subprocess.Popen[bytes]:
-    """A keeper of `command` in `folder`; its stdin is the lifeline, which this process holds."""
+    """Start a keeper of `command` in `folder`; its stdin is the lifeline, which this process holds."""
     line = [sys.executable, "-m", "cure.pipeline.grid.keeper", str(log), *command]
     env = os.environ | more
     return subprocess.Popen(line, cwd=folder, env=env, stdin=subprocess.PIPE, start_new_session=True)

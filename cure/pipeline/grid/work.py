@@ -1,6 +1,5 @@
 """One stage on one worker: `dvc repro -s STAGE`, again if something killed it."""
 
-import json
 import os
 import re
 import socket
@@ -13,16 +12,18 @@ from pathlib import Path
 from distributed import Reschedule, Status, get_worker
 
 from cure.pipeline.grid import keeper
+from cure.runtime import progress
 
-POLL_SECONDS = 0.2  # seconds between two looks
-BUSY = ("is busy, it is being blocked by", "Unable to acquire lock")  # DVC about a process of somebody else
+POLL_SECONDS = 0.2
+BUSY = ("is busy, it is being blocked by", "Unable to acquire lock")
+"""Printed by DVC while another process holds its lock."""
 KILLED = re.compile(r"exited with (?:-\d+|1[3-9]\d)\b|failed \(exitcode: -\d+\)")
-"""What DVC says about a stage that a signal ended, and torchrun about one of its processes."""
+"""Printed by DVC about a stage that a signal ended, and by torchrun about one of its processes."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A stage, the folder of its dvc.yaml, where it logs its progress, and how often it is retried."""
+    """A stage, the folder of its dvc.yaml, the files of its output and its progress, and how often it is retried."""
 
     stage: str
     folder: Path
@@ -31,71 +32,69 @@ class Job:
     retries: int
 
 
-class Failed(Exception):
-    """A stage that ended with an error; what it said last."""
+class StageFailed(Exception):
+    """A stage ended with an error, whose last line is the text."""
 
 
 def run(job: Job) -> None:
-    """Reproduce the stage on this worker. A stage that was killed goes on from its resume file."""
+    """Reproduce the stage on this worker. A stage that was killed continues from its resume file."""
     if not job.folder.is_dir():
-        raise Failed(
+        raise StageFailed(
             f"{job.folder} is not on {socket.gethostname()}; workers share the folder, or have clones of their own"
         )
-    wanted = _wanted()
+    needed = _still_needed()
     for _ in range(1 + job.retries):
         while True:
-            code, said = _attempt(job, wanted)
+            code, output = _attempt(job, needed)
             if code == 0:
                 return
-            if not any(line in said for line in BUSY):
+            if not any(line in output for line in BUSY):
                 break
             time.sleep(1)
-        if code > 0 and not KILLED.search(said):
-            raise Failed(_reason(said))
-    raise Failed(f"killed {1 + job.retries} times")
+        if code > 0 and not KILLED.search(output):
+            raise StageFailed(_last_error(output))
+    raise StageFailed(f"killed {1 + job.retries} times")
 
 
-def _attempt(job: Job, wanted: Callable[[], bool]) -> tuple[int, str]:
-    """The exit code of one `dvc repro` and what it added to the log."""
+def _attempt(job: Job, needed: Callable[[], bool]) -> tuple[int, str]:
+    """Return the exit code of one `dvc repro` and the output that it added to the log."""
     with job.log.open("a"):
         start = job.log.stat().st_size
-    about = {"worker": _place(), "time": time.time()}
-    with job.progress.open("a") as lines:
-        lines.write(json.dumps(about) + "\n")
+    progress.append(job.progress, {"worker": _worker_name(), "time": time.time()})
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", job.stage]
-    with keeper.start(job.log, job.folder, command, {"CURE_PROGRESS": str(job.progress), "PATH": path}) as process:
-        while process.poll() is None and wanted():
+    with keeper.start(job.log, job.folder, command, {progress.FILE: str(job.progress), "PATH": path}) as process:
+        while process.poll() is None and needed():
             time.sleep(POLL_SECONDS)
-    if not wanted():
+    if not needed():
         raise Reschedule
     with job.log.open("rb") as log:
         log.seek(start)
         return process.returncode, log.read().decode(errors="replace")
 
 
-def _wanted() -> Callable[[], bool]:
-    """Whether the worker still works and the driver still asks: Dask drops the tasks of a driver that is gone."""
+def _still_needed() -> Callable[[], bool]:
+    """Return a check that worker and driver are alive: Dask drops the tasks of a driver that is gone."""
     worker = get_worker()
     key = worker.get_current_task()
 
-    def wanted() -> bool:
+    def needed() -> bool:
         task = worker.state.tasks.get(key)
-        asked = task is not None and task.state == "executing"
-        return asked and worker.status in (Status.running, Status.paused)
+        executing = task is not None and task.state == "executing"
+        return executing and worker.status in (Status.running, Status.paused)
 
-    return wanted
+    return needed
 
 
-def _place() -> str:
-    """The host, and the device that its worker was given."""
+def _worker_name() -> str:
+    """Return the host and the device that its worker was given."""
     devices = os.environ.get("CUDA_VISIBLE_DEVICES")
     device = "" if devices is None else f" cuda:{devices}" if devices else " cpu"
     return socket.gethostname() + device
 
 
-def _reason(said: str) -> str:
-    """The stage's own last word, or DVC's."""
-    lines = [line for line in said.splitlines() if line.strip()]
+def _last_error(output: str) -> str:
+    """Return the stage's own error message, or else the last line of the output."""
+    lines = [line for line in output.splitlines() if line.strip()]
     own = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    return (own or lines or ["it said nothing"])[-1]
+    return (own or lines or ["it printed nothing"])[-1]

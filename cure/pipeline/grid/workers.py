@@ -1,4 +1,4 @@
-"""Who works: processes of this machine, the workers of a running Dask cluster, or SLURM jobs."""
+"""The workers: processes of this machine, the workers of a running Dask cluster, or SLURM jobs."""
 
 import logging
 import os
@@ -18,14 +18,14 @@ from ruamel.yaml.error import YAMLError
 
 from cure.errors import UserError
 
-PATIENCE = "30s"  # for a cluster to answer
-DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"  # Ctrl-C is the driver's, who ends its workers
-SITE = "~/.config/dask/jobqueue.yaml"
+CONNECT_TIMEOUT = "30s"
+IGNORE_SIGINT = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"  # the driver ends its workers at Ctrl-C
+SITE_CONFIG = "~/.config/dask/jobqueue.yaml"
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What the command line says about workers."""
+class WorkerOptions:
+    """The options of the command line about workers."""
 
     workers: int | None
     devices: list[str]
@@ -34,45 +34,51 @@ class Asked:
     retries: int
 
     def __post_init__(self) -> None:
-        elsewhere = [f"--{name}" for name in ("cluster", "slurm") if getattr(self, name)]
-        if len(elsewhere) > 1:
+        remote = [f"--{name}" for name in ("cluster", "slurm") if getattr(self, name)]
+        if len(remote) > 1:
             raise UserError("--cluster and --slurm: name one of them")
-        if elsewhere and self.devices:
+        if remote and self.devices:
             raise UserError(
-                f"--device-per-worker: is for workers of this machine; with {elsewhere[0]} each has its own"
+                f"--device-per-worker: only for workers of this machine; with {remote[0]} each worker has its own"
             )
         if self.cluster and self.workers:
-            raise UserError("--workers: with --cluster it is the cluster that says how many; start more workers there")
+            raise UserError("--workers: not with --cluster, which has workers of its own; start more of them there")
 
 
 @contextmanager
-def connected(asked: Asked, folder: Path, logs: Path) -> Iterator[Client]:
-    """A client of the workers. Those that were started here end with the block, whatever they are at."""
-    with dask.config.set({"distributed.scheduler.allowed-failures": asked.retries}):
-        if asked.cluster:
-            with _client(asked.cluster) as client:
+def connected(options: WorkerOptions, folder: Path, logs: Path) -> Iterator[Client]:
+    """Yield a client of the workers; those started here end with the block, also in the middle of a stage."""
+    with dask.config.set({"distributed.scheduler.allowed-failures": options.retries}):
+        if options.cluster:
+            with _client(options.cluster) as client:
                 yield client
             return
-        with _slurm(asked, logs) if asked.slurm else _local(asked, folder) as cluster, _client(cluster) as client:
+        with _slurm(options, logs) if options.slurm else _local(options, folder) as cluster, _client(cluster) as client:
             yield client
 
 
 def _client(where: Any) -> Client:
     try:
-        return Client(where, timeout=PATIENCE)
+        return Client(where, timeout=CONNECT_TIMEOUT)
     except (OSError, ValueError) as problem:
         raise UserError(
             f"--cluster {where}: no Dask scheduler answers ({problem}); `dask scheduler` starts one"
         ) from None
 
 
-def _local(asked: Asked, folder: Path) -> SpecCluster:
-    """Processes that each hold one device, or a share of the cores; a nanny starts another one for each that dies."""
-    devices = asked.devices or shares(folder, asked.workers)
-    count = asked.workers or len(devices)
-    options = {"nthreads": 1, "memory_limit": 0, "dashboard": False, "silence_logs": logging.ERROR, "preload": DEAF}
+def _local(options: WorkerOptions, folder: Path) -> SpecCluster:
+    """Start processes that each hold one device or a share of the cores; a nanny restarts a process that dies."""
+    devices = options.devices or shares(folder, options.workers)
+    count = options.workers or len(devices)
+    common = {
+        "nthreads": 1,
+        "memory_limit": 0,
+        "dashboard": False,
+        "silence_logs": logging.ERROR,
+        "preload": IGNORE_SIGINT,
+    }
     workers = {
-        i: {"cls": Nanny, "options": {**options, "env": {"CUDA_VISIBLE_DEVICES": devices[i % len(devices)]}}}
+        i: {"cls": Nanny, "options": {**common, "env": {"CUDA_VISIBLE_DEVICES": devices[i % len(devices)]}}}
         for i in range(count)
     }
     scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}}
@@ -80,17 +86,17 @@ def _local(asked: Asked, folder: Path) -> SpecCluster:
 
 
 def shares(folder: Path, workers: int | None) -> list[str]:
-    """What CUDA_VISIBLE_DEVICES is for each worker: a GPU for each process of a stage, or nothing, as cores allow."""
-    run = _run(folder)
-    each = int(run.get("processes", 1))
-    if run.get("device") != "cpu" and (gpus := _gpus()):
+    """Return CUDA_VISIBLE_DEVICES for each worker: GPUs for a stage's processes, or empty for a share of the cores."""
+    settings = _run_section(folder)
+    each = int(settings.get("processes", 1))
+    if settings.get("device") != "cpu" and (gpus := _gpus()):
         return [",".join(gpus[i : i + each]) for i in range(0, len(gpus) - each + 1, each)] or [",".join(gpus)]
     cores = len(os.sched_getaffinity(0))
-    return [""] * (workers or max(1, cores // (each * int(run.get("threads", 1)))))
+    return [""] * (workers or max(1, cores // (each * int(settings.get("threads", 1)))))
 
 
-def _run(folder: Path) -> dict[str, Any]:
-    """The section `run` of params.yaml; another project's pipeline may have none."""
+def _run_section(folder: Path) -> dict[str, Any]:
+    """Return the section `run` of params.yaml; another project's pipeline may have none."""
     try:
         found: dict[str, Any] = YAML(typ="safe").load((folder / "params.yaml").read_text()).get("run", {})
     except (OSError, YAMLError, AttributeError):
@@ -99,7 +105,7 @@ def _run(folder: Path) -> dict[str, Any]:
 
 
 def _gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
     if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [name for name in named.split(",") if name]
     if not shutil.which("nvidia-smi"):
@@ -108,16 +114,16 @@ def _gpus() -> list[str]:
     return [str(i) for i, _ in enumerate(line for line in listed.splitlines() if line.startswith("GPU "))]
 
 
-def _slurm(asked: Asked, logs: Path) -> SpecCluster:
-    """Jobs of one worker each; a job that ends is submitted again. What a site asks for stands in its jobqueue.yaml."""
-    interrupted = signal.getsignal(signal.SIGINT)
+def _slurm(options: WorkerOptions, logs: Path) -> SpecCluster:
+    """Submit jobs of one worker each, again if one ends. Site-specific options go in `SITE_CONFIG`."""
+    on_interrupt = signal.getsignal(signal.SIGINT)
     from dask_jobqueue.slurm import SLURMCluster
 
-    signal.signal(signal.SIGINT, interrupted)  # the import makes Ctrl-C a silent success
+    signal.signal(signal.SIGINT, on_interrupt)  # the import makes Ctrl-C a silent success
     extra = [*dask.config.get("jobqueue.slurm.worker-extra-args", []), "--nthreads", "1"]
     try:
         cluster = SLURMCluster(
-            queue=asked.slurm,
+            queue=options.slurm,
             processes=1,
             worker_extra_args=extra,
             log_directory=str(logs),
@@ -126,8 +132,8 @@ def _slurm(asked: Asked, logs: Path) -> SpecCluster:
         )
     except ValueError as problem:
         raise UserError(
-            f"--slurm: {str(problem).splitlines()[0]} Write it into {SITE}, section jobqueue.slurm"
+            f"--slurm: {str(problem).splitlines()[0]} Write it into {SITE_CONFIG}, section jobqueue.slurm"
         ) from None
-    count = asked.workers or 1
+    count = options.workers or 1
     cluster.adapt(minimum_jobs=count, maximum_jobs=count)
     return cluster

@@ -1,4 +1,4 @@
-"""`cure plan`: what a pipeline will cost before it is started."""
+"""`cure plan`: estimate the cost of a pipeline before it is started."""
 
 import contextlib
 import json as text
@@ -19,7 +19,8 @@ from cure.pipeline.planning.step_profile import LONGEST, STEPS, Clock
 from cure.pipeline.planning.tasks import KINDS, Task, tasks
 from cure.pipeline.planning.training import revision, study, training
 from cure.runtime import device
-from cure.runtime.terminal import page, progress, ruled
+from cure.runtime.progress import progress
+from cure.runtime.terminal import page, ruled
 from cure.settings.sections import RunSettings
 
 ESTIMATES: dict[str, Callable[[Task, CostModel], Estimate]] = {
@@ -34,75 +35,83 @@ ESTIMATES: dict[str, Callable[[Task, CostModel], Estimate]] = {
 Costs = list[tuple[Task, Estimate]]
 
 
-def place(words: list[str]) -> tuple[Path, list[str]]:
-    """The folder, if the first word is one or can be nothing else, and the runs."""
-    if words and ((first := Path(words[0])).is_dir() or first.is_absolute()):
-        return first, words[1:]
-    return Path(), words
+def folder_and_names(arguments: list[str]) -> tuple[Path, list[str]]:
+    """Return the pipeline folder, which the first argument may name, and the names of stages or runs."""
+    if arguments and ((first := Path(arguments[0])).is_dir() or first.is_absolute()):
+        return first, arguments[1:]
+    return Path(), arguments
 
 
-def cost_model(facts: Facts, where: str, tflops: float | None, clock: Clock = time.perf_counter) -> CostModel:
-    """What estimates of a folder rest on: this machine's device or, with `tflops`, a stated speed."""
-    if where not in ("cpu", "cuda", "auto"):
-        raise UserError(f"--device {where}: not a device; allowed: cpu, cuda or auto")
+def build_cost_model(
+    facts: Facts, device_name: str, tflops: float | None, clock: Clock = time.perf_counter
+) -> CostModel:
+    """Return the cost model of a folder, for this machine's device or, with `tflops`, for a stated speed."""
+    if device_name not in ("cpu", "cuda", "auto"):
+        raise UserError(f"--device {device_name}: not a device; allowed: cpu, cuda or auto")
     run_settings = facts.params("", "").get("run", RunSettings)
-    wanted = "cpu" if tflops is not None else where
-    at = device.set_up(
-        run_settings.model_copy(update={"device": wanted, **({"threads": 1} if tflops is not None else {})})
-    )
-    start = 0.0 if tflops is not None else started(clock)
+    update = {"device": device_name} if tflops is None else {"device": "cpu", "threads": 1}
+    where = device.set_up(run_settings.model_copy(update=update))
+    start = 0.0 if tflops is not None else startup_seconds(clock)
     flops_per_second = None if tflops is None else tflops * 1e12
-    return CostModel(facts, at, flops_per_second, clock, start, lambda event: print(event, file=sys.stderr, flush=True))
+    return CostModel(
+        facts, where, flops_per_second, clock, start, lambda note: print(note, file=sys.stderr, flush=True)
+    )
 
 
-def started(clock: Clock) -> float:
-    """Seconds until a stage computes: a Python that imports what training does."""
+def startup_seconds(clock: Clock) -> float:
+    """Time the start of a stage: a Python process that imports the modules of training."""
     begin = clock()
     subprocess.run([sys.executable, "-c", "import cure.training.train_run"], check=True)
     return clock() - begin
 
 
-def costs(found: list[Task], on: CostModel) -> Costs:
-    """The estimate of every task, done or not."""
-    made: Costs = []
-    with contextlib.chdir(on.facts.folder), progress("plan", len(found)) as on_progress:
+def costs(found: list[Task], cost_model: CostModel) -> Costs:
+    """Estimate every task, done or not."""
+    estimates: Costs = []
+    with contextlib.chdir(cost_model.facts.folder), progress("plan", len(found)) as on_progress:
         for task in found:
-            made.append((task, ESTIMATES[task.kind](task, on)))
+            estimates.append((task, ESTIMATES[task.kind](task, cost_model)))
             on_progress(task.name)
-    return made
+    return estimates
 
 
-def show(words: list[str], where: str, tflops: float | None, json: bool) -> None:
-    """Print the plan of the folder and runs that `words` name."""
+def show(arguments: list[str], device_name: str, tflops: float | None, json: bool) -> None:
+    """Print the plan of the folder and of the stages or runs that the arguments name."""
     if tflops is not None and not 0 < tflops < math.inf:
         raise UserError(f"--tflops {tflops:g}: not a speed; allowed: above 0 and finite, such as 60")
-    folder, wanted = place(words)
-    facts = Facts.of(folder.resolve())  # mistakes in it are told before DVC fails over them, and
-    todo = tasks(facts.folder, wanted)  # a wrong name before anything is timed
-    on = cost_model(facts, where, tflops)
-    found = costs(todo, on)
+    folder, names = folder_and_names(arguments)
+    facts = Facts.of(folder.resolve())  # reports mistakes in params.yaml before DVC fails on them
+    chosen = tasks(facts.folder, names)  # reports a wrong name before anything is timed
+    cost_model = build_cost_model(facts, device_name, tflops)
+    found = costs(chosen, cost_model)
     if json:
-        print(text.dumps(as_json(found, on), indent=1))
+        print(text.dumps(as_json(found, cost_model), indent=1))
     else:
-        page().print(*as_tables(found, on), sep="\n")
+        page().print(*as_tables(found, cost_model), sep="\n")
 
 
-def basis(on: CostModel) -> str:
-    """What the hours are."""
-    if on.flops_per_second is not None:
-        return f"hours: an estimate, operations at {on.flops_per_second / 1e12:g} TFLOP/s; nothing was timed"
+def basis(cost_model: CostModel) -> str:
+    """Describe how the hours were estimated."""
+    if cost_model.flops_per_second is not None:
+        return f"hours: an estimate, operations at {cost_model.flops_per_second / 1e12:g} TFLOP/s; nothing was timed"
     name = (
-        torch.cuda.get_device_name(on.device) if on.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+        torch.cuda.get_device_name(cost_model.device)
+        if cost_model.device.type == "cuda"
+        else f"CPU, {torch.get_num_threads()} threads"
     )
     return (
-        f"hours: an estimate for this machine ({name}), from up to {STEPS} training steps of each row, at most "
+        f"hours: an estimate for this machine ({name}), from up to {STEPS} training steps of each method, at most "
         f"{LONGEST:g} s of them at once, on random images; memory of training is "
-        + ("the allocator's peak there" if on.device.type == "cuda" else "estimated from what graphs hold")
+        + (
+            "the allocator's peak there"
+            if cost_model.device.type == "cuda"
+            else "estimated from the tensors that graphs hold"
+        )
     )
 
 
 def total(found: Costs) -> Estimate:
-    """Of what is still to be done: sums, but the largest memory and the largest resume file."""
+    """Sum the tasks that are not done; of memory and resume files, take the largest."""
     todo = [cost for task, cost in found if not task.done]
     return Estimate(
         passes=sum((cost.passes for cost in todo), 0.0),
@@ -114,14 +123,14 @@ def total(found: Costs) -> Estimate:
     )
 
 
-def as_json(found: Costs, on: CostModel) -> dict[str, object]:
-    """The same numbers in plain units: seconds and bytes."""
+def as_json(found: Costs, cost_model: CostModel) -> dict[str, object]:
+    """Return the plan in plain units: seconds and bytes."""
     stages = [
         {"stage": task.name, "kind": task.kind, "run": task.run.name, "done": task.done, **vars(cost)}
         for task, cost in found
     ]
     kinds = {kind: vars(total(_of(found, kind))) for kind in KINDS if _of(found, kind)}
-    return {"basis": basis(on), "stages": stages, "kinds": kinds, "total": vars(total(found))}
+    return {"basis": basis(cost_model), "stages": stages, "kinds": kinds, "total": vars(total(found))}
 
 
 def _of(found: Costs, kind: str) -> Costs:
@@ -131,25 +140,25 @@ def _of(found: Costs, kind: str) -> Costs:
 HEADS = ("passes", "FLOP", "time", "memory", "disk", "resume file")
 
 
-def as_tables(found: Costs, on: CostModel) -> list[object]:
-    """A line for each stage of each run; then a line for each kind of stage, and the sum of what is to be done."""
+def as_tables(found: Costs, cost_model: CostModel) -> list[object]:
+    """Return a table with each stage of each run, one with the sums of what is to be done, and the basis."""
     each, sums = ruled("stage", "done", *HEADS), ruled("to be done", "stages", *HEADS)
     for task, cost in found:
-        each.add_row(task.name, "yes" if task.done else "", *_runs(cost))
+        each.add_row(task.name, "yes" if task.done else "", *_formatted(cost))
     for kind in KINDS:
         if part := _of(found, kind):
-            sums.add_row(kind, str(sum(not task.done for task, _ in part)), *_runs(total(part)))
-    sums.add_row("all", str(sum(not task.done for task, _ in found)), *_runs(total(found)), style="bold")
-    return [each, sums, basis(on)]
+            sums.add_row(kind, str(sum(not task.done for task, _ in part)), *_formatted(total(part)))
+    sums.add_row("all", str(sum(not task.done for task, _ in found)), *_formatted(total(found)), style="bold")
+    return [each, sums, basis(cost_model)]
 
 
-def _runs(cost: Estimate) -> list[str]:
+def _formatted(cost: Estimate) -> list[str]:
     sizes = [f"{scaled(float(one), 1024)}B" if one else "" for one in (cost.memory, cost.disk, cost.resume)]
     return [scaled(cost.passes), scaled(cost.flops), duration(cost.seconds), *sizes]
 
 
 def scaled(number: float, step: int = 1000) -> str:
-    """Three digits and a prefix: 1.61 P; with steps of 1024, 4.2 Gi."""
+    """Format with three digits and a prefix: 1.61 P; with steps of 1024, 4.2 Gi."""
     prefixes = ["", *("kMGTPE" if step == 1000 else ("Ki", "Mi", "Gi", "Ti"))]
     while abs(number) >= step and len(prefixes) > 1:
         number, prefixes = number / step, prefixes[1:]
@@ -157,6 +166,6 @@ def scaled(number: float, step: int = 1000) -> str:
 
 
 def duration(seconds: float) -> str:
-    """In the unit that suits: 12 s, 4.2 min, 31 h."""
+    """Format in a suitable unit: 12 s, 4.2 min, 31 h."""
     unit, size = next(((u, s) for u, s in (("h", 3600), ("min", 60)) if seconds >= 2 * s), ("s", 1))
     return f"{seconds / size:.1f} {unit}"

@@ -1,4 +1,4 @@
-"""What the consolidation of a row will do: its `select_network` run on stand-ins of a few small images, and counted."""
+"""Count the consolidation of a method: run its `select_network` on stand-ins of a few small images."""
 
 import copy
 from collections.abc import Iterator
@@ -12,20 +12,21 @@ from cure.core.network import Network
 from cure.core.noise import PerImage, Stream
 from cure.pipeline.planning.step_profile import Flops, forward_flops
 
-SIZE = 4  # pixels of a side: nothing of its memory is counted, so the smallest will do
-TRAIN, VAL = 2, 3  # images of a batch, by which its operations are told; batch norms need two
+SIZE = 4  # pixels of a side: its memory is not counted, so the smallest images suffice
+TRAIN, VAL = 2, 3  # images of a batch, which differ to tell their operations apart; batch norms need two
 
 
 def consolidated(
     net: Network, method: Method, hyper: Any, validation_passes: int, splits: tuple[int, int], form: tuple[int, int]
 ) -> float:
-    """Passes of `select_network` for n training and validation images; one validation takes `validation_passes`.
+    """Return the passes of `select_network` for `splits` (training and validation images).
 
-    `form` is (channels, classes). One batch of either kind goes through it, and the passes grow with the images.
+    One validation takes `validation_passes`. `form` is (channels, classes). One batch of each split is forwarded, and
+    the passes are scaled to the images of the split.
     """
     channels, classes = form
     batches = {count: _images(count, channels, classes) for count in (TRAIN, VAL)}
-    student, looks = copy.deepcopy(net), [0]
+    student, validations = copy.deepcopy(net), [0]
     if method.prepare and method.revise:
         method.prepare(student)
     roles = ("last", "best", "average", "revision") if method.revise else ("robust",)
@@ -36,7 +37,7 @@ def consolidated(
         return iter([Batch(x, y, index, Stream(0, x.device), TrainingPosition(epoch))])
 
     def score(net: nn.Module) -> dict[str, float]:
-        looks[0] += 1
+        validations[0] += 1
         return {"clean": 0.5, "pgd": 0.5}
 
     x, y, index = batches[VAL]
@@ -47,7 +48,7 @@ def consolidated(
     score(found)
     unit = forward_flops(net, channels, SIZE)
     of_images = sum(flops.rows[rows] / rows / unit * images for rows, images in zip((TRAIN, VAL), splits, strict=True))
-    return of_images + looks[0] * validation_passes
+    return of_images + validations[0] * validation_passes
 
 
 def _images(count: int, channels: int, classes: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

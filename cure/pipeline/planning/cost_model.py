@@ -1,4 +1,4 @@
-"""What every estimate rests on: counts and timings of stand-ins for the networks of a run, each made once."""
+"""The cost model of a folder: counts and timings of stand-ins for the networks of a run, each made once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from cure.storage.paths import Run
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of one task. A pass is a forward of the run's network for one image, or as many operations."""
+    """The cost of one task. A pass is a forward of the run's network for one image, or as many operations."""
 
     passes: float
     flops: float
@@ -33,23 +33,23 @@ class Estimate:
 
 
 def size(net: nn.Module) -> int:
-    """Bytes of weights and buffers."""
+    """Return the bytes of weights and buffers."""
     return sum(t.nbytes for t in net.state_dict().values())
 
 
 @dataclass(frozen=True, eq=False)
 class CostModel:
-    """One folder on one device, whose steps are timed there or, if a speed is stated, not at all."""
+    """Costs of the runs of one folder on one device; steps are timed there unless a speed is stated."""
 
     facts: Facts
     device: torch.device
     flops_per_second: float | None  # operations per second
     clock: Clock
-    start: float  # seconds until a process computes
-    told: Callable[[str], object]  # what is being timed
+    start: float  # seconds until a stage computes
+    on_progress: Callable[[str], object]  # called with the name of what is being timed
 
     def outline(self, run: Run) -> Networks:
-        """All that the row's training has, without memory or numbers."""
+        """Return the networks of the run's training on the meta device."""
         with torch.device("meta"):
             return self._networks(run)
 
@@ -58,45 +58,45 @@ class CostModel:
         return step_profile.networks(method, hyper, lambda: self.facts.fresh(run.dataset, run.model))
 
     def count(self, run: Run, epoch: int) -> Count:
-        """Of a step of the row's training in this epoch."""
+        """Count a step of the run's training in this epoch."""
         return self._counts(run.dataset, run.model, run.method, epoch)
 
     def timing(self, run: Run) -> Timing:
-        """Of a step of the row's training behind all warm-ups."""
+        """Time a step of the run's training after all warm-ups."""
         return self._timings(run.dataset, run.model, run.method)
 
     def attack_speed(self, run: Run) -> AttackSpeed:
-        """Of the attacks on a network like the run's."""
+        """Time the attacks on a network like the run's."""
         return self._speeds(run.dataset, run.model)
 
     def flops(self, run: Run) -> int:
-        """Of one pass."""
+        """Return the operations of one pass."""
         extent = self.facts.extent(run.dataset)
         return step_profile.forward_flops(self.plain(run), extent.channels, extent.size)
 
     def plain(self, run: Run) -> Network:
-        """The network of the run, without memory or numbers."""
+        """Return the network of the run on the meta device."""
         with torch.device("meta"):
             return self.facts.fresh(run.dataset, run.model)
 
     def seconds(self, run: Run, passes: float) -> float:
-        """At the stated speed, or at that of a step of the run's training."""
+        """Convert passes at the stated speed or, without one, at the speed of a step of the run's training."""
         if self.flops_per_second is not None:
             return passes * self.flops(run) / self.flops_per_second
         each = self.count(run, self.facts.training(run)[2].epochs).passes
         return self.start + passes * self.timing(run).image / each
 
     def held(self, run: Run) -> float:
-        """Bytes of the graph of one image, in eval mode and back to the image."""
+        """Return the bytes of the graph of one image, in eval mode, for the gradient to the image."""
         return self._graphs(run.dataset, run.model) * self.facts.extent(run.dataset).size ** 2
 
     def columns(self, run: Run, names: list[str]) -> Plan:
-        """These columns of the section attack."""
+        """Return the plan of these columns of the section attack."""
         params = self.facts.params(run.dataset, run.model)
         return plan(params, names, self.facts.extent(run.dataset).classes, {})
 
     def suite(self, run: Run, section: str, kind: Any) -> Any:
-        """A section that evaluates, for the run."""
+        """Return the section of params.yaml of an evaluating stage, for the run."""
         return self.facts.params(run.dataset, run.model).get(section, kind)
 
     @cached_property
@@ -129,7 +129,7 @@ class CostModel:
     def _timings(self) -> Callable[[str, str, str], Timing]:
         @cache
         def timings(dataset: str, model: str, method: str) -> Timing:
-            self.told(f"calibrating {dataset}/{model}/{method}")
+            self.on_progress(f"calibrating {dataset}/{model}/{method}")
             run = Run(dataset, model, method, 0)
             of = self.facts.training(run)
             split, augment = self._images(dataset, of[2].batch), self.facts.augment(dataset)
@@ -141,7 +141,7 @@ class CostModel:
     def _speeds(self) -> Callable[[str, str], AttackSpeed]:
         @cache
         def speeds(dataset: str, model: str) -> AttackSpeed:
-            self.told(f"calibrating {dataset}/{model}, attacks")
+            self.on_progress(f"calibrating {dataset}/{model}, attacks")
             run = Run(dataset, model, "natural", 0)
             suite = self.suite(run, "attack", AttackSuite)
             x = as_float(self._images(dataset, suite.batch).images)
@@ -151,7 +151,7 @@ class CostModel:
         return speeds
 
     def _images(self, dataset: str, count: int) -> Split:
-        """Random ones, on the device."""
+        """Draw random images and labels on the device."""
         extent, draws = self.facts.extent(dataset), torch.Generator().manual_seed(0)
         shape = (count, extent.channels, extent.size, extent.size)
         images = torch.randint(256, shape, generator=draws, dtype=torch.uint8)

@@ -1,4 +1,4 @@
-"""What a plan knows of a run before anything is downloaded or trained: its settings, and how much data there is."""
+"""Facts about a run before anything is downloaded or trained: its settings and the size of its data."""
 
 import json
 from dataclasses import dataclass, replace
@@ -24,27 +24,27 @@ from cure.storage.paths import Run
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """A folder's params.yaml, checked, and what is computed from it."""
+    """A folder's checked params.yaml, and what is computed from it."""
 
     folder: Path
     raw: dict[str, Any]
 
     @classmethod
     def of(cls, folder: Path) -> "Facts":
-        """Of the pipeline in this folder; everything that is wrong with its params.yaml is refused."""
+        """Read and check the params.yaml of a pipeline folder; raise UserError with every mistake in it."""
         raw = read(folder / FILE)
         check(raw).refuse(folder / FILE)
         return cls(folder, raw)
 
     def params(self, dataset: str, model: str) -> Params:
-        """Every section, for this data set and model."""
+        """Return every section, for this data set and model."""
         keys = {f"{section}.{name}" for section in ("datasets", "models", "methods") for name in self.raw[section]}
         parts = [f"datasets.{dataset}.augment", *(f"layers.blocks.{name}" for name in self.raw["layers"]["blocks"])]
         phases = [f"methods.{m}.{part}" for m in self.raw["methods"] for part in ("update", "revise")]
         return Params(self.raw, [*self.raw, *keys, *parts, *phases, "layers.update", "threat"], dataset, model)
 
     def training(self, run: Run) -> tuple[Method, Any, Fit]:
-        """The method of the run with its settings and schedule."""
+        """Return the method of the run with its settings and schedule."""
         method: Method = catalogue.entry("methods", run.method).METHOD
         params, key = self.params(run.dataset, run.model), update_key(run.method, method)
         if run.method == "natural":
@@ -52,38 +52,38 @@ class Facts:
         return method, *params.method(key, method.hyper)
 
     def consolidation(self, run: Run) -> tuple[Method, Any, Train]:
-        """The method of the run with the settings of its `select_network`."""
+        """Return the method of the run with the settings of its `select_network`."""
         method: Method = catalogue.entry("methods", run.method).METHOD
         key = revise_key(run.method, method)
         return method, *self.params(run.dataset, run.model).method(key, method.revise or method.hyper)
 
     def study(self, dataset: str, model: str, group: str) -> tuple[Train, dict[str, list[str]]]:
-        """The schedule of the layer-wise study, and the block sets of a group."""
+        """Return the schedule of the layer-wise study, and the block sets of a group."""
         params = self.params(dataset, model)
         return params.method("layers.update", Freezing)[1], params.get(f"layers.blocks.{group}", Blocks).sets
 
     def fresh(self, dataset: str, model: str) -> Network:
-        """The network of a run before it is trained."""
+        """Build the network of a run before it is trained."""
         settings = self.params(dataset, model).get(f"models.{model}", catalogue.hyper("models", model))
         extent = self.extent(dataset)
         return checkpoint.build(model, settings.model_dump(), extent.channels, extent.classes)
 
     def augment(self, dataset: str) -> Augment:
-        """How training images are augmented."""
+        """Return the augmentation of training images."""
         return self.params(dataset, "").get(f"datasets.{dataset}.augment", Augment)
 
     def extent(self, dataset: str) -> Extent:
-        """Training images (without validation), test images, and what they are like."""
+        """Return the numbers of training images (without validation) and test images, and their form."""
         return _extent(self, dataset)
 
     def validation(self, dataset: str) -> int:
-        """Images of the validation split."""
+        """Return the number of images of the validation split."""
         return int(self.raw["datasets"][dataset]["validation"])
 
 
 @cache
 def _extent(facts: Facts, dataset: str) -> Extent:
-    """From the prepared file; else as published; else from the source itself, which then needs no download."""
+    """Read the prepared file, else take the published numbers, else read a source that needs no download."""
     prepared, entry = facts.folder / paths.data(dataset), catalogue.entry("datasets", dataset)
     if prepared.exists():
         return _prepared(prepared)
@@ -101,8 +101,8 @@ def _prepared(path: Path) -> Extent:
 def _read(facts: Facts, dataset: str) -> Extent:
     entry, where = catalogue.entry("datasets", dataset), paths.downloads(dataset)
     hyper = facts.params(dataset, "").get(f"datasets.{dataset}", entry.Hyper)
-    if said := entry.missing(hyper, where):
-        raise UserError(said)
+    if missing := entry.missing(hyper, where):
+        raise UserError(missing)
     raw = entry.read(hyper, where)
     (train, _), (test, _) = raw.train, raw.test
     return Extent(len(train), len(test), train.shape[1], max(train.shape[2:]), len(raw.classes))

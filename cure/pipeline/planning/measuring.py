@@ -1,4 +1,4 @@
-"""What the stages that measure will cost: attack, corrupt and analyse."""
+"""Costs of the stages that measure: attack, corrupt and analyse."""
 
 import math
 
@@ -10,15 +10,18 @@ from cure.settings.sections import Analyse, AttackSuite, CorruptSuite
 from cure.storage.paths import Run
 
 FLOAT = 4  # bytes
-FORWARD, GRADIENT = PassTime(0.0, 1.0), PassTime(0.0, 2.0)  # in passes for an image, where Pace has seconds
+FORWARD, GRADIENT = PassTime(0.0, 1.0), PassTime(0.0, 2.0)  # in passes per image instead of seconds
 
 
 def attacking(task: Task, cost_model: CostModel) -> Estimate:
-    """Every column, and those that the network of the last epoch meets, too; survivors as in the section preflight."""
+    """Estimate every column, and the columns of the last epoch's network.
+
+    The section preflight says how many images survive an attack.
+    """
     run, suite = task.run, cost_model.suite(task.run, "attack", AttackSuite)
     images = min(suite.images, cost_model.facts.extent(run.dataset).test)
     parts = [cost_model.columns(run, list(suite.columns))]
-    if suite.last and _leaves_a_last(cost_model, run):
+    if suite.last and _has_a_last_epoch(cost_model, run):
         parts.append(cost_model.columns(run, suite.last))
 
     def spent(speed: AttackSpeed) -> float:
@@ -35,7 +38,10 @@ def attacking(task: Task, cost_model: CostModel) -> Estimate:
 
 
 def corrupting(task: Task, cost_model: CostModel) -> Estimate:
-    """A forward of every image under every corruption and severity; making them, once for all rows, is left out."""
+    """Estimate a forward of every image under every corruption and severity.
+
+    Corrupting the images, once for all runs, is left out.
+    """
     run, suite = task.run, cost_model.suite(task.run, "corrupt", CorruptSuite)
     images = min(suite.images, cost_model.facts.extent(run.dataset).test)
     passes = float(images * (1 + len(suite.corruptions) * len(suite.severities)))
@@ -49,7 +55,7 @@ def corrupting(task: Task, cost_model: CostModel) -> Estimate:
 
 
 def analysing(task: Task, cost_model: CostModel) -> Estimate:
-    """At most: as if every analysis took the steps of every phase again and looked at all images."""
+    """Estimate an upper bound: as if every analysis replayed the steps of every phase and used all images."""
     run, suite = task.run, cost_model.suite(task.run, "analyse", Analyse)
     _, _, fit = cost_model.facts.training(run)
     images = min(suite.images, cost_model.facts.validation(run.dataset))
@@ -60,8 +66,8 @@ def analysing(task: Task, cost_model: CostModel) -> Estimate:
     return Estimate(passes, passes * cost_model.flops(run), cost_model.seconds(run, passes), memory, 0, 0)
 
 
-def _leaves_a_last(cost_model: CostModel, run: Run) -> bool:
-    """Whether the network of the last epoch may be another than the evaluated one."""
+def _has_a_last_epoch(cost_model: CostModel, run: Run) -> bool:
+    """Return whether the network of the last epoch may differ from the evaluated one."""
     method, _, fit = cost_model.facts.training(run)
     if method.revise is None:
         return method.updates and fit.select != "last"
@@ -70,7 +76,7 @@ def _leaves_a_last(cost_model: CostModel, run: Run) -> bool:
 
 
 def _memory(cost_model: CostModel, run: Run, batch: int, images: int) -> int:
-    """The network and its folded copy, what the graph of one batch holds, and the images as floats."""
+    """Add the bytes of the network, its folded copy, the graph of one batch, and the images as floats."""
     extent, net = cost_model.facts.extent(run.dataset), cost_model.plain(run)
     pixels = extent.channels * extent.size**2
     return math.ceil(cost_model.held(run) * min(batch, images)) + 2 * size(net) + FLOAT * images * pixels

@@ -1,4 +1,4 @@
-"""What training will do, from a step or two on stand-ins: operations, memory held for the backward pass, and time.
+"""Profile a step or two of training on stand-ins: operations, memory held for the backward pass, and time.
 
 Operations are counted on images of few pixels, where a convolutional network does the same in a fraction of the time:
 both scale with the pixels. The unit is the pass, a forward of the student for one image, whose gradient to the input
@@ -11,17 +11,16 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from cure.adversarial import pgd_loop
+from cure.adversarial.pgd_loop import all_rows
 from cure.core.method import Batch, Method, Networks, TrainingPosition
 from cure.core.network import Network
 from cure.core.noise import Stream
@@ -34,10 +33,10 @@ from cure.training.schedule import sgd
 from cure.training.step import Step
 
 SMALL = 8  # pixels of a side when counting: the smallest that halves as often as the networks do
-IMAGES = 3  # when counting; no weight has as many outputs, by which activations are told
-STEPS = 20  # of a calibration
-LONGEST = 4.0  # seconds that they may take, before images and steps are cut
-FEWEST = 4  # steps that a larger batch must leave time for
+IMAGES = 3  # when counting; no weight has as many outputs, so that activations are recognised
+STEPS = 20  # in a calibration
+LONGEST = 4.0  # seconds of a calibration; above, images and steps are cut
+FEWEST = 4  # steps for which a larger batch must leave time
 FEW = 2  # images of the smallest step: batch norms need two
 
 Clock = Callable[[], float]
@@ -52,7 +51,7 @@ class Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.rows: Counter[int] = Counter()  # of convolutions, by the images in their batch
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        """Do what was asked, then count it."""
+        """Run the operation and count it."""
         out = func(*args, **(kwargs or {}))
         if (count := flop_registry.get(func._overloadpacket)) is not None:
             spent = count(*args, **(kwargs or {}), out_val=out)
@@ -64,7 +63,7 @@ class Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @contextmanager
 def holding(images: int) -> Iterator[list[int]]:
-    """While active, [most bytes that graphs held at once] for tensors with so many rows, each storage once."""
+    """While active, [most bytes that graphs held at once] for tensors with this many rows, each storage once."""
     most, live = [0], dict[int, list[int]]()
 
     def pack(tensor: Tensor) -> Tensor:
@@ -88,14 +87,8 @@ def _released(live: dict[int, list[int]], place: int) -> None:
         del live[place]
 
 
-def enduring() -> AbstractContextManager[Any]:
-    """While active, a row whose attack has ended stays in its passes, as on a GPU: stand-ins give way at once."""
-    plain = pgd_loop.gradient
-    return patch.object(pgd_loop, "gradient", lambda net, x, objective, *_: plain(net, x, objective, None, None))
-
-
 def forward_flops(net: nn.Module, channels: int, size: int) -> int:
-    """Of one image."""
+    """Count the operations of a forward of one image."""
     flops = Flops()
     with torch.device("meta"), torch.no_grad(), flops:
         copy.deepcopy(net).to("meta").eval()(torch.empty(1, channels, size, size))
@@ -103,7 +96,7 @@ def forward_flops(net: nn.Module, channels: int, size: int) -> int:
 
 
 def networks(method: Method, hyper: Any, fresh: Callable[[], Network]) -> Networks:
-    """A student with its companions, and stand-ins for its teachers."""
+    """Return a student with its companions, and stand-ins for its teachers."""
     student = fresh()
     if method.prepare:
         method.prepare(student)
@@ -113,14 +106,14 @@ def networks(method: Method, hyper: Any, fresh: Callable[[], Network]) -> Networ
 
 @dataclass(frozen=True)
 class Count:
-    """Of one image in one step: passes over all networks, and bytes held at once for each pixel of an image."""
+    """Cost of one image in one step: passes over all networks, and bytes held at once for each pixel."""
 
     passes: float
     held: float
 
 
 def counted(nets: Networks, method: Method, hyper: Any, fit: Fit, channels: int, classes: int, epoch: int) -> Count:
-    """The mean over the steps after which the method repeats itself, in this epoch; the networks are trained by it."""
+    """Return the mean over the period of steps of the method, in this epoch; this trains the networks."""
     step, noise = Step(nets, method, hyper, sgd(nets, fit)), Stream(0, torch.device("cpu"))
     x, y = torch.rand(IMAGES, channels, SMALL, SMALL), torch.arange(IMAGES) % classes
     period = hyper.steps_per_cycle
@@ -135,14 +128,14 @@ def counted(nets: Networks, method: Method, hyper: Any, fit: Fit, channels: int,
 
 
 def _flops(step: Step, batch: Batch) -> int:
-    with enduring(), (flops := Flops()):
+    with all_rows(), (flops := Flops()):
         step(batch)
     return flops.total
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of a step for each of its images, from so many steps of so many images; bytes at the peak, on CUDA."""
+    """Seconds of a step per image, the steps and images that were timed, and on CUDA the peak of memory in bytes."""
 
     image: float
     steps: int
@@ -159,9 +152,9 @@ def timed(
     augment: Augment,
     clock: Clock = time.perf_counter,
 ) -> Timing:
-    """`STEPS` steps of `fit.batch` images of `split`, which lies on the device; fewer of both where they take too long.
+    """Time `STEPS` steps of `fit.batch` images of `split`, which is on the device; fewer where they take too long.
 
-    On CUDA the batch is the training's, so that the memory is, too.
+    On CUDA the batch is always that of the training, so that the peak of memory is, too.
     """
     device = split.labels.device
     nets.to(device).ready()
@@ -170,7 +163,7 @@ def timed(
     def spent(images: int, steps: int) -> float:
         few = Split(split.images[:images], split.labels[:images])
         loader, start = Loader(few, images, augment, 0), clock()
-        with enduring():
+        with all_rows():
             for i in range(steps):
                 for x, y, index in loader.epoch(i):
                     step(Batch(x, y, index, noise, TrainingPosition(fit.epochs, i, fit.lr)))

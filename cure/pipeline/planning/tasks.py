@@ -1,4 +1,4 @@
-"""What a pipeline still has to do: the stages of its dvc.yaml, each for one run, and which of them dvc.lock knows."""
+"""The tasks of a pipeline: the stages of its dvc.yaml, each of one run, and whether dvc.lock has them."""
 
 import shlex
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from cure.errors import UserError, did_you_mean
 from cure.storage.paths import Run
 
 KINDS = ("pretrain", "update", "revise", "attack", "corrupt", "analyse", "layers")
-"""The stages whose cost is known; prepare and report take minutes at most."""
+"""The stages that are estimated; prepare and report take minutes at most."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One stage of one run. `group` is the block sets of the layer-wise study, which has a run of its own."""
+    """One stage of one run. `group` is the block sets of the layer-wise study, where the set is part of the run."""
 
     name: str
     kind: str
@@ -26,8 +26,8 @@ class Task:
     done: bool = False
 
 
-def tasks(folder: Path, wanted: list[str]) -> list[Task]:
-    """Those of the named stages or runs, by default of all, in the order of dvc.yaml.
+def tasks(folder: Path, names: list[str]) -> list[Task]:
+    """Return the tasks of the named stages or runs, by default all, in the order of dvc.yaml.
 
     A stage is done if its command, its inputs and its outputs are those of dvc.lock, and so are those of every stage
     that it builds on.
@@ -40,14 +40,14 @@ def tasks(folder: Path, wanted: list[str]) -> list[Task]:
         raise UserError(f"{folder}/dvc.yaml: {problem}; run this in quickstart/ or at the root") from None
     found = [task for stage in stages if (task := _task(stage, stage.name in done)) is not None]
     known = {name for task in found for name in (task.name, task.run.name)}
-    for name in wanted:
+    for name in names:
         if name not in known:
             raise UserError(f"plan: no stage and no run {name!r}{did_you_mean(name, sorted(known))}")
-    return [task for task in found if not wanted or {task.name, task.run.name} & set(wanted)]
+    return [task for task in found if not names or {task.name, task.run.name} & set(names)]
 
 
 def _done(stages: list[Any]) -> set[str]:
-    """Names of the stages that `dvc repro` would pass over."""
+    """Return the names of the stages that `dvc repro` would skip."""
     maker = {out.fs_path: stage.name for stage in stages for out in stage.outs}
     same = {
         stage.name: not stage.cmd_changed and not any(part.status() for part in (*stage.deps, *stage.outs))
@@ -60,12 +60,12 @@ def _done(stages: list[Any]) -> set[str]:
 
 
 def _task(stage: Any, done: bool) -> Task | None:
-    """What the stage's command says: python stages/KIND.py DATASET MODEL ... SEED."""
-    _, script, *words = shlex.split(stage.cmd)
+    """Parse the stage's command: python stages/KIND.py DATASET MODEL ... SEED."""
+    _, script, *arguments = shlex.split(stage.cmd)
     kind = Path(script).stem
     if kind not in KINDS:
         return None
-    dataset, model, *middle, seed = words
+    dataset, model, *middle, seed = arguments
     natural = Run(dataset, model, "natural", int(seed))
     if kind == "layers":
         return Task(stage.name, kind, natural.layers(*middle), middle[1], done)

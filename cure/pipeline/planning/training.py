@@ -1,4 +1,4 @@
-"""What the stages that train will cost: pretrain, update, revise and layers."""
+"""Costs of the stages that train: pretrain, update, revise and layers."""
 
 import math
 
@@ -12,7 +12,7 @@ from cure.storage.paths import Run
 
 
 def training(task: Task, cost_model: CostModel) -> Estimate:
-    """A loop over the training images, and looks at the validation split."""
+    """Estimate the epochs over the training images and the validations."""
     run, extent = task.run, cost_model.facts.extent(task.run.dataset)
     method, hyper, fit = cost_model.facts.training(run)
     begin = min(hyper.begin_epoch, fit.epochs)  # a warm-up costs less
@@ -34,7 +34,7 @@ def training(task: Task, cost_model: CostModel) -> Estimate:
 
 
 def revision(task: Task, cost_model: CostModel) -> Estimate:
-    """The method's `select_network`."""
+    """Estimate the method's `select_network`."""
     run, facts = task.run, cost_model.facts
     extent, natural = facts.extent(run.dataset), run.of("natural")
     method, hyper, train = facts.consolidation(run)
@@ -47,7 +47,7 @@ def revision(task: Task, cost_model: CostModel) -> Estimate:
 
 
 def study(task: Task, cost_model: CostModel) -> Estimate:
-    """AT of each block set; what is frozen spares some of it."""
+    """Estimate an upper bound: AT of each block set, as if nothing were frozen."""
     run, extent = task.run.of("at"), cost_model.facts.extent(task.run.dataset)
     train, sets = cost_model.facts.study(run.dataset, run.model, task.group)
     each = cost_model.count(run, cost_model.facts.training(run)[2].epochs)
@@ -64,23 +64,23 @@ def _validations(fit: Fit) -> int:
 
 
 def _validation_passes(cost_model: CostModel, run: Run, fit: Fit) -> int:
-    """Passes of one look at the validation split: clean, the attack, and what it found."""
+    """Return the passes of one validation: clean, the attack, and its images."""
     return cost_model.facts.validation(run.dataset) * (2 + 2 * fit.validate_attack.steps)
 
 
 def _weights(nets: Networks) -> int:
-    """Bytes of everything that is trained, so of its gradients and of its momentum, too."""
+    """Return the bytes of everything that is trained; gradients and momentum take as many each."""
     return sum(weight.nbytes for weight in nets.weights().values())
 
 
 def _data(cost_model: CostModel, run: Run) -> int:
-    """Bytes of the training images, which lie on the device twice: as they are, and padded."""
+    """Return the bytes of the training images, which are on the device twice: as they are, and padded."""
     extent, crop = cost_model.facts.extent(run.dataset), cost_model.facts.augment(run.dataset).crop
     return extent.train * extent.channels * (extent.size**2 + (extent.size + 2 * crop) ** 2)
 
 
 def _memory(cost_model: CostModel, run: Run, fit: Fit, nets: Networks, count: Count) -> int:
-    """On CUDA the allocator's peak in the calibration, else networks, gradients, momentum and what graphs hold."""
+    """Return the allocator's peak on CUDA; else add networks, gradients, momentum and what graphs hold."""
     if cost_model.flops_per_second is None and (peak := cost_model.timing(run).peak) is not None:
         return peak + _data(cost_model, run)
     extent = cost_model.facts.extent(run.dataset)

@@ -10,7 +10,7 @@ from cure.evaluation.attack_columns import AttackProgress
 from cure.evaluation.speed import AttackSpeed, PassTime
 from cure.evaluation.standalone import watch as module
 from cure.evaluation.standalone.plan import Plan
-from cure.evaluation.standalone.watch import Watch, clock, watching
+from cure.evaluation.standalone.watch import Watch, watching
 from cure.evaluation.statistics.intervals import wilson
 from cure.settings.sections import AttackSuite, Masking, Preflight, Threat
 
@@ -107,8 +107,3 @@ def test_where_nobody_watches_each_attack_leaves_a_line_at_its_end(watch):
     assert lines[2].startswith(f"net: aa apgd-ce: 0 of 45 survive, {share(0, 50)} %; about ")
     assert lines[3].startswith(f"net: aa square: 0 of 0 survive, {share(0, 50)} %; about ")
     assert len(lines) == 4
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(0.0, "0:00"), (59.6, "1:00"), (90.0, "1:30"), (7325.0, "2:02:05")])
-def test_times_are_read_at_a_glance(seconds, text):
-    assert clock(seconds) == text

@@ -1,7 +1,6 @@
 """`cure grid` on a pipeline of four short stages: two workers leave what one `dvc repro` leaves, whoever is killed."""
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -14,14 +13,15 @@ from pathlib import Path
 
 import psutil
 import pytest
+from rich.console import Console
 from ruamel.yaml import YAML
 
 from cure.errors import UserError
 from cure.pipeline.grid import dag
-from cure.pipeline.grid.board import Row, clock
+from cure.pipeline.grid.board import INTERVAL, Board, Row
 from cure.pipeline.grid.work import KILLED
-from cure.pipeline.grid.workers import Asked, connected, shares
-from cure.runtime.terminal import progress
+from cure.pipeline.grid.workers import WorkerOptions, connected, shares
+from cure.runtime.progress import append, clock
 from tests.closure import ROOT
 
 pytestmark = pytest.mark.slow
@@ -49,7 +49,7 @@ STEP = '''
 """A stage with a resume file; it stays at its second step as long as a file hold-NAME is there."""
 import os, sys, time
 from pathlib import Path
-from cure.runtime.terminal import progress
+from cure.runtime.progress import progress
 
 name, *parents = sys.argv[1:]
 aside = Path(os.environ["ASIDE"])
@@ -63,13 +63,13 @@ say("starts")
 if (aside / f"wrong-{name}").exists():
     sys.exit("error: a wrong number")
 done = int(resume.read_text()) if resume.exists() else 0
-with progress(name, 3, done) as tick:
+with progress(name, 3, done) as on_progress:
     for step in range(done + 1, 4):
         while step == 2 and (aside / f"hold-{name}").exists():
             time.sleep(0.02)
         say(f"step-{step}")
         resume.write_text(str(step))
-        tick("of three")
+        on_progress("of three")
 Path("out").mkdir(exist_ok=True)
 Path("out", name).write_text(name + "".join(Path("out", parent).read_text() for parent in parents))
 resume.unlink()
@@ -215,7 +215,7 @@ def test_a_pipeline_folder_is_named_from_outside_of_it(project, serial):
     assert "4 up to date" in project.grid("below")
 
 
-def test_whoever_is_killed_in_mid_cell_it_goes_on_alone_and_the_lock_is_that_of_a_serial_run(project, serial):
+def test_whoever_is_killed_in_mid_stage_it_resumes_and_the_lock_is_that_of_a_serial_run(project, serial):
     project.hold("train-a")
     with project.started() as driver:
         for attempt, place in enumerate((-1, 3, 2, 0), start=1):  # the stage, its shell, its DVC, its worker
@@ -253,7 +253,7 @@ def test_after_the_death_of_the_driver_nothing_goes_on_and_the_same_command_does
     assert equal(project, serial)
 
 
-def test_a_cell_that_fails_is_named_what_needs_it_is_skipped_and_the_others_run(project, serial):
+def test_a_stage_that_fails_is_named_what_needs_it_is_skipped_and_the_others_run(project, serial):
     (project.aside / "wrong-train-a").touch()
     said = project.grid(expect=1)
     log = project.root / ".dvc/tmp/grid/logs/train@a.log"
@@ -333,18 +333,21 @@ def test_clones_that_share_nothing_but_a_remote_merge_in_a_third(project, serial
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("options", "said"),
     [
         ({"cluster": "tcp://127.0.0.1:9", "slurm": "gpus"}, "--cluster and --slurm: name one of them"),
-        ({"slurm": "gpus", "devices": ["0"]}, "--device-per-worker: is for workers of this machine"),
-        ({"cluster": "tcp://127.0.0.1:9", "workers": 2}, "--workers: with --cluster it is the cluster that says"),
+        ({"slurm": "gpus", "devices": ["0"]}, "--device-per-worker: only for workers of this machine"),
+        ({"cluster": "tcp://127.0.0.1:9", "workers": 2}, "--workers: not with --cluster, which has workers of its own"),
         ({"cluster": "nonsense://x"}, "--cluster nonsense://x: no Dask scheduler answers"),
         ({"slurm": "gpus"}, "Write it into ~/.config/dask/jobqueue.yaml"),
     ],
 )
-def test_workers_that_cannot_be_had_are_refused(tmp_path, asked, said):
+def test_workers_that_cannot_be_had_are_refused(tmp_path, options, said):
     nobody = {"workers": None, "devices": [], "cluster": None, "slurm": None, "retries": 3}
-    with pytest.raises(UserError, match=re.escape(said)), connected(Asked(**nobody | asked), tmp_path, tmp_path):
+    with (
+        pytest.raises(UserError, match=re.escape(said)),
+        connected(WorkerOptions(**nobody | options), tmp_path, tmp_path),
+    ):
         pass
 
 
@@ -388,24 +391,47 @@ def test_a_stage_or_one_of_its_processes_that_a_signal_ended_is_told_from_an_err
     assert bool(KILLED.search(said)) is killed
 
 
-def test_a_row_knows_its_step_and_the_time_to_go_of_the_last_attempt():
+def test_a_row_has_the_step_and_the_time_to_go_of_the_last_attempt():
+    def event(done, note, time):
+        return {"label": "train a", "done": done, "total": 9, "note": note, "time": time}
+
     row = Row("train@a")
-    row.read([{"worker": "node cpu", "time": 0}, {"done": 0, "total": 9, "note": "", "time": 1}])
-    assert (row.state, row.step, row.left, row.attempts) == ("running", "0/9", "", 1)
-    again = [{"worker": "node cuda:1", "time": 20.0}, {"done": 0, "total": 9, "note": "", "time": 30.0}]
-    resumed = [{"done": n, "total": 9, "note": "resumed", "time": 30.0} for n in (1, 2, 3)]
-    trained = [{"done": n, "total": 9, "note": "val_pgd 0.5", "time": 100.0 * n} for n in (4, 5)]
+    row.read([{"worker": "node cpu", "time": 0}, event(0, "", 1.0)])
+    assert (row.state, row.step, row.to_go, row.attempts) == ("running", "0/9", "", 1)
+    again = [{"worker": "node cuda:1", "time": 20.0}, event(0, "", 30.0)]
+    resumed = [event(n, "resumed", 30.0) for n in (1, 2, 3)]
+    trained = [event(n, "val_pgd 0.5", 100.0 * n) for n in (4, 5)]
     row.read([{"worker": "node cpu", "time": 0}, *again, *resumed, *trained])
     assert (row.worker, row.attempts, row.step, row.note) == ("node cuda:1", 2, "5/9", "val_pgd 0.5")
-    assert row.left == clock(4 * (100 + 370) / 2) == "0:15:40"
+    assert row.to_go == clock(4 * (100 + 370) / 2, hours=True) == "0:15:40"
 
 
-def test_stages_tell_their_steps_to_the_file_that_is_named(tmp_path, monkeypatch):
-    monkeypatch.setenv("CURE_PROGRESS", str(tmp_path / "steps"))
-    with progress("update at", 3, 1) as tick:
-        tick("val_pgd 0.4")
-    lines = [json.loads(line) for line in (tmp_path / "steps").read_text().splitlines()]
-    assert [(line["done"], line["total"], line["note"]) for line in lines] == [(1, 3, ""), (2, 3, "val_pgd 0.4")]
-    monkeypatch.setenv("CURE_PROGRESS", str(tmp_path / "nowhere" / "steps"))
-    with progress("update at", 3) as tick:
-        tick("that nobody can be told stops no training")
+def test_a_board_prints_a_line_for_each_new_state_and_attempt_and_now_and_then_one_for_a_running_stage(
+    tmp_path, monkeypatch
+):
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    needs = {"prepare": [], "train@a": ["prepare"], "report": ["train@a"]}
+    board = Board(dag.Dag(tmp_path, needs, {}, frozenset({"prepare"}), tmp_path), Console())
+    path = board.dag.progress("train@a")
+    board.queued("train@a")
+    assert list(board.new_lines()) == []
+    append(path, {"worker": "node cpu", "time": now[0]})
+    board.refresh()
+    assert list(board.new_lines()) == ["train@a: running on node cpu"]
+    append(path, {"label": "train a", "done": 1, "total": 3, "note": "val_pgd 0.5", "time": now[0]})
+    board.refresh()
+    assert list(board.new_lines()) == []
+    now[0] += INTERVAL + 1
+    assert list(board.new_lines()) == ["train@a: running on node cpu 1/3 val_pgd 0.5"]
+    append(path, {"worker": "node cpu", "time": now[0]})
+    board.refresh()
+    assert list(board.new_lines()) == ["train@a: running on node cpu, attempt 2"]
+    now[0] += 1
+    board.ended("train@a", "done")
+    assert list(board.new_lines()) == ["train@a: done on node cpu, attempt 2 after 0:01:02"]
+    assert list(board.new_lines()) == []
+    assert {state: board.count(state) for state in ("done", "up to date", "waiting")} == dict.fromkeys(
+        ("done", "up to date", "waiting"), 1
+    )

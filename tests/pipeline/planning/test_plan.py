@@ -15,7 +15,7 @@ from cure import catalogue
 from cure.data.prepare import prepare
 from cure.errors import UserError
 from cure.pipeline.planning import command, step_profile, tasks
-from cure.pipeline.planning.command import as_json, cost_model, duration, scaled, total
+from cure.pipeline.planning.command import as_json, build_cost_model, duration, scaled, total
 from cure.pipeline.planning.cost_model import CostModel, Estimate
 from cure.pipeline.planning.facts import Facts
 from cure.pipeline.planning.measuring import corrupting
@@ -34,7 +34,7 @@ NATURAL = Task("pretrain@digits-small-0", "pretrain", Run("digits", "small", "na
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The quickstart with a tiny schedule: every row for three epochs."""
+    """The quickstart with a tiny schedule: every method for three epochs."""
     text = (ROOT / "quickstart" / "params.yaml").read_text()
     text = text.replace("  epochs: 25\n", "  epochs: 3\n", 1).replace("    19: 0.1\n    23: 0.01\n", "    2: 0.1\n", 1)
     for key in ("begin: 10", "begin: 8", "begin: 6", "begin: 3", "begin: 2"):
@@ -45,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def counting(folder: Path) -> CostModel:
-    """A bench that times nothing: 1 GFLOP/s."""
+    """A cost model that times nothing: 1 GFLOP/s."""
     return CostModel(
         Facts(folder, read(folder / "params.yaml")), torch.device("cpu"), 1e9, time.process_time, 0.0, print
     )
@@ -163,7 +163,7 @@ def test_a_stage_is_done_if_nothing_that_it_builds_on_changed(broken: str) -> No
     assert ("b" in tasks._done([first, second])) == (broken == "")
 
 
-def test_commands_name_their_cells() -> None:
+def test_commands_name_their_runs() -> None:
     of = {
         "pretrain": "python ../stages/pretrain.py digits small 3",
         "update": "python ../stages/update.py digits small at 3",
@@ -201,9 +201,9 @@ def test_numbers_for_people() -> None:
 
 
 def test_the_first_word_may_be_the_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert command.place([str(folder), "a", "b"]) == (folder, ["a", "b"])
-    assert command.place(["digits/small/at-s0"]) == (Path(), ["digits/small/at-s0"])
-    assert command.place([]) == (Path(), [])
+    assert command.folder_and_names([str(folder), "a", "b"]) == (folder, ["a", "b"])
+    assert command.folder_and_names(["digits/small/at-s0"]) == (Path(), ["digits/small/at-s0"])
+    assert command.folder_and_names([]) == (Path(), [])
 
 
 @pytest.mark.reliability("wrong inputs")
@@ -211,7 +211,7 @@ def test_wrong_words_are_refused(folder: Path) -> None:
     with pytest.raises(UserError, match=r"--tflops -1: not a speed"):
         command.show([str(folder)], "auto", -1.0, False)
     with pytest.raises(UserError, match=r"--device tpu: .* cpu, cuda or auto"):
-        cost_model(Facts(folder, {}), "tpu", 1.0)
+        build_cost_model(Facts(folder, {}), "tpu", 1.0)
 
 
 @pytest.mark.reliability("wrong inputs")
@@ -220,7 +220,7 @@ def test_a_wrong_name_is_told_before_anything_is_timed(monkeypatch: pytest.Monke
         raise UserError("plan: no stage and no run 'ta'")
 
     monkeypatch.setattr(command, "tasks", no_such)
-    monkeypatch.setattr(command, "cost_model", lambda *_: pytest.fail("a machine was timed for nothing"))
+    monkeypatch.setattr(command, "build_cost_model", lambda *_: pytest.fail("a machine was timed for nothing"))
     with pytest.raises(UserError, match="no stage and no run 'ta'"):
         command.show([str(ROOT / "quickstart"), "ta"], "auto", None, False)
 
