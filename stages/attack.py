@@ -6,14 +6,11 @@ image's outcome in every column, which attack broke it, the smallest perturbatio
 A run that was killed continues at its last batch.
 """
 
-import json
-
 from cure.runtime.progress import progress
 from cure.runtime.terminal import Dataset, MethodName, Model, Seed, stage
 from cure.settings.check import load
 from cure.settings.sections import AttackSuite, Threat
 from cure.storage import paths
-from cure.storage.files import write_text
 from cure.storage.paths import Run
 
 
@@ -29,9 +26,10 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
     """
     from cure.evaluation import attack_columns, evaluated_run
     from cure.evaluation.last_epoch import LastEpoch
+    from cure.evaluation.statistics.results import RunAttackResult
     from cure.evaluation.work_items import WorkItemFolder
     from cure.runtime import distributed, torchrun
-    from cure.storage import provenance
+    from cure.storage import provenance, records
     from cure.storage.resume import Scratch
 
     run = Run(dataset, model, method, seed)
@@ -55,12 +53,13 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
         columns = attack_columns.attacked(
             evaluated.net, data, attack_sequences, suite, lambda event: on_progress(str(event)), store
         )
-        found = attack_columns.result(columns, data, suite, threat.eps) | {"epoch": evaluated.about.epoch}
-        found["last"] = last_epoch.outcomes(found, lambda event: on_progress(f"last epoch: {event}"), store)
+        found = attack_columns.result(columns, data, suite, threat.eps)
+        last = last_epoch.outcomes(found, lambda event: on_progress(f"last epoch: {event}"), store)
         distributed.wait()
         if distributed.rank() > 0:
             return
-        write_text(run.result("attack"), json.dumps(found, indent=1) + "\n")
+        whole = RunAttackResult(**vars(found), epoch=evaluated.about.epoch, last=last)
+        records.write(run.result("attack"), whole)
         provenance.write(run.provenance("attack"), evaluated.run_settings, evaluated.device)
         scratch.delete()
 

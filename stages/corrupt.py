@@ -6,7 +6,6 @@ and what could not be measured. Generated images are kept in $CURE_SCRATCH/corru
 was killed continues at its last corruption and severity.
 """
 
-import json
 import sys
 
 from cure import catalogue
@@ -15,7 +14,6 @@ from cure.runtime.terminal import Dataset, MethodName, Model, Seed, stage
 from cure.settings.check import load
 from cure.settings.sections import CorruptSuite
 from cure.storage import paths
-from cure.storage.files import write_text
 from cure.storage.paths import Run
 
 
@@ -27,9 +25,10 @@ def reads(run: Run) -> list[str]:
 def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None:
     """Corrupt the test images as the section corrupt of params.yaml says and count what the network still sees."""
     from cure.evaluation import corrupted, evaluated_run
+    from cure.evaluation.statistics.results import CorruptResult
     from cure.evaluation.work_items import WorkItemFolder
     from cure.runtime import device
-    from cure.storage import provenance
+    from cure.storage import provenance, records
     from cure.storage.resume import Scratch
 
     run = Run(dataset, model, method, seed)
@@ -43,20 +42,22 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
         print(f"corrupt {run.name}: without {name}: {why}", file=sys.stderr)
     names = [name for name in suite.corruptions if name not in missing]
     unlisted = {name: "not listed in params.yaml" for name in known if name not in suite.corruptions}
-    result = {
-        "images": len(evaluated.split),
-        "source": source.kind,
-        "version": source.version,
-        "missing": missing | unlisted,
-        "categories": {name: corruption.category for name, corruption in known.items()},
-        "extra": [name for name, corruption in known.items() if corruption.extra],
-        "clean": corrupted.correct(evaluated.net, evaluated.split, suite.batch),
-    }
+    clean = corrupted.correct(evaluated.net, evaluated.split, suite.batch)
     scratch = Scratch("corrupt", run.name, params.as_text(), [paths.data(dataset), run.weights])
     total, store = len(names) * len(suite.severities), WorkItemFolder(scratch.folder)
     with scratch.locked(), progress(f"corrupt {run.name}", total) as on_progress:
-        result["correct"] = corrupted.counts(evaluated.net, evaluated.split, source, names, suite, on_progress, store)
-        write_text(run.result("corrupt"), json.dumps(result, indent=1) + "\n")
+        correct = corrupted.counts(evaluated.net, evaluated.split, source, names, suite, on_progress, store)
+        found = CorruptResult(
+            images=len(evaluated.split),
+            source=source.kind,
+            version=source.version,
+            missing=missing | unlisted,
+            categories={name: corruption.category for name, corruption in known.items()},
+            extra=[name for name, corruption in known.items() if corruption.extra],
+            clean=clean,
+            correct=correct,
+        )
+        records.write(run.result("corrupt"), found)
         provenance.write(run.provenance("corrupt"), evaluated.run_settings, evaluated.device)
         scratch.delete()
 

@@ -12,7 +12,7 @@ from cure.core.attack import AttackSequence, judged_alike
 from cure.core.tensors import Flags, Labels
 from cure.data.loader import Split, as_float, evenly_spaced
 from cure.evaluation.driver import ROUNDING, Driver, full_precision
-from cure.evaluation.statistics.results import Result
+from cure.evaluation.statistics.results import AttackResult, ColumnResult, MinimumResult
 from cure.evaluation.work_items import Examples, Outcome, Store
 from cure.nn.folded_copy import faster_layout, folded_copy
 from cure.runtime import distributed
@@ -118,8 +118,8 @@ def work_items(images: int, columns: dict[str, AttackSequence], suite: AttackSui
     return 1 + sum(-(-seen[name] // suite.batch) * len(sequence.attacks) for name, sequence in columns.items())
 
 
-def result(columns: dict[str, AttackColumn], data: Examples, suite: AttackSuite, eps: float) -> Result:
-    """The columns as plain data: one character per image, 1 correct, 0 not, - not looked at.
+def result(columns: dict[str, AttackColumn], data: Examples, suite: AttackSuite, eps: float) -> AttackResult:
+    """Judge the columns image by image: one character per image, 1 correct, 0 not, - not looked at.
 
     `worst` is over everything that was run: correct only without any verified adversarial image within `eps`, on the
     images that every column with a ball looked at. AutoAttack's own number is its column alone. A sequence that seeks
@@ -135,15 +135,15 @@ def result(columns: dict[str, AttackColumn], data: Examples, suite: AttackSuite,
     for name in linf:
         worst[(flags[name] == 0) & (worst == 1)] = 0
     outcomes = {"clean": clean.long(), **flags, "worst": worst}
-    return {
-        "images": images,
-        "outcomes": {name: _text(flag) for name, flag in outcomes.items()},
-        "columns": {name: _about(column, suite) for name, column in attacks.items()},
-        "problems": [*_smaller(attacks, suite), *_problems(ball, linf)],
-        "eps": eps,
-        "seed": suite.seed,
-        "batch": suite.batch,
-    }
+    return AttackResult(
+        images=images,
+        outcomes={name: _text(flag) for name, flag in outcomes.items()},
+        columns={name: _about(column, suite) for name, column in attacks.items()},
+        problems=[*_smaller(attacks, suite), *_problems(ball, linf)],
+        eps=eps,
+        seed=suite.seed,
+        batch=suite.batch,
+    )
 
 
 def _spread(flags: Flags, rows: Labels, images: int) -> torch.Tensor:
@@ -157,16 +157,16 @@ def _text(flags: torch.Tensor) -> str:
     return "".join("-01"[int(hit) + 1] for hit in flags)
 
 
-def _about(column: AttackColumn, suite: AttackSuite) -> dict[str, Any]:
+def _about(column: AttackColumn, suite: AttackSuite) -> ColumnResult | MinimumResult:
     sequence, found = column.sequence, column.outcome
-    said: dict[str, Any] = {"label": sequence.label, "package": sequence.facts.get("package", "")}
-    said |= {"batch": found.batch} if found.batch != suite.batch else {}
-    said["broken_by"] = {name: sorted(column.rows[rows].tolist()) for name, rows in found.broken_by.items()}
-    if sequence.norm is not None:
-        lengths = [round(float(length), 7) for length in found.distance]  # float32 has no more digits
-        said |= {"norm": sequence.norm, "rows": column.rows.tolist()}
-        said["distances"] = [None if length == float("inf") else length for length in lengths]
-    return said
+    known: dict[str, Any] = {"label": sequence.label, "package": sequence.facts.get("package", "")}
+    known |= {"batch": found.batch} if found.batch != suite.batch else {}
+    known["broken_by"] = {name: sorted(column.rows[rows].tolist()) for name, rows in found.broken_by.items()}
+    if sequence.norm is None:
+        return ColumnResult(**known)
+    lengths = [round(float(length), 7) for length in found.distance]  # float32 has no more digits
+    distances = [None if length == float("inf") else length for length in lengths]
+    return MinimumResult(**known, norm=sequence.norm, rows=column.rows.tolist(), distances=distances)
 
 
 def _smaller(attacks: dict[str, AttackColumn], suite: AttackSuite) -> list[str]:

@@ -4,13 +4,11 @@ Rice et al., "Overfitting in adversarially robust deep learning", ICML 2020, rep
 does CURE's Table 3.
 """
 
-from typing import Any
-
 from torch import nn
 
 from cure.evaluation.attack_columns import OnProgress, attack_sequences, attacked, examples_of, result, work_items
 from cure.evaluation.evaluated_run import EvaluatedRun
-from cure.evaluation.statistics.results import Result
+from cure.evaluation.statistics.results import AttackResult, LastEpochResult
 from cure.evaluation.work_items import Store
 from cure.settings.sections import AttackSuite, Threat
 from cure.storage import checkpoint
@@ -32,19 +30,20 @@ class LastEpoch:
         """How often `outcomes` ticks."""
         return work_items(len(self.evaluated.split), self.attack_sequences, self.suite) if self.net is not None else 0
 
-    def outcomes(self, best: Result, on_progress: OnProgress, store: Store) -> dict[str, Any] | None:
-        """{epoch, outcomes: clean and each column}; the evaluated network's own where it is of the last epoch.
+    def outcomes(self, best: AttackResult, on_progress: OnProgress, store: Store) -> LastEpochResult | None:
+        """Attack the last epoch's network; reuse the outcomes in `best` where that is the evaluated network.
 
         None without a training of its own, and where the last network is of another form than the evaluated one.
         """
         if self.epoch is None:
             return None
-        found = best["outcomes"]
+        found = best.outcomes
         if self.net is not None:
             data = examples_of(self.evaluated.split)
             columns = attacked(self.net, data, self.attack_sequences, self.suite, on_progress, store)
-            found = result(columns, data, self.suite, self.threat.eps)["outcomes"]
-        return {"epoch": self.epoch, "outcomes": {name: found[name] for name in ("clean", *self.suite.last)}}
+            found = result(columns, data, self.suite, self.threat.eps).outcomes
+        outcomes = {name: found[name] for name in ("clean", *self.suite.last)}
+        return LastEpochResult(epoch=self.epoch, outcomes=outcomes)
 
 
 def _network(run: Run, evaluated: EvaluatedRun) -> tuple[int | None, nn.Module | None]:

@@ -1,81 +1,79 @@
 """attacks.md and attacks.csv: every attack column of every run, with intervals; survival.csv: accuracy by distance."""
 
+from math import inf
 from typing import Any
 
 import pandas as pd
 
 from cure.core.names import NAMES, heading
-from cure.evaluation.statistics import results
 from cure.evaluation.statistics.intervals import wilson
+from cure.evaluation.statistics.results import RunAttackResult
 from cure.reporting import markdown
-from cure.reporting.place import place, setting
-from cure.reporting.rows import read
+from cure.reporting.results import AttackResults, place, setting
 from cure.settings.sections import AttackSuite
 from cure.storage.paths import Run
 
 SHARES = [k / 20 for k in range(1, 21)]
 
 
-def measured(runs: list[Run]) -> pd.DataFrame:
+def measured(attacks: AttackResults) -> pd.DataFrame:
     """One line per run and column: images, correct ones, accuracy and NRR with their 95 % intervals; in percent."""
-    return pd.DataFrame([line for run in runs for line in _lines(run)])
+    return pd.DataFrame([line for run, result in attacks.items() for line in _lines(run, result)])
 
 
-def _lines(run: Run) -> list[dict[str, Any]]:
-    result = read(run.result("attack"))
+def _lines(run: Run, result: RunAttackResult) -> list[dict[str, Any]]:
     lines = []
-    for name in result["outcomes"]:
-        correct, images, _ = results.counts(result, name)
+    for name in result.outcomes:
+        correct, images, _ = result.counts(name)
         low, high = wilson(correct, images)
-        about = result["columns"].get(name, {})
+        label = result.columns[name].label if name in result.columns else ""
         numbers = {"accuracy": correct / images, "low": low, "high": high}
         if name != "clean":
-            nrr_low, nrr_high = results.ratio_interval(result, name)
-            numbers |= {"nrr": results.ratio(result, name), "nrr_low": nrr_low, "nrr_high": nrr_high}
+            nrr_low, nrr_high = result.ratio_interval(name)
+            numbers |= {"nrr": result.ratio(name), "nrr_low": nrr_low, "nrr_high": nrr_high}
         lines.append(
-            {**place(run), "column": name, "label": about.get("label", ""), "images": images, "correct": correct}
+            {**place(run), "column": name, "label": label, "images": images, "correct": correct}
             | {key: round(100 * value, 2) for key, value in numbers.items()}
         )
     return lines
 
 
-def survival(runs: list[Run]) -> pd.DataFrame:
+def survival(attacks: AttackResults) -> pd.DataFrame:
     """Per run and norm: the perturbation at which accuracy on clean-correct images falls to each twentieth."""
     lines = []
-    for run in runs:
-        result = read(run.result("attack"))
-        for name in results.minima(result):
+    for run, result in attacks.items():
+        for name in result.minima:
             for share in SHARES:
-                radius = results.quantile(result, name, share)
+                radius = result.quantile(name, share)
                 lines.append({**place(run), "column": name, "surviving": round(1 - share, 2), "radius": radius})
-    return pd.DataFrame(lines, columns=[*place(runs[0]), "column", "surviving", "radius"])
+    return pd.DataFrame(lines, columns=["setting", "method", "seed", "column", "surviving", "radius"])
 
 
-def problems(runs: list[Run]) -> list[str]:
+def problems(attacks: AttackResults) -> list[str]:
     """What the evaluation of a run found wrong with itself."""
-    return [f"{run.name}: {said}" for run in runs for said in read(run.result("attack"))["problems"]]
+    return [f"{run.name}: {said}" for run, result in attacks.items() for said in result.problems]
 
 
-def notes(runs: list[Run], suite: AttackSuite) -> list[str]:
+def notes(attacks: AttackResults, suite: AttackSuite) -> list[str]:
     """What the table must say of its columns: which AutoAttack, and where fewer images were looked at."""
     said = []
     for name in suite.table:
-        told = {setting(run): _note(read(run.result("attack")), name) for run in runs}
+        told = {setting(run): _note(result, name) for run, result in attacks.items()}
         one = len(set(told.values())) == 1
         lines = {"": next(iter(told.values()))} if one else {f" on {where}": note for where, note in told.items()}
         said += [f"{heading(name)}{where}: {note}." for where, note in lines.items() if note]
     return said
 
 
-def _note(result: results.Result, name: str) -> str:
-    about, (_, images, _) = result["columns"][name], results.counts(result, name)
-    which = [f"AutoAttack {about['label']} ({about['package']})"] if about["label"] else []
-    return ", ".join(which + ([f"on {images} of these images"] if images < result["images"] else []))
+def _note(result: RunAttackResult, name: str) -> str:
+    about, images = result.columns[name], result.counts(name).images
+    which = [f"AutoAttack {about.label} ({about.package})"] if about.label else []
+    return ", ".join(which + ([f"on {images} of these images"] if images < result.images else []))
 
 
-def page(runs: list[Run]) -> str:
+def page(attacks: AttackResults) -> str:
     """attacks.md."""
-    several = len({run.seed for run in runs}) > 1
+    several = len({run.seed for run in attacks}) > 1
     lines = [
         "# Every attack",
         "",
@@ -86,17 +84,17 @@ def page(runs: list[Run]) -> str:
         "upper bounds, over the images that are correct clean, in units of [0, 1].",
         *(["Each seed has lines of its own; means over seeds and their spread stand in table.md."] if several else []),
     ]
-    for name in dict.fromkeys(map(setting, runs)):
-        mine = [run for run in runs if setting(run) == name]
+    for name in dict.fromkeys(map(setting, attacks)):
+        mine = {run: result for run, result in attacks.items() if setting(run) == name}
         lines += ["", f"## {name}", "", *_accuracies(mine), "", *_minima(mine)]
-    said = problems(runs)
+    said = problems(attacks)
     lines += ["", "## Problems of the evaluation", "", *(f"- {line}" for line in said or ["none found"])]
     return "\n".join(lines) + "\n"
 
 
-def _accuracies(runs: list[Run]) -> list[str]:
+def _accuracies(attacks: AttackResults) -> list[str]:
     head, rows = ["Method", "Seed", "Attack", "Images", "Accuracy", "95 %", "NRR", "95 %"], []
-    for line in measured(runs).to_dict("records"):
+    for line in measured(attacks).to_dict("records"):
         name = heading(line["column"]) + (f" ({line['label']})" if line["label"] else "")
         share = [f"{line['accuracy']:.2f}", f"{line['low']:.2f} to {line['high']:.2f}"]
         ratio = [f"{line['nrr']:.2f}", f"{line['nrr_low']:.2f} to {line['nrr_high']:.2f}"]
@@ -107,20 +105,14 @@ def _accuracies(runs: list[Run]) -> list[str]:
     return markdown.table(head, rows, left=range(3))
 
 
-def _minima(runs: list[Run]) -> list[str]:
+def _minima(attacks: AttackResults) -> list[str]:
     head = ["Method", "Seed", "Smallest perturbation", "Images", "Found", "Quartile", "Median", "Quartile"]
     rows: list[list[Any]] = []
-    for run in runs:
-        result = read(run.result("attack"))
-        for name in results.minima(result):
-            about = result["columns"][name]
-            known = [d for d, row in zip(about["distances"], about["rows"], strict=True) if _clean(result, row)]
-            share = sum(d is not None for d in known) / len(known) if known else 1.0
-            spread = [f"{results.quantile(result, name, q):.4f}" for q in (0.25, 0.5, 0.75)]
+    for run, result in attacks.items():
+        for name in result.minima:
+            known = result.distances(name)
+            share = sum(d < inf for d in known) / len(known) if known else 1.0
+            spread = [f"{result.quantile(name, q):.4f}" for q in (0.25, 0.5, 0.75)]
             method = NAMES.get(run.method, run.method)
             rows.append([method, run.seed, heading(name), len(known), f"{100 * share:.1f} %", *spread])
     return markdown.table(head, rows, left=range(3)) if rows else []
-
-
-def _clean(result: results.Result, row: int) -> bool:
-    return bool(result["outcomes"]["clean"][row] == "1")

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from cure.core.names import NAMES, heading
-from cure.reporting import markdown, place
+from cure.reporting import markdown, results
 from cure.reporting.claims import Claim
 from cure.settings.sections import AttackSuite
 
@@ -30,7 +30,7 @@ def page(lines: pd.DataFrame, claims: list[Claim], suite: AttackSuite, made: Mad
     ]
     for setting in lines["setting"].unique():
         rows = dict(list(lines[lines["setting"] == setting].groupby("method")))
-        about = [claim for claim in claims if place.setting(claim) == setting]
+        about = [claim for claim in claims if results.setting(claim) == setting]
         text += ["", f"## {setting}"]
         text += [] if about else ["", f"No paper prints a number for {setting}."]
         for (paper, table), group in groupby(about, key=lambda claim: (claim.paper, claim.table)):

@@ -24,10 +24,10 @@ from cure.reporting import (
     rows,
     table,
 )
+from cure.reporting.results import Results, load_results, methods
 from cure.settings.params import Params
 from cure.settings.sections import AttackSuite, Grid, ReportText
 from cure.storage.files import write_text
-from cure.storage.paths import Run
 
 FOLDER = Path("reports")
 READS = ["grid", "threat", "attack", "report"]
@@ -36,19 +36,20 @@ READS = ["grid", "threat", "attack", "report"]
 def build(params: Params) -> dict[str, str]:
     """Write every page, table, figure and metric of the folder we are in; figures left out, with the reason."""
     grid, suite, text = params.get("grid", Grid), params.get("attack", AttackSuite), params.get("report", ReportText)
-    runs = rows.runs(grid)
-    require(grid)
-    lines = rows.measured(grid, suite)
+    results = load_results(grid)
+    require(results)
+    lines = rows.measured(results)
     means = rows.over_seeds(lines, grid)
-    found, attacked = rows.corruptions(grid), attacks.measured(runs)
-    told, overfit = pairs.compared(runs, ["clean", *suite.table]), overfitting.epochs(rows.curves(grid))
+    attacked, curves = attacks.measured(results.attacks), rows.curves(results)
+    outcomes = {run: result.outcomes for run, result in results.attacks.items()}
+    told, overfit = pairs.compared(outcomes, ["clean", *suite.table]), overfitting.epochs(curves)
     ends = ["clean", *suite.last] if suite.last else []
-    concluded = findings.table(text.figures, grid)
-    note = made.note(runs)
-    epochs = {rows.key(run): str(made.epochs(run) or "?") for run in runs}
+    concluded = findings.table(text.figures, results)
+    note = made.note(results)
+    epochs = {rows.key(run): str(made.epochs(results, run) or "?") for run in results.runs}
     trained = {row: f"{count} epochs, {', '.join(note['devices'])}" for row, count in epochs.items()}
     published = claims.load(catalogue.ROOT.parent / "claims.yaml")
-    about = facts(params, runs, note)
+    about = facts(params, results, note)
     body = table.rows(lines, means, attacked, pairs.marks(told), epochs, suite)
     pages = {
         "table": table.markdown(body, text, suite, about),
@@ -56,21 +57,21 @@ def build(params: Params) -> dict[str, str]:
         "claims": beside.page(lines, published, suite, trained, about[0]),
         "pairs": pairs.page(told, text.against),
         "overfitting": overfitting.page(overfit, lines, ends),
-        "corruptions": corrupted.page(found, rows.methods(grid)),
-        "attacks": attacks.page(runs),
+        "corruptions": corrupted.page(results.corruptions, methods(grid)),
+        "attacks": attacks.page(results.attacks),
     }
     lists = {
         "findings": concluded,
         "pairs": pairs.rounded(told),
         "overfitting": overfitting.both(overfit, lines, ends).round(2),
-        "curves": rows.curves(grid).round(6),
-        "corruptions": corrupted.lines(found).round(2),
+        "curves": curves.round(6),
+        "corruptions": corrupted.lines(results.corruptions).round(2),
         "attacks": attacked,
-        "survival": attacks.survival(runs),
+        "survival": attacks.survival(results.attacks),
     }
     _write(pages, lists)
     write_text(FOLDER / "metrics.json", json.dumps(rows.metrics(means), indent=1) + "\n")
-    left_out = figures.draw(FOLDER / "figures", FOLDER / "data", text.figures, grid)
+    left_out = figures.draw(FOLDER / "figures", FOLDER / "data", text.figures, results)
     del pages["table"]
     write_text(FOLDER / "index.html", page.page(text, table.head(suite), body, about, FOLDER, pages))
     return left_out
@@ -83,40 +84,40 @@ def _write(pages: dict[str, str], lists: dict[str, pd.DataFrame]) -> None:
         write_text(FOLDER / f"{name}.csv", lines.to_csv(index=False))
 
 
-def require(grid: Grid) -> None:
+def require(results: Results) -> None:
     """Refuses with every result and curve that is missing."""
-    runs = rows.runs(grid)
-    wanted = [path for run in runs for path in (run.result("attack"), run.result("corrupt"))]
-    wanted += [run.result("revise") for run in rows.revised(grid)]
+    grid = results.grid
+    wanted = [path for run in results.runs for path in (run.result("attack"), run.result("corrupt"))]
+    wanted += [run.result("revise") for run in results.of(grid.revised)]
     wanted += [run.result("layers") for _, run in layers.runs(grid)]
-    wanted += [run.analyses for run in rows.runs(grid, grid.analyse)]
-    wanted += [run.curve for run in rows.trained(grid)]
+    wanted += [run.analyses for run in results.of(grid.analyse)]
+    wanted += [run.curve for run in results.trained]
     missing = [str(path) for path in wanted if not path.exists()]
     if missing:
         listed = "\n".join(f"  {path}" for path in missing)
         raise UserError(f"{len(missing)} of {len(wanted)} results are not there yet; `dvc repro` makes them:\n{listed}")
 
 
-def facts(params: Params, runs: list[Run], note: dict[str, Any]) -> list[str]:
+def facts(params: Params, results: Results, note: dict[str, Any]) -> list[str]:
     """What the table says below itself: what was measured on what, how to read it, and what is wrong with it."""
     grid, suite = params.get("grid", Grid), params.get("attack", AttackSuite)
-    threat, images = params.as_text()["threat"], rows.read(runs[0].result("attack"))["images"]
+    threat, images = params.as_text()["threat"], results.attacks[results.runs[0]].images
     ball = f"eps {threat['eps']}, step {threat['step']}"
     several = f" (mean ± sample standard deviation of {len(grid.seeds)})" if len(grid.seeds) > 1 else ""
     shown = ", ".join(map(heading, ["clean", *suite.table]))
     return [
         f"Percent of {images} test images; L-inf attacks with {ball}; seeds {grid.seeds}{several}.",
-        *attacks.notes(runs, suite),
+        *attacks.notes(results.attacks, suite),
         f"Bold: the best under {shown}; †: not told apart from it by a paired test on the same images (pairs.md).",
         f"NRR: 2 n r / (n + r) of clean and {heading(suite.nrr)}, of unrounded values.",
-        corrupted.note(rows.corruptions(grid)),
+        corrupted.note(results.corruptions),
         *(
             f"{heading(name)}, last: of the last epoch's network, and its difference (overfitting.md)."
             for name in suite.last[:1]
         ),
         "Epoch: the epoch of the evaluated network, chosen on the validation split, and the epochs trained.",
         f"Made at commit {note['commit']} on {', '.join(note['devices'])} with PyTorch {', '.join(note['torch'])}.",
-        *(f"Problem: {said}." for said in attacks.problems(runs)),
+        *(f"Problem: {said}." for said in attacks.problems(results.attacks)),
     ]
 
 

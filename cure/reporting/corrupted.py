@@ -7,75 +7,73 @@ import pandas as pd
 from cure.core.corruption import CATEGORIES
 from cure.core.names import NAMES
 from cure.errors import UserError
+from cure.evaluation.statistics.results import CorruptResult
 from cure.reporting import markdown
-from cure.reporting.place import place, setting
-from cure.storage.paths import Run
+from cure.reporting.results import CorruptResults, place, setting
 
 SEVERITIES = [1, 2, 3, 4, 5]
 
-Results = dict[Run, dict[str, Any]]
 
-
-def lines(results: Results) -> pd.DataFrame:
+def lines(results: CorruptResults) -> pd.DataFrame:
     """Accuracy in percent per run, corruption and severity."""
     return pd.DataFrame(
         {
             **place(run),
             "corruption": name,
-            "category": found["categories"][name],
+            "category": found.categories[name],
             "severity": int(severity),
-            "accuracy": 100 * right / found["images"],
-            "images": found["images"],
-            "source": found["source"],
+            "accuracy": 100 * right / found.images,
+            "images": found.images,
+            "source": found.source,
         }
         for run, found in results.items()
-        for name, by in found["correct"].items()
+        for name, by in found.correct.items()
         for severity, right in by.items()
     )
 
 
-def benchmark(results: Results) -> list[str]:
+def benchmark(results: CorruptResults) -> list[str]:
     """The 15 of CIFAR-10-C, measured or not; its other four are shown and stay out of every mean."""
-    known = [name for found in results.values() for name in (*found["correct"], *found["missing"])]
-    extra = {name for found in results.values() for name in found["extra"]}
+    known = [name for found in results.values() for name in (*found.correct, *found.missing)]
+    extra = {name for found in results.values() for name in found.extra}
     return [name for name in dict.fromkeys(known) if name not in extra]
 
 
-def counted(results: Results) -> list[str]:
+def counted(results: CorruptResults) -> list[str]:
     """Those of the 15 that every run has, so that all rows are means over the same; refuses an empty mean."""
     names = benchmark(results)
-    common = [name for name in names if all(name in found["correct"] for found in results.values())]
+    common = [name for name in names if all(name in found.correct for found in results.values())]
     if not common:
         raise UserError(f"corrupt.corruptions: no row has any of {', '.join(names)}; list one of them or more")
     return common
 
 
-def shared(results: Results) -> pd.DataFrame:
+def shared(results: CorruptResults) -> pd.DataFrame:
     """The lines of the corruptions that are in the mean."""
     found = lines(results)
     return found[found["corruption"].isin(counted(results))]
 
 
-def mean(found: dict[str, Any], names: list[str]) -> float:
+def mean(found: CorruptResult, names: list[str]) -> float:
     """Percent, over these corruptions at each severity, every run of corruption and severity alike."""
-    shares = [100 * int(right) / int(found["images"]) for name in names for right in found["correct"][name].values()]
+    shares = [100 * right / found.images for name in names for right in found.correct[name].values()]
     return sum(shares) / len(shares)
 
 
-def note(results: Results) -> str:
+def note(results: CorruptResults) -> str:
     """What the mean runs over: never silently over fewer than 15 x 5."""
     names, all_names = counted(results), benchmark(results)
-    missing = {name: why for found in results.values() for name, why in found["missing"].items()}
+    missing = {name: why for found in results.values() for name, why in found.missing.items()}
     absent = [f"{name} ({missing[name]})" for name in all_names if name not in names]
-    levels = sorted({int(level) for found in results.values() for by in found["correct"].values() for level in by})
+    levels = sorted({int(level) for found in results.values() for by in found.correct.values() for level in by})
     told = [f"Corrupted: mean over {len(names)} of the {len(all_names)} corruptions of CIFAR-10-C"]
     told += [f"without {', '.join(absent)}"] if absent else []
     told += ["at 5 severities" if levels == SEVERITIES else f"at severity {', '.join(map(str, levels))} of 5"]
-    sources = sorted({f"{found['images']} {found['source']} images ({found['version']})" for found in results.values()})
+    sources = sorted({f"{found.images} {found.source} images ({found.version})" for found in results.values()})
     return f"{', '.join(told)}; {', '.join(sources)}."
 
 
-def page(results: Results, order: list[str]) -> str:
+def page(results: CorruptResults, order: list[str]) -> str:
     """corruptions.md: mean and relative drop, category by severity, and every corruption, per setting and method."""
     names, found, inside = counted(results), lines(results), shared(results)
     about = (
@@ -92,17 +90,17 @@ def page(results: Results, order: list[str]) -> str:
     return "\n".join(text) + "\n"
 
 
-def _summary(results: Results, where: str, part: pd.DataFrame, names: list[str], rows: list[str]) -> list[str]:
+def _summary(results: CorruptResults, where: str, part: pd.DataFrame, names: list[str], rows: list[str]) -> list[str]:
     by = _of_seeds(part, "method", "category")
     head = [name for name in CATEGORIES if name in set(part["category"])]
     body = []
     for method in rows:
         own = [r for c, r in results.items() if setting(c) == where and c.method == method]
-        clean = [100 * found["clean"] / found["images"] for found in own]
+        clean = [100 * found.clean / found.images for found in own]
         corrupted = [mean(found, names) for found in own]
         drops = [100 * (a - b) / a for a, b in zip(clean, corrupted, strict=True) if a]
         numbers = [*map(pd.Series, (clean, corrupted, drops)), *(by[method, name] for name in head)]
-        source = ", ".join(sorted({f"{found['source']}, {found['images']} images" for found in own}))
+        source = ", ".join(sorted({f"{found.source}, {found.images} images" for found in own}))
         body.append([NAMES.get(method, method), *map(markdown.spread, numbers), source])
     return markdown.table(["Method", "Clean", "Corrupted", "Drop", *head, "Source"], body, left=(0, len(head) + 4))
 

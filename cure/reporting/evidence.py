@@ -1,114 +1,106 @@
 """What figures and their tables are drawn from: one table by name, for the runs that `grid` names."""
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from math import inf
 from typing import Any
 
 import pandas as pd
 
-from cure.errors import UserError
-from cure.evaluation.statistics import results
 from cure.reporting import attacks, corrupted, layers, rows
-from cure.reporting.place import place
-from cure.settings.sections import Grid
+from cure.reporting.results import AnalysisFile, Results, place
 from cure.storage.paths import Run
 
 STEPS = 16  # radii between 0 and eps
 
 
-def table(name: str, grid: Grid) -> pd.DataFrame:
+def table(name: str, results: Results) -> pd.DataFrame:
     """The table of this name, or what the analysis of this name left; empty where the grid has no row for it."""
-    return TABLES[name](grid) if name in TABLES else analysed(name, grid)
+    return TABLES[name](results) if name in TABLES else analysed(name, results)
 
 
-def criticality(grid: Grid) -> pd.DataFrame:
+def criticality(results: Results) -> pd.DataFrame:
     """RiFT's modules, least critical first: criticality in nats, drop in percentage points, which was chosen, and by
     what ascent on how many images this was found."""
     lines: list[dict[str, Any]] = []
-    for here, found in _revised(grid, "criticality"):
-        for module, one in sorted(found["criticality"].items(), key=lambda item: item[1]["mrc"]):
-            numbers = {"mrc": round(one["mrc"], 6), "drop": round(100 * one["drop"], 2)}
-            chosen = {"chosen": module == found["module"]}
-            lines.append(here | {"module": module} | numbers | chosen | found["ascent"])
+    for run, found in results.rift.items():
+        for module, one in sorted(found.criticality.items(), key=lambda item: item[1].mrc):
+            numbers = {"mrc": round(one.mrc, 6), "drop": round(100 * one.drop, 2)}
+            chosen = {"chosen": module == found.module}
+            lines.append(place(run) | {"module": module} | numbers | chosen | vars(found.ascent))
     columns = ["setting", "method", "seed", "module", "mrc", "drop", "chosen"]
     return pd.DataFrame(lines, columns=[*columns, "images", "batch", "epochs", "steps", "lr", "eps"])
 
 
-def interpolation(grid: Grid) -> pd.DataFrame:
+def interpolation(results: Results) -> pd.DataFrame:
     """RiFT's points between the two networks: accuracies in percent, and which is chosen and which exported."""
     lines: list[dict[str, Any]] = []
-    for here, found in _revised(grid, "interpolation"):
-        for variant, walk in found["interpolation"].items():
-            for i, point in enumerate(walk["points"]):
-                numbers = {key: round(100 * point[key], 2) for key in ("clean", "pgd")}
-                numbers |= {"images": found["ascent"]["images"]}
-                chosen = walk["a"] == i / 10
-                marks = {"chosen": chosen, "exported": chosen and variant == found["bn"]}
-                lines.append(here | {"variant": variant, "a": i / 10} | numbers | marks)
+    for run, found in results.rift.items():
+        for variant, walk in found.interpolation.items():
+            for i, point in enumerate(walk.points):
+                numbers = {key: round(100 * share, 2) for key, share in point.document().items()}
+                numbers |= {"images": found.ascent.images}
+                chosen = walk.a == i / 10
+                marks = {"chosen": chosen, "exported": chosen and variant == found.bn}
+                lines.append(place(run) | {"variant": variant, "a": i / 10} | numbers | marks)
     columns = ["setting", "method", "seed", "variant", "a", "clean", "pgd", "images", "chosen", "exported"]
     return pd.DataFrame(lines, columns=columns)
 
 
-def actions(grid: Grid) -> pd.DataFrame:
+def actions(results: Results) -> pd.DataFrame:
     """The mean attack, and the mean beta of LAS-TRADES, that a learned strategy chose, per run and epoch."""
     frames = []
-    for run in rows.trained(grid):
-        curve = rows.curve(run)
+    for run in results.trained:
+        curve = results.curve(run)
         if chosen := [name for name in curve.columns if name.startswith("chosen_")]:
             frames.append(curve[["epoch", *chosen]].assign(**place(run)))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
-def curves(grid: Grid) -> pd.DataFrame:
+def curves(results: Results) -> pd.DataFrame:
     """rows.curves with the outcomes of each run's evaluated and last network on the test split, where both are known.
 
     They are of the first attack column that the last network met, `tested`.
     """
     ends = []
-    for run in rows.trained(grid):
-        result = rows.read(run.result("attack"))
-        last = result["last"]["outcomes"] if result["last"] else {}
+    for run in results.trained:
+        result = results.attacks[run]
+        last = result.last.outcomes if result.last else {}
         for name in [name for name in last if name != "clean"][:1]:
-            both = {"best_outcome": result["outcomes"][name], "last_outcome": last[name]}
+            both = {"best_outcome": result.outcomes[name], "last_outcome": last[name]}
             ends.append(place(run) | {"tested": name} | both)
     key = ["setting", "method", "seed"]
     found = pd.DataFrame(ends, columns=[*key, "tested", "best_outcome", "last_outcome"])
-    return rows.curves(grid).merge(found, how="left", on=key)
+    return rows.curves(results).merge(found, how="left", on=key)
 
 
-def minima(grid: Grid) -> pd.DataFrame:
+def minima(results: Results) -> pd.DataFrame:
     """attacks.survival with the norm of each column."""
-    runs = rows.runs(grid)
-    norms = {name: about.get("norm") for run in runs for name, about in _columns(run).items()}
-    found = attacks.survival(runs)
+    norms = {name: about.norm for result in results.attacks.values() for name, about in result.minima.items()}
+    found = attacks.survival(results.attacks)
     return found.assign(norm=found["column"].map(norms))
 
 
-def survival(grid: Grid) -> pd.DataFrame:
+def survival(results: Results) -> pd.DataFrame:
     """Accuracy in percent of all images within each radius of an L-inf ball, up to twice eps."""
     lines = []
-    for run in rows.runs(grid):
-        result = rows.read(run.result("attack"))
-        for name in results.minima(result):
-            about = result["columns"][name]
-            lengths = [inf if d is None else d for d in about["distances"]]
+    for run, result in results.attacks.items():
+        for name, about in result.minima.items():
+            lengths = [inf if d is None else d for d in about.distances]
             alive = [
-                d if result["outcomes"]["clean"][row] == "1" else 0.0
-                for d, row in zip(lengths, about["rows"], strict=True)
+                d if result.outcomes["clean"][row] == "1" else 0.0 for d, row in zip(lengths, about.rows, strict=True)
             ]
-            for k in range(2 * STEPS + 1) if about["norm"] == "linf" else ():
-                radius = k * result["eps"] / STEPS
+            for k in range(2 * STEPS + 1) if about.norm == "linf" else ():
+                radius = k * result.eps / STEPS
                 alive_here = "".join("1" if d > radius else "0" for d in alive)
                 numbers = {"radius": radius, "accuracy": 100 * (alive_here.count("1") / len(alive))}
-                lines.append(place(run) | {"column": name, "eps": result["eps"]} | numbers | {"outcome": alive_here})
+                lines.append(place(run) | {"column": name, "eps": result.eps} | numbers | {"outcome": alive_here})
     return pd.DataFrame(lines)
 
 
-def beside_clean(grid: Grid, kinds: tuple[str, ...]) -> pd.DataFrame:
+def beside_clean(results: Results, kinds: tuple[str, ...]) -> pd.DataFrame:
     """Accuracies beside clean ones, of the first column of each kind: pgd, cw, aa; intervals in percent."""
-    found = attacks.measured(rows.runs(grid))
+    found = attacks.measured(results.attacks)
     columns = list(dict.fromkeys(found["column"]))
     chosen = [next((name for name in columns if name.startswith(kind)), "") for kind in kinds]
     key = ["setting", "method", "seed"]
@@ -117,18 +109,13 @@ def beside_clean(grid: Grid, kinds: tuple[str, ...]) -> pd.DataFrame:
     return found[found["column"].isin(chosen)].merge(clean, on=key)
 
 
-def _columns(run: Run) -> dict[str, dict[str, Any]]:
-    columns: dict[str, dict[str, Any]] = rows.read(run.result("attack"))["columns"]
-    return columns
-
-
-TABLES: dict[str, Callable[[Grid], pd.DataFrame]] = {
+TABLES: dict[str, Callable[[Results], pd.DataFrame]] = {
     "curves": curves,
     "tradeoff": partial(beside_clean, kinds=("cw", "aa")),
     "ratio": partial(beside_clean, kinds=("pgd",)),
     "survival": survival,
     "minima": minima,
-    "corruptions": lambda grid: corrupted.shared(rows.corruptions(grid)),
+    "corruptions": lambda results: corrupted.shared(results.corruptions),
     "criticality": criticality,
     "interpolation": interpolation,
     "actions": actions,
@@ -137,38 +124,21 @@ TABLES: dict[str, Callable[[Grid], pd.DataFrame]] = {
 }
 
 
-def analysed(name: str, grid: Grid) -> pd.DataFrame:
+def analysed(name: str, results: Results) -> pd.DataFrame:
     """What an analysis found in every row that it suits.
 
     With axes, a line for each run and combination of their labels, and a column for each array. Pictures: a line for
     each run, with its class names and a column for each array.
     """
-    frames = [_found(run, name) for run in rows.runs(grid, grid.analyse)]
+    frames = [_found(run, results.analysis(run, name)) for run in results.of(results.grid.analyse)]
     return pd.concat([frame for frame in frames if not frame.empty] or frames or [pd.DataFrame()], ignore_index=True)
 
 
-def _found(run: Run, name: str) -> pd.DataFrame:
-    from safetensors import SafetensorError, safe_open
-
-    path = run.analysis(name)
-    if path.parent.is_dir() and not path.exists():
-        return pd.DataFrame()  # it does not suit this method
-    try:
-        with safe_open(path, framework="numpy") as file:
-            about = json.loads((file.metadata() or {}).get("cure", "{}"))
-            arrays = {key: file.get_tensor(key) for key in sorted(file.keys())}
-    except (SafetensorError, OSError):
-        raise UserError(f"{path}: not there, or not whole; `dvc repro` makes it") from None
-    if not about["axes"]:
-        return pd.DataFrame([place(run) | {"classes": about["classes"]} | arrays])
-    labels = pd.MultiIndex.from_product(about["axes"].values(), names=list(about["axes"]))
+def _found(run: Run, found: AnalysisFile | None) -> pd.DataFrame:
+    if found is None:
+        return pd.DataFrame()
+    if not found.axes:
+        return pd.DataFrame([place(run) | {"classes": found.classes} | found.arrays])
+    labels = pd.MultiIndex.from_product(list(found.axes.values()), names=list(found.axes))
     lines: pd.DataFrame = labels.to_frame(index=False)
-    return lines.assign(**place(run), **{key: array.ravel() for key, array in arrays.items()})
-
-
-def _revised(grid: Grid, key: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """The reports of the revised runs that hold `key`."""
-    for run in rows.revised(grid):
-        found = rows.read(run.result("revise"))
-        if key in found:
-            yield place(run), found
+    return lines.assign(**place(run), **{key: array.ravel() for key, array in found.arrays.items()})

@@ -12,20 +12,20 @@ from cure.core.finding import Claim
 from cure.core.names import NAMES
 from cure.evaluation.statistics.paired_tests import LEVEL, paired_test
 from cure.reporting import evidence, markdown
-from cure.settings.sections import Grid
+from cure.reporting.results import Results
 
 COLUMNS = ["figure", "setting", "source", "said", "ours", "agrees"]
 ANSWERS = ("yes", "no", "not told apart", "not measured")
 
 
-def table(names: list[str], grid: Grid) -> pd.DataFrame:
+def table(names: list[str], results: Results) -> pd.DataFrame:
     """One line per finding of the named figures and setting; `agrees` is one of ANSWERS."""
-    return pd.DataFrame([line for name in names for line in _lines(name, grid)], columns=COLUMNS)
+    return pd.DataFrame([line for name in names for line in _lines(name, results)], columns=COLUMNS)
 
 
-def _lines(name: str, grid: Grid) -> Iterator[dict[str, str]]:
+def _lines(name: str, results: Results) -> Iterator[dict[str, str]]:
     figure: Figure = catalogue.entry("figures", name).FIGURE
-    data = evidence.table(figure.data, grid) if figure.findings else pd.DataFrame()
+    data = evidence.table(figure.data, results) if figure.findings else pd.DataFrame()
     for finding in figure.findings:
         told = {"figure": name, "source": finding.source, "said": finding.said}
         if data.empty:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from cure.evaluation.statistics.intervals import wilson
-from cure.reporting import rows
+from cure.reporting.results import Results
 from cure.settings.sections import Grid
 from cure.storage.paths import Run
 
@@ -20,38 +20,38 @@ BARS += [f"{name}{end}" for name in ("clean", "pgd") for end in ("", "_low", "_h
 CURVES = ["setting", "method", "seed", "blocks", "images", "epoch", "val_clean", "val_pgd"]
 
 
-def bars(grid: Grid) -> pd.DataFrame:
+def bars(results: Results) -> pd.DataFrame:
     """One line per run and block set: accuracies in percent with their 95 % intervals, percent of weights updated."""
     lines: list[dict[str, Any]] = []
-    for place, run in runs(grid):
-        found = rows.read(run.result("layers"))
-        for name, one in found["networks"].items():
+    for place, run in runs(results.grid):
+        found = results.layers(run)
+        for name, one in found.networks.items():
             if not any(line["method"] == name == "natural" and place.items() <= line.items() for line in lines):
-                about = {"blocks": len(one["parts"]), "updated": round(100 * one["updated"], 2)}
-                about |= {"epochs": found["epochs"], "images": found["images"]}
-                lines.append(place | {"method": name} | about | _accuracy("clean", one) | _accuracy("pgd", one))
+                about = {"blocks": len(one.parts), "updated": round(100 * one.updated, 2)}
+                about |= {"epochs": found.epochs, "images": found.images}
+                accuracies = _accuracy("clean", one.clean) | _accuracy("pgd", one.pgd)
+                lines.append(place | {"method": name} | about | accuracies)
     return pd.DataFrame(lines, columns=BARS)
 
 
-def curves(grid: Grid) -> pd.DataFrame:
+def curves(results: Results) -> pd.DataFrame:
     """One line per run, block set and validated epoch: accuracies in percent."""
     frames = [pd.DataFrame(columns=CURVES)]
-    for place, run in runs(grid):
-        found = rows.read(run.result("layers"))
-        networks = found["networks"]
-        frame = rows.curve(run)[["set", "epoch", "val_clean", "val_pgd"]].dropna().rename(columns={"set": "method"})
+    for place, run in runs(results.grid):
+        found = results.layers(run)
+        frame = results.curve(run)[["set", "epoch", "val_clean", "val_pgd"]].dropna().rename(columns={"set": "method"})
         frame = frame.assign(
-            **place, images=found["images"], blocks=[len(networks[name]["parts"]) for name in frame["method"]]
+            **place, images=found.images, blocks=[len(found.networks[name].parts) for name in frame["method"]]
         )
         frames.append(frame.assign(**{key: (100 * frame[key]).round(2) for key in ("val_clean", "val_pgd")})[CURVES])
     return pd.concat(frames[1:] or frames, ignore_index=True)
 
 
-def _accuracy(name: str, one: dict[str, Any]) -> dict[str, Any]:
-    hits, images = one[name].count("1"), len(one[name])
+def _accuracy(name: str, outcome: str) -> dict[str, Any]:
+    hits, images = outcome.count("1"), len(outcome)
     low, high = wilson(hits, images)
     numbers = {name: hits / images, f"{name}_low": low, f"{name}_high": high}
-    return {key: round(100 * value, 2) for key, value in numbers.items()} | {f"{name}_outcome": one[name]}
+    return {key: round(100 * value, 2) for key, value in numbers.items()} | {f"{name}_outcome": outcome}
 
 
 def runs(grid: Grid) -> Iterator[tuple[dict[str, Any], Run]]:

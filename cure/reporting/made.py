@@ -4,47 +4,44 @@ The note is kept as long as the results keep their digest, so that reproducing a
 it, and is written anew, with the present commit, as soon as a number differs.
 """
 
-import hashlib
 import json
 import subprocess
 from pathlib import Path
 from typing import Any
 
 from cure import catalogue
+from cure.reporting.results import Results
 from cure.storage.files import write_text
 from cure.storage.paths import Run
 
 NOTE = Path("reports/made.json")
 
 
-def note(runs: list[Run]) -> dict[str, Any]:
-    """The commit, devices and software behind the results of `runs`; read back if they are the recorded ones."""
-    files = [path for run in runs for path in (run.result("attack"), run.result("corrupt"))]
-    files += [run.curve for run in runs if run.curve.exists()]
-    digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
+def note(results: Results) -> dict[str, Any]:
+    """The commit, devices and software behind the results; read back if they are the recorded ones."""
     try:
         known = json.loads(NOTE.read_text())
-        if known["results"] == digest:
+        if known["results"] == results.digest:
             return dict(known)
     except (OSError, ValueError, KeyError):
         pass  # none yet, or not one of ours: it is written anew
-    sidecars = [_sidecar(run, stage) for run in runs for stage in ("pretrain", "update", "attack")]
+    sidecars = [results.sidecar(run, stage) for run in results.runs for stage in ("pretrain", "update", "attack")]
     facts = [side for side in sidecars if side]
     fresh = {
-        "results": digest,
+        "results": results.digest,
         "commit": commit(),
-        "devices": sorted({side["device"] for side in facts}),
-        "torch": sorted({side["torch"] for side in facts}),
+        "devices": sorted({side.device for side in facts}),
+        "torch": sorted({side.torch for side in facts}),
     }
     write_text(NOTE, json.dumps(fresh, indent=1) + "\n")
     return fresh
 
 
-def epochs(run: Run) -> int | None:
+def epochs(results: Results, run: Run) -> int | None:
     """How many epochs the run was trained or, having no training of its own, fine-tuned for, by its sidecar."""
     for stage in ("pretrain", "update", "revise"):
-        if side := _sidecar(run, stage):
-            return int(side["epochs"])
+        if side := results.sidecar(run, stage):
+            return side.epochs
     return None
 
 
@@ -64,11 +61,3 @@ def _git(*words: str) -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()
-
-
-def _sidecar(run: Run, stage: str) -> dict[str, Any] | None:
-    try:
-        found: dict[str, Any] = json.loads(run.provenance(stage).read_text())
-    except FileNotFoundError:
-        return None
-    return found

@@ -8,11 +8,11 @@ import pandas as pd
 from cure.core.names import NAMES, heading
 from cure.evaluation.statistics.paired_tests import LEVEL, holm, paired_test
 from cure.reporting import markdown
-from cure.reporting.place import setting
-from cure.reporting.rows import read
+from cure.reporting.results import setting
 from cure.storage.paths import Run
 
 Line = dict[str, Any]
+Tested = dict[Run, dict[str, str]]  # the outcomes of each run, by column
 ABOUT = """
 The same test images under both methods. Difference: accuracy of the first minus that of the second in points, with
 a paired 95 % interval (Agresti & Min 2005). p: exact McNemar test; over several seeds the images stay the units,
@@ -22,11 +22,11 @@ for the networks that were compared: how much another training run differs, only
 """
 
 
-def compared(runs: list[Run], columns: list[str]) -> pd.DataFrame:
+def compared(tested: Tested, columns: list[str]) -> pd.DataFrame:
     """One line per setting, column and pair, in the order of the runs; differences and intervals in points."""
     parts = []
-    for where in dict.fromkeys(map(setting, runs)):
-        outcomes = _outcomes([run for run in runs if setting(run) == where])
+    for where in dict.fromkeys(map(setting, tested)):
+        outcomes = _by_method({run: one for run, one in tested.items() if setting(run) == where})
         lines = [_line(where, outcomes, *two, column) for column in columns for two in combinations(outcomes, 2)]
         part = pd.DataFrame(lines, columns=[*_HEAD])
         part["adjusted"] = holm(part["p"].to_numpy(float))
@@ -39,11 +39,11 @@ _POINTS = ("first_accuracy", "second_accuracy", "difference", "low", "high")
 _HEAD = ("setting", "column", "images", "seeds", "first", "second", *_POINTS, "p")
 
 
-def _outcomes(runs: list[Run]) -> dict[str, list[dict[str, str]]]:
+def _by_method(tested: Tested) -> dict[str, list[dict[str, str]]]:
     """method -> its outcomes by column, seed by seed."""
     found: dict[str, list[dict[str, str]]] = {}
-    for run in sorted(runs, key=lambda run: run.seed):
-        found.setdefault(run.method, []).append(read(run.result("attack"))["outcomes"])
+    for run in sorted(tested, key=lambda run: run.seed):
+        found.setdefault(run.method, []).append(tested[run])
     return found
 
 

@@ -4,7 +4,6 @@ It trains by training/loop.py as every run does; what is special is how the netw
 its numbers are of the validation split.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,12 +15,13 @@ from cure.core.method import Method
 from cure.core.network import Network
 from cure.core.tensors import Flags
 from cure.data import prepared
+from cure.evaluation.statistics.results import LayersNetwork, LayersResult
 from cure.nn.freezing import freeze, reinitialise
 from cure.runtime import device
 from cure.runtime.memory import fitting
 from cure.runtime.progress import progress
 from cure.settings.layers import Freezing, Variant
-from cure.storage import paths, provenance
+from cure.storage import paths, provenance, records
 from cure.storage.files import write_text
 from cure.storage.resume import Scratch
 from cure.training.job import Job
@@ -74,17 +74,17 @@ def execute(study: Study) -> None:
             for name, scratch in zip(study.sets, each, strict=True):
                 lines, networks[name] = _trained(study, name, source, where, scratch, on_progress)
                 history += lines
-        about = {"images": len(source.splits["val"]), "epochs": job.fit.epochs, "networks": networks}
-        write_text(job.run.result(job.stage), json.dumps(about, indent=1) + "\n")
+        found = LayersResult(images=len(source.splits["val"]), epochs=job.fit.epochs, networks=networks)
+        records.write(job.run.result(job.stage), found)
         write_text(job.run.curve, curve(history))
         provenance.write(job.run.provenance(job.stage), job.run_settings, where, epochs=job.fit.epochs)
         for scratch in each:
             scratch.delete()
 
 
-def _natural(job: Job, source: prepared.Data, where: torch.device) -> dict[str, Any]:
+def _natural(job: Job, source: prepared.Data, where: torch.device) -> LayersNetwork:
     net = job.parent("natural", source).to(where)
-    return {"parts": [], "updated": 0.0, **_texts(validated(net, source.splits["val"], job.fit, job.run.seed))}
+    return LayersNetwork(parts=[], updated=0.0, **_texts(validated(net, source.splits["val"], job.fit, job.run.seed)))
 
 
 def _trained(
@@ -94,7 +94,7 @@ def _trained(
     where: torch.device,
     scratch: Scratch,
     on_progress: Callable[[str], None],
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], LayersNetwork]:
     """One set: a line for each epoch, and what the network of the last one classifies correctly."""
     job, val = study.of(name), source.splits["val"]
     nets = job.assemble(source).to(where)
@@ -102,7 +102,7 @@ def _trained(
     with fitting("layers.update.train.batch", job.fit.batch):
         kept = train(task, scratch, on_progress)
     flags = validated(nets.student, val, job.fit, job.run.seed)
-    found = {"parts": study.sets[name], "updated": _updated(nets.student), **_texts(flags)}
+    found = LayersNetwork(parts=study.sets[name], updated=_updated(nets.student), **_texts(flags))
     return [{"set": name, **line} for line in kept.history], found
 
 

@@ -1,5 +1,7 @@
 """From what the sequences found to the result of the stage attack, and to the numbers that are read from it."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -17,9 +19,10 @@ from cure.evaluation.attack_columns import (
     work_items,
 )
 from cure.evaluation.statistics.intervals import nrr, nrr_interval, wilson
-from cure.evaluation.statistics.results import counts, minima, quantile, ratio, shares
+from cure.evaluation.statistics.results import AttackResult
 from cure.evaluation.work_items import Examples, Outcome
 from cure.settings.sections import AttackSuite, Threat
+from cure.storage.records import parse
 
 EPS = 0.1
 INF = float("inf")
@@ -57,29 +60,29 @@ FAR = column([1, 1, 0], [0.11, 0.3, 0], [1, 3, 4], norm="linf")
 L2 = column([1, 1, 0], [0.05, INF, 0], [1, 3, 4], norm="l2")
 
 
-def judged(columns: dict[str, AttackColumn]) -> dict:
+def judged(columns: dict[str, AttackColumn]) -> AttackResult:
     """The result of these columns on five images, of which the fifth is wrong from the start."""
     five = Examples(torch.zeros(5, 1, 1, 1), torch.zeros(5).long(), torch.arange(5))
     return result({"clean": column([1, 1, 1, 1, 0], [INF, INF, INF, INF, 0]), **columns}, five, suite(), EPS)
 
 
 def test_each_image_has_a_character_in_each_column() -> None:
-    found = judged({"pgd": PGD, "aa": AA, "min": FAR, "l2": L2})["outcomes"]
+    found = judged({"pgd": PGD, "aa": AA, "min": FAR, "l2": L2}).outcomes
     wanted = {"clean": "11110", "pgd": "01110", "aa": "-1-10", "min": "-1-10", "worst": "-1-10"}
     assert found == wanted
 
 
 def test_the_worst_case_is_over_everything_and_apart_from_autoattack() -> None:
-    found = judged({"pgd": PGD, "aa": AA, "min": NEAR})["outcomes"]
+    found = judged({"pgd": PGD, "aa": AA, "min": NEAR}).outcomes
     assert found["aa"] == "-1-10"
     assert found["worst"] == "-0-10"
-    assert judged({"pgd": PGD, "min": NEAR})["outcomes"]["worst"] == "00110"
+    assert judged({"pgd": PGD, "min": NEAR}).outcomes["worst"] == "00110"
 
 
 def test_an_adversarial_image_outside_eps_does_not_enter_the_worst_case() -> None:
     wide = column([1, 1, 1, 1, 0], [0.2, 0.2, INF, INF, 0], eps=0.2)
     small = column([1, 1, 1, 1, 0], [INF, INF, 0.05, INF, 0], eps=0.05)
-    found = judged({"wide": wide, "small": small})["outcomes"]
+    found = judged({"wide": wide, "small": small}).outcomes
     assert (found["wide"], found["small"], found["worst"]) == ("00110", "11010", "11010")
 
 
@@ -89,52 +92,62 @@ def test_a_way_of_exactly_eps_is_inside() -> None:
 
 
 def test_smallest_perturbations_that_beat_autoattack_are_a_problem() -> None:
-    assert judged({"pgd": PGD, "aa": AA, "min": FAR})["problems"] == []
+    assert judged({"pgd": PGD, "aa": AA, "min": FAR}).problems == []
     said = "min leaves 1 of 3 images at eps 0.1, aa 2: aa overestimates robustness, "
     said += "since it missed verified adversarial images of 1"
-    assert judged({"pgd": PGD, "aa": AA, "min": NEAR})["problems"] == [said]
+    assert judged({"pgd": PGD, "aa": AA, "min": NEAR}).problems == [said]
 
 
 def test_they_are_compared_on_the_images_that_both_saw() -> None:
     elsewhere = column([1, 0], [0.05, 0], [0, 4], norm="linf")
-    assert judged({"pgd": PGD, "aa": AA, "min": elsewhere})["problems"] == []
+    assert judged({"pgd": PGD, "aa": AA, "min": elsewhere}).problems == []
 
 
 def test_distances_that_were_not_found_are_null() -> None:
-    about = judged({"pgd": PGD, "l2": L2})["columns"]["l2"]
-    assert about["distances"] == [pytest.approx(0.05), None, 0]
-    assert (about["rows"], about["norm"]) == ([1, 3, 4], "l2")
+    about = judged({"pgd": PGD, "l2": L2}).minima["l2"]
+    assert about.distances == [pytest.approx(0.05), None, 0]
+    assert (about.rows, about.norm) == ([1, 3, 4], "l2")
 
 
-READ = {
-    "outcomes": {"clean": "1111111100", "pgd20": "1111000000", "aa": "11--0---0-", "worst": "10--0---0-"},
-    "columns": {"min": {"distances": [0.4, 0.1, None, 0.2, 0, 0.3], "rows": [0, 1, 2, 3, 8, 4]}, "aa": {}},
-}
+def read(outcomes: dict[str, str], distances: list[float | None], rows: list[int]) -> AttackResult:
+    """A result with these outcomes and the column `min` of these smallest perturbations."""
+    about = {"label": "", "package": "", "broken_by": {}}
+    columns = {"min": about | {"norm": "linf", "rows": rows, "distances": distances}, "aa": about}
+    how = {"problems": [], "eps": EPS, "seed": 0, "batch": 1}
+    text = json.dumps({"images": len(outcomes["clean"]), "outcomes": outcomes, "columns": columns} | how)
+    return parse(AttackResult, text)
+
+
+READ = read(
+    {"clean": "1111111100", "pgd20": "1111000000", "aa": "11--0---0-", "worst": "10--0---0-"},
+    distances=[0.4, 0.1, None, 0.2, 0, 0.3],
+    rows=[0, 1, 2, 3, 8, 4],
+)
 
 
 def test_a_quantile_is_not_moved_by_rounding() -> None:
     twenty = [float(k) for k in range(20)]
-    flat = {"outcomes": {"clean": "1" * 20}, "columns": {"min": {"distances": twenty, "rows": list(range(20))}}}
-    assert [quantile(flat, "min", k / 20) for k in range(1, 21)] == twenty
+    flat = read({"clean": "1" * 20}, twenty, list(range(20)))
+    assert [flat.quantile("min", k / 20) for k in range(1, 21)] == twenty
 
 
 def test_counts_are_over_the_images_that_were_looked_at() -> None:
-    assert counts(READ, "clean") == (8, 10, 8)
-    assert counts(READ, "pgd20") == (4, 10, 8)
-    assert counts(READ, "aa") == (2, 4, 3)
+    assert READ.counts("clean") == (8, 10, 8)
+    assert READ.counts("pgd20") == (4, 10, 8)
+    assert READ.counts("aa") == (2, 4, 3)
 
 
 def test_the_ratio_takes_clean_accuracy_on_the_same_images() -> None:
-    assert ratio(READ, "aa") == nrr(3 / 4, 2 / 4)
+    assert READ.ratio("aa") == nrr(3 / 4, 2 / 4)
     wanted = {"clean": 0.8, "pgd20": 0.4, "aa": 0.5, "worst": 0.25}
     ratios = {"nrr_pgd20": nrr(0.8, 0.4), "nrr_aa": nrr(0.75, 0.5), "nrr_worst": nrr(0.75, 0.25)}
-    assert shares(READ) == wanted | ratios
+    assert READ.shares() == wanted | ratios
 
 
 @pytest.mark.parametrize(("share", "radius"), [(0.2, 0.1), (0.4, 0.2), (0.5, 0.3), (0.6, 0.3), (0.8, 0.4), (1.0, INF)])
 def test_a_quantile_is_the_radius_that_breaks_this_share_of_the_clean_correct(share, radius) -> None:
-    assert minima(READ) == ["min"]
-    assert quantile(READ, "min", share) == radius
+    assert list(READ.minima) == ["min"]
+    assert READ.quantile("min", share) == radius
 
 
 @pytest.mark.parametrize(
@@ -186,7 +199,9 @@ def tested(make_net) -> tuple[torch.nn.Module, Split]:
         return net, Split(x, net(x / 255).argmax(1))
 
 
-def whole(tested: tuple[torch.nn.Module, Split], how: AttackSuite, ticks: list[AttackProgress] | None = None) -> dict:
+def whole(
+    tested: tuple[torch.nn.Module, Split], how: AttackSuite, ticks: list[AttackProgress] | None = None
+) -> AttackResult:
     net, data = tested[0], examples_of(tested[1])
     columns = attack_sequences(how, Threat(eps=0.01, step=0.0025), 10)
     said = attacked(net, data, columns, how, (ticks if ticks is not None else []).append)
@@ -195,21 +210,21 @@ def whole(tested: tuple[torch.nn.Module, Split], how: AttackSuite, ticks: list[A
 
 def test_every_column_sees_its_number_of_images_and_the_worst_case_is_below_all(tested) -> None:
     found = whole(tested, suite())
-    seen = {name: counts(found, name)[1] for name in found["outcomes"]}
+    seen = {name: found.counts(name).images for name in found.outcomes}
     assert seen == {"clean": 40, "pgd20": 40, "cw20": 40, "aa": 10, "min_linf": 20, "worst": 10}
-    for name, flags in found["outcomes"].items():
-        pairs = [(worst, here) for worst, here in zip(found["outcomes"]["worst"], flags, strict=True)]
+    for name, flags in found.outcomes.items():
+        pairs = [(worst, here) for worst, here in zip(found.outcomes["worst"], flags, strict=True)]
         assert [pair for pair in pairs if pair == ("1", "0")] == []
         assert name == "worst" or ("1", "1") in pairs
-    assert found["columns"]["aa"]["label"] == "custom"
-    assert found["columns"]["aa"]["package"].split()[0] in ("pyautoattack", "autoattack")
-    assert list(found["columns"]["aa"]["broken_by"]) == ["apgd-ce", "apgd-t", "fab-t", "square"]
+    assert found.columns["aa"].label == "custom"
+    assert found.columns["aa"].package.split()[0] in ("pyautoattack", "autoattack")
+    assert list(found.columns["aa"].broken_by) == ["apgd-ce", "apgd-t", "fab-t", "square"]
 
 
 def test_rows_in_broken_by_are_places_among_all_images(tested) -> None:
     found = whole(tested, suite())
-    broken = sorted(row for rows in found["columns"]["aa"]["broken_by"].values() for row in rows)
-    assert broken == [row for row, hit in enumerate(found["outcomes"]["aa"]) if hit == "0"]
+    broken = sorted(row for rows in found.columns["aa"].broken_by.values() for row in rows)
+    assert broken == [row for row, hit in enumerate(found.outcomes["aa"]) if hit == "0"]
     assert broken
     assert broken[-1] > 10
 
@@ -222,7 +237,7 @@ def test_the_number_of_ticks_is_known_beforehand(tested) -> None:
 
 def test_the_layout_changes_no_flag(tested) -> None:
     contiguous, last = (whole(tested, suite(layout=layout)) for layout in ("contiguous", "channels_last"))
-    assert contiguous["outcomes"] == last["outcomes"]
+    assert contiguous.outcomes == last.outcomes
 
 
 @pytest.mark.parametrize(

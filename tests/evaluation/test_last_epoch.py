@@ -8,6 +8,7 @@ from cure.errors import UserError
 from cure.evaluation.attack_columns import attack_sequences, attacked, examples_of, result
 from cure.evaluation.evaluated_run import EvaluatedRun
 from cure.evaluation.last_epoch import LastEpoch
+from cure.evaluation.statistics.results import AttackResult, LastEpochResult
 from cure.settings.sections import AttackSuite, RunSettings, Threat
 from cure.storage import checkpoint
 from cure.storage.checkpoint import Description, build
@@ -45,7 +46,7 @@ def trained(last_epoch: torch.nn.Module, epoch: int = 2, digest: str = "0") -> N
     checkpoint.save(RUN.training_checkpoint, {"last": last_epoch.state_dict()}, about("trajectory", epoch, digest))
 
 
-def measured(net: torch.nn.Module, evaluated: EvaluatedRun) -> dict:
+def measured(net: torch.nn.Module, evaluated: EvaluatedRun) -> AttackResult:
     data = examples_of(evaluated.split)
     return result(
         attacked(net, data, attack_sequences(SUITE, THREAT, 10), SUITE, lambda _: None), data, SUITE, THREAT.eps
@@ -57,8 +58,8 @@ def test_its_outcomes_are_those_of_the_network_itself(evaluated: EvaluatedRun) -
     trained(other)
     last_epoch, ticks = LastEpoch(RUN, evaluated, SUITE, THREAT), []
     found = last_epoch.outcomes(measured(evaluated.net, evaluated), ticks.append, {})
-    wanted = measured(other, evaluated)["outcomes"]
-    assert found == {"epoch": 2, "outcomes": {name: wanted[name] for name in ("clean", "pgd2")}}
+    wanted = measured(other, evaluated).outcomes
+    assert found == LastEpochResult(epoch=2, outcomes={name: wanted[name] for name in ("clean", "pgd2")})
     assert len(ticks) == last_epoch.work_items == 3
 
 
@@ -66,7 +67,7 @@ def test_where_the_last_epoch_is_evaluated_nothing_is_computed_twice(evaluated: 
     trained(network(1), epoch=1)
     last_epoch, best = LastEpoch(RUN, evaluated, SUITE, THREAT), measured(evaluated.net, evaluated)
     found = last_epoch.outcomes(best, lambda _: pytest.fail("a work item was computed"), {})
-    assert found == {"epoch": 1, "outcomes": {name: best["outcomes"][name] for name in ("clean", "pgd2")}}
+    assert found == LastEpochResult(epoch=1, outcomes={name: best.outcomes[name] for name in ("clean", "pgd2")})
     assert last_epoch.work_items == 0
 
 

@@ -51,7 +51,7 @@ def attacked(method: str, seed: int) -> dict:
         columns[f"min_{norm}"] = about | {"norm": norm, "rows": rows, "distances": lengths}
     last = {"epoch": 3, "outcomes": {"clean": outcomes["clean"], "pgd20": "0" * 20 + text[20:]}}
     about = {"problems": [], "eps": 0.15, "epoch": 2, "last": None if method == "natural" else last}
-    return {"images": IMAGES, "outcomes": outcomes, "columns": columns} | about
+    return {"images": IMAGES, "outcomes": outcomes, "columns": columns, "seed": 0, "batch": IMAGES} | about
 
 
 def corrupted(method: str, seed: int) -> dict:

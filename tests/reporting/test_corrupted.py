@@ -3,6 +3,7 @@
 import pytest
 
 from cure.errors import UserError
+from cure.evaluation.statistics.results import CorruptResult
 from cure.reporting import corrupted
 from cure.storage.paths import Run
 
@@ -13,7 +14,7 @@ def result(correct, missing=None, clean=8, **changed):
     """Of 10 images: contrast is digital, fog and frost weather, speckle_noise an extra."""
     categories = {"contrast": "digital", "fog": "weather", "frost": "weather", "speckle_noise": "noise"}
     missing = {name: UNLISTED for name in categories if name not in correct} | (missing or {})
-    return {
+    found = {
         "images": 10,
         "source": "generated",
         "version": "cifar-c 1",
@@ -22,7 +23,8 @@ def result(correct, missing=None, clean=8, **changed):
         "extra": ["speckle_noise"],
         "clean": clean,
         "correct": {name: {str(s): right for s, right in by.items()} for name, by in correct.items()},
-    } | changed
+    }
+    return CorruptResult(**(found | changed))
 
 
 def of(method, seed=0):

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from cure import catalogue
 from cure.errors import UserError
 from cure.reporting import evidence, figures, made, rows
+from cure.reporting.results import Results, load_results
 from cure.settings.layers import LayersGrid
 from cure.settings.sections import Grid
 from cure.storage.paths import Run
@@ -21,11 +22,12 @@ EMPTY += ["update_from_both", "revise_from_robust", "analyse"]
 NO_STUDY: dict[str, list[str]] = {"models": [], "variants": [], "groups": []}
 
 
-def grid(layers: dict[str, list[str]] = NO_STUDY, **lists: list[str]) -> Grid:
-    """digits/small with these lists."""
+def loaded(layers: dict[str, list[str]] = NO_STUDY, **lists: list[str]) -> Results:
+    """The results of digits/small with these lists."""
     listed = {key: list[str]() for key in EMPTY} | {"update": ["at"]} | lists
     table = {"datasets": ["digits"], "models": ["small"], "seeds": [0]}
-    return Grid(**table, **listed, pretrain=["small", *layers["models"]], layers=LayersGrid(**layers))
+    pretrain = ["small", *layers["models"]]
+    return load_results(Grid(**table, **listed, pretrain=pretrain, layers=LayersGrid(**layers)))
 
 
 @pytest.fixture(autouse=True)
@@ -45,14 +47,14 @@ def write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-def rift() -> Grid:
+def rift() -> Results:
     points = [{"clean": 0.8 + i / 1000, "pgd": 0.5} for i in range(11)]
     walk = {"epoch": 1, "a": 0.3, "points": points}
     mrc = {"conv1": {"mrc": 2.5, "drop": 0.25}, "linear": {"mrc": 0.5, "drop": 0.125}}
     report = {"module": "linear", "bn": "freeze", "criticality": mrc, "interpolation": {"update": walk, "freeze": walk}}
     report["ascent"] = {"images": 240, "batch": 64, "epochs": 10, "steps": 40, "lr": 1.0, "eps": 0.1}
     write(run("rift").result("revise"), json.dumps(report))
-    return grid(revise_from_robust=["rift"])
+    return loaded(revise_from_robust=["rift"])
 
 
 def test_modules_come_by_criticality_with_drops_in_points() -> None:
@@ -82,16 +84,16 @@ def test_every_point_of_every_way_is_there_and_the_chosen_ones_are_marked() -> N
 def test_rift_has_no_curve_and_no_one_misses_it() -> None:
     with_rift = rift()
     assert set(rows.curves(with_rift)["method"]) == {"natural", "at"}
-    for one in rows.runs(with_rift):
+    for one in with_rift.runs:
         write(one.result("attack"), "{}")
         write(one.result("corrupt"), "{}")
-    assert made.note(rows.runs(with_rift))["devices"] == []
+    assert made.note(with_rift)["devices"] == []
 
 
 def test_actions_are_the_epochs_of_the_rows_that_choose() -> None:
     header = "epoch,lr,chosen_eps,chosen_step,chosen_steps,val_clean,val_pgd\n"
     write(run("las_at").curve, header + "1,0.1,0.03,0.01,8.5,,\n2,0.1,0.04,0.02,9.5,0.9,0.5\n")
-    found = evidence.table("actions", grid(update=["at", "las_at"]))
+    found = evidence.table("actions", loaded(update=["at", "las_at"]))
     assert found["method"].tolist() == ["las_at", "las_at"]
     assert found[["epoch", "chosen_eps", "chosen_steps"]].to_numpy().tolist() == [[1, 0.03, 8.5], [2, 0.04, 9.5]]
 
@@ -100,7 +102,7 @@ def test_a_row_that_chooses_beta_has_it_beside_those_that_do_not() -> None:
     header = "epoch,lr,chosen_eps,chosen_step,chosen_steps,{}val_clean,val_pgd\n"
     write(run("las_at").curve, header.format("") + "1,0.1,0.03,0.01,8.5,,\n")
     write(run("at").curve, header.format("chosen_beta,") + "1,0.1,0.03,0.01,8.5,7.25,,\n")
-    found = evidence.table("actions", grid(update=["at", "las_at"]))
+    found = evidence.table("actions", loaded(update=["at", "las_at"]))
     assert found.set_index("method")["chosen_beta"].dropna().to_dict() == {"at": 7.25}
 
 
@@ -108,14 +110,14 @@ def test_an_analysis_comes_as_one_line_per_cell_with_its_arrays() -> None:
     path = run("at").analysis("masks")
     left(path, {"map": torch.ones(2, 3)})
     run("natural").analyses.mkdir()
-    (line,) = evidence.table("masks", grid(analyse=["natural", "at"])).to_dict("records")
+    (line,) = evidence.table("masks", loaded(analyse=["natural", "at"])).to_dict("records")
     assert (line["method"], line["classes"], line["map"].shape) == ("at", ["a", "b"], (2, 3))
 
 
 def test_an_analysis_with_axes_comes_as_one_line_per_combination_of_labels() -> None:
     axes = {"layer": ["conv1", "linear"], "share": [0.0, 0.5, 1.0]}
     left(run("at").analysis("toy"), {"size": torch.arange(6).reshape(2, 3), "mean": torch.zeros(2, 3)}, axes)
-    found = evidence.analysed("toy", grid(analyse=["at"]))
+    found = evidence.analysed("toy", loaded(analyse=["at"]))
     assert found[["layer", "share", "size"]].to_numpy().tolist()[3:] == [
         ["linear", 0.0, 3],
         ["linear", 0.5, 4],
@@ -133,21 +135,23 @@ def left(path: Path, arrays: dict[str, torch.Tensor], axes: dict[str, list[Any]]
 
 def test_an_analysis_that_was_not_made_is_refused_with_its_path() -> None:
     with pytest.raises(UserError, match=r"at-s0-analyse/masks\.safetensors: not there"):
-        evidence.table("masks", grid(analyse=["at"]))
+        evidence.table("masks", loaded(analyse=["at"]))
 
 
 def attacked(method: str, last: dict[str, str] | None) -> None:
     ends = None if last is None else {"epoch": 2, "outcomes": last}
-    write(run(method).result("attack"), json.dumps({"outcomes": {"clean": "1111", "pgd20": "1110"}, "last": ends}))
+    about = {"images": 4, "outcomes": {"clean": "1111", "pgd20": "1110"}, "columns": {}, "problems": []}
+    about |= {"eps": 0.1, "seed": 0, "batch": 4, "epoch": 2, "last": ends}
+    write(run(method).result("attack"), json.dumps(about))
 
 
 def test_curves_come_with_the_outcomes_of_both_ends_on_the_test_split(folder: Path) -> None:
     attacked("natural", None)
     attacked("at", {"clean": "1111", "pgd20": "1010"})
-    found = evidence.table("curves", grid()).set_index("method")[["tested", "best_outcome", "last_outcome"]]
+    found = evidence.table("curves", loaded()).set_index("method")[["tested", "best_outcome", "last_outcome"]]
     assert found.loc["at"].tolist() == ["pgd20", "1110", "1010"]
     assert found.loc["natural"].isna().all()
-    figures.draw(folder / "figures", folder / "data", ["curves"], grid())
+    figures.draw(folder / "figures", folder / "data", ["curves"], loaded())
     assert "outcome" not in (folder / "data/curves.csv").read_text()
 
 
@@ -155,7 +159,7 @@ def test_a_figure_without_its_row_is_left_out_with_a_reason_and_no_picture(folde
     attacked("natural", None)
     attacked("at", None)
     left_out = figures.draw(
-        folder / "figures", folder / "data", ["criticality", "interpolation", "actions", "masks", "curves"], grid()
+        folder / "figures", folder / "data", ["criticality", "interpolation", "actions", "masks", "curves"], loaded()
     )
     assert left_out == {
         "criticality": "no RiFT row in this grid",
@@ -171,8 +175,8 @@ def test_a_figure_without_its_row_is_left_out_with_a_reason_and_no_picture(folde
 
 
 def test_tables_without_their_row_are_headers() -> None:
-    assert evidence.table("criticality", grid()).to_csv(index=False).count("\n") == 1
-    assert evidence.table("interpolation", grid()).to_csv(index=False).startswith("setting,method,seed,variant,a,")
+    assert evidence.table("criticality", loaded()).to_csv(index=False).count("\n") == 1
+    assert evidence.table("interpolation", loaded()).to_csv(index=False).startswith("setting,method,seed,variant,a,")
 
 
 def test_no_table_bears_the_name_of_an_analysis() -> None:

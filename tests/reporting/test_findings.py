@@ -10,7 +10,7 @@ from cure.core.finding import Claim
 from cure.reporting import evidence, findings
 from cure.settings.params import read
 from tests.methods.rig import QUICKSTART
-from tests.reporting.test_evidence import grid
+from tests.reporting.test_evidence import loaded
 
 Frame = pd.DataFrame
 IMAGES = 1000
@@ -244,20 +244,20 @@ def test_seeds_are_averaged_before_they_are_judged() -> None:
 
 def test_a_row_that_the_grid_lacks_is_named_and_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
     data = CASES["corruptions"][0][0].assign(setting="digits/small", seed=0)
-    monkeypatch.setattr(evidence, "table", lambda name, grid: data[data["method"] != "cure"])
-    (line,) = findings.table(["corruptions"], grid()).to_dict("records")
+    monkeypatch.setattr(evidence, "table", lambda name, results: data[data["method"] != "cure"])
+    (line,) = findings.table(["corruptions"], loaded()).to_dict("records")
     assert (line["agrees"], line["ours"]) == ("not measured", "no row CURE")
 
 
 def test_a_figure_without_data_says_what_it_lacks() -> None:
-    (line,) = findings.table(["criticality"], grid()).to_dict("records")
+    (line,) = findings.table(["criticality"], loaded()).to_dict("records")
     assert (line["agrees"], line["ours"]) == ("not measured", "no RiFT row in this grid")
 
 
 def test_the_page_has_a_line_for_each_setting_and_counts_them(monkeypatch: pytest.MonkeyPatch) -> None:
     good, bad = CASES["corruptions"][0]
     data = pd.concat([good.assign(setting="digits/small"), bad.assign(setting="cifar10/resnet18")]).assign(seed=0)
-    monkeypatch.setattr(evidence, "table", lambda name, grid: data)
-    text = findings.page(findings.table(["corruptions"], grid()))
+    monkeypatch.setattr(evidence, "table", lambda name, results: data)
+    text = findings.page(findings.table(["corruptions"], loaded()))
     assert "- 1 yes, 1 no, 0 not told apart, 0 not measured." in text
     assert text.count("| digits/small |") == text.count("| cifar10/resnet18 |") == 1

@@ -8,14 +8,14 @@ import pytest
 from cure import catalogue
 from cure.errors import UserError
 from cure.reporting import evidence
-from cure.settings.sections import Grid
+from cure.reporting.results import Results
 from cure.storage.paths import Run
-from tests.reporting.test_evidence import grid, write
+from tests.reporting.test_evidence import loaded, write
 
 STUDY = {"models": ["small_resnet"], "variants": ["reinit"], "groups": ["first", "second"]}
 
 
-def studied(**changes: list[str]) -> Grid:
+def studied(**changes: list[str]) -> Results:
     """Two processes; each measures the natural network, on four images."""
     about = {"images": 4, "epochs": 2}
     natural = {"parts": [], "updated": 0.0, "clean": "1111", "pgd": "0000"}
@@ -25,7 +25,7 @@ def studied(**changes: list[str]) -> Grid:
         run = Run("digits", "small_resnet", "natural", 0).layers("reinit", group)
         write(run.result("layers"), json.dumps(about | {"networks": networks}))
         write(run.curve, f"set,epoch,lr,robust,val_clean,val_pgd\n{name},1,0.1,2.0,,\n{name},2,0.1,1.0,0.75,0.25\n")
-    return grid(layers=STUDY | changes)
+    return loaded(layers=STUDY | changes)
 
 
 def test_bars_are_in_percent_and_the_natural_network_comes_once() -> None:
@@ -50,7 +50,7 @@ def test_curves_hold_the_validated_epochs() -> None:
 
 @pytest.mark.parametrize("name", ["layers", "layers_curves"])
 def test_without_a_study_the_tables_are_empty(name: str) -> None:
-    found = evidence.table(name, grid())
+    found = evidence.table(name, loaded())
     assert found.empty
     assert "method" in found.columns
     assert catalogue.entry("figures", name).FIGURE.without

@@ -1,8 +1,5 @@
 """What is claimed of pairs of methods, on outcomes made by hand."""
 
-import json
-from pathlib import Path
-
 import pytest
 
 from cure.reporting import pairs
@@ -12,18 +9,13 @@ CLEAN = {"a": "1" * 100, "b": "1" * 60 + "0" * 40, "c": "1" * 97 + "0" * 3}  # a
 
 
 @pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Run]:
-    monkeypatch.chdir(tmp_path)
-    found = [Run("digits", "small", method, seed) for method in CLEAN for seed in (0, 1)]
-    for run in found:
-        path = run.result("attack")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"outcomes": {"clean": CLEAN[run.method], "pgd20": "01" * 50}}))
-    return found
+def tested() -> pairs.Tested:
+    runs = [Run("digits", "small", method, seed) for method in CLEAN for seed in (0, 1)]
+    return {run: {"clean": CLEAN[run.method], "pgd20": "01" * 50} for run in runs}
 
 
-def test_a_difference_is_claimed_only_where_it_holds(runs: list[Run]) -> None:
-    found = pairs.compared(runs, ["clean", "pgd20"])
+def test_a_difference_is_claimed_only_where_it_holds(tested: pairs.Tested) -> None:
+    found = pairs.compared(tested, ["clean", "pgd20"])
     said = {(line["column"], line["first"], line["second"]): line["verdict"] for line in found.to_dict("records")}
     assert said["clean", "a", "b"] == "a beats b"
     assert said["clean", "b", "c"] == "c beats b"
@@ -31,30 +23,30 @@ def test_a_difference_is_claimed_only_where_it_holds(runs: list[Run]) -> None:
     assert {verdict for (column, _, _), verdict in said.items() if column == "pgd20"} == {""}
 
 
-def test_p_is_adjusted_over_all_pairs_and_columns(runs: list[Run]) -> None:
-    alone, both = pairs.compared(runs, ["clean"]), pairs.compared(runs, ["clean", "pgd20"])
+def test_p_is_adjusted_over_all_pairs_and_columns(tested: pairs.Tested) -> None:
+    alone, both = pairs.compared(tested, ["clean"]), pairs.compared(tested, ["clean", "pgd20"])
     first = [found[(found["column"] == "clean") & (found["second"] == "b")].iloc[0] for found in (alone, both)]
     assert first[0]["p"] == first[1]["p"] == pytest.approx(2 * 0.5**40)
     assert [one["adjusted"] for one in first] == pytest.approx([3 * 2 * 0.5**40, 6 * 2 * 0.5**40])
 
 
-def test_seeds_are_pooled_and_images_are_the_units(runs: list[Run]) -> None:
-    (line,) = pairs.compared(runs, ["clean"]).query("first == 'a' and second == 'b'").to_dict("records")
+def test_seeds_are_pooled_and_images_are_the_units(tested: pairs.Tested) -> None:
+    (line,) = pairs.compared(tested, ["clean"]).query("first == 'a' and second == 'b'").to_dict("records")
     assert (line["images"], line["seeds"]) == (100, 2)
     assert (line["first_accuracy"], line["second_accuracy"], line["difference"]) == pytest.approx((100, 60, 40))
     assert line["low"] < 40 < line["high"]
 
 
-def test_seen_from_the_other_side_signs_and_ends_are_turned(runs: list[Run]) -> None:
-    found = pairs.compared(runs, ["clean"])
+def test_seen_from_the_other_side_signs_and_ends_are_turned(tested: pairs.Tested) -> None:
+    found = pairs.compared(tested, ["clean"])
     forth = found.query("first == 'a' and second == 'b'").iloc[0]
     back = pairs.seen_from(found, "b").query("second == 'a'").iloc[0]
     assert (back["difference"], back["low"], back["high"]) == (-forth["difference"], -forth["high"], -forth["low"])
     assert (back["first_accuracy"], back["second_accuracy"]) == (forth["second_accuracy"], forth["first_accuracy"])
 
 
-def test_the_best_and_its_equals_are_marked(runs: list[Run]) -> None:
-    marks = pairs.marks(pairs.compared(runs, ["clean", "pgd20"]))
+def test_the_best_and_its_equals_are_marked(tested: pairs.Tested) -> None:
+    marks = pairs.marks(pairs.compared(tested, ["clean", "pgd20"]))
     assert {key[1:]: mark for key, mark in marks.items()} == {
         ("a", "clean"): "best",
         ("c", "clean"): "level",
@@ -64,8 +56,8 @@ def test_the_best_and_its_equals_are_marked(runs: list[Run]) -> None:
     }
 
 
-def test_the_page_says_who_beats_whom_and_compares_with_the_rows_named(runs: list[Run]) -> None:
-    lines = pairs.page(pairs.compared(runs, ["clean"]), ["b"]).splitlines()
+def test_the_page_says_who_beats_whom_and_compares_with_the_rows_named(tested: pairs.Tested) -> None:
+    lines = pairs.page(pairs.compared(tested, ["clean"]), ["b"]).splitlines()
     assert "| a | 100.00 | b |  |" in lines
     assert "| b | 60.00 |  | a, c |" in lines
     assert any(line.startswith("| c | b | +37.00 | +") and line.endswith("| c beats b |") for line in lines)

@@ -7,10 +7,13 @@ import pytest
 from rich.console import Console
 
 from cure.core.names import heading
+from cure.evaluation.statistics.results import RunAttackResult
 from cure.reporting import attacks, beside, claims, rows, table
+from cure.reporting.results import Results, load_results
 from cure.settings.base import Settings
 from cure.settings.sections import AttackSuite, Grid
 from cure.storage.paths import Run
+from cure.storage.records import parse
 from tools.methods_page import PAGE, page
 
 CLAIMS = Path(__file__).parents[2] / "claims.yaml"
@@ -86,7 +89,7 @@ TWO = [Run("digits", "small", method, 0) for method in ("natural", "at")]
 
 
 @pytest.fixture
-def results(tmp_path, monkeypatch) -> Path:
+def results(tmp_path, monkeypatch) -> Results:
     """Two runs: ten images, of which AutoAttack and the smallest perturbations saw five."""
     monkeypatch.chdir(tmp_path)
     about = {"label": "", "package": "", "broken_by": {}}
@@ -95,76 +98,68 @@ def results(tmp_path, monkeypatch) -> Path:
         flags = {"clean": "1111111100", "pgd20": "1111100000", "cw20": "1111000000", "aa": "1-0-1-0-0-"}
         columns = dict.fromkeys(("pgd20", "cw20"), about)
         columns["aa"] = about | {"label": "standard", "package": "pyautoattack 0.2.0"}
-        lengths = {"norm": "linf", "rows": [0, 2, 4, 6, 8], "distances": found[run.method]}
+        lengths = about | {"norm": "linf", "rows": [0, 2, 4, 6, 8], "distances": found[run.method]}
         said = {"images": 10, "outcomes": flags | {"worst": "1-0-0-0-0-"}, "columns": columns | {"min_linf": lengths}}
-        said |= {"problems": problems, "epoch": 3, "last": None}
-        corrupt = {"images": 10, "correct": {"contrast": {"1": 5}}, "missing": {}, "extra": []}
+        said |= {"problems": problems, "eps": 0.1, "seed": 0, "batch": 10, "epoch": 3, "last": None}
+        corrupt = {"images": 10, "source": "generated", "version": "1", "missing": {}, "extra": [], "clean": 8}
+        corrupt |= {"categories": {"contrast": "digital"}, "correct": {"contrast": {"1": 5}}}
         for stage, content in (("attack", said), ("corrupt", corrupt)):
             run.result(stage).parent.mkdir(parents=True, exist_ok=True)
             run.result(stage).write_text(json.dumps(content))
-    return tmp_path
+    lists = {name: [] for name in Grid.model_fields if name not in ("datasets", "models", "seeds")}
+    lists |= {"datasets": ["digits"], "models": ["small"], "seeds": [0], "update": ["at"], "pretrain": ["small"]}
+    return load_results(Grid(**lists | {"layers": {"models": [], "variants": [], "groups": []}}))
 
 
-@pytest.mark.usefixtures("results")
-def test_every_column_has_its_images_its_interval_and_its_ratio() -> None:
-    lines = attacks.page(TWO).splitlines()
+def test_every_column_has_its_images_its_interval_and_its_ratio(results) -> None:
+    lines = attacks.page(results.attacks).splitlines()
     assert "| AT | 0 | PGD-20 | 10 | 50.00 | 23.66 to 76.34 | 61.54 | 27.66 to 78.27 |" in lines
     assert "| AT | 0 | AA (standard) | 5 | 40.00 | 11.76 to 76.93 | 53.33 | 10.27 to 76.28 |" in lines
     assert "| AT | 0 | Worst | 5 | 20.00 | 3.62 to 62.45 | 32.00 | 1.76 to 66.47 |" in lines
     assert "| Natural | 0 | Clean | 10 | 80.00 | 49.02 to 94.33 |  |  |" in lines
 
 
-@pytest.mark.usefixtures("results")
-def test_every_attack_has_a_ratio_with_its_interval_in_the_table_of_numbers() -> None:
-    lines = attacks.measured(TWO).set_index(["method", "column"])
+def test_every_attack_has_a_ratio_with_its_interval_in_the_table_of_numbers(results) -> None:
+    lines = attacks.measured(results.attacks).set_index(["method", "column"])
     for column in ("pgd20", "cw20", "aa", "worst"):
         line = lines.loc["at", column]
         assert 0 <= line["nrr_low"] < line["nrr"] < line["nrr_high"] <= 100
     assert lines.loc["at", "clean"][["nrr", "nrr_low", "nrr_high"]].isna().all()
 
 
-@pytest.mark.usefixtures("results")
-def test_smallest_perturbations_are_those_of_the_images_that_are_correct_clean() -> None:
-    assert "| AT | 0 | Min L-inf | 4 | 75.0 % | 0.1000 | 0.2000 | 0.3000 |" in attacks.page(TWO).splitlines()
-    curve = attacks.survival(TWO)
+def test_smallest_perturbations_are_those_of_the_images_that_are_correct_clean(results) -> None:
+    lines = attacks.page(results.attacks).splitlines()
+    assert "| AT | 0 | Min L-inf | 4 | 75.0 % | 0.1000 | 0.2000 | 0.3000 |" in lines
+    curve = attacks.survival(results.attacks)
     half = curve[(curve["method"] == "at") & (curve["surviving"] == 0.5)]
     assert half["radius"].tolist() == [0.2]
 
 
-@pytest.mark.usefixtures("results")
-def test_problems_are_named_with_their_cell() -> None:
-    assert attacks.problems(TWO) == ["digits/small/at-s0: min_linf leaves 1 of 5"]
-    assert "- digits/small/at-s0: min_linf leaves 1 of 5" in attacks.page(TWO).splitlines()
-    assert "- none found" in attacks.page(TWO[:1]).splitlines()
+def test_problems_are_named_with_their_run(results) -> None:
+    assert attacks.problems(results.attacks) == ["digits/small/at-s0: min_linf leaves 1 of 5"]
+    assert "- digits/small/at-s0: min_linf leaves 1 of 5" in attacks.page(results.attacks).splitlines()
+    assert "- none found" in attacks.page({TWO[0]: results.attacks[TWO[0]]}).splitlines()
 
 
-@pytest.mark.usefixtures("results")
-def test_the_table_says_which_autoattack_and_on_how_many_images() -> None:
+def test_the_table_says_which_autoattack_and_on_how_many_images(results) -> None:
     table = suite().model_copy(update={"table": ["pgd20", "aa"]})
-    assert attacks.notes(TWO, table) == ["AA: AutoAttack standard (pyautoattack 0.2.0), on 5 of these images."]
+    assert attacks.notes(results.attacks, table) == [
+        "AA: AutoAttack standard (pyautoattack 0.2.0), on 5 of these images."
+    ]
 
 
 def test_where_autoattacks_differ_each_setting_has_its_note(results) -> None:
-    other = Run("svhn", "small", "at", 0)
     text = TWO[1].result("attack").read_text().replace('"standard"', '"custom"')
-    other.result("attack").parent.mkdir(parents=True)
-    other.result("attack").write_text(text)
-    said = attacks.notes([*TWO, other], suite().model_copy(update={"table": ["aa"]}))
+    both = {**results.attacks, Run("svhn", "small", "at", 0): parse(RunAttackResult, text)}
+    said = attacks.notes(both, suite().model_copy(update={"table": ["aa"]}))
     assert [line.partition(" (")[0] for line in said] == [
         "AA on digits/small: AutoAttack standard",
         "AA on svhn/small: AutoAttack custom",
     ]
 
 
-@pytest.mark.usefixtures("results")
-def test_metrics_hold_every_column_and_no_infinity() -> None:
-    lists = {name: [] for name in Grid.model_fields if name not in ("datasets", "models", "seeds")}
-    grid = Grid(
-        **lists
-        | {"datasets": ["digits"], "models": ["small"], "seeds": [0], "update": ["at"], "pretrain": ["small"]}
-        | {"layers": {"models": [], "variants": [], "groups": []}}
-    )
-    natural, found = rows.metrics(rows.over_seeds(rows.measured(grid, suite()), grid))["digits/small"].values()
+def test_metrics_hold_every_column_and_no_infinity(results) -> None:
+    natural, found = rows.metrics(rows.over_seeds(rows.measured(results), results.grid))["digits/small"].values()
     wanted = {"clean": 80.0, "pgd20": 50.0, "cw20": 40.0, "aa": 40.0, "worst": 20.0, "median_min_linf": 20.0}
     assert wanted.items() <= found.items()
     assert {"nrr_pgd20": 61.54, "nrr_cw20": 53.33, "nrr_aa": 53.33}.items() <= found.items()

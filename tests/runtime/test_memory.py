@@ -1,7 +1,6 @@
 """Memory that runs out: training says which batch to try, an evaluation takes it by itself and says so."""
 
 import copy
-import json
 
 import pytest
 import torch
@@ -15,9 +14,12 @@ from cure.errors import UserError
 from cure.evaluation import corrupted
 from cure.evaluation.attack_columns import attacked, result
 from cure.evaluation.driver import Driver
+from cure.evaluation.statistics.results import RunAttackResult
 from cure.evaluation.work_items import Examples
 from cure.reporting import attacks
 from cure.runtime.memory import exhausted, fitting, halving
+from cure.storage.paths import Run
+from cure.storage.records import parse, write
 from cure.training.validation import validation
 from tests.evaluation.test_attack_columns import suite
 from tests.evaluation.test_driver import EPS, SHORT, autoattack, images, pgd
@@ -113,9 +115,7 @@ def test_one_of_several_processes_is_refused_since_all_must_cut_alike(net, data)
 
 
 @fault
-def test_a_result_names_the_batch_of_a_column_that_did_not_fit_and_of_no_other(
-    net, data, tmp_path, monkeypatch
-) -> None:
+def test_a_result_names_the_batch_of_a_column_that_did_not_fit_and_of_no_other(net, data, tmp_path) -> None:
     ascent = {"steps": 2, "start": "uniform", "clip_start": True, "attack": "pgd"}
     how = suite(
         columns={"pgd20": ascent, "aa": SHORT | {"attack": "autoattack"}}, subset={}, nrr="pgd20", layout="contiguous"
@@ -128,15 +128,14 @@ def test_a_result_names_the_batch_of_a_column_that_did_not_fit_and_of_no_other(
 
     attack_sequences = {"pgd20": pgd(), "aa": AttackSequence({"apgd": attack}, {}, eps=EPS, label="standard")}
     found = result(attacked(net, data, attack_sequences, how, lambda event: None), data, how, EPS)
-    assert found["columns"]["aa"]["batch"] == 8
-    assert "batch" not in found["columns"]["pgd20"]
-    assert found["problems"] == ["aa ran on 8 images at a time, not 16: memory ran out"]
-    run = attacks.Run("digits", "small", "at", 0)
-    monkeypatch.chdir(tmp_path)
-    run.result("attack").parent.mkdir(parents=True)
-    run.result("attack").write_text(json.dumps(found))
-    assert attacks.problems([run]) == [f"digits/small/at-s0: {found['problems'][0]}"]
-    assert found["problems"][0] in attacks.page([run])
+    assert found.columns["aa"].batch == 8
+    assert "batch" not in found.document()["columns"]["pgd20"]
+    assert found.problems == ["aa ran on 8 images at a time, not 16: memory ran out"]
+    path = tmp_path / "at-s0-attack.json"
+    write(path, RunAttackResult(**vars(found), epoch=1, last=None))
+    results = {Run("digits", "small", "at", 0): parse(RunAttackResult, path.read_bytes())}
+    assert attacks.problems(results) == [f"digits/small/at-s0: {found.problems[0]}"]
+    assert found.problems[0] in attacks.page(results)
 
 
 @fault

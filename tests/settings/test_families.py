@@ -6,7 +6,7 @@ import pytest
 
 from cure import catalogue
 from cure.core.names import NAMES, ORDER
-from cure.reporting import rows
+from cure.reporting.results import methods
 from cure.settings.check import check
 from cure.settings.families import family
 from cure.settings.sections import Grid
@@ -33,7 +33,7 @@ def test_rows_stand_in_the_order_of_the_tables_and_unknown_ones_behind_by_family
     grid = view(with_lists(update=["toy", "part", "awp", "at"], update_from_natural=["other"], analyse=[]), "grid").get(
         "grid", Grid
     )
-    assert rows.methods(grid) == [
+    assert methods(grid) == [
         "natural",
         "at",
         "awp",

@@ -16,7 +16,7 @@ from cure.evaluation.diagnostics.check import Check
 from cure.evaluation.diagnostics.gradient_masking import Outcomes, apart, masking
 from cure.evaluation.driver import Driver
 from cure.evaluation.measure import frozen
-from cure.evaluation.statistics.results import Result
+from cure.evaluation.statistics.results import AttackResult
 from cure.evaluation.work_items import Examples, digest
 from cure.settings.base import Search
 from cure.settings.sections import Masking, Threat
@@ -25,7 +25,7 @@ from cure.settings.sections import Masking, Threat
 def masking_checks(
     net: nn.Module,
     data: Examples,
-    result: Result,
+    result: AttackResult,
     attack_sequences: dict[str, AttackSequence],
     rules: Masking,
     **how: Any,

@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 
 from cure.evaluation.diagnostics.check import Check
 from cure.evaluation.statistics.paired_outcomes import digits, paired_outcomes, worst
-from cure.evaluation.statistics.results import Result
+from cure.evaluation.statistics.results import AttackResult, MinimumResult
 from cure.settings.sections import Masking
 
 Outcomes = dict[str, str]
@@ -34,12 +34,12 @@ def masking(outcomes: Outcomes, rules: Masking) -> list[Check]:
     return lines
 
 
-def apart(result: Result) -> Outcomes:
+def apart(result: AttackResult) -> Outcomes:
     """The columns of an evaluation's result, and of each sequence of several attacks what they leave one by one."""
-    found = {name: outcome for name, outcome in result["outcomes"].items() if name != "worst"}
-    for column, about in result["columns"].items():
-        if len(about["broken_by"]) > 1 and "norm" not in about:
-            found |= parts(found, column, about["broken_by"])
+    found = {name: outcome for name, outcome in result.outcomes.items() if name != "worst"}
+    for column, about in result.columns.items():
+        if len(about.broken_by) > 1 and not isinstance(about, MinimumResult):
+            found |= parts(found, column, about.broken_by)
     return found
 
 

@@ -10,6 +10,7 @@ from cure.errors import UserError
 from cure.evaluation.standalone import show
 from cure.evaluation.statistics.comparison import Table as Outcomes
 from cure.evaluation.statistics.comparison import compare
+from cure.evaluation.statistics.results import AttackResult
 
 
 def outcomes_of(path: Path) -> Outcomes:
@@ -17,11 +18,11 @@ def outcomes_of(path: Path) -> Outcomes:
     path = path / "results.json" if path.is_dir() else path
     try:
         held = json.loads(path.read_text())
-        result = held.get("result", held)
-        images = held.get("index", list(range(result["images"])))
+        result = AttackResult.model_validate(held.get("result", held))
+        images = held.get("index", list(range(result.images)))
         name = held.get("subject", path.stem)
-        labels = {column: about["label"] for column, about in result["columns"].items() if about["label"]}
-        found = Outcomes(name, images, result["outcomes"], held.get("data_digest", ""), result.get("eps"), labels)
+        labels = {column: about.label for column, about in result.columns.items() if about.label}
+        found = Outcomes(name, images, result.outcomes, held.get("data_digest", ""), result.eps, labels)
         return TypeAdapter(Outcomes).validate_python(vars(found))
     except FileNotFoundError:
         raise UserError(

@@ -15,9 +15,8 @@ from cure.evaluation.diagnostics.preflight import preflight
 from cure.evaluation.standalone.images import Images
 from cure.evaluation.standalone.plan import Plan
 from cure.evaluation.standalone.subject import Subject
-from cure.evaluation.statistics import results
 from cure.evaluation.statistics.intervals import wilson
-from cure.evaluation.statistics.results import Result
+from cure.evaluation.statistics.results import AttackResult
 from cure.evaluation.work_items import WorkItemFolder
 from cure.nn.folded_copy import faster_layout
 from cure.settings.sections import AttackSuite
@@ -35,32 +34,32 @@ class Evaluation:
     plan: Plan
     columns: dict[str, AttackColumn]
     probes: dict[str, AttackColumn]  # what the masking report wanted besides, on fewer images
-    result: Result  # as the stage attack writes it
+    result: AttackResult
     preflight: list[Check]
     masking: list[Check]
 
     def accuracy(self, column: str) -> float:
         """Share of the images that the column looked at and that stayed correct; `clean` and `worst` are columns."""
-        correct, images, _ = results.counts(self.result, column)
+        correct, images, _ = self.result.counts(column)
         return correct / images
 
     def interval(self, column: str) -> tuple[float, float]:
         """Its Wilson 95 % interval."""
-        correct, images, _ = results.counts(self.result, column)
+        correct, images, _ = self.result.counts(column)
         return wilson(correct, images)
 
     def nrr(self, column: str) -> float:
         """Natural-robustness ratio 2 n r / (n + r) of clean accuracy and the column's."""
-        return results.ratio(self.result, column)
+        return self.result.ratio(column)
 
     def nrr_interval(self, column: str) -> tuple[float, float]:
         """Its 95 % interval."""
-        return results.ratio_interval(self.result, column)
+        return self.result.ratio_interval(column)
 
     @property
     def flags(self) -> list[str]:
         """Everything that this evaluation doubts of itself."""
-        return [*(str(line) for line in (*self.preflight, *self.masking) if line.red), *self.result["problems"]]
+        return [*(str(line) for line in (*self.preflight, *self.masking) if line.red), *self.result.problems]
 
     def adversarial(self) -> Tensor:
         """(n, c, h, w) float32 in the order of the images: what `worst` counts.
@@ -123,9 +122,9 @@ def measure(
         if plan.attack_sequences
         else ([], {})
     )
-    worst = list(result["outcomes"]["worst"])
+    worst = list(result.outcomes["worst"])
     for probe in probes.values():
         for row in probe.rows[~probe.safe(plan.threat.eps)].tolist():
             worst[row] = "0" if worst[row] == "1" else worst[row]
-    result["outcomes"]["worst"] = "".join(worst)
+    result = result.model_copy(update={"outcomes": result.outcomes | {"worst": "".join(worst)}})
     return Evaluation(subject, images, plan, columns, probes, result, preflight_checks, masking_found)

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from cure.evaluation.standalone.measure import Evaluation
-from cure.evaluation.statistics.results import counts
 from cure.storage.files import replacing, write_text
 
 
@@ -58,24 +57,24 @@ def document(found: Evaluation) -> dict[str, Any]:
         "eps": found.plan.threat.eps,
         "device": str(images.examples.x.device),
         "versions": {name: version(name) for name in ("cure", "torch")},
-        "accuracy": {name: summary(found, name) for name in found.result["outcomes"]},
+        "accuracy": {name: summary(found, name) for name in found.result.outcomes},
         "preflight": [vars(line) for line in found.preflight],
         "masking": [vars(line) for line in found.masking],
         "flags": found.flags,
     }
-    return {"robustbench": entry, **ours, "result": found.result}
+    return {"robustbench": entry, **ours, "result": found.result.document()}
 
 
 def _clean(found: Evaluation, column: str) -> float:
     """Clean accuracy on the images that a column looked at."""
-    _, images, clean = counts(found.result, column)
+    _, images, clean = found.result.counts(column)
     return clean / images
 
 
 def summary(found: Evaluation, column: str) -> dict[str, Any]:
     """Accuracy and NRR in [0, 1] with their 95 % intervals, and the images they were counted on."""
     low, high = found.interval(column)
-    _, images, _ = counts(found.result, column)
+    images = found.result.counts(column).images
     numbers = {"accuracy": found.accuracy(column), "low": low, "high": high}
     if column != "clean":
         nrr_low, nrr_high = found.nrr_interval(column)

@@ -8,7 +8,6 @@ from rich.text import Text
 from cure.core.names import heading
 from cure.evaluation.diagnostics.check import Check
 from cure.evaluation.standalone.measure import Evaluation
-from cure.evaluation.statistics import results
 from cure.evaluation.statistics.comparison import Comparison
 from cure.runtime.terminal import page
 
@@ -21,7 +20,7 @@ NOTE = (
 def table(found: list[Evaluation]) -> Group:
     """One line per network, most robust first: accuracies and NRR in percent over their intervals."""
     wanted = dict.fromkeys(name for one in found for name in ("clean", *one.plan.suite.table))
-    columns = [name for name in (*wanted, "worst") if all(name in one.result["outcomes"] for one in found)]
+    columns = [name for name in (*wanted, "worst") if all(name in one.result.outcomes for one in found)]
     shown = _plain("Network")
     for name in columns:
         shown.add_column(heading(name) + _mark(found[0], name), justify="right", no_wrap=True)
@@ -41,8 +40,8 @@ def _over(share: float, interval: tuple[float, float]) -> str:
 
 
 def _mark(found: Evaluation, column: str) -> str:
-    label = found.result["columns"].get(column, {}).get("label", "")
-    images = results.counts(found.result, column)[1]
+    about = found.result.columns.get(column)  # `clean` and `worst` have none
+    label, images = about.label if about else "", found.result.counts(column).images
     said = [label] if label not in ("", "standard") else []
     said += [str(images)] if images < len(found.images.examples) else []
     return f" ({', '.join(said)})" if said else ""

@@ -1,54 +1,192 @@
-"""Reading a result of the stage attack: one character per image and column, 1 correct, 0 not, - not looked at."""
+"""The results of the stages attack, corrupt, layers and revise as typed records; each is one JSON file.
 
+An outcome is a text with one character per image: 1 correct, 0 not, - not looked at. A name of the field `outcomes` is
+a column: `clean`, an attack column, or `worst`.
+"""
+
+import json
+from collections.abc import Mapping
 from math import ceil, inf
-from typing import Any
+from typing import Literal, NamedTuple
+
+from pydantic import ConfigDict
 
 from cure.evaluation.statistics.intervals import nrr, nrr_interval
-
-Result = dict[str, Any]
-
-
-def counts(result: Result, column: str) -> tuple[int, int, int]:
-    """(correct in the column, images looked at, of these correct clean)."""
-    pairs = [
-        (here, clean)
-        for here, clean in zip(result["outcomes"][column], result["outcomes"]["clean"], strict=True)
-        if here != "-"
-    ]
-    return sum(here == "1" for here, _ in pairs), len(pairs), sum(clean == "1" for _, clean in pairs)
+from cure.storage.records import Record
 
 
-def ratio(result: Result, column: str) -> float:
-    """Natural-robustness ratio in [0, 1], clean accuracy taken on the images of the column."""
-    correct, images, clean = counts(result, column)
-    return nrr(clean / images, correct / images)
+class Counts(NamedTuple):
+    """How many images are correct in a column, were looked at, and are correct clean among those looked at."""
+
+    correct: int
+    images: int
+    clean: int
 
 
-def ratio_interval(result: Result, column: str) -> tuple[float, float]:
-    """Its 95 % interval."""
-    correct, images, clean = counts(result, column)
-    return nrr_interval(clean, correct, images)
+def counts(outcomes: Mapping[str, str], column: str) -> Counts:
+    """Count the outcomes of a column over the images that it looked at."""
+    pairs = [(here, clean) for here, clean in zip(outcomes[column], outcomes["clean"], strict=True) if here != "-"]
+    return Counts(sum(here == "1" for here, _ in pairs), len(pairs), sum(clean == "1" for _, clean in pairs))
 
 
-def shares(result: Result) -> dict[str, float]:
-    """Clean, every column and the worst case, then the ratio of each column, all in [0, 1]."""
-    found = {name: correct / images for name in result["outcomes"] for correct, images, _ in [counts(result, name)]}
-    return found | {f"nrr_{name}": ratio(result, name) for name in found if name != "clean"}
+class ColumnResult(Record):
+    """One attack column besides its outcomes."""
+
+    model_config = ConfigDict(extra="forbid")  # an incomplete column of smallest perturbations is not taken for another
+
+    label: str  # of AutoAttack: standard, custom or rand
+    package: str  # the package that ran AutoAttack, with its version
+    batch: int | None = None  # given where memory did not suffice for the batch of the suite
+    broken_by: dict[str, list[int]]  # attack -> the images that it was the first to break
 
 
-def minima(result: Result) -> list[str]:
-    """The columns that sought the smallest perturbation."""
-    return [name for name, about in result["columns"].items() if "distances" in about]
+class MinimumResult(ColumnResult):
+    """A column of smallest perturbations."""
+
+    norm: Literal["linf", "l2"]
+    rows: list[int]  # the images that it looked at
+    distances: list[float | None]  # of each of `rows`, in units of [0, 1]; None where none was found
 
 
-def quantile(result: Result, column: str, share: float) -> float:
-    """The perturbation at which accuracy on clean-correct images falls to 1 - share, in units of [0, 1].
+class AttackResult(Record):
+    """Every attack column of one network on the same test images."""
 
-    The smallest distance within which at least this share of them has a verified adversarial image; infinity if no
-    distance has.
-    """
-    about = result["columns"][column]
-    pairs = zip(about["distances"], about["rows"], strict=True)
-    found = sorted(inf if d is None else d for d, row in pairs if result["outcomes"]["clean"][row] == "1")
-    rank = ceil(share * len(found) - 1e-9)  # 0.55 * 20 is a little more than 11
-    return found[max(0, rank - 1)] if found else 0.0
+    images: int
+    outcomes: dict[str, str]
+    columns: dict[str, MinimumResult | ColumnResult]
+    problems: list[str]
+    eps: float
+    seed: int
+    batch: int
+
+    def counts(self, column: str) -> Counts:
+        """Count the outcomes of a column over the images that it looked at."""
+        return counts(self.outcomes, column)
+
+    def ratio(self, column: str) -> float:
+        """Return the natural-robustness ratio in [0, 1], clean accuracy taken on the images of the column."""
+        correct, images, clean = self.counts(column)
+        return nrr(clean / images, correct / images)
+
+    def ratio_interval(self, column: str) -> tuple[float, float]:
+        """Return the 95 % interval of the ratio."""
+        correct, images, clean = self.counts(column)
+        return nrr_interval(clean, correct, images)
+
+    def shares(self) -> dict[str, float]:
+        """Return the accuracy of every column, then the ratio of each but `clean`, all in [0, 1]."""
+        found = {name: correct / images for name in self.outcomes for correct, images, _ in [self.counts(name)]}
+        return found | {f"nrr_{name}": self.ratio(name) for name in found if name != "clean"}
+
+    @property
+    def minima(self) -> dict[str, MinimumResult]:
+        """Return the columns of smallest perturbations."""
+        return {name: column for name, column in self.columns.items() if isinstance(column, MinimumResult)}
+
+    def distances(self, column: str) -> list[float]:
+        """Return the smallest perturbations of clean-correct images; infinity where none was found."""
+        about = self.minima[column]
+        pairs = zip(about.distances, about.rows, strict=True)
+        return [inf if d is None else d for d, row in pairs if self.outcomes["clean"][row] == "1"]
+
+    def quantile(self, column: str, share: float) -> float:
+        """Return the perturbation at which accuracy on clean-correct images falls to 1 - share, in units of [0, 1].
+
+        It is the smallest distance within which at least this share of them has a verified adversarial image, and
+        infinity if no distance has.
+        """
+        found = sorted(self.distances(column))
+        rank = ceil(share * len(found) - 1e-9)  # 0.55 * 20 is a little more than 11
+        return found[max(0, rank - 1)] if found else 0.0
+
+
+class LastEpochResult(Record):
+    """The network of the last epoch on the same images, in the columns of `attack.last`."""
+
+    epoch: int
+    outcomes: dict[str, str]
+
+
+class RunAttackResult(AttackResult):
+    """What the stage attack writes: the evaluated network of a run, and that of its last epoch."""
+
+    epoch: int  # of the evaluated network
+    last: LastEpochResult | None
+
+
+class CorruptResult(Record):
+    """What the stage corrupt writes: how many test images stay correct under each corruption and severity."""
+
+    images: int
+    source: str  # official or generated
+    version: str
+    missing: dict[str, str]  # corruption -> why it was not measured
+    categories: dict[str, str]
+    extra: list[str]  # corruptions that enter no mean
+    clean: int
+    correct: dict[str, dict[str, int]]  # corruption -> severity -> correct images
+
+
+class LayersNetwork(Record):
+    """One network of the layer-wise study: the updated parts, their share of all weights, and its outcomes."""
+
+    parts: list[str]
+    updated: float
+    clean: str
+    pgd: str
+
+
+class LayersResult(Record):
+    """What the stage layers writes, of the validation split after the last epoch."""
+
+    images: int
+    epochs: int
+    networks: dict[str, LayersNetwork]
+
+
+class Ascent(Record):
+    """The gradient ascent that found RiFT's criticalities."""
+
+    images: int
+    batch: int
+    epochs: int
+    steps: int
+    lr: float
+    eps: float
+
+
+class Criticality(Record):
+    """RiFT's criticality of one module in nats, and the fall of accuracy in [0, 1]."""
+
+    mrc: float
+    drop: float
+
+
+class Accuracies(Record):
+    """Accuracies on the validation split, in [0, 1]."""
+
+    clean: float
+    pgd: float
+
+
+class Interpolation(Record):
+    """RiFT's eleven points between the robust and the fine-tuned network, and the chosen one."""
+
+    a: float
+    points: list[Accuracies]
+
+
+class RiftResult(Record):
+    """What the stage revise writes for RiFT (methods/rift.py)."""
+
+    module: str
+    bn: str
+    ascent: Ascent
+    criticality: dict[str, Criticality]
+    interpolation: dict[str, Interpolation]
+
+
+def parse_rift(text: bytes | str) -> RiftResult | None:
+    """Read a result of the stage revise; return None where it is of another method than RiFT."""
+    document = json.loads(text)
+    return RiftResult.model_validate(document) if "criticality" in document else None

@@ -12,6 +12,7 @@ from cure.core.noise import PerImage
 from cure.evaluation.diagnostics.extra_attacks import masking_checks, missing, probes, transfer
 from cure.evaluation.diagnostics.gradient_masking import CHECKS, apart, masking, parts
 from cure.evaluation.driver import Driver
+from cure.evaluation.statistics.results import AttackResult, ColumnResult, MinimumResult
 from cure.evaluation.work_items import Examples
 from cure.models.small import Hyper, Small
 from cure.nn.batchnorm import scope
@@ -158,16 +159,20 @@ def column(entry, threat=THREAT, **settings):
     return kind.attack_sequence(kind.Hyper(eps=threat.eps, **settings), 10, 0)
 
 
+def judged(outcomes, **columns):
+    """The result of an evaluation with these outcomes, and what else is known of some of its columns."""
+    about = {name: ColumnResult(label="", package="", broken_by={name: []}) for name in outcomes if name != "clean"}
+    how = {"images": len(outcomes["clean"]), "problems": [], "eps": THREAT.eps, "seed": 0, "batch": 100}
+    return AttackResult(outcomes=outcomes, columns=about | columns, **how)
+
+
 def report(net, data):
     """Of an evaluation that ran PGD-20 and C&W, with Square alone as a further probe."""
     ascent = {"step": THREAT.step, "steps": 20, "start": "uniform", "clip_start": True}
     attack_sequences = {"pgd20": column("pgd", **ascent), "cw20": column("cw", **ascent)}
     ran = {name: Driver(net, data, **HOW).run(sequence) for name, sequence in attack_sequences.items()}
     flags = {"clean": ran["pgd20"].clean, **{name: outcome.robust for name, outcome in ran.items()}}
-    result = {
-        "outcomes": {name: "".join("01"[int(hit)] for hit in hits) for name, hits in flags.items()},
-        "columns": {name: {"broken_by": {name: []}} for name in attack_sequences},
-    }
+    result = judged({name: "".join("01"[int(hit)] for hit in hits) for name, hits in flags.items()})
     whole = column("autoattack", version="standard", iterations=1, queries=300, targets=9)
     square = {"square": AttackSequence({"square": whole.attacks["square"]}, whole.facts, whole.eps)}
     return masking_checks(net, data, result, probes(THREAT, RULES) | square, RULES, **HOW)[0]
@@ -264,8 +269,7 @@ def test_more_images_right_under_attack_than_clean_are_seen(trained):
     warming = Changing(len(data) + 1, confused, net).eval()
     clean = Driver(warming, data, **HOW).clean() == data.y
     seen = {"clean": "".join("01"[int(hit)] for hit in clean)}
-    result = {"outcomes": seen, "columns": {}}
-    lines, _ = masking_checks(warming, data, result, probes(THREAT, RULES), RULES, **HOW)
+    lines, _ = masking_checks(warming, data, judged(seen), probes(THREAT, RULES), RULES, **HOW)
     assert "clean" in {line.name for line in lines if not line.passed}
 
 
@@ -275,10 +279,7 @@ def test_images_that_transfer_from_another_network_better_than_its_own_are_seen(
     rounding = Masked(net, lambda net, x: net((x * 5).round() / 5)).eval()
     own = Driver(rounding, data, **HOW).run(probes(THREAT, RULES)["pgd20"])
     flags = {"clean": own.clean, "pgd20": own.robust}
-    result = {
-        "outcomes": {name: "".join("01"[int(hit)] for hit in hits) for name, hits in flags.items()},
-        "columns": {"pgd20": {"broken_by": {"pgd20": []}}},
-    }
+    result = judged({name: "".join("01"[int(hit)] for hit in hits) for name, hits in flags.items()})
     lines, _ = masking_checks(rounding, data, result, {"transfer": transfer(net, THREAT)}, RULES, **HOW)
     assert "transfer" in {line.name for line in lines if not line.passed}
 
@@ -319,13 +320,14 @@ def test_probes_leave_the_ball_of_pgd20_only_where_they_should(net, make_batch):
 
 
 def test_a_result_is_taken_apart():
-    result = {
-        "outcomes": {"clean": "1111", "pgd20": "1110", "aa": "1000", "min_linf": "1000", "worst": "1000"},
-        "columns": {
-            "pgd20": {"broken_by": {"pgd": [3]}},
-            "aa": {"broken_by": {"apgd-ce": [3], "square": [1, 2]}},
-            "min_linf": {"broken_by": {"fmn": [1], "fab-1": [2, 3]}, "norm": "linf"},
-        },
+    outcomes = {"clean": "1111", "pgd20": "1110", "aa": "1000", "min_linf": "1000"}
+    about = {"label": "", "package": ""}
+    columns = {
+        "pgd20": ColumnResult(**about, broken_by={"pgd": [3]}),
+        "aa": ColumnResult(**about, broken_by={"apgd-ce": [3], "square": [1, 2]}),
+        "min_linf": MinimumResult(
+            **about, broken_by={"fmn": [1], "fab-1": [2, 3]}, norm="linf", rows=[0], distances=[0.1]
+        ),
     }
-    columns = {name: outcome for name, outcome in result["outcomes"].items() if name != "worst"}
-    assert apart(result) == columns | {"apgd-ce": "1110", "square": "1000"}
+    result = judged(outcomes | {"worst": "1000"}, **columns)
+    assert apart(result) == outcomes | {"apgd-ce": "1110", "square": "1000"}

@@ -31,12 +31,12 @@ def test_three_lines_give_the_numbers(found):
 
 def test_accuracy_is_that_of_the_outcomes(found, trained, test_images):
     right = trained(test_images[0][FEW].float() / 255).argmax(1) == test_images[1][FEW]
-    assert found.result["outcomes"]["clean"] == "".join("01"[int(hit)] for hit in right)
+    assert found.result.outcomes["clean"] == "".join("01"[int(hit)] for hit in right)
     assert found.accuracy("clean") == int(right.sum()) / 60
 
 
 def test_intervals_and_ratios_are_of_these_counts(found):
-    robust = found.result["outcomes"]["pgd20"].count("1")
+    robust = found.result.outcomes["pgd20"].count("1")
     assert found.interval("pgd20") == wilson(robust, 60)
     assert found.nrr("pgd20") == nrr(found.accuracy("clean"), robust / 60)
 
@@ -47,7 +47,7 @@ def test_adversarial_images_are_in_the_ball_and_fool_the_network(found, trained,
     assert x_adv.dtype == torch.float32
     assert (x_adv - x).abs().max() <= 38 / 255 + 1e-6
     left = [trained(x_adv).argmax(1)[row] == y[row] for row in range(len(y))]
-    columns = zip(found.result["outcomes"]["fgsm"], found.result["outcomes"]["pgd20"], strict=True)
+    columns = zip(found.result.outcomes["fgsm"], found.result.outcomes["pgd20"], strict=True)
     assert ["01"[int(hit)] for hit in left] == [min(pair) for pair in columns]
 
 
@@ -55,7 +55,7 @@ def test_the_accuracy_on_them_is_the_worst_case_probes_included(trained, test_im
     x, y = test_images[0][FEW], test_images[1][FEW]
     weak = evaluate(trained, x, y, **(CHEAP | {"attacks": ["fgsm"]}))
     left = trained(weak.adversarial()).argmax(1) == y
-    assert "".join("01"[int(hit)] for hit in left) == weak.result["outcomes"]["worst"]
+    assert "".join("01"[int(hit)] for hit in left) == weak.result.outcomes["worst"]
     assert weak.accuracy("worst") < weak.accuracy("fgsm")
     assert (weak.adversarial() - x / 255).abs().max() <= 38 / 255 + 1e-6  # the probe far outside has no part in it
 
@@ -63,12 +63,12 @@ def test_the_accuracy_on_them_is_the_worst_case_probes_included(trained, test_im
 def test_a_float_image_is_the_same_as_a_byte(found, trained, test_images):
     x = (test_images[0][FEW].float() / 255).numpy()
     again = evaluate(trained, x, test_images[1][FEW].numpy(), **CHEAP)
-    assert again.result["outcomes"] == found.result["outcomes"]
+    assert again.result.outcomes == found.result.outcomes
 
 
 def test_the_batch_size_decides_nothing(found, trained, test_images):
     again = evaluate(trained, test_images[0][FEW], test_images[1][FEW], **(CHEAP | {"batch": 60}))
-    assert again.result["outcomes"] == found.result["outcomes"]
+    assert again.result.outcomes == found.result.outcomes
 
 
 def test_the_network_is_given_back_as_it_was(trained, test_images):
@@ -96,7 +96,7 @@ def test_a_killed_run_continues_with_its_units(found, trained, test_images, tmp_
     assert kept
     assert not (tmp_path / "results.json").exists()
     again = evaluate(net, test_images[0][FEW], test_images[1][FEW], out=tmp_path, **CHEAP)
-    assert again.result["outcomes"] == found.result["outcomes"]
+    assert again.result.outcomes == found.result.outcomes
     assert kept <= {path.name for path in (tmp_path / "units").glob("*.safetensors")}
 
 
@@ -154,7 +154,7 @@ class Wrapped(nn.Module):
 )
 def test_logits_among_other_outputs_are_found(found, trained, test_images, way, note):
     again = evaluate(Wrapped(trained, way).eval(), test_images[0][FEW], test_images[1][FEW], **CHEAP)
-    assert again.result["outcomes"] == found.result["outcomes"]
+    assert again.result.outcomes == found.result.outcomes
     assert again.subject.notes == [note]
 
 
@@ -186,7 +186,7 @@ def test_one_image_is_evaluated_with_a_grey_line(trained, test_images):
 
 def test_attacks_may_be_one_text(found, trained, test_images):
     again = evaluate(trained, test_images[0][FEW], test_images[1][FEW], **(CHEAP | {"attacks": "clean,fgsm,pgd20"}))
-    assert again.result["outcomes"] == found.result["outcomes"]
+    assert again.result.outcomes == found.result.outcomes
 
 
 def test_an_unknown_attack_is_told_with_its_neighbour(trained, test_images):
@@ -223,7 +223,7 @@ def test_a_network_that_draws_at_random_needs_the_version_for_it(trained, test_i
     with pytest.raises(UserError, match=r"determinism: .* needs aa_rand"):
         evaluate(Noisy(trained), *few, attacks=["clean"], eps="38/255", classes=10)
     found = evaluate(Noisy(trained), *few, attacks=["clean", "aa_rand"], eps="38/255", classes=10)
-    assert found.result["columns"]["aa_rand"]["label"] == "rand"
+    assert found.result.columns["aa_rand"].label == "rand"
     assert any("determinism" in flag for flag in found.flags)
 
 
@@ -244,6 +244,6 @@ def test_any_number_of_classes_and_channels(classes, label, channels):
     x = torch.rand(16, channels, 8, 8)
     y = net(x).argmax(1)
     found = evaluate(net, x, y, attacks=["clean", "pgd20", "aa"], eps="2/255", classes=classes, force=True)
-    assert found.result["columns"]["aa"]["label"] == label
+    assert found.result.columns["aa"].label == label
     assert found.accuracy("clean") == 1
     assert found.accuracy("aa") <= found.accuracy("pgd20")

@@ -179,7 +179,7 @@ def test_the_table_per_image_agrees_with_the_outcomes(written):
     ]
     assert "".join(robust) == outcomes["pgd20"]
     seen = [line for line, hit in zip(lines, outcomes["aa"], strict=True) if hit != "-"]
-    assert counts(found["result"], "aa")[1] == len(seen) == sum(line["aa"] != "" for line in lines)
+    assert counts(outcomes, "aa").images == len(seen) == sum(line["aa"] != "" for line in lines)
     assert any(line["broken_by"] for line in lines)
     assert all(float(line["min_linf"]) >= 0 for line in lines if line["min_linf"])
 

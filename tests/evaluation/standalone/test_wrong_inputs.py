@@ -300,8 +300,13 @@ def test_altered_weights_of_ours_are_refused(user, stage, kind):
 # ---- results that are compared
 
 
+def column(label):
+    return {"label": label, "package": "", "broken_by": {}}
+
+
 def result_file(**changes):
-    result = {"images": 3, "eps": 0.1, "columns": {"pgd20": {"label": ""}}, "outcomes": {"clean": "110"}}
+    result = {"images": 3, "eps": 0.1, "columns": {"pgd20": column("")}, "outcomes": {"clean": "110"}}
+    result |= {"problems": [], "seed": 0, "batch": 3}
     return json.dumps({"subject": "mine", "result": result | changes})
 
 
@@ -311,7 +316,7 @@ RESULTS = {
     "outcomes that are a list": result_file(outcomes=["110"]),
     "numbers as outcomes": result_file(outcomes={"clean": [1, 1, 0]}),
     "a radius in words": result_file(eps="wide"),
-    "a label that is none": result_file(columns={"aa": {"label": ["standard"]}}),
+    "a label that is none": result_file(columns={"aa": column(["standard"])}),
     "images without end": result_file(images=10**15),
     "brackets without end": "[" * 100_000,
 }

@@ -1,0 +1,191 @@
+"""Everything that a report is made of: the files that the stages wrote for the runs of `grid`, each read once."""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cure.core.names import ORDER
+from cure.errors import UserError
+from cure.evaluation.statistics.results import (
+    CorruptResult,
+    LayersResult,
+    RiftResult,
+    RunAttackResult,
+    parse_rift,
+)
+from cure.settings.sections import Grid
+from cure.storage.paths import Run
+from cure.storage.records import R, Record, parse
+
+T = TypeVar("T")
+AttackResults = dict[Run, RunAttackResult]
+CorruptResults = dict[Run, CorruptResult]
+
+
+@runtime_checkable
+class Placed(Protocol):
+    """A run of ours or a published claim."""
+
+    @property
+    def dataset(self) -> str:
+        """An entry of cure/datasets."""
+
+    @property
+    def model(self) -> str:
+        """An entry of cure/models."""
+
+
+def setting(placed: Placed) -> str:
+    """Return the data set and model as digits/small."""
+    return f"{placed.dataset}/{placed.model}"
+
+
+def place(run: Run) -> dict[str, Any]:
+    """Return the first columns of every table of runs."""
+    return {"setting": setting(run), "method": run.method, "seed": run.seed}
+
+
+def methods(grid: Grid) -> list[str]:
+    """Return the methods from top to bottom of the table; those that ORDER does not name come last, by family."""
+    return sorted(grid.rows, key=lambda row: ORDER.index(row) if row in ORDER else len(ORDER))
+
+
+class Sidecar(Record):
+    """The part of a provenance file that the report uses (storage/provenance.py)."""
+
+    device: str
+    torch: str
+    epochs: int | None = None  # of a stage that trains
+
+
+@dataclass(frozen=True)
+class AnalysisFile:
+    """The arrays that an analysis left of one run, by name. Without axes they are pictures."""
+
+    classes: list[str]
+    axes: dict[str, list[Any]]
+    arrays: dict[str, NDArray[np.generic]]
+
+
+class Results:
+    """The files behind a report. Each is opened when it is first asked for, and never again.
+
+    The runs are those of `grid`, whatever else is on the disk. A file that is missing or unreadable is a UserError.
+    """
+
+    def __init__(self, grid: Grid) -> None:
+        self.grid = grid
+        self._bytes: dict[Path, bytes] = {}
+        self._parsed: dict[Path, Any] = {}
+
+    def of(self, some: list[str]) -> list[Run]:
+        """Return the runs of some methods."""
+        return [
+            Run(dataset, model, method, seed)
+            for dataset in self.grid.datasets
+            for model in self.grid.models
+            for method in some
+            for seed in self.grid.seeds
+        ]
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """Return every run of the table, in its order."""
+        return self.of(methods(self.grid))
+
+    @cached_property
+    def trained(self) -> list[Run]:
+        """Return the runs with a curve: all but those that only consolidate another run."""
+        return [run for run in self.runs if run.method not in self.grid.revise_from_robust]
+
+    @cached_property
+    def attacks(self) -> AttackResults:
+        """Return the result of the stage attack of every run of the table."""
+        return {run: self._record(RunAttackResult, run.result("attack")) for run in self.runs}
+
+    @cached_property
+    def corruptions(self) -> CorruptResults:
+        """Return the result of the stage corrupt of every run of the table."""
+        return {run: self._record(CorruptResult, run.result("corrupt")) for run in self.runs}
+
+    @cached_property
+    def rift(self) -> dict[Run, RiftResult]:
+        """Return what RiFT reports of its choice, of each run that consolidates by RiFT."""
+        found = {run: self._once(run.result("revise"), parse_rift) for run in self.of(self.grid.revised)}
+        return {run: one for run, one in found.items() if one}
+
+    def layers(self, run: Run) -> LayersResult:
+        """Return the result of one process of the layer-wise study."""
+        return self._record(LayersResult, run.result("layers"))
+
+    def curve(self, run: Run) -> pd.DataFrame:
+        """Return what training wrote down, one line per epoch."""
+        return self._once(run.curve, lambda text: pd.read_csv(io.BytesIO(text)))
+
+    def sidecar(self, run: Run, stage: str) -> Sidecar | None:
+        """Return the provenance of one stage of a run, or None if the stage wrote none."""
+        path = run.provenance(stage)
+        return self._record(Sidecar, path) if path.exists() else None
+
+    def analysis(self, run: Run, name: str) -> AnalysisFile | None:
+        """Return the arrays of an analysis, or None if it does not suit the method of the run."""
+        path = run.analysis(name)
+        if path not in self._parsed:
+            suits = path.exists() or not path.parent.is_dir()
+            self._parsed[path] = _opened(path) if suits else None
+        found: AnalysisFile | None = self._parsed[path]
+        return found
+
+    @cached_property
+    def digest(self) -> str:
+        """Return the sha256 of the files behind the numbers: attack and corrupt of every run, then the curves."""
+        files = [path for run in self.runs for path in (run.result("attack"), run.result("corrupt"))]
+        files += [run.curve for run in self.runs if run.curve.exists()]
+        return hashlib.sha256(b"\0".join(map(self._text, files))).hexdigest()
+
+    def _record(self, kind: type[R], path: Path) -> R:
+        return self._once(path, partial(parse, kind))
+
+    def _once(self, path: Path, read: Callable[[bytes], T]) -> T:
+        """Return what `read` makes of a file, at the first call; later calls return the same object."""
+        if path not in self._parsed:
+            try:
+                self._parsed[path] = read(self._text(path))
+            except ValueError:
+                raise UserError(f"{path}: not a whole result; delete it and run `dvc repro`") from None
+        found: T = self._parsed[path]
+        return found
+
+    def _text(self, path: Path) -> bytes:
+        if path not in self._bytes:
+            try:
+                self._bytes[path] = path.read_bytes()
+            except FileNotFoundError:
+                raise UserError(f"{path}: not there yet; `dvc repro` makes it") from None
+        return self._bytes[path]
+
+
+def _opened(path: Path) -> AnalysisFile:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            about = json.loads((file.metadata() or {}).get("cure", "{}"))
+            arrays = {key: file.get_tensor(key) for key in sorted(file.keys())}
+        return AnalysisFile(about["classes"], about["axes"], arrays)
+    except (SafetensorError, OSError, KeyError):
+        raise UserError(f"{path}: not there, or not whole; `dvc repro` makes it") from None
+
+
+def load_results(grid: Grid) -> Results:
+    """Return the results of the runs of a grid."""
+    return Results(grid)
