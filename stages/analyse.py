@@ -1,4 +1,4 @@
-"""Analyse: look into one row, its evaluated network and its training, on a few validation images.
+"""Analyse: analyse one run, its evaluated network and its training, on a few validation images.
 
 Reads the prepared data, weights/DATASET/MODEL/METHOD-sSEED, its trajectory and its curve. Writes the folder
 results/DATASET/MODEL/METHOD-sSEED-analyse: a small file for each analysis of params.yaml that suits the method.

@@ -1,6 +1,6 @@
 """Attack: clean and adversarial accuracy of one evaluated network on the test split.
 
-Reads the prepared data, weights/DATASET/MODEL/METHOD-sSEED and, of a row with a training of its own, the network of
+Reads the prepared data, weights/DATASET/MODEL/METHOD-sSEED and, of a method with a training of its own, the network of
 the last epoch in trajectories/DATASET/MODEL/METHOD-sSEED. Writes results/DATASET/MODEL/METHOD-sSEED-attack.json: each
 image's outcome in every column, which attack broke it, the smallest perturbations, and the outcomes of the last epoch.
 A run that was killed continues at its last batch.

@@ -1,7 +1,7 @@
 """Conservation: train the natural network of a data set, model and seed.
 
 Reads the prepared data. Writes weights/DATASET/MODEL/natural-sSEED.safetensors, the trajectory, the curve and the
-sidecar. CURE starts from this network; as the row `natural` it is evaluated like any other.
+sidecar. CURE starts from this network; as the method `natural` it is evaluated like any other.
 """
 
 from cure import catalogue

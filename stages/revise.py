@@ -1,8 +1,8 @@
 """Revise: consolidate what was trained into the one network that is evaluated.
 
-Reads the prepared data and trajectories/DATASET/MODEL/METHOD-sSEED or, for RiFT, the network of the row `roles.robust`.
-Writes weights/DATASET/MODEL/METHOD-sSEED and results/DATASET/MODEL/METHOD-sSEED-revise.json: what the method says of
-its choice, on the validation split.
+Reads the prepared data and trajectories/DATASET/MODEL/METHOD-sSEED or, for RiFT, the network of the method
+`roles.robust`. Writes weights/DATASET/MODEL/METHOD-sSEED and results/DATASET/MODEL/METHOD-sSEED-revise.json: what the
+method says of its choice, on the validation split.
 """
 
 from cure import catalogue
@@ -22,7 +22,9 @@ def reads(run: Run) -> list[str]:
 
 
 def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None:
-    """Consolidate METHOD: its trajectory (RiFT: the robust row's network) -> weights/DATASET/MODEL/METHOD-sSEED.
+    """Consolidate METHOD: trajectories/DATASET/MODEL/METHOD-sSEED -> weights/DATASET/MODEL/METHOD-sSEED.
+
+    RiFT, which has no training of its own, takes the weights of the method `roles.robust`.
 
     CURE's working network and its revision are trained together in the stage update; here the one that is reported is
     chosen, by the section methods.METHOD.revise of params.yaml, and its relatives are scored beside it.

@@ -253,8 +253,12 @@ BROKEN = [  # where, what stands there, what must be said
     ("corrupt.severities", [], "corrupt.severities: "),  # the table's mean over them would be that of nothing
     ("corrupt.corruptions", ["contrst"], "corrupt.corruptions: no entry 'contrst', did you mean contrast?"),
     ("report.figures", ["curvs"], "report.figures: no entry 'curvs', did you mean curves?"),
-    ("grid.analyse", ["rift"], "grid: analyse names 'rift', which is no row with a training loop"),
-    ("grid.analyse", ["cur"], "grid: analyse names 'cur', which is no row with a training loop, did you mean cure?"),
+    ("grid.analyse", ["rift"], "grid: analyse names 'rift', which is not a method with a training loop"),
+    (
+        "grid.analyse",
+        ["cur"],
+        "grid: analyse names 'cur', which is not a method with a training loop, did you mean cure?",
+    ),
     ("analyse.entries.cka.batch", 3, "analyse.entries.cka.batch: Input should be greater than or equal to 4; found 3"),
     ("analyse.entries", {"mask": {"images": 8}}, "analyse.entries.mask: no such entry, did you mean masks?"),
     ("analyse.entries.masks.images", GONE, "analyse.entries.masks.images: missing"),

@@ -16,7 +16,7 @@ from dvc.utils.serialize import modify_yaml
 from cure import catalogue
 from cure.settings import layers, sections, training
 from cure.settings.check import check
-from cure.settings.families import rows
+from cure.settings.families import all_methods
 from cure.settings.params import read
 from cure.storage import paths
 from pilot.steps import at
@@ -61,10 +61,10 @@ def require_none(found, family, mend=""):
 
 def parents(item):
     """The networks of earlier stages that the run's method asks for by role."""
-    rows = parsed(SCALES[item.scale] / "params.yaml")["roles"] | {"natural": "natural"}
+    all_methods = parsed(SCALES[item.scale] / "params.yaml")["roles"] | {"natural": "natural"}
     method = catalogue.entry("methods", item.method).METHOD
     roles = {*method.teachers, *([method.init] if method.init else [])}
-    return {item.run.of(rows[role]).weights for role in roles}
+    return {item.run.of(all_methods[role]).weights for role in roles}
 
 
 def artefacts(item):
@@ -302,7 +302,7 @@ def test_the_report_draws_every_figure(scale):
 
 
 def test_the_paper_has_a_row_for_every_method():
-    assert sorted(rows(parsed(ROOT / "params.yaml")["grid"])) == catalogue.names("methods")
+    assert sorted(all_methods(parsed(ROOT / "params.yaml")["grid"])) == catalogue.names("methods")
 
 
 @every_scale

@@ -5,7 +5,7 @@
     dims: 4 a convolution, 2 a linear map, 1 a batch norm
 
 All (layer), per batch in eval mode, and averaged over batches. The two cross-entropies are those of CURE's Eq. (6), the
-same for every row, so that rows compare whatever they were trained with.
+same for every method, so that methods compare whatever they were trained with.
 """
 
 import torch

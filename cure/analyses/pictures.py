@@ -4,7 +4,7 @@
     predicted, fooled (n), on the image and on the adversarial one; gradient (n, c, h, w), d CE(f(x), y) / dx
 
 By FMN (adversarial/minimum_norm.py), so the distances are upper bounds; 0 for an image that is misclassified as it is,
-not a number where none was found. All rows see the same images. Gowda et al., ICLR 2024, Fig. 8, does not name its
+not a number where none was found. All methods see the same images. Gowda et al., ICLR 2024, Fig. 8, does not name its
 attack.
 """
 

@@ -8,10 +8,10 @@ https://arxiv.org/abs/2308.02533
     t(a) = (1 - a) t_AT + a t_FT, a = 0, 0.1, ..., 1                                       Eq. (9)
     a*   = the most clean accuracy among the points whose PGD accuracy is at most `slack` points below t_AT's
 
-It starts from the robust network of another row and trains nothing adversarially. The released fine-tuning lets every
-batch norm drift to clean statistics (`bn: update`); `freeze` moves the one weight only, `bn_only` is the control that
-moves statistics and no weight. All three are reported; the one named is exported. Algorithm 1 ends an ascent where it
-first leaves the ball, the released code goes on and takes the highest loss (`mrc_rule`).
+It starts from the robust network of another method and trains nothing adversarially. The released fine-tuning lets
+every batch norm drift to clean statistics (`bn: update`); `freeze` moves the one weight only, `bn_only` is the control
+that moves statistics and no weight. All three are reported; the one named is exported. Algorithm 1 ends an ascent where
+it first leaves the ball, the released code goes on and takes the highest loss (`mrc_rule`).
 
 Deviations. Modules, epochs and a are chosen on the validation split, where the authors use the test split. The step of
 the attack is the threat model's, where the released code has 2/225.

@@ -56,7 +56,7 @@ def place(run: Run) -> dict[str, Any]:
 
 def methods(grid: Grid) -> list[str]:
     """Return the methods from top to bottom of the table; those that ORDER does not name come last, by family."""
-    return sorted(grid.rows, key=lambda row: ORDER.index(row) if row in ORDER else len(ORDER))
+    return sorted(grid.methods, key=lambda row: ORDER.index(row) if row in ORDER else len(ORDER))
 
 
 class Sidecar(Record):

@@ -11,7 +11,7 @@ from cure.errors import did_you_mean
 from cure.settings import sections
 from cure.settings.base import Ball, Settings
 from cure.settings.check_layers import check_layers
-from cure.settings.families import check_against, check_families, check_lists, check_roles, rows
+from cure.settings.families import all_methods, check_against, check_families, check_lists, check_roles
 from cure.settings.params import FILE, Params, for_run, read, revise_key, update_key, with_threat_defaults
 from cure.settings.problems import Problems, collect, fill
 from cure.settings.sections import Masking, Preflight
@@ -30,7 +30,7 @@ SECTIONS: dict[str, type[Settings]] = {
     "analyse": sections.Analyse,
     "report": sections.ReportText,
 }
-ARMED = ("pretrain", "train", "analyse")  # sections under whose attacks the threat model is laid
+WITH_THREAT = ("pretrain", "train", "analyse")  # sections under whose attacks the threat model is laid
 LISTED = {"corrupt.corruptions": "corruptions", "analyse.entries": "analyses", "report.figures": "figures"}
 FOLDERS = ("datasets", "models", "methods")
 TAKEN = {"setting", "method", "seed", "clean", "worst", "corrupted", "epoch", "images"}  # other columns of the table
@@ -57,8 +57,8 @@ def check(raw: dict[str, Any]) -> Problems:
     if any(line.startswith("threat") for line in problems):  # told once; what it lies under is checked with a sound one
         raw = {**raw, "threat": {"eps": 1, "step": 1}}
     for name in raw.keys() & SECTIONS.keys() - {"threat"}:
-        for dataset, model in _runs(raw) if name in ARMED else [("", "")]:
-            declared = [name, "threat"] if name in ARMED else [name]
+        for dataset, model in _runs(raw) if name in WITH_THREAT else [("", "")]:
+            declared = [name, "threat"] if name in WITH_THREAT else [name]
             collect(partial(Params(raw, declared, dataset, model).get, name, SECTIONS[name]), problems)
     for folder in FOLDERS:
         _check_entries(raw, folder, problems)
@@ -93,7 +93,9 @@ def _check_entries(raw: dict[str, Any], folder: str, problems: Problems) -> None
     problems.extend(f"{folder}.{n}: no such entry{did_you_mean(str(n), known)}" for n in section if n not in known)
     for name in set(section) & set(known) if folder != "methods" else ():
         fill(catalogue.hyper(folder, name), section[name] or {}, f"{folder}.{name}", problems)
-    lists = {"methods": [rows(grid)], "models": _lists(grid, "models", "pretrain")}.get(folder, _lists(grid, folder))
+    lists = {"methods": [all_methods(grid)], "models": _lists(grid, "models", "pretrain")}.get(
+        folder, _lists(grid, folder)
+    )
     for name in (name for named in lists if isinstance(named, list) for name in named):
         if isinstance(name, str) and name not in section:
             problems.append(

@@ -21,11 +21,13 @@ def listed(grid: Any) -> Iterator[tuple[str, str]]:
     """(list, method) for every method that the section `grid` names, as far as it can be read."""
     for name in FAMILIES:
         methods = grid.get(name) if isinstance(grid, dict) else None
-        yield from ((name, row) for row in methods if isinstance(row, str)) if isinstance(methods, list) else ()
+        yield from (
+            ((name, method) for method in methods if isinstance(method, str)) if isinstance(methods, list) else ()
+        )
 
 
-def rows(grid: Any) -> list[str]:
-    """Every row of the table, as far as it can be read."""
+def all_methods(grid: Any) -> list[str]:
+    """Every method of the table, as far as it can be read."""
     return ["natural", *(name for _, name in listed(grid))]
 
 
@@ -39,24 +41,26 @@ def check_families(grid: Any, problems: Problems) -> None:
 
 
 def check_roles(roles: Any, grid: Any, problems: Problems) -> None:
-    """Every role played by a row that can be trained before those that need it."""
+    """Every role played by a method that can be trained before those that need it."""
     if not isinstance(roles, dict) or not isinstance(grid, dict):
         return
-    known = rows(grid)
-    for role, row in roles.items():
-        if isinstance(row, str) and row not in known:
-            problems.append(f"roles.{role}: {row!r} is no row of the grid{did_you_mean(row, known)}")
-        elif isinstance(row, str) and _needs(row, role, roles):
+    known = all_methods(grid)
+    for role, method in roles.items():
+        if isinstance(method, str) and method not in known:
+            problems.append(f"roles.{role}: {method!r} is not a method of the grid{did_you_mean(method, known)}")
+        elif isinstance(method, str) and _needs(method, role, roles):
             free = [other for other in known if not _needs(other, role, roles)]
-            problems.append(f"roles.{role}: {row!r} needs the {role} row itself; name one of {', '.join(free)}")
+            problems.append(f"roles.{role}: {method!r} needs the {role} method itself; name one of {', '.join(free)}")
 
 
 def check_against(report: Any, grid: Any, problems: Problems) -> None:
-    """Every row that the report compares with is there."""
+    """Every method that the report compares with is there."""
     named = report.get("against") if isinstance(report, dict) else None
-    for row in named if isinstance(named, list) else ():
-        if isinstance(row, str) and row not in rows(grid):
-            problems.append(f"report.against: {row!r} is no row of the grid{did_you_mean(row, rows(grid))}")
+    for method in named if isinstance(named, list) else ():
+        if isinstance(method, str) and method not in all_methods(grid):
+            problems.append(
+                f"report.against: {method!r} is not a method of the grid{did_you_mean(method, all_methods(grid))}"
+            )
 
 
 def check_lists(raw: dict[str, Any], problems: Problems) -> None:
@@ -67,9 +71,9 @@ def check_lists(raw: dict[str, Any], problems: Problems) -> None:
                 problems.append(f"{section}.{key}: names something twice")
 
 
-def _needs(row: str, role: str, roles: dict[str, Any]) -> bool:
-    """Whether `row`, or a row that it starts or learns from, needs the one in `role`."""
-    todo, seen = {row}, set[str]()
+def _needs(method: str, role: str, roles: dict[str, Any]) -> bool:
+    """Whether `method`, or a method that it starts or learns from, needs the one in `role`."""
+    todo, seen = {method}, set[str]()
     while todo:
         seen |= todo
         wanted = {need for name in todo for need in _roles(name)}

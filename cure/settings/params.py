@@ -159,7 +159,7 @@ class Params:
         return hyper, train
 
     def role(self, role: str) -> str:
-        """The row that plays `natural`, `robust` or `teacher`."""
+        """The method that plays `natural`, `robust` or `teacher`."""
         return role if role == "natural" else str(self._raw(f"roles.{role}"))
 
     def as_text(self) -> dict[str, Any]:

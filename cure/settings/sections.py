@@ -56,7 +56,7 @@ class RunSettings(Settings):
     device: Literal["cuda", "cpu", "auto"]
     threads: Few  # of one CPU process; another number gives other roundings
     processes: Few  # that train or attack one run together, on this machine; a GPU each
-    sync_batchnorm: bool  # batch statistics over all of them, or of each one's rows
+    sync_batchnorm: bool  # batch statistics over all of them, or of each one's images
     deterministic: bool
     cpu_isa: Literal["native", "avx2"]  # avx2: newer CPUs round as older ones, so that hashes agree
     layout: Layout  # of networks in training, and so of their attacks; probe: whichever is faster here
@@ -79,7 +79,7 @@ FAMILIES = (
 
 
 class Grid(Settings):
-    """The runs of the table: data sets x models x rows x seeds."""
+    """The runs of the table: data sets x models x methods x seeds."""
 
     datasets: Annotated[list[str], Field(min_length=1)]
     models: Annotated[list[str], Field(min_length=1)]
@@ -92,25 +92,25 @@ class Grid(Settings):
     update_from_teacher: list[str]
     update_from_both: list[str]  # natural and teacher
     revise_from_robust: list[str]
-    analyse: list[str]  # rows that are looked into; each analysis leaves out those that it does not suit
+    analyse: list[str]  # methods that are analysed; each analysis leaves out those that it does not suit
     layers: LayersGrid
 
     @property
-    def rows(self) -> list[str]:
+    def methods(self) -> list[str]:
         """Every evaluated network: the natural one and, family by family, what the lists name."""
-        return ["natural", *(row for family in FAMILIES for row in getattr(self, family))]
+        return ["natural", *(method for family in FAMILIES for method in getattr(self, family))]
 
     @property
     def revised(self) -> list[str]:
-        """The rows whose network the stage revise makes."""
-        return [row for family in FAMILIES if "revise" in family for row in getattr(self, family)]
+        """The methods whose network the stage revise makes."""
+        return [method for family in FAMILIES if "revise" in family for method in getattr(self, family)]
 
     @model_validator(mode="after")
     def _names_are_known_and_stand_once(self) -> "Grid":
-        trained = [row for row in self.rows if row not in self.revise_from_robust]
-        if odd := [row for row in self.analyse if row not in trained]:
+        trained = [method for method in self.methods if method not in self.revise_from_robust]
+        if odd := [method for method in self.analyse if method not in trained]:
             raise ValueError(
-                f"analyse names {odd[0]!r}, which is no row with a training loop{did_you_mean(odd[0], trained)}"
+                f"analyse names {odd[0]!r}, which is not a method with a training loop{did_you_mean(odd[0], trained)}"
             )
         natural = dict.fromkeys([*self.models, *self.layers.models])
         if sorted(self.pretrain) != sorted(natural):
@@ -118,8 +118,8 @@ class Grid(Settings):
         for name, values in [*self, *((f"layers.{name}", values) for name, values in self.layers)]:
             if isinstance(values, list) and len(set(values)) != len(values):
                 raise ValueError(f"{name} names something twice")
-        if twice := [row for row in dict.fromkeys(self.rows) if self.rows.count(row) > 1]:
-            raise ValueError(f"{', '.join(twice)} stands there twice (natural is a row without being listed)")
+        if twice := [method for method in dict.fromkeys(self.methods) if self.methods.count(method) > 1]:
+            raise ValueError(f"{', '.join(twice)} stands there twice (natural is a method without being listed)")
         return self
 
 
@@ -130,7 +130,7 @@ class Threat(Ball):
 
 
 class Roles(Settings):
-    """Which rows serve others: `robust` is where RiFT starts, `teacher` is whom ARD and IAD learn from."""
+    """Which methods serve others: `robust` is where RiFT starts, `teacher` is whom ARD and IAD learn from."""
 
     robust: str
     teacher: str
@@ -190,5 +190,5 @@ class ReportText(Settings):
 
     title: str
     note: str  # a stand-in data set or a shortened schedule is named here
-    against: list[str]  # rows that every method is compared with in pairs.md, beside the best
+    against: list[str]  # methods that every method is compared with in pairs.md, beside the best
     figures: list[str]  # entries of cure/figures

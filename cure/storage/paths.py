@@ -17,7 +17,7 @@ def downloads(dataset: str) -> Path:
 
 @dataclass(frozen=True)
 class Run:
-    """One row of the table on one data set, with one model and one seed."""
+    """One method on one data set, with one model and one seed."""
 
     dataset: str
     model: str

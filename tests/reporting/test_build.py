@@ -94,7 +94,7 @@ def test_a_row_to_compare_with_must_be_in_the_grid(folder: Path, tmp_path: Path)
     text = (folder / "params.yaml").read_text()
     assert "against: [at]" in text
     (tmp_path / "params.yaml").write_text(text.replace("against: [at]", "against: [att]"))
-    with pytest.raises(UserError, match=r"report\.against: 'att' is no row of the grid, did you mean at\?"):
+    with pytest.raises(UserError, match=r"report\.against: 'att' is not a method of the grid, did you mean at\?"):
         report(tmp_path)
 
 

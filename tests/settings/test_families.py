@@ -26,7 +26,7 @@ def with_roles(**roles):
 @pytest.mark.parametrize("scale", SCALES)
 def test_the_lists_make_every_row_once(scale):
     grid = view(SCALES[scale], "grid").get("grid", Grid)
-    assert sorted(grid.rows) == catalogue.names("methods")
+    assert sorted(grid.methods) == catalogue.names("methods")
 
 
 def test_rows_stand_in_the_order_of_the_tables_and_unknown_ones_behind_by_family():
@@ -77,19 +77,19 @@ def test_a_method_in_a_list_whose_stages_do_not_fit_it_is_refused_with_the_one_t
 @pytest.mark.parametrize(("listed", "row"), [("update", "natural"), ("update_from_natural", "trades")])
 def test_a_row_in_two_lists_is_refused(listed, row):
     found = check(with_lists(**{listed: [*QUICKSTART["grid"][listed], row]}))
-    assert f"grid: {row} stands there twice (natural is a row without being listed)" in found
+    assert f"grid: {row} stands there twice (natural is a method without being listed)" in found
 
 
 def test_a_teacher_that_needs_the_teacher_is_refused_with_those_that_do_not():
     allowed = [name for name in view(PAPER, "grid").get("grid", Grid).rows if name not in ("ard", "iad")]
     for row in ("ard", "iad"):
-        said = f"roles.teacher: {row!r} needs the teacher row itself; name one of {', '.join(allowed)}"
+        said = f"roles.teacher: {row!r} needs the teacher method itself; name one of {', '.join(allowed)}"
         assert check(with_roles(teacher=row)) == [said]
 
 
 def test_a_robust_row_that_starts_from_the_robust_row_is_refused():
     (said,) = check(with_roles(robust="rift"))
-    assert said.startswith("roles.robust: 'rift' needs the robust row itself; name one of natural, at, ")
+    assert said.startswith("roles.robust: 'rift' needs the robust method itself; name one of natural, at, ")
     assert "rift" not in said.partition("; ")[2].split(", ")
 
 
@@ -104,4 +104,6 @@ def test_a_role_may_go_to_a_row_that_needs_another_role(roles):
 
 
 def test_a_role_that_no_row_plays_is_refused():
-    assert check(with_roles(robust="att"))[0].startswith("roles.robust: 'att' is no row of the grid, did you mean at")
+    assert check(with_roles(robust="att"))[0].startswith(
+        "roles.robust: 'att' is not a method of the grid, did you mean at"
+    )
