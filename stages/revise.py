@@ -27,7 +27,7 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
     RiFT, which has no training of its own, takes the weights of the method `roles.robust`.
 
     CURE's working network and its revision are trained together in the stage update; here the one that is reported is
-    chosen, by the section methods.METHOD.revise of params.yaml, and its relatives are scored beside it.
+    chosen, by the section methods.METHOD.revise of params.yaml, and all networks of the checkpoint are scored.
     """
     from cure.training.consolidate import consolidate
 

@@ -21,7 +21,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from cure.core.network import Network
 from cure.core.tensors import Images, Tensor
-from cure.nn.batchnorm import scope
+from cure.nn.batchnorm import SplitBatchNorm2d, scope
 from cure.nn.foldable import foldable
 from cure.nn.memory_format import FORMATS, probed_layout
 from cure.settings.base import Layout
@@ -169,4 +169,5 @@ def _tensors(net: nn.Module) -> dict[str, Tensor]:
 def _form(net: nn.Module) -> list[Any]:
     """Return whatever a copy is made for besides values; where it has changed, another copy is due."""
     tensors = [(name, t.dtype, t.device, t.stride()) for name, t in _tensors(net).items()]
-    return [*tensors, *((type(module), getattr(module, "active", None)) for module in net.modules())]
+    branches = [module.active if isinstance(module, SplitBatchNorm2d) else None for module in net.modules()]
+    return [*tensors, *zip(map(type, net.modules()), branches, strict=True)]

@@ -24,7 +24,7 @@ def search(**changes) -> Search:
 
 
 def run(net: nn.Module, batch, objective=ce_objective, **how) -> Tensor:
-    """climb from x itself in eval mode."""
+    """Run `pgd_loop` from x itself in eval mode."""
     net.eval()
     scalars = {"eps": 0.1, "step": 0.03, "steps": 5}
     return pgd_loop(net, batch.x, batch.x, objective(net, batch), **(scalars | how))

@@ -359,10 +359,10 @@ def test_a_mistake_in_a_methods_train_is_found_under_either_protocol(protocol):
 
 
 UPDATED = [name for name in catalogue.names("methods") if catalogue.entry("methods", name).METHOD.updates]
-CELLS = [(QUICKSTART, "digits", "small"), (PAPER, "cifar10", "wrn_34_10")]
+PLACES = [(QUICKSTART, "digits", "small"), (PAPER, "cifar10", "wrn_34_10")]
 
 
-@pytest.mark.parametrize(("raw", "dataset", "model"), CELLS, ids=["quickstart", "paper"])
+@pytest.mark.parametrize(("raw", "dataset", "model"), PLACES, ids=["quickstart", "paper"])
 @pytest.mark.parametrize("name", UPDATED)
 def test_the_settings_that_a_file_carries_are_those_of_its_training(name, raw, dataset, model):
     method = catalogue.entry("methods", name).METHOD
