@@ -81,7 +81,7 @@ def test_a_row_in_two_lists_is_refused(listed, row):
 
 
 def test_a_teacher_that_needs_the_teacher_is_refused_with_those_that_do_not():
-    allowed = [name for name in view(PAPER, "grid").get("grid", Grid).rows if name not in ("ard", "iad")]
+    allowed = [name for name in view(PAPER, "grid").get("grid", Grid).methods if name not in ("ard", "iad")]
     for row in ("ard", "iad"):
         said = f"roles.teacher: {row!r} needs the teacher method itself; name one of {', '.join(allowed)}"
         assert check(with_roles(teacher=row)) == [said]
