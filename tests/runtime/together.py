@@ -1,4 +1,4 @@
-"""What two ranks and one process both do, for test_ranks.py; `python -m tests.runtime.together FOLDER RANK` is one."""
+"""What two ranks and one process both do, for test_distributed.py; `python -m tests.runtime.together FOLDER RANK`."""
 
 import copy
 import sys
@@ -93,7 +93,11 @@ def evaluated(folder: Path) -> dict[str, Any]:
     columns = attacked(
         net, data, attack_sequences(suite, threat, 10), suite, lambda event: None, Counted(folder / "units")
     )
-    return {"result": result(columns, data, suite, threat.eps), "units": len(computed), "driver": Driver.__name__}
+    return {
+        "result": result(columns, data, suite, threat.eps).document(),
+        "units": len(computed),
+        "driver": Driver.__name__,
+    }
 
 
 def everything(folder: Path) -> dict[str, Any]:
