@@ -75,7 +75,8 @@ CODE = {  # an edited file -> the stages that run it
     "cure/methods/trades.py": {TRADES},
     "cure/models/small.py": {PRETRAIN, *ROBUST, REVISE, *ATTACKS, *CORRUPTS, *ANALYSES},
     "cure/models/small_resnet.py": {STUDIED, LAYERS},
-    "cure/nn/freezing.py": {LAYERS},
+    "cure/training/layerwise.py": {LAYERS},
+    "cure/nn/freezing.py": {PRETRAIN, STUDIED, *ROBUST, REVISE, LAYERS, *ATTACKS, *ANALYSES},  # what folding knows
     "cure/datasets/digits.py": {PREPARE},
     "cure/attacks/pgd.py": ATTACKS,
     "cure/evaluation/driver.py": ATTACKS,
