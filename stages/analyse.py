@@ -4,6 +4,11 @@ Reads the prepared data, weights/DATASET/MODEL/METHOD-sSEED, its trajectory and 
 results/DATASET/MODEL/METHOD-sSEED-analyse: a small file for each analysis of params.yaml that suits the method.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the code of this copy, not the installed one
+
 from cure.runtime.terminal import Dataset, MethodName, Model, Seed, stage
 from cure.settings.check import load
 from cure.storage.paths import Run

@@ -6,6 +6,11 @@ image's outcome in every column, which attack broke it, the smallest perturbatio
 A run that was killed continues at its last batch.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the code of this copy, not the installed one
+
 from cure.runtime.progress import progress
 from cure.runtime.terminal import Dataset, MethodName, Model, Seed, stage
 from cure.settings.check import load

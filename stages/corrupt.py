@@ -7,8 +7,12 @@ was killed continues at its last corruption and severity.
 """
 
 import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the code of this copy, not the installed one
 
 from cure import catalogue
+from cure.core.corruption import BENCHMARK, EXTRAS
 from cure.runtime.progress import progress
 from cure.runtime.terminal import Dataset, MethodName, Model, Seed, stage
 from cure.settings.check import load
@@ -36,12 +40,13 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
     suite = params.get("corrupt", CorruptSuite)
     evaluated = evaluated_run.evaluated(run, params, suite, device.set_up)
     source = corrupted.source(suite, dataset, evaluated.about.data_digest, evaluated.split)
-    known = {name: catalogue.entry("corruptions", name).CORRUPTION for name in catalogue.names("corruptions")}
     missing = source.missing(suite.corruptions)
     for name, why in missing.items():
         print(f"corrupt {run.name}: without {name}: {why}", file=sys.stderr)
     names = [name for name in suite.corruptions if name not in missing]
-    unlisted = {name: "not listed in params.yaml" for name in known if name not in suite.corruptions}
+    own = {name: catalogue.entry("corruptions", name).CORRUPTION.category for name in suite.corruptions}
+    categories = dict(sorted({**BENCHMARK, **EXTRAS, **own}.items()))
+    unlisted = {name: "not listed in params.yaml" for name in categories if name not in own}
     clean = corrupted.correct(evaluated.net, evaluated.split, suite.batch)
     scratch = Scratch("corrupt", run.name, params.as_text(), [paths.data(dataset), run.weights])
     total, store = len(names) * len(suite.severities), WorkItemFolder(scratch.folder)
@@ -52,8 +57,8 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
             source=source.kind,
             version=source.version,
             missing=missing | unlisted,
-            categories={name: corruption.category for name, corruption in known.items()},
-            extra=[name for name, corruption in known.items() if corruption.extra],
+            categories=categories,
+            extra=[name for name in categories if name not in BENCHMARK],
             clean=clean,
             correct=correct,
         )

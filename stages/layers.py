@@ -5,6 +5,11 @@ results/DATASET/MODEL/VARIANT-GROUP-sSEED-layers.json (each validation image's o
 last epoch), the curve of every set and the sidecar. No network is kept.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the code of this copy, not the installed one
+
 from typing import Annotated
 
 import typer

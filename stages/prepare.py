@@ -4,6 +4,11 @@ Reads the data set's own source (a download with a checksum, a folder, or scikit
 data/DATASET.safetensors: uint8 images and labels of train, val and test, and a description.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the code of this copy, not the installed one
+
 from cure import catalogue
 from cure.runtime.terminal import Dataset, stage
 from cure.settings.check import load

@@ -4,6 +4,11 @@ Reads the prepared data. Writes weights/DATASET/MODEL/natural-sSEED.safetensors,
 sidecar. CURE starts from this network; as the method `natural` it is evaluated like any other.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the code of this copy, not the installed one
+
 from cure import catalogue
 from cure.runtime.terminal import Dataset, Model, Seed, stage
 from cure.settings.check import load

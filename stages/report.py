@@ -7,6 +7,11 @@ intervals); metrics.json for DVC, figures/ and, in data/, the table behind each 
 the commit and device the numbers were first made with.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the code of this copy, not the installed one
+
 from cure.runtime.terminal import stage
 from cure.settings.check import load
 

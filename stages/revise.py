@@ -5,6 +5,11 @@ Reads the prepared data and trajectories/DATASET/MODEL/METHOD-sSEED or, for RiFT
 method says of its choice, on the validation split.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the code of this copy, not the installed one
+
 from cure import catalogue
 from cure.errors import UserError
 from cure.runtime.terminal import Dataset, MethodName, Model, Seed, stage

@@ -5,6 +5,11 @@ trajectory (last, best and companion networks, snapshots), the curve and the sid
 consolidate also weights/DATASET/MODEL/METHOD-sSEED.safetensors, the network that is evaluated.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the code of this copy, not the installed one
+
 from cure import catalogue
 from cure.errors import UserError
 from cure.runtime.terminal import Dataset, MethodName, Model, Seed, stage

@@ -18,6 +18,26 @@ from cure.core.tensors import Images
 VERSION = "cifar-c 1"
 """Stands in every result; a change to a generated image needs another one."""
 CATEGORIES = ("noise", "blur", "weather", "digital")
+BENCHMARK = {
+    "gaussian_noise": "noise",
+    "shot_noise": "noise",
+    "impulse_noise": "noise",
+    "defocus_blur": "blur",
+    "glass_blur": "blur",
+    "motion_blur": "blur",
+    "zoom_blur": "blur",
+    "snow": "weather",
+    "frost": "weather",
+    "fog": "weather",
+    "brightness": "weather",
+    "contrast": "digital",
+    "elastic_transform": "digital",
+    "pixelate": "digital",
+    "jpeg_compression": "digital",
+}
+"""The 15 of CIFAR-10-C with their categories: the mean of a table runs over these and no others."""
+EXTRAS = {"speckle_noise": "noise", "gaussian_blur": "blur", "spatter": "weather", "saturate": "digital"}
+"""The four that CIFAR-10-C has besides."""
 WHOLE = 5e-4
 """Levels by which rounding errors may miss a whole level, so that it stays one on every machine."""
 
@@ -31,7 +51,6 @@ class Corruption:
     category: Literal["noise", "blur", "weather", "digital"]
     severities: tuple[Any, Any, Any, Any, Any]
     apply: Callable[..., Images]  # (x, constants, noise), and the pictures where there are some
-    extra: bool = False  # one of CIFAR-10-C's four beside the 15 of the benchmark
     needs: tuple[str, ...] = ()  # modules of the optional packages
     pictures: tuple[str, ...] = ()  # files of the first of them, read by the engine
 

@@ -11,4 +11,4 @@ def apply(x: Images, sigma: float, noise: PerImage) -> Images:
     return gaussian(x, sigma)
 
 
-CORRUPTION = Corruption("blur", (0.4, 0.6, 0.7, 0.8, 1.0), apply, extra=True)
+CORRUPTION = Corruption("blur", (0.4, 0.6, 0.7, 0.8, 1.0), apply)

@@ -24,4 +24,4 @@ def apply(x: Images, constants: tuple[float, float], noise: PerImage) -> Images:
     return value - wanted * value * torch.where(spread > 0, below / spread.clamp(min=1e-8), red)
 
 
-CORRUPTION = Corruption("digital", ((0.3, 0.0), (0.1, 0.0), (1.5, 0.0), (2.0, 0.1), (2.5, 0.2)), apply, extra=True)
+CORRUPTION = Corruption("digital", ((0.3, 0.0), (0.1, 0.0), (1.5, 0.0), (2.0, 0.1), (2.5, 0.2)), apply)

@@ -60,6 +60,5 @@ CORRUPTION = Corruption(
         (0.65, 0.1, 0.5, 0.68, 0.6, True),
     ),
     apply,
-    extra=True,
     needs=("cv2",),
 )

@@ -10,4 +10,4 @@ def apply(x: Images, sigma: float, noise: PerImage) -> Images:
     return x + x * noise.normal(x, sigma)
 
 
-CORRUPTION = Corruption("noise", (0.06, 0.1, 0.12, 0.16, 0.2), apply, extra=True)
+CORRUPTION = Corruption("noise", (0.06, 0.1, 0.12, 0.16, 0.2), apply)

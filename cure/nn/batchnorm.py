@@ -1,9 +1,10 @@
-"""Batch-norm scopes, split batch norm, and re-estimation of running statistics."""
+"""Batch-norm scopes, fixed and split batch norm, and re-estimation of running statistics."""
 
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -31,6 +32,14 @@ def scope(net: nn.Module, mode: Scope) -> Iterator[None]:
             module.training = training
         for norm, tracked in tracking:
             norm.track_running_stats = tracked
+
+
+class FixedBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm on its running statistics, whatever mode the network is put into."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(x - running mean) / sqrt(running variance + eps) * weight + bias."""
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 
 class SplitBatchNorm2d(nn.ModuleDict):

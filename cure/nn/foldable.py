@@ -11,8 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from cure.core.tensors import Images, Tensor
-from cure.nn.batchnorm import scope
-from cure.nn.freezing import FixedBatchNorm2d
+from cure.nn.batchnorm import FixedBatchNorm2d, scope
 
 PLAIN = (  # forwards of layers that compute nothing besides
     nn.Conv2d.forward,

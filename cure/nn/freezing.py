@@ -10,19 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from cure.core.network import Network
 from cure.core.noise import seed_for
-
-
-class FixedBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm on its running statistics, whatever mode the network is put into."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(x - running mean) / sqrt(running variance + eps) * weight + bias."""
-        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+from cure.nn.batchnorm import FixedBatchNorm2d
 
 
 @contextmanager

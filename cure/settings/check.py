@@ -49,9 +49,11 @@ def load(declared: list[str], dataset: str = "", model: str = "", path: Path = F
 def check(raw: dict[str, Any]) -> Problems:
     """Everything that is wrong with a params file."""
     problems = Problems()
-    known = [*SECTIONS, *FOLDERS, "alpha", "layers"]
+    known = [*SECTIONS, *FOLDERS, "alpha", "layers", "root"]
     problems.extend(f"{key}: unknown section{did_you_mean(str(key), known)}" for key in raw if key not in known)
     problems.extend(f"{key}: missing section" for key in known if key not in raw)
+    if not isinstance(raw.get("root", "."), str):
+        problems.append(f"root: not a path; found {raw['root']!r}")
     for dataset, model in _runs(raw):
         collect(partial(Params(raw, ["threat"], dataset, model).get, "threat", sections.Threat), problems)
     if any(line.startswith("threat") for line in problems):  # told once; what it lies under is checked with a sound one
