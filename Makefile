@@ -45,16 +45,12 @@ audit: $(UV) ## known vulnerabilities of the locked dependencies (asks a public 
 
 .PHONY: quickstart
 quickstart: $(UV) ## the embedded default: digits on a CPU
-	$(RUN) dvc repro quickstart/dvc.yaml
+	$(RUN) dvc --cd quickstart repro
 
 .PHONY: repro
 repro: $(UV) ## the paper: CIFAR-10 on CUDA
-	$(RUN) dvc repro dvc.yaml
-
-.PHONY: deps
-deps: $(UV) ## what every stage imports, written into every dvc.yaml
-	$(RUN) python -m tests.deps
+	$(RUN) dvc repro
 
 .PHONY: dag
 dag: $(UV) ## the pipeline as a mermaid graph
-	$(RUN) dvc dag --collapse-foreach-matrix --md dvc.yaml
+	$(RUN) dvc dag --collapse-foreach-matrix --md

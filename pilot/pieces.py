@@ -143,7 +143,6 @@ def main(
         values[key] = YAML(typ="safe", pure=True).load(text)
     write_params(folder / "params.yaml", values)
     os.environ["CURE_PILOT_IMAGES"] = str(unpack(archive, digest, folder).resolve())
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     ordered = steps(read(ROOT / "pilot" / "dvc.yaml"), read(folder / "params.yaml"))
     try:
         code = go(ordered, folder, end)

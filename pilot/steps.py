@@ -42,14 +42,18 @@ def filled(value: Any, names: dict[str, Any]) -> Any:
 
 
 def steps(pipeline: dict[str, Any], params: dict[str, Any]) -> list[Step]:
-    """Return every step but the report, each after those that it needs, right before the first that needs it."""
+    """Return every step but the report, each after those that it needs, right before the first that needs it.
+
+    The stage `code` and its texts are left out: they tell DVC which results are stale, and here none is.
+    """
     names, found = params | {"root": str(ROOT)}, list[Step]()
     for name, family in pipeline["stages"].items():
         matrix = filled(family.get("matrix", {}), names)
-        for values in product(*matrix.values()) if name != "report" else ():
+        for values in product(*matrix.values()) if name not in ("code", "report") else ():
             item = names | {"item": dict(zip(matrix, values, strict=True))}
             cmd, deps, outs = (filled(family[key], item) for key in ("cmd", "deps", "outs"))
-            found.append(Step([sys.executable, *cmd.split()[1:]], deps, outs))
+            files = [dep for dep in deps if not dep.startswith("code/")]
+            found.append(Step([sys.executable, *cmd.split()[1:]], files, outs))
     maker = {out: step for step in found for out in step.outs}
     ordered: dict[str, Step] = {}
 

@@ -17,9 +17,11 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from cure.errors import UserError, did_you_mean
+from cure.pipeline import code_texts
+from cure.settings.params import FILE, read
 from cure.storage.files import md5sum
 
-CODE = ("cure", "stages")
+SOURCES = ("cure", "stages")
 
 
 @dataclass(frozen=True)
@@ -43,16 +45,21 @@ def verify(run: str, folder: Path) -> list[Line]:
     digits/small/at-s0. Inputs that differ from dvc.lock are printed to stderr; equal bytes then show that the
     change is neutral.
     """
-    return [line for stage in stages(run, folder) for line in _repeated(stage, folder)]
+    known = load_stages(folder)
+    return [line for stage in named(run, known) for line in _repeated(stage, folder.resolve(), known)]
 
 
-def stages(run: str, folder: Path) -> list[Any]:
-    """Return the stages of dvc.yaml that are called `run`, or whose outputs are those of this run."""
+def load_stages(folder: Path) -> dict[str, Any]:
+    """Return the stages of `folder`/dvc.yaml by name."""
     try:
         with Repo(str(folder)) as repo:
-            known = {stage.name: stage for stage in repo.stage.load_all(str(folder / "dvc.yaml"))}
+            return {stage.name: stage for stage in repo.stage.load_all(str(folder / "dvc.yaml"))}
     except DvcException as problem:
         raise UserError(f"{folder}/dvc.yaml: {problem}; run this in quickstart/ or at the root") from None
+
+
+def named(run: str, known: dict[str, Any]) -> list[Any]:
+    """Return the stages that are called `run`, or whose outputs are those of this run."""
     own = re.compile(rf"[^/]+/{re.escape(run)}(?![\w])")
     found = [one for name, one in known.items() if name == run or any(own.match(out.def_path) for out in one.outs)]
     if not found:
@@ -66,21 +73,31 @@ def stages(run: str, folder: Path) -> list[Any]:
     return found
 
 
-def _repeated(stage: Any, folder: Path) -> Iterator[Line]:
-    if changed := [dep.def_path for dep in stage.deps if dep.status()]:
-        print(f"{stage.name}: no longer as in dvc.lock: {', '.join(changed)}", file=sys.stderr)
+def _repeated(stage: Any, folder: Path, known: dict[str, Any]) -> Iterator[Line]:
+    root = (folder / str(read(folder / FILE).get("root", "."))).resolve()
     with TemporaryDirectory(prefix="cure-verify-") as place:
-        project, copy = Path(stage.repo.root_dir), Path(place) / "project"
-        where = copy / folder.resolve().relative_to(project)
-        _copy(stage, project, copy)
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-        own = {"CURE_SCRATCH": str(Path(place) / "scratch"), "PYTHONPATH": str(copy), "PATH": path}
+        copy = Path(place) / "project"
+        where = copy / folder.relative_to(root)
+        _copy(stage, folder, root, copy)
+        code_texts.rewrite(known.values(), where)
+        if changed := [dep.def_path for dep in stage.deps if _changed(dep, where)]:
+            print(f"{stage.name}: no longer as in dvc.lock: {', '.join(changed)}", file=sys.stderr)
+        own = {"CURE_SCRATCH": str(Path(place) / "scratch"), "PATH": code_texts.search_path()}
         print(f"{stage.name}: {stage.cmd}", file=sys.stderr, flush=True)
         ended = subprocess.run(stage.cmd, shell=True, cwd=where, env=os.environ | own, stdout=sys.stderr, check=False)
         if ended.returncode:
             print(f"{stage.name}: ended with exit code {ended.returncode}", file=sys.stderr)
         for out in stage.outs:
             yield Line(out.def_path, out.hash_info.value, _digest(where / out.def_path))
+
+
+def _changed(dep: Any, where: Path) -> bool:
+    """Return whether an input is another than in dvc.lock; the texts of code/ are those of the copy."""
+    return bool(dep.hash_info.value != _digest(where / dep.def_path) if _is_code(dep) else dep.status())
+
+
+def _is_code(dep: Any) -> bool:
+    return Path(dep.def_path).parts[0] == "code"
 
 
 def _digest(made: Path) -> str:
@@ -92,15 +109,14 @@ def _digest(made: Path) -> str:
     return f"{hashlib.md5(listed.encode()).hexdigest()}.dir"
 
 
-def _copy(stage: Any, project: Path, copy: Path) -> None:
-    """Copy the project's code and the files that the stage depends on to the same places."""
-    for name in CODE:
-        shutil.copytree(project / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
-    for dep in stage.deps:
-        source = Path(dep.fs_path)
-        target = copy / source.relative_to(project)
+def _copy(stage: Any, folder: Path, root: Path, copy: Path) -> None:
+    """Copy the project's sources, params.yaml and the files that the stage depends on to the same places."""
+    for name in SOURCES:
+        shutil.copytree(root / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    for source in (folder / FILE, *(Path(dep.fs_path) for dep in stage.deps if not _is_code(dep))):
+        target = copy / source.relative_to(root)
         if not source.exists():
-            raise UserError(f"{dep.def_path}: not found; make it with `dvc repro` or `dvc checkout`")
+            raise UserError(f"{source.relative_to(folder)}: not found; make it with `dvc repro` or `dvc checkout`")
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_file():
             shutil.copy(source, target)

@@ -13,6 +13,7 @@ from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 from dvc.utils.serialize import dumps_yaml, load_yaml, parse_yaml_for_update
 
 from cure.errors import UserError
+from cure.pipeline import code_texts
 from cure.storage.files import write_text
 
 
@@ -36,14 +37,17 @@ class Dag:
 
 
 def read(folder: Path) -> Dag:
-    """Read the stages of `folder`/dvc.yaml."""
+    """Run the stage `code`, and read the stages of `folder`/dvc.yaml."""
     if not (folder / "dvc.yaml").exists():
         raise UserError(f"{folder / 'dvc.yaml'}: not found; name a pipeline folder, such as quickstart")
     try:
         with contextlib.chdir(folder), Repo(_wait_for_lock=True) as repo:
+            code = [stage.addressing for stage in repo.index.stages if code_texts.first(stage)]
+            for stage in code:  # here, since its texts say which stages are stale
+                repo.reproduce(stage, single_item=True)
             graph = get_active_graph(repo.index.graph)
             steps = plan_repro(graph, collect_stages(repo, ["dvc.yaml"]))
-            changed = repo.status(targets=["dvc.yaml"])
+            changed = repo.status(targets=["dvc.yaml"]).keys() - set(code)
             project = Path(repo.root_dir)
             # in here, since DVC names a stage as it is called from the working folder
             needs = {stage.addressing: [need.addressing for need in graph.successors(stage)] for stage in steps}

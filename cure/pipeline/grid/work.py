@@ -11,6 +11,7 @@ from pathlib import Path
 
 from distributed import Reschedule, Status, get_worker
 
+from cure.pipeline.code_texts import search_path
 from cure.pipeline.grid import keeper
 from cure.runtime import progress
 
@@ -61,9 +62,10 @@ def _attempt(job: Job, needed: Callable[[], bool]) -> tuple[int, str]:
     with job.log.open("a"):
         start = job.log.stat().st_size
     progress.append(job.progress, {"worker": _worker_name(), "time": time.time()})
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", job.stage]
-    with keeper.start(job.log, job.folder, command, {progress.FILE: str(job.progress), "PATH": path}) as process:
+    with keeper.start(
+        job.log, job.folder, command, {progress.FILE: str(job.progress), "PATH": search_path()}
+    ) as process:
         while process.poll() is None and needed():
             time.sleep(POLL_SECONDS)
     if not needed():

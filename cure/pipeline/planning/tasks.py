@@ -9,6 +9,7 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from cure.errors import UserError, did_you_mean
+from cure.pipeline import code_texts
 from cure.storage.paths import Run
 
 KINDS = ("pretrain", "update", "revise", "attack", "corrupt", "analyse", "layers")
@@ -35,6 +36,7 @@ def tasks(folder: Path, names: list[str]) -> list[Task]:
     try:
         with Repo(str(folder)) as repo:
             stages = repo.stage.load_all(str(folder / "dvc.yaml"))
+            code_texts.rewrite(stages, folder)
             done = _done(stages)
     except DvcException as problem:
         raise UserError(f"{folder}/dvc.yaml: {problem}; run this in quickstart/ or at the root") from None
