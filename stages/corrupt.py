@@ -12,7 +12,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the code of this copy, not the installed one
 
 from cure import catalogue
-from cure.core.corruption import BENCHMARK, EXTRAS
 from cure.runtime.progress import progress
 from cure.runtime.terminal import Dataset, MethodName, Model, Seed, stage
 from cure.settings.check import load
@@ -28,6 +27,7 @@ def reads(run: Run) -> list[str]:
 
 def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None:
     """Corrupt the test images as the section corrupt of params.yaml says and count what the network still sees."""
+    from cure.core.corruption import BENCHMARK, EXTRAS
     from cure.evaluation import corrupted, evaluated_run
     from cure.evaluation.statistics.results import CorruptResult
     from cure.evaluation.work_items import WorkItemFolder

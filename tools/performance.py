@@ -17,7 +17,7 @@ HEAD = """# Performance
 Written by `make bench` from a run of tests/benchmarks, or several, of which the last one counts for a line. A ratio
 is our time over the other code's, lower is better: the median over rounds in which the two take turns, and the
 least and the greatest. Both do the same work on the same images; theirs are the packages that people use, or steps
-written for the benchmark with the pass structure of the authors' code (tests/benchmarks/released), the formulas
+written for the benchmark with the pass structure of the authors' code (tests/support/released), the formulas
 inside being ours. Weights and images are random, batches small. Passes are ours / theirs per image: a forward, a
 gradient to the images and a gradient to the weights are 1 each. Operations are aten's, about the kernels that a GPU
 would launch. Held: bytes that autograd keeps for backward passes at most, as a share of theirs; the aim is 0.55,

@@ -1,6 +1,6 @@
 """Write docs/reliability.md: count what the tests marked `reliability(topic)` tried, and how often it held.
 
-`make reliability` runs these tests and writes the page. tests/faults/test_page.py compares it with what is collected.
+`make reliability` runs these tests and writes the page. tests/policy/test_reliability_page.py compares it with what is collected.
 """
 
 import json
@@ -26,17 +26,17 @@ Counted by `make reliability`, which runs these tests and writes this page.
 
 - **Killed.** SIGKILL, SIGTERM and Ctrl-C at seeded moments, among them half-written files and the instants before and
   after a rename, during update (CURE, ACT, LAS-AT), revise (RiFT), attack and corrupt. Training resumes at its last
-  epoch, an attack at its last batch, corrupt at its last severity. tests/faults/test_crash.py
+  epoch, an attack at its last batch, corrupt at its last severity. tests/pipeline/test_crash.py
 - **Second process.** A run is locked while it is trained or attacked; another process says who holds it and waits,
-  even if the `dvc` that started the first was killed. tests/faults/test_second.py
+  even if the `dvc` that started the first was killed. tests/pipeline/test_second.py
 - **Disk and memory.** A full disk, a read-only folder, a file that vanishes: exit code 2, old results as they were.
   Without memory, training names the batch to try; an evaluation halves its batch, says so on stderr and in the result.
-  tests/faults/test_disk.py, tests/runtime/test_memory.py
+  tests/pipeline/test_disk.py, tests/unit/runtime/test_memory.py
 - **Wrong inputs.** Settings, command lines, checkpoints, images, downloads, and random edits of params.yaml (counted as
-  one). Pickled code is never run. tests/test_bad_input.py, tests/evaluation/standalone/test_wrong_inputs.py and others
+  one). Pickled code is never run. tests/pipeline/test_bad_input.py, tests/unit/evaluation/standalone/test_command_wrong_inputs.py and others
 - **Flags.** Randomness, zero or masked gradients, black box beating white box, PGD-20 stronger than AutoAttack, robust
-  above clean, predictions that depend on the batch. tests/evaluation/diagnostics/test_preflight.py,
-  tests/evaluation/diagnostics/test_gradient_masking.py
+  above clean, predictions that depend on the batch. tests/unit/evaluation/diagnostics/test_preflight.py,
+  tests/unit/evaluation/diagnostics/test_gradient_masking.py
 
 ## Determinism
 

@@ -20,8 +20,8 @@ from cure.evaluation.driver import Driver
 from cure.evaluation.speed import Unbeaten
 from cure.evaluation.work_items import Examples
 from cure.nn.folded_copy import folded_copy
-from tests.benchmarks.counters import cost
-from tests.benchmarks.race import CUDA, DEVICE, clock, fresh, images, race, timed
+from tests.support.counters import cost
+from tests.support.race import CUDA, DEVICE, clock, fresh, images, race, timed
 
 pytestmark = pytest.mark.benchmark(timer=clock)
 EPS = 8 / 255

@@ -18,9 +18,9 @@ from torchvision import transforms
 from cure.data.loader import Loader, Split
 from cure.nn.masks import masks
 from cure.settings.base import Augment
-from tests.benchmarks.counters import Operations
-from tests.benchmarks.race import CUDA, DEVICE, clock, fresh, race
-from tests.benchmarks.steps import CASES, steps
+from tests.support.counters import Operations
+from tests.support.race import CUDA, DEVICE, clock, fresh, race
+from tests.support.steps import CASES, steps
 
 pytestmark = pytest.mark.benchmark(timer=clock)
 IMAGES = 50_000 if CUDA else 5_000

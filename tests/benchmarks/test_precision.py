@@ -13,9 +13,9 @@ from cure.settings.params import read
 from cure.settings.sections import Schedule
 from cure.storage import checkpoint
 from cure.storage.paths import Run
-from tests.benchmarks.precision import agreement, distances
-from tests.benchmarks.race import DEVICE, clock
-from tests.methods.rig import QUICKSTART, shipped
+from tests.support.method_harness import QUICKSTART, shipped
+from tests.support.precision import agreement, distances
+from tests.support.race import DEVICE, clock
 
 pytestmark = pytest.mark.benchmark(timer=clock)
 FOLDER = QUICKSTART.parent

@@ -3,10 +3,10 @@
 import pytest
 
 from cure.methods.parts.criticality import criticality
-from tests.benchmarks.counters import cost
-from tests.benchmarks.race import CUDA, clock, fresh, race
-from tests.benchmarks.released.baselines import criticality as released_criticality
-from tests.benchmarks.steps import BATCHES, CASES, Case, batch_of, steps
+from tests.support.counters import cost
+from tests.support.race import CUDA, clock, fresh, race
+from tests.support.released.baselines import criticality as released_criticality
+from tests.support.steps import BATCHES, CASES, Case, batch_of, steps
 
 pytestmark = pytest.mark.benchmark(timer=clock)
 LARGE = 6  # so many of the cases on ResNet-18 too, on a CPU

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.golden.vectors import Golden
+from tests.support.vectors import Golden
 
 HERE = Path(__file__).parent
 

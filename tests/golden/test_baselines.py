@@ -5,8 +5,7 @@ import torch
 from cure.methods.parts.base_losses import misclassified, smoothed_kl
 from cure.methods.parts.predictor import head
 from cure.nn.losses import boosted_cross_entropy, smoothed_cross_entropy
-from tests.golden.test_golden import method
-from tests.golden.vectors import Golden, Iteration, Recorded
+from tests.support.vectors import Golden, Iteration, Recorded, method
 
 
 def test_mart(golden: Golden) -> None:

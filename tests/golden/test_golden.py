@@ -8,11 +8,7 @@ from cure import catalogue
 from cure.core.method import Batch
 from cure.evaluation.statistics.intervals import nrr
 from cure.nn.losses import cross_entropy, margin
-from tests.golden.vectors import Golden, Iteration, Recorded
-
-
-def method(name: str):
-    return catalogue.entry("methods", name)
+from tests.support.vectors import Golden, Iteration, Recorded, method
 
 
 @pytest.mark.parametrize("bn", ["train", "eval"])

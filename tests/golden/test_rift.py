@@ -7,7 +7,7 @@ from cure.core.method import Batch
 from cure.methods.parts.criticality import criticality, modules, robust_loss
 from cure.methods.parts.finetuning import tune
 from cure.settings.base import Search
-from tests.golden.vectors import Golden, Recorded
+from tests.support.vectors import Golden, Recorded
 
 
 def hyper(golden: Golden, bn: str):

@@ -17,7 +17,7 @@ from cure.methods.parts.predictor import distance, head, key
 from cure.nn.batchnorm import SplitBatchNorm2d, branch, fold
 from cure.nn.losses import cross_entropy
 from cure.storage.checkpoint import build
-from tests.methods.rig import MethodHarness, same, shipped, state
+from tests.support.method_harness import MethodHarness, same, shipped, state
 
 arat = catalogue.entry("methods", "arat")
 TAPS = ["layer1.bn1", "layer2.bn1"]

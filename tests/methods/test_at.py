@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from cure.adversarial.pgd import ce_objective, pgd
 from cure.methods.at import METHOD, Hyper
-from tests.methods.rig import MethodHarness, assert_close, differentiate
+from tests.support.method_harness import MethodHarness, assert_close, differentiate
 
 ATTACK = {"eps": 0.15, "step": 0.0375, "steps": 10, "start": "uniform", "clip_start": True}
 

@@ -11,7 +11,7 @@ from cure import catalogue
 from cure.core.method import Batch, Networks
 from cure.methods.parts.base_losses import BASES
 from cure.settings.base import Search
-from tests.methods.rig import MethodHarness, assert_close, parameters, same, state
+from tests.support.method_harness import MethodHarness, assert_close, parameters, same, state
 
 LR, MOMENTUM, DECAY, GAMMA = 0.1, 0.9, 0.05, 0.01
 ATTACK = Search(eps=0.15, step=0.0375, steps=3, start="uniform", clip_start=True)

@@ -1,6 +1,6 @@
 """What a step costs, counted and not timed: passes per image, aten operations, and bytes held for backward passes.
 
-Every budget is one of ours; the authors' structure (tests/benchmarks/released) is counted beside it, so that what the
+Every budget is one of ours; the authors' structure (tests/support/released) is counted beside it, so that what the
 benchmarks compare with is what the papers' code does.
 """
 
@@ -19,10 +19,10 @@ from cure.evaluation.driver import Driver
 from cure.evaluation.work_items import Examples
 from cure.methods.parts.criticality import criticality
 from cure.nn.folded_copy import folded_copy
-from tests.benchmarks import race, steps
-from tests.benchmarks.counters import Held, Operations
-from tests.benchmarks.released.baselines import criticality as released_criticality
-from tests.benchmarks.steps import CASES, Case
+from tests.support import race, steps
+from tests.support.counters import Held, Operations
+from tests.support.released.baselines import criticality as released_criticality
+from tests.support.steps import CASES, Case
 from tools.passes import Passes
 
 IMAGES = 4

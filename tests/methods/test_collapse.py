@@ -16,7 +16,7 @@ from cure.nn.losses import distillation, smoothed_cross_entropy
 from cure.settings.base import Search
 from cure.storage.checkpoint import build
 from cure.training.step import Step
-from tests.methods.rig import assert_close, shipped
+from tests.support.method_harness import assert_close, shipped
 
 ATTACK = Search(eps=0.15, step=0.0375, steps=10, start="uniform", clip_start=True)
 

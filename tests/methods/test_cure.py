@@ -18,7 +18,7 @@ from cure.methods.parts.revision import Revise, rate
 from cure.nn.masks import chosen
 from cure.settings.base import Search
 from cure.settings.params import read
-from tests.methods.rig import (
+from tests.support.method_harness import (
     QUICKSTART,
     ROOT,
     MethodHarness,

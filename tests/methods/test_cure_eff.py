@@ -10,7 +10,7 @@ import torch
 from cure import catalogue
 from cure.core.method import Batch, TrainingPosition
 from cure.core.noise import Stream
-from tests.methods.rig import MethodHarness, assert_close, parameters, same, shipped, state
+from tests.support.method_harness import MethodHarness, assert_close, parameters, same, shipped, state
 
 EFF, CURE, NATURAL = (catalogue.entry("methods", name).METHOD for name in ("cure_eff", "cure", "natural"))
 PER_EPOCH, BEGIN = 3, 3

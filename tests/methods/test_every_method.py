@@ -10,7 +10,7 @@ from cure.core.noise import Stream
 from cure.settings.base import DelayedSettings, MethodSettings
 from cure.settings.params import read
 from cure.storage.checkpoint import build
-from tests.methods.rig import QUICKSTART, MethodHarness, parameters, same, shipped, state
+from tests.support.method_harness import QUICKSTART, MethodHarness, parameters, same, shipped, state
 
 
 def rig_of(name: str, **replacements) -> MethodHarness:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from cure.methods.natural import METHOD, Hyper
-from tests.methods.rig import MethodHarness, assert_close, differentiate
+from tests.support.method_harness import MethodHarness, assert_close, differentiate
 
 
 def test_the_gradient_is_that_of_the_mean_cross_entropy(net, batch, passes) -> None:

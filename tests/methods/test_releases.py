@@ -20,7 +20,7 @@ from cure.settings.params import Params, read
 from cure.storage.checkpoint import build
 from cure.storage.paths import Run
 from cure.training.job import Job
-from tests.methods.rig import QUICKSTART, MethodHarness, same, shipped, state
+from tests.support.method_harness import QUICKSTART, MethodHarness, same, shipped, state
 
 PART, ACT, VFD = (catalogue.entry("methods", name) for name in ("part", "act", "vfd"))
 

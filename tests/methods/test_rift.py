@@ -16,7 +16,7 @@ from cure.methods.parts.finetuning import tune
 from cure.nn.batchnorm import scope
 from cure.settings.base import Search
 from cure.storage.checkpoint import build
-from tests.methods.rig import same, shipped, state
+from tests.support.method_harness import same, shipped, state
 
 rift = catalogue.entry("methods", "rift")
 ATTACK = Search(eps=0.15, step=0.0375, steps=3, start="uniform", clip_start=True)

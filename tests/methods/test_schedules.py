@@ -8,7 +8,7 @@ from cure import catalogue
 from cure.settings.params import Params, read, update_key
 from cure.settings.sections import Train
 from cure.training.schedule import rate
-from tests.methods.rig import ROOT
+from tests.support.method_harness import ROOT
 
 RATES = {  # method -> (epochs, weight decay, {1-based epoch: rate}), on ResNet-18
     "at": (200, 5e-4, {1: 0.1, 100: 0.1, 101: 0.01, 150: 0.01, 151: 0.001, 200: 0.001}),

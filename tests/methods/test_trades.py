@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from cure.adversarial.pgd import kl_objective, pgd
 from cure.core.noise import Stream
 from cure.methods.trades import METHOD, Hyper
-from tests.methods.rig import MethodHarness, assert_close, differentiate, parameters, same
+from tests.support.method_harness import MethodHarness, assert_close, differentiate, parameters, same
 
 ATTACK = {"eps": 0.15, "step": 0.0375, "steps": 10, "start": "gaussian", "sigma": 0.001, "clip_start": False}
 

@@ -11,7 +11,7 @@ import pytest
 
 from cure import catalogue
 from cure.storage.paths import Run
-from tests.methods.rig import QUICKSTART, ROOT
+from tests.support.method_harness import QUICKSTART, ROOT
 
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,437 @@
+"""`cure grid` on a pipeline of four short stages: two workers leave what one `dvc repro` leaves, whoever is killed."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+from rich.console import Console
+from ruamel.yaml import YAML
+
+from cure.errors import UserError
+from cure.pipeline.grid import dag
+from cure.pipeline.grid.board import INTERVAL, Board, Row
+from cure.pipeline.grid.work import KILLED
+from cure.pipeline.grid.workers import WorkerOptions, connected, shares
+from cure.runtime.progress import append, clock
+from tests.support.project import ROOT
+
+pytestmark = pytest.mark.slow
+
+PIPELINE = """
+stages:
+  prepare:
+    cmd: python step.py prepare
+    deps: [step.py]
+    outs: [out/prepare]
+  train:
+    matrix:
+      row: [a, b]
+    cmd: python step.py train-${item.row} prepare
+    deps: [step.py, out/prepare]
+    outs: ["out/train-${item.row}"]
+  report:
+    cmd: python step.py report train-a train-b
+    deps: [step.py, out/train-a, out/train-b]
+    outs:
+    - out/report:
+        cache: false
+"""
+STEP = '''
+"""A stage with a resume file; it stays at its second step as long as a file hold-NAME is there."""
+import os, sys, time
+from pathlib import Path
+from cure.runtime.progress import progress
+
+name, *parents = sys.argv[1:]
+aside = Path(os.environ["ASIDE"])
+resume = aside / f"resume-{name}"
+
+def say(what):
+    with (aside / "book").open("a") as book:
+        book.write(f"{name} {what} {os.getpid()}\\n")
+
+say("starts")
+if (aside / f"wrong-{name}").exists():
+    sys.exit("error: a wrong number")
+done = int(resume.read_text()) if resume.exists() else 0
+with progress(name, 3, done) as on_progress:
+    for step in range(done + 1, 4):
+        while step == 2 and (aside / f"hold-{name}").exists():
+            time.sleep(0.02)
+        say(f"step-{step}")
+        resume.write_text(str(step))
+        on_progress("of three")
+Path("out").mkdir(exist_ok=True)
+Path("out", name).write_text(name + "".join(Path("out", parent).read_text() for parent in parents))
+resume.unlink()
+say("ends")
+'''
+SERIAL = ("prepare", "train-a", "train-b", "report")
+
+
+@dataclass(frozen=True)
+class Project:
+    """A pipeline, and beside it what its stages say and are told."""
+
+    root: Path
+    aside: Path
+
+    @property
+    def env(self):
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        dvc = {f"DVC_{name}": str(self.aside) for name in ("SITE_CACHE_DIR", "GLOBAL_CONFIG_DIR", "SYSTEM_CONFIG_DIR")}
+        own = {"ASIDE": str(self.aside), "PYTHONPATH": str(ROOT), "PATH": path, "PYTHONHASHSEED": "0", "COLUMNS": "200"}
+        return os.environ | dvc | own  # DVC's order of stages depends on the hash seed
+
+    @property
+    def lock(self):
+        return self.root / "dvc.lock"
+
+    @property
+    def output(self):
+        return (self.aside / "output").read_text()
+
+    def run(self, *words, expect=0, more=None):
+        env = self.env | (more or {})
+        done = subprocess.run(words, cwd=self.root, env=env, capture_output=True, text=True, timeout=600)
+        assert done.returncode == expect, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def grid(self, *words, expect=0):
+        return self.run("cure", "grid", "--workers", "2", *words, expect=expect)
+
+    @contextlib.contextmanager
+    def started(self, *words):
+        """A grid that runs meanwhile; it ends with the block."""
+        command = ["cure", "grid", *(words or ["--workers", "2"])]
+        with (self.aside / "output").open("a") as out:
+            both = {"stdout": out, "stderr": out, "start_new_session": True}
+            driver = subprocess.Popen(command, cwd=self.root, env=self.env, **both)
+            try:
+                yield driver
+            finally:
+                driver.kill()
+                driver.wait()
+
+    def book(self, name):
+        """What a stage said, and its processes."""
+        path = self.aside / "book"
+        lines = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+        return [(what, int(pid)) for who, what, pid in lines if who == name]
+
+    def said(self, name):
+        return [what for what, _ in self.book(name)]
+
+    def order(self):
+        return [
+            line for line in (self.aside / "book").read_text().split("\n") if " starts " in line or " ends " in line
+        ]
+
+    def hold(self, name):
+        (self.aside / f"hold-{name}").touch()
+
+    def release(self, name):
+        (self.aside / f"hold-{name}").unlink()
+
+
+def until(true, seconds=300):
+    end = time.monotonic() + seconds
+    while not (found := true()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return found
+
+
+def make(place):
+    project = Project(place / "project", place / "aside")
+    for folder in (project.root, project.aside):
+        folder.mkdir(parents=True)
+    (project.root / "dvc.yaml").write_text(PIPELINE)
+    (project.root / "step.py").write_text(STEP)
+    project.run("git", "init", "-q")
+    project.run("dvc", "init", "-q")
+    project.run("dvc", "config", "core.analytics", "false")
+    return project
+
+
+@pytest.fixture(scope="module")
+def serial(tmp_path_factory):
+    """The project after one `dvc repro`."""
+    project = make(tmp_path_factory.mktemp("serial"))
+    project.run("dvc", "repro")
+    return project
+
+
+@pytest.fixture
+def project(tmp_path):
+    return make(tmp_path)
+
+
+def equal(project, serial):
+    outs = ["dvc.lock", *(f"out/{name}" for name in SERIAL)]
+    return [name for name in outs if (project.root / name).read_bytes() != (serial.root / name).read_bytes()] == []
+
+
+def gone(pid):
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def line(stage, driver):
+    """From the worker down to the stage: the worker, its keeper, DVC, a shell where it stays, the stage."""
+    pids = [stage, *(parent.pid for parent in psutil.Process(stage).parents())]
+    return pids[: pids.index(driver.pid)][::-1]
+
+
+def test_two_workers_leave_the_lock_of_a_serial_run_and_no_stage_starts_before_its_parents(project, serial):
+    project.hold("train-a")
+    with project.started() as driver:
+        until(lambda: "ends" in project.said("train-b"))
+        assert "ends" not in project.said("train-a")
+        project.release("train-a")
+        assert driver.wait(timeout=300) == 0
+    names = [line.split()[0] for line in project.order()]
+    assert names[:2] == ["prepare", "prepare"]
+    assert names[-2:] == ["report", "report"]
+    assert equal(project, serial)
+    assert "4 up to date" in project.grid()
+
+
+def test_a_pipeline_folder_is_named_from_outside_of_it(project, serial):
+    folder = project.root / "below"
+    folder.mkdir()
+    for name in ("dvc.yaml", "step.py"):
+        (project.root / name).rename(folder / name)
+    assert "4 done" in project.grid("below")
+    assert (folder / "dvc.lock").read_bytes() == serial.lock.read_bytes()
+    assert "4 up to date" in project.grid("below")
+
+
+def test_whoever_is_killed_in_mid_stage_it_resumes_and_the_lock_is_that_of_a_serial_run(project, serial):
+    project.hold("train-a")
+    with project.started() as driver:
+        for attempt, place in enumerate((-1, 3, 2, 0), start=1):  # the stage, its shell, its DVC, its worker
+            until(lambda attempt=attempt: project.said("train-a").count("starts") == attempt and resumable(project))
+            _, stage = project.book("train-a")[-1]
+            os.kill(line(stage, driver)[place], signal.SIGKILL)
+            until(lambda stage=stage: gone(stage))
+        until(lambda: project.said("train-a").count("starts") == 5)
+        project.release("train-a")
+        assert driver.wait(timeout=300) == 0, project.output
+    assert project.said("train-a") == ["starts", "step-1", *["starts"] * 4, "step-2", "step-3", "ends"]
+    assert equal(project, serial)
+    assert "attempt 5" in project.output
+
+
+def resumable(project):
+    return (project.aside / "resume-train-a").exists()
+
+
+@pytest.mark.parametrize(("how", "code"), [("SIGKILL", -9), ("SIGINT", 130)])
+def test_after_the_death_of_the_driver_nothing_goes_on_and_the_same_command_does(project, serial, how, code):
+    project.hold("train-a")
+    with project.started() as driver:
+        until(lambda: resumable(project) and "train@b" in project.lock.read_text())
+        _, stage = project.book("train-a")[-1]
+        send = os.killpg if how == "SIGINT" else os.kill  # Ctrl-C reaches everybody
+        send(driver.pid, signal.Signals[how])
+        assert driver.wait(timeout=300) == code
+        until(lambda: gone(stage))
+    assert "Traceback" not in project.output
+    project.release("train-a")
+    assert "failed" not in project.grid()
+    assert project.said("train-a") == ["starts", "step-1", "starts", "step-2", "step-3", "ends"]
+    assert all(project.said(name).count("ends") == 1 for name in SERIAL)
+    assert equal(project, serial)
+
+
+def test_a_stage_that_fails_is_named_what_needs_it_is_skipped_and_the_others_run(project, serial):
+    (project.aside / "wrong-train-a").touch()
+    said = project.grid(expect=1)
+    log = project.root / ".dvc/tmp/grid/logs/train@a.log"
+    assert f"error: train@a: a wrong number; its output: {log}" in said
+    assert "2 done, 1 failed, 1 skipped" in said
+    assert "Running stage 'train@a'" in log.read_text()
+    assert project.said("train-a") == ["starts"]  # once: an error is no accident
+    assert [name for name in SERIAL if "ends" in project.said(name)] == ["prepare", "train-b"]
+    (project.aside / "wrong-train-a").unlink()
+    assert "2 done, 2 up to date" in project.grid()
+    assert stages(project) == stages(serial)
+
+
+def stages(project):
+    return YAML(typ="safe").load(project.lock.read_text())["stages"]
+
+
+@pytest.fixture
+def cluster(project):
+    """A Dask scheduler with one worker, in processes of their own."""
+    with contextlib.ExitStack() as stack:
+
+        def dask(kind, *words):
+            command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", "--no-dashboard", *words]
+            out = stack.enter_context((project.aside / kind).open("w"))
+            how = {"cwd": project.aside, "env": project.env, "stdout": out, "stderr": out}
+            stack.callback(stack.enter_context(subprocess.Popen(command, **how)).terminate)
+
+        dask("scheduler", "--host", "127.0.0.1", "--port", "0")
+        said = project.aside / "scheduler"
+        address = until(lambda: re.search(r"Scheduler at: +(tcp://[\d.:]+)", said.read_text()))[1]
+        dask("worker", address, "--nthreads", "1")
+        yield address
+
+
+def test_on_a_cluster_the_same_and_its_workers_stop_when_the_driver_dies(project, serial, cluster):
+    project.hold("train-a")
+    with project.started("--cluster", cluster) as driver:
+        until(lambda: resumable(project))
+        _, stage = project.book("train-a")[-1]
+        driver.kill()
+        until(lambda: gone(stage))
+    project.release("train-a")
+    project.run("cure", "grid", "--cluster", cluster)
+    assert project.said("train-a") == ["starts", "step-1", "starts", "step-2", "step-3", "ends"]
+    assert equal(project, serial)
+
+
+def test_on_slurm_the_same_in_jobs_of_the_partition(project, serial):
+    """The real sbatch is where a cluster is; this one runs the job at once."""
+    commands = project.aside / "bin"
+    commands.mkdir()
+    job = project.aside / "job"
+    submit = f'#!/bin/sh\ncp "$1" {job}\nsetsid sh {job} >/dev/null 2>&1 &\necho Submitted batch job $!\n'
+    for name, text in {"sbatch": submit, "scancel": '#!/bin/sh\nkill -- -"$1"\n'}.items():
+        (commands / name).write_text(text)
+        (commands / name).chmod(0o755)
+    site = {"DASK_JOBQUEUE__SLURM__CORES": "1", "DASK_JOBQUEUE__SLURM__MEMORY": "1GB"}
+    where = {"PATH": f"{commands}{os.pathsep}{project.env['PATH']}"}
+    assert "4 done" in project.run("cure", "grid", "--slurm", "gpus", more=site | where)
+    assert "#SBATCH -p gpus" in job.read_text()
+    assert re.search(r"--nthreads 1 *$", job.read_text(), re.MULTILINE)
+    assert equal(project, serial)
+
+
+def test_clones_that_share_nothing_but_a_remote_merge_in_a_third(project, serial, tmp_path):
+    project.run("dvc", "remote", "add", "-d", "lab", str(tmp_path / "lab"))
+    for row in "ab":
+        shutil.copytree(project.root, tmp_path / row / "project")
+        clone = Project(tmp_path / row / "project", project.aside)
+        clone.run("dvc", "repro", "--pull", f"train@{row}")
+        clone.run("dvc", "push", "--run-cache")
+    said = project.run("dvc", "repro", "--pull")
+    assert re.findall(r"Running stage '(.+)'", said) == ["report"]  # what git keeps, the run cache does not
+    assert [project.said(name).count("ends") for name in SERIAL] == [1, 1, 1, 1]
+    assert equal(project, serial)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"cluster": "tcp://127.0.0.1:9", "slurm": "gpus"}, "--cluster and --slurm: name one of them"),
+        ({"slurm": "gpus", "devices": ["0"]}, "--device-per-worker: only for workers of this machine"),
+        ({"cluster": "tcp://127.0.0.1:9", "workers": 2}, "--workers: not with --cluster, which has workers of its own"),
+        ({"cluster": "nonsense://x"}, "--cluster nonsense://x: no Dask scheduler answers"),
+        ({"slurm": "gpus"}, "Write it into ~/.config/dask/jobqueue.yaml"),
+    ],
+)
+def test_workers_that_cannot_be_had_are_refused(tmp_path, options, said):
+    nobody = {"workers": None, "devices": [], "cluster": None, "slurm": None, "retries": 3}
+    with (
+        pytest.raises(UserError, match=re.escape(said)),
+        connected(WorkerOptions(**nobody | options), tmp_path, tmp_path),
+    ):
+        pass
+
+
+def test_a_folder_without_a_pipeline_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"dvc\.yaml: not found; name a pipeline folder, such as quickstart"):
+        dag.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("run", "visible", "workers", "expected"),
+    [
+        ("{device: cuda, threads: 1}", "0,3", None, ["0", "3"]),
+        ("{device: auto, threads: 1}", "0,3", 4, ["0", "3"]),  # two workers on each
+        ("{device: cuda, processes: 2}", "0,1,2,3,4", None, ["0,1", "2,3"]),
+        ("{device: cuda, processes: 2}", "0", None, ["0"]),  # which the stage refuses
+        ("{device: cpu, threads: 2, processes: 2}", "", None, ["", ""]),
+        ("{device: cpu, threads: 2}", "0,3", None, ["", "", "", ""]),
+        ("{device: auto, threads: 3}", "", None, ["", ""]),
+        ("{device: auto, threads: 99}", "", None, [""]),
+        ("{device: auto, threads: 1}", "", 3, ["", "", ""]),
+        ("nothing of ours", "", 1, [""]),
+    ],
+)
+def test_a_worker_gets_a_gpu_or_a_share_of_the_cores(tmp_path, monkeypatch, run, visible, workers, expected):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    (tmp_path / "params.yaml").write_text(f"run: {run}\n")
+    assert shares(tmp_path, workers) == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "killed"),
+    [
+        ("ERROR: failed to reproduce 'a': failed to run: python x, exited with -9", True),
+        ("failed to run: python x, exited with 137", True),
+        ("failed (exitcode: -9) local_rank: 1 (pid: 7)\nfailed to run: python x, exited with 1", True),
+        ("failed (exitcode: 2) local_rank: 0 (pid: 7)\nfailed to run: python x, exited with 1", False),
+    ],
+)
+def test_a_stage_or_one_of_its_processes_that_a_signal_ended_is_told_from_an_error(said, killed):
+    assert bool(KILLED.search(said)) is killed
+
+
+def test_a_row_has_the_step_and_the_time_to_go_of_the_last_attempt():
+    def event(done, note, time):
+        return {"label": "train a", "done": done, "total": 9, "note": note, "time": time}
+
+    row = Row("train@a")
+    row.read([{"worker": "node cpu", "time": 0}, event(0, "", 1.0)])
+    assert (row.state, row.step, row.to_go, row.attempts) == ("running", "0/9", "", 1)
+    again = [{"worker": "node cuda:1", "time": 20.0}, event(0, "", 30.0)]
+    resumed = [event(n, "resumed", 30.0) for n in (1, 2, 3)]
+    trained = [event(n, "val_pgd 0.5", 100.0 * n) for n in (4, 5)]
+    row.read([{"worker": "node cpu", "time": 0}, *again, *resumed, *trained])
+    assert (row.worker, row.attempts, row.step, row.note) == ("node cuda:1", 2, "5/9", "val_pgd 0.5")
+    assert row.to_go == clock(4 * (100 + 370) / 2, hours=True) == "0:15:40"
+
+
+def test_a_board_prints_a_line_for_each_new_state_and_attempt_and_now_and_then_one_for_a_running_stage(
+    tmp_path, monkeypatch
+):
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    needs = {"prepare": [], "train@a": ["prepare"], "report": ["train@a"]}
+    board = Board(dag.Dag(tmp_path, needs, {}, frozenset({"prepare"}), tmp_path), Console())
+    path = board.dag.progress("train@a")
+    board.queued("train@a")
+    assert list(board.new_lines()) == []
+    append(path, {"worker": "node cpu", "time": now[0]})
+    board.refresh()
+    assert list(board.new_lines()) == ["train@a: running on node cpu"]
+    append(path, {"label": "train a", "done": 1, "total": 3, "note": "val_pgd 0.5", "time": now[0]})
+    board.refresh()
+    assert list(board.new_lines()) == []
+    now[0] += INTERVAL + 1
+    assert list(board.new_lines()) == ["train@a: running on node cpu 1/3 val_pgd 0.5"]
+    append(path, {"worker": "node cpu", "time": now[0]})
+    board.refresh()
+    assert list(board.new_lines()) == ["train@a: running on node cpu, attempt 2"]
+    now[0] += 1
+    board.ended("train@a", "done")
+    assert list(board.new_lines()) == ["train@a: done on node cpu, attempt 2 after 0:01:02"]
+    assert list(board.new_lines()) == []
+    assert {state: board.count(state) for state in ("done", "up to date", "waiting")} == dict.fromkeys(
+        ("done", "up to date", "waiting"), 1
+    )

@@ -1,0 +1,47 @@
+"""Short attacks, and a suite of them."""
+
+import torch
+from torch import Tensor
+
+from cure import catalogue
+from cure.core.attack import AttackSequence
+from cure.settings.sections import AttackSuite
+
+EPS = 0.01
+SHORT = {"version": "standard", "iterations": 12, "queries": 60, "targets": 9}
+ASCENT = {"eps": EPS, "step": EPS / 4, "steps": 8, "start": "uniform", "clip_start": True}
+
+
+def images(n: int) -> Tensor:
+    return torch.rand(n, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def sequence(name: str, classes: int = 10, seed: int = 0, **how) -> AttackSequence:
+    entry = catalogue.entry("attacks", name)
+    return entry.attack_sequence(entry.Hyper(**how), classes, seed)
+
+
+def autoattack(**changes) -> AttackSequence:
+    return sequence("autoattack", eps=EPS, **(SHORT | changes))
+
+
+def pgd() -> AttackSequence:
+    return sequence("pgd", **ASCENT)
+
+
+BRIEF = {"steps": 4, "start": "uniform", "clip_start": True}
+COLUMNS = {
+    "pgd20": {"attack": "pgd", **BRIEF},
+    "cw20": {"attack": "cw", **BRIEF},
+    "aa": {"attack": "autoattack", "version": "standard", "iterations": 5, "queries": 20, "targets": 9},
+    "min_linf": {"attack": "minimum", "norm": "linf", "steps": 20, "step": 1, "gamma": 0.05, "targets": 1}
+    | {"iterations": 5},
+    "min_l2": {"attack": "minimum", "norm": "l2", "steps": 20, "step": 1, "gamma": 0.05, "targets": 0}
+    | {"iterations": 5},
+}
+
+
+def suite(**changes) -> AttackSuite:
+    how = {"images": 40, "batch": 16, "seed": 0, "layout": "contiguous", "subset": {"aa": 10, "min_linf": 20}}
+    how |= {"table": ["pgd20"], "nrr": "cw20", "last": [], "columns": COLUMNS, "on_request": {}}
+    return AttackSuite(**(how | changes))

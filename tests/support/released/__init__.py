@@ -1,0 +1,36 @@
+"""One training step of each method with the pass structure of its authors' code, for comparison only.
+
+What is forwarded and differentiated, how often, in which mode and with which graph kept is theirs (docs/methods.md says
+what we do instead); the formulas inside are ours, so that no difference comes from them. A step takes the networks, a
+batch, the method's settings and one optimiser over everything trained. VFD, whose authors published no code, is
+written as plainly as possible.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch.optim import Optimizer
+
+from cure.core.method import Batch, Networks
+from tests.support.released import baselines, cure, distillation, others
+
+Step = Callable[[Networks, Batch, Any, Optimizer], object]
+
+STEPS: dict[str, Step] = {
+    "natural": baselines.natural,
+    "at": baselines.at,
+    "trades": baselines.trades,
+    "mart": baselines.mart,
+    "awp": baselines.awp,
+    "fat": others.fat,
+    "st_at": others.st_at,
+    "act": distillation.act,
+    "ard": distillation.ard,
+    "iad": distillation.iad,
+    "las_at": others.las_at,
+    "part": others.part,
+    "vfd": distillation.vfd,
+    "arat": others.arat,
+    "cure": cure.four_backwards,
+    "cure_eff": cure.one_backward,
+}

@@ -1,0 +1,37 @@
+"""The shipped params.yaml as plain data, and copies of them with other values."""
+
+import copy
+
+from cure.settings.params import Params, read
+from tests.support.project import ROOT
+
+PAPER, QUICKSTART = (read(ROOT / name) for name in ("params.yaml", "quickstart/params.yaml"))
+SCALES = {"paper": PAPER, "quickstart": QUICKSTART}
+GONE = object()
+
+
+def at(raw, place):
+    for part in place:
+        raw = raw[part]
+    return raw
+
+
+def changed(raw, where, value):
+    """A copy in which `value`, or nothing if it is GONE, stands at a dotted place."""
+    raw = copy.deepcopy(raw)
+    *inside, last = where.split(".")
+    section = at(raw, inside)
+    section.pop(last, None)
+    return raw if value is GONE else (section.update({last: value}) or raw)
+
+
+def places(tree, inside=()):
+    """Where the values of a params file stand, as tuples of keys."""
+    for key, value in tree.items():
+        yield (*inside, key)
+        if isinstance(value, dict):
+            yield from places(value, (*inside, key))
+
+
+def view(raw, *declared):
+    return Params(raw, list(declared), "digits", "small")

@@ -1,0 +1,206 @@
+"""Golden vectors: numbers of one iteration of the published code, read from a JSON description and its tensors."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from cure import catalogue
+from cure.core.method import Batch, Companion, Method, Networks, TrainingPosition
+from cure.core.network import Network, Normalisation, Part, pool
+from cure.settings.base import Search
+from cure.settings.sections import Schedule
+from cure.training.schedule import sgd
+from cure.training.step import Step
+
+
+class Golden:
+    """One description with its tensors in float64, and the list of what has been compared."""
+
+    def __init__(self, path: Path) -> None:
+        self.about = json.loads(path.read_text())
+        stored = load_file(path.with_suffix(".safetensors"))
+        self.tensors = {key: t.double() if t.is_floating_point() else t for key, t in stored.items()}
+        self.hyper: dict[str, Any] = self.about.get("hyperparameters", {})
+        self.compared: set[str] = set()
+
+    @staticmethod
+    def method_of(path: Path) -> str:
+        return str(json.loads(path.read_text())["method"])
+
+    def group(self, prefix: str) -> dict[str, Tensor]:
+        """Every tensor under `prefix/`, by the rest of its name."""
+        return {key.removeprefix(f"{prefix}/"): t for key, t in self.tensors.items() if key.startswith(f"{prefix}/")}
+
+    def expect(self, name: str, ours: Tensor | float) -> None:
+        """|ours - golden| <= atol + rtol |golden| by the file's own tolerance; integers and masks exactly."""
+        golden = self.tensors[name]
+        self.compared.add(name)
+        ours = torch.as_tensor(ours, dtype=golden.dtype if not isinstance(ours, Tensor) else None)
+        assert ours.shape == golden.shape, f"{name}: {tuple(ours.shape)}, not {tuple(golden.shape)}"
+        if not golden.is_floating_point():
+            assert torch.equal(ours, golden), name
+            return
+        tolerance = self._tolerance(name)
+        excess = (ours - golden).abs() - (tolerance["atol"] + tolerance["rtol"] * golden.abs())
+        assert excess.max() <= 0, f"{name}: beyond its tolerance by {float(excess.max()):.3g}"
+
+    def expect_group(self, prefix: str, ours: dict[str, Tensor], skip: tuple[str, ...] = ()) -> None:
+        """Compare each golden tensor under `prefix/` with ours of that name, but for names that end in `skip`."""
+        for name in self.group(prefix):
+            if not name.endswith(skip):
+                self.expect(f"{prefix}/{name}", ours[name])
+
+    def excuse(self, *prefixes: str) -> None:
+        """Outputs that are left alone, for the reason that the test gives."""
+        self.compared |= {name for name in self.tensors if name.startswith(prefixes)}
+
+    def assert_all_compared(self) -> None:
+        inputs = {"x", "y", *self.about.get("random_tensors", [])}
+        left = [n for n in self.tensors if n not in self.compared | inputs and not n.startswith("before/")]
+        assert not left, f"not compared: {left}"
+
+    def _tolerance(self, name: str) -> dict[str, float]:
+        entry = self.about["tensors"].get(name) or self.about["tensors"][_starred(name, self.about["tensors"])]
+        found = entry["tolerance"]
+        default: dict[str, float] = self.about["tolerance_default"]
+        return default if found in ("default", "exact") else found
+
+    def network(self, name: str, prepare: Callable[[nn.Module], None] | None = None) -> "GoldenNet":
+        """The network called `name`, in the state before the iteration."""
+        state = self.group(f"before/{name}")
+        normalisation = None
+        if "input_mean" in self.hyper:
+            normalisation = Normalisation(mean=self.hyper["input_mean"], std=self.hyper["input_std"])
+        net = GoldenNet(state, normalisation).double()
+        if prepare is not None:
+            prepare(net)
+        net.load_state_dict(state)
+        return net
+
+    def search(self, start: str | None = None, **changes: Any) -> Search:
+        """The attack, with the start that the description words as `gaussian 0.001, not clipped`, say."""
+        words = start or self.hyper["start"]
+        kind = words.split()[0].strip(",")
+        settings = {
+            "eps": self.hyper.get("eps"),
+            "step": self.hyper.get("step_size"),
+            "steps": self.hyper.get("steps"),
+            "start": kind,
+            "sigma": 0.001,  # of no effect: the draw itself is recorded
+            "clip_start": "clipped" in words and "not clipped" not in words,
+        }
+        return Search(**(settings | changes))
+
+
+def _starred(name: str, descriptions: dict[str, Any]) -> str:
+    fitting = [d for d in descriptions if d.endswith("/*") and name.startswith(d[:-1])]
+    return max(fitting, key=len)
+
+
+class GoldenNet(Network):
+    """golden_net of the description, with channels and classes read off its state."""
+
+    def __init__(self, state: dict[str, Tensor], normalisation: Normalisation | None) -> None:
+        super().__init__(normalisation)
+        first, second, last = state["conv1.weight"], state["conv2.weight"], state["fc.weight"]
+        self.conv1 = nn.Conv2d(first.shape[1], first.shape[0], 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(first.shape[0])
+        self.conv2 = nn.Conv2d(second.shape[1], second.shape[0], 3, stride=2, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(second.shape[0])
+        self.fc = nn.Linear(last.shape[1], last.shape[0])
+
+    def parts(self) -> list[Part]:
+        return [
+            ("layer1", lambda x: self.bn1(self.conv1(x)).relu()),
+            ("layer2", lambda x: self.bn2(self.conv2(x)).relu()),
+            ("pooled", pool),
+            ("logits", self.fc),
+        ]
+
+
+class Recorded:
+    """Noise that gives back recorded starts, one after the other, a recorded jitter, and always says yes."""
+
+    def __init__(self, *starts: Tensor, jitter: Tensor | None = None) -> None:
+        self.starts = list(starts)
+        self.jitter = jitter
+
+    def uniform(self, x: Tensor, width: float | Tensor) -> Tensor:
+        return self.starts.pop(0)
+
+    def normal(self, x: Tensor, sigma: float) -> Tensor:
+        return self.starts.pop(0) if self.jitter is None else sigma * self.jitter
+
+    def chance(self, probability: float) -> bool:
+        return probability > 0
+
+
+class Iteration:
+    """One call of the product's step on golden inputs, and everything that can be seen of it."""
+
+    def __init__(
+        self,
+        golden: Golden,
+        method: Method,
+        hyper: Any,
+        *,
+        student: str = "model",
+        companions: dict[str, nn.Module] | None = None,
+        teachers: dict[str, nn.Module] | None = None,
+        noise: Recorded | None = None,
+        step: int = 0,
+        epoch: int = 1,
+        past: dict[str, float | int] | None = None,
+    ) -> None:
+        declared = method.companions(hyper) if method.companions else {}
+        built = {
+            name: Companion(lambda student, net=net: net, declared[name].trained, declared[name].mode)
+            for name, net in (companions or {}).items()
+        }
+        self.nets = Networks(golden.network(student, method.prepare), built, teachers or {}).double()
+        self.nets.ready()
+        self.seen: dict[str, Any] = {}
+        self.history: dict[str, list[Any]] = {}
+        self.forwards: dict[str, list[Tensor]] = {}
+        for name, net in self.nets.items():
+            net.register_forward_hook(lambda module, _, out, name=name: self._note(name, module, out))
+        schedule = Schedule(
+            epochs=1,
+            batch=len(golden.tensors["y"]),
+            lr=golden.hyper["lr"],
+            momentum=golden.hyper["momentum"],
+            weight_decay=golden.hyper["weight_decay"],
+            nesterov=False,
+            drops={},
+        )
+        x, y = golden.tensors["x"], golden.tensors["y"]
+        noise = noise or Recorded(golden.tensors["start"])
+        position = TrainingPosition(epoch, step, golden.hyper["lr"], past_means=past or {})
+        self.batch = Batch(x, y, torch.arange(len(y)), noise, position, watch=self.watch)
+        self.terms = Step(self.nets, method, hyper, sgd(self.nets, schedule))(self.batch)
+
+    def _note(self, name: str, module: nn.Module, out: Tensor) -> None:
+        self.forwards.setdefault(f"{name}/{'train' if module.training else 'eval'}", []).append(out.detach())
+
+    def watch(self, name: str, value: Any) -> None:
+        self.seen[name] = value
+        self.history.setdefault(name, []).append(value)
+
+    @property
+    def x_adv(self) -> Tensor:
+        return self.batch.x_adv
+
+    def gradients(self, network: str = "student") -> dict[str, Tensor]:
+        return {name: w.grad for name, w in self.nets[network].named_parameters() if w.grad is not None}
+
+    def state(self, name: str = "student") -> dict[str, Tensor]:
+        return self.nets[name].state_dict()
+
+
+def method(name: str):
+    return catalogue.entry("methods", name)

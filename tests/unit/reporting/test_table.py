@@ -1,0 +1,211 @@
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from cure.core.names import heading
+from cure.evaluation.statistics.results import RunAttackResult
+from cure.reporting import attacks, beside, claims, rows, table
+from cure.reporting.results import Results, load_results
+from cure.settings.base import Settings
+from cure.settings.sections import AttackSuite, Grid
+from cure.storage.paths import Run
+from cure.storage.records import parse
+from tools.methods_page import PAGE, page
+
+CLAIMS = Path(__file__).parents[3] / "claims.yaml"
+
+
+def suite() -> Settings:
+    shown = {"table": ["cw20"], "nrr": "cw20", "last": [], "columns": {"cw20": {}}}
+    return AttackSuite(images=1, batch=1, seed=0, layout="contiguous", subset={}, on_request={}, **shown)
+
+
+def means(setting: str) -> pd.DataFrame:
+    return pd.DataFrame(
+        [{"setting": setting, "method": "cure", "seed": 0, "clean": 12.34, "pgd20": 5.0, "cw20": 4.0, "nrr_cw20": 6.0}]
+    )
+
+
+def test_ours_and_theirs_stand_in_lines_of_their_own() -> None:
+    text = beside.page(
+        means("cifar10/resnet18"),
+        claims.load(CLAIMS),
+        suite(),
+        {("cifar10/resnet18", "cure"): "3 epochs, CPU"},
+        "Percent of 9 images; step 2/255.",
+    )
+    assert "\nOurs: percent of 9 images; step 2/255.\n" in text
+    part = next(part for part in text.split("### ") if part.startswith("cure, Table 1\n")).splitlines()
+    ours = [line for line in part if "| **ours** |" in line]
+    theirs = [line for line in part if line.startswith("| CURE | cure, Table 1 |")]
+    assert ours == ["| CURE | **ours** | 12.34 | 5.00 |  | 4.00 | 6.00 | 3 epochs, CPU |"]
+    assert len(theirs) == 1
+    assert "86.76 | 54.92 | 49.69 | 52.48 | 65.04" in theirs[0]
+    assert any("PGD-20 with step 0.003" in line for line in part)
+    assert "misprinted" in text
+
+
+def test_every_published_table_of_a_setting_is_there_with_its_own_columns() -> None:
+    made = {("cifar10/resnet18", "cure"): "3 epochs, CPU"}
+    claims_of = [c for c in claims.load(CLAIMS) if (c.dataset, c.model) == ("cifar10", "resnet18")]
+    text = beside.page(means("cifar10/resnet18"), claims_of, suite(), made, "")
+    assert text.count("### ") == len({(c.paper, c.table) for c in claims_of})
+    rows = [
+        line for line in text.splitlines() if line.startswith("| ") and "**ours**" not in line and "---" not in line
+    ]
+    assert len(rows) == len(claims_of) + text.count("### ")
+    assert sum(len(c.values) for c in claims_of) == sum(
+        bool(run.strip()) for line in rows if "| Method |" not in line for run in line.split("|")[3:-2]
+    )
+
+
+def test_a_setting_that_no_paper_prints_says_so() -> None:
+    text = beside.page(
+        means("digits/small"), claims.load(CLAIMS), suite(), {("digits/small", "cure"): "3 epochs, CPU"}, ""
+    )
+    assert "No paper prints a number for digits/small." in text
+
+
+def test_the_page_of_methods_is_current() -> None:
+    assert PAGE.read_text() == page(), "run `python -m tools.methods_page`"
+
+
+def test_the_cost_of_a_step_is_the_least_that_its_equation_needs() -> None:
+    lean = {"natural": 3, "at": 23, "trades": 27, "mart": 26, "st_at": 60, "act": 26, "cure": 33}
+    lean |= {"ard": 24, "iad": 28, "part": 24, "vfd": 27, "arat": 26}
+    for method, passes in lean.items():
+        found = page().partition(f"`{method}`. ")[2].splitlines()[0]
+        assert f"; passes per image: {passes}; running statistics move: student " in found
+
+
+# ---- the page of attacks
+
+
+TWO = [Run("digits", "small", method, 0) for method in ("natural", "at")]
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch) -> Results:
+    """Two runs: ten images, of which AutoAttack and the smallest perturbations saw five."""
+    monkeypatch.chdir(tmp_path)
+    about = {"label": "", "package": "", "broken_by": {}}
+    found = {"natural": [None] * 5, "at": [0.2, 0.1, 0.3, None, 0.0]}
+    for run, problems in zip(TWO, ([], ["min_linf leaves 1 of 5"]), strict=True):
+        flags = {"clean": "1111111100", "pgd20": "1111100000", "cw20": "1111000000", "aa": "1-0-1-0-0-"}
+        columns = dict.fromkeys(("pgd20", "cw20"), about)
+        columns["aa"] = about | {"label": "standard", "package": "pyautoattack 0.2.0"}
+        lengths = about | {"norm": "linf", "rows": [0, 2, 4, 6, 8], "distances": found[run.method]}
+        said = {"images": 10, "outcomes": flags | {"worst": "1-0-0-0-0-"}, "columns": columns | {"min_linf": lengths}}
+        said |= {"problems": problems, "eps": 0.1, "seed": 0, "batch": 10, "epoch": 3, "last": None}
+        corrupt = {"images": 10, "source": "generated", "version": "1", "missing": {}, "extra": [], "clean": 8}
+        corrupt |= {"categories": {"contrast": "digital"}, "correct": {"contrast": {"1": 5}}}
+        for stage, content in (("attack", said), ("corrupt", corrupt)):
+            run.result(stage).parent.mkdir(parents=True, exist_ok=True)
+            run.result(stage).write_text(json.dumps(content))
+    lists = {name: [] for name in Grid.model_fields if name not in ("datasets", "models", "seeds")}
+    lists |= {"datasets": ["digits"], "models": ["small"], "seeds": [0], "update": ["at"], "pretrain": ["small"]}
+    return load_results(Grid(**lists | {"layers": {"models": [], "variants": [], "groups": []}}))
+
+
+def test_every_column_has_its_images_its_interval_and_its_ratio(results) -> None:
+    lines = attacks.page(results.attacks).splitlines()
+    assert "| AT | 0 | PGD-20 | 10 | 50.00 | 23.66 to 76.34 | 61.54 | 27.66 to 78.27 |" in lines
+    assert "| AT | 0 | AA (standard) | 5 | 40.00 | 11.76 to 76.93 | 53.33 | 10.27 to 76.28 |" in lines
+    assert "| AT | 0 | Worst | 5 | 20.00 | 3.62 to 62.45 | 32.00 | 1.76 to 66.47 |" in lines
+    assert "| Natural | 0 | Clean | 10 | 80.00 | 49.02 to 94.33 |  |  |" in lines
+
+
+def test_every_attack_has_a_ratio_with_its_interval_in_the_table_of_numbers(results) -> None:
+    lines = attacks.measured(results.attacks).set_index(["method", "column"])
+    for column in ("pgd20", "cw20", "aa", "worst"):
+        line = lines.loc["at", column]
+        assert 0 <= line["nrr_low"] < line["nrr"] < line["nrr_high"] <= 100
+    assert lines.loc["at", "clean"][["nrr", "nrr_low", "nrr_high"]].isna().all()
+
+
+def test_smallest_perturbations_are_those_of_the_images_that_are_correct_clean(results) -> None:
+    lines = attacks.page(results.attacks).splitlines()
+    assert "| AT | 0 | Min L-inf | 4 | 75.0 % | 0.1000 | 0.2000 | 0.3000 |" in lines
+    curve = attacks.survival(results.attacks)
+    half = curve[(curve["method"] == "at") & (curve["surviving"] == 0.5)]
+    assert half["radius"].tolist() == [0.2]
+
+
+def test_problems_are_named_with_their_run(results) -> None:
+    assert attacks.problems(results.attacks) == ["digits/small/at-s0: min_linf leaves 1 of 5"]
+    assert "- digits/small/at-s0: min_linf leaves 1 of 5" in attacks.page(results.attacks).splitlines()
+    assert "- none found" in attacks.page({TWO[0]: results.attacks[TWO[0]]}).splitlines()
+
+
+def test_the_table_says_which_autoattack_and_on_how_many_images(results) -> None:
+    table = suite().model_copy(update={"table": ["pgd20", "aa"]})
+    assert attacks.notes(results.attacks, table) == [
+        "AA: AutoAttack standard (pyautoattack 0.2.0), on 5 of these images."
+    ]
+
+
+def test_where_autoattacks_differ_each_setting_has_its_note(results) -> None:
+    text = TWO[1].result("attack").read_text().replace('"standard"', '"custom"')
+    both = {**results.attacks, Run("svhn", "small", "at", 0): parse(RunAttackResult, text)}
+    said = attacks.notes(both, suite().model_copy(update={"table": ["aa"]}))
+    assert [line.partition(" (")[0] for line in said] == [
+        "AA on digits/small: AutoAttack standard",
+        "AA on svhn/small: AutoAttack custom",
+    ]
+
+
+def test_metrics_hold_every_column_and_no_infinity(results) -> None:
+    natural, found = rows.metrics(rows.over_seeds(rows.measured(results), results.grid))["digits/small"].values()
+    wanted = {"clean": 80.0, "pgd20": 50.0, "cw20": 40.0, "aa": 40.0, "worst": 20.0, "median_min_linf": 20.0}
+    assert wanted.items() <= found.items()
+    assert {"nrr_pgd20": 61.54, "nrr_cw20": 53.33, "nrr_aa": 53.33}.items() <= found.items()
+    assert set(found) - set(natural) == {"median_min_linf"}  # nothing was found, so the median is infinite
+
+
+@pytest.mark.parametrize(
+    ("column", "shown"),
+    [
+        ("pgd20", "PGD-20"),
+        ("cw100", "C&W-100"),
+        ("pgd20_trades", "PGD-20 trades"),
+        ("fgsm", "FGSM"),
+        ("aa", "AA"),
+        ("min_l2", "Min L2"),
+        ("min_linf", "Min L-inf"),
+        ("nrr_cw20", "NRR"),
+        ("clean", "Clean"),
+        ("cka", "CKA"),
+        ("layers_curves", "Layers curves"),
+    ],
+)
+def test_headings_are_the_fields_own_words(column, shown) -> None:
+    assert heading(column) == shown
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_on_a_terminal_of_any_width_the_table_keeps_every_digit(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Console, "is_terminal", True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    path = CLAIMS.parent / "quickstart" / "reports" / "table.md"
+    table.show(path)
+    said = capsys.readouterr().out
+    assert "\N{HORIZONTAL ELLIPSIS}" not in said
+    table_alone = re.sub(r"\x1b\[\d+m", "", said).split("- Percent")[0]
+    assert table_alone.count("digits/small") == 1  # one setting stands in the title
+    rows = [line for line in path.read_text().splitlines() if line.startswith("| digits/small")]
+    assert set(re.findall(r"\d+\.\d\d", "".join(rows))) <= set(re.findall(r"\d+\.\d\d", table_alone))
+
+
+def test_without_a_terminal_a_row_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    path = CLAIMS.parent / "quickstart" / "reports" / "table.md"
+    table.show(path)
+    shown = [line.split() for line in capsys.readouterr().out.splitlines()]
+    for row in path.read_text().splitlines():
+        if row.startswith("| digits/small"):
+            assert [word for part in row.strip("|").split("|")[1:] for word in part.replace("*", "").split()] in shown
