@@ -61,6 +61,7 @@ def build(params: Params) -> dict[str, str]:
         "attacks": attacks.page(results.attacks),
     }
     lists = {
+        "table": lines.round(2),
         "findings": concluded,
         "pairs": pairs.rounded(told),
         "overfitting": overfitting.both(overfit, lines, ends).round(2),
@@ -70,7 +71,7 @@ def build(params: Params) -> dict[str, str]:
         "survival": attacks.survival(results.attacks),
     }
     _write(pages, lists)
-    write_text(FOLDER / "metrics.json", json.dumps(rows.metrics(means), indent=1) + "\n")
+    write_text(FOLDER / "metrics.json", json.dumps(rows.metrics(means, suite), indent=1) + "\n")
     left_out = figures.draw(FOLDER / "figures", FOLDER / "data", text.figures, results)
     del pages["table"]
     write_text(FOLDER / "index.html", page.page(text, table.head(suite), body, about, FOLDER, pages))

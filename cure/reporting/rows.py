@@ -8,7 +8,7 @@ import pandas as pd
 from cure.evaluation.statistics.results import RunAttackResult, counts
 from cure.reporting import corrupted
 from cure.reporting.results import Results, methods, place, setting
-from cure.settings.sections import Grid
+from cure.settings.sections import AttackSuite, Grid
 from cure.storage.paths import Run
 
 
@@ -57,12 +57,15 @@ def over_seeds(lines: pd.DataFrame, grid: Grid) -> pd.DataFrame:
     )
 
 
-def metrics(means: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
-    """setting -> method -> measure -> percent, rounded to two decimals, for `dvc metrics diff`."""
-    numbers = [name for name in means.columns if name not in ("setting", "method", "epoch", "images")]
+def metrics(means: pd.DataFrame, suite: AttackSuite) -> dict[str, dict[str, dict[str, float]]]:
+    """setting -> method -> measure -> percent, rounded to two decimals, for DVC, which shows a column for each.
+
+    Measures are clean accuracy, the columns of the table, and NRR in place of the column that it is of.
+    """
+    named = {"clean": "clean", **{name: name for name in suite.table if name != suite.nrr}, "nrr": f"nrr_{suite.nrr}"}
     nested: dict[str, dict[str, dict[str, float]]] = {}
     for line in means.to_dict("records"):
-        values = {name: round(float(line[name]), 2) for name in numbers if isfinite(line[name])}
+        values = {name: round(float(line[of]), 2) for name, of in named.items() if of in line and isfinite(line[of])}
         nested.setdefault(str(line["setting"]), {})[str(line["method"])] = values
     return nested
 

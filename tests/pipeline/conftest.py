@@ -1,13 +1,12 @@
 """A finished pipeline in a folder of its own."""
 
+import fcntl
 import shutil
-import subprocess
 
 import pytest
 
 from cure.storage import resume as resume_files
-from tests.support.clone import Clone, shrink
-from tests.support.project import ROOT
+from tests.support.clone import Clone, tiny_clone
 from tests.support.stages import REVISE_CURE, RUN, UPDATE_CURE, YAML_12, call, command, tiny
 
 
@@ -42,29 +41,27 @@ def folder(finished, tmp_path):
 @pytest.fixture(scope="session")
 def fresh(tmp_path_factory):
     """The working tree with a tiny quickstart that was never run."""
-    place = tmp_path_factory.mktemp("repro")
-    clone = Clone(place / "clone", place / "scratch")
-    clone.scratch.mkdir()
-    listed = ["git", "-C", ROOT, "ls-files", "-coz", "--exclude-standard"]
-    for name in subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split("\0"):
-        if name and (ROOT / name).is_file() and name != "quickstart/dvc.lock":
-            (clone.root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, clone.root / name)
-    clone.params.write_text(shrink(clone.params.read_text()))
-    clone.run("git", "init", "-q", folder=".")
-    clone.commit()
-    return clone
+    return tiny_clone(tmp_path_factory.mktemp("fresh"))
 
 
 @pytest.fixture(scope="session")
-def first(fresh):
-    """What the one repro printed; afterwards its results are committed."""
-    output = fresh.run("dvc", "repro", "quickstart/dvc.yaml", folder=".")
-    fresh.commit()
-    return output
+def built(tmp_path_factory, worker_id):
+    """The tiny quickstart, reproduced and committed by whichever process comes first, and what DVC printed."""
+    base = tmp_path_factory.getbasetemp()
+    place = (base if worker_id == "master" else base.parent) / "built"
+    place.mkdir(exist_ok=True)
+    with (place / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (place / "printed").exists():
+            return Clone(place / "clone", place / "scratch"), (place / "printed").read_text()
+        clone = tiny_clone(place)
+        printed = clone.run("dvc", "--cd", "quickstart", "repro", folder=".")
+        clone.commit()
+        (place / "printed").write_text(printed)
+        return clone, printed
 
 
 @pytest.fixture(scope="session")
-def made(fresh, first):
-    """The tiny quickstart, reproduced and committed. Whoever changes it for good takes a copy."""
-    return fresh
+def made(built, tmp_path_factory):
+    """This process' copy of it. Whoever changes it for good takes another."""
+    return built[0].copy(tmp_path_factory.mktemp("made"))

@@ -36,7 +36,16 @@ from tests.support.project import ROOT
 PILOT = ROOT / "pilot"
 PROJECTS = (ROOT, ROOT / "quickstart", PILOT)
 PAGES = ("table.md", "attacks.md", "corruptions.md", "claims.md", "findings.md", "pairs.md", "overfitting.md")
-LISTS = ("attacks.csv", "survival.csv", "curves.csv", "corruptions.csv", "findings.csv", "pairs.csv", "overfitting.csv")
+LISTS = (
+    "table.csv",
+    "attacks.csv",
+    "survival.csv",
+    "curves.csv",
+    "corruptions.csv",
+    "findings.csv",
+    "pairs.csv",
+    "overfitting.csv",
+)
 REPORTS = ("index.html", *PAGES, *LISTS, "data", "figures", "metrics.json")
 CODE, *FAMILIES = parsed(ROOT / "dvc.yaml")["stages"]
 every_scale = pytest.mark.parametrize("scale", SCALES)

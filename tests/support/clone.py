@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 import os
 import re
 import shutil
@@ -12,7 +11,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from dvc.repo import Repo
 from ruamel.yaml import YAML
+
+from tests.support.project import ROOT
 
 EPOCHS = 5
 FROM_NATURAL = "update_from_natural_to_revise"
@@ -89,20 +91,43 @@ class Clone:
         self.run("git", "commit", "-qm", "made", folder=".")
 
     def copy(self, place):
+        """A clone of its own, with cache and scratch, for whoever changes something for good."""
         shutil.copytree(self.root, place / "clone", symlinks=True)
         (place / "scratch").mkdir()
         return Clone(place / "clone", place / "scratch")
 
-    def changed_stages(self):
-        status = json.loads(self.run("dvc", "status", "--json", "dvc.yaml"))
-        return {name.split(":")[-1] for name in status}
+    def digest(self):
+        """Write the texts of code/ anew, as the stage `code` does."""
+        self.run(sys.executable, "../stages/digest.py")
+
+    def stale(self):
+        """The stages that `dvc repro` would run besides `code`, by the texts that are there."""
+        with contextlib.chdir(self.quickstart), Repo() as repo:  # DVC names a stage as it is called from here
+            return {name for name in repo.status() if name != "code"}
 
     def resume_file(self):
         return next(self.scratch.glob("*.pt"), None)
 
 
+def tiny_clone(place):
+    """The working tree, uncommitted changes included, with a tiny quickstart that was never run."""
+    clone = Clone(place / "clone", place / "scratch")
+    clone.scratch.mkdir()
+    listed = ["git", "-C", ROOT, "ls-files", "-coz", "--exclude-standard"]
+    for name in subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split("\0"):
+        if name and (ROOT / name).is_file() and name != "quickstart/dvc.lock":
+            (clone.root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, clone.root / name)
+    clone.params.write_text(shrink(clone.params.read_text()))
+    clone.run("git", "init", "-q", folder=".")
+    clone.commit()
+    return clone
+
+
 def ran(output):
-    return re.findall(r"^Running stage '(?:.*:)?([^:']+)':$", output, re.MULTILINE)
+    """The stages that DVC ran, but for `code`, which it runs every time."""
+    names = re.findall(r"^Running stage '(?:.*:)?([^:']+)':$", output, re.MULTILINE)
+    return [name for name in names if name != "code"]
 
 
 def shrink(text):
