@@ -133,9 +133,9 @@ def table(folder: Folder = Path()) -> None:
 
 @app.command()
 def report(folder: Folder = Path()) -> None:
-    """Rebuild FOLDER/reports from the files in its results/, in seconds, or name the results that are missing.
+    """Rebuild FOLDER/reports from the files in its results/, in seconds; open reports/index.html.
 
-    This is what the stage report does; open reports/index.html.
+    Rows that were not run yet have empty cells, and say what they would cost. The stage report wants all of them.
     """
     import contextlib
 
@@ -145,7 +145,7 @@ def report(folder: Folder = Path()) -> None:
     if not (folder / "params.yaml").exists():
         raise UserError(f"{folder / 'params.yaml'}: not found; name a pipeline folder, such as quickstart")
     with contextlib.chdir(folder):
-        build.show(build.build(load(build.READS)))
+        build.show(build.build(load(build.READS), whole=False))
 
 
 @app.command()

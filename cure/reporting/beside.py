@@ -1,5 +1,6 @@
 """Our rows beside the published ones, table by table, line by line and never in one cell."""
 
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -15,30 +16,43 @@ Rows = dict[Any, pd.DataFrame]
 """The lines of one setting, a line per seed, by method."""
 
 
-def page(lines: pd.DataFrame, claims: list[Claim], suite: AttackSuite, made: Made, how: str) -> str:
-    """claims.md: every published table about a setting of ours; `made` says how each of our rows was trained, `how`
-    what all were attacked with.
+@dataclass(frozen=True)
+class Ours:
+    """Our settings, what our rows were attacked with, and what is said of those that were not run."""
+
+    settings: list[str]
+    how: str
+    todo: Made
+
+
+def page(lines: pd.DataFrame, claims: list[Claim], suite: AttackSuite, made: Made, ours: Ours) -> str:
+    """claims.md: every published table about a setting of ours, and where papers have any of these, all others.
+
+    `made` says how each of our rows was trained.
     """
-    seeds = lines["seed"].nunique()
+    seeds = lines["seed"].nunique() if len(lines) else 0
     text = [
         "# Ours beside the papers'",
         "",
         "Lines marked **ours** were measured by this pipeline; the others are printed in the papers (claims.yaml),",
         "which name their own attacks.",
-        f"Ours: {how[:1].lower()}{how[1:]}",
+        f"Ours: {ours.how[:1].lower()}{ours.how[1:]}",
         *([f"Ours: mean ± sample standard deviation of {seeds} seeds."] if seeds > 1 else []),
     ]
-    for setting in lines["setting"].unique():
-        rows = dict(list(lines[lines["setting"] == setting].groupby("method")))
+    printed = list(dict.fromkeys(map(results.setting, claims)))
+    others = printed if set(printed) & set(ours.settings) else []
+    for setting in dict.fromkeys([*ours.settings, *others]):
+        rows = dict(list(lines[lines["setting"] == setting].groupby("method"))) if len(lines) else {}
         about = [claim for claim in claims if results.setting(claim) == setting]
         text += ["", f"## {setting}"]
         text += [] if about else ["", f"No paper prints a number for {setting}."]
+        text += [] if setting in ours.settings else ["", "Not in the grid of params.yaml."]
         for (paper, table), group in groupby(about, key=lambda claim: (claim.paper, claim.table)):
-            text += _table(f"{paper}, {table}", list(group), rows, suite, made)
+            text += _table(f"{paper}, {table}", list(group), rows, suite, made, ours)
     return "\n".join(text) + "\n"
 
 
-def _table(title: str, claims: list[Claim], rows: Rows, suite: AttackSuite, made: Made) -> list[str]:
+def _table(title: str, claims: list[Claim], rows: Rows, suite: AttackSuite, made: Made, ours: Ours) -> list[str]:
     """One published table with its own columns, and beneath each of its rows ours, where we have it."""
     measures = list(dict.fromkeys(measure for claim in claims for measure in claim.values))
     head, body = ["Method", "Source", *map(heading, measures), "Note"], []
@@ -52,6 +66,8 @@ def _table(title: str, claims: list[Claim], rows: Rows, suite: AttackSuite, made
             own = rows[claim.method]
             numbers = [_ours(own, measure, suite) for measure in measures]
             body.append([name, "**ours**", *numbers, made[str(own["setting"].iloc[0]), claim.method]])
+        elif todo := ours.todo.get((results.setting(claim), claim.method)):
+            body.append([name, "**ours**", *("" for _ in measures), todo])
     about = [f"{text}." for text in dict.fromkeys(claim.source for claim in claims) if text]
     about += list(dict.fromkeys(claim.setting for claim in claims))
     ruled = markdown.table(head, body, left=(0, 1, len(head) - 1))

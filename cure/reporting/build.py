@@ -14,6 +14,7 @@ from cure.reporting import (
     beside,
     claims,
     corrupted,
+    costs,
     figures,
     findings,
     layers,
@@ -24,7 +25,7 @@ from cure.reporting import (
     rows,
     table,
 )
-from cure.reporting.results import Results, load_results, methods
+from cure.reporting.results import Results, every_row, load_results, methods, setting
 from cure.settings.params import Params
 from cure.settings.sections import AttackSuite, Grid, ReportText
 from cure.storage.files import write_text
@@ -33,11 +34,41 @@ FOLDER = Path("reports")
 READS = ["grid", "threat", "attack", "report"]
 
 
-def build(params: Params) -> dict[str, str]:
-    """Write every page, table, figure and metric of the folder we are in; figures left out, with the reason."""
+def build(params: Params, whole: bool = True) -> list[str]:
+    """Write every page, table, figure and metric of the folder we are in, and return what is missing in them.
+
+    Refuses if any result is missing. Unless the report must be `whole`, rows of which something is missing stand in the
+    tables with empty cells and what they would cost.
+    """
     grid, suite, text = params.get("grid", Grid), params.get("attack", AttackSuite), params.get("report", ReportText)
-    results = load_results(grid)
-    require(results)
+    results, missing = load_results(grid, whole), absent(grid)
+    if whole and missing:
+        raise UserError(
+            f"{counted(missing, grid)}; `dvc repro` makes them:\n" + "\n".join(f"  {one}" for one in missing)
+        )
+    expected = costs.load(FOLDER / "costs.csv")
+    todo = table.to_do(results, expected)
+    about = facts(params, results, todo, expected)
+    published = claims.load(catalogue.ROOT.parent / "claims.yaml")
+    settings = list(dict.fromkeys(map(setting, every_row(grid))))
+    ours = beside.Ours(settings, about[0], todo)
+    left_out = dict[str, str]()
+    if results.runs:
+        left_out = measured(params, results, published, ours, about)
+    else:
+        body = table.with_rows_to_do([], grid, suite, todo)
+        pages = {"table": table.markdown(body, text, suite, about)}
+        pages["claims"] = beside.page(pd.DataFrame(), published, suite, {}, ours)
+        _write(pages, {}, {}, page.Head(text, table.head(suite), body, about))
+    said = [f"figure {name} left out: {reason}" for name, reason in left_out.items()]
+    return said + ([f"{counted(missing, grid)}, such as {missing[0]}; `dvc repro` makes them"] if missing else [])
+
+
+def measured(
+    params: Params, results: Results, published: list[claims.Claim], ours: beside.Ours, about: list[str]
+) -> dict[str, str]:
+    """Write the report of the rows that were run; return the figures that were left out, with the reason."""
+    grid, suite, text = params.get("grid", Grid), params.get("attack", AttackSuite), params.get("report", ReportText)
     lines = rows.measured(results)
     means = rows.over_seeds(lines, grid)
     attacked, curves = attacks.measured(results.attacks), rows.curves(results)
@@ -45,16 +76,15 @@ def build(params: Params) -> dict[str, str]:
     told, overfit = pairs.compared(outcomes, ["clean", *suite.table]), overfitting.epochs(curves)
     ends = ["clean", *suite.last] if suite.last else []
     concluded = findings.table(text.figures, results)
-    note = made.note(results)
     epochs = {rows.key(run): str(made.epochs(results, run) or "?") for run in results.runs}
-    trained = {row: f"{count} epochs, {', '.join(note['devices'])}" for row, count in epochs.items()}
-    published = claims.load(catalogue.ROOT.parent / "claims.yaml")
-    about = facts(params, results, note)
+    devices = ", ".join(made.note(results)["devices"])
+    trained = {row: f"{count} epochs, {devices}" for row, count in epochs.items()}
     body = table.rows(lines, means, attacked, pairs.marks(told), epochs, suite)
+    body = table.with_rows_to_do(body, grid, suite, ours.todo) if ours.todo else body
     pages = {
         "table": table.markdown(body, text, suite, about),
         "findings": findings.page(concluded),
-        "claims": beside.page(lines, published, suite, trained, about[0]),
+        "claims": beside.page(lines, published, suite, trained, ours),
         "pairs": pairs.page(told, text.against),
         "overfitting": overfitting.page(overfit, lines, ends),
         "corruptions": corrupted.page(results.corruptions, methods(grid)),
@@ -70,38 +100,47 @@ def build(params: Params) -> dict[str, str]:
         "attacks": attacked,
         "survival": attacks.survival(results.attacks),
     }
-    _write(pages, lists)
-    write_text(FOLDER / "metrics.json", json.dumps(rows.metrics(means, suite), indent=1) + "\n")
     left_out = figures.draw(FOLDER / "figures", FOLDER / "data", text.figures, results)
-    del pages["table"]
-    write_text(FOLDER / "index.html", page.page(text, table.head(suite), body, about, FOLDER, pages))
+    _write(pages, lists, rows.metrics(means, suite), page.Head(text, table.head(suite), body, about))
     return left_out
 
 
-def _write(pages: dict[str, str], lists: dict[str, pd.DataFrame]) -> None:
+def _write(pages: dict[str, str], lists: dict[str, pd.DataFrame], metrics: dict[str, Any], head: page.Head) -> None:
     for name, content in pages.items():
         write_text(FOLDER / f"{name}.md", content)
     for name, lines in lists.items():
         write_text(FOLDER / f"{name}.csv", lines.to_csv(index=False))
+    write_text(FOLDER / "metrics.json", json.dumps(metrics, indent=1) + "\n")
+    del pages["table"]
+    write_text(FOLDER / "index.html", page.page(head, FOLDER, pages))
 
 
-def require(results: Results) -> None:
-    """Refuses with every result and curve that is missing."""
-    grid = results.grid
-    wanted = [path for run in results.runs for path in (run.result("attack"), run.result("corrupt"))]
-    wanted += [run.result("revise") for run in results.of(grid.revised)]
-    wanted += [run.result("layers") for _, run in layers.runs(grid)]
-    wanted += [run.analyses for run in results.of(grid.analyse)]
-    wanted += [run.curve for run in results.trained]
-    missing = [str(path) for path in wanted if not path.exists()]
-    if missing:
-        listed = "\n".join(f"  {path}" for path in missing)
-        raise UserError(f"{len(missing)} of {len(wanted)} results are not there yet; `dvc repro` makes them:\n{listed}")
+def wanted(grid: Grid) -> list[Path]:
+    """Return every file that a whole report is made of."""
+    whole = load_results(grid)
+    return [
+        *(path for row in whole.rows for path in whole.wanted(row)),
+        *(run.result("layers") for _, run in layers.runs(whole)),
+    ]
 
 
-def facts(params: Params, results: Results, note: dict[str, Any]) -> list[str]:
+def absent(grid: Grid) -> list[Path]:
+    """Return those that are not there."""
+    return [path for path in wanted(grid) if not path.exists()]
+
+
+def counted(missing: list[Path], grid: Grid) -> str:
+    """Return `3 of 40 results are not there yet`."""
+    return f"{len(missing)} of {len(wanted(grid))} results are not there yet"
+
+
+def facts(params: Params, results: Results, todo: dict[tuple[str, str], str], expected: costs.Costs) -> list[str]:
     """What the table says below itself: what was measured on what, how to read it, and what is wrong with it."""
-    grid, suite = params.get("grid", Grid), params.get("attack", AttackSuite)
+    hours = f"GPU-hours of all seeds, as `cure plan` estimates them at {expected.tflops:g} TFLOP/s"
+    said = [f"Not run yet: {len(todo)} rows{f'; {hours}' if expected.hours else ''}."] if todo else []
+    if not results.runs:
+        return ["Nothing of this grid was run yet.", *said]
+    grid, suite, note = params.get("grid", Grid), params.get("attack", AttackSuite), made.note(results)
     threat, images = params.as_text()["threat"], results.attacks[results.runs[0]].images
     ball = f"eps {threat['eps']}, step {threat['step']}"
     several = f" (mean ± sample standard deviation of {len(grid.seeds)})" if len(grid.seeds) > 1 else ""
@@ -118,13 +157,14 @@ def facts(params: Params, results: Results, note: dict[str, Any]) -> list[str]:
         ),
         "Epoch: the epoch of the evaluated network, chosen on the validation split, and the epochs trained.",
         f"Made at commit {note['commit']} on {', '.join(note['devices'])} with PyTorch {', '.join(note['torch'])}.",
-        *(f"Problem: {said}." for said in attacks.problems(results.attacks)),
+        *said,
+        *(f"Problem: {problem}." for problem in attacks.problems(results.attacks)),
     ]
 
 
-def show(left_out: dict[str, str]) -> None:
-    """Print the table, which figures were left out and why, and where the page lies."""
+def show(said: list[str]) -> None:
+    """Print the table, what is missing in the report and why, and where the page lies."""
     table.show(FOLDER / "table.md")
-    for name, reason in left_out.items():
-        print(f"report: figure {name} left out: {reason}")
+    for line in said:
+        print(f"report: {line}")
     print(f"report: {FOLDER.resolve() / 'index.html'}")

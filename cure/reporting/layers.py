@@ -5,13 +5,13 @@ variant, so that every variant has panels and findings of its own.
 """
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import pandas as pd
 
 from cure.evaluation.statistics.intervals import wilson
 from cure.reporting.results import Results
-from cure.settings.sections import Grid
 from cure.storage.paths import Run
 
 WORDS = {"reinit": "re-initialised", "finetune": "fine-tuned"}
@@ -23,7 +23,7 @@ CURVES = ["setting", "method", "seed", "blocks", "images", "epoch", "val_clean",
 def bars(results: Results) -> pd.DataFrame:
     """One line per run and block set: accuracies in percent with their 95 % intervals, percent of weights updated."""
     lines: list[dict[str, Any]] = []
-    for place, run in runs(results.grid):
+    for place, run in runs(results):
         found = results.layers(run)
         for name, one in found.networks.items():
             if not any(line["method"] == name == "natural" and place.items() <= line.items() for line in lines):
@@ -37,7 +37,7 @@ def bars(results: Results) -> pd.DataFrame:
 def curves(results: Results) -> pd.DataFrame:
     """One line per run, block set and validated epoch: accuracies in percent."""
     frames = [pd.DataFrame(columns=CURVES)]
-    for place, run in runs(results.grid):
+    for place, run in runs(results):
         found = results.layers(run)
         frame = results.curve(run)[["set", "epoch", "val_clean", "val_pgd"]].dropna().rename(columns={"set": "method"})
         frame = frame.assign(
@@ -54,12 +54,15 @@ def _accuracy(name: str, outcome: str) -> dict[str, Any]:
     return {key: round(100 * value, 2) for key, value in numbers.items()} | {f"{name}_outcome": outcome}
 
 
-def runs(grid: Grid) -> Iterator[tuple[dict[str, Any], Run]]:
+def runs(results: Results) -> Iterator[tuple[dict[str, Any], Run]]:
     """Every process of the study and its place, those of one variant and seed one after the other."""
-    for dataset in grid.datasets:
-        for model in grid.layers.models:
-            for variant in grid.layers.variants:
-                for seed in grid.seeds:
-                    place = {"setting": f"{dataset}/{model}, {WORDS[variant]}", "seed": seed}
-                    for group in grid.layers.groups:
-                        yield place, Run(dataset, model, "natural", seed).layers(variant, group)
+    grid = results.grid
+    for dataset, model, variant in product(grid.datasets, grid.layers.models, grid.layers.variants):
+        found = [
+            ({"setting": f"{dataset}/{model}, {WORDS[variant]}", "seed": seed}, natural.layers(variant, group))
+            for seed in grid.seeds
+            for natural in [Run(dataset, model, "natural", seed)]
+            for group in grid.layers.groups
+        ]
+        if results.whole or all(run.result("layers").exists() and run.curve.exists() for _, run in found):
+            yield from found

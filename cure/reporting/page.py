@@ -48,18 +48,26 @@ class Picture:
         return heading(self.name)
 
 
-def page(
-    text: ReportText, head: list[str], body: list[Row], about: list[str], folder: Path, pages: dict[str, str]
-) -> str:
+@dataclass(frozen=True)
+class Head:
+    """The first part of the page: title and note, the table, and what was measured on what."""
+
+    text: ReportText
+    names: list[str]
+    rows: list[Row]
+    about: list[str]
+
+
+def page(head: Head, folder: Path, pages: dict[str, str]) -> str:
     """The page of the report that lies in `folder`; `pages` are its Markdown pages in their order, by name."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     sections = [section(name, content, folder) for name, content in pages.items()]
     made = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        text=text,
+        text=head.text,
         long=LONG,
-        head=head,
-        body=body,
-        about=about,
+        head=head.names,
+        body=head.rows,
+        about=head.about,
         sections=sections,
         pictures=pictures(folder / "figures"),
     )
@@ -89,8 +97,10 @@ def _framed(table: re.Match[str]) -> str:
 
 
 def pictures(folder: Path) -> list[Picture]:
-    """Whatever captions.json lists, in its order."""
-    return [_picture(folder, name, said) for name, said in json.loads((folder / "captions.json").read_text()).items()]
+    """Whatever captions.json lists, in its order; nothing where no figure was drawn yet."""
+    path = folder / "captions.json"
+    listed = json.loads(path.read_text()) if path.exists() else {}
+    return [_picture(folder, name, said) for name, said in listed.items()]
 
 
 def _picture(folder: Path, name: str, said: dict[str, Any]) -> Picture:

@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -80,27 +80,47 @@ class Results:
     """The files behind a report. Each is opened when it is first asked for, and never again.
 
     The runs are those of `grid`, whatever else is on the disk. A file that is missing or unreadable is a UserError.
+    Unless the results must be `whole`, rows and studies of which anything is missing are left out.
     """
 
-    def __init__(self, grid: Grid) -> None:
-        self.grid = grid
+    def __init__(self, grid: Grid, whole: bool = True) -> None:
+        self.grid, self.whole = grid, whole
         self._bytes: dict[Path, bytes] = {}
         self._parsed: dict[Path, Any] = {}
 
     def of(self, some: list[str]) -> list[Run]:
         """Return the runs of some methods."""
-        return [
-            Run(dataset, model, method, seed)
+        found = (
+            Run(dataset, model, method, self.grid.seeds[0])
             for dataset in self.grid.datasets
             for model in self.grid.models
             for method in some
-            for seed in self.grid.seeds
-        ]
+        )
+        return [run for row in found if row in self.rows for run in self.seeds(row)]
+
+    def seeds(self, row: Run) -> list[Run]:
+        """Return the runs that a row is the mean of."""
+        return [replace(row, seed=seed) for seed in self.grid.seeds]
+
+    @cached_property
+    def rows(self) -> list[Run]:
+        """Return the first run of every row of the table, in its order."""
+        return [row for row in every_row(self.grid) if self.whole or all(path.exists() for path in self.wanted(row))]
 
     @cached_property
     def runs(self) -> list[Run]:
         """Return every run of the table, in its order."""
-        return self.of(methods(self.grid))
+        return [run for row in self.rows for run in self.seeds(row)]
+
+    def wanted(self, row: Run) -> list[Path]:
+        """Return the files that a row is made of."""
+        wanted = list[Path]()
+        for run in self.seeds(row):
+            wanted += [run.result("attack"), run.result("corrupt")]
+            wanted += [run.result("revise")] if run.method in self.grid.revised else []
+            wanted += [run.analyses] if run.method in self.grid.analyse else []
+            wanted += [run.curve] if run.method not in self.grid.revise_from_robust else []
+        return wanted
 
     @cached_property
     def trained(self) -> list[Run]:
@@ -186,6 +206,16 @@ def _opened(path: Path) -> AnalysisFile:
         raise UserError(f"{path}: not there, or not whole; `dvc repro` makes it") from None
 
 
-def load_results(grid: Grid) -> Results:
+def every_row(grid: Grid) -> list[Run]:
+    """Return the first run of every row that a grid names, in the order of the table."""
+    return [
+        Run(dataset, model, method, grid.seeds[0])
+        for dataset in grid.datasets
+        for model in grid.models
+        for method in methods(grid)
+    ]
+
+
+def load_results(grid: Grid, whole: bool = True) -> Results:
     """Return the results of the runs of a grid."""
-    return Results(grid)
+    return Results(grid, whole)

@@ -6,10 +6,12 @@ from typing import Any
 import pandas as pd
 
 from cure.core.names import NAMES, heading
+from cure.reporting.costs import Costs
 from cure.reporting.markdown import last
 from cure.reporting.markdown import table as ruled
+from cure.reporting.results import Results, every_row, setting
 from cure.runtime.terminal import page
-from cure.settings.sections import AttackSuite, ReportText
+from cure.settings.sections import AttackSuite, Grid, ReportText
 
 
 def columns(suite: AttackSuite) -> list[str]:
@@ -50,7 +52,7 @@ class Row:
 
     setting: str
     method: str
-    numbers: list[Number]
+    numbers: list[Number | None]
     words: list[str]  # where params ask for it, the last epoch's accuracy and its difference; the epoch
 
 
@@ -90,6 +92,27 @@ def rows(
     ]
 
 
+def to_do(results: Results, costs: Costs) -> dict[tuple[str, str], str]:
+    """Return setting and method of every row that was not run -> what is said of it: that, and what it would cost."""
+    return {
+        (setting(row), row.method): costs.told(setting(row), row.method, len(results.grid.seeds))
+        for row in every_row(results.grid)
+        if row not in results.rows
+    }
+
+
+def with_rows_to_do(body: list[Row], grid: Grid, suite: AttackSuite, todo: dict[tuple[str, str], str]) -> list[Row]:
+    """Return every row of the grid: those of `body`, and the others with empty cells and what is said of them."""
+    found = {(row.setting, row.method): row for row in body}
+    empty: list[Number | None] = [None] * len(columns(suite))
+    last = [""] * len(suite.last[:1])
+    return [
+        found.get((setting(row), name)) or Row(setting(row), name, empty, [*last, todo[setting(row), row.method]])
+        for row in every_row(grid)
+        for name in [NAMES.get(row.method, row.method)]
+    ]
+
+
 def _last(own: pd.DataFrame, column: str) -> str:
     """62.15 (-1.12): of the last epoch, and its difference from the evaluated network."""
     accuracy, difference = last(own, column)
@@ -105,7 +128,7 @@ def head(suite: AttackSuite) -> list[str]:
 
 def markdown(body: list[Row], text: ReportText, suite: AttackSuite, about: list[str]) -> str:
     """table.md: title, note, table, and what was measured on what."""
-    cells = [[row.setting, row.method, *(one.text for one in row.numbers), *row.words] for row in body]
+    cells = [[row.setting, row.method, *(one.text if one else "" for one in row.numbers), *row.words] for row in body]
     lines = ruled(head(suite), cells, left=(0, 1))
     return "\n".join([f"# {text.title}", "", text.note, "", *lines, "", *(f"- {fact}" for fact in about)]) + "\n"
 

@@ -1,0 +1,40 @@
+"""What rows that were not run would cost, from reports/costs.csv, which `make costs` writes."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from cure.errors import UserError
+
+COLUMNS = ["dataset", "model", "method", "tflops", "gpu_hours"]
+
+
+@dataclass(frozen=True)
+class Costs:
+    """GPU-hours of one seed of each row, by setting and method, at an achieved speed in TFLOP/s; empty if unknown."""
+
+    hours: dict[tuple[str, str], float]
+    tflops: float
+
+    def told(self, setting: str, method: str, seeds: int) -> str:
+        """Return `not run yet: 3.1 GPU-hours`, of all seeds together, or no more than that it was not run."""
+        found = self.hours.get((setting, method))
+        return "not run yet" if found is None else f"not run yet: {digits(seeds * found)} GPU-hours"
+
+
+def digits(number: float) -> str:
+    """Return the number with two significant digits, never as a power of ten."""
+    return f"{float(f'{number:.2g}'):.12g}"
+
+
+def load(path: Path) -> Costs:
+    """Read costs.csv; a folder without one has no estimates."""
+    if not path.exists():
+        return Costs({}, 0.0)
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file))
+        hours = {(f"{line['dataset']}/{line['model']}", line["method"]): float(line["gpu_hours"]) for line in lines}
+        return Costs(hours, float(lines[0]["tflops"]) if lines else 0.0)
+    except (KeyError, TypeError, ValueError) as problem:
+        raise UserError(f"{path}: not a list of costs ({problem}); `make costs` writes it anew") from None
