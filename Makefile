@@ -35,7 +35,7 @@ bench: $(UV) ## times against the packages and the authors' structures, into doc
 	$(RUN) python -m tools.performance .uv/performance.json
 
 .PHONY: costs
-costs: $(UV) ## what `cure plan` says of the paper run, into docs/reproducing.md (5 minutes)
+costs: $(UV) ## what `cure plan` says of the paper run, into docs/reproducing.md and reports/costs.csv (5 minutes)
 	$(RUN) python -m tools.costs
 
 .PHONY: audit

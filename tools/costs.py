@@ -1,6 +1,7 @@
-"""Write the two tables of docs/reproducing.md from the estimates of `cure plan`: `python -m tools.costs`, `make costs`.
+"""Write what `cure plan` estimates of the root's grid: `python -m tools.costs`, `make costs`.
 
-A table is between `<!-- costs: PART -->` and `<!-- end -->`. The text around it is written by hand.
+Two tables of docs/reproducing.md, each between `<!-- costs: PART -->` and `<!-- end -->`, in a text that is written by
+hand; and reports/costs.csv, from which the report takes what a row that was not run would cost.
 """
 
 import re
@@ -12,6 +13,8 @@ from cure.pipeline.planning.command import ESTIMATES, build_cost_model, costs
 from cure.pipeline.planning.cost_model import CostModel, Estimate
 from cure.pipeline.planning.facts import Facts
 from cure.pipeline.planning.tasks import Task, tasks
+from cure.reporting.costs import COLUMNS, digits
+from cure.storage.files import write_text
 from cure.storage.paths import Run
 
 ROOT = Path(__file__).parents[1]
@@ -34,11 +37,6 @@ Costs = list[tuple[Task, Estimate]]
 def line(cells: Iterable[object]) -> str:
     """Return one line of a Markdown table."""
     return "| " + " | ".join(map(str, cells)) + " |"
-
-
-def digits(number: float) -> str:
-    """Return the number with two significant digits, never as a power of ten."""
-    return f"{float(f'{number:.2g}'):.12g}"
 
 
 def hours(found: Iterable[Estimate]) -> float:
@@ -66,6 +64,15 @@ def grid(found: Costs) -> list[str]:
                 cells += [digits(hours(trained)), digits(hours(attacked)), digits(gib([*trained, *attacked]))]
         lines += [line([NAMES[method], *cells])] if cells else []
     return [*lines, "", *sums(found, models)]
+
+
+def rows(found: Costs) -> str:
+    """Return costs.csv: the GPU-hours of one seed of every row, from its training to its analyses."""
+    text, seed = [",".join(COLUMNS)], min(task.run.seed for task, _ in found)
+    for run in dict.fromkeys(task.run for task, _ in found if task.kind != "layers" and task.run.seed == seed):
+        own = hours(cost for task, cost in found if task.run == run and task.kind != "layers")
+        text.append(f"{run.dataset},{run.model},{run.method},{SPEED:g},{own:.3g}")
+    return "\n".join(text) + "\n"
 
 
 def sums(found: Costs, models: list[str]) -> list[str]:
@@ -104,10 +111,12 @@ def rewritten(text: str, parts: dict[str, Callable[[], list[str]]]) -> str:
 
 
 def main() -> None:
-    """Rewrite docs/reproducing.md."""
+    """Rewrite the tables of docs/reproducing.md, and reports/costs.csv."""
     on = build_cost_model(Facts.of(ROOT), "cpu", SPEED)
-    parts = {"grid": lambda: grid(costs(tasks(ROOT, []), on)), "beyond": lambda: beyond(on)}
+    found = costs(tasks(ROOT, []), on)
+    parts = {"grid": lambda: grid(found), "beyond": lambda: beyond(on)}
     PAGE.write_text(rewritten(PAGE.read_text(), parts), encoding="utf-8")
+    write_text(ROOT / "reports" / "costs.csv", rows(found))
 
 
 if __name__ == "__main__":

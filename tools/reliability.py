@@ -1,6 +1,7 @@
 """Write docs/reliability.md: count what the tests marked `reliability(topic)` tried, and how often it held.
 
-`make reliability` runs these tests and writes the page. tests/policy/test_reliability_page.py compares it with what is collected.
+`make reliability` runs these tests and writes the page, which tests/policy/test_reliability_page.py compares with
+what is collected.
 """
 
 import json
@@ -33,7 +34,8 @@ Counted by `make reliability`, which runs these tests and writes this page.
   Without memory, training names the batch to try; an evaluation halves its batch, says so on stderr and in the result.
   tests/pipeline/test_disk.py, tests/unit/runtime/test_memory.py
 - **Wrong inputs.** Settings, command lines, checkpoints, images, downloads, and random edits of params.yaml (counted as
-  one). Pickled code is never run. tests/pipeline/test_bad_input.py, tests/unit/evaluation/standalone/test_command_wrong_inputs.py and others
+  one). Pickled code is never run. tests/pipeline/test_bad_input.py,
+  tests/unit/evaluation/standalone/test_command_wrong_inputs.py and others
 - **Flags.** Randomness, zero or masked gradients, black box beating white box, PGD-20 stronger than AutoAttack, robust
   above clean, predictions that depend on the batch. tests/unit/evaluation/diagnostics/test_preflight.py,
   tests/unit/evaluation/diagnostics/test_gradient_masking.py

@@ -1,6 +1,7 @@
 """Where tests stand: those of one module mirror cure/, and what tests share is no test."""
 
 import ast
+import tomllib
 
 import pytest
 
@@ -33,3 +34,13 @@ def test_no_test_imports_from_a_test():
     inside = [(path.relative_to(ROOT), name) for path, name in named if name.split(".")[0] == "tests"]
     assert inside
     assert [f"{path} imports {name}" for path, name in inside if name.split(".")[1:2] != ["support"]] == []
+
+
+def test_shapes_are_checked_wherever_they_are_annotated():
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["addopts"]
+    (checked,) = [text.partition("=")[2].split(",") for text in options if text.startswith("--jaxtyping-packages=")]
+    sources = {path: path.read_text() for path in (ROOT / "cure").rglob("*.py")}
+    annotated = [path for path, text in sources.items() if "core.tensors" in text or "from jaxtyping" in text]
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in annotated]
+    assert names
+    assert [name for name in names if not any(f"{name}.".startswith(f"{one}.") for one in checked)] == []

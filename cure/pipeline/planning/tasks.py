@@ -36,7 +36,8 @@ def tasks(folder: Path, names: list[str]) -> list[Task]:
     try:
         with Repo(str(folder)) as repo:
             stages = repo.stage.load_all(str(folder / "dvc.yaml"))
-            code_texts.rewrite(stages, folder)
+            if (folder / "dvc.lock").exists():
+                code_texts.rewrite(stages, folder)
             done = _done(stages)
     except DvcException as problem:
         raise UserError(f"{folder}/dvc.yaml: {problem}; run this in quickstart/ or at the root") from None

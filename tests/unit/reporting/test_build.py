@@ -9,6 +9,8 @@ import pytest
 
 from cure.cli import report
 from cure.errors import UserError
+from cure.reporting import build
+from cure.settings.check import load
 
 
 def contents(reports: Path) -> dict[str, bytes]:
@@ -71,18 +73,91 @@ def test_the_csv_of_overfitting_has_both_tables_of_its_page(folder: Path, report
     assert lines.loc[("at", 1), "difference"] == -20
 
 
-def test_every_missing_result_is_named(folder: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
-    shutil.copytree(folder, copy)
-    lost = ["results/digits/small/at-s1-attack.json", "curves/digits/small/trades-s0.csv"]
+LOST = ["results/digits/small/at-s1-attack.json", "curves/digits/small/trades-s0.csv"]
+
+
+def without(folder: Path, place: Path, lost: list[str]) -> Path:
+    copy = shutil.copytree(folder, place / "copy")
+    shutil.rmtree(copy / "reports", ignore_errors=True)
     for name in lost:
         (copy / name).unlink()
+    return copy
+
+
+def test_the_stage_refuses_and_names_every_missing_result(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(without(folder, tmp_path, LOST))
     with pytest.raises(UserError) as refused:
-        report(copy)
+        build.build(load(build.READS))
     assert str(refused.value).splitlines() == [
         "2 of 18 results are not there yet; `dvc repro` makes them:",
-        *(f"  {name}" for name in lost),
+        *(f"  {name}" for name in LOST),
     ]
+    assert not Path("reports").exists()
+
+
+def cells(reports: Path, method: str) -> list[str]:
+    """The row of the table behind its name, without marks."""
+    (line,) = [
+        line
+        for line in (reports / "table.md").read_text().splitlines()
+        if line.startswith(f"| digits/small | {method} |")
+    ]
+    return [cell.strip(" *†") for cell in line.split("|")[3:-1]]
+
+
+def test_rows_of_which_something_is_missing_have_empty_cells_and_say_so(
+    folder: Path, reports: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = without(folder, tmp_path, LOST)
+    (copy / "reports").mkdir()
+    costs = "dataset,model,method,tflops,gpu_hours\ndigits,small,at,60,0.62\n"
+    (copy / "reports/costs.csv").write_text(costs)
+    report(copy)
+    assert (
+        "2 of 18 results are not there yet, such as results/digits/small/at-s1-attack.json" in capsys.readouterr().out
+    )
+    assert [cell for cell in cells(copy / "reports", "AT") if cell] == ["not run yet: 1.2 GPU-hours"]  # of two seeds
+    assert [cell for cell in cells(copy / "reports", "TRADES") if cell] == ["not run yet"]
+    assert cells(copy / "reports", "Natural") == cells(reports, "Natural")
+    assert "Not run yet: 2 rows; GPU-hours" in (copy / "reports/table.md").read_text()
+    assert list(json.loads((copy / "reports/metrics.json").read_text())["digits/small"]) == ["natural"]
+    assert "not run yet: 1.2 GPU-hours" in (copy / "reports/index.html").read_text()
+
+
+def test_a_grid_of_which_nothing_was_run_has_its_tables(folder: Path, tmp_path: Path) -> None:
+    (copy := tmp_path / "copy").mkdir()
+    shutil.copy(folder / "params.yaml", copy)
+    report(copy)
+    first = contents(copy / "reports")
+    assert set(first) == {"table.md", "claims.md", "index.html", "metrics.json"}
+    assert json.loads(first["metrics.json"]) == {}
+    assert "Nothing of this grid was run yet." in first["table.md"].decode()
+    assert all(
+        [cell for cell in cells(copy / "reports", name) if cell] == ["not run yet"] for name in ("AT", "Natural")
+    )
+    report(copy)
+    assert contents(copy / "reports") == first
+
+
+def test_a_report_that_lacks_nothing_is_that_of_the_stage(
+    folder: Path, reports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = without(folder, tmp_path, [])
+    shutil.copytree(reports, copy / "reports")
+    monkeypatch.chdir(copy)
+    build.build(load(build.READS))
+    assert contents(copy / "reports") == contents(reports)
+
+
+def test_a_list_of_costs_that_is_none_is_refused(folder: Path, tmp_path: Path) -> None:
+    (copy := tmp_path / "copy").mkdir()
+    shutil.copy(folder / "params.yaml", copy)
+    (copy / "reports").mkdir()
+    (copy / "reports/costs.csv").write_text("dataset,model,method,tflops,gpu_hours\ndigits,small,at,60,much\n")
+    with pytest.raises(UserError, match=r"costs\.csv: not a list of costs .* `make costs` writes it anew"):
+        report(copy)
 
 
 def test_a_folder_that_is_no_pipeline_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from cure.settings.base import Settings
 from cure.settings.sections import AttackSuite, Grid
 from cure.storage.paths import Run
 from cure.storage.records import parse
-from tools.methods_page import PAGE, page
 
 CLAIMS = Path(__file__).parents[3] / "claims.yaml"
 
@@ -30,19 +29,23 @@ def means(setting: str) -> pd.DataFrame:
     )
 
 
+def ours(setting: str, how: str = "Nothing.", todo: dict[tuple[str, str], str] | None = None) -> beside.Ours:
+    return beside.Ours([setting], how, todo or {})
+
+
 def test_ours_and_theirs_stand_in_lines_of_their_own() -> None:
     text = beside.page(
         means("cifar10/resnet18"),
         claims.load(CLAIMS),
         suite(),
         {("cifar10/resnet18", "cure"): "3 epochs, CPU"},
-        "Percent of 9 images; step 2/255.",
+        ours("cifar10/resnet18", how="Percent of 9 images; step 2/255."),
     )
     assert "\nOurs: percent of 9 images; step 2/255.\n" in text
     part = next(part for part in text.split("### ") if part.startswith("cure, Table 1\n")).splitlines()
-    ours = [line for line in part if "| **ours** |" in line]
+    own = [line for line in part if "| **ours** |" in line]
     theirs = [line for line in part if line.startswith("| CURE | cure, Table 1 |")]
-    assert ours == ["| CURE | **ours** | 12.34 | 5.00 |  | 4.00 | 6.00 | 3 epochs, CPU |"]
+    assert own == ["| CURE | **ours** | 12.34 | 5.00 |  | 4.00 | 6.00 | 3 epochs, CPU |"]
     assert len(theirs) == 1
     assert "86.76 | 54.92 | 49.69 | 52.48 | 65.04" in theirs[0]
     assert any("PGD-20 with step 0.003" in line for line in part)
@@ -52,7 +55,7 @@ def test_ours_and_theirs_stand_in_lines_of_their_own() -> None:
 def test_every_published_table_of_a_setting_is_there_with_its_own_columns() -> None:
     made = {("cifar10/resnet18", "cure"): "3 epochs, CPU"}
     claims_of = [c for c in claims.load(CLAIMS) if (c.dataset, c.model) == ("cifar10", "resnet18")]
-    text = beside.page(means("cifar10/resnet18"), claims_of, suite(), made, "")
+    text = beside.page(means("cifar10/resnet18"), claims_of, suite(), made, ours("cifar10/resnet18"))
     assert text.count("### ") == len({(c.paper, c.table) for c in claims_of})
     rows = [
         line for line in text.splitlines() if line.startswith("| ") and "**ours**" not in line and "---" not in line
@@ -65,21 +68,33 @@ def test_every_published_table_of_a_setting_is_there_with_its_own_columns() -> N
 
 def test_a_setting_that_no_paper_prints_says_so() -> None:
     text = beside.page(
-        means("digits/small"), claims.load(CLAIMS), suite(), {("digits/small", "cure"): "3 epochs, CPU"}, ""
+        means("digits/small"),
+        claims.load(CLAIMS),
+        suite(),
+        {("digits/small", "cure"): "3 epochs, CPU"},
+        ours("digits/small"),
     )
     assert "No paper prints a number for digits/small." in text
+    assert "###" not in text
 
 
-def test_the_page_of_methods_is_current() -> None:
-    assert PAGE.read_text() == page(), "run `python -m tools.methods_page`"
+def test_a_row_that_was_not_run_says_what_it_would_cost_and_shows_no_number() -> None:
+    todo = {("cifar10/resnet18", "trades"): "not run yet: 1.1 GPU-hours"}
+    text = beside.page(pd.DataFrame(), claims.load(CLAIMS), suite(), {}, ours("cifar10/resnet18", todo=todo))
+    lines = [line.split(" | ") for line in text.splitlines() if "| **ours** |" in line]
+    assert lines
+    assert {(line[0], "".join(line[2:-1]).strip(), line[-1]) for line in lines} == {
+        ("| TRADES", "", "not run yet: 1.1 GPU-hours |")
+    }
 
 
-def test_the_cost_of_a_step_is_the_least_that_its_equation_needs() -> None:
-    lean = {"natural": 3, "at": 23, "trades": 27, "mart": 26, "st_at": 60, "act": 26, "cure": 33}
-    lean |= {"ard": 24, "iad": 28, "part": 24, "vfd": 27, "arat": 26}
-    for method, passes in lean.items():
-        found = page().partition(f"`{method}`. ")[2].splitlines()[0]
-        assert f"; passes per image: {passes}; running statistics move: student " in found
+def test_where_papers_have_a_setting_of_ours_every_number_that_they_print_is_there() -> None:
+    published = claims.load(CLAIMS)
+    text = beside.page(pd.DataFrame(), published, suite(), {}, ours("cifar10/resnet18"))
+    cells = [cell for line in text.splitlines() if line.startswith("| ") for cell in line.split("|")[3:-2]]
+    assert sum(bool(re.match(r" *[+-]?\d", cell)) for cell in cells) == sum(len(one.values) for one in published)
+    others = {f"{one.dataset}/{one.model}" for one in published} - {"cifar10/resnet18"}
+    assert text.count("Not in the grid of params.yaml.") == len(others)
 
 
 # ---- the page of attacks
