@@ -59,7 +59,9 @@ def build(params: Params, whole: bool = True) -> list[str]:
         body = table.with_rows_to_do([], grid, suite, todo)
         pages = {"table": table.markdown(body, text, suite, about)}
         pages["claims"] = beside.page(pd.DataFrame(), published, suite, {}, ours)
-        _write(pages, {}, {}, page.Head(text, table.head(suite), body, about))
+        figures.draw_none(FOLDER / "figures", text.figures, "nothing of this grid was run yet")
+        lines = pd.DataFrame(columns=["setting", "method", "seed"])
+        _write(pages, {"table": lines}, {}, page.Head(text, table.head(suite), body, about))
     said = [f"figure {name} left out: {reason}" for name, reason in left_out.items()]
     return said + ([f"{counted(missing, grid)}, such as {missing[0]}; `dvc repro` makes them"] if missing else [])
 

@@ -43,6 +43,13 @@ def draw(folder: Path, tables: Path, names: list[str], results: Results) -> dict
     return left_out
 
 
+def draw_none(folder: Path, names: list[str], reason: str) -> None:
+    """Write a captions.json in which every named figure is left out for this reason."""
+    figures: dict[str, Figure] = {name: catalogue.entry("figures", name).FIGURE for name in names}
+    captions = {name: {"caption": figure.caption, "reason": reason} for name, figure in figures.items()}
+    write_text(folder / "captions.json", json.dumps(captions, indent=1) + "\n")
+
+
 def _pictures(data: pd.DataFrame) -> bool:
     """Whether any cell holds an array."""
     return any(isinstance(cell, np.ndarray) for cell in data.iloc[0])

@@ -131,7 +131,8 @@ def test_a_grid_of_which_nothing_was_run_has_its_tables(folder: Path, tmp_path: 
     shutil.copy(folder / "params.yaml", copy)
     report(copy)
     first = contents(copy / "reports")
-    assert set(first) == {"table.md", "claims.md", "index.html", "metrics.json"}
+    assert set(first) == {"table.md", "table.csv", "claims.md", "figures/captions.json", "index.html", "metrics.json"}
+    assert "nothing of this grid was run yet" in first["figures/captions.json"].decode()
     assert json.loads(first["metrics.json"]) == {}
     assert "Nothing of this grid was run yet." in first["table.md"].decode()
     assert all(
