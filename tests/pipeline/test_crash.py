@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import pytest
 from ruamel.yaml import YAML
 
+from cure.storage import resume as resume_files
 from tests.support.project import ROOT
-from tests.support.stages import short
+from tests.support.stages import call, short
 
 pytestmark = pytest.mark.slow
 
@@ -69,8 +70,12 @@ def whole(tmp_path_factory):
     folder, scratch = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("scratch")
     YAML(typ="safe", pure=True).dump(short(), folder / "params.yaml")
     before, wrote, events = {}, {}, {}
-    parents = [("prepare", "digits"), ("pretrain", "digits", "small", "0"), ("update", "digits", "small", "at", "0")]
-    for name, words in [*((" ".join(words), words) for words in parents), *STAGES.items()]:
+    parents = [("prepare", "digits"), ("pretrain", "digits", "small", 0), ("update", "digits", "small", "at", 0)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resume_files, "FOLDER", scratch)
+        for words in parents:
+            call(folder, *words)
+    for name, words in STAGES.items():
         before[name] = files(folder)
         done = started(folder, scratch, *words, killer=("call", 0, "SIGKILL"))
         assert done.returncode == 0, done.stderr

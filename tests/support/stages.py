@@ -43,6 +43,13 @@ def tiny():
             raw = changed(raw, f"{section}.{key}", value)
     for method in ("at", "trades", "cure.update"):
         raw = changed(raw, f"methods.{method}.attack.steps", 1)
+    for key, value in {"images": 60, "batch": 60, "severities": [1, 2], "corruptions": ["fog", "contrast"]}.items():
+        raw = changed(raw, f"corrupt.{key}", value)
+    raw = changed(raw, "attack.images", 60)
+    raw = changed(raw, "attack.subset", dict.fromkeys(raw["attack"]["subset"], 20))
+    for name, column in raw["attack"]["columns"].items():
+        brief = {"steps": 3, "iterations": 3, "queries": 20}
+        raw = changed(raw, f"attack.columns.{name}", column | {k: n for k, n in brief.items() if k in column})
     _at_once(raw)
     run = {"device": "cpu", "threads": 1, "deterministic": False, "cpu_isa": "native"}
     return raw | {
@@ -121,5 +128,5 @@ def short():
     for section in ("train", "pretrain"):
         raw = changed(raw, f"{section}.epochs", EPOCHS)
     raw = changed(raw, "methods.cure.update.train", {})
-    raw = changed(raw, "methods.las_at.presets.las_at.every", 2)
-    return changed(raw, "attack.images", 60)
+    raw = changed(raw, "methods.rift.mrc_epochs", 2)
+    return changed(raw, "methods.las_at.presets.las_at.every", 2)
