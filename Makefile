@@ -19,11 +19,11 @@ check: $(UV) ## format, lint, types, tests
 	$(RUN) ruff format --check .
 	$(RUN) ruff check .
 	$(RUN) mypy
-	$(RUN) pytest
+	$(RUN) pytest -n auto
 
-.PHONY: fast
-fast: $(UV) ## the tests that do not run the pipeline
-	$(RUN) pytest -m "not slow"
+.PHONY: quick
+quick: $(UV) ## the everyday tests, in under two minutes
+	$(RUN) pytest -n auto -m quick
 
 .PHONY: reliability
 reliability: $(UV) ## kills, faults and wrong inputs, counted into docs/reliability.md

@@ -1,10 +1,12 @@
 """What every test shares: one thread, fixed seeds, a tiny network, a tiny batch, and a counter of passes."""
 
+import os
 import random
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +25,9 @@ settings.register_profile(  # the same examples on every machine, however slow i
 settings.load_profile("cure")
 
 
+HERE = Path(__file__).parent
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--golden-dir", help="golden vectors to compare with, instead of those in tests/golden")
     parser.addoption("--reliability", metavar="PAGE", help="count the marked tests and write docs/reliability.md here")
@@ -34,11 +39,44 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Ledger(Path(path)))
 
 
+FIRST = ("pipeline", "methods")  # folders whose files take longest
+LONG = (  # files that take more than some seconds: all tests of cure/ and of rules on the tree that are not quick
+    "unit/adversarial/test_autoattack_classes.py",
+    "unit/evaluation/",
+    "unit/figures/",
+    "unit/nn/test_folded_copy",
+    "unit/runtime/test_distributed.py",
+    "unit/training/test_layerwise.py",
+    "policy/test_startup.py",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {item: item.path.relative_to(HERE).as_posix() for item in items if item.path.is_relative_to(HERE)}
+    for item, place in places.items():
+        if place.startswith(("unit/", "policy/")) and not place.startswith(LONG):
+            item.add_marker(pytest.mark.quick)
+    ranks = {folder: rank for rank, folder in enumerate(FIRST)}
+    items.sort(key=lambda item: ranks.get(places.get(item, "").partition("/")[0], len(FIRST)))
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("cuda"):
                 item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Of `pytest -n auto`: one for each core that this process may use, within what memory holds."""
+    return min(8, len(os.sched_getaffinity(0)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file stays on one worker, since its tests share what is expensive; those that take longest begin."""
+    from xdist.scheduler import LoadFileScheduling
+
+    config.option.loadscopereorder = False
+    return LoadFileScheduling(config, log)
 
 
 @pytest.fixture(autouse=True)

@@ -13,8 +13,6 @@ from cure import catalogue
 from cure.storage.paths import Run
 from tests.support.method_harness import QUICKSTART, ROOT
 
-pytestmark = pytest.mark.slow
-
 EPOCHS = 16
 CHANCE = 0.1
 

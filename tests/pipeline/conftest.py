@@ -1,6 +1,7 @@
 """A finished pipeline in a folder of its own."""
 
 import fcntl
+import os
 import shutil
 
 import pytest
@@ -45,10 +46,10 @@ def fresh(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory, worker_id):
+def built(tmp_path_factory):
     """The tiny quickstart, reproduced and committed by whichever process comes first, and what DVC printed."""
     base = tmp_path_factory.getbasetemp()
-    place = (base if worker_id == "master" else base.parent) / "built"
+    place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "built"
     place.mkdir(exist_ok=True)
     with (place / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

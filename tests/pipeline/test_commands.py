@@ -16,8 +16,6 @@ from tests.support.clone import (
     outs_of_update,
 )
 
-pytestmark = pytest.mark.slow
-
 
 def evaluated(clone, *words, folder="quickstart"):
     """Network -> column -> accuracy in percent, as `cure eval --json` says it; a doubt about itself is no failure."""

@@ -15,8 +15,6 @@ from cure.storage import resume as resume_files
 from tests.support.project import ROOT
 from tests.support.stages import call, short
 
-pytestmark = pytest.mark.slow
-
 STAGES = {  # name -> its command, and the runs that must be there
     "update cure": ("update", "digits", "small", "cure", "0"),  # a network of its own past beside the student
     "update act": ("update", "digits", "small", "act", "0"),  # two students, two optimisers' worth of momentum

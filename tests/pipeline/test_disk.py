@@ -27,7 +27,7 @@ from tests.support.stages import (
     refusal,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.reliability("faults of disk and memory")]
+pytestmark = pytest.mark.reliability("faults of disk and memory")
 ROOM = 16 * 2**20
 
 

@@ -24,8 +24,6 @@ from cure.pipeline.grid.workers import WorkerOptions, connected, shares
 from cure.runtime.progress import append, clock
 from tests.support.project import ROOT
 
-pytestmark = pytest.mark.slow
-
 PIPELINE = """
 stages:
   prepare:

@@ -26,9 +26,6 @@ from tests.support.clone import (
     set_param,
 )
 
-pytestmark = pytest.mark.slow
-
-
 PARAMS = {  # a changed value -> the stages that see it themselves; what lies downstream follows their outs
     "alpha": (0.5, {CURE}),
     "methods.cure.revise.network": ("last", {REVISE}),

@@ -13,8 +13,6 @@ from tests.support.clone import (
     update,
 )
 
-pytestmark = pytest.mark.slow
-
 
 def killed_midway(made, place, method):
     """A copy of `made` in which the training of one run was killed without warning after its first epochs."""

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.clone import AT, outs_of_update, set_param, update
 
-pytestmark = [pytest.mark.slow, pytest.mark.reliability("second process")]
+pytestmark = pytest.mark.reliability("second process")
 
 WAITS = re.compile(r"update digits/small/at-s0: process (\d+) is at this run; waiting for its end")
 

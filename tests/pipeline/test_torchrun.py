@@ -5,13 +5,11 @@ import os
 import subprocess
 import sys
 
-import pytest
 from ruamel.yaml import YAML
 
 from tests.support.project import ROOT
 from tests.support.stages import short
 
-pytestmark = pytest.mark.slow
 RUN = ("digits", "small", "at", "0")
 
 

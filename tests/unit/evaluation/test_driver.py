@@ -55,7 +55,7 @@ def reference(net: nn.Module, data: Examples, batch: int, iterations: int, queri
     return whole.run_standard_evaluation(data.x, data.y, batch_size=batch)
 
 
-PUBLISHED = pytest.param(60, 16, 100, 5000, marks=pytest.mark.slow)
+PUBLISHED = (60, 16, 100, 5000)
 
 
 @pytest.mark.parametrize(

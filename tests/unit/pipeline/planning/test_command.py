@@ -225,7 +225,6 @@ def test_a_wrong_name_is_told_before_anything_is_timed(monkeypatch: pytest.Monke
         command.show([str(ROOT / "quickstart"), "ta"], "auto", None, False)
 
 
-@pytest.mark.slow
 def test_a_plan_of_the_quickstart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clone = tmp_path / "clone"
     shutil.copytree(ROOT / "quickstart", clone / "quickstart", ignore=shutil.ignore_patterns("reports", "dvc.lock"))

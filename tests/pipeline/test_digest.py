@@ -1,0 +1,127 @@
+"""The stage `code`: what a digest leaves out and what it does not, and which texts are written."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stages.digest import closure, digest, starts, text
+from tests.support.project import ROOT
+
+SOURCE = '''"""Module."""
+
+LEVEL = 3  # a comment
+"""What stands behind a constant."""
+
+
+class Thing:
+    """Class."""
+
+    name = "# no comment"
+
+    def value(self, x: int) -> str:
+        """Function,
+        over lines.
+        """
+        text = f"{x}# {self.name}"  # another
+        return (
+            "a"  # first
+            "b"
+        ) + text
+'''
+PROSE = {
+    "comment": ("  # a comment", ""),
+    "comment in brackets": ("  # first", ""),
+    "docstring": ('"""Module."""', '"""Another, with a longer text."""'),
+    "docstring of lines": ("        over lines.\n", "        over\n        more lines.\n"),
+    "string behind a constant": ('"""What stands behind a constant."""\n', ""),
+    "blank line": ("\n\n\nclass", "\n\nclass"),
+    "space at the end": (") + text", ") + text  "),
+}
+CODE = {
+    "number": ("LEVEL = 3", "LEVEL = 4"),
+    "string": ("# no comment", "# a comment"),
+    "text of an f-string": ("{x}# ", "{x}## "),
+    "part of a string": ('"b"', '"c"'),
+    "name": ("def value", "def number"),
+    "indentation": ("        return (", "         return ("),
+}
+
+
+def edited(before: str, after: str) -> str:
+    assert before in SOURCE
+    return SOURCE.replace(before, after, 1)
+
+
+@pytest.mark.parametrize("kind", PROSE)
+def test_prose_changes_no_digest(kind: str) -> None:
+    assert edited(*PROSE[kind]) != SOURCE
+    assert digest(edited(*PROSE[kind])) == digest(SOURCE)
+
+
+@pytest.mark.parametrize("kind", CODE)
+def test_code_changes_the_digest(kind: str) -> None:
+    assert digest(edited(*CODE[kind])) != digest(SOURCE)
+
+
+def test_a_digest_is_the_same_on_every_python() -> None:
+    assert digest(SOURCE) == "e5679053529d6630"
+
+
+def test_a_closure_goes_through_imports_inside_functions_and_templates() -> None:
+    found = {path.relative_to(ROOT).as_posix() for path in closure(ROOT / "stages/report.py")}
+    assert {"cure/reporting/build.py", "cure/reporting/page.html", "cure/storage/files.py"} <= found
+    assert text(ROOT / "cure/errors.py").splitlines() == [
+        f"{digest((ROOT / 'cure/errors.py').read_text())} cure/errors.py"
+    ]
+
+
+def test_every_stage_and_every_entry_of_a_run_has_a_text_and_of_others_those_that_params_name() -> None:
+    params = {"attack": {"columns": {"mine": {"attack": "pgd"}}}, "report": {"figures": ["cka", "no such figure"]}}
+    found = {name.as_posix() for name in starts(params)}
+    stages = {path.stem for path in (ROOT / "stages").glob("*.py")} - {"digest"}
+    assert {name for name in found if name.startswith("stages/")} == {f"stages/{name}.txt" for name in stages}
+    assert {name for name in found if name.startswith(("attacks", "corruptions", "analyses", "figures"))} == {
+        "attacks/pgd.txt",
+        "figures/cka.txt",
+    }
+    assert {"methods/cure.txt", "models/resnet18.txt", "datasets/cifar10.txt"} <= found
+
+
+@pytest.mark.parametrize(
+    "broken", [None, [], {"attack": 3}, {"attack": {"columns": {"a": 1}}}, {"report": {"figures": 1}}]
+)
+def test_settings_that_are_none_name_nothing(broken: object) -> None:
+    assert not any(name.parts[0] in ("attacks", "figures") for name in starts(broken))
+
+
+def ran(folder: Path) -> "subprocess.CompletedProcess[str]":
+    line = [sys.executable, "-X", "importtime", str(ROOT / "stages/digest.py")]
+    return subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_it_writes_what_changed_deletes_what_is_gone_and_imports_no_torch(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "quickstart/params.yaml", tmp_path)
+    first = ran(tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert " torch\n" not in first.stderr
+    kept, gone = tmp_path / "code/methods/cure.txt", tmp_path / "code/methods/gone.txt"
+    whole, before = kept.read_text(), kept.stat().st_mtime_ns
+    gone.write_text("0 cure/methods/gone.py\n")
+    (tmp_path / "code/methods/at.txt").write_text("other")
+    assert ran(tmp_path).returncode == 0
+    assert kept.stat().st_mtime_ns == before
+    assert not gone.exists()
+    assert (tmp_path / "code/methods/at.txt").read_text() == text(ROOT / "cure/methods/at.py")
+    assert whole == text(ROOT / "cure/methods/cure.py")
+
+
+@pytest.mark.reliability("wrong inputs")
+def test_a_folder_without_settings_is_refused(tmp_path: Path) -> None:
+    done = ran(tmp_path)
+    assert done.returncode == 2
+    assert "error: params.yaml: cannot be read" in done.stderr
+    (tmp_path / "params.yaml").write_text("a: [")
+    assert ran(tmp_path).returncode == 2
