@@ -7,6 +7,11 @@ from cure import catalogue
 from cure.core.attack import AttackSequence
 from cure.settings.sections import AttackSuite
 
+for _name in catalogue.names("attacks"):
+    catalogue.entry(
+        "attacks", _name
+    )  # before any evaluation, since work items carry digests of all code that is loaded
+
 EPS = 0.01
 SHORT = {"version": "standard", "iterations": 12, "queries": 60, "targets": 9}
 ASCENT = {"eps": EPS, "step": EPS / 4, "steps": 8, "start": "uniform", "clip_start": True}

@@ -1,6 +1,9 @@
 """A small pipeline folder: digits prepared, a network trained for seconds, and cheap attacks in params.yaml."""
 
+import copy
+import functools
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,12 +13,25 @@ import torch.nn.functional as F
 from cure.data import prepared
 from cure.data.loader import as_float
 from cure.data.prepare import prepare
+from cure.nn import memory_format
+from cure.settings import params
 from cure.settings.params import Params, read
 from cure.storage import checkpoint
 from cure.storage.checkpoint import Description, build
 from tests.support.method_harness import QUICKSTART
 
 CHEAP = {"steps": 3, "iterations": 3, "queries": 20, "aa": 30, "min_l(?:inf|2)": 20, "images": 40}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_waiting() -> Iterator[None]:
+    """One parse of each text of a params.yaml, and no two seconds of probing for the faster layout of each network."""
+    parse = functools.cache(params.YAML(typ="safe", pure=True).load)
+    with pytest.MonkeyPatch.context() as patch:
+        parser = type("Parser", (), {"load": staticmethod(lambda text: copy.deepcopy(parse(text)))})
+        patch.setattr(params, "YAML", lambda **_: parser)
+        patch.setattr(memory_format, "_fastest", lambda net, x: 0.0)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +53,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(pipeline: Path) -> torch.nn.Module:
     """A network that knows its digits; its training is no part of what is tested here."""
     torch.manual_seed(0)
+    torch.set_num_threads(1)  # as in tests, which come after this
     split = prepared.load(pipeline / "data/digits.safetensors", ("train",), torch.device("cpu")).splits["train"]
     net = build("small", {"width": 8}, 1, 10).train()
     optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
@@ -73,7 +90,7 @@ def weights(pipeline: Path, trained: torch.nn.Module) -> Path:
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def test_images(pipeline: Path) -> tuple[torch.Tensor, torch.Tensor]:
     split = prepared.load(pipeline / "data/digits.safetensors", ("test",), torch.device("cpu")).splits["test"]
     return split.images, split.labels

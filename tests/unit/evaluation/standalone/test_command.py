@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -31,36 +32,71 @@ def document(folder: Path) -> dict:
     return found
 
 
+def call(*words):
+    """The `cure` command: exit code, standard output, what was said on the way."""
+    found = CliRunner().invoke(app, [str(word) for word in words])
+    if isinstance(found.exception, UserError):
+        return 2, found.stdout, str(found.exception)
+    if found.exception and not isinstance(found.exception, SystemExit):
+        raise found.exception
+    return found.exit_code, found.stdout, found.stderr
+
+
 @pytest.fixture
 def run(weights, monkeypatch):
-    """The `cure` command inside the pipeline's folder: exit code, standard output, what was said on the way."""
+    """The `cure` command inside the pipeline's folder."""
     monkeypatch.chdir(weights.parents[3])
-
-    def call(*words):
-        found = CliRunner().invoke(app, [str(word) for word in words])
-        if isinstance(found.exception, UserError):
-            return 2, found.stdout, str(found.exception)
-        if found.exception and not isinstance(found.exception, SystemExit):
-            raise found.exception
-        return found.exit_code, found.stdout, found.stderr
-
     return call
 
 
-@pytest.fixture
-def theirs(trained, tmp_path):
+@pytest.fixture(scope="module")
+def theirs(trained, tmp_path_factory):
     """An external checkpoint of the same network."""
-    path = tmp_path / "theirs.pt"
+    path = tmp_path_factory.mktemp("external") / "theirs.pt"
     torch.save({"state_dict": {f"module.{key}": t for key, t in trained.state_dict().items()}, "epoch": 9}, path)
     return path
 
 
-@pytest.fixture
-def params(pipeline, tmp_path):
+@pytest.fixture(scope="module")
+def params(pipeline, tmp_path_factory):
     """The pipeline's params with the model's width of the external checkpoint."""
-    path = tmp_path / "params.yaml"
+    path = tmp_path_factory.mktemp("params") / "params.yaml"
     path.write_text((pipeline / "params.yaml").read_text().replace("    width: 16\n", "    width: 8\n"))
     return path
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a command that several tests look at printed, said, and left in the folder of `--out`."""
+
+    shown: str
+    said: str
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def make(pipeline, tmp_path_factory):
+    def make(name, *words):
+        out = tmp_path_factory.mktemp("out")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(pipeline)
+            code, shown, said = call("eval", *words, "--out", out)
+        assert code in (0, 3), said
+        return Made(shown, said, out / name)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def ours(make, weights):
+    return make("natural-s0", weights, *FEW, "--json")
+
+
+@pytest.fixture(scope="module")
+def same(make, theirs, params):
+    """The same network from the file of somebody else."""
+    options = ["--model", "small", "--data", "data/digits.safetensors", "--params", params]
+    return make("theirs", theirs, *options, *FEW, "--json")
 
 
 def numbers(text):
@@ -75,31 +111,26 @@ def test_a_checkpoint_of_ours_needs_no_option(run, weights):
     assert "13 of 13 checks are green" in said
 
 
-def test_json_has_every_column_with_its_interval(run, weights):
-    _, shown, _ = run("eval", weights, *FEW, "--json")
-    found = numbers(shown)
+def test_json_has_every_column_with_its_interval(ours):
+    found = numbers(ours.shown)
     assert set(found) == {"clean", "pgd20", "worst"}
     assert all(one["low"] <= one["accuracy"] <= one["high"] for one in found.values())
     assert found["pgd20"]["images"] == 40
     assert found["pgd20"]["nrr_low"] < found["pgd20"]["nrr"] < found["pgd20"]["nrr_high"]
 
 
-def test_an_external_checkpoint_has_the_same_numbers(run, weights, theirs, params):
-    _, ours, _ = run("eval", weights, *FEW, "--json")
-    options = ["--model", "small", "--data", "data/digits.safetensors", "--params", params]
-    _, same, _ = run("eval", theirs, *options, *FEW, "--json")
-    assert numbers(same) == numbers(ours)
+def test_an_external_checkpoint_has_the_same_numbers(ours, same):
+    assert numbers(same.shown) == numbers(ours.shown)
 
 
-def test_a_factory_has_the_same_numbers(run, weights, theirs, tmp_path, monkeypatch):
+def test_a_factory_has_the_same_numbers(run, ours, theirs, tmp_path, monkeypatch):
     (tmp_path / "code_of_theirs.py").write_text(
         "from cure.storage.checkpoint import build\ndef make():\n    return build('small', {'width': 8}, 1, 10)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    _, ours, _ = run("eval", weights, *FEW, "--json")
-    _, same, _ = run("eval", theirs, "--factory", "code_of_theirs:make", "--data", "digits", *FEW, "--json")
+    _, shown, _ = run("eval", theirs, "--factory", "code_of_theirs:make", "--data", "digits", *FEW, "--json")
     sys.modules.pop("code_of_theirs", None)
-    assert numbers(same) == numbers(ours)
+    assert numbers(shown) == numbers(ours.shown)
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -144,23 +175,21 @@ def test_two_checkpoints_of_one_name_need_two_folders(run, weights, tmp_path):
     assert (code, "two checkpoints are called natural-s0" in said) == (2, True)
 
 
-def test_compare_refuses_another_radius(run, weights, pipeline, tmp_path):
+def test_compare_refuses_another_radius(run, weights, ours, pipeline, tmp_path):
     (tmp_path / "params.yaml").write_text(
         (pipeline / "params.yaml").read_text().replace("eps: 0.15  #", "eps: 0.14  #")
     )
-    run("eval", weights, *FEW, "--out", tmp_path / "a")
     options = ["--params", tmp_path / "params.yaml", "--data", "data/digits.safetensors"]
     code, _, said = run("eval", weights, *FEW, *options, "--out", tmp_path / "b")
     assert code in (0, 3), said
-    code, _, said = run("compare", tmp_path / "a/natural-s0", tmp_path / "b/natural-s0")
+    code, _, said = run("compare", ours.folder, tmp_path / "b/natural-s0")
     assert (code, "eps 0.15, " in said) == (2, True), said
 
 
-@pytest.fixture
-def written(run, weights, tmp_path):
+@pytest.fixture(scope="module")
+def written(make, weights):
     """What `--out` leaves after every column of params.yaml."""
-    run("eval", weights, "--out", tmp_path / "out")
-    return tmp_path / "out" / "natural-s0"
+    return make("natural-s0", weights).folder
 
 
 def test_results_have_robustbenchs_fields_beside_ours(written):
@@ -209,14 +238,11 @@ def test_a_budget_chooses_the_images_and_says_so(run, weights):
     assert numbers(shown)["clean"]["images"] == 40
 
 
-def test_compare_says_what_can_be_claimed(run, weights, theirs, params, tmp_path):
-    out = tmp_path / "out"
-    run("eval", weights, *FEW, "--out", out)
-    run("eval", theirs, "--model", "small", "--data", "data/digits.safetensors", "--params", params, *FEW, "--out", out)
-    code, shown, _ = run("compare", out / "natural-s0", out / "theirs")
+def test_compare_says_what_can_be_claimed(run, ours, same):
+    code, shown, _ = run("compare", ours.folder, same.folder)
     assert code == 0
     assert "no difference can be claimed between natural-s0 and theirs under pgd20: 0.0 points" in shown
-    _, shown, _ = run("compare", out / "natural-s0", out / "theirs", "--json")
+    _, shown, _ = run("compare", ours.folder, same.folder, "--json")
     assert {one["column"]: one["p"] for one in json.loads(shown)} == {"clean": 1.0, "pgd20": 1.0, "worst": 1.0}
 
 
@@ -245,19 +271,20 @@ def opened(monkeypatch):
     return lambda *files: {key: count for key, count in counts.items() if key[1] in files}
 
 
-@pytest.fixture
-def external(trained, theirs, tmp_path):
+@pytest.fixture(scope="module")
+def external(trained, theirs, tmp_path_factory):
     """The same network by kind of external file."""
-    save_file(trained.state_dict(), tmp_path / "theirs.safetensors")
-    torch.jit.trace(trained, torch.rand(2, 1, 8, 8)).save(tmp_path / "script.pt")
+    folder = tmp_path_factory.mktemp("kinds")
+    save_file(trained.state_dict(), folder / "theirs.safetensors")
+    torch.jit.trace(trained, torch.rand(2, 1, 8, 8)).save(folder / "script.pt")
     rows = torch.export.Dim("n", min=1, max=512)
     program = torch.export.export(trained, (torch.rand(3, 1, 8, 8),), dynamic_shapes=({0: rows},))
-    torch.export.save(program, tmp_path / "program.pt2")
+    torch.export.save(program, folder / "program.pt2")
     return {
         "state dict": (theirs, ["saved_program", "torch.load"]),
-        "safetensors": (tmp_path / "theirs.safetensors", ["safe_open"]),
-        "TorchScript": (tmp_path / "script.pt", ["saved_program", "torch.jit.load"]),
-        "torch.export": (tmp_path / "program.pt2", ["saved_program", "torch.export.load"]),
+        "safetensors": (folder / "theirs.safetensors", ["safe_open"]),
+        "TorchScript": (folder / "script.pt", ["saved_program", "torch.jit.load"]),
+        "torch.export": (folder / "program.pt2", ["saved_program", "torch.export.load"]),
     }
 
 
@@ -372,9 +399,8 @@ def test_another_networks_images_are_tried_as_well(run, weights, tmp_path):
     assert "transfer" in named
 
 
-def test_without_a_surrogate_there_is_no_such_line(run, weights, tmp_path):
-    run("eval", weights, *FEW, "--out", tmp_path / "out")
-    named = [line["name"] for line in document(tmp_path / "out" / "natural-s0")["masking"]]
+def test_without_a_surrogate_there_is_no_such_line(ours):
+    named = [line["name"] for line in document(ours.folder)["masking"]]
     assert {"steps", "far", "clean"} <= set(named)
     assert "transfer" not in named
 
@@ -444,11 +470,10 @@ def test_an_interrupted_run_shows_what_it_has(run, weights, theirs, params, monk
     assert "interrupted" in said
 
 
-def test_without_a_terminal_each_attack_leaves_a_line(run, weights):
-    _, _, said = run("eval", weights, *FEW)
-    lines = [line for line in said.splitlines() if line.startswith("natural-s0: ") and " survive" in line]
+def test_without_a_terminal_each_attack_leaves_a_line(ours):
+    lines = [line for line in ours.said.splitlines() if line.startswith("natural-s0: ") and " survive" in line]
     assert [line.split(": ")[1] for line in lines] == ["clean", "pgd20", "probe pgd100", "probe far"]
-    assert re.search(r"natural-s0: pgd20: \d+ of \d+ survive, \d+\.\d \(\d+\.\d to \d+\.\d\) %", said)
+    assert re.search(r"natural-s0: pgd20: \d+ of \d+ survive, \d+\.\d \(\d+\.\d to \d+\.\d\) %", ours.said)
 
 
 def test_another_projects_params_are_passed_over(run, theirs, tmp_path, monkeypatch, pipeline):
