@@ -9,27 +9,30 @@ A digest leaves out comments, docstrings and blank lines: prose trains nothing a
 """
 
 import ast
+import contextlib
 import hashlib
 import io
+import json
 import re
 import sys
 import tokenize
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the code of this copy of the project, not the installed one
 
+import typer
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from cure.errors import UserError
-from cure.runtime.terminal import stage
 from cure.storage.files import write_text
 
 FOLDER = Path("code")
+CACHE = Path(".dvc/tmp/code.json")
 CATALOGUES = ("datasets", "models", "methods")  # a run depends on the texts of its own entries
 NAMED = ("attacks", "corruptions", "analyses", "figures")  # a stage depends on those that params.yaml names
 TEMPLATES = (".html",)  # files beside a module that it opens by their name
@@ -61,24 +64,35 @@ def _prose(source: str) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
             before = token.type
 
 
-@cache
-def module(path: Path) -> tuple[str, frozenset[Path]]:
-    """Return the digest of a file and the project's files that it needs: those it imports, and templates beside it."""
+def read(path: Path) -> tuple[str, list[str]]:
+    """Return the digest of a file and the files that it may need: modules by name, templates beside it."""
     source = path.read_text(encoding="utf-8")
     if path.suffix != ".py":
-        return hashlib.sha256(source.encode()).hexdigest()[:16], frozenset()
-    found = set[Path]()
+        return hashlib.sha256(source.encode()).hexdigest()[:16], []
+    names = set[str]()
     for node in ast.walk(ast.parse(source)):
-        names: list[str] = []
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            names |= {f"{alias.name.replace('.', '/')}.py" for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            found = (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+            names |= {f"{name.replace('.', '/')}.py" for name in found}
         elif isinstance(node, ast.Constant) and str(node.value).endswith(TEMPLATES):
-            found |= {beside for beside in [path.parent / str(node.value)] if beside.exists()}
-        files = (ROOT / f"{name.replace('.', '/')}.py" for name in names if name.split(".")[0] == "cure")
-        found |= {file for file in files if file.exists()}
-    return digest(source), frozenset(found)
+            names.add((path.parent / str(node.value)).relative_to(ROOT).as_posix())
+    return digest(source), sorted(name for name in names if name.startswith("cure/"))
+
+
+KNOWN: dict[str, tuple[int, int, str, list[str]]] = {}
+"""File -> its size and time of change, and what `read` said of it then; DVC trusts these two as well."""
+
+
+@cache
+def module(path: Path) -> tuple[str, frozenset[Path]]:
+    """Return the digest of a file and the project's files that it needs."""
+    name, stat = path.relative_to(ROOT).as_posix(), path.stat()
+    if name not in KNOWN or tuple(KNOWN[name][:2]) != (stat.st_size, stat.st_mtime_ns):
+        KNOWN[name] = (stat.st_size, stat.st_mtime_ns, *read(path))
+    *_, value, names = KNOWN[name]
+    return value, frozenset(file for file in map(ROOT.joinpath, names) if file.exists())
 
 
 def closure(start: Path) -> set[Path]:
@@ -129,16 +143,9 @@ def starts(params: Any) -> dict[Path, Path]:
     return {Path(path.parent.name, f"{path.stem}.txt"): path for path in found}
 
 
-def main() -> None:
+def write(params: Any) -> None:
     """Write code/ anew; a text that did not change is left alone."""
-    try:
-        params = YAML(typ="safe").load(Path("params.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, YAMLError) as problem:
-        raise UserError(f"params.yaml: cannot be read: {problem}; run this in a pipeline folder") from None
-    try:
-        texts = {FOLDER / name: text(start) for name, start in starts(params).items()}
-    except (OSError, SyntaxError, tokenize.TokenError) as problem:
-        raise UserError(f"code: a source cannot be read: {problem}") from None
+    texts = {FOLDER / name: text(start) for name, start in starts(params).items()}
     for path in FOLDER.rglob("*.txt"):
         if path not in texts:
             path.unlink()
@@ -149,5 +156,28 @@ def main() -> None:
         (FOLDER / folder).mkdir(parents=True, exist_ok=True)  # a dependency, also if nothing is named
 
 
+def main() -> None:
+    """Write the folder code/, by params.yaml of the current folder."""
+    try:
+        params = YAML(typ="safe").load(Path("params.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, YAMLError) as problem:
+        refuse(f"params.yaml: cannot be read: {problem}; run this in a pipeline folder")
+    with contextlib.suppress(OSError, ValueError):  # a cache: without it, every file is read
+        KNOWN.update(json.loads(CACHE.read_text(encoding="utf-8")))
+    before = dict(KNOWN)
+    try:
+        write(params)
+        if before != KNOWN and CACHE.parent.is_dir():
+            write_text(CACHE, json.dumps(KNOWN))
+    except (OSError, SyntaxError, tokenize.TokenError, UserError) as problem:
+        refuse(f"code: {problem}")
+
+
+def refuse(said: str) -> NoReturn:
+    """Print the error and exit with 2; cure/runtime/terminal.py, which says it for other stages, imports too much."""
+    print(f"error: {said}", file=sys.stderr)
+    raise typer.Exit(2)
+
+
 if __name__ == "__main__":
-    stage(main)
+    typer.run(main)

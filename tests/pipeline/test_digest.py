@@ -118,7 +118,6 @@ def test_it_writes_what_changed_deletes_what_is_gone_and_imports_no_torch(tmp_pa
     assert whole == text(ROOT / "cure/methods/cure.py")
 
 
-@pytest.mark.reliability("wrong inputs")
 def test_a_folder_without_settings_is_refused(tmp_path: Path) -> None:
     done = ran(tmp_path)
     assert done.returncode == 2
