@@ -27,7 +27,7 @@ BATCH = 64
 def test_bfloat16(benchmark, method: str) -> None:
     run = Run("digits", "small", method, 0)
     if not (FOLDER / run.weights).exists():
-        pytest.skip("no networks; `dvc repro quickstart/dvc.yaml` trains them")
+        pytest.skip("no networks; `dvc --cd quickstart repro` trains them")
     about, states = checkpoint.load(FOLDER / run.weights)
     net = checkpoint.network(about, states[""], run.weights).to(DEVICE)
     test = prepared.load(FOLDER / "data/digits.safetensors", ("test",), DEVICE).splits["test"]
