@@ -139,7 +139,6 @@ def trained():
     images, labels = load_digits(return_X_y=True)
     x, y = torch.from_numpy(images).float().reshape(-1, 1, 8, 8) / 16, torch.from_numpy(labels).long()
     torch.manual_seed(0)
-    torch.set_num_threads(1)
     net = Small(Hyper(width=16), 1, 10)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
     for _ in range(12):
