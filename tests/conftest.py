@@ -35,6 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with Ctrl-C ignored
+    torch.set_num_threads(1)  # fixtures of a module come before `seeded`, and more threads than cores only wait
     if path := config.getoption("--reliability"):
         config.pluginmanager.register(Ledger(Path(path)))
 

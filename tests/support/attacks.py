@@ -7,10 +7,8 @@ from cure import catalogue
 from cure.core.attack import AttackSequence
 from cure.settings.sections import AttackSuite
 
-for _name in catalogue.names("attacks"):
-    catalogue.entry(
-        "attacks", _name
-    )  # before any evaluation, since work items carry digests of all code that is loaded
+for _name in catalogue.names("attacks"):  # before any evaluation, since work items carry digests of the loaded code
+    catalogue.entry("attacks", _name)
 
 EPS = 0.01
 SHORT = {"version": "standard", "iterations": 12, "queries": 60, "targets": 9}

@@ -1,6 +1,7 @@
 """One training step of a catalogue method, set up as the engine sets it up."""
 
 import copy
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from cure.training.step import Step
 from tests.support.project import ROOT
 
 QUICKSTART = ROOT / "quickstart" / "params.yaml"
+parsed = functools.cache(read)  # once for each file, which no test changes
 
 
 def shipped(name: str, file: Path = QUICKSTART, dataset: str = "digits", model: str = "small") -> Any:
@@ -21,7 +23,7 @@ def shipped(name: str, file: Path = QUICKSTART, dataset: str = "digits", model: 
     method: Method = catalogue.entry("methods", name).METHOD
     key = update_key(name, method)
     declared = [*method.hyper.top_level, "train", "threat", key]
-    hyper, _ = Params(read(file), declared, dataset, model).method(key, method.hyper)
+    hyper, _ = Params(parsed(file), declared, dataset, model).method(key, method.hyper)
     return hyper
 
 

@@ -23,6 +23,7 @@ from cure.nn.folded_copy import current_folded_copy
 from cure.settings.base import Search
 from cure.storage.checkpoint import build
 from tests.support.method_harness import MethodHarness, assert_close, shipped, state
+from tests.support.networks import Twice
 
 SETTINGS = {"small": {"width": 4}, "small_resnet": {"width": 4}}
 PAIRS = {"small": 3, "small_resnet": 12, "resnet18": 20, "preact_resnet18": 8}
@@ -164,18 +165,6 @@ def test_a_weight_that_two_convolutions_share_is_folded_for_each(batch) -> None:
     nn.init.constant_(net.bn2.weight, 2.0)
     for _ in range(2):
         assert_follows(net, batch.x)
-
-
-class Twice(nn.Module):
-    """What the convolution gives is used beside its batch norm."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.bn = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.conv(x)
-        return (self.bn(h) + h).mean((2, 3))
 
 
 class Shared(Twice):

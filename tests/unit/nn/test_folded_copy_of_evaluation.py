@@ -14,8 +14,10 @@ from cure.core.method import Batch
 from cure.core.noise import PerImage
 from cure.nn.batchnorm import split
 from cure.nn.folded_copy import current_folded_copy, folded_copy
+from cure.nn.memory_format import FORMATS
 from cure.settings.base import Search
 from cure.storage.checkpoint import build
+from tests.support.networks import Twice
 
 SETTINGS = {"small": {"width": 8}, "small_resnet": {"width": 4}}
 
@@ -55,13 +57,17 @@ def norms(net: nn.Module, x: Tensor) -> int:
 
 
 @pytest.mark.parametrize("model", [name for name in catalogue.names("models") if name != "wrn_34_10"])
-@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
-def test_the_copy_of_every_model_gives_its_logits(model, layout) -> None:
+def test_the_copy_of_every_model_gives_its_logits_in_both_layouts(model) -> None:
     net, x = stirred(build(model, SETTINGS.get(model, {}), 3, 10)), images()
-    folded = folded_copy(net, x, layout)
-    assert folded is not net
     with torch.no_grad():
-        torch.testing.assert_close(folded(x), net(x), rtol=1e-5, atol=1e-5 * float(net(x).abs().max()))
+        wanted = net(x)
+    for layout, memory in FORMATS.items():
+        folded = folded_copy(net, x, layout)
+        assert folded is not net
+        weights = [weight for weight in folded.parameters() if weight.dim() == 4]
+        assert all(weight.is_contiguous(memory_format=memory) for weight in weights)
+        with torch.no_grad():
+            torch.testing.assert_close(folded(x), wanted, rtol=1e-5, atol=1e-5 * float(wanted.abs().max()))
 
 
 @pytest.mark.parametrize(("model", "left"), [("small", 0), ("resnet18", 0), ("preact_resnet18", 9)])
@@ -131,15 +137,6 @@ def test_a_network_whose_structure_is_not_known_is_attacked_itself(kind) -> None
 
 
 def test_a_convolution_that_others_use_too_keeps_its_batch_norm() -> None:
-    class Twice(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv, self.bn = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)
-
-        def forward(self, x: Tensor) -> Tensor:
-            h = self.conv(x)
-            return (self.bn(h) + h).mean((2, 3))
-
     net, x = stirred(Twice()), images(4, 1, 6)
     folded = folded_copy(net, x, "contiguous")
     with torch.no_grad():

@@ -53,7 +53,6 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(pipeline: Path) -> torch.nn.Module:
     """A network that knows its digits; its training is no part of what is tested here."""
     torch.manual_seed(0)
-    torch.set_num_threads(1)  # as in tests, which come after this
     split = prepared.load(pipeline / "data/digits.safetensors", ("train",), torch.device("cpu")).splits["train"]
     net = build("small", {"width": 8}, 1, 10).train()
     optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
