@@ -16,7 +16,7 @@ import json
 import re
 import sys
 import tokenize
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
@@ -28,6 +28,7 @@ import typer
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from cure import catalogue
 from cure.errors import UserError
 from cure.storage.files import write_text
 
@@ -132,14 +133,10 @@ def named(params: Any) -> dict[str, list[Any]]:
 
 def starts(params: Any) -> dict[Path, Path]:
     """Return the text of code/ -> the file at which its closure starts."""
-    scripts = [path for path in (ROOT / "stages").glob("*.py") if path != Path(__file__).resolve()]
-    wanted = named(params)
-
-    def entries(folder: str) -> Iterable[Path]:
-        files = (path for path in (ROOT / "cure" / folder).glob("*.py") if not path.stem.startswith("_"))
-        return [path for path in files if folder in CATALOGUES or path.stem in wanted[folder]]
-
-    found = [*scripts, *(path for folder in (*CATALOGUES, *NAMED) for path in entries(folder))]
+    found = [path for path in (ROOT / "stages").glob("*.py") if path != Path(__file__).resolve()]
+    wanted = {folder: catalogue.names(folder) for folder in CATALOGUES} | named(params)
+    for folder, names in wanted.items():
+        found += [ROOT / "cure" / folder / f"{name}.py" for name in catalogue.names(folder) if name in names]
     return {Path(path.parent.name, f"{path.stem}.txt"): path for path in found}
 
 

@@ -41,20 +41,21 @@ def build(params: Params, whole: bool = True) -> list[str]:
     tables with empty cells and what they would cost.
     """
     grid, suite, text = params.get("grid", Grid), params.get("attack", AttackSuite), params.get("report", ReportText)
-    results, missing = load_results(grid, whole), absent(grid)
+    results, files = load_results(grid, whole), wanted(grid)
+    missing = [path for path in files if not path.exists()]
+    counted = f"{len(missing)} of {len(files)} results are not there yet"
     if whole and missing:
-        raise UserError(
-            f"{counted(missing, grid)}; `dvc repro` makes them:\n" + "\n".join(f"  {one}" for one in missing)
-        )
+        raise UserError(f"{counted}; `dvc repro` makes them:\n" + "\n".join(f"  {path}" for path in missing))
     expected = costs.load(FOLDER / "costs.csv")
     todo = table.to_do(results, expected)
-    about = facts(params, results, todo, expected)
+    note = made.note(results) if results.runs else {}
+    about = facts(params, results, note, lacking(todo, expected))
     published = claims.load(catalogue.ROOT.parent / "claims.yaml")
     settings = list(dict.fromkeys(map(setting, every_row(grid))))
     ours = beside.Ours(settings, about[0], todo)
     left_out = dict[str, str]()
     if results.runs:
-        left_out = measured(params, results, published, ours, about)
+        left_out = measured(params, results, note, published, ours, about)
     else:
         body = table.with_rows_to_do([], grid, suite, todo)
         pages = {"table": table.markdown(body, text, suite, about)}
@@ -63,11 +64,16 @@ def build(params: Params, whole: bool = True) -> list[str]:
         lines = pd.DataFrame(columns=["setting", "method", "seed"])
         _write(pages, {"table": lines}, {}, page.Head(text, table.head(suite), body, about))
     said = [f"figure {name} left out: {reason}" for name, reason in left_out.items()]
-    return said + ([f"{counted(missing, grid)}, such as {missing[0]}; `dvc repro` makes them"] if missing else [])
+    return said + ([f"{counted}, such as {missing[0]}; `dvc repro` makes them"] if missing else [])
 
 
 def measured(
-    params: Params, results: Results, published: list[claims.Claim], ours: beside.Ours, about: list[str]
+    params: Params,
+    results: Results,
+    note: dict[str, Any],
+    published: list[claims.Claim],
+    ours: beside.Ours,
+    about: list[str],
 ) -> dict[str, str]:
     """Write the report of the rows that were run; return the figures that were left out, with the reason."""
     grid, suite, text = params.get("grid", Grid), params.get("attack", AttackSuite), params.get("report", ReportText)
@@ -79,8 +85,7 @@ def measured(
     ends = ["clean", *suite.last] if suite.last else []
     concluded = findings.table(text.figures, results)
     epochs = {rows.key(run): str(made.epochs(results, run) or "?") for run in results.runs}
-    devices = ", ".join(made.note(results)["devices"])
-    trained = {row: f"{count} epochs, {devices}" for row, count in epochs.items()}
+    trained = {row: f"{count} epochs, {', '.join(note['devices'])}" for row, count in epochs.items()}
     body = table.rows(lines, means, attacked, pairs.marks(told), epochs, suite)
     body = table.with_rows_to_do(body, grid, suite, ours.todo) if ours.todo else body
     pages = {
@@ -126,23 +131,17 @@ def wanted(grid: Grid) -> list[Path]:
     ]
 
 
-def absent(grid: Grid) -> list[Path]:
-    """Return those that are not there."""
-    return [path for path in wanted(grid) if not path.exists()]
+def lacking(todo: dict[tuple[str, str], str], expected: costs.Costs) -> list[str]:
+    """Return what the table says below itself of rows that were not run, if there are any."""
+    hours = f"; GPU-hours of all seeds, as `cure plan` estimates them at {expected.tflops:g} TFLOP/s"
+    return [f"Not run yet: {len(todo)} rows{hours if expected.hours else ''}."] if todo else []
 
 
-def counted(missing: list[Path], grid: Grid) -> str:
-    """Return `3 of 40 results are not there yet`."""
-    return f"{len(missing)} of {len(wanted(grid))} results are not there yet"
-
-
-def facts(params: Params, results: Results, todo: dict[tuple[str, str], str], expected: costs.Costs) -> list[str]:
+def facts(params: Params, results: Results, note: dict[str, Any], todo: list[str]) -> list[str]:
     """What the table says below itself: what was measured on what, how to read it, and what is wrong with it."""
-    hours = f"GPU-hours of all seeds, as `cure plan` estimates them at {expected.tflops:g} TFLOP/s"
-    said = [f"Not run yet: {len(todo)} rows{f'; {hours}' if expected.hours else ''}."] if todo else []
     if not results.runs:
-        return ["Nothing of this grid was run yet.", *said]
-    grid, suite, note = params.get("grid", Grid), params.get("attack", AttackSuite), made.note(results)
+        return ["Nothing of this grid was run yet.", *todo]
+    grid, suite = params.get("grid", Grid), params.get("attack", AttackSuite)
     threat, images = params.as_text()["threat"], results.attacks[results.runs[0]].images
     ball = f"eps {threat['eps']}, step {threat['step']}"
     several = f" (mean ± sample standard deviation of {len(grid.seeds)})" if len(grid.seeds) > 1 else ""
@@ -159,7 +158,7 @@ def facts(params: Params, results: Results, todo: dict[tuple[str, str], str], ex
         ),
         "Epoch: the epoch of the evaluated network, chosen on the validation split, and the epochs trained.",
         f"Made at commit {note['commit']} on {', '.join(note['devices'])} with PyTorch {', '.join(note['torch'])}.",
-        *said,
+        *todo,
         *(f"Problem: {problem}." for problem in attacks.problems(results.attacks)),
     ]
 

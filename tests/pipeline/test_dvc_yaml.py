@@ -1,12 +1,11 @@
 """dvc.yaml, item by item: what a stage declares is what it imports, loads, reads and writes."""
 
-import importlib.util
+import importlib
 import inspect
 import shutil
 import subprocess
 from collections import Counter
 from difflib import unified_diff
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,11 +26,11 @@ from tests.support.dvc_items import (
     code_files,
     items,
     of,
-    parsed,
     reached,
     texts_of,
 )
 from tests.support.project import ROOT
+from tests.support.settings import parsed
 
 PILOT = ROOT / "pilot"
 PROJECTS = (ROOT, ROOT / "quickstart", PILOT)
@@ -52,12 +51,8 @@ every_scale = pytest.mark.parametrize("scale", SCALES)
 every_family = pytest.mark.parametrize("family", FAMILIES)
 
 
-@cache
 def stage_module(name):
-    spec = importlib.util.spec_from_file_location(f"stage_{name}", ROOT / "stages" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module(f"stages.{name}")
 
 
 def difference(declared, wanted):
@@ -67,15 +62,15 @@ def difference(declared, wanted):
     ]
 
 
-def require_none(found, family, mend=""):
-    """Fail with a line per thing to add to dvc.yaml or remove from it, the items that it is about, and the remedy."""
+def require_none(found, family):
+    """Fail with a line per thing to add to dvc.yaml or remove from it, and the items that it is about."""
     lines = {}
     for item, differences in found.items():
         for line in differences:
             lines.setdefault(line, []).append(item)
     if lines:
         told = "\n".join(f"  {line}  (items: {len(who)}, such as {who[0]})" for line, who in lines.items())
-        pytest.fail(f"dvc.yaml, {family}:\n{told}{mend}", pytrace=False)
+        pytest.fail(f"dvc.yaml, {family}:\n{told}", pytrace=False)
 
 
 def parents(item):

@@ -6,12 +6,11 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from ruamel.yaml import YAML
-
 from cure.storage.paths import Run
 from pilot.steps import filled
 from stages import digest
 from tests.support.project import ROOT
+from tests.support.settings import parsed
 
 SCALES = {"paper": ROOT, "quickstart": ROOT / "quickstart"}
 
@@ -42,11 +41,6 @@ class Item(NamedTuple):
 
     def __str__(self):
         return "-".join(map(str, [self.family, *self.place.values()]))
-
-
-@cache
-def parsed(path):
-    return YAML(typ="safe", pure=True).load(path.read_text())
 
 
 def flagged(stage):

@@ -1,7 +1,6 @@
 """One training step of a catalogue method, set up as the engine sets it up."""
 
 import copy
-import functools
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,12 @@ from torch import Tensor, nn
 
 from cure import catalogue
 from cure.core.method import Batch, Method, Networks
-from cure.settings.params import Params, read, update_key
+from cure.settings.params import Params, update_key
 from cure.training.step import Step
 from tests.support.project import ROOT
+from tests.support.settings import parsed
 
 QUICKSTART = ROOT / "quickstart" / "params.yaml"
-parsed = functools.cache(read)  # once for each file, which no test changes
 
 
 def shipped(name: str, file: Path = QUICKSTART, dataset: str = "digits", model: str = "small") -> Any:

@@ -1,11 +1,13 @@
 """The shipped params.yaml as plain data, and copies of them with other values."""
 
 import copy
+from functools import cache
 
 from cure.settings.params import Params, read
 from tests.support.project import ROOT
 
-PAPER, QUICKSTART = (read(ROOT / name) for name in ("params.yaml", "quickstart/params.yaml"))
+parsed = cache(read)  # once for each file, which no test changes
+PAPER, QUICKSTART = (parsed(ROOT / name) for name in ("params.yaml", "quickstart/params.yaml"))
 SCALES = {"paper": PAPER, "quickstart": QUICKSTART}
 GONE = object()
 

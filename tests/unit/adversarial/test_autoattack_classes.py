@@ -5,6 +5,8 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from tests.support.project import ROOT
+
 SAY = "from cure.adversarial.autoattack_classes import package; print(package())"
 
 
@@ -20,6 +22,6 @@ def test_a_checkout_on_the_path_is_taken_and_named_although_it_has_no_version(tm
     theirs.mkdir()
     for file in Path(spec.origin).parent.glob("*.py"):
         (theirs / file.name).write_text(file.read_text().replace("pyautoattack", "autoattack"))
-    here = str(Path(__file__).parents[3])
+    here = str(ROOT)
     assert said(PYTHONPATH=f"{tmp_path}:{here}") == "autoattack (not installed, on the path)\n"
     assert said(PYTHONPATH=here).startswith("pyautoattack 0.2")

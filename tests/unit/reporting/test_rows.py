@@ -1,7 +1,6 @@
 """Rows that the papers print and the root grid does not name: an edit of it away, with their published settings."""
 
 import copy
-from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
@@ -9,8 +8,8 @@ from ruamel.yaml import YAML
 from cure import catalogue
 from cure.settings.check import check
 from cure.settings.params import Params, read, update_key
+from tests.support.project import ROOT
 
-ROOT = Path(__file__).parents[3]
 PAPER = read(ROOT / "params.yaml")
 TABLES = YAML(typ="safe", pure=True).load((ROOT / "claims.yaml").read_text())["tables"]
 PRINTED = {(group["dataset"], group["model"]) for table in TABLES for group in table["groups"]}

@@ -1,6 +1,5 @@
 import json
 import re
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -14,8 +13,9 @@ from cure.settings.base import Settings
 from cure.settings.sections import AttackSuite, Grid
 from cure.storage.paths import Run
 from cure.storage.records import parse
+from tests.support.project import ROOT
 
-CLAIMS = Path(__file__).parents[3] / "claims.yaml"
+CLAIMS = ROOT / "claims.yaml"
 
 
 def suite() -> Settings:

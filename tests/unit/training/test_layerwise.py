@@ -23,6 +23,7 @@ from cure.training import layerwise, loop
 from cure.training.job import Job
 from cure.training.layerwise import Study, execute
 from cure.training.loop import Task, train
+from tests.support import descriptions
 from tests.support.method_harness import QUICKSTART, same, state
 
 HONEST = {"freeze_stem": True, "bn_frozen_eval": True, "reinit_bn": False}
@@ -48,21 +49,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     natural = checkpoint.build("small_resnet", settings, 1, 3)
     with torch.no_grad():
         natural(torch.rand(16, 1, 8, 8))
-    described = checkpoint.Description(
-        kind="network",
-        model="small_resnet",
-        settings=settings,
-        channels=1,
-        classes=about["classes"],
-        dataset="digits",
-        data_digest=prepared.load(paths.data("digits"), ("val",), CPU).digest,
-        method="natural",
-        seed=0,
-        params={},
-        epoch=1,
-        best_epoch=1,
-        validation={},
-    )
+    digest = prepared.load(paths.data("digits"), ("val",), CPU).digest
+    described = descriptions.natural("small_resnet", settings, about["classes"], digest)
     checkpoint.save(Run("digits", "small_resnet", "natural", 0).weights, {"": natural.state_dict()}, described)
     return tmp_path
 

@@ -17,7 +17,8 @@ from cure.nn import memory_format
 from cure.settings import params
 from cure.settings.params import Params, read
 from cure.storage import checkpoint
-from cure.storage.checkpoint import Description, build
+from cure.storage.checkpoint import build
+from tests.support import descriptions
 from tests.support.method_harness import QUICKSTART
 
 CHEAP = {"steps": 3, "iterations": 3, "queries": 20, "aa": 30, "min_l(?:inf|2)": 20, "images": 40}
@@ -69,21 +70,7 @@ def trained(pipeline: Path) -> torch.nn.Module:
 def weights(pipeline: Path, trained: torch.nn.Module) -> Path:
     """The network as a file of this pipeline."""
     source = prepared.load(pipeline / "data/digits.safetensors", ("train",), torch.device("cpu"))
-    about = Description(
-        kind="network",
-        model="small",
-        settings={"width": 8},
-        channels=1,
-        classes=source.classes,
-        dataset="digits",
-        data_digest=source.digest,
-        method="natural",
-        seed=0,
-        params={},
-        epoch=1,
-        best_epoch=1,
-        validation={},
-    )
+    about = descriptions.natural("small", {"width": 8}, source.classes, source.digest)
     path = pipeline / "weights/digits/small/natural-s0.safetensors"
     checkpoint.save(path, {"": trained.state_dict()}, about)
     return path
