@@ -44,12 +44,12 @@ def filled(value: Any, names: dict[str, Any]) -> Any:
 def steps(pipeline: dict[str, Any], params: dict[str, Any]) -> list[Step]:
     """Return every step but the report, each after those that it needs, right before the first that needs it.
 
-    The stage `code` and its texts are left out: they tell DVC which results are stale, and here none is.
+    The texts of code/ are left out: they tell DVC which results are stale, and here none is.
     """
     names, found = params | {"root": str(ROOT)}, list[Step]()
     for name, family in pipeline["stages"].items():
         matrix = filled(family.get("matrix", {}), names)
-        for values in product(*matrix.values()) if name not in ("code", "report") else ():
+        for values in product(*matrix.values()) if name != "report" else ():
             item = names | {"item": dict(zip(matrix, values, strict=True))}
             cmd, deps, outs = (filled(family[key], item) for key in ("cmd", "deps", "outs"))
             files = [dep for dep in deps if not dep.startswith("code/")]

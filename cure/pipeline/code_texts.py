@@ -1,4 +1,4 @@
-"""The texts of code/, by which DVC tells whether the code of a stage changed; see stages/digest.py."""
+"""The texts of code/, by which DVC tells whether the code of a stage changed; see stages/digest.py and code/dvc.yaml."""
 
 import os
 import subprocess
@@ -7,7 +7,20 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+
 from cure.errors import UserError
+
+
+def load_stages(folder: Path) -> list[Any]:
+    """Return the stages of a pipeline folder in the order of its dvc.yaml, behind that of its code/dvc.yaml."""
+    try:
+        with Repo(str(folder)) as repo:
+            files = (folder / "code" / "dvc.yaml", folder / "dvc.yaml")
+            return [stage for path in files for stage in repo.stage.load_all(str(path))]
+    except DvcException as problem:
+        raise UserError(f"{folder}/dvc.yaml: {problem}; run this in quickstart/ or at the root") from None
 
 
 def first(stage: Any) -> bool:

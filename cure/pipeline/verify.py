@@ -13,9 +13,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from dvc.exceptions import DvcException
-from dvc.repo import Repo
-
 from cure.errors import UserError, did_you_mean
 from cure.pipeline import code_texts
 from cure.settings.params import FILE, read
@@ -45,17 +42,8 @@ def verify(run: str, folder: Path) -> list[Line]:
     digits/small/at-s0. Inputs that differ from dvc.lock are printed to stderr; equal bytes then show that the
     change is neutral.
     """
-    known = load_stages(folder)
+    known = {stage.name: stage for stage in code_texts.load_stages(folder)}
     return [line for stage in named(run, known) for line in _repeated(stage, folder.resolve(), known)]
-
-
-def load_stages(folder: Path) -> dict[str, Any]:
-    """Return the stages of `folder`/dvc.yaml by name."""
-    try:
-        with Repo(str(folder)) as repo:
-            return {stage.name: stage for stage in repo.stage.load_all(str(folder / "dvc.yaml"))}
-    except DvcException as problem:
-        raise UserError(f"{folder}/dvc.yaml: {problem}; run this in quickstart/ or at the root") from None
 
 
 def named(run: str, known: dict[str, Any]) -> list[Any]:
@@ -64,10 +52,8 @@ def named(run: str, known: dict[str, Any]) -> list[Any]:
     found = [one for name, one in known.items() if name == run or any(own.match(out.def_path) for out in one.outs)]
     if not found:
         raise UserError(f"verify: no stage and no run {run!r}{did_you_mean(run, list(known))}")
-    if report := [one.name for one in found if any(not out.use_cache for out in one.outs)]:
-        raise UserError(
-            f"verify: {report[0]} is the report stage, not a run; `git diff` shows whether its files changed"
-        )
+    if in_git := [one.name for one in found if any(not out.use_cache for out in one.outs)]:
+        raise UserError(f"verify: the stage {in_git[0]} is no run; `git diff` shows whether its files changed")
     if unknown := [one.name for one in found if not all(out.hash_info.value for out in one.outs)]:
         raise UserError(f"verify: dvc.lock has no outputs of {', '.join(unknown)}; run `dvc repro` first")
     return found

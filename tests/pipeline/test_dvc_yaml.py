@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 from dvc.utils.serialize import modify_yaml
+from ruamel.yaml import YAML
 
 from cure import catalogue
 from cure.settings import sections
@@ -46,7 +47,7 @@ LISTS = (
     "overfitting.csv",
 )
 REPORTS = ("index.html", *PAGES, *LISTS, "data", "figures", "metrics.json")
-CODE, *FAMILIES = parsed(ROOT / "dvc.yaml")["stages"]
+FAMILIES = list(parsed(ROOT / "dvc.yaml")["stages"])
 every_scale = pytest.mark.parametrize("scale", SCALES)
 every_family = pytest.mark.parametrize("family", FAMILIES)
 
@@ -122,10 +123,12 @@ def test_each_pipeline_is_a_dvc_project_with_the_same_settings_and_templates():
     assert listed == [["curves.json", "tradeoff.json"]] * 3
 
 
-def test_the_stage_code_comes_first_and_its_texts_stand_in_git():
-    stage = parsed(ROOT / "dvc.yaml")["stages"][CODE]
-    assert CODE == "code"
-    assert stage["outs"] == [{"code": {"cache": False, "persist": True}}]
+def test_the_stage_code_runs_every_time_and_its_texts_stand_in_git():
+    (text,) = {(folder / "code/dvc.yaml").read_text() for folder in PROJECTS}
+    ((name, stage),) = YAML(typ="safe").load(text)["stages"].items()
+    assert name == "code"
+    flags = {"cache": False, "persist": True}
+    assert stage["outs"] == [{f"code/{folder}": flags} for folder in ("stages", *digest.CATALOGUES, *digest.NAMED)]
     assert stage["always_changed"]
     assert "deps" not in stage
 

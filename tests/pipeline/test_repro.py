@@ -109,7 +109,7 @@ def test_a_fresh_clone_runs_every_stage_once(built):
 def test_a_second_repro_runs_the_stage_code_alone(made):
     before = made.run("git", "rev-parse", "HEAD")
     output = made.run("dvc", "repro")
-    assert re.findall(r"^Running stage '(.*)'", output, re.MULTILINE) == ["code"]
+    assert re.findall(r"^Running stage '(.*)'", output, re.MULTILINE) == ["code/dvc.yaml:code"]
     assert made.run("git", "status", "--porcelain", folder=".") == ""
     assert made.run("git", "rev-parse", "HEAD") == before
 
@@ -149,7 +149,7 @@ def test_a_text_of_code_names_the_modules_of_its_stage(made):
 
 def test_the_lock_file_knows_these_stages_and_their_files_are_there(made):
     lock = YAML(typ="safe").load((made.quickstart / "dvc.lock").read_text())["stages"]
-    assert set(lock) == {"code", *STAGES}
+    assert set(lock) == set(STAGES)
     outs = [out["path"] for stage in lock.values() for out in stage["outs"]]
     assert [out for out in outs if not (made.quickstart / out).exists()] == []
 

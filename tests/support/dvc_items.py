@@ -68,7 +68,7 @@ def items(scale):
     names, found = dict(params), []
     names["grid"] = wider(params)
     corner = {"dataset": names["grid"]["datasets"][0], "model": names["grid"]["models"][0]}
-    for family, stage in ((name, stage) for name, stage in pipeline["stages"].items() if name != "code"):
+    for family, stage in pipeline["stages"].items():
         matrix = filled(stage.get("matrix", {}), names)
         for values in itertools.product(*matrix.values()):
             place = dict(zip(matrix, values, strict=True))

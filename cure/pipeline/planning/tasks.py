@@ -5,9 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dvc.exceptions import DvcException
-from dvc.repo import Repo
-
 from cure.errors import UserError, did_you_mean
 from cure.pipeline import code_texts
 from cure.storage.paths import Run
@@ -33,14 +30,10 @@ def tasks(folder: Path, names: list[str]) -> list[Task]:
     A stage is done if its command, its inputs and its outputs are those of dvc.lock, and so are those of every stage
     that it builds on.
     """
-    try:
-        with Repo(str(folder)) as repo:
-            stages = repo.stage.load_all(str(folder / "dvc.yaml"))
-            if (folder / "dvc.lock").exists():
-                code_texts.rewrite(stages, folder)
-            done = _done(stages)
-    except DvcException as problem:
-        raise UserError(f"{folder}/dvc.yaml: {problem}; run this in quickstart/ or at the root") from None
+    stages = code_texts.load_stages(folder)
+    if (folder / "dvc.lock").exists():
+        code_texts.rewrite(stages, folder)
+    done = _done(stages)
     found = [task for stage in stages if (task := _task(stage, stage.name in done)) is not None]
     known = {name for task in found for name in (task.name, task.run.name)}
     for name in names:
