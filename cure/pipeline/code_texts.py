@@ -1,4 +1,4 @@
-"""The texts of code/, by which DVC tells whether the code of a stage changed; see stages/digest.py and code/dvc.yaml."""
+"""The texts of code/, by which DVC tells whether the code of a stage changed; see stages/digest.py, code/dvc.yaml."""
 
 import os
 import subprocess
