@@ -1,10 +1,18 @@
-"""folder: your own images, as PATH/train/CLASS/* and PATH/test/CLASS/*, in any format that Pillow reads."""
+"""folder: your own images, as PATH/train/CLASS/* and PATH/test/CLASS/*, in any format that Pillow reads.
 
+PATH is a folder, or a tar archive of one, which is read and never unpacked.
+"""
+
+import io
+import lzma
 import os
 import struct
+import tarfile
 import zlib
-from pathlib import Path
-from typing import Annotated, Literal
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import IO, Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -14,6 +22,10 @@ from cure.errors import UserError
 from cure.settings.base import DataSettings
 
 FILES = ()  # to be downloaded
+SPLITS = ("train", "test")
+BROKEN_ARCHIVE = (OSError, EOFError, tarfile.TarError, lzma.LZMAError, zlib.error)
+Files = list[tuple[str, Callable[[], IO[bytes]]]]
+Found = dict[str, dict[str, Files]]  # split -> class -> its files, by name
 
 
 class Hyper(DataSettings):
@@ -29,51 +41,89 @@ def _root(hyper: Hyper) -> Path:
     return Path(os.path.expandvars(hyper.path)).expanduser()
 
 
-def _classes(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+def _found(root: Path) -> Found:
+    return _in_archive(root) if root.is_file() else _in_folder(root)
+
+
+def _in_folder(root: Path) -> Found:
+    found: Found = {name: {} for name in SPLITS if (root / name).is_dir()}
+    for name, classes in found.items():
+        for folder in (entry for entry in (root / name).iterdir() if entry.is_dir() and _shown(entry.name)):
+            files = (path for path in folder.iterdir() if path.is_file() and _shown(path.name))
+            classes[folder.name] = [(str(path), partial(_open, path)) for path in sorted(files)]
+    return found
+
+
+def _in_archive(root: Path) -> Found:
+    """Read it once from its beginning to its end: members of a compressed archive cannot be looked up."""
+    found: Found = {}
+    try:
+        with tarfile.open(root) as archive:
+            for member in archive:
+                parts = PurePosixPath(member.name).parts
+                if member.isfile() and len(parts) == 3 and parts[0] in SPLITS and all(map(_shown, parts)):
+                    file = archive.extractfile(member)
+                    assert file is not None
+                    one = f"{root}: {member.name}", partial(io.BytesIO, file.read())
+                    found.setdefault(parts[0], {}).setdefault(parts[1], []).append(one)
+    except BROKEN_ARCHIVE as problem:
+        raise UserError(
+            f"{root}: cannot be read ({problem}); give a folder, or a tar archive, of train/ and test/"
+        ) from None
+    return {
+        split: {name: sorted(files, key=lambda one: one[0]) for name, files in each.items()}
+        for split, each in found.items()
+    }
+
+
+def _open(path: Path) -> IO[bytes]:
+    return path.open("rb")
+
+
+def _shown(name: str) -> bool:
+    return not name.startswith(".")
 
 
 def missing(hyper: Hyper, downloads: Path) -> str | None:
     """Why it cannot be read, or None."""
     root = _root(hyper)
-    absent = [name for name in ("train", "test") if not (root / name).is_dir()]
-    if absent:
+    try:
+        found = _found(root)
+    except UserError as problem:
+        return str(problem)
+    if absent := [name for name in SPLITS if name not in found]:
         return f"datasets.folder.path: {root} has no folder {' and no folder '.join(absent)}"
-    train, test = _classes(root / "train"), _classes(root / "test")
-    if train != test:
-        return f"{root}: train and test differ in their class folders: {', '.join(sorted(set(train) ^ set(test)))}"
+    if differ := sorted(found["train"].keys() ^ found["test"].keys()):
+        return f"{root}: train and test differ in their class folders: {', '.join(differ)}"
     return None
 
 
 def read(hyper: Hyper, downloads: Path) -> Raw:
     """Every image, classes in the order of their names."""
     root = _root(hyper)
-    classes = _classes(root / "train")
-    train = _split(root / "train", classes, hyper, hyper.train_images)
-    test = _split(root / "test", classes, hyper, None)
-    return Raw(train=train, test=test, classes=classes, source=f"folder {root.name}")
+    found = _found(root)
+    train, test = _split(found["train"], hyper, hyper.train_images), _split(found["test"], hyper, None)
+    name = root.name.partition(".")[0] if root.is_file() else root.name
+    return Raw(train=train, test=test, classes=sorted(found["train"]), source=f"folder {name}")
 
 
-def _split(folder: Path, classes: list[str], hyper: Hyper, most: int | None) -> tuple[Pixels, Classes]:
-    files: list[tuple[Path, int]] = []
-    for k, name in enumerate(classes):
-        own = [path for path in sorted((folder / name).iterdir()) if path.is_file() and not path.name.startswith(".")]
-        files += [(path, k) for path in own[:most]]
-    images = [_image(path, hyper) for path, _ in files]
-    for (path, _), image in zip(files, images, strict=True):
+def _split(found: dict[str, Files], hyper: Hyper, most: int | None) -> tuple[Pixels, Classes]:
+    files = [(*file, k) for k, name in enumerate(sorted(found)) for file in found[name][:most]]
+    images = [_image(name, read, hyper) for name, read, _ in files]
+    for (name, _, _), image in zip(files, images, strict=True):
         if image.shape != images[0].shape:
             sizes = f"{image.shape[1:]} where others are {images[0].shape[1:]}"
-            raise UserError(f"{path}: is {sizes}; set datasets.folder.size")
+            raise UserError(f"{name}: is {sizes}; set datasets.folder.size")
     pixels = np.stack(images) if images else np.zeros((0, 1, 1, 1), np.uint8)
-    return pixels, np.array([label for _, label in files], dtype=np.int64)
+    return pixels, np.array([label for *_, label in files], dtype=np.int64)
 
 
-def _image(path: Path, hyper: Hyper) -> Pixels:
+def _image(path: str, read: Callable[[], IO[bytes]], hyper: Hyper) -> Pixels:
     from PIL import Image
 
     broken = (OSError, SyntaxError, ValueError, IndexError, struct.error, zlib.error, Image.DecompressionBombError)
     try:
-        with Image.open(path) as picture:
+        with read() as file, Image.open(file) as picture:
             if picture.mode[0] in "IF":  # Pillow would clip them to 8 bits
                 raise UserError(f"{path}: has more than 8 bits per channel (mode {picture.mode}); convert it to 8 bits")
             plain = picture.convert({"rgb": "RGB", "grey": "L"}[hyper.colour])

@@ -1,3 +1,4 @@
+import tarfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -236,3 +237,38 @@ def test_a_relative_path_starts_where_the_pipeline_runs(folder: Path, monkeypatc
 def test_settings_outside_their_range_are_refused(tmp_path: Path, field: str, value: object) -> None:
     with pytest.raises(ValueError, match=field):
         hyper(tmp_path, **{field: value})
+
+
+@pytest.mark.parametrize("suffix", ["tar", "tar.gz", "tar.xz"])
+def test_an_archive_holds_what_its_folder_holds(folder: Path, tmp_path_factory, suffix: str) -> None:
+    path = tmp_path_factory.mktemp("elsewhere") / f"{folder.name}.{suffix}"
+    save(pixels(7), folder / "train" / ".hidden" / "a.png")
+    save(pixels(8), folder / "other" / "cat" / "a.png")
+    with tarfile.open(path, f"w:{suffix[4:]}") as archive:
+        for name in sorted(("train", "test", "other"), reverse=True):
+            archive.add(folder / name, f"./{name}")
+    found, wanted = load(path), load(folder)
+    assert (found.classes, found.source) == (wanted.classes, wanted.source)
+    for mine, theirs in ((found.train, wanted.train), (found.test, wanted.test)):
+        assert all(np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True))
+    assert sorted(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "of one split", "a broken image"])
+def test_what_is_wrong_with_an_archive_is_said(folder: Path, tmp_path_factory, damage: str) -> None:
+    path = tmp_path_factory.mktemp("elsewhere") / "set.tar.xz"
+    if damage == "a broken image":
+        (folder / "train" / "cat" / "a.png").write_bytes(b"no image")
+    with tarfile.open(path, "w:xz") as archive:
+        for name in ("train",) if damage == "of one split" else ("train", "test"):
+            archive.add(folder / name, name)
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-200])
+    if damage == "text":
+        path.write_text("no archive")
+    if damage == "a broken image":
+        with pytest.raises(UserError, match=r"set\.tar\.xz: train/cat/a\.png: not a readable image"):
+            read(hyper(path), path)
+        return
+    said = {"of one split": "has no folder test"}.get(damage, "cannot be read")
+    assert said in str(missing(hyper(path), path))
