@@ -29,6 +29,7 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
 
     An image is robust in a column if it is classified correctly clean and after every attack of the column.
     """
+    from cure.adversarial.cuda_graphs import graphs
     from cure.evaluation import attack_columns, evaluated_run
     from cure.evaluation.last_epoch import LastEpoch
     from cure.evaluation.statistics.results import RunAttackResult
@@ -54,7 +55,8 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
         attack_columns.work_items(len(evaluated.split), attack_sequences, suite) + last_epoch.work_items,
         WorkItemFolder(scratch.folder),
     )
-    with torchrun.alone(scratch.locked), progress(f"attack {run.name}", total) as on_progress:
+    wanted = graphs(evaluated.run_settings.graphs)
+    with torchrun.alone(scratch.locked), progress(f"attack {run.name}", total) as on_progress, wanted:
         columns = attack_columns.attacked(
             evaluated.net, data, attack_sequences, suite, lambda event: on_progress(str(event)), store
         )

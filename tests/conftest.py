@@ -89,6 +89,7 @@ def seeded() -> Iterator[None]:
     random.seed(0)
     yield
     torch.set_deterministic_debug_mode(mode)  # stages switch it on for their process, which here is everybody's
+    torch.utils.deterministic.fill_uninitialized_memory = True
 
 
 class Tiny(nn.Module):

@@ -27,7 +27,7 @@ Counted by `make reliability`, which runs these tests and writes this page.
 
 - **Killed.** SIGKILL, SIGTERM and Ctrl-C at seeded moments, among them half-written files and the instants before and
   after a rename, during update (CURE, ACT, LAS-AT), revise (RiFT), attack and corrupt. Training resumes at its last
-  epoch, an attack at its last batch, corrupt at its last severity. tests/pipeline/test_crash.py
+  saved epoch, an attack at its last batch, corrupt at its last severity. tests/pipeline/test_crash.py
 - **Second process.** A run is locked while it is trained or attacked; another process says who holds it and waits,
   even if the `dvc` that started the first was killed. tests/pipeline/test_second.py
 - **Disk and memory.** A full disk, a read-only folder, a file that vanishes: exit code 2, old results as they were.

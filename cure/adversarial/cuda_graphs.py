@@ -1,30 +1,36 @@
-"""A whole ascent as one CUDA graph: the host starts all its kernels at once, since a small network's outrun it.
+"""An ascent as one CUDA graph: the host starts all its kernels at once, since a small network's outrun it.
 
-A graph computes on the tensors that it was recorded with. So the images, labels and start are copied into it, the
-folded copy follows its network in place, and an objective must be made of nothing else.
+A graph computes on the tensors that it was recorded with, by the numbers that it was recorded with. So whatever an
+ascent reads besides its network is copied in, and whatever decides its kernels is part of the graph's key.
 """
 
-import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import chain
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
 
-from cure.adversarial.pgd_loop import Objective, pgd_loop
-from cure.core.method import Batch
-from cure.core.tensors import Images
+from cure.core.network import Network
+from cure.core.tensors import Tensor
+from cure.nn.batchnorm import SplitBatchNorm2d
+from cure.nn.folded_copy import has_hooks
+from cure.runtime import distributed
+
+Inputs = dict[str, Tensor]
+Ascent = Callable[[Inputs], Tensor]
 
 _wanted: ContextVar[bool] = ContextVar("wanted", default=False)
-_recorded: "WeakKeyDictionary[nn.Module, dict[Any, Recorded]]" = WeakKeyDictionary()
+_recorded: "WeakKeyDictionary[nn.Module, dict[Hashable, Recorded | None]]" = WeakKeyDictionary()
+_shared: dict[str, Any] = {}  # the stream of all recordings, and the memory of all graphs
 
 
 @contextmanager
 def graphs(wanted: bool) -> Iterator[None]:
-    """Inside, ascents on a GPU are recorded once for each shape and replayed."""
+    """Inside, ascents on a GPU that come again are recorded and replayed."""
     token = _wanted.set(wanted)
     try:
         yield
@@ -32,52 +38,68 @@ def graphs(wanted: bool) -> Iterator[None]:
         _wanted.reset(token)
 
 
-def can_record(x: Images) -> bool:
-    """Return whether an ascent from these images is to be a graph."""
-    return _wanted.get() and x.is_cuda
+class Fixed:
+    """Marks an objective or a stop rule that is a value: equal ones compute the same of the network and the batch."""
 
 
-def replayed(
-    attacked: nn.Module,
-    batch: Batch,
-    start: Images,
-    objective: Callable[[nn.Module, Batch], Objective],
-    bounds: dict[str, Any],
-) -> Images:
-    """Return what `pgd_loop` finds on a folded copy from `start`; record it at the first call of its kind."""
-    half = torch.is_autocast_enabled(batch.x.device.type)
-    kind = (batch.x.shape, batch.x.dtype, batch.x.stride(), objective, tuple(sorted(bounds.items())), half)
-    graphs_of = _recorded.setdefault(attacked, {})
-    if kind not in graphs_of:
-        graphs_of[kind] = Recorded(attacked, batch, start, objective, bounds)
-    return graphs_of[kind](batch, start)
+def ascended(net: nn.Module, kind: Hashable, inputs: Inputs, ascent: Ascent) -> Tensor:
+    """Return ascent(inputs): where graphs are wanted, from the second call of its kind on by a graph.
+
+    `kind` holds all that the ascent is made of besides its inputs and the present state of `net`; of None there is no
+    graph. One of the inputs is called `x`.
+    """
+    if kind is None or not _recordable(net, inputs):
+        return ascent(inputs)
+    shapes = tuple((name, t.shape, t.dtype, t.stride()) for name, t in inputs.items())
+    precision = torch.is_autocast_enabled(inputs["x"].device.type), torch.backends.cudnn.allow_tf32
+    key = (kind, shapes, _state(net), precision)
+    known = _recorded.setdefault(net, {})
+    if key not in known:  # it may be the only call: the rest of a split, or a network of one step
+        known[key] = None
+        return ascent(inputs)
+    graph = known[key] = known[key] or Recorded(net, inputs, ascent)
+    return graph(inputs)
+
+
+def _recordable(net: nn.Module, inputs: Inputs) -> bool:
+    """Return whether an ascent may be a graph: of a network that we know, and that waits for no other process."""
+    if not _wanted.get() or not isinstance(net, Network) or has_hooks(net):
+        return False
+    alone = distributed.count() == 1 or not net.training
+    return alone and all(t.is_cuda for t in inputs.values())
+
+
+def _state(net: nn.Module) -> Hashable:
+    """Return where the network's tensors lie, and the modes that decide how it computes with them."""
+    places = tuple(t.data_ptr() for t in chain(net.parameters(), net.buffers()))
+    modes = tuple((module.training, getattr(module, "track_running_stats", None)) for module in net.modules())
+    return places, modes, tuple(module.active for module in net.modules() if isinstance(module, SplitBatchNorm2d))
 
 
 class Recorded:
     """One graph with the tensors that it reads and the one that it writes."""
 
-    def __init__(
-        self,
-        attacked: nn.Module,
-        batch: Batch,
-        start: Images,
-        objective: Callable[[nn.Module, Batch], Objective],
-        bounds: dict[str, Any],
-    ) -> None:
-        self.x, self.y, self.start = batch.x.clone(), batch.y.clone(), start.clone()
-        still = dataclasses.replace(batch, x=self.x, y=self.y)
-        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):  # libraries are set up before the recording
-            pgd_loop(attacked, self.x, self.start, objective(attacked, still), **bounds)
-        torch.cuda.current_stream().wait_stream(aside)
+    def __init__(self, net: nn.Module, inputs: Inputs, ascent: Ascent) -> None:
+        self.inputs = {name: t.clone() for name, t in inputs.items()}
+        moved = [(t, t.clone()) for t in net.buffers()] if net.training else []  # batch statistics move running ones
+        stream = _shared.setdefault("stream", torch.cuda.Stream())  # type: ignore[no-untyped-call]
+        pool = _shared.setdefault("pool", torch.cuda.graph_pool_handle())  # results leave it before another graph runs
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):  # libraries are set up before the recording
+            ascent(self.inputs)
+        torch.cuda.current_stream().wait_stream(stream)
+        torch.cuda.empty_cache()
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            self.found = pgd_loop(attacked, self.x, self.start, objective(attacked, still), **bounds)
+        # other threads, which save, may go on
+        with torch.cuda.graph(self.graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+            self.found = ascent(self.inputs)
+        with torch.no_grad():
+            for t, before in moved:
+                t.copy_(before)
 
-    def __call__(self, batch: Batch, start: Images) -> Images:
+    def __call__(self, inputs: Inputs) -> Tensor:
         """Copy in, replay, copy out."""
-        for into, given in ((self.x, batch.x), (self.y, batch.y), (self.start, start)):
-            into.copy_(given)
+        for name, t in inputs.items():
+            self.inputs[name].copy_(t)
         self.graph.replay()
         return self.found.clone()

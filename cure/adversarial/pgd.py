@@ -1,22 +1,24 @@
 """Attacks by projected gradient ascent (adversarial/pgd_loop.py): their objectives, their starts, and the network."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
-from cure.adversarial.cuda_graphs import can_record, replayed
+from cure.adversarial.cuda_graphs import Fixed, Inputs, ascended
 from cure.adversarial.pgd_loop import Objective, Stop, pgd_loop
 from cure.core.method import Batch, Networks
 from cure.core.noise import Noise
-from cure.core.tensors import Images, Labels
+from cure.core.tensors import Flags, Images, Logits, Tensor
 from cure.nn.batchnorm import scope
 from cure.nn.folded_copy import current_folded_copy
 from cure.nn.losses import cross_entropy, kl, margin
 from cure.settings.base import Search
 
 ObjectiveOf = Callable[[nn.Module, Batch], Objective]
+StopOf = Callable[[Batch], Stop]
 
 
 def ce_objective(net: nn.Module, batch: Batch) -> Objective:
@@ -36,8 +38,17 @@ def kl_objective(net: nn.Module, batch: Batch) -> Objective:
     return lambda z: kl(p, z)
 
 
-FIXED = (ce_objective, margin_objective, kl_objective)
-"""Objectives of the network, the images and the labels alone, so that a graph may hold them."""
+def misclassified(batch: Batch) -> Stop:
+    """The stop rule of an attack that wants errors alone: an image ends at its first wrong iterate."""
+
+    def wrong(z: Logits) -> Flags:
+        return z.argmax(dim=1) != batch.y
+
+    return wrong
+
+
+FIXED = (None, ce_objective, margin_objective, kl_objective, misclassified)
+"""Objectives and stop rules that a graph may hold, besides those that are `Fixed`."""
 
 
 def pgd(
@@ -46,43 +57,48 @@ def pgd(
     search: Search,
     objective: ObjectiveOf,
     *,
-    stop: Stop | None = None,
+    stop: StopOf | None = None,
     jitter: float = 0.0,
     each: dict[str, Any] | None = None,
+    given: dict[str, Tensor] | None = None,
 ) -> Images:
     """The last iterate of the ascent that `search` describes; gradients are taken to the images only.
 
     In eval mode the folded copy is attacked (nn/folded_copy.py), the same function in fewer operations.
 
     `each` may replace the search's eps, step and steps by values of each image or pixel, as `pgd_loop` takes them; the
-    start remains the search's own.
+    start remains the search's own. `given` are further tensors, which the objective finds in `batch.points`.
     """
     bounds: dict[str, Any] = {"eps": search.eps, "step": search.step, "steps": search.steps} | (each or {})
     with scope(net, search.bn):
         attacked = current_folded_copy(net, batch.x) if search.bn == "eval" else net
-        start = begin(batch.x, search, batch.noise)
-        fixed = attacked is not net and objective in FIXED and stop is None and not jitter and not each
-        if fixed and can_record(batch.x):
-            return replayed(attacked, batch, start, objective, bounds)
-        return pgd_loop(
-            attacked,
-            batch.x,
-            start,
-            objective(attacked, batch),
-            stop=stop,
-            jitter=(lambda x: batch.noise.normal(x, jitter)) if jitter else None,
-            rows_independent=attacked is not net,
-            **bounds,
-        )
+        inputs = {"x": batch.x, "y": batch.y, "start": begin(batch.x, search, batch.noise)}
+        if jitter:
+            inputs["jitter"] = torch.stack([batch.noise.normal(batch.x, jitter) for _ in range(bounds["steps"])])
+        tensors = {name: value for name, value in bounds.items() if isinstance(value, Tensor)}
+        numbers = {name: value for name, value in bounds.items() if name not in tensors}
 
+        def ascent(t: Inputs) -> Images:
+            points = batch.points | {name: t[f"given {name}"] for name in given or {}}
+            still = dataclasses.replace(batch, x=t["x"], y=t["y"], points=points)
+            return pgd_loop(
+                attacked,
+                still.x,
+                t["start"],
+                objective(attacked, still),
+                stop=stop(still) if stop else None,
+                jitter=t.get("jitter"),
+                rows_independent=attacked is not net,
+                **(numbers | {name: t[name] for name in tensors}),
+            )
 
-def misclassified(y: Labels) -> Stop:
-    """The stop rule of an attack that wants errors alone: an image ends at its first wrong iterate."""
-    return lambda z: z.argmax(dim=1) != y
+        inputs |= tensors | {f"given {name}": t for name, t in (given or {}).items()}
+        fixed = all(part in FIXED or isinstance(part, Fixed) for part in (objective, stop))
+        return ascended(attacked, (objective, stop, tuple(numbers.items())) if fixed else None, inputs, ascent)
 
 
 def strongest(
-    net: nn.Module, batch: Batch, search: Search, objective: ObjectiveOf, *, restarts: int, stop: Stop | None = None
+    net: nn.Module, batch: Batch, search: Search, objective: ObjectiveOf, *, restarts: int, stop: StopOf | None = None
 ) -> Images:
     """Of the last iterates of several ascents, for each image the one of the highest objective; one ascent's as it is.
 

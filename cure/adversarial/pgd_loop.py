@@ -52,10 +52,12 @@ def pgd_loop(
     steps: int | Tensor,
     most: int | None = None,
     stop: Stop | None = None,
-    jitter: Callable[[Images], Images] | None = None,
+    jitter: Tensor | None = None,
     rows_independent: bool = False,
 ) -> Images:
     """The loop. eps, step and steps are numbers, one per example (n) or, eps and step, one per pixel (n, 1, h, w).
+
+    `jitter` (steps, n, c, h, w) is added to the iterate of each step before it is clipped.
 
     A row ends early when the stop rule says so, asked before the step, or after its own number of steps; a GPU need not
     wait for their maximum where a bound, `most`, is known. Where rows do not depend on each other (`rows_independent`),
@@ -75,7 +77,7 @@ def pgd_loop(
             if stop is not None:
                 live = ~stop(z) if live is None else live & ~stop(z)
             moved = x_adv + step * g.sign()
-            moved = (moved + jitter(x) if jitter else moved).clamp_(low, high)
+            moved = (moved if jitter is None else moved + jitter[k]).clamp_(low, high)
             x_adv = moved if live is None else torch.where(live[:, None, None, None], moved, x_adv)
     # a row that never stepped is still at its start, which may lie outside
     return x_adv.detach() if live is None else x_adv.detach().clamp(low, high)

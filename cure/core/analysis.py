@@ -45,7 +45,7 @@ class Subject:
     hyper: Any
     x: Images
     y: Labels
-    index: Labels  # each image's place in its split, which seeds its noise
+    index: Labels  # each image's place in its split, which seeds its noise; on the host
     batch: int
     seed: int
     eps: float  # radius of the attack
@@ -61,9 +61,9 @@ class Subject:
     def few(self, images: int) -> Batch:
         """So many of the images, evenly spread, as one batch; all of them if there are fewer."""
         images = min(images, len(self.y))
-        rows = torch.arange(images, device=self.y.device) * len(self.y) // images
-        index = self.index[rows]
-        return Batch(self.x[rows], self.y[rows], index, PerImage(self.seed, index), LATE)
+        rows = torch.arange(images) * len(self.y) // images
+        index, there = self.index[rows], rows.to(self.y.device)
+        return Batch(self.x[there], self.y[there], index, PerImage(self.seed, index), LATE)
 
     @cached_property
     def x_adv(self) -> Images:

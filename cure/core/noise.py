@@ -74,11 +74,11 @@ class Rows:
 class PerImage:
     """Evaluation noise: image i draws from a generator of its own, seeded by (seed, i).
 
-    Neither the batch size, nor the order, nor the device changes what an image receives.
+    Neither the batch size, nor the order, nor the device changes what an image receives. `index` is on the host.
     """
 
     def __init__(self, seed: int, index: Labels) -> None:
-        self.draws = [torch.Generator().manual_seed(seed_for(seed, int(i))) for i in index]
+        self.draws = [torch.Generator().manual_seed(seed_for(seed, i)) for i in index.tolist()]
 
     def uniform(self, x: Images, width: float | torch.Tensor) -> Images:
         """U(-width, width) per pixel, shaped like x."""
@@ -101,4 +101,5 @@ class PerImage:
         raise TypeError("evaluation noise is drawn per image, never per batch")
 
     def _like(self, x: Images, draw: Callable[[torch.Tensor, torch.Generator], torch.Tensor]) -> Images:
-        return self.each(lambda g: draw(torch.empty(x.shape[1:], dtype=x.dtype), g)).to(x.device)
+        drawn = self.each(lambda g: draw(torch.empty(x.shape[1:], dtype=x.dtype), g))
+        return drawn.pin_memory().to(x.device, non_blocking=True) if x.is_cuda else drawn

@@ -24,27 +24,32 @@ def evenly_spaced(images: int, count: int) -> Labels:
 
 
 class Split:
-    """Images (n, c, h, w) uint8 and labels (n) of one split, on one device; `index` is their place in the whole."""
+    """Images (n, c, h, w) uint8 and labels (n) of one split, on one device.
+
+    `index` is their place in the whole, on the host, where it seeds their noise.
+    """
 
     def __init__(self, images: Tensor, labels: Labels, index: Labels | None = None) -> None:
         self.images, self.labels = images, labels
-        self.index = torch.arange(len(labels), device=labels.device) if index is None else index
+        self.index = torch.arange(len(labels)) if index is None else index
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def batches(self, size: int) -> Iterator[tuple[Images, Labels, Labels]]:
         """(x, y, index) in order, unaugmented."""
-        for rows in torch.split(torch.arange(len(self), device=self.labels.device), size):
+        for begin in range(0, len(self), size):
+            rows = slice(begin, begin + size)
             yield as_float(self.images[rows]), self.labels[rows], self.index[rows]
 
     def evenly_spaced(self, count: int) -> "Split":
         """`count` images, evenly spread over the split (all of them if there are fewer)."""
-        return self.at(evenly_spaced(len(self), count).to(self.labels.device))
+        return self.at(evenly_spaced(len(self), count))
 
     def at(self, rows: Labels | slice) -> "Split":
-        """The images at these places."""
-        return Split(self.images[rows], self.labels[rows], self.index[rows])
+        """The images at these places of the split, which are on the host."""
+        there = rows.to(self.labels.device) if isinstance(rows, Tensor) else rows
+        return Split(self.images[there], self.labels[there], self.index[rows])
 
 
 def pad(images: Tensor, augment: Augment) -> Tensor:

@@ -9,11 +9,12 @@ from torch import nn
 
 from cure import catalogue
 from cure.core.attack import AttackSequence, judged_alike
-from cure.core.tensors import Flags, Labels
+from cure.core.tensors import Flags, Images, Labels
 from cure.data.loader import Split, as_float, evenly_spaced
-from cure.evaluation.driver import ROUNDING, Driver, full_precision
+from cure.evaluation.driver import ROUNDING, Driver, effective, full_precision
 from cure.evaluation.statistics.results import AttackResult, ColumnResult, MinimumResult
 from cure.evaluation.work_items import Examples, Outcome, Store
+from cure.nn.bfloat16 import BFloat16
 from cure.nn.folded_copy import faster_layout, folded_copy
 from cure.runtime import distributed
 from cure.runtime.memory import halving
@@ -86,17 +87,15 @@ def attacked(
 
     Several ranks share the work items of one `store`, and each ends with all of them.
     """
-    how: dict[str, Any] = {"batch": suite.batch, "seed": suite.seed, "store": store}
+    how: dict[str, Any] = {"batch": suite.batch, "seed": suite.seed, "store": store, "precision": suite.precision}
     how |= {"share": (distributed.rank(), distributed.count()), "patience": 0.2 if distributed.count() > 1 else None}
     with full_precision():
-        how["attacked"] = halving(
-            suite.batch, lambda batch: folded_copy(net, data.x[:batch], _layout(net, data, suite)), "layout"
-        )
+        how["attacked"] = halving(suite.batch, lambda batch: seen_by_attacks(net, data.x[:batch], suite), "layout")
     drivers, found = dict[int, Driver](), dict[str, AttackColumn]()
     for name, sequence in {"clean": AttackSequence({}, {}), **columns}.items():
         rows = evenly_spaced(len(data), suite.subset.get(name, len(data)))
         if len(rows) not in drivers:
-            drivers[len(rows)] = Driver(net, data[rows.to(data.y.device)], **how)
+            drivers[len(rows)] = Driver(net, data[rows], **how)
         driver = drivers[len(rows)]
         driver.on_progress = lambda *event, name=name: on_progress(AttackProgress(name, *event))
         found[name] = AttackColumn(sequence, rows, driver.run(sequence))
@@ -105,11 +104,17 @@ def attacked(
     return found
 
 
-def _layout(net: nn.Module, data: Examples, suite: AttackSuite) -> Layout:
+def seen_by_attacks(net: nn.Module, x: Images, suite: AttackSuite) -> nn.Module:
+    """The folded copy of a network in the layout and the precision of the suite; the network itself, if it has none."""
+    copied = folded_copy(net, x, _layout(net, x, suite))
+    return BFloat16(copied) if suite.precision == "bf16" else copied
+
+
+def _layout(net: nn.Module, x: Images, suite: AttackSuite) -> Layout:
     """The suite's; of several ranks, which must round alike, the one that the first finds faster."""
     if suite.layout != "probe" or distributed.count() == 1:
         return suite.layout
-    return distributed.agreed(faster_layout(net, data.x[: suite.batch]))
+    return distributed.agreed(faster_layout(net, x))
 
 
 def work_items(images: int, columns: dict[str, AttackSequence], suite: AttackSuite) -> int:
@@ -125,7 +130,7 @@ def result(columns: dict[str, AttackColumn], data: Examples, suite: AttackSuite,
     images that every column with a ball looked at. AutoAttack's own number is its column alone. A sequence that seeks
     the smallest perturbation is counted at `eps` in the L-inf norm, and its distances stand apart.
     """
-    images, clean = len(data), columns["clean"].outcome.clean
+    images, clean, precision = len(data), columns["clean"].outcome.clean, effective(suite.precision, data.x.device)
     attacks = {name: column for name, column in columns.items() if name != "clean"}
     ball = {name: column for name, column in attacks.items() if column.sequence.norm is None}
     linf = {name: column for name, column in attacks.items() if column.sequence.norm == "linf"}
@@ -138,7 +143,8 @@ def result(columns: dict[str, AttackColumn], data: Examples, suite: AttackSuite,
     return AttackResult(
         images=images,
         outcomes={name: _text(flag) for name, flag in outcomes.items()},
-        columns={name: _about(column, suite) for name, column in attacks.items()},
+        columns={name: _about(column, suite, precision) for name, column in attacks.items()},
+        precision=precision,
         problems=[*_smaller(attacks, suite), *_problems(ball, linf)],
         eps=eps,
         seed=suite.seed,
@@ -157,9 +163,10 @@ def _text(flags: torch.Tensor) -> str:
     return "".join("-01"[int(hit) + 1] for hit in flags)
 
 
-def _about(column: AttackColumn, suite: AttackSuite) -> ColumnResult | MinimumResult:
+def _about(column: AttackColumn, suite: AttackSuite, precision: str) -> ColumnResult | MinimumResult:
     sequence, found = column.sequence, column.outcome
-    known: dict[str, Any] = {"label": sequence.label, "package": sequence.facts.get("package", "")}
+    label = f"{sequence.label}, {precision}" if sequence.label and precision != "fp32" else sequence.label
+    known: dict[str, Any] = {"label": label, "package": sequence.facts.get("package", "")}
     known |= {"batch": found.batch} if found.batch != suite.batch else {}
     known["broken_by"] = {name: sorted(column.rows[rows].tolist()) for name, rows in found.broken_by.items()}
     if sequence.norm is None:

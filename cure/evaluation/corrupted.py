@@ -48,7 +48,7 @@ def source(suite: CorruptSuite, dataset: str, digest: str, split: Split) -> Sour
 
     A published array with another md5 is refused, never passed over.
     """
-    local = Split(split.images.cpu(), split.labels.cpu(), split.index.cpu())
+    local = Split(split.images.cpu(), split.labels.cpu(), split.index)
     archive = ARCHIVES.get(dataset)
     absent = archive.absent(suite.corruptions) if archive else []
     if archive and not absent and suite.source != "generated":
@@ -90,7 +90,7 @@ def counts(
     Each (corruption, severity) is a unit, taken from `store` where it is there.
     """
     store, right = {} if store is None else store, dict[str, dict[str, int]]()
-    who = identity(suite.seed, net=net)
+    who = identity(suite.seed, "fp32", net=net)
     for name in names:
         for severity in suite.severities:
             images = found.images(name, severity)

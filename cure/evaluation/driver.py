@@ -22,6 +22,7 @@ from cure.errors import UserError
 from cure.evaluation.measure import frozen
 from cure.evaluation.work_items import Examples, Outcome, Store, WorkItem, digest, identity
 from cure.runtime.memory import halving
+from cure.settings.base import AttackPrecision
 
 T = TypeVar("T")
 ROUNDING = 1e-6  # by which float32 may leave the ball
@@ -34,7 +35,8 @@ class Unfinished(Exception):
 class Driver:
     """Attacks one network on one set of images.
 
-    `attacked` is the module that the attacks see, such as the network's folded copy; by default the network. `share` is
+    `attacked` is the module that the attacks see, such as the network's folded copy; by default the network. On CUDA
+    they multiply with 10-bit mantissas if `precision` is tf32. `share` is
     (rank, ranks): this process computes every ranks-th work item; where it needs one that another has not stored yet,
     it looks again every `patience` seconds or, without any, raises `Unfinished`. `on_progress` receives each batch of
     each attack: its name, images broken, images seen.
@@ -48,6 +50,7 @@ class Driver:
         batch: int,
         seed: int,
         attacked: nn.Module | None = None,
+        precision: AttackPrecision = "fp32",
         store: Store | None = None,
         share: tuple[int, int] = (0, 1),
         patience: float | None = None,
@@ -57,13 +60,13 @@ class Driver:
         if not 0 <= low <= high <= 1:
             raise UserError(f"images: values from {low:g} to {high:g}, not in [0, 1]; normalise inside the network")
         self.net, self.attacked, self.data, self.batch, self.seed = net, attacked or net, data, batch, seed
-        self.patience = patience
+        self.patience, self.precision = patience, effective(precision, data.x.device)
         self.store, self.share, self.on_progress = (
             {} if store is None else store,
             share,
             on_progress or (lambda *_: None),
         )
-        self.identity = identity(seed, net=net, attacked=self.attacked)
+        self.identity = identity(seed, self.precision, net=net, attacked=self.attacked)
         self._clean: dict[int, Labels] = {}
 
     def clean(self, passes: int = 1) -> Labels:
@@ -133,8 +136,11 @@ class Driver:
         return item
 
     def _fresh(self, sequence: AttackSequence, name: str, attack: Attack, part: Examples) -> WorkItem:
-        noise = PerImage(self.seed, part.index.cpu())
-        x_adv = attack(self.attacked if sequence.passes == 1 else self.net, Batch(part.x, part.y, part.index, noise))
+        noise = PerImage(self.seed, part.index)
+        with multiplying(tf32=self.precision == "tf32"):
+            x_adv = attack(
+                self.attacked if sequence.passes == 1 else self.net, Batch(part.x, part.y, part.index, noise)
+            )
         predicted = self._predicted(x_adv, sequence.passes)
         wrong = predicted != part.y.cpu()
         allowed = ((x_adv >= 0) & (x_adv <= 1)).flatten(1).all(1)
@@ -165,10 +171,21 @@ class Driver:
 @contextmanager
 def full_precision() -> Iterator[None]:
     """float32 as such: no TF32, no autocast."""
+    with multiplying(tf32=False), torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
+        yield
+
+
+@contextmanager
+def multiplying(*, tf32: bool) -> Iterator[None]:
+    """Inside, CUDA multiplies with 10-bit mantissas or with all bits."""
     convolutions, products = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
     try:
-        with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
-            yield
+        yield
     finally:
         torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = convolutions, products
+
+
+def effective(precision: AttackPrecision, device: torch.device) -> AttackPrecision:
+    """Return the precision that a device computes in: TF32 is CUDA's alone."""
+    return "fp32" if precision == "tf32" and device.type != "cuda" else precision

@@ -57,7 +57,8 @@ def outcomes(net: nn.Module, split: Split, attacks: dict[str, Attack], *, batch:
             for name, attack in attacks.items():
                 x_adv = attack(net, Batch(x, y, index, PerImage(seed, index)))
                 found[name].append(clean & right(watched, x_adv, y))
-    return {name: torch.cat(flags).cpu() for name, flags in found.items()}
+    together = torch.stack([torch.cat(flags) for flags in found.values()]).cpu()  # one wait for the device
+    return dict(zip(found, together, strict=True))
 
 
 def accuracies(flags: dict[str, Flags]) -> dict[str, float]:

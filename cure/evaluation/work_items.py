@@ -31,7 +31,10 @@ Store = MutableMapping[str, WorkItem]
 
 @dataclass(frozen=True)
 class Examples:
-    """Images in [0, 1], float32, their labels, and each image's place in its split, which seeds its noise."""
+    """Images in [0, 1], float32, their labels, and each image's place in its split, which seeds its noise.
+
+    The places are on the host, and so are the rows that choose some of them.
+    """
 
     x: Images
     y: Labels
@@ -41,7 +44,8 @@ class Examples:
         return len(self.y)
 
     def __getitem__(self, rows: Tensor) -> "Examples":
-        return Examples(self.x[rows], self.y[rows], self.index[rows])
+        there = rows.to(self.y.device)
+        return Examples(self.x[there], self.y[there], self.index[rows])
 
 
 @dataclass
@@ -109,7 +113,7 @@ def digest(facts: Any, tensors: dict[str, Tensor]) -> str:
     return found.hexdigest()[:32]
 
 
-def identity(seed: int, **nets: nn.Module) -> str:
-    """What computes a work item, as a digest: networks with their memory layout, the loaded code, PyTorch, the seed."""
+def identity(seed: int, precision: str, **nets: nn.Module) -> str:
+    """Return a digest of what computes a work item: networks as they lie in memory, code, PyTorch, precision, seed."""
     states = {f"{p} {key} {t.stride()}": t for p, net in nets.items() for key, t in net.state_dict().items()}
-    return digest([*(str(net) for net in nets.values()), code(), torch.__version__, seed], states)
+    return digest([*(str(net) for net in nets.values()), code(), torch.__version__, precision, seed], states)

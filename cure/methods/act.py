@@ -12,10 +12,12 @@ released attack the CE is a batch mean and the KL a batch sum (`reduction: sum`)
 """
 
 import copy
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import nn
 
+from cure.adversarial.cuda_graphs import Fixed
 from cure.adversarial.pgd import pgd
 from cure.adversarial.pgd_loop import Objective
 from cure.core.method import Batch, Companion, Method, Networks, Terms
@@ -35,16 +37,26 @@ class Hyper(MethodSettings):
     attack: Search
 
 
+@dataclass(frozen=True)
+class Both(Fixed):
+    """(1 - a_F) / share CE(F(x'), y) + a_F KL(G(x) || F(x'))."""
+
+    a: float
+    share: int
+
+    def __call__(self, net: nn.Module, batch: Batch) -> Objective:
+        """G(x) stands in the batch's points."""
+        fixed = batch.points["fixed peer"]
+        return lambda z: (1 - self.a) / self.share * cross_entropy(z, batch.y) + self.a * kl(fixed, z)
+
+
 def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Any]:
     """G(x), forwarded once, and x' on F."""
     peer = nets.natural_peer(batch.x)
-    fixed, a = peer.detach(), hyper.alpha_robust
     share = len(batch.y) + batch.images_on_other_ranks if hyper.reduction == "sum" else 1
 
-    def objective(net: nn.Module, batch: Batch) -> Objective:
-        return lambda z: (1 - a) / share * cross_entropy(z, batch.y) + a * kl(fixed, z)
-
-    return {"adv": pgd(nets.student, batch, hyper.attack, objective), "peer": peer}
+    objective = Both(hyper.alpha_robust, share)
+    return {"adv": pgd(nets.student, batch, hyper.attack, objective, given={"fixed peer": peer.detach()}), "peer": peer}
 
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:

@@ -11,11 +11,13 @@ reset. The released code emits examples sorted by stopping time; here each keeps
 omega is 0.001 for the base `at` and 0 for the others.
 """
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import torch
 from pydantic import BeforeValidator, Field, field_validator
 
+from cure.adversarial.cuda_graphs import Fixed
 from cure.adversarial.pgd import pgd
 from cure.core.method import Batch, Method, Networks, Terms
 from cure.core.tensors import Flags, Images, Logits
@@ -37,8 +39,19 @@ class Hyper(Wrapped):
         return tau
 
 
-class Friendly:
+@dataclass(frozen=True)
+class Friendly(Fixed):
     """The stop rule: a row ends at its first misclassified visit without patience."""
+
+    tau: int
+
+    def __call__(self, batch: Batch) -> "Patience":
+        """Return the rule of one attack."""
+        return Patience(batch, self.tau)
+
+
+class Patience:
+    """What is left of each row's patience."""
 
     def __init__(self, batch: Batch, tau: int) -> None:
         self.y = batch.y
@@ -59,7 +72,7 @@ def patience(hyper: Hyper, epoch: int) -> int:
 
 def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
     """x' = the base's PGD, stopped early."""
-    stop = Friendly(batch, patience(hyper, batch.position.epoch))
+    stop = Friendly(patience(hyper, batch.position.epoch))
     objective = BASES[hyper.base].objective
     return {"adv": pgd(nets.student, batch, hyper.attack, objective, stop=stop, jitter=hyper.omega)}
 

@@ -15,6 +15,7 @@ reroute points in a step in which no example needs x; here points and gradients 
 import torch
 from torch import nn
 
+from cure.adversarial.cuda_graphs import Inputs, ascended
 from cure.adversarial.pgd import begin
 from cure.core.method import Batch, Method, Networks, Terms
 from cure.core.tensors import Images, Labels, Logits, PerExample, Tensor
@@ -48,24 +49,30 @@ def discrepancy(lowest: Logits, highest: Logits) -> PerExample:
 
 def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
     """x_adv and x_col, from two independent starts (x_adv draws first)."""
-    x, search = batch.x.clone().requires_grad_(), hyper.attack
-    low, high = (batch.x - search.eps).clamp(min=0), (batch.x + search.eps).clamp(max=1)
-    adv, col = begin(batch.x, search, batch.noise), begin(batch.x, search, batch.noise)
-    with scope(nets.student, search.bn):
+    search, kind = hyper.attack, None if batch.watch else tuple(hyper.attack)
+
+    def ascent(t: Inputs) -> Tensor:
+        x, col, adv = t["x"].clone().requires_grad_(), t["col"], t["adv"]
+        low, high = (t["x"] - search.eps).clamp(min=0), (t["x"] + search.eps).clamp(max=1)
         clean = nets.student(x)
         for _ in range(search.steps):
             points = [x, col.detach().requires_grad_(), adv.detach().requires_grad_()]
-            col, adv = squeeze_step(nets.student, points, clean, batch, search.step)
+            col, adv = squeeze_step(nets.student, points, clean, t["y"], batch, search.step)
             col, adv = col.clamp(low, high), adv.clamp(low, high)
+        return torch.stack([adv, col])
+
+    starts = {name: begin(batch.x, search, batch.noise) for name in ("adv", "col")}
+    with scope(nets.student, search.bn):
+        adv, col = ascended(nets.student, kind, {"x": batch.x, "y": batch.y, **starts}, ascent)
     return {"adv": adv, "col": col}
 
 
 def squeeze_step(
-    net: nn.Module, points: list[Images], clean: Logits, batch: Batch, step: float
+    net: nn.Module, points: list[Images], clean: Logits, y: Labels, batch: Batch, step: float
 ) -> tuple[Images, Images]:
     """One ascent on J of the points that hold the roles L (collaborative) and U (adversarial)."""
     z = torch.stack([clean, net(points[1]), net(points[2])])
-    lowest, highest = extremes(z, batch.y)
+    lowest, highest = extremes(z, y)
     value = discrepancy(pick(z, lowest), pick(z, highest)).sum()
     g = torch.stack(torch.autograd.grad(value, points, retain_graph=True))
     batch.show("roles", (lowest, highest))

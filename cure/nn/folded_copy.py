@@ -26,7 +26,9 @@ from cure.nn.foldable import foldable
 from cure.nn.memory_format import FORMATS, probed_layout
 from cure.settings.base import Layout
 
-_kept: "WeakKeyDictionary[nn.Module, tuple[list[Any], FoldedCopy | None]]" = WeakKeyDictionary()
+_kept: "WeakKeyDictionary[nn.Module, dict[torch.dtype | None, tuple[list[Any], FoldedCopy | None]]]" = (
+    WeakKeyDictionary()
+)
 _to_compile: "WeakSet[nn.Module]" = WeakSet()
 COMPILER = "inductor"
 COMPARED = 8  # images on which a copy must agree with its network
@@ -34,9 +36,13 @@ TOLERANCE = 1e-4  # by which their logits may differ, relative to the largest
 
 
 class FoldedCopy:
-    """A frozen copy without the batch norms of `pairs` (convolution, batch norm), which are found on `x`."""
+    """A frozen copy without the batch norms of `pairs` (convolution, batch norm), which are found on `x`.
 
-    def __init__(self, net: nn.Module, x: Images) -> None:
+    With a `dtype` its convolutions and linear layers hold their weights in it, as autocast would cast them in every
+    forward.
+    """
+
+    def __init__(self, net: nn.Module, x: Images, dtype: torch.dtype | None = None) -> None:
         self.net = copy.deepcopy(net).eval().requires_grad_(False)
         self.net.zero_grad()
         self.pairs = foldable(self.net, x)
@@ -46,6 +52,9 @@ class FoldedCopy:
                 old.weight, old.bias, bn.running_mean, bn.running_var, bn.eps, bn.weight, bn.bias
             )
             self.net.set_submodule(norm, nn.Identity())
+        for module in self.net.modules() if dtype else ():  # autocast leaves float64 alone
+            if type(module) in (nn.Conv2d, nn.Linear) and module.weight.dtype == torch.float32:
+                module.to(dtype)
 
     def follow(self, net: nn.Module) -> None:
         """Take the present weights and running statistics of the original, in place.
@@ -96,15 +105,17 @@ def current_folded_copy(net: nn.Module, x: Images) -> nn.Module:
     """
     if not isinstance(net, Network) and not any(weight.requires_grad for weight in net.parameters()):
         return net
-    if _has_hooks(net):
+    if has_hooks(net):
         return net
-    form = _form(net)
-    if net not in _kept or _kept[net][0] != form:
-        made = FoldedCopy(net, x[:0])  # a forward of no image costs nothing
+    kind = x.device.type
+    form, dtype = _form(net), torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+    known = _kept.setdefault(net, {})
+    if dtype not in known or known[dtype][0] != form:
+        made = FoldedCopy(net, x[:0], dtype)  # a forward of no image costs nothing
         if net in _to_compile:
             made.net.compile(backend=COMPILER, dynamic=None)
-        _kept[net] = form, made if made.pairs else None
-    copied = _kept[net][1]
+        known[dtype] = form, made if made.pairs else None
+    copied = known[dtype][1]
     if copied is None:
         return net
     copied.follow(net)
@@ -118,7 +129,7 @@ def folded_copy(net: nn.Module, x: Images, layout: Layout) -> nn.Module:
     random, or gives other logits than its copy on a few of `x`; one that is not a `Network` must be traceable, too,
     so that its control flow does not depend on the images. The copy keeps batch norms that cannot be folded.
     """
-    if _has_hooks(net):
+    if has_hooks(net):
         return net
     with scope(net, "eval"), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -153,7 +164,8 @@ def _agrees(copied: nn.Module, net: nn.Module, x: Images) -> bool:
     return torch.allclose(folded, once, rtol=0, atol=TOLERANCE * float(once.abs().max().clamp(min=1)))
 
 
-def _has_hooks(net: nn.Module) -> bool:
+def has_hooks(net: nn.Module) -> bool:
+    """Return whether a forward or backward of the network runs code besides its modules'."""
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return any(getattr(module, kind) for module in net.modules() for kind in kinds)
 

@@ -44,6 +44,7 @@ def separate(means: Means, separately: list[str], weights: Weights) -> tuple[dic
     rest = {name: term for name, term in means.items() if name not in separately and term[0]}
     total = gradients(objective(rest), weights) if rest else {n: torch.zeros_like(w) for n, w in weights.items()}
     for name in separately:
-        if factor := means[name][0]:
-            total = {key: g + factor * alone[name][key] for key, g in total.items()}
+        if (factor := means[name][0]) and total:
+            scaled = torch._foreach_mul([alone[name][key] for key in total], factor)
+            total = dict(zip(total, torch._foreach_add(list(total.values()), scaled), strict=True))
     return alone, total

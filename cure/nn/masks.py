@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 
 from cure.core.tensors import Tensor
-from cure.nn.order_statistics import order_statistics
+from cure.nn.order_statistics import CHUNK, order_statistics, packing_of
 
 Masks = dict[str, Tensor]
 
@@ -23,19 +23,45 @@ def thresholds(scores: list[Tensor], share: float) -> list[Tensor]:
     Keeping `score >= threshold` equals keeping what reaches numpy's linearly interpolated percentile, without the
     interpolation.
     """
-    # 0.3 * 10 is 3.0000000000000004 in floats
-    return order_statistics(scores, [math.ceil(round(share * (score.numel() - 1), 9)) for score in scores])
+    return order_statistics(scores, [_rank(score.numel(), share) for score in scores])
+
+
+def _rank(n: int, share: float) -> int:
+    return math.ceil(round(share * (n - 1), 9))  # 0.3 * 10 is 3.0000000000000004 in floats
 
 
 def masks(scores: dict[str, Tensor], share: float, scope: Literal["layer", "global"]) -> Masks:
     """True where a weight is updated; one threshold per tensor (`layer`) or one for all of them (`global`)."""
     if not scores:
         return {}
+    if next(iter(scores.values())).is_cuda:
+        return _packed_masks(scores, share, scope)
     if scope == "global":
         common = threshold(torch.cat([score.flatten() for score in scores.values()]), share)
         return {name: score >= common for name, score in scores.items()}
     own = thresholds(list(scores.values()), share)
     return {name: score >= limit for (name, score), limit in zip(scores.items(), own, strict=True)}
+
+
+def _packed_masks(scores: dict[str, Tensor], share: float, scope: Literal["layer", "global"]) -> Masks:
+    """The same by a few kernels, however many tensors there are."""
+    packing = packing_of(list(scores.values()))
+    rows, together = packing.packed(list(scores.values())), scope == "global"
+    sizes = [sum(packing.sizes)] if together else packing.sizes
+    limits = packing.order_statistics(rows, [_rank(size, share) for size in sizes], together=together)
+    return dict(zip(scores, packing.views(packing.reach(rows, limits)), strict=True))
+
+
+def applied(gradients: dict[str, Tensor], keep: Masks) -> dict[str, Tensor]:
+    """g * M for every tensor that has a mask, the others as they are."""
+    if not keep or not next(iter(keep.values())).is_cuda:
+        return {name: g * keep[name] if name in keep else g for name, g in gradients.items()}
+    own = [gradients[name] for name in keep]
+    packing = packing_of(own)
+    flags = torch.zeros((packing.rows, CHUNK), dtype=torch.bool, device=own[0].device)
+    rows = packing.packed(own)
+    torch._foreach_copy_(packing.views(flags), list(keep.values()))
+    return gradients | dict(zip(keep, packing.views(rows * flags), strict=True))
 
 
 def chosen(names: list[str], include: list[str], exclude: list[str]) -> list[str]:

@@ -55,8 +55,9 @@ def problems(attacks: AttackResults) -> list[str]:
 
 
 def notes(attacks: AttackResults, suite: AttackSuite) -> list[str]:
-    """What the table must say of its columns: which AutoAttack, and where fewer images were looked at."""
-    said = []
+    """What the table must say of its columns: which AutoAttack, where fewer images were looked at, what precision."""
+    used = {result.precision for result in attacks.values()} - {"fp32"}
+    said = [f"Attacks computed in {name}; the networks in fp32 judged what they found." for name in sorted(used)]
     for name in suite.table:
         told = {setting(run): _note(result, name) for run, result in attacks.items()}
         one = len(set(told.values())) == 1

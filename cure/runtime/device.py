@@ -36,5 +36,7 @@ def set_up(run_settings: RunSettings) -> torch.device:
     if run_settings.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.set_deterministic_debug_mode("error")
+        # nothing here reads what nobody wrote
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     cuda = run_settings.device != "cpu" and torch.cuda.is_available()
     return torch.device("cuda" if cuda else "cpu")

@@ -4,7 +4,9 @@ With n_r of n images on rank r of R, a mean over the batch is the mean over rank
 gradient. Whatever a step decides by a whole batch, masks and rewards included, is decided after that mean.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 import torch
@@ -15,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from cure.core.tensors import Tensor
 
 T = TypeVar("T")
+_images: ContextVar[int | None] = ContextVar("images", default=None)
 
 
 def count() -> int:
@@ -34,13 +37,23 @@ def rows(n: int) -> slice:
     return slice(start, start + size + (rank() < more))
 
 
+@contextmanager
+def batch_of(images: int) -> Iterator[None]:
+    """Inside, the values given to `part` are of a batch of so many images on all ranks."""
+    token = _images.set(images)
+    try:
+        yield
+    finally:
+        _images.reset(token)
+
+
 def part(values: Tensor) -> Tensor:
     """(R n_r / n) mean_r: the mean of one value per image, as far as it is this rank's; `mean` completes it."""
     if count() == 1:
         return values.mean()
-    n = values.new_full((), float(len(values)))  # filled on the device: a copy from the host would be waited for
-    group.all_reduce(n)
-    return values.sum() * (count() / n)
+    images = _images.get()
+    assert images is not None
+    return values.sum() * (count() / images)
 
 
 def mean(tensors: Sequence[Tensor]) -> list[Tensor]:

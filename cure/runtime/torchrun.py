@@ -4,6 +4,7 @@ Gradients are averaged by torch.distributed itself and not by DistributedDataPar
 alone: CURE's mask, AWP's perturbation and LAS-AT's reward need the mean over ranks of gradients taken apart.
 """
 
+import atexit
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -40,6 +41,7 @@ def set_up(run_settings: RunSettings) -> torch.device:
         torch.cuda.set_device(where)
     backend = "cpu:gloo,cuda:nccl" if where.type == "cuda" else "gloo"  # flags lie on the host
     group.init_process_group(backend, timeout=PATIENCE)
+    atexit.register(group.destroy_process_group)
     return where
 
 

@@ -50,6 +50,7 @@ Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
 Scope = Literal["eval", "train", "batch"]
 Layout = Literal["contiguous", "channels_last", "probe"]
 Precision = Literal["fp32", "bf16", "bf16_attack"]
+AttackPrecision = Literal["fp32", "tf32", "bf16"]
 
 
 def integer_keys(value: Any) -> Any:

@@ -5,7 +5,19 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from cure.errors import did_you_mean
-from cure.settings.base import Ball, Count, FixedSearch, Layout, Number, Positive, Precision, Seed, Settings, Share
+from cure.settings.base import (
+    AttackPrecision,
+    Ball,
+    Count,
+    FixedSearch,
+    Layout,
+    Number,
+    Positive,
+    Precision,
+    Seed,
+    Settings,
+    Share,
+)
 from cure.settings.layers import LayersGrid
 from cure.settings.training import Fit as Fit
 from cure.settings.training import Schedule as Schedule
@@ -63,7 +75,7 @@ class RunSettings(Settings):
     precision: Precision  # of forwards in training: all, or the attack's alone, in bfloat16; validation has fp32
     tf32: bool  # CUDA: whether training multiplies with 10-bit mantissas; attacks of an evaluation never do
     compile: bool  # attacks of training by torch.compile: needs a C++ compiler and a minute for each network
-    graphs: bool  # CUDA: attacks of fixed shape in training are recorded once and replayed
+    graphs: bool  # CUDA: attacks that come again in the same shape are recorded once and replayed
 
 
 FAMILIES = (
@@ -148,6 +160,7 @@ class AttackSuite(Suite):
     """Columns by name; each names an entry of cure/attacks and its settings."""
 
     layout: Layout  # of the folded copy; probe: whichever is faster here
+    precision: AttackPrecision  # of the attacks; the network in fp32 judges what they find
     subset: dict[str, Count]  # columns that see fewer images than the others, and how many
     table: list[str]  # columns of the table; reports/attacks.md has all
     nrr: str  # the column that the natural-robustness ratio of the table pairs with clean accuracy

@@ -1,6 +1,7 @@
 """Resume files: outside DVC, named by everything that decides the result, locked, deleted on success."""
 
 import contextlib
+import copy
 import fcntl
 import hashlib
 import io
@@ -8,17 +9,22 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
 
 from cure.errors import UserError
 from cure.storage.files import replacing, sha256
 
 FOLDER = Path(os.environ.get("CURE_SCRATCH", "~/.cache/cure/scratch")).expanduser()
+SHARE = 0.01  # of a training's time that may go into saving it
 
 
 class Scratch:
@@ -40,23 +46,107 @@ class Scratch:
         return locked(self.path.with_suffix(".lock"), self.label, "run")
 
     def load(self) -> dict[str, Any] | None:
-        """The state of an interrupted run, or None. A file that cannot be read counts as none."""
+        """Return the state of an interrupted run with its parts, or None. Files that cannot be read count as none."""
         with contextlib.suppress(Exception):
-            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
-            return state
+            state: dict[str, Any] = _load(self.path)
+            return state | {"parts": {name: _load(self._part(name)) for name in state["parts"]}}
         return None
 
-    def save(self, state: dict[str, Any]) -> None:
-        """Replace the state as a whole."""
-        buffer = io.BytesIO()  # PyTorch tells of a full disk as a RuntimeError
-        torch.save(state, buffer)
-        with replacing(self.path) as draft:
-            draft.write_bytes(buffer.getbuffer())
+    def save(self, state: dict[str, Any], parts: Mapping[str, Any], known: set[str]) -> None:
+        """Replace the state as a whole, after its parts, which never change; `known` are those that are on disk."""
+        for name in parts.keys() - known:
+            _save(self._part(name), parts[name])
+            known.add(name)
+        _save(self.path, state | {"parts": list(parts)})
+        for name in known - parts.keys():
+            self._part(name).unlink(missing_ok=True)
+            known.remove(name)
+
+    def _part(self, name: str) -> Path:
+        return self.folder / f"{name.replace('/', '_')}.pt"
+
+    @contextmanager
+    def saver(self, known: set[str]) -> Iterator["Saver"]:
+        """Yield what saves the run while it goes on; leaving waits for the disk."""
+        with ThreadPoolExecutor(1) as thread:
+            saver = Saver(self, thread, known)
+            yield saver
+            saver.wait()
 
     def delete(self) -> None:
         """Forget the run: its outputs are written. The lock file stays, since others may be waiting on it."""
         self.path.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Saver:
+    """Saves a run without holding it up: a thread writes what the run was, while the run goes on.
+
+    Tensors are copied to the host in the order of the device's own work, which is not waited for. A save that is asked
+    for while another is written, or before the last one's time is `SHARE` of the time since, is left out: a killed run
+    repeats what came after, to the same bits.
+    """
+
+    def __init__(self, scratch: Scratch, thread: ThreadPoolExecutor, known: set[str]) -> None:
+        self.scratch, self.thread, self.known = scratch, thread, known
+        self.writing: Future[float] | None = None
+
+    def save(self, state: dict[str, Any], parts: Mapping[str, Any], *, last: bool = False) -> None:
+        """Save the state soon, with its parts, which never change; the last one in any case.
+
+        UserError: an earlier save could not be written.
+        """
+        if last:
+            self.wait()
+        elif self.writing and (not self.writing.done() or time.monotonic() < self.writing.result()):
+            return
+        new = {name: part if name in self.known else _on_host(part) for name, part in parts.items()}
+        held = _on_host(state)
+        copied = torch.cuda.Event() if _on_cuda([state, parts]) else None  # type: ignore[no-untyped-call]
+        if copied:
+            copied.record()
+        self.writing = self.thread.submit(self._write, held, new, copied)
+
+    def wait(self) -> None:
+        """Wait for the disk; UserError: the last save could not be written."""
+        if self.writing:
+            self.writing.result()
+
+    def _write(self, state: dict[str, Any], parts: Mapping[str, Any], copied: torch.cuda.Event | None) -> float:
+        """Return when the next save is due."""
+        begin = time.monotonic()
+        if copied:
+            copied.synchronize()
+        self.scratch.save(state, parts, self.known)
+        end = time.monotonic()
+        return end + (end - begin) / SHARE
+
+
+def _on_cuda(tree: Any) -> bool:
+    return any(isinstance(leaf, Tensor) and leaf.is_cuda for leaf in tree_leaves(tree))
+
+
+def _on_host(tree: Any) -> Any:
+    """Copies that later work does not change; those of a GPU are there when an event after them is."""
+
+    def copied(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return copy.copy(leaf)
+        leaf = leaf.detach()
+        return leaf.to("cpu", non_blocking=True) if leaf.is_cuda else leaf.clone()
+
+    return tree_map(copied, tree)
+
+
+def _load(path: Path) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _save(path: Path, value: Any) -> None:
+    buffer = io.BytesIO()  # PyTorch tells of a full disk as a RuntimeError
+    torch.save(value, buffer)
+    with replacing(path) as draft:
+        draft.write_bytes(buffer.getbuffer())
 
 
 @contextmanager

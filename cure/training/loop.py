@@ -23,7 +23,7 @@ from cure.settings.sections import Fit, Snapshots
 from cure.storage.checkpoint import State
 from cure.storage.resume import Scratch
 from cure.training.job import Job
-from cure.training.sanity_checks import Row, check_finite, pgd_has_no_effect
+from cure.training.sanity_checks import Row, check_finite, finite, pgd_has_no_effect
 from cure.training.schedule import epoch_of, rate, set_rate, sgd
 from cure.training.step import Step
 from cure.training.validation import validation
@@ -44,7 +44,8 @@ class Task:
 class TrainingCheckpoint:
     """What a training run returns: networks by name, one line of history per epoch, and the best epoch by val_pgd.
 
-    A snapshot is named SHARE/NETWORK; it holds what the method brought too, so that its step can be taken again.
+    A snapshot is named SHARE/NETWORK; it holds what the method brought too, so that its step can be taken again. All
+    weights stay on the device of the training.
     """
 
     history: list[Row] = field(default_factory=list)
@@ -52,6 +53,24 @@ class TrainingCheckpoint:
     best_epoch: int = 0
     best_score: float = -1.0
     snapshots: dict[str, State] = field(default_factory=dict)
+
+    @classmethod
+    def resumed(cls, state: dict[str, Any]) -> "TrainingCheckpoint":
+        """Return what a resume file holds."""
+        parts = dict(state["parts"])
+        return cls(**state["kept"], best=parts.pop(_best(state["kept"]["best_epoch"]), {}), snapshots=parts)
+
+    def numbers(self) -> dict[str, Any]:
+        """Return all but the weights."""
+        return {name: value for name, value in vars(self).items() if name not in ("best", "snapshots")}
+
+    def parts(self) -> dict[str, State]:
+        """Return the weights by a name each, which never stands for others."""
+        return ({_best(self.best_epoch): self.best} if self.best else {}) | self.snapshots
+
+
+def _best(epoch: int) -> str:
+    return f"best of epoch {epoch}"
 
 
 def train(task: Task, scratch: Scratch, on_progress: Callable[[str], None]) -> TrainingCheckpoint:
@@ -65,11 +84,12 @@ def train(task: Task, scratch: Scratch, on_progress: Callable[[str], None]) -> T
     optimizer = sgd(task.nets, fit)
     average = copy.deepcopy(task.nets.student).requires_grad_(False) if fit.average is not None else None
     kept = TrainingCheckpoint()
-    parts: dict[str, Any] = {"nets": task.nets, "optimizer": optimizer} | ({"average": average} if average else {})
+    moving: dict[str, Any] = {name: net for name, net in task.nets.items() if name not in job.method.teachers}
+    moving |= {"optimizer": optimizer} | ({"average": average} if average else {})
     if state:
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        kept = TrainingCheckpoint(**state["kept"])
+        for name, part in moving.items():
+            part.load_state_dict(state["moving"][name])
+        kept = TrainingCheckpoint.resumed(state)
     step = Step(task.nets, job.method, job.hyper, optimizer, run_settings.precision)
     loader = Loader(task.train, fit.batch, job.augment, job.run.seed)
     steps = range(len(loader) * fit.epochs)
@@ -79,15 +99,17 @@ def train(task: Task, scratch: Scratch, on_progress: Callable[[str], None]) -> T
         on_progress("resumed")
     if not kept.history:
         _remember(task, 0, kept)
-    for epoch in range(len(kept.history) + 1, fit.epochs + 1):
-        past = kept.history[-1] if kept.history else {}
-        row: Row = {"epoch": epoch, "lr": rate(fit, epoch)} | _epoch(task, step, loader, epoch, average, past)
-        _watch(task, epoch, row, kept)
-        _remember(task, epoch, kept)
-        states = {name: part.state_dict() for name, part in parts.items()}
-        if distributed.rank() == 0:
-            scratch.save(states | {"kept": vars(kept), "layout": layout})
-        on_progress(" ".join(f"{k} {v:.3f}" for k, v in row.items() if k.startswith("val_")))
+    with scratch.saver(set(state["parts"]) if state else set()) as saver, graphs(run_settings.graphs):
+        for epoch in range(len(kept.history) + 1, fit.epochs + 1):
+            past = kept.history[-1] if kept.history else {}
+            row: Row = {"epoch": epoch, "lr": rate(fit, epoch)} | _epoch(task, step, loader, epoch, average, past)
+            _watch(task, epoch, row, kept)
+            _remember(task, epoch, kept)
+            if distributed.rank() == 0:
+                states = {name: part.state_dict() for name, part in moving.items()}
+                now = {"moving": states, "kept": kept.numbers(), "layout": layout}
+                saver.save(now, kept.parts(), last=epoch == fit.epochs)
+            on_progress(" ".join(f"{k} {v:.3f}" for k, v in row.items() if k.startswith("val_")))
     if average is not None:
         task.nets["average"] = average
     return kept
@@ -107,24 +129,23 @@ def _epoch(task: Task, step: Step, loader: Loader, epoch: int, average: nn.Modul
     torch.manual_seed(seed_for(seed, epoch, "dropout"))
     noise = Stream(seed_for(seed, epoch, "noise"), task.device)
     done, sums = (epoch - 1) * len(loader), dict[str, torch.Tensor]()
-    found, use_graphs = _ahead(task, loader, epoch), task.job.run_settings.graphs
+    found = _ahead(task, loader, epoch)
     for i, (x, y, index) in enumerate(loader.epoch(epoch)):
         images = loader.images(i)
         draws = noise if distributed.count() == 1 else Rows(noise, distributed.rows(images), images)
         position = TrainingPosition(epoch, done + i, lr, len(loader), past, found)
         batch = Batch(x, y, index, draws, position, images_on_other_ranks=images - len(y))
-        with graphs(use_graphs):
-            means = step(batch)
+        means = step(batch)
         for name, mean in means.items():
             sums[name] = sums.get(name, torch.zeros_like(mean)) + mean * images
         if average is not None and (decay := _decay(fit, done + i, len(loader))) is not None:
             average_(average, task.nets.student, decay)
     if average is not None:
         take_buffers_(average, task.nets.student)
-    totals = dict(zip(sums, distributed.mean(list(sums.values())), strict=True))
     # the one place in an epoch that waits for the device
-    row: Row = {name: float(total) / len(loader.split) for name, total in totals.items()}
-    check_finite(epoch, row, task.nets)
+    *totals, sound = torch.stack([*distributed.mean(list(sums.values())), finite(task.nets)]).tolist()
+    row: Row = {name: total / len(loader.split) for name, total in zip(sums, totals, strict=True)}
+    check_finite(epoch, row, task.nets, bool(sound))
     return row
 
 
@@ -171,4 +192,4 @@ def _remember(task: Task, epoch: int, kept: TrainingCheckpoint) -> None:
 
 
 def _copied(net: nn.Module) -> State:
-    return {key: t.detach().cpu().clone() for key, t in net.state_dict().items()}
+    return {key: t.detach().clone() for key, t in net.state_dict().items()}

@@ -5,18 +5,23 @@ import math
 import torch
 
 from cure.core.method import Networks
+from cure.core.tensors import Tensor
 from cure.data.loader import Split
 from cure.errors import UserError
 
 Row = dict[str, float | int]
 
 
-def check_finite(epoch: int, row: Row, nets: Networks) -> None:
-    """Refuse a loss, or networks after the last step, that are not finite."""
+def finite(nets: Networks) -> Tensor:
+    """Return whether every number of the networks is finite, still on their device."""
+    return torch.stack([t.isfinite().all() for t in _numbers(nets).values()]).all()
+
+
+def check_finite(epoch: int, row: Row, nets: Networks, sound: bool) -> None:
+    """Refuse a loss, or networks after the last step, that are not finite; `sound` is what `finite` says of these."""
     wrong = [f"the term {name} became {value}" for name, value in row.items() if not math.isfinite(value)]
-    numbers = {name: t for name, t in nets.state_dict().items() if t.is_floating_point()}
-    if not wrong and not bool(torch.stack([t.isfinite().all() for t in numbers.values()]).all()):
-        wrong = [f"{name} is not finite" for name, t in numbers.items() if not bool(t.isfinite().all())]
+    if not wrong and not sound:
+        wrong = [f"{name} is not finite" for name, t in _numbers(nets).items() if not bool(t.isfinite().all())]
     if wrong:
         raise UserError(
             f"epoch {epoch}: {wrong[0]}; earlier epochs are kept in the resume file. "
@@ -24,7 +29,12 @@ def check_finite(epoch: int, row: Row, nets: Networks) -> None:
         )
 
 
+def _numbers(nets: Networks) -> dict[str, Tensor]:
+    return {name: t for name, t in nets.state_dict().items() if t.is_floating_point()}
+
+
 def pgd_has_no_effect(row: Row, val: Split) -> bool:
     """Whether PGD changed no prediction of a network that does better than to name one class."""
-    guess = int(val.labels.bincount().max()) / len(val)
-    return "val_pgd" in row and row["val_pgd"] == row["val_clean"] > guess
+    if "val_pgd" not in row or row["val_pgd"] != row["val_clean"]:
+        return False
+    return row["val_clean"] > int(val.labels.bincount().max()) / len(val)

@@ -34,6 +34,10 @@ class Step:
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """Search, losses, gradients, update, companions, in this order. Nothing here waits for the device."""
+        with distributed.batch_of(len(batch.y) + batch.images_on_other_ranks):
+            return self._taken(batch)
+
+    def _taken(self, batch: Batch) -> dict[str, Tensor]:
         method, nets, hyper = self.method, self.nets, self.hyper
         if method.attack is not None:
             with self._half(batch, "bf16", "bf16_attack"):

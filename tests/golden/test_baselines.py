@@ -39,7 +39,7 @@ def test_fat(golden: Golden) -> None:
         golden.expect(f"{here}/loss/total", done.terms["robust"])
         golden.expect_group(f"{here}/grad", done.gradients())
         golden.expect_group(f"{here}/after/model", done.state())
-        stop, live, steps = fat.Friendly(done.batch, tau), torch.ones_like(y, dtype=torch.bool), torch.zeros_like(y)
+        stop, live, steps = fat.Patience(done.batch, tau), torch.ones_like(y, dtype=torch.bool), torch.zeros_like(y)
         for z in done.forwards["student/eval"]:
             live &= ~stop(z)
             steps += live

@@ -421,10 +421,11 @@ BAD_RESUME = {
 @pytest.mark.parametrize("kind", BAD_RESUME)
 def test_a_corrupt_resume_file_counts_as_none_and_is_never_opened(tmp_path, kind):
     kept = resume_files.Scratch("update", "digits/small/trades-s0", {}, [])
-    kept.save({"state": torch.zeros(999)})
-    assert kept.load() is not None
-    BAD_RESUME[kind](kept.path, tmp_path / "unpickled")
-    assert kept.load() is None
+    for damaged in (kept.path, kept.folder / "best.pt"):
+        kept.save({"state": torch.zeros(999)}, {"best": torch.zeros(999)}, set())
+        assert kept.load() is not None
+        BAD_RESUME[kind](damaged, tmp_path / "unpickled")
+        assert kept.load() is None
     assert not (tmp_path / "unpickled").exists()
 
 
@@ -490,7 +491,7 @@ def save_weights(path, finished):
 def save_resume(path, finished):
     kept = resume_files.Scratch("update", "digits/small/trades-s0", {}, [])
     kept.path = path
-    kept.save({"state": torch.zeros(9999)})
+    kept.save({"state": torch.zeros(9999)}, {}, set())
 
 
 WRITERS = {"text": lambda path, finished: write_text(path, "x" * 9999), "weights": save_weights, "resume": save_resume}

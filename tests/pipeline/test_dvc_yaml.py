@@ -19,7 +19,7 @@ from cure.settings.check import check
 from cure.settings.families import all_methods
 from cure.settings.params import read
 from cure.storage import paths
-from pilot.steps import at
+from pilot.pipeline import at
 from stages import digest
 from tests.support.dvc_items import (
     SCALES,

@@ -9,7 +9,7 @@ from tests.support.project import ROOT
 
 TESTS = ROOT / "tests"
 UNIT = TESTS / "unit"
-PLACES = {"benchmarks", "golden", "methods", "pipeline", "policy", "support", "unit"}
+PLACES = {"benchmarks", "cuda", "golden", "methods", "pipeline", "policy", "support", "unit"}
 FILES = sorted(path for path in TESTS.rglob("*.py") if path.name != "__init__.py")
 
 

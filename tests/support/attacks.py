@@ -46,5 +46,5 @@ COLUMNS = {
 
 def suite(**changes) -> AttackSuite:
     how = {"images": 40, "batch": 16, "seed": 0, "layout": "contiguous", "subset": {"aa": 10, "min_linf": 20}}
-    how |= {"table": ["pgd20"], "nrr": "cw20", "last": [], "columns": COLUMNS, "on_request": {}}
+    how |= {"precision": "fp32", "table": ["pgd20"], "nrr": "cw20", "last": [], "columns": COLUMNS, "on_request": {}}
     return AttackSuite(**(how | changes))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cure.storage.paths import Run
-from pilot.steps import filled
+from pilot.pipeline import filled
 from stages import digest
 from tests.support.project import ROOT
 from tests.support.settings import parsed

@@ -18,6 +18,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from tests.support.saving import every_epoch
+
 CURE = os.sep + "cure" + os.sep
 
 
@@ -39,10 +41,10 @@ def main(kind: str, count: int, how: str, script: str, *words: str) -> None:
     write, replace = Path.write_bytes, Path.replace
 
     def written(path, data):
-        if not event("half"):
-            return write(path, data)
-        write(path, data[: len(data) // 2])
-        return die()
+        if event("half"):
+            write(path, data[: len(data) // 2])
+            die()
+        return write(path, data)  # by a thread, which outlives Ctrl-C
 
     def replaced(path, target):
         if event("rename"):
@@ -53,6 +55,7 @@ def main(kind: str, count: int, how: str, script: str, *words: str) -> None:
         return moved
 
     Path.write_bytes, Path.replace = written, replaced
+    every_epoch(setattr)
     sys.argv = [script, *words]
     if kind == "call":  # it is slow
         sys.setprofile(profile)

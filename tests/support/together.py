@@ -118,3 +118,4 @@ if __name__ == "__main__":
     group.init_process_group("gloo", init_method=f"file://{place / 'meeting'}", rank=me, world_size=2)
     torch.save(everything(place), place / f"rank{distributed.rank()}.pt")
     distributed.wait()
+    group.destroy_process_group()

@@ -33,7 +33,8 @@ def radius(eps: float) -> str:
 def document(found: Evaluation) -> dict[str, Any]:
     """RobustBench's fields (strings, percent with two decimals; null where only an author knows), and ours."""
     about, subject, images = found.subject.about, found.subject, found.images
-    strong = [name for name, column in found.columns.items() if column.sequence.label == "standard"]
+    told = {name: column.label for name, column in found.result.columns.items()}
+    strong = [name for name, label in told.items() if label in ("standard", "standard, tf32")]  # as its authors run it
     entry = {
         "link": None,
         "name": subject.name,

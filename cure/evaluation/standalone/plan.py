@@ -14,9 +14,8 @@ from cure.data.loader import evenly_spaced
 from cure.errors import UserError, did_you_mean
 from cure.evaluation import attack_columns, cost
 from cure.evaluation.diagnostics import extra_attacks
-from cure.evaluation.driver import full_precision
+from cure.evaluation.driver import full_precision, multiplying
 from cure.evaluation.speed import AttackSpeed, Work, measure_speed
-from cure.nn.folded_copy import folded_copy
 from cure.settings.check import check
 from cure.settings.params import FILE, Params, read
 from cure.settings.sections import AttackSuite, Masking, Preflight, Threat
@@ -63,11 +62,12 @@ class Plan:
     def measure_speed(self, net: nn.Module, x: Images) -> AttackSpeed:
         """The speed of the folded copy that the attacks see, and of these attacks, measured."""
         with full_precision():
-            seen = folded_copy(net, x[: self.suite.batch], self.suite.layout)
+            seen = attack_columns.seen_by_attacks(net, x[: self.suite.batch], self.suite)
         short = {
             name: (sequence.attacks[name], work) for sequence in self.short for name, work in works(sequence).items()
         }
-        return measure_speed(seen, x, self.suite.batch, short)
+        with multiplying(tf32=self.suite.precision == "tf32"):
+            return measure_speed(seen, x, self.suite.batch, short)
 
     def seconds(self, speed: AttackSpeed, images: int) -> float:
         """Expected time on so many images, if as many are right clean and after all attacks as `preflight` assumes."""

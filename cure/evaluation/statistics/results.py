@@ -34,7 +34,7 @@ class ColumnResult(Record):
 
     model_config = ConfigDict(extra="forbid")  # an incomplete column of smallest perturbations is not taken for another
 
-    label: str  # of AutoAttack: standard, custom or rand
+    label: str  # of AutoAttack: standard, custom or rand, and the precision of its iterates unless it is fp32
     package: str  # the package that ran AutoAttack, with its version
     batch: int | None = None  # given where memory did not suffice for the batch of the suite
     broken_by: dict[str, list[int]]  # attack -> the images that it was the first to break
@@ -58,6 +58,7 @@ class AttackResult(Record):
     eps: float
     seed: int
     batch: int
+    precision: str = "fp32"  # of the attacks' iterates, or tf32 or bf16; what they found was judged in fp32
 
     def counts(self, column: str) -> Counts:
         """Count the outcomes of a column over the images that it looked at."""

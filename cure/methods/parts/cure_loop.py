@@ -7,11 +7,13 @@ with the mask of methods/parts/rgp.py, Eq. (6), and the revision of methods/part
 et al., "Conserve-Update-Revise ...", ICLR 2024. Student and revision network are both forwarded in training mode.
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
 from torch import nn
 
 from cure.adversarial import pgd
+from cure.adversarial.cuda_graphs import Fixed
 from cure.adversarial.pgd_loop import Objective
 from cure.core.method import Batch, Networks, Terms
 from cure.core.tensors import Images
@@ -30,15 +32,22 @@ class CureLoop(Prominence, Revision):
     objective: Literal["trades", "alpha_ce", "alpha_kl"]  # Eq. (5) | alpha inside L, as released
 
 
+@dataclass(frozen=True)
+class Both(Fixed):
+    """CE(f(x'), y) + alpha KL(f(x) || f(x'))."""
+
+    alpha: float
+
+    def __call__(self, net: nn.Module, batch: Batch) -> Objective:
+        """f(x) is computed once."""
+        away, wrong = pgd.kl_objective(net, batch), pgd.ce_objective(net, batch)
+        return lambda z: wrong(z) + self.alpha * away(z)
+
+
 def attack(nets: Networks, batch: Batch, hyper: CureLoop) -> dict[str, Images]:
     """x' on the student: Eq. (4), or one of the two other readings."""
-
-    def both(net: nn.Module, batch: Batch) -> Objective:
-        away, wrong = pgd.kl_objective(net, batch), pgd.ce_objective(net, batch)
-        return lambda z: wrong(z) + hyper.alpha * away(z)
-
-    objective = {"kl": pgd.kl_objective, "ce": pgd.ce_objective, "ce_kl": both}[hyper.maximise]
-    return {"adv": pgd.pgd(nets.student, batch, hyper.attack, objective)}
+    readings: dict[str, pgd.ObjectiveOf] = {"kl": pgd.kl_objective, "ce": pgd.ce_objective, "ce_kl": Both(hyper.alpha)}
+    return {"adv": pgd.pgd(nets.student, batch, hyper.attack, readings[hyper.maximise])}
 
 
 def loss(nets: Networks, batch: Batch, hyper: CureLoop) -> Terms:

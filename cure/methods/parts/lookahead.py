@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from cure.adversarial.cuda_graphs import graphs
 from cure.adversarial.pgd import ce_objective, misclassified, strongest
 from cure.core.method import Batch
 from cure.core.tensors import Tensor
@@ -53,8 +54,9 @@ def lookahead_reward(net: nn.Module, batch: Batch, loss: Callable[[nn.Module], T
 
 def accuracies(net: nn.Module, batch: Batch, how: RewardSettings) -> tuple[Tensor, Tensor]:
     """(robust, clean) accuracy in [0, 1], on running statistics; the attack itself runs in training mode."""
-    attack, stop = how.attack.model_copy(update={"bn": "train"}), misclassified(batch.y) if how.until_wrong else None
-    x_adv = strongest(net, batch, attack, ce_objective, restarts=how.restarts, stop=stop)
+    attack, stop = how.attack.model_copy(update={"bn": "train"}), misclassified if how.until_wrong else None
+    with graphs(False):  # of a network that lives for one step
+        x_adv = strongest(net, batch, attack, ce_objective, restarts=how.restarts, stop=stop)
     with scope(net, "eval"):
         own = [distributed.part(right(net, x, batch.y).to(x.dtype)) for x in (x_adv, batch.x)]
     robust, clean = distributed.mean(own)

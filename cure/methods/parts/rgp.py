@@ -16,7 +16,7 @@ from pydantic import Field
 from cure.core.method import Batch, Gradients, Means, Networks
 from cure.errors import UserError
 from cure.nn.gradients import Weights, gradients, objective, separate
-from cure.nn.masks import chosen, masks
+from cure.nn.masks import applied, chosen, masks
 from cure.settings.base import MethodSettings, Number, Share
 
 
@@ -38,8 +38,13 @@ def prominence(means: Means, weights: Weights, masked: Weights, hyper: Prominenc
     term = {"ce": "adversarial", "kl": "divergence"}[hyper.score_term]
     if hyper.score == "abs":
         alone, total = separate(means, ["natural", term], weights)
-        natural, robust = alone["natural"], alone[term]
-        return {n: hyper.alpha * natural[n].abs() + (1 - hyper.alpha) * robust[n].abs() for n in masked}, total
+        if not masked:
+            return {}, total
+        natural, robust = (torch._foreach_abs([alone[name][n] for n in masked]) for name in ("natural", term))
+        torch._foreach_mul_(natural, hyper.alpha)
+        torch._foreach_mul_(robust, 1 - hyper.alpha)
+        torch._foreach_add_(natural, robust)
+        return dict(zip(masked, natural, strict=True)), total
     total = gradients(objective(means), weights)
     if hyper.score == "signed":  # linear in the gradients, so one backward pass of the weighted losses
         weighted = hyper.alpha * means["natural"][1] + (1 - hyper.alpha) * means[term][1]
@@ -61,7 +66,7 @@ def masked_gradient(nets: Networks, batch: Batch, hyper: Prominence, means: Mean
     batch.show("rgp", {"score": score, "mask": keep, "total": total})
     if hyper.apply == "update":
         batch.points["frozen"] = [(w, keep[n], w.detach().clone()) for n, w in masked.items()]
-    return {name: g * keep[name] if name in keep else g for name, g in total.items()}
+    return applied(total, keep)
 
 
 def restore_frozen(batch: Batch) -> None:

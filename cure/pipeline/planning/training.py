@@ -22,14 +22,14 @@ def training(task: Task, cost_model: CostModel) -> Estimate:
     nets = cost_model.outline(run)
     own = sum(size(net) for name, net in nets.items() if name not in method.teachers)
     kept = own * (1 + len(fit.snapshots)) + size(nets.student) * (1 if fit.average is None else 2)
-    weights, teachers = _weights(nets), sum(size(nets[name]) for name in method.teachers)
+    copies = own * len(fit.snapshots) + size(nets.student)  # of snapshots and the best, on the device
     return Estimate(
         passes=passes,
         flops=passes * cost_model.flops(run),
         seconds=cost_model.seconds(run, passes),
-        memory=_memory(cost_model, run, fit, nets, late),
+        memory=_memory(cost_model, run, fit, nets, late) + copies,
         disk=kept + (size(nets.student) if method.select_network is None else 0),
-        resume=kept + weights + teachers,
+        resume=kept + _weights(nets),
     )
 
 

@@ -133,7 +133,7 @@ class TestStop:
 
     def test_a_row_stopped_at_an_unclipped_start_is_still_an_image_in_the_ball(self, net, batch) -> None:
         how = search(start="gaussian", sigma=0.5, clip_start=False)
-        x_adv = pgd(net, batch, how, ce_objective, stop=StopAt([0] * 6))
+        x_adv = pgd(net, batch, how, ce_objective, stop=lambda batch: StopAt([0] * 6))
         assert (x_adv - batch.x).abs().max() <= 0.1 + 1e-12
         assert x_adv.min() >= 0
         assert x_adv.max() <= 1
@@ -159,7 +159,7 @@ class TestRowsThatHaveEnded:
                 run(
                     net,
                     batch,
-                    jitter=lambda x, b=batch: b.noise.normal(x, 0.01),
+                    jitter=torch.stack([batch.noise.normal(batch.x, 0.01) for _ in range(7)]),
                     rows_independent=rows_independent,
                     **how,
                 )
@@ -205,7 +205,7 @@ class TestRowsThatHaveEnded:
     def test_whoever_watches_a_network_sees_every_image(self, net, batch) -> None:
         seen: list[int] = []
         net.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
-        pgd(net, batch, search(), ce_objective, stop=StopAt([0, 0, 0, 9, 9, 9]))
+        pgd(net, batch, search(), ce_objective, stop=lambda batch: StopAt([0, 0, 0, 9, 9, 9]))
         assert seen == [6] * 5
 
 

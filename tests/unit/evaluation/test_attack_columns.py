@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import binom
+from torch import nn
 
 from cure.core.attack import AttackSequence
 from cure.data.loader import Split
@@ -18,12 +19,15 @@ from cure.evaluation.attack_columns import (
     result,
     work_items,
 )
+from cure.evaluation.driver import Driver
 from cure.evaluation.statistics.intervals import nrr, nrr_interval, wilson
 from cure.evaluation.statistics.results import AttackResult
 from cure.evaluation.work_items import Examples, Outcome
 from cure.settings.sections import AttackSuite, Threat
+from cure.storage.checkpoint import build
 from cure.storage.records import parse
 from tests.support.attacks import COLUMNS, suite
+from tests.support.pretend_cuda import pretending
 
 EPS = 0.1
 INF = float("inf")
@@ -241,3 +245,74 @@ def test_the_layout_changes_no_flag(tested) -> None:
 def test_names_that_are_no_columns_are_refused(changes, said) -> None:
     with pytest.raises(ValueError, match=said):
         suite(**changes)
+
+
+def evaluated(precision: str, net: nn.Module, data: Examples) -> tuple[dict[str, AttackColumn], AttackResult]:
+    how = suite(precision=precision)
+    sequences = attack_sequences(how, Threat(eps=EPS, step=EPS / 4), 10)
+    columns = attacked(net, data, sequences, how, lambda event: None)
+    return columns, result(columns, data, how, EPS)
+
+
+@pytest.fixture
+def fitted() -> tuple[nn.Module, Examples]:
+    """A network and images of which it knows the labels, some of them barely."""
+    torch.manual_seed(0)
+    net, x = build("small", {"width": 8}, 1, 10), torch.rand(40, 1, 8, 8)
+    for _ in range(50):
+        net(x)  # running statistics of these images
+    net.eval()
+    return net, Examples(x, net(x).argmax(1), torch.arange(40))
+
+
+def test_what_attacks_in_bfloat16_find_is_judged_by_the_network_itself(fitted) -> None:
+    net, data = fitted
+    columns, found = evaluated("bf16", net, data)
+    for column in columns.values():
+        broken = ~column.outcome.robust
+        x_adv = column.outcome.x_adv[broken]
+        assert (net(x_adv).argmax(1) != data.y[column.rows][broken]).all()
+        if column.sequence.norm is None:
+            assert ((x_adv - data.x[column.rows][broken]).abs() <= EPS + 1e-6).all()
+    assert any((~column.outcome.robust).any() for column in columns.values())
+    assert (found.precision, found.columns["aa"].label, found.columns["pgd20"].label) == ("bf16", "custom, bf16", "")
+
+
+def test_a_cpu_has_no_tf32_and_does_not_say_that_it_had(fitted) -> None:
+    (_, plain), (_, found) = (evaluated(precision, *fitted) for precision in ("fp32", "tf32"))
+    assert found == plain
+    assert (found.precision, found.columns["aa"].label) == ("fp32", "custom")
+
+
+@pytest.mark.parametrize(("precision", "wanted"), [("fp32", False), ("tf32", True), ("bf16", False)])
+def test_a_device_multiplies_in_tf32_while_it_attacks_and_never_while_it_judges(
+    fitted, monkeypatch: pytest.MonkeyPatch, precision: str, wanted: bool
+) -> None:
+    seen = {"attack": set[bool](), "judge": set[bool]()}
+
+    class Watched(nn.Module):
+        def __init__(self, net: nn.Module, who: str) -> None:
+            super().__init__()
+            self.net, self.who = net, who
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            flags = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+            seen[self.who] |= set(flags)
+            return self.net(x)
+
+    net, data = fitted
+    with pretending():
+        there = Examples(data.x.to("cuda"), data.y.to("cuda"), data.index)
+        net = net.to("cuda")
+        how = {"batch": 16, "seed": 0, "precision": precision, "attacked": Watched(net, "attack")}
+        sequence = attack_sequences(suite(), Threat(eps=EPS, step=EPS / 4), 10)["pgd20"]
+        Driver(Watched(net, "judge"), there, **how).run(sequence)
+    assert seen == {"attack": {wanted}, "judge": {False}}
+
+
+def test_work_items_of_one_precision_are_not_taken_for_anothers(fitted) -> None:
+    net, data = fitted
+    with pretending():
+        there = Examples(data.x.to("cuda"), data.y.to("cuda"), data.index)
+        drivers = [Driver(net.to("cuda"), there, batch=16, seed=0, precision=name) for name in ("fp32", "tf32")]
+    assert len({driver.identity for driver in drivers}) == 2

@@ -16,7 +16,16 @@ from cure.storage.paths import Run
 
 RUN = Run("digits", "small", "at", 0)
 PGD = {"attack": "pgd", "steps": 2, "start": "uniform", "clip_start": True}
-HOW = {"images": 12, "batch": 6, "seed": 0, "layout": "contiguous", "subset": {}, "table": ["pgd2"], "nrr": "pgd2"}
+HOW = {
+    "images": 12,
+    "batch": 6,
+    "seed": 0,
+    "layout": "contiguous",
+    "precision": "fp32",
+    "subset": {},
+    "table": ["pgd2"],
+    "nrr": "pgd2",
+}
 SUITE = AttackSuite(**HOW, last=["pgd2"], columns={"pgd2": PGD, "pgd4": PGD | {"steps": 4}}, on_request={})
 THREAT = Threat(eps=0.1, step=0.05)
 

@@ -11,10 +11,10 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from cure import catalogue
 from cure.adversarial import pgd as pgd_module
-from cure.adversarial.cuda_graphs import can_record, graphs
+from cure.adversarial.cuda_graphs import graphs
 from cure.adversarial.pgd import begin, ce_objective, kl_objective, pgd
 from cure.adversarial.pgd_loop import pgd_loop
-from cure.core.method import TrainingPosition
+from cure.core.method import Batch, TrainingPosition
 from cure.core.noise import Stream
 from cure.nn import folded_copy
 from cure.nn.batchnorm import FixedBatchNorm2d, branch, scope, split
@@ -257,6 +257,39 @@ def test_on_batch_statistics_the_network_itself_is_attacked(net, batch, monkeypa
     assert folded_copy._kept == {}
 
 
+@pytest.mark.parametrize("model", ["small", "small_resnet", "resnet18"])
+def test_a_copy_that_holds_weights_in_bfloat16_is_the_one_that_autocast_casts(model: str) -> None:
+    torch.manual_seed(0)
+    settings = {} if model == "resnet18" else {"width": 4}
+    net, x = build(model, settings, 3, 10), torch.rand(6, 3, 8, 8)
+    plain = copy.deepcopy(net)
+    for _ in range(2):  # made, and following
+        for each in (net, plain):
+            trained(each, Batch(x, torch.arange(6), torch.arange(6), Stream(0, torch.device("cpu"))), 1)
+        with scope(net, "eval"), scope(plain, "eval"):
+            cast = folded_copy.current_folded_copy(plain, x)
+            with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+                held = folded_copy.current_folded_copy(net, x)
+                found, wanted = held(x), cast(x)
+        kinds = [
+            {w.dtype for m in each.modules() if isinstance(m, nn.Conv2d) for w in m.parameters()}
+            for each in (held, cast)
+        ]
+        assert kinds == [{torch.bfloat16}, {torch.float32}]
+        assert torch.equal(found, wanted)
+
+
+def test_validation_between_two_epochs_in_bfloat16_makes_no_copy_anew(net, batch) -> None:
+    def copies() -> list[nn.Module]:
+        with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+            half = folded_copy.current_folded_copy(net.float(), batch.x.float())
+        return [half, folded_copy.current_folded_copy(net, batch.x.float())]
+
+    first, again = copies(), copies()
+    assert [a is b for a, b in zip(first, again, strict=True)] == [True, True]
+    assert first[0] is not first[1]
+
+
 SEARCHING = [name for name in catalogue.names("methods") if catalogue.entry("methods", name).METHOD.attack]
 
 
@@ -294,25 +327,6 @@ def test_a_recorded_attack_follows_the_network_and_finds_what_the_loop_finds(mak
                 found.append(pgd(net, batch, SEARCH, objective))
         assert torch.equal(*found)
         trained(net, batch)
-
-
-def test_only_attacks_of_fixed_shape_and_known_objective_are_recorded(net, make_batch, monkeypatch) -> None:
-    recorded: list[str] = []
-    monkeypatch.setattr(pgd_module, "can_record", lambda x: True)
-    monkeypatch.setattr(pgd_module, "replayed", lambda attacked, batch, start, *how: recorded.append("") or start)
-    pgd(net, make_batch(), SEARCH, ce_objective)
-    assert len(recorded) == 1
-    pgd(net, make_batch(), SEARCH, lambda net, batch: ce_objective(net, batch))
-    pgd(net, make_batch(), SEARCH, ce_objective, jitter=0.1)
-    pgd(net, make_batch(), SEARCH, ce_objective, stop=pgd_module.misclassified(make_batch().y))
-    pgd(net, make_batch(), SEARCH, ce_objective, each={"eps": torch.full((6,), 0.1)})
-    pgd(net, make_batch(), SEARCH.model_copy(update={"bn": "batch"}), ce_objective)
-    assert len(recorded) == 1
-
-
-def test_nothing_is_recorded_on_a_cpu(batch) -> None:
-    with graphs(True):
-        assert not can_record(batch.x)
 
 
 def follows_compiled(net, make_batch, device) -> None:

@@ -1,15 +1,30 @@
-"""Order statistics: both ways of finding them against sorting, on what floats can hold."""
+"""Order statistics: all ways of finding them against sorting, on what floats can hold."""
 
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cure.nn.order_statistics import CHUNK, counted, order_statistics, partitioned
+from cure.nn.order_statistics import CHUNK, order_statistics, packing_of, partitioned
+from tests.support.interpreted import interpreted
 
-ways = pytest.mark.parametrize("way", [partitioned, counted])
+
+def packed(values, ranks):
+    """As on a GPU, by counting bits."""
+    packing = packing_of(values)
+    return list(packing.order_statistics(packing.packed(values), ranks))
+
+
+def by_radix(values, ranks):
+    """As on a GPU with Triton, whose interpreter runs the kernel here."""
+    with interpreted():
+        return packed(values, ranks)
+
+
+ways = pytest.mark.parametrize("way", [partitioned, packed, by_radix])
 EDGES = [0.0, -0.0, 1.0, -1.0, math.inf, -math.inf, 5e-324, -5e-324, 1e-40, -1e-40, 3.4e38, -3.4e38]
 
 
@@ -58,7 +73,16 @@ def test_all_equal(way, value: float) -> None:
 
 def test_nothing_is_read_back_while_counting() -> None:
     value = torch.empty(2 * CHUNK, device="meta")  # has no values that could be looked at
-    assert [found.shape for found in counted([value, value[:10]], [5, 3])] == [(), ()]
+    assert [found.shape for found in packed([value, value[:10]], [5, 3])] == [(), ()]
+
+
+@pytest.mark.parametrize("way", [packed, by_radix])
+def test_of_several_tensors_together_there_is_one(way) -> None:
+    values = [torch.randn(n, generator=torch.Generator().manual_seed(n)) for n in (5, 5000, 300)]
+    packing = packing_of(values)
+    with interpreted() if way is by_radix else nullcontext():
+        (found,) = packing.order_statistics(packing.packed(values), [1234], together=True)
+    assert found == torch.cat(values).sort().values[1234]
 
 
 @pytest.mark.cuda

@@ -20,7 +20,9 @@ CLAIMS = ROOT / "claims.yaml"
 
 def suite() -> Settings:
     shown = {"table": ["cw20"], "nrr": "cw20", "last": [], "columns": {"cw20": {}}}
-    return AttackSuite(images=1, batch=1, seed=0, layout="contiguous", subset={}, on_request={}, **shown)
+    return AttackSuite(
+        images=1, batch=1, seed=0, layout="contiguous", precision="fp32", subset={}, on_request={}, **shown
+    )
 
 
 def means(setting: str) -> pd.DataFrame:

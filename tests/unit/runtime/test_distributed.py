@@ -113,6 +113,14 @@ def test_more_processes_are_started_by_torchrun(monkeypatch: pytest.MonkeyPatch)
     assert seen == [(sys.executable, [sys.executable, *words, *sys.argv])]
 
 
+def test_a_part_of_a_mean_asks_no_other_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "count", lambda: 2)
+    values = torch.tensor([1.0, 2.0, 6.0])
+    with distributed.batch_of(5):  # the other rank has two
+        mine = distributed.part(values)
+    torch.testing.assert_close((mine + 2 / 5 * torch.tensor([4.0, 8.0]).sum()) / 2, torch.tensor(21 / 5))
+
+
 def test_a_mean_over_ranks_lies_as_its_tensor_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distributed, "count", lambda: 2)
     monkeypatch.setattr(distributed.group, "all_reduce", lambda flat: flat.mul_(2))

@@ -22,6 +22,7 @@ from cure.storage.paths import Run
 from cure.storage.records import parse, write
 from cure.training.validation import validation
 from tests.support.attacks import EPS, SHORT, autoattack, images, pgd, suite
+from tests.support.saving import every_epoch
 from tests.support.training import task, with_method
 
 fault = pytest.mark.reliability("faults of disk and memory")
@@ -162,6 +163,7 @@ def test_a_stage_that_runs_out_of_memory_keeps_its_files_and_finished_epochs(tmp
     from cure.training.loop import train
 
     monkeypatch.setattr(resume, "FOLDER", tmp_path)
+    every_epoch(monkeypatch.setattr)
     work, kept, met = task(), Scratch("update", "run", {}, []), []
     attack = catalogue.entry("methods", "trades").METHOD.attack
 

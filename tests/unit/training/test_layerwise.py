@@ -25,6 +25,7 @@ from cure.training.layerwise import Study, execute
 from cure.training.loop import Task, train
 from tests.support import descriptions
 from tests.support.method_harness import QUICKSTART, same, state
+from tests.support.saving import every_epoch
 
 HONEST = {"freeze_stem": True, "bn_frozen_eval": True, "reinit_bn": False}
 EVERYTHING = ["stem", "layer1", "layer2", "layer3", "layer4", "logits"]
@@ -38,6 +39,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A pipeline with 20 training and 12 validation images, and a natural network that has seen something."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(resume, "FOLDER", tmp_path / "scratch")
+    every_epoch(monkeypatch.setattr)
     draws, tensors = torch.Generator().manual_seed(0), {}
     for split, count in (("train", 20), ("val", IMAGES), ("test", 4)):
         pictures = torch.randint(256, (count, 1, 8, 8), generator=draws)

@@ -15,12 +15,14 @@ from cure.storage import resume as resume_files
 from cure.storage.resume import Scratch
 from cure.training import loop
 from cure.training.loop import Task, TrainingCheckpoint, train
+from tests.support.saving import every_epoch
 from tests.support.training import RUN, task, with_method, with_run_settings
 
 
 @pytest.fixture
 def resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scratch:
     monkeypatch.setattr(resume_files, "FOLDER", tmp_path)
+    every_epoch(monkeypatch.setattr)
     return Scratch("update", "run", {}, [])
 
 

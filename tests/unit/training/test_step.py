@@ -356,7 +356,9 @@ class TestStopRule:
 
     def method(self, tau: int) -> Method:
         def attack(nets, batch, hyper):
-            rule = self.Friendly(batch.y, tau)
+            def rule(batch):
+                return self.Friendly(batch.y, tau)
+
             return {"adv": pgd(nets.student, batch, SEARCH, ce_objective, stop=rule)}
 
         def loss(nets, batch, hyper):

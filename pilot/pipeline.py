@@ -1,7 +1,8 @@
-"""Read the steps of a dvc.yaml without DVC: their order, and which of them are still needed."""
+"""The steps of a dvc.yaml without DVC: their order, and which of them are still needed."""
 
 import re
 import sys
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,9 +19,18 @@ class Step(NamedTuple):
     outs: list[str]
 
     @property
+    def script(self) -> str:
+        """Return the stage: update."""
+        return Path(self.cmd[1]).stem
+
+    @property
     def name(self) -> str:
         """Return the stage and its arguments: update folder resnet18 at 0."""
-        return " ".join([Path(self.cmd[1]).stem, *self.cmd[2:]])
+        return " ".join([self.script, *self.cmd[2:]])
+
+    def rank(self, methods: Sequence[str]) -> int:
+        """Return the place of the step's method among these, or the one behind them."""
+        return next((i for i, method in enumerate(methods) if method in self.cmd[2:]), len(methods))
 
 
 def at(tree: Any, key: str) -> Any:
@@ -41,9 +51,11 @@ def filled(value: Any, names: dict[str, Any]) -> Any:
     return re.sub(r"\$\{([\w.]+)\}", lambda hit: str(at(names, hit[1])), value) if isinstance(value, str) else value
 
 
-def steps(pipeline: dict[str, Any], params: dict[str, Any]) -> list[Step]:
+def steps(pipeline: dict[str, Any], params: dict[str, Any], first: Sequence[str] = ()) -> list[Step]:
     """Return every step but the report, each after those that it needs, right before the first that needs it.
 
+    A run is trained, revised and attacked before the next one begins, the methods `first` in their order; corruptions
+    come last.
     The texts of code/ are left out: they tell DVC which results are stale, and here none is.
     """
     names, found = params | {"root": str(ROOT)}, list[Step]()
@@ -64,7 +76,8 @@ def steps(pipeline: dict[str, Any], params: dict[str, Any]) -> list[Step]:
         ordered.setdefault(step.name, step)
 
     needed = {dep for step in found for dep in step.deps}
-    for step in (step for step in found if not needed & set(step.outs)):
+    ends = [step for step in found if not needed & set(step.outs)]
+    for step in sorted(ends, key=lambda step: (step.script == "corrupt", step.rank(first))):
         visit(step)
     return list(ordered.values())
 

@@ -1,0 +1,322 @@
+"""What a GPU is worth to the product: steps, parts of a step, attacks, a validation, a save, with profiles.
+
+`python -m pilot.measure FOLDER` reads model, batch and methods from FOLDER/params.yaml and writes measured.json, anew
+after every measure, and profiles/*.txt. A measure that fails is written down with its error, and the next one begins.
+"""
+
+import itertools
+import json
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from torch.profiler import ProfilerActivity, profile
+
+from cure import catalogue
+from cure.adversarial.cuda_graphs import graphs
+from cure.adversarial.pgd import ce_objective, pgd
+from cure.core.method import Batch, Method, TrainingPosition
+from cure.core.network import Network
+from cure.core.noise import Stream
+from cure.data.loader import Loader, Split
+from cure.evaluation.attack_columns import AttackColumn, attack_sequences, attacked, examples_of
+from cure.evaluation.driver import multiplying
+from cure.nn import order_statistics
+from cure.nn.masks import applied, masks
+from cure.pipeline.planning.step_profile import forward_flops, networks
+from cure.runtime import device
+from cure.runtime.terminal import stage
+from cure.settings.base import AttackPrecision, Augment, Precision
+from cure.settings.params import Params, read, update_key
+from cure.settings.sections import AttackSuite, RunSettings, Threat
+from cure.storage.checkpoint import build
+from cure.storage.files import write_text
+from cure.storage.resume import Scratch
+from cure.training.schedule import sgd
+from cure.training.step import Step
+from cure.training.validation import validated
+
+SIZE, CLASSES = 32, 10
+IMAGES = 50_000  # of an epoch
+METHODS = ("natural", "at", "cure", "trades")
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
+WARM, STEPS, PROFILED = 4, 20, 3
+LATE = 25  # an epoch behind every warm-up
+VALIDATION, ATTACKED = 1000, 200
+SHOWN = 40  # lines of a profile
+EVALUATED: tuple[AttackPrecision, ...] = ("fp32", "tf32", "bf16")
+WAYS = {False: "eager", True: "graphs"}
+
+
+@dataclass
+class Bench:
+    """A folder's settings on a device."""
+
+    folder: Path
+    steps: int = STEPS
+
+    @cached_property
+    def raw(self) -> dict[str, Any]:
+        """Return params.yaml."""
+        return read(self.folder / "params.yaml")
+
+    @cached_property
+    def run_settings(self) -> RunSettings:
+        """Return the section run."""
+        return self.params(["run"]).get("run", RunSettings)
+
+    @cached_property
+    def where(self) -> torch.device:
+        """Return the device, set up as a stage does."""
+        return device.set_up(self.run_settings)
+
+    @property
+    def model(self) -> str:
+        """Return the first model of the grid."""
+        name: str = self.raw["grid"]["models"][0]
+        return name
+
+    @property
+    def batch(self) -> int:
+        """Return the images of a training step."""
+        size: int = self.raw["train"]["batch"]
+        return size
+
+    def params(self, declared: list[str]) -> Params:
+        """Return the settings under these keys."""
+        return Params(self.raw, declared, "folder", self.model)
+
+    def fresh(self) -> Network:
+        """Return a network with random weights, on the device and in the layout of GPUs."""
+        torch.manual_seed(0)
+        net = build(self.model, self.raw["models"].get(self.model) or {}, 3, CLASSES)
+        return net.to(self.where).to(memory_format=torch.channels_last)
+
+    def split(self, images: int) -> Split:
+        """Return random images."""
+        draws = torch.Generator().manual_seed(0)
+        pixels = torch.randint(256, (images, 3, SIZE, SIZE), generator=draws, dtype=torch.uint8)
+        return Split(pixels.to(self.where), torch.randint(CLASSES, (images,), generator=draws).to(self.where))
+
+    def of(self, name: str) -> tuple[Method, Any, Any]:
+        """Return a method, its settings and its schedule."""
+        method: Method = catalogue.entry("methods", name).METHOD
+        key = update_key(name, method)
+        declared = [key, "train", "threat", *method.hyper.top_level]
+        return method, *self.params(declared).method(key, method.hyper)
+
+    def wait(self) -> None:
+        """Wait for the device."""
+        if self.where.type == "cuda":
+            torch.cuda.synchronize()
+
+    def seconds(self, act: Callable[[], object], times: int) -> float:
+        """Return the time of one call, the mean over so many between two waits."""
+        self.wait()
+        begin = time.perf_counter()
+        for _ in range(times):
+            act()
+        self.wait()
+        return (time.perf_counter() - begin) / times
+
+
+def a_step(bench: Bench, name: str, precision: Precision, use_graphs: bool) -> dict[str, Any]:
+    """Return time, memory and kernels of a training step, and what an epoch would take; write a profile."""
+    method, hyper, fit = bench.of(name)
+    nets = networks(method, hyper, bench.fresh).to(bench.where)
+    step = Step(nets, method, hyper, sgd(nets, fit), precision)
+    nets.ready()
+    loader = Loader(bench.split(bench.batch * 8), bench.batch, Augment(crop=4, padding="zero", flip=True), 0)
+    noise, batches = Stream(0, bench.where), itertools.cycle(list(loader.epoch(LATE)))
+    count = itertools.count()
+
+    def take() -> None:
+        x, y, index = next(batches)
+        position = TrainingPosition(LATE, LATE * 400 + next(count), 1e-4, len(loader))
+        step(Batch(x, y, index, noise, position))
+
+    with graphs(use_graphs):
+        for _ in range(WARM):
+            take()
+        if bench.where.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        each = bench.seconds(take, bench.steps)
+        found = profiled(bench, take, f"{name}-{precision}-{WAYS[use_graphs]}")
+    flops = forward_flops(nets.student, 3, SIZE) * bench.batch
+    found |= {"ms": 1e3 * each, "epoch_s": each * IMAGES / bench.batch, "forwards_per_s": flops / each / 1e12}
+    if bench.where.type == "cuda":
+        found["peak_mib"] = torch.cuda.max_memory_allocated() // 2**20
+    return found
+
+
+def profiled(bench: Bench, act: Callable[[], object], name: str) -> dict[str, Any]:
+    """Return how many kernels a call starts, and how long they run; the table is written to profiles/."""
+    cuda = bench.where.type == "cuda"
+    with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]) as seen:
+        for _ in range(PROFILED):
+            act()
+        bench.wait()
+    by = "self_device_time_total" if cuda else "self_cpu_time_total"
+    averages = seen.key_averages()
+    write_text(bench.folder / "profiles" / f"{name}.txt", averages.table(sort_by=by, row_limit=SHOWN))
+    kernels = [event for event in averages if "CUDA" in str(event.device_type)]
+    return {
+        "kernels": sum(event.count for event in kernels) / PROFILED,
+        "kernel_ms": sum(event.self_device_time_total for event in kernels) / PROFILED / 1e3,
+    }
+
+
+def a_mask(bench: Bench) -> dict[str, Any]:
+    """Return the time of CURE's mask and masked gradient of every weight."""
+    scores = {name: torch.rand_like(weight) for name, weight in bench.fresh().named_parameters()}
+    gradients = {name: torch.randn_like(score) for name, score in scores.items()}
+
+    def take() -> None:
+        applied(gradients, masks(scores, 0.3, "layer"))
+
+    take()
+    found = profiled(bench, take, "mask")
+    return found | {"ms": 1e3 * bench.seconds(take, bench.steps)}
+
+
+def thresholds(bench: Bench, way: str) -> dict[str, Any]:
+    """Return the time of the mask's thresholds alone, by counting bits or by the kernel."""
+    scores = [torch.rand_like(weight) for weight in bench.fresh().parameters()]
+    packing = order_statistics.packing_of(scores)
+    keys = order_statistics._ordered(packing.packed(scores))
+    ranks = packing.ranks(*(score.numel() // 3 for score in scores))
+    find = {"counted": order_statistics.counted, "radix": order_statistics.selected}[way]
+
+    def take() -> None:
+        find(keys, packing.owner, ranks)
+
+    take()
+    return {"ms": 1e3 * bench.seconds(take, bench.steps)}
+
+
+def an_attack(bench: Bench, precision: Precision, use_graphs: bool) -> dict[str, Any]:
+    """Return the time of the training attack, ten steps on the folded copy."""
+    _, hyper, _ = bench.of("at")
+    net, split = bench.fresh(), bench.split(bench.batch)
+    x, y, index = next(split.batches(bench.batch))
+    noise = Stream(0, bench.where)
+
+    def take() -> None:
+        half = precision == "bf16"
+        with torch.autocast(bench.where.type, torch.bfloat16, enabled=half, cache_enabled=False):
+            pgd(net, Batch(x, y, index, noise), hyper.attack, ce_objective)
+
+    with graphs(use_graphs):
+        for _ in range(WARM):
+            take()
+        return {"ms": 1e3 * bench.seconds(take, bench.steps)}
+
+
+def a_validation(bench: Bench, use_graphs: bool) -> dict[str, Any]:
+    """Return the time of a validation on so many images, the second time."""
+    _, _, fit = bench.of("at")
+    net, split = bench.fresh(), bench.split(VALIDATION)
+    with graphs(use_graphs):
+        for _ in range(3):
+            validated(net, split, fit, 0)
+        return {"s": bench.seconds(lambda: validated(net, split, fit, 0), 2), "images": VALIDATION}
+
+
+def a_save(bench: Bench) -> dict[str, Any]:
+    """Return how long a save of AT holds up the host, and how long it takes behind."""
+    method, hyper, _ = bench.of("at")
+    nets = networks(method, hyper, bench.fresh).to(bench.where)
+    state = {"nets": nets.state_dict(), "momentum": [torch.zeros_like(w) for w in nets.weights().values()]}
+    best = {"best": nets.student.state_dict()}
+    scratch = Scratch("measure", "save", {}, [])
+    with scratch.saver(set()) as saver:
+        held = list[float]()
+        for _ in range(3):
+            bench.wait()
+            begin = time.perf_counter()
+            saver.save(state, best, last=True)
+            held.append(time.perf_counter() - begin)
+            saver.wait()
+            whole = time.perf_counter() - begin
+    size = sum(path.stat().st_size for path in [scratch.path, *scratch.folder.iterdir()])
+    scratch.delete()
+    return {"held_ms": [1e3 * one for one in held], "whole_s": whole, "mib": size / 2**20}
+
+
+def an_evaluation(bench: Bench, column: str, precision: AttackPrecision, use_graphs: bool) -> dict[str, Any]:
+    """Return the time of a column on images that a random network names itself, so that nearly all survive."""
+    net, split = bench.fresh().eval(), bench.split(ATTACKED)
+    params = bench.params(["attack", "threat"])
+    suite = params.get("attack", AttackSuite)
+    narrowed = {"columns": {column: suite.columns[column]}, "table": [column], "subset": {}, "nrr": column, "last": []}
+    suite = suite.model_copy(update=narrowed | {"precision": precision, "layout": "channels_last"})
+    threat = params.get("threat", Threat).model_copy(update={"eps": 1e-4, "step": 2.5e-5})
+    data = examples_of(split)
+    with torch.no_grad(), multiplying(tf32=False):
+        labels = net(data.x).argmax(1)
+    data = type(data)(data.x, labels, data.index)
+    sequences = attack_sequences(suite, threat, CLASSES)
+    found = list[dict[str, AttackColumn]]()
+    with graphs(use_graphs):
+        seconds = bench.seconds(lambda: found.append(attacked(net, data, sequences, suite, lambda _: None)), 1)
+    return {"s": seconds, "images": ATTACKED, "survivors": int(found[0][column].outcome.robust.sum())}
+
+
+def measures(bench: Bench) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
+    """Yield every measure by a name, the most wanted first."""
+    kinds = list(itertools.product((False, True), PRECISIONS))
+    for name, (use_graphs, precision) in itertools.product(METHODS, kinds):
+        yield f"step {name}, {precision}, {WAYS[use_graphs]}", partial(a_step, bench, name, precision, use_graphs)
+    yield "mask", partial(a_mask, bench)
+    for way in ("counted", "radix") if order_statistics._triton() else ("counted",):
+        yield f"thresholds, {way}", partial(thresholds, bench, way)
+    yield "save", partial(a_save, bench)
+    for use_graphs, precision in kinds:
+        yield f"attack, {precision}, {WAYS[use_graphs]}", partial(an_attack, bench, precision, use_graphs)
+    for use_graphs in (False, True):
+        yield f"validation, {WAYS[use_graphs]}", partial(a_validation, bench, use_graphs)
+    for column, use_graphs, of_attack in itertools.product(("pgd20", "aa"), (False, True), EVALUATED):
+        if use_graphs or column == "pgd20":  # AutoAttack's own classes are never graphs
+            label = f"{column}, {of_attack}, {WAYS[use_graphs]}"
+            yield label, partial(an_evaluation, bench, column, of_attack, use_graphs)
+
+
+def facts(bench: Bench) -> dict[str, Any]:
+    """Return the device and what is measured on it."""
+    gpu = bench.where.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name() if gpu else "CPU",
+        "torch": torch.__version__,
+        "model": bench.model,
+        "batch": bench.batch,
+        "run": bench.raw["run"],
+    }
+
+
+def main(
+    folder: Annotated[Path, typer.Argument(help="A folder with params.yaml.")],
+    seconds: Annotated[float, typer.Option(help="No measure begins after these.", min=0)] = 360,
+    steps: Annotated[int, typer.Option(help="Steps of a measure.", min=1)] = STEPS,
+) -> None:
+    """Measure for some minutes; print a line for each measure."""
+    begin, bench = time.monotonic(), Bench(folder, steps)
+    found: dict[str, Any] = facts(bench) | {"measures": {}}
+    for name, measure in measures(bench):
+        if time.monotonic() - begin > seconds:
+            break
+        try:
+            found["measures"][name] = measure()
+        except Exception:  # brought home, to be mended there
+            found["measures"][name] = {"error": traceback.format_exc()}
+        print(f"{name}: {str(found['measures'][name])[-200:]}", flush=True)
+        write_text(folder / "measured.json", json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    stage(main)

@@ -1,0 +1,104 @@
+"""Take over what a lent GPU has done: `python -m pilot.merge FOLDER`, where `pilot.gpu --out` came home.
+
+All but networks goes to pilot/lent/DEVICE/, which is for git, with the report of its rows and a page of what was
+measured; networks go beside it, into weights/, which git ignores. A later command's results replace an earlier one's.
+"""
+
+import contextlib
+import json
+import re
+import tarfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cure.errors import UserError
+from cure.reporting import build
+from cure.runtime.terminal import stage
+from cure.settings.check import load
+from cure.storage.files import write_text
+from pilot.pipeline import ROOT
+
+BROKEN = (OSError, EOFError, tarfile.TarError)
+BARS = {  # of an H100, by measure: what is read of it, its bar in seconds, and what it says
+    "step at, bf16, graphs": ("epoch_s", 5.0),
+    "step cure, bf16, graphs": ("epoch_s", 6.0),
+}
+
+
+def extracted(archive: Path, place: Path) -> None:
+    """Unpack an archive of ours into a folder, beside or over what is there."""
+    try:
+        with tarfile.open(archive) as tar:
+            tar.extractall(place, filter="data")
+    except BROKEN as problem:
+        raise UserError(f"{archive}: cannot be unpacked ({problem}); bring it home again") from None
+
+
+def device_of(archive: Path) -> str:
+    """Return the device that measured.json names, as a folder's name."""
+    try:
+        with tarfile.open(archive) as tar:
+            file = tar.extractfile("measured.json")
+            assert file is not None
+            name = json.load(file)["device"]
+    except (*BROKEN, KeyError, ValueError) as problem:
+        raise UserError(f"{archive}: names no device ({problem}); measured.json is missing or broken") from None
+    return re.sub(r"[^a-z0-9]+", "-", str(name).lower()).strip("-")
+
+
+def page(found: dict[str, Any]) -> str:
+    """Return the page of what was measured."""
+    lines = [
+        f"# {found['device']}",
+        "",
+        f"PyTorch {found['torch']}, {found['model']}, batch {found['batch']}. Written by",
+    ]
+    lines[-1] += " `python -m pilot.merge` from measured.json; profiles stand in profiles/."
+    lines += ["", "| measure | found | bar |", "|---|---|---|"]
+    for name, measure in found["measures"].items():
+        error = str(measure.get("error", "")).strip().splitlines()
+        numbers = [f"{key} {_short(value)}" for key, value in measure.items() if key != "error"]
+        said = f"failed: {error[-1]}" if error else ", ".join(numbers)
+        lines.append(f"| {name} | {said} | {_judged(measure, *BARS[name]) if name in BARS else ''} |")
+    return "\n".join(lines) + "\n"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(map(_short, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _judged(measure: dict[str, Any], key: str, bar: float) -> str:
+    return f"{key} at most {bar:g}: {'met' if measure.get(key, bar + 1) <= bar else '**not met**'}"
+
+
+def merge(home: Path, lent: Path) -> Path:
+    """Take over the archives in a folder and return where they are."""
+    archive = home / "results.tar.gz"
+    if not archive.exists():
+        raise UserError(f"{home}: has no results.tar.gz; name the folder into which `pilot.gpu --out` came home")
+    place = lent / device_of(archive)
+    extracted(archive, place)
+    if (home / "networks.tar.gz").exists():
+        extracted(home / "networks.tar.gz", place)
+    write_text(place / "measured.md", page(json.loads((place / "measured.json").read_text())))
+    return place
+
+
+def main(
+    home: Annotated[Path, typer.Argument(help="A folder with results.tar.gz and, if there is one, networks.tar.gz.")],
+    lent: Annotated[Path, typer.Option(help="Where the devices' folders are.")] = ROOT / "pilot" / "lent",
+) -> None:
+    """Merge what came home, and write the report of its rows."""
+    place = merge(home, lent)
+    if (place / "results").exists():
+        with contextlib.chdir(place):
+            build.show(build.build(load(build.READS), whole=False))
+    print(place)
+
+
+if __name__ == "__main__":
+    stage(main)
