@@ -167,6 +167,13 @@ def test_a_phase_runs_once_however_it_ends(tmp_path, capfd):
     assert again.state["done"] == ["done", "failed", "cut"]
 
 
+def test_the_tests_of_a_device_are_found():
+    assert {os.path.basename(path) for path in gpu.of_a_device()} >= {
+        "test_step_waiting.py",
+        "test_order_statistics.py",
+    }
+
+
 def test_commands_share_one_lease(tmp_path):
     first = lease(tmp_path, seconds=100, call=60)
     assert 59 < first.left() <= 60
