@@ -180,7 +180,17 @@ def main(
     ordered = steps(read(ROOT / "pilot" / "dvc.yaml"), read(folder / "params.yaml"), ORDER)
     python = [sys.executable, "-m"]
     try:
-        tests = [*python, "pytest", "-q", "-m", "cuda", "-o", "addopts=", "-p", "no:cacheprovider", *of_a_device()]
+        tests = [
+            *python,
+            "pytest",
+            "-q",
+            "-m",
+            "cuda",
+            "-o",
+            "addopts=",
+            "--continue-on-collection-errors",
+            *of_a_device(),
+        ]
         phase("tests", tests, ROOT, lease, TESTS, folder / "tests.txt")
         measures = [
             *python,
