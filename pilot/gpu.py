@@ -102,8 +102,11 @@ def run(command: list[str], folder: Path, seconds: float, output: Path | None = 
 
 
 def phase(name: str, command: list[str], where: Path, lease: Lease, seconds: float, output: Path | None = None) -> None:
-    """Run a phase once; however it ends, it is not repeated, since the rows need the time."""
-    if name in lease.state["done"]:
+    """Run a phase once; however it ends, it is not repeated, since the rows need the time.
+
+    With less than a minute and a half left it waits for the next command.
+    """
+    if name in lease.state["done"] or lease.left() < 2 * GRACE:
         return
     begin = time.monotonic()
     ended = run(command, where, min(seconds, lease.left() - GRACE), output)

@@ -167,6 +167,13 @@ def test_a_phase_runs_once_however_it_ends(tmp_path, capfd):
     assert again.state["done"] == ["done", "failed", "cut"]
 
 
+def test_a_phase_waits_for_a_command_that_has_time_for_it(tmp_path, capfd):
+    phase("a", [sys.executable, "-c", "print('ran')"], tmp_path, lease(tmp_path, call=80), 60)
+    assert capfd.readouterr().out == ""
+    phase("a", [sys.executable, "-c", "print('ran')"], tmp_path, lease(tmp_path, call=100), 60)
+    assert "ran" in capfd.readouterr().out
+
+
 def test_the_tests_of_a_device_are_found():
     found = {Path(path).name for path in gpu.of_a_device()}
     assert found >= {"test_step_waiting.py", "test_order_statistics.py", "test_folded_copy.py"}
