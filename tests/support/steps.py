@@ -8,18 +8,21 @@ from typing import Any
 import torch
 
 from cure import catalogue
+from cure.adversarial.cuda_graphs import graphs
 from cure.core.method import Batch, Method, Networks, TrainingPosition
 from cure.core.noise import Stream
 from cure.nn.memory_format import FORMATS
+from cure.runtime import device
 from cure.settings.params import Params, read, update_key
+from cure.settings.sections import RunSettings
 from cure.training.schedule import sgd
 from cure.training.step import Step
 from tests.support import released
 from tests.support.method_harness import ROOT
-from tests.support.race import DEVICE, fresh, images
+from tests.support.race import CUDA, DEVICE, NETWORKS, fresh, images
 
 LATE = 150  # an epoch at which every method is past its warm-up
-BATCHES = {"small_resnet": 32, "resnet18": 16}
+BATCHES = dict.fromkeys(NETWORKS, 128) if CUDA else {"small_resnet": 32, "resnet18": 16}  # a GPU's is that of a run
 TAPS = {"small_resnet": ["layer4.0.bn1", "layer4.0.bn2"]}
 
 
@@ -37,6 +40,8 @@ class Case:
 
 
 RUN: dict[str, Any] = read(ROOT / "params.yaml")["run"]
+if CUDA:  # deterministic kernels, TF32 and graphs are those of a run
+    device.set_up(RunSettings.model_validate(RUN))
 CURE_BARS = (("small_resnet", 0.50), ("resnet18", 0.68), ("cuda", 0.30))
 CASES = [
     Case("CURE, Eqs. (4)-(8)", "cure", "four backward passes", bars=CURE_BARS),
@@ -133,9 +138,14 @@ def steps(case: Case, network: str) -> tuple[Turn, Turn]:
     train = train.model_copy(update={"lr": 1e-4})  # rounds repeat the step, so the network must stay where it is
     mine, others = laid_out(networks(method, hyper, network)), networks(method, hyper, network)
     half = [case.precision] if case.precision != "fp32" else []
-    ours, optimizer = Step(mine, method, hyper, sgd(mine, train), *half), sgd(others, train)
+    step, optimizer = Step(mine, method, hyper, sgd(mine, train), *half), sgd(others, train)
     released_step = case.step or released.STEPS[case.method]
+
+    def ours(nets: Networks, batch: Batch) -> object:
+        with graphs(RUN["graphs"]):
+            return step(batch)
+
     return (
-        Turn(mine, batch_of(network), lambda nets, batch: ours(batch)),
+        Turn(mine, batch_of(network), ours),
         Turn(others, batch_of(network), lambda nets, batch: released_step(nets, batch, hyper, optimizer)),
     )

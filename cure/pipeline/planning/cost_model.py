@@ -16,7 +16,7 @@ from cure.evaluation.standalone.plan import Plan, plan
 from cure.pipeline.planning import step_profile
 from cure.pipeline.planning.facts import Facts
 from cure.pipeline.planning.step_profile import Clock, Count, Timing
-from cure.settings.sections import AttackSuite
+from cure.settings.sections import AttackSuite, RunSettings
 from cure.storage.paths import Run
 
 
@@ -133,7 +133,8 @@ class CostModel:
             run = Run(dataset, model, method, 0)
             of = self.facts.training(run)
             split, augment = self._images(dataset, of[2].batch), self.facts.augment(dataset)
-            return step_profile.timed(self._networks(run), *of, split, augment, self.clock)
+            run_settings = self.facts.params("", "").get("run", RunSettings)
+            return step_profile.timed(self._networks(run), *of, split, augment, run_settings, self.clock)
 
         return timings
 

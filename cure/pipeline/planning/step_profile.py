@@ -20,15 +20,18 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from cure.adversarial.cuda_graphs import graphs
 from cure.adversarial.pgd_loop import all_rows
 from cure.core.method import Batch, Method, Networks, TrainingPosition
 from cure.core.network import Network
 from cure.core.noise import Stream
 from cure.core.tensors import Tensor
-from cure.data.loader import Loader, Split
+from cure.data.loader import Loader, Split, as_float
+from cure.nn.folded_copy import chosen_layout, compile_folded_copy
+from cure.nn.memory_format import FORMATS
 from cure.runtime.memory import halving
 from cure.settings.base import Augment
-from cure.settings.sections import Fit
+from cure.settings.sections import Fit, RunSettings
 from cure.training.schedule import sgd
 from cure.training.step import Step
 
@@ -150,20 +153,27 @@ def timed(
     fit: Fit,
     split: Split,
     augment: Augment,
+    run_settings: RunSettings,
     clock: Clock = time.perf_counter,
 ) -> Timing:
     """Time `STEPS` steps of `fit.batch` images of `split`, which is on the device; fewer where they take too long.
 
-    On CUDA the batch is always that of the training, so that the peak of memory is, too.
+    The step is that of the training: its layout, precision, graphs and compilation. On CUDA the batch is that of the
+    training, too, and with it the peak of memory.
     """
     device = split.labels.device
     nets.to(device).ready()
-    step, noise, cuda = Step(nets, method, hyper, sgd(nets, fit)), Stream(0, device), device.type == "cuda"
+    x = as_float(split.images[: fit.batch])
+    nets.to(memory_format=FORMATS[chosen_layout(nets.student, x, run_settings.layout)])
+    for net in nets.values() if run_settings.compile else ():
+        compile_folded_copy(net)
+    step = Step(nets, method, hyper, sgd(nets, fit), run_settings.precision)
+    noise, cuda = Stream(0, device), device.type == "cuda"
 
     def spent(images: int, steps: int) -> float:
         few = Split(split.images[:images], split.labels[:images])
         loader, start = Loader(few, images, augment, 0), clock()
-        with all_rows():
+        with all_rows(), graphs(run_settings.graphs):
             for i in range(steps):
                 for x, y, index in loader.epoch(i):
                     step(Batch(x, y, index, noise, TrainingPosition(fit.epochs, i, fit.lr)))
