@@ -31,11 +31,11 @@ stands in pilot/lent.
 PEAK = """Floating-point operations per second of a step, as a share of those of a matrix product in the same run, the
 faster of `a @ b` and the same product as a 1x1 convolution (MKL's is slow on some CPUs). 3x3 convolutions may pass
 100 % by algorithms that multiply less; what a step does besides convolutions counts as nothing."""
-HALF = """What `run.precision: bf16` changes, on networks and test images of the quickstart. Robust accuracy after
-ten steps of an attack in full and in half precision, judged in full precision; images whose flags differ, beside those
-that differ by the seed of the start alone; and how far one training step lands from the full one, as a share of its
-length, with every forward (`bf16`) or the attack's alone (`bf16_attack`) in bfloat16. Evaluation is always in fp32,
-so PGD-20 and AutoAttack have no time in bfloat16."""
+HALF = """What bfloat16 changes, on networks and test images of the quickstart. Robust accuracy after ten steps of an
+attack, and after AutoAttack `standard` on fewer images, in full and in half precision, judged in full precision; images
+whose flags differ, beside those that differ by chance: by the seed of the start or, for AutoAttack, by the size of the
+batch, on which the reference's own flags depend. And how far one training step lands from the full one, as a share of
+its length, with every forward (`bf16`) or the attack's alone (`bf16_attack`) in bfloat16."""
 LIMITS = {
     "steps": """Passes are counted above, and no code that takes as many can avoid their arithmetic: a step
 on ResNet-18 is convolutions nearly alone, at the share of the peak that stands above. On the small network batch
@@ -144,12 +144,12 @@ def halves(runs: list[Benchmark]) -> list[str]:
     """Return the part about half precision: robust accuracies, differing flags, and distances of a step."""
     if not runs:
         return []
-    head = ["trained by", "attack", "fp32", "bf16", "flags differ", "by seed", "step, bf16", "step, bf16_attack"]
+    head = ["trained by", "attack", "fp32", "bf16", "flags differ", "by chance", "step, bf16", "step, bf16_attack"]
     lines = ["", "### bfloat16", "", *HALF.splitlines(), "", *rows(head, rule=True)]
     for run in runs:
         for attack, found in run["flags"].items():
             shares = [f"{100 * found[f'robust_{p}']:.1f} %" for p in ("fp32", "bf16")]
-            shares += [f"{100 * found[name]:.1f} %" for name in ("flags_differ", "flags_differ_by_seed")]
+            shares += [f"{100 * found[name]:.1f} %" for name in ("flags_differ", "flags_differ_by_chance")]
             lines += rows([run["row"], attack, *shares, *(f"{run['apart'][p]:.2f}" for p in ("bf16", "bf16_attack"))])
     return lines
 

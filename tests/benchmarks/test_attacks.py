@@ -19,6 +19,7 @@ from cure import catalogue
 from cure.evaluation.driver import Driver
 from cure.evaluation.speed import Unbeaten
 from cure.evaluation.work_items import Examples
+from cure.nn.bfloat16 import BFloat16
 from cure.nn.folded_copy import folded_copy
 from tests.support.counters import cost
 from tests.support.race import CUDA, DEVICE, clock, fresh, images, race, timed
@@ -123,6 +124,30 @@ def package(net: nn.Module, data: Examples, eps: float, iterations: int, queries
     whole.square = SquareAttack(net, n_queries=queries, **search)
     x_adv, _ = whole.run_standard_evaluation(data.x, data.y, batch_size=len(data))
     return flags(net, data, x_adv)
+
+
+@pytest.mark.parametrize(("network", "n"), [("small_resnet", 32), ("resnet18", 4)])
+def test_autoattack_in_bfloat16(benchmark, network: str, n: int) -> None:
+    net, eps, how = fresh(network).eval(), NARROW[network], PUBLISHED if CUDA else SHORT[network]
+    data = examples(net, n)
+    standard = sequence("autoattack", version="standard", eps=eps, targets=9, **how)
+    half = BFloat16(folded_copy(net, data.x, "channels_last"))
+    name, row = "pyautoattack 0.2.0", "AutoAttack standard, iterates in bfloat16, judged in fp32"
+    differ = int(
+        (package(net, data, eps, **how) != Driver(net, data, batch=n, seed=0, attacked=half).run(standard).robust).sum()
+    )
+    race(
+        benchmark,
+        lambda driver: driver.run(standard).robust,
+        {name: lambda _: package(net, data, eps, **how)},
+        rounds=3 if network == "small_resnet" else 2,
+        warm=False,
+        ready=lambda: (Driver(net, data, batch=n, seed=0, attacked=half),),
+        table="attacks",
+        row=f"{row}; flags differ on {differ} of {n} images",
+        network=network,
+        bars={name: 0.50},
+    )
 
 
 @pytest.mark.parametrize(("network", "bar", "n"), [("small_resnet", 0.64, 32), ("resnet18", 0.85, 4)])

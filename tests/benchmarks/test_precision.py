@@ -1,4 +1,4 @@
-"""What `run.precision` changes on the quickstart's networks: robust flags of attacks, and where a step lands."""
+"""What precisions change on the quickstart's networks: robust flags of attacks, and where a step lands."""
 
 import pytest
 import torch
@@ -14,13 +14,14 @@ from cure.settings.sections import Schedule
 from cure.storage import checkpoint
 from cure.storage.paths import Run
 from tests.support.method_harness import QUICKSTART, shipped
-from tests.support.precision import agreement, distances
+from tests.support.precision import agreement, autoattack_agreement, distances
 from tests.support.race import DEVICE, clock
 
 pytestmark = pytest.mark.benchmark(timer=clock)
 FOLDER = QUICKSTART.parent
 SEARCH = Search(eps=0.15, step=0.0375, steps=10, start="uniform", clip_start=True)
 BATCH = 64
+FEW = 60
 
 
 @pytest.mark.parametrize("method", ["at", "trades", "mart"])
@@ -33,6 +34,7 @@ def test_bfloat16(benchmark, method: str) -> None:
     test = prepared.load(FOLDER / "data/digits.safetensors", ("test",), DEVICE).splits["test"]
     (x, y, index) = next(test.batches(len(test)))
     found = {name: agreement(net, x, y, SEARCH, of) for name, of in (("CE", ce_objective), ("KL", kl_objective))}
+    found["AutoAttack"] = autoattack_agreement(net, x[:FEW], y[:FEW], SEARCH.eps)
     entry, hyper = catalogue.entry("methods", method).METHOD, shipped(method)
     raw = read(QUICKSTART)["train"]
     schedule = Schedule(**{key: raw[key] for key in Schedule.model_fields})

@@ -51,7 +51,7 @@ def test_a_bar_that_is_not_met_is_explained_and_no_other(made) -> None:
 
 
 def test_half_precision_has_flags_beside_those_of_another_seed_and_distances(made) -> None:
-    flags = {"robust_fp32": 0.5, "robust_bf16": 0.51, "flags_differ": 0.02, "flags_differ_by_seed": 0.03}
+    flags = {"robust_fp32": 0.5, "robust_bf16": 0.51, "flags_differ": 0.02, "flags_differ_by_chance": 0.03}
     half = STEP | {
         "table": "precision",
         "row": "at",

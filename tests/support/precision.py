@@ -6,10 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cure import catalogue
 from cure.adversarial.pgd import ObjectiveOf, pgd
 from cure.core.method import Batch, Method, Networks
 from cure.core.noise import PerImage
+from cure.evaluation.driver import Driver
 from cure.evaluation.measure import frozen
+from cure.evaluation.work_items import Examples
+from cure.nn.bfloat16 import BFloat16
+from cure.nn.folded_copy import folded_copy
 from cure.settings.base import Precision, Search
 from cure.settings.sections import Schedule
 from cure.training.schedule import sgd
@@ -37,7 +42,26 @@ def agreement(net: nn.Module, x: Tensor, y: Tensor, search: Search, objective: O
         "robust_fp32": full.double().mean().item(),
         "robust_bf16": half.double().mean().item(),
         "flags_differ": (full != half).double().mean().item(),
-        "flags_differ_by_seed": (full != other).double().mean().item(),
+        "flags_differ_by_chance": (full != other).double().mean().item(),
+    }
+
+
+def autoattack_agreement(net: nn.Module, x: Tensor, y: Tensor, eps: float) -> dict[str, float]:
+    """The same of AutoAttack `standard`; its flags depend on the batch, so another batch stands for another seed."""
+    data, folded = Examples(x, y, torch.arange(len(y))), folded_copy(net, x, "contiguous")
+    entry = catalogue.entry("attacks", "autoattack")
+    hyper = entry.Hyper(version="standard", eps=eps, iterations=100, queries=5000, targets=9)
+    standard = entry.attack_sequence(hyper, 10, 0)
+
+    def flags(attacked: nn.Module, batch: int) -> Tensor:
+        return Driver(net, data, batch=batch, seed=0, attacked=attacked).run(standard).robust
+
+    full, half, other = flags(folded, len(y)), flags(BFloat16(folded), len(y)), flags(folded, len(y) // 3)
+    return {
+        "robust_fp32": full.double().mean().item(),
+        "robust_bf16": half.double().mean().item(),
+        "flags_differ": (full != half).double().mean().item(),
+        "flags_differ_by_chance": (full != other).double().mean().item(),
     }
 
 
