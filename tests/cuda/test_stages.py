@@ -23,7 +23,6 @@ PARENTS = [
 ]
 STAGES = [
     *PARENTS[1:4],
-    ("update", *RUN, "cure", 0),
     ("update", *RUN, "ard", 0),
     ("revise", *RUN, "cure", 0),
     ("revise", *RUN, "arat", 0),

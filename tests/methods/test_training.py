@@ -13,7 +13,7 @@ from cure import catalogue
 from cure.storage.paths import Run
 from tests.support.method_harness import QUICKSTART, ROOT
 
-EPOCHS = 16
+EPOCHS = 12
 CHANCE = 0.1
 
 
@@ -24,8 +24,9 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = (
         QUICKSTART.read_text()
         .replace("  epochs: 25\n", f"  epochs: {EPOCHS}\n")
-        .replace("    19: 0.1\n", "    12: 0.1\n")
-        .replace("begin: 19\n", "begin: 12\n")
+        .replace("    19: 0.1\n", "    9: 0.1\n")
+        .replace("begin: 19\n", "begin: 9\n")
+        .replace("begin: 16 ", "begin: 9 ")
     )
     (folder / "params.yaml").write_text(text.replace("  validate_every: 1\n", f"  validate_every: {EPOCHS}\n"))
     run_stage(folder, "prepare", "digits")
@@ -52,7 +53,7 @@ def test_a_robust_method_becomes_robust(pipeline: Path, name: str, tmp_path: Pat
         run_stage(folder, "revise", "digits", "small", name, "0")
     assert (folder / run.weights).exists()
     if method.updates:
-        assert pd.read_csv(folder / run.curve)["val_pgd"].iloc[-1] > 3 * CHANCE
+        assert pd.read_csv(folder / run.curve)["val_pgd"].iloc[-1] > 2 * CHANCE  # a natural network is at zero
 
 
 def test_an_analysis_of_a_trained_network_repeats_to_the_byte(pipeline: Path, tmp_path: Path) -> None:
