@@ -60,6 +60,16 @@ class Lease:
         write_text(self.path, json.dumps(self.state) + "\n")
 
 
+def given(settings: list[str]) -> dict[str, Any]:
+    """Return the values of words KEY=VALUE by their keys."""
+    values = dict[str, Any]()
+    for key, equals, text in (word.partition("=") for word in settings):
+        if not equals:
+            raise UserError(f"-S {key}: has no value; write KEY=VALUE")
+        values[key] = YAML(typ="safe", pure=True).load(text)
+    return values
+
+
 def write_params(path: Path, overrides: dict[str, Any]) -> None:
     """Write pilot/params.yaml with `overrides`, values by dotted key, to `path`; a folder keeps what it began with."""
     yaml = YAML()
@@ -138,6 +148,17 @@ def of_a_device() -> list[str]:
     ]
 
 
+def tests() -> list[str]:
+    """Return the command of the first phase."""
+    how = ["-q", "-m", "cuda", "-o", "addopts=", "--continue-on-collection-errors"]
+    return [sys.executable, "-m", "pytest", *how, *of_a_device()]
+
+
+def measures(folder: Path, seconds: float) -> list[str]:
+    """Return the command of the second phase."""
+    return [sys.executable, "-m", "pilot.measure", str(folder.resolve()), "--seconds", f"{seconds:.0f}"]
+
+
 def pack(folder: Path, out: Path, lease: Lease) -> None:
     """Write results.tar.gz, all but networks, and networks.tar.gz, those that fit and did not come home before."""
     networks, room = list[Path](), ROOM
@@ -173,36 +194,12 @@ def main(
         raise UserError(f"{archive}: has sha256 {found}, not {digest}; fetch it again")
     if not archive.is_file():
         raise UserError(f"{archive}: not found; name a tar archive of train/ and test/")
-    values = read(overrides)
-    for key, equals, text in (word.partition("=") for word in setting or []):
-        if not equals:
-            raise UserError(f"-S {key}: has no value; write KEY=VALUE")
-        values[key] = YAML(typ="safe", pure=True).load(text)
-    write_params(folder / "params.yaml", values)
+    write_params(folder / "params.yaml", read(overrides) | given(setting or []))
     os.environ["CURE_PILOT_IMAGES"] = str(archive.resolve())
     ordered = steps(read(ROOT / "pilot" / "dvc.yaml"), read(folder / "params.yaml"), ORDER)
-    python = [sys.executable, "-m"]
     try:
-        tests = [
-            *python,
-            "pytest",
-            "-q",
-            "-m",
-            "cuda",
-            "-o",
-            "addopts=",
-            "--continue-on-collection-errors",
-            *of_a_device(),
-        ]
-        phase("tests", tests, ROOT, lease, TESTS, folder / "tests.txt")
-        measures = [
-            *python,
-            "pilot.measure",
-            str(folder.resolve()),
-            "--seconds",
-            f"{min(MEASURES, lease.left() - GRACE):.0f}",
-        ]
-        phase("measures", measures, ROOT, lease, MEASURES + GRACE)
+        phase("tests", tests(), ROOT, lease, TESTS, folder / "tests.txt")
+        phase("measures", measures(folder, min(MEASURES, lease.left() - GRACE)), ROOT, lease, MEASURES + GRACE)
         code = rows(ordered, folder, lease)
     finally:
         if out is not None:

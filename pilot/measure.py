@@ -9,121 +9,41 @@ import json
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
-from torch.profiler import ProfilerActivity, profile
 
-from cure import catalogue
 from cure.adversarial.cuda_graphs import graphs
 from cure.adversarial.pgd import ce_objective, pgd
-from cure.core.method import Batch, Method, TrainingPosition
-from cure.core.network import Network
+from cure.core.method import Batch, TrainingPosition
 from cure.core.noise import Stream
-from cure.data.loader import Loader, Split
+from cure.data.loader import Loader
 from cure.evaluation.attack_columns import AttackColumn, attack_sequences, attacked, examples_of
 from cure.evaluation.driver import multiplying
 from cure.nn import order_statistics
 from cure.nn.masks import applied, masks
 from cure.pipeline.planning.step_profile import networks
-from cure.runtime import device
 from cure.runtime.terminal import stage
 from cure.settings.base import AttackPrecision, Augment, Precision
-from cure.settings.params import Params, read, update_key
-from cure.settings.sections import AttackSuite, RunSettings, Threat
-from cure.storage.checkpoint import build
+from cure.settings.sections import AttackSuite, Threat
 from cure.storage.files import write_text
 from cure.storage.resume import Scratch
 from cure.training.schedule import sgd
 from cure.training.step import Step
 from cure.training.validation import validated
+from pilot.bench import CLASSES, STEPS, Bench, profiled
 
-SIZE, CLASSES = 32, 10
 IMAGES = 50_000  # of an epoch
 METHODS = ("natural", "at", "cure", "trades")
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
-WARM, STEPS, PROFILED = 4, 20, 3
+WARM = 4
 LATE = 25  # an epoch behind every warm-up
 VALIDATION, ATTACKED = 1000, 200
-SHOWN = 40  # lines of a profile
 EVALUATED: tuple[AttackPrecision, ...] = ("fp32", "tf32", "bf16")
 WAYS = {False: "eager", True: "graphs"}
-
-
-@dataclass
-class Bench:
-    """A folder's settings on a device."""
-
-    folder: Path
-    steps: int = STEPS
-
-    @cached_property
-    def raw(self) -> dict[str, Any]:
-        """Return params.yaml."""
-        return read(self.folder / "params.yaml")
-
-    @cached_property
-    def run_settings(self) -> RunSettings:
-        """Return the section run."""
-        return self.params(["run"]).get("run", RunSettings)
-
-    @cached_property
-    def where(self) -> torch.device:
-        """Return the device, set up as a stage does."""
-        return device.set_up(self.run_settings)
-
-    @property
-    def model(self) -> str:
-        """Return the first model of the grid."""
-        name: str = self.raw["grid"]["models"][0]
-        return name
-
-    @property
-    def batch(self) -> int:
-        """Return the images of a training step."""
-        size: int = self.raw["train"]["batch"]
-        return size
-
-    def params(self, declared: list[str]) -> Params:
-        """Return the settings under these keys."""
-        return Params(self.raw, declared, "folder", self.model)
-
-    def fresh(self) -> Network:
-        """Return a network with random weights, on the device and in the layout of GPUs."""
-        torch.manual_seed(0)
-        net = build(self.model, self.raw["models"].get(self.model) or {}, 3, CLASSES)
-        return net.to(self.where).to(memory_format=torch.channels_last)
-
-    def split(self, images: int) -> Split:
-        """Return random images."""
-        draws = torch.Generator().manual_seed(0)
-        pixels = torch.randint(256, (images, 3, SIZE, SIZE), generator=draws, dtype=torch.uint8)
-        return Split(pixels.to(self.where), torch.randint(CLASSES, (images,), generator=draws).to(self.where))
-
-    def of(self, name: str) -> tuple[Method, Any, Any]:
-        """Return a method, its settings and its schedule."""
-        method: Method = catalogue.entry("methods", name).METHOD
-        key = update_key(name, method)
-        declared = [key, "train", "threat", *method.hyper.top_level]
-        return method, *self.params(declared).method(key, method.hyper)
-
-    def wait(self) -> None:
-        """Wait for the device."""
-        if self.where.type == "cuda":
-            torch.cuda.synchronize()
-
-    def seconds(self, act: Callable[[], object], times: int) -> float:
-        """Return the time of one call, the mean over so many between two waits."""
-        self.wait()
-        begin = time.perf_counter()
-        for _ in range(times):
-            act()
-        self.wait()
-        return (time.perf_counter() - begin) / times
 
 
 def a_step(bench: Bench, name: str, precision: Precision, use_graphs: bool) -> dict[str, Any]:
@@ -152,23 +72,6 @@ def a_step(bench: Bench, name: str, precision: Precision, use_graphs: bool) -> d
     if bench.where.type == "cuda":
         found["peak_mib"] = torch.cuda.max_memory_allocated() // 2**20
     return found
-
-
-def profiled(bench: Bench, act: Callable[[], object], name: str) -> dict[str, Any]:
-    """Return how many kernels a call starts, and how long they run; the table is written to profiles/."""
-    cuda = bench.where.type == "cuda"
-    with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]) as seen:
-        for _ in range(PROFILED):
-            act()
-        bench.wait()
-    by = "self_device_time_total" if cuda else "self_cpu_time_total"
-    averages = seen.key_averages()
-    write_text(bench.folder / "profiles" / f"{name}.txt", averages.table(sort_by=by, row_limit=SHOWN))
-    kernels = [event for event in averages if "CUDA" in str(event.device_type)]
-    return {
-        "kernels": sum(event.count for event in kernels) / PROFILED,
-        "kernel_ms": sum(event.self_device_time_total for event in kernels) / PROFILED / 1e3,
-    }
 
 
 def a_mask(bench: Bench) -> dict[str, Any]:

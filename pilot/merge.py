@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cure.datasets.folder import BROKEN_ARCHIVE
 from cure.errors import UserError
 from cure.reporting import build
 from cure.runtime.terminal import stage
@@ -20,7 +21,6 @@ from cure.settings.check import load
 from cure.storage.files import write_text
 from pilot.pipeline import ROOT
 
-BROKEN = (OSError, EOFError, tarfile.TarError)
 BARS = {  # of an H100, by measure: what is read of it, its bar in seconds, and what it says
     "step at, bf16, graphs": ("epoch_s", 5.0),
     "step cure, bf16, graphs": ("epoch_s", 6.0),
@@ -32,7 +32,7 @@ def extracted(archive: Path, place: Path) -> None:
     try:
         with tarfile.open(archive) as tar:
             tar.extractall(place, filter="data")
-    except BROKEN as problem:
+    except BROKEN_ARCHIVE as problem:
         raise UserError(f"{archive}: cannot be unpacked ({problem}); bring it home again") from None
 
 
@@ -43,7 +43,7 @@ def device_of(archive: Path) -> str:
             file = tar.extractfile("measured.json")
             assert file is not None
             name = json.load(file)["device"]
-    except (*BROKEN, KeyError, ValueError) as problem:
+    except (*BROKEN_ARCHIVE, KeyError, ValueError) as problem:
         raise UserError(f"{archive}: names no device ({problem}); measured.json is missing or broken") from None
     return re.sub(r"[^a-z0-9]+", "-", str(name).lower()).strip("-")
 

@@ -29,6 +29,7 @@ EPS = 8 / 255
 NARROW = {"small_resnet": 0.1 / 255, "resnet18": 0.02 / 255}
 PUBLISHED = {"iterations": 100, "queries": 5000}
 SHORT = {"small_resnet": {"iterations": 5, "queries": 250}, "resnet18": {"iterations": 3, "queries": 100}}
+PACKAGE = "pyautoattack 0.2.0"
 BATCHES = {"small_resnet": 64, "resnet18": 16}
 
 
@@ -126,27 +127,31 @@ def package(net: nn.Module, data: Examples, eps: float, iterations: int, queries
     return flags(net, data, x_adv)
 
 
+def race_autoattack(benchmark, network: str, ours: Any, theirs: Any, ready: Any, **facts: Any) -> None:
+    """A few rounds, since each takes long; both were called once before."""
+    rounds = 3 if network == "small_resnet" else 2
+    others = {PACKAGE: lambda _: theirs()}
+    race(benchmark, ours, others, rounds=rounds, warm=False, ready=ready, table="attacks", network=network, **facts)
+
+
 @pytest.mark.parametrize(("network", "n"), [("small_resnet", 32), ("resnet18", 4)])
 def test_autoattack_in_bfloat16(benchmark, network: str, n: int) -> None:
     net, eps, how = fresh(network).eval(), NARROW[network], PUBLISHED if CUDA else SHORT[network]
     data = examples(net, n)
     standard = sequence("autoattack", version="standard", eps=eps, targets=9, **how)
     half = BFloat16(folded_copy(net, data.x, "channels_last"))
-    name, row = "pyautoattack 0.2.0", "AutoAttack standard, iterates in bfloat16, judged in fp32"
+    row = "AutoAttack standard, iterates in bfloat16, judged in fp32"
     differ = int(
         (package(net, data, eps, **how) != Driver(net, data, batch=n, seed=0, attacked=half).run(standard).robust).sum()
     )
-    race(
+    facts = {"row": f"{row}; flags differ on {differ} of {n} images", "bars": {PACKAGE: 0.50}}
+    race_autoattack(
         benchmark,
+        network,
         lambda driver: driver.run(standard).robust,
-        {name: lambda _: package(net, data, eps, **how)},
-        rounds=3 if network == "small_resnet" else 2,
-        warm=False,
-        ready=lambda: (Driver(net, data, batch=n, seed=0, attacked=half),),
-        table="attacks",
-        row=f"{row}; flags differ on {differ} of {n} images",
-        network=network,
-        bars={name: 0.50},
+        lambda: package(net, data, eps, **how),
+        lambda: (Driver(net, data, batch=n, seed=0, attacked=half),),
+        **facts,
     )
 
 
@@ -160,23 +165,20 @@ def test_autoattack(benchmark, network: str, bar: float, n: int) -> None:
     begin = clock()
     assert torch.equal(new()[0].run(standard).robust, theirs)
     whole = clock() - begin
-    name, least = "pyautoattack 0.2.0", Examples(data.x, torch.zeros_like(data.y), data.index)
+    least = Examples(data.x, torch.zeros_like(data.y), data.index)
     free = Driver(Unbeaten().to(DEVICE), least, batch=n, seed=0)  # the attacks' own arithmetic, without a network
     own = timed(lambda: free.run(standard)) / whole
     facts = {"row": f"AutoAttack standard, {how['iterations']} iterations, {how['queries']} queries, flags identical"}
     facts |= {
-        "network": network,
-        "bars": {name: 0.60 if CUDA else bar},
+        "bars": {PACKAGE: 0.60 if CUDA else bar},
         "survivors": [int(theirs.sum()), n],
         "own": own,
     }
-    race(
+    race_autoattack(
         benchmark,
+        network,
         lambda driver: driver.run(standard).robust,
-        {name: lambda _: package(net, data, eps, **how)},
-        rounds=3 if network == "small_resnet" else 2,
-        warm=False,
-        ready=new,
-        table="attacks",
+        lambda: package(net, data, eps, **how),
+        new,
         **facts,
     )

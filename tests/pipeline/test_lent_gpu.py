@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 from cure.errors import UserError
 from cure.settings.params import read
 from cure.storage.files import sha256
+from pilot import bench as bench_module
 from pilot import gpu, measure
 from pilot.gpu import ORDER, TO_DO, Lease, pack, phase, rows, write_params
 from pilot.merge import merge, page
@@ -247,9 +248,11 @@ def test_a_lease_from_an_empty_folder_to_the_report_at_home(archive, tmp_path):
 
 @pytest.fixture
 def bench(tmp_path, monkeypatch):
-    few = {"VALIDATION": 8, "ATTACKED": 4, "SIZE": 8, "METHODS": ("at", "cure"), "WARM": 2, "PROFILED": 1}
-    for name, value in few.items():
-        monkeypatch.setattr(measure, name, value)
+    few = {measure: {"VALIDATION": 8, "ATTACKED": 4, "METHODS": ("at", "cure"), "WARM": 2}}
+    few[bench_module] = {"SIZE": 8, "PROFILED": 1}
+    for module, values in few.items():
+        for name, value in values.items():
+            monkeypatch.setattr(module, name, value)
     columns = read(PILOT / "params.yaml")["attack"]["columns"]
     columns["aa"] |= {"iterations": 2, "queries": 5}
     write_params(tmp_path / "params.yaml", TINY | {"attack.columns": columns, "run.deterministic": False})
