@@ -10,7 +10,7 @@ import struct
 import tarfile
 import zlib
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Annotated, Literal
 
@@ -42,20 +42,35 @@ def _root(hyper: Hyper) -> Path:
 
 
 def _found(root: Path) -> Found:
-    return _in_archive(root) if root.is_file() else _in_folder(root)
+    return _in_archive(root, root.stat().st_mtime_ns) if root.is_file() else _in_folder(root)
+
+
+def _classes(root: Path) -> dict[str, set[str]]:
+    """Return split -> its classes, of a folder without a look at its images."""
+    if root.is_file():
+        return {split: set(classes) for split, classes in _found(root).items()}
+    there = (root / name for name in SPLITS)
+    return {
+        split.name: {entry.name for entry in split.iterdir() if entry.is_dir() and _shown(entry.name)}
+        for split in there
+        if split.is_dir()
+    }
 
 
 def _in_folder(root: Path) -> Found:
-    found: Found = {name: {} for name in SPLITS if (root / name).is_dir()}
-    for name, classes in found.items():
-        for folder in (entry for entry in (root / name).iterdir() if entry.is_dir() and _shown(entry.name)):
-            files = (path for path in folder.iterdir() if path.is_file() and _shown(path.name))
-            classes[folder.name] = [(str(path), partial(_open, path)) for path in sorted(files)]
-    return found
+    def files(folder: Path) -> Files:
+        own = (path for path in folder.iterdir() if path.is_file() and _shown(path.name))
+        return [(str(path), partial(_open, path)) for path in sorted(own)]
+
+    return {split: {name: files(root / split / name) for name in names} for split, names in _classes(root).items()}
 
 
-def _in_archive(root: Path) -> Found:
-    """Read it once from its beginning to its end: members of a compressed archive cannot be looked up."""
+@lru_cache(maxsize=1)
+def _in_archive(root: Path, changed: int) -> Found:
+    """Read it from its beginning to its end: members of a compressed archive cannot be looked up.
+
+    It is kept, as long as the file is the same one, for `read`, which comes after `missing`.
+    """
     found: Found = {}
     try:
         with tarfile.open(root) as archive:
@@ -88,12 +103,12 @@ def missing(hyper: Hyper, downloads: Path) -> str | None:
     """Why it cannot be read, or None."""
     root = _root(hyper)
     try:
-        found = _found(root)
+        found = _classes(root)
     except UserError as problem:
         return str(problem)
     if absent := [name for name in SPLITS if name not in found]:
         return f"datasets.folder.path: {root} has no folder {' and no folder '.join(absent)}"
-    if differ := sorted(found["train"].keys() ^ found["test"].keys()):
+    if differ := sorted(found["train"] ^ found["test"]):
         return f"{root}: train and test differ in their class folders: {', '.join(differ)}"
     return None
 
