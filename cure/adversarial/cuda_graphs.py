@@ -17,7 +17,7 @@ from torch import nn
 from cure.core.network import Network
 from cure.core.tensors import Tensor
 from cure.nn.batchnorm import SplitBatchNorm2d
-from cure.nn.folded_copy import has_hooks
+from cure.nn.folding.folded_copy import has_hooks
 from cure.runtime import distributed
 
 Inputs = dict[str, Tensor]

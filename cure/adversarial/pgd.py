@@ -13,7 +13,7 @@ from cure.core.method import Batch, Networks
 from cure.core.noise import Noise
 from cure.core.tensors import Flags, Images, Logits, Tensor
 from cure.nn.batchnorm import scope
-from cure.nn.folded_copy import current_folded_copy
+from cure.nn.folding.folded_copy import current_folded_copy
 from cure.nn.losses import cross_entropy, kl, margin
 from cure.settings.base import Search
 
@@ -64,7 +64,7 @@ def pgd(
 ) -> Images:
     """The last iterate of the ascent that `search` describes; gradients are taken to the images only.
 
-    In eval mode the folded copy is attacked (nn/folded_copy.py), the same function in fewer operations.
+    In eval mode the folded copy is attacked (nn/folding/folded_copy.py), the same function in fewer operations.
 
     `each` may replace the search's eps, step and steps by values of each image or pixel, as `pgd_loop` takes them; the
     start remains the search's own. `given` are further tensors, which the objective finds in `batch.points`.

@@ -15,7 +15,7 @@ from cure.evaluation.driver import ROUNDING, Driver, effective, full_precision
 from cure.evaluation.statistics.results import AttackResult, ColumnResult, MinimumResult
 from cure.evaluation.work_items import Examples, Outcome, Store
 from cure.nn.bfloat16 import BFloat16
-from cure.nn.folded_copy import faster_layout, folded_copy
+from cure.nn.folding.folded_copy import faster_layout, folded_copy
 from cure.runtime import distributed
 from cure.runtime.memory import halving
 from cure.settings.base import Layout

@@ -10,7 +10,7 @@ from cure.core.method import Batch, Consolidation, Method, TrainingPosition
 from cure.core.noise import PerImage, Stream, seed_for
 from cure.data import prepared
 from cure.data.loader import Loader, as_float
-from cure.nn.folded_copy import chosen_layout
+from cure.nn.folding.folded_copy import chosen_layout
 from cure.nn.memory_format import FORMATS
 from cure.runtime import device
 from cure.runtime.memory import fitting

@@ -15,7 +15,7 @@ from cure.core.noise import Rows, Stream, seed_for
 from cure.data.loader import Loader, Split, as_float
 from cure.errors import UserError
 from cure.nn.averaging import average_, snapshot, take_buffers_, warmed
-from cure.nn.folded_copy import chosen_layout, compile_folded_copy
+from cure.nn.folding.folded_copy import chosen_layout, compile_folded_copy
 from cure.nn.memory_format import FORMATS
 from cure.runtime import distributed
 from cure.settings.base import Layout

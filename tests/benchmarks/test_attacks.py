@@ -20,7 +20,7 @@ from cure.evaluation.driver import Driver
 from cure.evaluation.speed import Unbeaten
 from cure.evaluation.work_items import Examples
 from cure.nn.bfloat16 import BFloat16
-from cure.nn.folded_copy import folded_copy
+from cure.nn.folding.folded_copy import folded_copy
 from tests.support.counters import cost
 from tests.support.race import CUDA, DEVICE, clock, fresh, images, race, timed
 

@@ -19,7 +19,7 @@ from cure.evaluation.cost import work
 from cure.evaluation.driver import Driver
 from cure.evaluation.work_items import Examples
 from cure.methods.parts.criticality import criticality
-from cure.nn.folded_copy import folded_copy
+from cure.nn.folding.folded_copy import folded_copy
 from tests.support import race, steps
 from tests.support.counters import Held, Operations
 from tests.support.released.baselines import criticality as released_criticality

@@ -1,5 +1,6 @@
-"""Networks whose convolutions cannot all be folded."""
+"""Networks for the folded copy."""
 
+import torch
 from torch import Tensor, nn
 
 
@@ -13,3 +14,18 @@ class Twice(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv(x)
         return (self.bn(h) + h).mean((2, 3))
+
+
+def images(n: int = 4, channels: int = 3, size: int = 32) -> Tensor:
+    return torch.rand(n, channels, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def stirred(net: nn.Module) -> nn.Module:
+    """With running statistics and affine weights that are not those of a fresh network."""
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.3)
+            module.running_var.uniform_(0.5, 2)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, 0, 0.2)
+    return net.eval()

@@ -14,7 +14,7 @@ from cure.evaluation.driver import Driver
 from cure.evaluation.measure import frozen
 from cure.evaluation.work_items import Examples
 from cure.nn.bfloat16 import BFloat16
-from cure.nn.folded_copy import folded_copy
+from cure.nn.folding.folded_copy import folded_copy
 from cure.settings.base import Precision, Search
 from cure.settings.sections import Schedule
 from cure.training.schedule import sgd

@@ -23,12 +23,14 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
+import jaxtyping
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
 from cure.nn import order_statistics
+from tests.support import cudnn
 from tests.support.project import ROOT
 
 HOST, DEVICE = "host", "device"
@@ -290,7 +292,8 @@ class Graph:
 @contextmanager
 def pretending() -> Iterator[Record]:
     """Inside, `cuda` is a device, and the record tells what happened on it."""
-    record, from_numpy, half = Record(), torch.from_numpy, torch.is_autocast_enabled
+    record, from_numpy = Record(), torch.from_numpy
+    half, half_type = torch.is_autocast_enabled, torch.get_autocast_dtype
     order_statistics._packing.cache_clear()  # constants on the device of another record
 
     class Generator(torch._C.Generator):
@@ -324,8 +327,9 @@ def pretending() -> Iterator[Record]:
     def nothing(*args: Any, **kwargs: Any) -> None:
         """What has no effect here."""
 
-    own = {"from_numpy": array, "Generator": Generator, "autocast": Autocast}
+    own = {"from_numpy": array, "Generator": Generator, "autocast": Autocast} | cudnn.OPERATIONS
     own |= {"is_autocast_enabled": lambda device="cpu": half("cpu")}
+    own |= {"get_autocast_dtype": lambda device="cpu": half_type("cpu")}
     cuda = {"is_available": lambda: True, "device_count": lambda: 1, "get_device_name": lambda *args: "pretended"}
     cuda |= {"synchronize": lambda *args: record.wait("synchronize"), "Stream": stream, "current_stream": stream}
     cuda |= {"Event": stream, "stream": lambda stream: nullcontext(), "CUDAGraph": lambda: Graph(record)}
@@ -338,6 +342,7 @@ def pretending() -> Iterator[Record]:
             for name, value in names.items():
                 stack.enter_context(patch.object(module, name, value))
         stack.enter_context(patch.object(torch.cuda.random, "manual_seed", nothing))
+        stack.enter_context(patch.object(jaxtyping.config, "jaxtyping_disable", True))  # networks are traced on symbols
         stack.enter_context(Operations(record))
         stack.enter_context(Functions(record))
         yield record

@@ -18,7 +18,7 @@ from cure.evaluation.standalone.subject import Subject
 from cure.evaluation.statistics.intervals import wilson
 from cure.evaluation.statistics.results import AttackResult
 from cure.evaluation.work_items import WorkItemFolder
-from cure.nn.folded_copy import faster_layout
+from cure.nn.folding.folded_copy import faster_layout
 from cure.settings.sections import AttackSuite
 from cure.storage.files import write_text
 

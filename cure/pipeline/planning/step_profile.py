@@ -27,7 +27,7 @@ from cure.core.network import Network
 from cure.core.noise import Stream
 from cure.core.tensors import Tensor
 from cure.data.loader import Loader, Split, as_float
-from cure.nn.folded_copy import chosen_layout, compile_folded_copy
+from cure.nn.folding.folded_copy import chosen_layout, compile_folded_copy
 from cure.nn.memory_format import FORMATS
 from cure.runtime.memory import halving
 from cure.settings.base import Augment

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from cure.nn.bfloat16 import BFloat16
-from cure.nn.folded_copy import folded_copy
+from cure.nn.folding.folded_copy import folded_copy
 from cure.storage.checkpoint import build
 from tests.support.method_harness import same, state
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from cure.nn import memory_format
-from cure.nn.folded_copy import chosen_layout, folded_copy
+from cure.nn.folding.folded_copy import chosen_layout, folded_copy
 
 
 def test_the_probe_measures_once_and_takes_the_faster_layout(make_net, monkeypatch) -> None:

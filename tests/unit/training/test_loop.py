@@ -8,8 +8,8 @@ from cure.adversarial import pgd as pgd_module
 from cure.core.method import Networks
 from cure.data.loader import as_float
 from cure.errors import UserError
-from cure.nn import folded_copy
-from cure.nn.folded_copy import current_folded_copy
+from cure.nn.folding import folded_copy
+from cure.nn.folding.folded_copy import current_folded_copy
 from cure.runtime import device
 from cure.storage import resume as resume_files
 from cure.storage.resume import Scratch

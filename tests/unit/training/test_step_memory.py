@@ -77,7 +77,7 @@ def test_cure_holds_little_more_than_half_of_what_the_released_step_holds() -> N
 
 def test_an_attack_step_holds_less_on_the_folded_copy_than_on_the_network() -> None:
     from cure.nn.batchnorm import scope
-    from cure.nn.folded_copy import current_folded_copy
+    from cure.nn.folding.folded_copy import current_folded_copy
 
     plain, batch = net(), images()
     folded = current_folded_copy(plain, batch.x)

@@ -16,10 +16,10 @@ from cure.adversarial.pgd import begin, ce_objective, kl_objective, pgd
 from cure.adversarial.pgd_loop import pgd_loop
 from cure.core.method import Batch, TrainingPosition
 from cure.core.noise import Stream
-from cure.nn import folded_copy
 from cure.nn.batchnorm import FixedBatchNorm2d, branch, scope, split
-from cure.nn.foldable import foldable
-from cure.nn.folded_copy import current_folded_copy
+from cure.nn.folding import folded_copy
+from cure.nn.folding.foldable import foldable
+from cure.nn.folding.folded_copy import current_folded_copy
 from cure.settings.base import Search
 from cure.storage.checkpoint import build
 from tests.support.method_harness import MethodHarness, assert_close, shipped, state

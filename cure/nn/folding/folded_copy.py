@@ -22,7 +22,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from cure.core.network import Network
 from cure.core.tensors import Images, Tensor
 from cure.nn.batchnorm import SplitBatchNorm2d, scope
-from cure.nn.foldable import foldable
+from cure.nn.folding.foldable import foldable
+from cure.nn.folding.fused import fused
 from cure.nn.memory_format import FORMATS, probed_layout
 from cure.settings.base import Layout
 
@@ -83,7 +84,7 @@ class FoldedCopy:
 
     def _ingredients(self, net: nn.Module, conv: str, norm: str) -> tuple[Any, ...]:
         """Return the weight, the batch norm, m - b, and where the folded weight and bias go."""
-        (old, bn), (new, _) = _layers(net, conv, norm), _layers(self.net, conv, norm)
+        (old, bn), new = _layers(net, conv, norm), self.net.get_submodule(conv)
         shift = bn.running_mean - old.bias if isinstance(old.bias, Tensor) else bn.running_mean
         return old.weight, bn, shift, new.weight, new.bias
 
@@ -114,6 +115,8 @@ def current_folded_copy(net: nn.Module, x: Images) -> nn.Module:
         made = FoldedCopy(net, x[:0], dtype)  # a forward of no image costs nothing
         if net in _to_compile:
             made.net.compile(backend=COMPILER, dynamic=None)
+        elif x.is_cuda:
+            made.net = fused(made.net, x)
         known[dtype] = form, made if made.pairs else None
     copied = known[dtype][1]
     if copied is None:
@@ -142,7 +145,8 @@ def folded_copy(net: nn.Module, x: Images, layout: Layout) -> nn.Module:
             return net
     if not proven:
         return net
-    return copied.to(memory_format=FORMATS[probed_layout(copied, x) if layout == "probe" else layout])
+    copied = copied.to(memory_format=FORMATS[probed_layout(copied, x) if layout == "probe" else layout])
+    return fused(copied, x[:COMPARED]) if x.is_cuda else copied
 
 
 def chosen_layout(net: nn.Module, x: Images, layout: Layout) -> Layout:

@@ -13,11 +13,11 @@ from cure.adversarial.pgd import ce_objective, pgd
 from cure.core.method import Batch
 from cure.core.noise import PerImage
 from cure.nn.batchnorm import split
-from cure.nn.folded_copy import current_folded_copy, folded_copy
+from cure.nn.folding.folded_copy import current_folded_copy, folded_copy
 from cure.nn.memory_format import FORMATS
 from cure.settings.base import Search
 from cure.storage.checkpoint import build
-from tests.support.networks import Twice
+from tests.support.networks import Twice, images, stirred
 
 SETTINGS = {"small": {"width": 8}, "small_resnet": {"width": 4}}
 
@@ -28,21 +28,6 @@ def untyped() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
-
-
-def images(n: int = 4, channels: int = 3, size: int = 32) -> Tensor:
-    return torch.rand(n, channels, size, size, generator=torch.Generator().manual_seed(0))
-
-
-def stirred(net: nn.Module) -> nn.Module:
-    """With running statistics and affine weights that are not those of a fresh network."""
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.3)
-            module.running_var.uniform_(0.5, 2)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, 0, 0.2)
-    return net.eval()
 
 
 def norms(net: nn.Module, x: Tensor) -> int:
