@@ -136,7 +136,7 @@ class Consolidation:
     """What `select_network` may use: networks of the training checkpoint, training batches, a validation score."""
 
     nets: dict[str, nn.Module]  # last, best and companions; only `robust` if there is no training checkpoint
-    epochs: dict[str, int]  # of last and best
+    epochs: dict[str, int]  # of last, best and average
     batches: Callable[[int], Iterator[Batch]]  # augmented training batches of a 1-based epoch
     val: list[Batch]
     score: Callable[[nn.Module], dict[str, float]]  # clean and PGD accuracy on the validation split

@@ -11,6 +11,8 @@ from cure.errors import UserError
 from cure.runtime import distributed
 from cure.settings.base import Augment
 
+FEWEST = 2  # images of a batch on each rank
+
 
 def as_float(images: Tensor) -> Images:
     """uint8 0..255 -> float32 in [0, 1]."""
@@ -68,20 +70,31 @@ def pad(images: Tensor, augment: Augment) -> Tensor:
 
 
 class Loader:
-    """Shuffled, augmented training batches; epoch e is a function of (seed, e) alone."""
+    """Shuffled, augmented training batches; epoch e is a function of (seed, e) alone.
+
+    What is left at the end of an epoch is a smaller batch. It joins the one before where it has fewer than two images
+    for each rank, of which batch norm can take no variance. UserError: no batch has as many.
+    """
 
     def __init__(self, split: Split, batch: int, augment: Augment, seed: int) -> None:
         self.split, self.batch, self.augment, self.seed = split, batch, augment, seed
+        self.fewest = FEWEST * distributed.count()
+        if min(batch, len(split)) < self.fewest:
+            raise UserError(
+                f"batch: {batch} of {len(split)} training images; batch norm needs at least {self.fewest}, two on "
+                "each process"
+            )
         size = split.images.shape[2:]
         padded = pad(split.images, augment) if augment.crop else split.images
         self.windows = padded.unfold(2, size[0], 1).unfold(3, size[1], 1)  # (n, c, offsets, offsets, h, w), a view
 
     def __len__(self) -> int:
-        return -(-len(self.split) // self.batch)
+        whole, rest = divmod(len(self.split), self.batch)
+        return whole + (rest >= self.fewest)
 
     def images(self, i: int) -> int:
         """How many images the i-th batch of an epoch holds on all ranks."""
-        return min(self.batch, len(self.split) - i * self.batch)
+        return self.batch if i < len(self) - 1 else len(self.split) - i * self.batch
 
     def epoch(self, epoch: int, purpose: str = "batches") -> Iterator[tuple[Images, Labels, Labels]]:
         """(x, y, index) of this rank's rows of every batch; the last one may be smaller. Another purpose is another
@@ -91,7 +104,7 @@ class Loader:
         order = torch.randperm(n, generator=draws, device=device)
         offsets = torch.randint(2 * self.augment.crop + 1, (2, n), generator=draws, device=device)
         flips = torch.rand(n, generator=draws, device=device) < 0.5
-        for whole in torch.split(order, self.batch):
+        for whole in torch.split(order, [self.images(i) for i in range(len(self))]):
             index = whole[distributed.rows(len(whole))]
             x = as_float(self.windows[index, :, offsets[0, index], offsets[1, index]])
             if self.augment.flip:

@@ -101,8 +101,11 @@ def select_network(found: Consolidation, hyper: Revise) -> tuple[nn.Module, int,
     fold(net, "adv")
     if hyper.network == "average":
         net = attacked_statistics(net, found.batches(1), hyper.attack)
-    epoch = found.epochs.get(hyper.network, found.epochs["last"])
-    return net, epoch, {"exported": hyper.network, "scores": scores | {"adv_set": found.score(net)}}
+    return (
+        net,
+        found.epochs[hyper.network],
+        {"exported": hyper.network, "scores": scores | {"adv_set": found.score(net)}},
+    )
 
 
 def attacked_statistics(net: nn.Module, batches: Iterable[Batch], attack: Search) -> nn.Module:

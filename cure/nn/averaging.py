@@ -10,12 +10,6 @@ def average_(average: nn.Module, net: nn.Module, decay: float) -> None:
         torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1 - decay)
 
 
-def take_buffers_(average: nn.Module, net: nn.Module) -> None:
-    """Give an average that is never forwarded in training mode the running statistics of the network."""
-    for mine, theirs in zip(average.buffers(), net.buffers(), strict=True):
-        mine.copy_(theirs)
-
-
 def snapshot(step: int, per_epoch: int, begin: int, every: int) -> float | None:
     """n / (n + 1) if a snapshot is due after this 0-based step and n were taken before, else None.
 

@@ -1,8 +1,10 @@
 """Batch-norm scopes, fixed and split batch norm, and re-estimation of running statistics."""
 
 import copy
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -92,13 +94,20 @@ def branch(net: nn.Module, name: str) -> Iterator[None]:
 def reestimating(net: nn.Module) -> Iterator[None]:
     """Forget the running statistics and collect them anew, as a plain average over the forwards inside."""
     norms = [m for m in net.modules() if isinstance(m, _BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
+    momenta, seen = [norm.momentum for norm in norms], Counter[nn.Module]()
+
+    def take_next(norm: Any, _: object) -> None:
+        """Weigh the next forward as one of so many; PyTorch's own count lies on the device, which it would wait for."""
+        seen[norm] += 1
+        norm.momentum = 1 / seen[norm]
+
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # torch's spelling of the cumulative average
+    counting = [norm.register_forward_pre_hook(take_next) for norm in norms]
     try:
         with scope(net, "train"):
             yield
     finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
+        for norm, momentum, hook in zip(norms, momenta, counting, strict=True):
             norm.momentum = momentum
+            hook.remove()

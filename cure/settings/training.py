@@ -44,6 +44,7 @@ class Fit(Schedule):
 
     select: Literal["best", "last", "average"]  # what a run without consolidation reports; best by validation PGD
     average: Share | Snapshots | None  # a weight average beside the student: its decay, or equal snapshots
+    average_images: Count  # training images, in whole batches, from which its batch-norm statistics are estimated
     validate_every: Count  # epochs; the last one always counts
     validate_attack: FixedSearch
     snapshots: list[Annotated[Number, Field(ge=0, lt=1)]]

@@ -35,6 +35,7 @@ class Description(Settings):
     params: dict[str, Any]  # the declared keys, as written
     epoch: int  # of the network; of the last one in a trajectory
     best_epoch: int  # the one with the highest validation PGD accuracy
+    average_epoch: int = 0  # the same of the weight average; 0: there is none
     validation: dict[str, float]  # accuracies in [0, 1] on the validation split
 
 

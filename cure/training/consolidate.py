@@ -51,7 +51,7 @@ def consolidate(run: Run, method: Method, hyper: Settings, train: Train, params:
 
     val = [Batch(x, y, i, PerImage(run.seed, i)) for x, y, i in source.splits["val"].batches(train.batch)]
     assert method.select_network is not None
-    epochs = {"last": about.epoch, "best": about.best_epoch}
+    epochs = {"last": about.epoch, "best": about.best_epoch, "average": about.average_epoch}
     with fitting("train.batch", train.batch):
         final, epoch, report = method.select_network(Consolidation(nets, epochs, batches, val, score), hyper)
     scores = {f"val_{name}": value for name, value in score(final).items()}

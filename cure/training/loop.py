@@ -1,28 +1,25 @@
 """The epoch loop: train, watch the validation split, remember the best, survive being killed."""
 
-import copy
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
-from torch import nn
 
 from cure.adversarial.cuda_graphs import graphs
 from cure.core.method import Batch, Networks, TrainingPosition
-from cure.core.noise import Rows, Stream, seed_for
+from cure.core.noise import Noise, Rows, Stream, seed_for
 from cure.data.loader import Loader, Split, as_float
-from cure.errors import UserError
-from cure.nn.averaging import average_, snapshot, take_buffers_, warmed
 from cure.nn.folding.folded_copy import chosen_layout, compile_folded_copy
 from cure.nn.memory_format import FORMATS
 from cure.runtime import distributed
 from cure.settings.base import Layout
-from cure.settings.sections import Fit, Snapshots
-from cure.storage.checkpoint import State
 from cure.storage.resume import Scratch
+from cure.training.average import Average
 from cure.training.job import Job
+from cure.training.kept import TrainingCheckpoint, copied
 from cure.training.sanity_checks import Row, check_finite, finite, pgd_has_no_effect
 from cure.training.schedule import epoch_of, rate, set_rate, sgd
 from cure.training.step import Step
@@ -40,39 +37,6 @@ class Task:
     device: torch.device
 
 
-@dataclass
-class TrainingCheckpoint:
-    """What a training run returns: networks by name, one line of history per epoch, and the best epoch by val_pgd.
-
-    A snapshot is named SHARE/NETWORK; it holds what the method brought too, so that its step can be taken again. All
-    weights stay on the device of the training.
-    """
-
-    history: list[Row] = field(default_factory=list)
-    best: State = field(default_factory=dict)
-    best_epoch: int = 0
-    best_score: float = -1.0
-    snapshots: dict[str, State] = field(default_factory=dict)
-
-    @classmethod
-    def resumed(cls, state: dict[str, Any]) -> "TrainingCheckpoint":
-        """Return what a resume file holds."""
-        parts = dict(state["parts"])
-        return cls(**state["kept"], best=parts.pop(_best(state["kept"]["best_epoch"]), {}), snapshots=parts)
-
-    def numbers(self) -> dict[str, Any]:
-        """Return all but the weights."""
-        return {name: value for name, value in vars(self).items() if name not in ("best", "snapshots")}
-
-    def parts(self) -> dict[str, State]:
-        """Return the weights by a name each, which never stands for others."""
-        return ({_best(self.best_epoch): self.best} if self.best else {}) | self.snapshots
-
-
-def _best(epoch: int) -> str:
-    return f"best of epoch {epoch}"
-
-
 def train(task: Task, scratch: Scratch, on_progress: Callable[[str], None]) -> TrainingCheckpoint:
     """Run the remaining epochs of `task`, whose nets end in the state of the last; call `on_progress` after each."""
     job, fit, run_settings = task.job, task.job.fit, task.job.run_settings
@@ -82,19 +46,16 @@ def train(task: Task, scratch: Scratch, on_progress: Callable[[str], None]) -> T
     for net in task.nets.values() if run_settings.compile else ():
         compile_folded_copy(net)
     optimizer = sgd(task.nets, fit)
-    average = copy.deepcopy(task.nets.student).requires_grad_(False) if fit.average is not None else None
+    loader = Loader(task.train, fit.batch, job.augment, job.run.seed)
+    average = Average(task.nets.student, fit, len(loader)) if fit.average is not None else None
     kept = TrainingCheckpoint()
     moving: dict[str, Any] = {name: net for name, net in task.nets.items() if name not in job.method.teachers}
-    moving |= {"optimizer": optimizer} | ({"average": average} if average else {})
+    moving |= {"optimizer": optimizer} | ({"average": average.net} if average else {})
     if state:
         for name, part in moving.items():
             part.load_state_dict(state["moving"][name])
         kept = TrainingCheckpoint.resumed(state)
     step = Step(task.nets, job.method, job.hyper, optimizer, run_settings.precision)
-    loader = Loader(task.train, fit.batch, job.augment, job.run.seed)
-    steps = range(len(loader) * fit.epochs)
-    if average is not None and all(_decay(fit, step, len(loader)) is None for step in reversed(steps)):
-        raise UserError(f"train.average: no snapshot falls into {len(steps)} steps; lower every or begin")
     for _ in kept.history:
         on_progress("resumed")
     if not kept.history:
@@ -103,7 +64,11 @@ def train(task: Task, scratch: Scratch, on_progress: Callable[[str], None]) -> T
         for epoch in range(len(kept.history) + 1, fit.epochs + 1):
             past = kept.history[-1] if kept.history else {}
             row: Row = {"epoch": epoch, "lr": rate(fit, epoch)} | _epoch(task, step, loader, epoch, average, past)
-            _watch(task, epoch, row, kept)
+            if epoch % fit.validate_every == 0 or epoch == fit.epochs:
+                _watch(task, epoch, row, kept)
+                if average is not None and epoch >= average.first_epoch:
+                    _watch_average(task, loader, average, row, kept)
+            kept.history.append(row)
             _remember(task, epoch, kept)
             if distributed.rank() == 0:
                 states = {name: part.state_dict() for name, part in moving.items()}
@@ -111,7 +76,8 @@ def train(task: Task, scratch: Scratch, on_progress: Callable[[str], None]) -> T
                 saver.save(now, kept.parts(), last=epoch == fit.epochs)
             on_progress(" ".join(f"{k} {v:.3f}" for k, v in row.items() if k.startswith("val_")))
     if average is not None:
-        task.nets["average"] = average
+        average.net.load_state_dict(kept.average.weights)
+        task.nets["average"] = average.net
     return kept
 
 
@@ -121,9 +87,9 @@ def _layout(task: Task) -> Layout:
     return distributed.agreed(chosen_layout(task.nets.student, x, task.job.run_settings.layout))
 
 
-def _epoch(task: Task, step: Step, loader: Loader, epoch: int, average: nn.Module | None, past: Row) -> Row:
+def _epoch(task: Task, step: Step, loader: Loader, epoch: int, average: Average | None, past: Row) -> Row:
     """One pass over the training split; the mean of each term over its images."""
-    fit, seed, lr = task.job.fit, task.job.run.seed, rate(task.job.fit, epoch)
+    seed, lr = task.job.run.seed, rate(task.job.fit, epoch)
     set_rate(step.optimizer, lr)
     task.nets.ready()
     torch.manual_seed(seed_for(seed, epoch, "dropout"))
@@ -132,21 +98,23 @@ def _epoch(task: Task, step: Step, loader: Loader, epoch: int, average: nn.Modul
     found = _ahead(task, loader, epoch)
     for i, (x, y, index) in enumerate(loader.epoch(epoch)):
         images = loader.images(i)
-        draws = noise if distributed.count() == 1 else Rows(noise, distributed.rows(images), images)
         position = TrainingPosition(epoch, done + i, lr, len(loader), past, found)
-        batch = Batch(x, y, index, draws, position, images_on_other_ranks=images - len(y))
+        batch = Batch(x, y, index, _draws(noise, images), position, images_on_other_ranks=images - len(y))
         means = step(batch)
         for name, mean in means.items():
             sums[name] = sums.get(name, torch.zeros_like(mean)) + mean * images
-        if average is not None and (decay := _decay(fit, done + i, len(loader))) is not None:
-            average_(average, task.nets.student, decay)
-    if average is not None:
-        take_buffers_(average, task.nets.student)
+        if average is not None:
+            average.follow(task.nets.student, done + i)
     # the one place in an epoch that waits for the device
     *totals, sound = torch.stack([*distributed.mean(list(sums.values())), finite(task.nets)]).tolist()
     row: Row = {name: total / len(loader.split) for name, total in zip(sums, totals, strict=True)}
     check_finite(epoch, row, task.nets, bool(sound))
     return row
+
+
+def _draws(noise: Noise, images: int) -> Noise:
+    """Return this rank's share of what is drawn for a batch of so many images."""
+    return noise if distributed.count() == 1 else Rows(noise, distributed.rows(images), images)
 
 
 def _ahead(task: Task, loader: Loader, epoch: int) -> dict[str, Any]:
@@ -161,26 +129,31 @@ def _ahead(task: Task, loader: Loader, epoch: int) -> dict[str, Any]:
     return job.method.before_epoch(task.nets, epoch, batches, job.hyper)
 
 
-def _decay(fit: Fit, step: int, per_epoch: int) -> float | None:
-    """What the weight average keeps of itself after this step; None where it stays as it is."""
-    if isinstance(fit.average, Snapshots):
-        return snapshot(step, per_epoch, fit.average.begin, fit.average.every)
-    return None if fit.average is None else warmed(fit.average, step + 1)
-
-
 def _watch(task: Task, epoch: int, row: Row, kept: TrainingCheckpoint) -> None:
-    """Add the row to the history, with validation accuracies where due, and keep the best student."""
-    fit = task.job.fit
-    if epoch % fit.validate_every == 0 or epoch == fit.epochs:
-        found = validation(task.nets.student, task.val, fit, task.job.run.seed)
-        scores: Row = {f"val_{name}": value for name, value in found.items()}
-        if pgd_has_no_effect(scores, task.val) and not any(pgd_has_no_effect(row, task.val) for row in kept.history):
-            print(f"epoch {epoch}: PGD changed no prediction, so gradients may be zero", file=sys.stderr, flush=True)
-        row.update(scores)
-        if scores["val_pgd"] > kept.best_score:
-            kept.best_score, kept.best_epoch = scores["val_pgd"], epoch
-            kept.best = _copied(task.nets.student)
-    kept.history.append(row)
+    """Add validation accuracies to the row, and keep the best student."""
+    found = validation(task.nets.student, task.val, task.job.fit, task.job.run.seed)
+    scores: Row = {f"val_{name}": value for name, value in found.items()}
+    if pgd_has_no_effect(scores, task.val) and not any(pgd_has_no_effect(row, task.val) for row in kept.history):
+        print(f"epoch {epoch}: PGD changed no prediction, so gradients may be zero", file=sys.stderr, flush=True)
+    row.update(scores)
+    kept.best.see(epoch, found["pgd"], task.nets.student)
+
+
+def _watch_average(task: Task, loader: Loader, average: Average, row: Row, kept: TrainingCheckpoint) -> None:
+    """Estimate the average's statistics, add its validation accuracies to the row, and keep the best average."""
+    job, epoch = task.job, int(row["epoch"])
+    noise = Stream(seed_for(job.run.seed, epoch, "noise of statistics"), task.device)
+    position = TrainingPosition(epoch, epoch * len(loader) - 1, row["lr"], len(loader), row)
+    drawn = islice(loader.epoch(epoch, "statistics"), -(-job.fit.average_images // loader.batch))
+    sizes = ((loader.images(i), found) for i, found in enumerate(drawn))
+    batches = (
+        Batch(*found, _draws(noise, images), position, images_on_other_ranks=images - len(found[1]))
+        for images, found in sizes
+    )
+    average.estimate(task.nets, job.method, job.hyper, batches)
+    found = validation(average.net, task.val, job.fit, job.run.seed)
+    row.update({f"val_average_{name}": value for name, value in found.items()})
+    kept.average.see(epoch, found["pgd"], average.net)
 
 
 def _remember(task: Task, epoch: int, kept: TrainingCheckpoint) -> None:
@@ -188,8 +161,4 @@ def _remember(task: Task, epoch: int, kept: TrainingCheckpoint) -> None:
     for share in task.job.fit.snapshots:
         if epoch_of(share, task.job.fit.epochs) == epoch:
             own = {name: net for name, net in task.nets.items() if name not in task.job.method.teachers}
-            kept.snapshots |= {f"{share:g}/{name}": _copied(net) for name, net in own.items()}
-
-
-def _copied(net: nn.Module) -> State:
-    return {key: t.detach().clone() for key, t in net.state_dict().items()}
+            kept.snapshots |= {f"{share:g}/{name}": copied(net) for name, net in own.items()}

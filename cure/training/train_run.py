@@ -13,7 +13,8 @@ from cure.storage.checkpoint import Description
 from cure.storage.files import write_text
 from cure.storage.resume import Scratch
 from cure.training.job import Job
-from cure.training.loop import Task, TrainingCheckpoint, train
+from cure.training.kept import TrainingCheckpoint
+from cure.training.loop import Task, train
 
 
 def execute(job: Job) -> None:
@@ -34,7 +35,7 @@ def execute(job: Job) -> None:
         if distributed.rank() > 0:
             return
         states = {name: net.state_dict() for name, net in nets.items() if name not in job.method.teachers}
-        states = {"last": states.pop("student"), "best": kept.best, **states}
+        states = {"last": states.pop("student"), "best": kept.best.weights, **states}
         described = description(job, source, kept, "trajectory")
         checkpoint.save(job.run.training_checkpoint, states | kept.snapshots, described)
         if job.method.select_network is None:
@@ -48,9 +49,11 @@ def description(
     job: Job, source: prepared.Data, kept: TrainingCheckpoint, kind: Literal["network", "trajectory"]
 ) -> Description:
     """Describe the training checkpoint, or the network that is chosen from it."""
-    last = job.fit.select != "best" or kind == "trajectory"
-    epoch = len(kept.history) if last else kept.best_epoch
-    scores = {k: v for k, v in kept.history[epoch - 1].items() if k.startswith("val_")}
+    chosen = None if kind == "trajectory" else kept.named().get(job.fit.select)
+    epoch = chosen.epoch if chosen else len(kept.history)
+    prefix = "val_average_" if chosen is kept.average else "val_"
+    row = kept.history[epoch - 1]
+    scores = {f"val_{name}": row[prefix + name] for name in ("clean", "pgd") if prefix + name in row}
     return Description(
         kind=kind,
         model=job.run.model,
@@ -63,7 +66,8 @@ def description(
         seed=job.run.seed,
         params=job.params.as_text(),
         epoch=epoch,
-        best_epoch=kept.best_epoch,
+        best_epoch=kept.best.epoch,
+        average_epoch=kept.average.epoch,
         validation=scores,
     )
 

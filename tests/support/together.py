@@ -38,7 +38,7 @@ METHODS = [
 ]
 SEARCH = Search(eps=0.1, step=0.05, steps=2, start="uniform", clip_start=True)
 FIT = {"epochs": 2, "batch": 8, "lr": 0.05, "momentum": 0.9, "nesterov": False, "weight_decay": 5e-4, "drops": {}}
-FIT |= {"select": "best", "average": None, "validate_every": 1, "snapshots": []}
+FIT |= {"select": "best", "average": None, "average_images": 16, "validate_every": 1, "snapshots": []}
 FIT |= {"validate_attack": SEARCH.model_dump()}
 
 
@@ -71,7 +71,7 @@ def trained(method: str, folder: Path, norms: bool) -> dict[str, Any]:
     job = Job("update", Run("digits", "small", method, 0), params, entry, hyper, Fit(**FIT))
     task = Task(job, nets, split(1, 13), split(2, 5), torch.device("cpu"))
     kept = train(task, Scratch("update", f"{method} {norms}", {}, []), lambda note: None)
-    return {"state": nets.state_dict(), "history": kept.history, "best": kept.best}
+    return {"state": nets.state_dict(), "history": kept.history, "best": kept.best.weights}
 
 
 def evaluated(folder: Path) -> dict[str, Any]:

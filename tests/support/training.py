@@ -52,6 +52,7 @@ def task(**changes: Any) -> Task:
         "drops": {3: 0.1},
         "select": "best",
         "average": None,
+        "average_images": 16,
         "validate_every": 1,
         "validate_attack": SEARCH.model_dump(),
         "snapshots": [],

@@ -12,16 +12,19 @@ from cure.storage.paths import Run
 
 
 def training(task: Task, cost_model: CostModel) -> Estimate:
-    """Estimate the epochs over the training images and the validations."""
+    """Estimate the epochs over the training images and the validations; of an average at most."""
     run, extent = task.run, cost_model.facts.extent(task.run.dataset)
     method, hyper, fit = cost_model.facts.training(run)
     begin = min(hyper.begin_epoch, fit.epochs)  # a warm-up costs less
     early, late = cost_model.count(run, 1 if begin > 1 else fit.epochs), cost_model.count(run, fit.epochs)
     steps = (begin - 1) * early.passes + (fit.epochs - begin + 1) * late.passes
     passes = extent.train * steps + _validations(fit) * _validation_passes(cost_model, run, fit)
+    if fit.average is not None:
+        statistics = min(fit.average_images, extent.train) * late.passes
+        passes += _validations(fit) * (statistics + _validation_passes(cost_model, run, fit))
     nets = cost_model.outline(run)
     own = sum(size(net) for name, net in nets.items() if name not in method.teachers)
-    kept = own * (1 + len(fit.snapshots)) + size(nets.student) * (1 if fit.average is None else 2)
+    kept = own * (1 + len(fit.snapshots)) + size(nets.student) * (1 if fit.average is None else 3)
     copies = own * len(fit.snapshots) + size(nets.student)  # of snapshots and the best, on the device
     return Estimate(
         passes=passes,

@@ -28,17 +28,36 @@ def whole(loader: Loader, epoch: int = 1) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class TestEpoch:
-    @pytest.mark.parametrize("n", [1, 8, 23, 24])
+    @pytest.mark.parametrize("n", [2, 8, 9, 23, 24])
     def test_every_image_comes_once(self, n: int) -> None:
         _, y, index = whole(loader(n))
         assert sorted(index.tolist()) == list(range(n))
         assert torch.equal(y, index)
 
-    @pytest.mark.parametrize(("n", "sizes"), [(23, [8, 8, 7]), (24, [8, 8, 8]), (3, [3])])
+    @pytest.mark.parametrize(
+        ("n", "sizes"), [(23, [8, 8, 7]), (24, [8, 8, 8]), (3, [3]), (18, [8, 8, 2]), (17, [8, 9]), (9, [9])]
+    )
     def test_the_last_batch_is_what_is_left(self, n: int, sizes: list[int]) -> None:
         batches = loader(n)
         assert [len(y) for _, y, _ in batches.epoch(1)] == sizes
         assert len(batches) == len(sizes)
+        assert [batches.images(i) for i in range(len(sizes))] == sizes
+
+    @pytest.mark.parametrize(("n", "sizes"), [(20, [8, 8, 4]), (19, [8, 11])])
+    def test_a_rest_has_two_images_for_each_rank(self, monkeypatch, n: int, sizes: list[int]) -> None:
+        monkeypatch.setattr("cure.runtime.distributed.count", lambda: 2)
+        assert [loader(n).images(i) for i in range(len(loader(n)))] == sizes
+
+    @pytest.mark.reliability
+    @pytest.mark.parametrize(("n", "batch", "ranks"), [(1, 8, 1), (23, 1, 1), (23, 3, 2)])
+    def test_a_batch_of_which_there_is_no_variance_is_refused(
+        self, monkeypatch, n: int, batch: int, ranks: int
+    ) -> None:
+        monkeypatch.setattr("cure.runtime.distributed.count", lambda: ranks)
+        with pytest.raises(
+            UserError, match=f"^batch: {batch} of {n} training images; batch norm needs at least {2 * ranks}"
+        ):
+            loader(n, batch)
 
     def test_without_augmentation_images_are_as_they_are(self) -> None:
         x, _, index = whole(loader())

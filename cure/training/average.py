@@ -1,0 +1,73 @@
+"""The weight average beside the student: its weights, its own running statistics, and its best epoch.
+
+The student's running statistics are those of other weights, so an average that carries them is another function than
+the one it is taken for. They are estimated anew before every validation, on images attacked through the average where
+the method trains on attacked ones.
+"""
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from cure.core.method import Batch, Method, Networks
+from cure.errors import UserError
+from cure.nn.averaging import average_, snapshot, warmed
+from cure.nn.batchnorm import SplitBatchNorm2d, branch, reestimating
+from cure.runtime import distributed
+from cure.settings.sections import Fit, Snapshots
+
+
+class Average:
+    """The average of the student's weights over `steps_per_epoch` steps in each epoch of `fit`."""
+
+    def __init__(self, student: nn.Module, fit: Fit, steps_per_epoch: int) -> None:
+        self.net = copy.deepcopy(student).requires_grad_(False)
+        self.fit, self.steps_per_epoch = fit, steps_per_epoch
+        steps = range(steps_per_epoch * fit.epochs)
+        first = next((step for step in steps if self._decay(step) is not None), None)
+        if first is None:
+            raise UserError(f"train.average: no snapshot falls into {len(steps)} steps; lower every or begin")
+        self.first_epoch = 1 + first // steps_per_epoch
+
+    def follow(self, student: nn.Module, step: int) -> None:
+        """Move towards the student, if that is due after this 0-based step."""
+        if (decay := self._decay(step)) is not None:
+            average_(self.net, student, decay)
+
+    def _decay(self, step: int) -> float | None:
+        """Return what the average keeps of itself after this step; None where it stays as it is."""
+        if isinstance(self.fit.average, Snapshots):
+            return snapshot(step, self.steps_per_epoch, self.fit.average.begin, self.fit.average.every)
+        return None if self.fit.average is None else warmed(self.fit.average, step + 1)
+
+    def estimate(self, nets: Networks, method: Method, hyper: Any, batches: Iterable[Batch]) -> None:
+        """Replace the running statistics by their plain mean over `batches`, attacked if the method attacks.
+
+        It attacks the average in the student's place, with the statistics that it had; `nets` stay as they are. Where
+        batch norms are split, each branch sees the points of its name.
+        """
+        found = copy.deepcopy(self.net)
+        stand_in = _in_place_of_the_student(nets, self.net, method)
+        branches = next((list(norm) for norm in found.modules() if isinstance(norm, SplitBatchNorm2d)), ["adv"])
+        with reestimating(found):
+            for batch in batches:
+                with distributed.batch_of(len(batch.y) + batch.images_on_other_ranks):
+                    points = method.attack(stand_in, batch, hyper) if method.attack is not None else {}
+                for name in branches:
+                    with torch.no_grad(), branch(found, name):
+                        found(points.get(name, batch.x))
+        distributed.agree(found)
+        self.net.load_state_dict(found.state_dict())
+
+
+def _in_place_of_the_student(nets: Networks, average: nn.Module, method: Method) -> Networks:
+    """Return the networks of a step of the average: what an attack does to a companion is done to a copy."""
+    stand_in = copy.copy(nets)
+    shared = (*method.teachers, "student")
+    others = {name: net if name in shared else copy.deepcopy(net) for name, net in nets.items()}
+    stand_in._modules = others | {"student": average}
+    stand_in.ready()
+    return stand_in
