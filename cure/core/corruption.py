@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cure.core.noise import PerImage
 from cure.core.tensors import Images
+from cure.errors import UserError
 
 VERSION = "cifar-c 1"
 """Stands in every result; a change to a generated image needs another one."""
@@ -41,6 +42,9 @@ EXTRAS = {"speckle_noise": "noise", "gaussian_blur": "blur", "spatter": "weather
 WHOLE = 5e-4
 """Levels by which rounding errors may miss a whole level, so that it stays one on every machine."""
 
+SMALLEST = 3
+"""Pixels of a side: less has no neighbours on both sides to blur with."""
+
 Picture = NDArray[np.uint8]  # (h, w, 3)
 
 
@@ -55,7 +59,15 @@ class Corruption:
     pictures: tuple[str, ...] = ()  # files of the first of them, read by the engine
 
     def __call__(self, x: Images, severity: int, noise: PerImage, pictures: Sequence[Picture] = ()) -> Images:
-        """x in [0, 1], corrupted, clipped and, as in CIFAR-10-C, truncated (not rounded) to 8 bits."""
+        """Corrupt x in [0, 1], clip it and, as in CIFAR-10-C, truncate it (not round it) to 8 bits.
+
+        UserError: a side is shorter than SMALLEST pixels.
+        """
+        if min(x.shape[2:]) < SMALLEST:
+            h, w = x.shape[2:]
+            raise UserError(
+                f"corruptions: images of {h}x{w} pixels have no room for a blur; they need {SMALLEST} a side"
+            )
         own = [pictures] if self.pictures else []
         return truncated(self.apply(x, self.severities[severity - 1], noise, *own))
 

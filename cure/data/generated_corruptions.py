@@ -5,7 +5,7 @@ import hashlib
 import importlib.util
 import json
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import numpy as np
@@ -58,11 +58,14 @@ class Generated:
         return found
 
     def _path(self, name: str) -> Path:
-        """Its folder is named by all that decides the images: test images, seed, constants, code, libraries."""
+        """Its folder is named by what decides the images: test images, seed, constants, code, libraries, pictures."""
         entry = catalogue.entry("corruptions", name)
         code = [sha256(Path(str(file))) for file in (entry.__file__, *SHARED)]
         index = hashlib.sha256(self.split.index.numpy().tobytes()).hexdigest()
-        facts = [self.digest, index, self.seed, definition.VERSION, code, list(map(version, LIBRARIES))]
+        corruption: Corruption = entry.CORRUPTION
+        libraries = [*map(version, LIBRARIES), *map(_version, corruption.needs)]
+        laid_over = [sha256(path) for path in photographs(corruption)]
+        facts = [self.digest, index, self.seed, definition.VERSION, code, libraries, laid_over]
         key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
         return resume.FOLDER / "corrupted" / key / f"{name}.npy"
 
@@ -87,12 +90,22 @@ class Generated:
             out.flush()
 
 
-def pictures(corruption: Corruption) -> list[Picture]:
-    """The photographs that a corruption lays over images, RGB, from the first package that it needs."""
-    from PIL import Image
+def _version(module: str) -> list[str]:
+    """Return the version of an optional module, by each of the packages that may bring it."""
+    return sorted(f"{package} {version(package)}" for package in packages_distributions().get(module, []))
 
+
+def photographs(corruption: Corruption) -> list[Path]:
+    """Return the files that a corruption lays over images, from the first package that it needs."""
     if not corruption.pictures:
         return []
     spec = importlib.util.find_spec(corruption.needs[0])  # found, not imported: the package itself imports for seconds
     folder = Path(str(spec.origin)).parent / "frost" if spec else Path()
-    return [np.asarray(Image.open(folder / name).convert("RGB")) for name in corruption.pictures]
+    return [folder / name for name in corruption.pictures]
+
+
+def pictures(corruption: Corruption) -> list[Picture]:
+    """Return the photographs themselves, RGB."""
+    from PIL import Image
+
+    return [np.asarray(Image.open(path).convert("RGB")) for path in photographs(corruption)]

@@ -82,15 +82,18 @@ def attacked(
     suite: AttackSuite,
     on_progress: OnProgress,
     store: Store | None = None,
+    through: nn.Module | None = None,
 ) -> dict[str, AttackColumn]:
     """`clean` and every column, on all images or on as many of them, evenly spread, as the suite gives it.
 
-    Several ranks share the work items of one `store`, and each ends with all of them.
+    Attacks see the network by way of `through`, if there is one; what they find, the network itself judges. Several
+    ranks share the work items of one `store`, and each ends with all of them.
     """
     how: dict[str, Any] = {"batch": suite.batch, "seed": suite.seed, "store": store, "precision": suite.precision}
     how |= {"share": (distributed.rank(), distributed.count()), "patience": 0.2 if distributed.count() > 1 else None}
+    how["unfolded"] = seen = through or net
     with full_precision():
-        how["attacked"] = halving(suite.batch, lambda batch: seen_by_attacks(net, data.x[:batch], suite), "layout")
+        how["attacked"] = halving(suite.batch, lambda batch: seen_by_attacks(seen, data.x[:batch], suite), "layout")
     drivers, found = dict[int, Driver](), dict[str, AttackColumn]()
     for name, sequence in {"clean": AttackSequence({}, {}), **columns}.items():
         rows = evenly_spaced(len(data), suite.subset.get(name, len(data)))

@@ -35,11 +35,11 @@ class Unfinished(Exception):
 class Driver:
     """Attacks one network on one set of images.
 
-    `attacked` is the module that the attacks see, such as the network's folded copy; by default the network. On CUDA
-    they multiply with 10-bit mantissas if `precision` is tf32. `share` is
-    (rank, ranks): this process computes every ranks-th work item; where it needs one that another has not stored yet,
-    it looks again every `patience` seconds or, without any, raises `Unfinished`. `on_progress` receives each batch of
-    each attack: its name, images broken, images seen.
+    `attacked` is the module that the attacks see, such as the network's folded copy; by default the network. An attack
+    on a network that draws at random sees `unfolded`. On CUDA they multiply with 10-bit mantissas if `precision` is
+    tf32. `share` is (rank, ranks): this process computes every ranks-th work item; where it needs one that another has
+    not stored yet, it looks again every `patience` seconds or, without any, raises `Unfinished`. `on_progress` receives
+    each batch of each attack: its name, images broken, images seen.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Driver:
         batch: int,
         seed: int,
         attacked: nn.Module | None = None,
+        unfolded: nn.Module | None = None,
         precision: AttackPrecision = "fp32",
         store: Store | None = None,
         share: tuple[int, int] = (0, 1),
@@ -59,7 +60,9 @@ class Driver:
         low, high = float(data.x.min()), float(data.x.max())
         if not 0 <= low <= high <= 1:
             raise UserError(f"images: values from {low:g} to {high:g}, not in [0, 1]; normalise inside the network")
-        self.net, self.attacked, self.data, self.batch, self.seed = net, attacked or net, data, batch, seed
+        self.net, self.data, self.batch, self.seed = net, data, batch, seed
+        self.unfolded = unfolded or net
+        self.attacked = attacked or self.unfolded
         self.patience, self.precision = patience, effective(precision, data.x.device)
         self.store, self.share, self.on_progress = (
             {} if store is None else store,
@@ -138,9 +141,8 @@ class Driver:
     def _fresh(self, sequence: AttackSequence, name: str, attack: Attack, part: Examples) -> WorkItem:
         noise = PerImage(self.seed, part.index)
         with multiplying(tf32=self.precision == "tf32"):
-            x_adv = attack(
-                self.attacked if sequence.passes == 1 else self.net, Batch(part.x, part.y, part.index, noise)
-            )
+            seen = self.attacked if sequence.passes == 1 else self.unfolded
+            x_adv = attack(seen, Batch(part.x, part.y, part.index, noise))
         predicted = self._predicted(x_adv, sequence.passes)
         wrong = predicted != part.y.cpu()
         allowed = ((x_adv >= 0) & (x_adv <= 1)).flatten(1).all(1)

@@ -75,17 +75,19 @@ def missing(
     seed: int,
     store: Any = None,
     on_progress: OnProgress = lambda _: None,
+    through: nn.Module | None = None,
 ) -> dict[str, AttackColumn]:
     """The columns that `have` lacks, on `rules.images` evenly spread images.
 
     They are taken from those that every column of `have` looked at, so that gaps can be judged on the same images.
+    Attacks see the network by way of `through`, if there is one.
     """
     seen = [place for place in range(len(data)) if all(outcome[place] != "-" for outcome in have.values())]
     todo = {name: sequence for name, sequence in attack_sequences.items() if name not in have}
     if not seen or not todo:
         return {}
     rows = torch.tensor(seen)[evenly_spaced(len(seen), rules.images)]
-    driver = Driver(net, data[rows.to(data.y.device)], batch=batch, seed=seed, store=store)
+    driver = Driver(net, data[rows.to(data.y.device)], batch=batch, seed=seed, store=store, unfolded=through)
     found = {}
     for name, sequence in todo.items():
         driver.on_progress = lambda *event, name=name: on_progress(AttackProgress(name, *event))

@@ -6,17 +6,17 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from cure import catalogue
 from cure.data import prepared as prepared_file
-from cure.data.loader import as_float, evenly_spaced
+from cure.data.loader import evenly_spaced
 from cure.data.prepare import lacking, prepare
 from cure.errors import UserError, did_you_mean
 from cure.evaluation.attack_columns import examples_of
 from cure.evaluation.evaluated_run import test_split
+from cure.evaluation.standalone.arrays import Arrays, Given, tensors
 from cure.evaluation.work_items import Examples, digest
 from cure.nn.batchnorm import scope
 from cure.settings.params import Params
@@ -80,18 +80,8 @@ def classes_of(net: nn.Module, images: Images) -> Images:
     return images
 
 
-def given(
-    images: Tensor | np.ndarray, labels: Tensor | np.ndarray, classes: int | None, device: torch.device
-) -> Images:
-    """Arrays: images (n, c, h, w), uint8 or floats in [0, 1]; labels (n). An image's place is its index."""
-    x, y = torch.as_tensor(images).to(device), torch.as_tensor(labels).to(device).long()
-    if x.ndim != 4 or y.shape != x.shape[:1]:
-        raise UserError(f"images are {tuple(x.shape)} and labels {tuple(y.shape)}; needed: (n, c, h, w) and (n,)")
-    if x.dtype == torch.uint8:
-        x = as_float(x)
-    elif not x.is_floating_point():
-        raise UserError(f"images are {x.dtype}; needed: uint8 from 0 to 255, or floats in [0, 1]")
-    if not len(y):
-        raise UserError("there are no images; needed: one or more")
-    index = torch.arange(len(y), device=device)
-    return Images("given", Examples(x.float(), y, index), classes or int(y.max()) + 1, digest([], {"x": x, "y": y}))
+def given(images: Given, labels: Arrays | None, classes: int | None, device: torch.device) -> Images:
+    """Return images from memory, as `tensors` takes them. An image's place is its index."""
+    x, y = tensors(images, labels, device)
+    index = torch.arange(len(y))
+    return Images("given", Examples(x, y, index), classes or int(y.max()) + 1, digest([], {"x": x, "y": y}))

@@ -11,7 +11,7 @@ from cure.evaluation import attack_columns
 from cure.evaluation.attack_columns import AttackColumn, OnProgress
 from cure.evaluation.diagnostics.check import Check
 from cure.evaluation.diagnostics.extra_attacks import masking_checks
-from cure.evaluation.diagnostics.preflight import preflight
+from cure.evaluation.diagnostics.preflight import clamps, preflight
 from cure.evaluation.standalone.images import Images
 from cure.evaluation.standalone.plan import Plan
 from cure.evaluation.standalone.subject import Subject
@@ -19,6 +19,7 @@ from cure.evaluation.statistics.intervals import wilson
 from cure.evaluation.statistics.results import AttackResult
 from cure.evaluation.work_items import WorkItemFolder
 from cure.nn.folding.folded_copy import faster_layout
+from cure.nn.inputs import KeptInside
 from cure.settings.sections import AttackSuite
 from cure.storage.files import write_text
 
@@ -114,9 +115,10 @@ def measure(
     store: Any = WorkItemFolder(units) if units else {}
     data = images.examples
     suite = _with_stored_layout(subject, data.x, plan.suite, units) if units else plan.suite
-    columns = attack_columns.attacked(subject.net, data, plan.attack_sequences, suite, on_progress, store)
+    through = KeptInside(subject.net) if clamps(preflight_checks) else None
+    columns = attack_columns.attacked(subject.net, data, plan.attack_sequences, suite, on_progress, store, through)
     result = attack_columns.result(columns, data, suite, plan.threat.eps)
-    how = {"batch": suite.batch, "seed": suite.seed, "store": store, "on_progress": on_progress}
+    how = {"batch": suite.batch, "seed": suite.seed, "store": store, "on_progress": on_progress, "through": through}
     masking_found, probes = (
         masking_checks(subject.net, data, result, plan.probes, plan.masking, **how)
         if plan.attack_sequences

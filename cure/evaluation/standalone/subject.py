@@ -12,6 +12,7 @@ from torch import nn
 from cure import catalogue
 from cure.core.network import Normalisation
 from cure.nn.batchnorm import scope
+from cure.nn.inputs import OnACopy
 from cure.nn.outputs import FirstOutput, outputs
 from cure.storage import external_checkpoint
 from cure.storage.checkpoint import Description
@@ -84,14 +85,18 @@ def with_single_float32_output(net: nn.Module, example: torch.Tensor) -> tuple[n
     """Return `net`, or a substitute that returns one float32 tensor of logits, and notes that name each change.
 
     Weights of another precision that cannot take float32 images are copied in float32. Of several outputs the first
-    is used. The preflight reports every other fault.
+    is used. A network that changes its images gets a copy of them. The preflight reports every other fault.
     """
     notes = []
+    own = example.clone()
+    _output_or_none(net, own)
+    if not torch.equal(own, example):
+        net, notes = OnACopy(net).eval(), ["changes its images in place, so each forward gets a copy of them"]
     found = _output_or_none(net, example)
     if found is None and (other := _other_precision(net)):
         copied = _in_float32(net)
         if copied is not None and (found := _output_or_none(copied, example)) is not None:
-            net, notes = copied, [f"weights of {other}, evaluated in float32"]
+            net, notes = copied, [*notes, f"weights of {other}, evaluated in float32"]
     if found is None or isinstance(found, torch.Tensor):
         return net, notes
     count = len(outputs(found))
