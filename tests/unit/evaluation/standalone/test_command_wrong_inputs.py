@@ -157,7 +157,11 @@ def itself():
 
 
 HELD = {  # what torch.save was given -> what must be said
-    "renamed keys": (lambda: renamed("conv1", "c1"), "does not fit small: stem.conv1.weight is missing, and"),
+    "renamed keys": (lambda: renamed("conv1", "c1"), "more; the file holds stem.c1.weight, layer1.c1.weight, "),
+    "two networks": (
+        lambda: {"a": state(), "ema": not_finite(state())},
+        "networks that fit: a, ema; name one by --key",
+    ),
     "prefix inside a part": (lambda: renamed("stem.", "stem.module."), "stem.conv1.weight is missing, and"),
     "another architecture": (lambda: state("resnet18"), "does not fit small: "),
     "another class count": (lambda: state(classes=7), "linear.weight is (7, 32), not (10, 32), and 1 more"),
@@ -295,6 +299,41 @@ def test_altered_weights_of_ours_are_refused(user, stage, kind):
     header, tensors = opened(path)
     save_file(change(tensors), path, metadata={"cure": json.dumps(header)})
     assert said in refused(user, stage, "digits", "small", "natural", 0)
+
+
+LEAVING = """
+from torch import nn
+
+class make(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Flatten(), nn.Linear(64, 10))
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        if self.calls > {calls}:
+            raise SystemExit(0)
+        return super().forward(x)
+"""
+EXITS = {  # code of a module in the working folder -> what must be said
+    "import": ("import sys\nsys.exit()", "--factory leaving:make: its code called sys.exit(None); take that call out"),
+    "arguments": ("import argparse\nargparse.ArgumentParser().parse_args(['--lr'])", "its code called sys.exit(2)"),
+    "call": ("def make():\n    raise SystemExit(0)", "--factory leaving:make: its code called sys.exit(0)"),
+    "first forward": (LEAVING.format(calls=0), "leaving:make: its code called sys.exit(0)"),
+    "attack": (LEAVING.format(calls=40), "leaving:make: its code called sys.exit(0)"),
+}
+
+
+@wrong_input
+@pytest.mark.parametrize("when", EXITS)
+def test_code_that_exits_is_refused(user, monkeypatch, when):
+    code, said = EXITS[when]
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    (user.folder / "leaving.py").write_text(code)
+    line = ["--factory", "leaving:make", "--data", "digits", "--attacks", "pgd20", "--force"]
+    assert said in refused(user, "cure", "eval", *line)
+    sys.modules.pop("leaving", None)
 
 
 DESCRIPTIONS = {  # what the header says -> what must be said
