@@ -79,11 +79,11 @@ def network(
     Raises:
         UserError: the file or an option is wrong, or the file is a program that is not trusted.
     """
+    if loading.key is not None and (checkpoint is None or checkpoint.is_program(loading.trust_code)):
+        raise UserError(f"--key {loading.key}: there is one network alone in {_place(checkpoint)}; leave it out")
     if checkpoint is None:
         found = ExternalNetwork(_factory_alone(loading.factory))
     elif checkpoint.is_program(loading.trust_code):
-        if loading.key is not None:
-            raise UserError(f"--key {loading.key}: {checkpoint.path} holds one program, so leave it out")
         found = ExternalNetwork(checkpoint.program(example, program_seconds))
     else:
         found = _from_tensors(checkpoint.path, checkpoint.held, shape, loading, settings)
@@ -92,6 +92,10 @@ def network(
     found.net.to(example.device).requires_grad_(False)
     found.net.train(False)
     return found
+
+
+def _place(checkpoint: ExternalCheckpoint | None) -> str:
+    return str(checkpoint.path) if checkpoint else "what a --factory returns"
 
 
 def _normalise(found: ExternalNetwork, normalisation: Normalisation, shape: Shape, path: Path | None) -> None:

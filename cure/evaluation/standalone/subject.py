@@ -49,7 +49,8 @@ def subjects(
     found = external_checkpoint.network(checkpoint, loading, shape, settings, example, program_seconds)
     net, notes = with_single_float32_output(found.net, example)
     name = checkpoint.path.stem if checkpoint else str(loading.factory)
-    return [Subject(name, net, [*found.notes, *notes])]
+    which = f":{loading.key.replace('/', '-')}" if loading.key else ""  # a name becomes that of a folder
+    return [Subject(name + which, net, [*found.notes, *notes])]
 
 
 def _own_networks(checkpoint: OwnCheckpoint, key: str | None) -> list[Subject]:

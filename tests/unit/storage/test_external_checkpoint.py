@@ -7,7 +7,7 @@ import sys
 from collections import defaultdict, deque
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -119,6 +119,21 @@ def test_a_state_dict_that_fits_one_model_needs_no_name(net, x, tmp_path):
     found = read(saved(tmp_path / "a.pt", net.state_dict()), model=None)
     assert torch.equal(found.net(x), net(x))
     assert "network small" in found.notes
+
+
+def test_the_hyperparameters_of_lightning_are_read_as_nothing(net, x, tmp_path, monkeypatch):
+    module, parts = ModuleType("data"), ["lightning", "fabric", "utilities", "data"]
+    for depth in range(1, 1 + len(parts)):  # Lightning itself need not be here
+        monkeypatch.setitem(sys.modules, ".".join(parts[:depth]), module)
+    module.AttributeDict = type("AttributeDict", (dict,), {"__module__": "lightning.fabric.utilities.data"})
+    held = {"state_dict": net.state_dict(), "hyper_parameters": module.AttributeDict(lr=0.1)}
+    assert torch.equal(read(saved(tmp_path / "a.pt", held)).net(x), net(x))
+
+
+@pytest.mark.reliability("wrong inputs")
+def test_a_key_needs_a_file(package):
+    with pytest.raises(UserError, match="--key ema: there is one network alone in what a --factory returns"):
+        read(None, model=None, factory=f"{package}:make", key="ema")
 
 
 def test_what_is_left_out_of_a_file_is_said(net, tmp_path):

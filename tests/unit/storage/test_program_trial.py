@@ -104,6 +104,16 @@ def test_no_name_of_a_member_makes_a_program_load(files, unread, tmp_path, membe
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.reliability("wrong inputs")
+@pytest.mark.parametrize("folder", ["CODE/", "kode/"])
+def test_no_name_of_a_folder_makes_a_script_load(files, unread, tmp_path, folder):
+    with zipfile.ZipFile(files["TorchScript"]) as old, zipfile.ZipFile(tmp_path / "evil.pt", "w") as new:
+        for member in old.namelist():
+            new.writestr(member.replace("code/", folder), old.read(member))
+    with pytest.raises(UserError, match="not a readable checkpoint"):
+        read(tmp_path / "evil.pt")
+
+
 @pytest.mark.parametrize("kind", ["TorchScript", "torch.export"])
 def test_a_trusted_program_is_evaluated_as_it_is(net, files, kind):
     x = torch.rand(5, 1, 8, 8)
@@ -210,7 +220,7 @@ def test_a_frozen_program_has_no_mode_and_is_in_eval_mode(net, tmp_path):
 
 
 def test_of_a_program_there_is_one(files):
-    with pytest.raises(UserError, match="holds one program, so leave it out"):
+    with pytest.raises(UserError, match=r"--key ema: there is one network alone in .*script.pt; leave it out"):
         read(files["TorchScript"], trust=True, key="ema")
 
 

@@ -22,6 +22,7 @@ from cure.evaluation.standalone.plan import Plan
 from cure.evaluation.statistics.results import counts
 from cure.storage import resume
 from tests.support.method_harness import QUICKSTART
+from tests.support.project import ROOT
 from tests.support.stages import edit_header
 
 FEW = ["--attacks", "clean,pgd20", "--n", "40"]
@@ -337,6 +338,26 @@ def test_networks_that_share_a_surrogate_open_it_once(run, weights, external, pa
     once = {(reader, surrogate.name): 1 for reader in readers}
     once |= {("safe_open", name): 1 for name in ("theirs.safetensors", "again.safetensors")}
     assert opened("theirs.safetensors", "again.safetensors", surrogate.name) == once
+
+
+def test_help_and_readme_say_that_a_file_may_be_a_program(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    _, shown, _ = call("eval", "--help")
+    assert "Run the code in TorchScript and torch.export files: they are programs" in " ".join(shown.split())
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert "A TorchScript or torch.export file is a program, and to load it is to run its code" in readme
+
+
+def test_a_key_names_the_network_in_the_table(run, trained, params, tmp_path):
+    weak = trained.state_dict() | {"linear.bias": torch.linspace(-30, 30, 10)}
+    torch.save({"raw": weak, "ema": trained.state_dict()}, tmp_path / "both.pt")
+    options = ["--data", "data/digits.safetensors", "--params", params, "--model", "small", "--attacks", "clean"]
+    code, _, said = run("eval", tmp_path / "both.pt", *options)
+    assert (code, "holds 2 networks that fit: raw, ema; name one by --key" in said) == (2, True)
+    code, shown, said = run("eval", tmp_path / "both.pt", *options, "--key", "ema", "--out", tmp_path / "out")
+    assert (code, "both:ema: weights of ema, not of raw" in said) == (0, True)
+    assert re.search(r"(?m)^ *both:ema ", shown)
+    assert (tmp_path / "out/both-ema/results.json").exists()
 
 
 REFUSALS = {
