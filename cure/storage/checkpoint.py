@@ -93,7 +93,7 @@ def _damage_reported(path: Path) -> Iterator[None]:
     """Report a truncated or altered file as such."""
     try:
         yield
-    except (SafetensorError, OSError, ValueError) as problem:
+    except (SafetensorError, OSError, ValueError, RecursionError) as problem:
         reason = " ".join(str(problem).split())[:200]
         raise UserError(f"{path}: not a whole weight file of this pipeline ({reason})") from None
 

@@ -362,6 +362,14 @@ def test_a_description_of_another_network_is_refused_and_nothing_is_allocated(us
 
 
 @wrong_input
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", "{}", "[" * 100_000, '{"channels": ' + "9" * 5000 + "}"])
+def test_a_description_that_is_none_is_refused(user, text):
+    path = user.folder / "weights/digits/small/natural-s0.safetensors"
+    save_file(opened(path)[1], path, metadata={"cure": text})
+    assert "not a whole weight file of this pipeline" in refused(user, "cure", "eval", path, "--attacks", "clean")
+
+
+@wrong_input
 @pytest.mark.parametrize("names", [["0.5/last", "0.5/best"], ["predictor"], []])
 def test_a_training_checkpoint_without_a_network_is_refused(user, names):
     path = user.folder / "weights/digits/small/natural-s0.safetensors"
