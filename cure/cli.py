@@ -20,10 +20,23 @@ app = typer.Typer(
 
 Checkpoints = Annotated[
     list[Path] | None,
-    typer.Argument(help="Files of weights/ or trajectories/, or external: state dict, TorchScript, torch.export."),
+    typer.Argument(
+        help="Files of weights/ or trajectories/, or external: a state dict, or a program (TorchScript, torch.export)."
+    ),
 ]
 ModelName = Annotated[str | None, typer.Option(help="Entry of cure/models that builds the network of a state dict.")]
-Factory = Annotated[str | None, typer.Option(help="package.module:function that returns the network.")]
+Factory = Annotated[
+    str | None,
+    typer.Option(help="package.module:function that returns the network; its code runs. Found in this folder, too."),
+]
+Key = Annotated[str | None, typer.Option(help="Which of several networks in a file: ema_state_dict, student, best.")]
+TrustCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-code",
+        help="Run the code in TorchScript and torch.export files: they are programs, and need this word of yours.",
+    ),
+]
 Mean = Annotated[str | None, typer.Option(help="Per-channel mean for input normalisation: 0.49,0.48,0.45.")]
 Std = Annotated[str | None, typer.Option(help="Per-channel standard deviation for input normalisation.")]
 DataName = Annotated[
@@ -63,6 +76,8 @@ def evaluate_files(
     checkpoints: Checkpoints = None,
     model: ModelName = None,
     factory: Factory = None,
+    key: Key = None,
+    trust_code: TrustCode = False,
     mean: Mean = None,
     std: Std = None,
     data: DataName = None,
@@ -80,19 +95,19 @@ def evaluate_files(
     """Evaluate clean and robust accuracy on the test split: cure's own checkpoints as they are, others with --data.
 
     Preflight checks show whether the network can be attacked, an estimate shows the cost, and diagnostics show signs of
-    gradient masking. Only weights are loaded: pickled code is refused. Exit codes: 0; 2: at least one network was
-    refused, results of the others are still printed; 3: evaluated, but a diagnostic was raised; 130: interrupted, rerun
-    to resume (with --out).
+    gradient masking. Only weights are loaded: pickled code is refused, and a program (TorchScript, torch.export) runs
+    with --trust-code alone. Exit codes: 0; 2: at least one network was refused, results of the others are still
+    printed; 3: evaluated, but a diagnostic was raised; 130: interrupted, rerun to resume (with --out).
     """
     from cure.evaluation.standalone import command, options
     from cure.evaluation.standalone.cases import Request
-    from cure.evaluation.standalone.subject import Loading
+    from cure.storage.external_checkpoint import Loading
 
     names = [name.strip() for name in attacks.split(",") if name.strip()] if attacks is not None else None
     code = command.evaluate_files(
         Request(
             paths=checkpoints or [],
-            loading=Loading(model, factory, options.normalisation(mean, std)),
+            loading=Loading(model, factory, options.normalisation(mean, std), key, trust_code),
             data=data,
             settings=params,
             attacks=names,

@@ -1,5 +1,7 @@
 """The one exception that a user is meant to read."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -17,3 +19,19 @@ def first_sentence(problem: Exception) -> str:
     """Kind and first sentence of an exception, of at most 200 characters."""
     said = (str(problem).strip().splitlines() or [""])[0].split(". ")[0]
     return f"{type(problem).__name__}: {said}"[:200].rstrip(": ")
+
+
+@contextmanager
+def exit_refused(who: str) -> Iterator[None]:
+    """Turn sys.exit() in code that is not ours into a refusal, where it would end the command without a word.
+
+    Args:
+        who: whose code it is, as the message names it.
+
+    Raises:
+        UserError: the block called sys.exit().
+    """
+    try:
+        yield
+    except SystemExit as left:
+        raise UserError(f"{who}: its code called sys.exit({left.code!r}); take that call out") from None

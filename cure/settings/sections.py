@@ -29,6 +29,9 @@ class Preflight(Settings):
     """When a network is taken to be unfit for gradient attacks, and what the estimate of the cost assumes of it."""
 
     images: Annotated[int, Field(ge=16)]  # that are looked at; the checks that repeat forwards take 16
+    program_seconds: Annotated[
+        Positive, Field(le=86_400)
+    ]  # for a TorchScript or torch.export file to load and run once
     rounding: Positive  # of the largest logit: other batch sizes choose other kernels
     spread: Annotated[Number, Field(ge=1)]  # times what equal forwards differ by: beyond a random network's own noise
     alive: Share  # of the images have a gradient; of sound networks nearly all

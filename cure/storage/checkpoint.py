@@ -1,12 +1,13 @@
 """Weight files that describe themselves: safetensors, with a JSON description in the header. No pickle anywhere."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from cure import catalogue
 from cure.core.network import Network
 from cure.errors import UserError
-from cure.settings.base import Settings
+from cure.settings.base import Count, Settings
 from cure.storage.files import replacing
 
 State = dict[str, Tensor]
@@ -26,8 +27,8 @@ class Description(Settings):
     kind: Literal["network", "trajectory"]
     model: str  # an entry of cure/models
     settings: dict[str, Any]  # its section of params.yaml, normalisation included
-    channels: int
-    classes: list[str]
+    channels: Count
+    classes: Annotated[list[str], Field(min_length=1)]
     dataset: str
     data_digest: str  # sha256 of the prepared file
     method: str
@@ -93,25 +94,64 @@ def _damage_reported(path: Path) -> Iterator[None]:
     """Report a truncated or altered file as such."""
     try:
         yield
-    except (SafetensorError, OSError, ValueError) as problem:
+    except (SafetensorError, OSError, ValueError, RecursionError) as problem:
         reason = " ".join(str(problem).split())[:200]
         raise UserError(f"{path}: not a whole weight file of this pipeline ({reason})") from None
 
 
 def network(about: Description, state: State, path: Path) -> Network:
     """The described network with these weights, in eval mode; refuses weights of another shape."""
-    try:
-        net = build(about.model, about.settings, about.channels, len(about.classes))
-    except (UserError, ValueError, RuntimeError) as problem:
-        reason = " ".join(str(problem).split())[:200]
-        raise UserError(f"{path}: its description is of no {about.model} that can be built ({reason})") from None
-    fill(net, state, f"{path}: weights do not fit {about.model}")
+    complaint = f"{path}: weights do not fit {about.model}"
+    with torch.device("meta"):  # without memory, of which a damaged description may ask for terabytes
+        refuse_misfits(described_network(about, path).state_dict(), state, complaint)
+    net = described_network(about, path)
+    fill(net, state, complaint)
     return net.eval()
 
 
+def described_network(about: Description, path: Path, prepare: Callable[[Network], None] | None = None) -> Network:
+    """Build a network as its description says, with fresh weights.
+
+    Args:
+        about: the description.
+        path: the file that it comes from.
+        prepare: what the method's training adds to a network (Method.prepare).
+
+    Raises:
+        UserError: there is no such network.
+    """
+    try:
+        net = build(about.model, about.settings, about.channels, len(about.classes))
+        if prepare is not None:
+            prepare(net)
+    except (UserError, ValueError, TypeError, OverflowError, RuntimeError) as problem:
+        reason = " ".join(str(problem).split())[:200]
+        raise UserError(f"{path}: its description is of no {about.model} that can be built ({reason})") from None
+    return net
+
+
 def fill(net: nn.Module, state: State, complaint: str) -> None:
-    """Load `state`; refuse tensors that are missing, unknown, or of another shape, type or form, naming the first."""
-    own = net.state_dict()
+    """Load `state`; refuse tensors that do not fit, naming the first."""
+    refuse_misfits(net.state_dict(), state, complaint)
+    with torch.no_grad():
+        net.load_state_dict(state)
+
+
+def refuse_misfits(own: State, state: State, complaint: str) -> None:
+    """Raise a UserError if `state` does not fit; see `misfit`."""
+    if wrong := misfit(own, state, complaint):
+        raise UserError(wrong)
+
+
+def misfit(own: State, state: State, complaint: str) -> str:
+    """Return `complaint`, the first tensor that does not fit and how many more there are; '' where all fit."""
+    wrong = misfits(own, state)
+    more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+    return f"{complaint}: {wrong[0]}{more}" if wrong else ""
+
+
+def misfits(own: State, state: State) -> list[str]:
+    """Say which tensors of `state` are missing, unknown, or of another shape, type or form than a network's `own`."""
     wrong = [f"{key} is missing" for key in own if key not in state]
     wrong += [f"{key} is unknown" for key in state if key not in own]
     wrong += [
@@ -130,7 +170,4 @@ def fill(net: nn.Module, state: State, complaint: str) -> None:
         if key in state and own[key].layout != state[key].layout
     ]
     wrong += [f"{key} is a shape without values" for key in own if key in state and state[key].is_meta]
-    if wrong:
-        raise UserError(f"{complaint}: {wrong[0]}" + (f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""))
-    with torch.no_grad():
-        net.load_state_dict(state)
+    return wrong

@@ -1,6 +1,9 @@
-"""Programs with their weights: TorchScript and torch.export files, evaluated as they are."""
+"""Programs with their weights: TorchScript and torch.export files, evaluated as they are.
 
-import json
+To load such a file is to run it: PyTorch compiles, evaluates and unpickles what stands inside. No list of ours says
+what is harmless there, so nothing here is called for a file that the user does not trust, except `program_kind`.
+"""
+
 import logging
 import warnings
 import zipfile
@@ -11,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from cure.errors import UserError
-from cure.storage.files import sha256
 
 INFLATION, SMALL = 10, 2**20
+OLD_EXPORT = "serialized_exported_program.json"  # at the top of torch.export files before PyTorch 2.8
 
 
 class Fixed(nn.Module):
@@ -30,7 +33,8 @@ class Fixed(nn.Module):
     def train(self, mode: bool = True) -> "Fixed":
         """The mode of a TorchScript program: that of its innermost modules. An export does not say its own."""
         inside = self.held[0].modules() if isinstance(self.held[0], torch.jit.ScriptModule) else ()
-        self.training = any(module.training for module in inside if not [*module.children()])
+        # a frozen program has no mode of its own: it was frozen in eval mode
+        self.training = any(getattr(module, "training", False) for module in inside if not [*module.children()])
         return self
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
@@ -47,32 +51,58 @@ class Fixed(nn.Module):
         return self.held[0](x)
 
 
-def saved_program(path: Path, device: torch.device) -> Fixed | None:
-    """The module of a TorchScript or torch.export file; None for anything else."""
+def program_kind(path: Path) -> str | None:
+    """Tell whether a file is a program, by the names of its members alone; nothing inside is read.
+
+    Args:
+        path: any file.
+
+    Returns:
+        "torch.export" or "TorchScript"; None for anything else.
+
+    Raises:
+        UserError: the file is a damaged archive, or one that would unpack to many times its size.
+    """
     if not zipfile.is_zipfile(path):
         return None
     with _unpackable(path) as archive:
-        inside = [name.partition("/")[2] for name in archive.namelist()]
-        if any(name.startswith("models/") for name in inside):
-            _refuse_pickles(path, archive)
-            kind = "torch.export"
-        elif any(name.startswith("code/") for name in inside):
-            kind = "TorchScript"
-        else:
-            return None
+        names = archive.namelist()
+    inside = [name.partition("/")[2] for name in names]
+    if OLD_EXPORT in names or any(name.startswith("models/") for name in inside):
+        return "torch.export"
+    return "TorchScript" if any(name.startswith("code/") for name in inside) else None
+
+
+def read_program(path: Path, kind: str, device: torch.device) -> nn.Module:
+    """Load a program, which runs the code in the file.
+
+    Args:
+        path: a file that the user trusts.
+        kind: what `program_kind` says of it.
+        device: where its weights are put.
+
+    Returns:
+        The program, no weight of which asks for a gradient.
+
+    Raises:
+        UserError: PyTorch cannot read the file.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated, its files live on
             logging.disable(logging.WARNING)  # torch.export tells of broken files by a traceback
-            read = {"torch.export": _exported, "TorchScript": torch.jit.load}[kind]
-            loaded = read(path).to(device)
+            loaded: nn.Module
+            if kind == "TorchScript":
+                loaded = torch.jit.load(path, map_location=device)  # type: ignore[no-untyped-call]
+            else:
+                loaded = torch.export.load(path).module().to(device)
     except Exception as problem:
         raise UserError(f"{path}: not a readable {kind} file ({' '.join(str(problem).split())[:160]})") from None
     finally:
         logging.disable(logging.NOTSET)
     for weight in loaded.parameters():  # scripted modules refuse requires_grad_
         weight.requires_grad = False
-    return Fixed(loaded, sha256(path))
+    return loaded
 
 
 def _unpackable(path: Path) -> zipfile.ZipFile:
@@ -87,24 +117,3 @@ def _unpackable(path: Path) -> zipfile.ZipFile:
             f"{path}: {packed:,} bytes that would unpack to {unpacked:,}; no checkpoint is packed like that"
         )
     return archive
-
-
-def _refuse_pickles(path: Path, archive: zipfile.ZipFile) -> None:
-    """torch.export.load would unpickle weights, constants and sample inputs that are no plain tensors."""
-    for name in archive.namelist():
-        if name.endswith("_config.json"):
-            entries = json.loads(archive.read(name)).get("config", {}).items()
-            bad = [key for key, meta in entries if meta.get("use_pickle") or "custom_obj" in str(meta.get("path_name"))]
-            if bad:
-                raise UserError(f"{path}: {bad[0]} is pickled inside, which is never run; export the network again")
-        elif name.endswith(".pt"):
-            with archive.open(name) as held:
-                try:
-                    torch.load(held, map_location="cpu", weights_only=True)
-                except Exception:
-                    raise UserError(f"{path}: {name} holds pickled code, which is never run") from None
-
-
-def _exported(path: Path) -> nn.Module:
-    module: nn.Module = torch.export.load(path).module()
-    return module

@@ -1,25 +1,23 @@
 """Networks from external checkpoints: state dicts in every usual wrapping, TorchScript, torch.export, or a factory."""
 
 import importlib
-import re
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from cure import catalogue
 from cure.core.network import Normalisation, Normalise
-from cure.errors import UserError
+from cure.errors import UserError, exit_refused, first_sentence
 from cure.settings import problems
-from cure.storage.checkpoint import State, build, fill
-from cure.storage.exported_program import Fixed
+from cure.storage.checkpoint import build
+from cure.storage.fitted_network import fitted
 from cure.storage.open_checkpoint import ExternalCheckpoint
-
-PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.", "sub_block1.", "1.")
-STATISTICS = {"mean": re.compile(r"(^|[._])(mu|mean)$"), "std": re.compile(r"(^|[._])(sigma|std)$")}
+from cure.storage.state_dict_layouts import state_dicts
 
 
 @dataclass
@@ -38,33 +36,66 @@ class Shape:
     classes: int
 
 
+@dataclass(frozen=True)
+class Loading:
+    """The options that say how an external checkpoint becomes a network."""
+
+    model: str | None = None  # an entry of cure/models that builds the network of a state dict
+    factory: str | None = None  # pkg.mod:fn, which builds it
+    normalisation: Normalisation | None = None
+    key: str | None = None  # which of several networks in a file
+    trust_code: bool = False  # whether a file that is a program may be run
+
+    @property
+    def external(self) -> bool:
+        """Whether an option was given that makes no sense for a file of this pipeline."""
+        return any((self.model, self.factory, self.normalisation))
+
+
 def network(
     checkpoint: ExternalCheckpoint | None,
+    loading: Loading,
     shape: Shape,
-    *,
-    model: str | None,
-    factory: str | None,
     settings: Mapping[str, dict[str, Any]],
-    normalisation: Normalisation | None,
-    device: torch.device,
+    example: torch.Tensor,
+    program_seconds: float,
 ) -> ExternalNetwork:
-    """Return the network in `checkpoint`, in eval mode on `device`.
+    """Load the network of an external checkpoint.
 
-    A state dict is loaded into the catalogue's `model`, or into what `factory` (pkg.mod:fn) builds. `settings` are
-    those of the catalogue's models. A state dict that fits exactly one of them needs neither. Without a checkpoint,
-    the network is the factory's own.
+    A state dict is loaded into the catalogue's model, or into what the factory builds. One that fits exactly one model
+    of the catalogue needs neither.
+
+    Args:
+        checkpoint: the file; None for the factory's own network.
+        loading: the options of the user.
+        shape: of the data set.
+        settings: those of the catalogue's models.
+        example: images (n, c, h, w) that it will be evaluated on.
+        program_seconds: time that a program may take to load and to run once.
+
+    Returns:
+        The network in eval mode on the device of `example`.
+
+    Raises:
+        UserError: the file or an option is wrong, or the file is a program that is not trusted.
     """
+    if loading.key is not None and (checkpoint is None or checkpoint.is_program(loading.trust_code)):
+        raise UserError(f"--key {loading.key}: there is one network alone in {_place(checkpoint)}; leave it out")
     if checkpoint is None:
-        found = ExternalNetwork(_factory_alone(factory))
-    elif isinstance(content := checkpoint.content(device), Fixed):
-        found = ExternalNetwork(content)
+        found = ExternalNetwork(_factory_alone(loading.factory))
+    elif checkpoint.is_program(loading.trust_code):
+        found = ExternalNetwork(checkpoint.program(example, program_seconds))
     else:
-        found = _from_tensors(checkpoint.path, content.held, shape, model, factory, settings)
-    if normalisation is not None:
-        _normalise(found, normalisation, shape, checkpoint.path if checkpoint else None)
-    found.net.to(device).requires_grad_(False)
+        found = _from_tensors(checkpoint.path, checkpoint.held, shape, loading, settings)
+    if loading.normalisation is not None:
+        _normalise(found, loading.normalisation, shape, checkpoint.path if checkpoint else None)
+    found.net.to(example.device).requires_grad_(False)
     found.net.train(False)
     return found
+
+
+def _place(checkpoint: ExternalCheckpoint | None) -> str:
+    return str(checkpoint.path) if checkpoint else "what a --factory returns"
 
 
 def _normalise(found: ExternalNetwork, normalisation: Normalisation, shape: Shape, path: Path | None) -> None:
@@ -85,23 +116,20 @@ def _factory_alone(factory: str | None) -> nn.Module:
 
 
 def _from_tensors(
-    path: Path,
-    held: Any,
-    shape: Shape,
-    model: str | None,
-    factory: str | None,
-    settings: Mapping[str, dict[str, Any]],
+    path: Path, held: Any, shape: Shape, loading: Loading, settings: Mapping[str, dict[str, Any]]
 ) -> ExternalNetwork:
     states = dict(state_dicts(held))
     if not states:
         raise UserError(f"{path}: holds no state dict (no mapping from names to tensors)")
-    if factory is not None:
-        return _first_fit(path, {factory: from_factory(factory)}, states)
-    names = [model] if model else [name for name in catalogue.names("models") if name in settings]
-    for name in names:
-        _check_settings(name, settings.get(name, {}))
-    nets = {name: build(name, settings.get(name, {}), shape.channels, shape.classes) for name in names}
-    return _first_fit(path, dict(nets), states)
+    nets: dict[str, nn.Module]
+    if loading.factory is not None:
+        nets = {loading.factory: from_factory(loading.factory)}
+    else:
+        names = [loading.model] if loading.model else [n for n in catalogue.names("models") if n in settings]
+        for name in names:
+            _check_settings(name, settings.get(name, {}))
+        nets = {name: build(name, settings.get(name, {}), shape.channels, shape.classes) for name in names}
+    return ExternalNetwork(*fitted(path, nets, states, loading.key, shape.channels))
 
 
 def _check_settings(model: str, settings: Any) -> None:
@@ -111,85 +139,26 @@ def _check_settings(model: str, settings: Any) -> None:
 
 
 def from_factory(factory: str) -> nn.Module:
-    """Return the module that `pkg.mod:fn` builds; fn takes no argument and is the user's own code."""
+    """Build a network by a function of the user's own.
+
+    Args:
+        factory: pkg.mod:fn; fn takes no argument. The module may lie in the working folder.
+
+    Raises:
+        UserError: there is no such function, it fails or exits, or returns no torch.nn.Module.
+    """
     module, _, name = factory.partition(":")
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)  # behind all else, and it stays: the network may import more when it runs
     try:
-        net = getattr(importlib.import_module(module), name)()
+        with exit_refused(f"--factory {factory}"):
+            net = getattr(importlib.import_module(module), name)()
+    except UserError:
+        raise
     except Exception as problem:  # the user's own code may fail in any way
-        raise UserError(f"--factory {factory}: {problem}; it must be package.module:function of no arguments") from None
+        raise UserError(
+            f"--factory {factory}: {first_sentence(problem)}; it must be package.module:function of no arguments"
+        ) from None
     if not isinstance(net, nn.Module):
         raise UserError(f"--factory {factory}: returned a {type(net).__name__}, not a torch.nn.Module")
     return net
-
-
-def state_dicts(held: Any, name: str = "", around: tuple[int, ...] = ()) -> Iterator[tuple[str, State]]:
-    """Yield every mapping from names to tensors inside, by its place (state_dict, model.ema, ...); skip optimisers."""
-    if isinstance(held, nn.Module) or not isinstance(held, Mapping) or id(held) in around:  # it may hold itself
-        return
-    plain = {key: value for key, value in held.items() if isinstance(key, str) and isinstance(value, Tensor)}
-    if plain and len(plain) >= len(held) / 2:
-        yield name, plain
-        return
-    for key, value in held.items():
-        if isinstance(key, str) and not key.startswith("optim"):
-            yield from state_dicts(value, f"{name}.{key}" if name else key, (*around, id(held)))
-
-
-def without_prefixes(state: State) -> State:
-    """Remove the prefixes that DataParallel, torch.compile and wrapping classes leave, repeatedly if they are nested.
-
-    The mean and standard deviation of the images, which a wrapper holds beside the network, need not share them.
-    """
-    while True:
-        inner = [key for key in state if not any(pattern.search(key) for pattern in STATISTICS.values())]
-        shared = [prefix for prefix in PREFIXES if inner and all(key.startswith(prefix) for key in inner)]
-        if not shared:
-            return state
-        state = {key.removeprefix(shared[0]): tensor for key, tensor in state.items()}
-
-
-def _first_fit(path: Path, nets: dict[str, nn.Module], states: dict[str, State]) -> ExternalNetwork:
-    """Load the first state dict that fits a network; if none fits, raise the complaint about the first."""
-    complaints = []
-    for place, raw in states.items():
-        for name, net in nets.items():
-            notes, state = [], without_prefixes(raw)
-            normalisation, state = _split_normalisation(net, state)
-            if normalisation is not None:
-                notes.append(f"normalisation of the checkpoint: mean {normalisation.mean}, std {normalisation.std}")
-            state = _with_batch_counters(net, state)
-            try:
-                fill(
-                    net, {key: t.float() if t.is_floating_point() else t for key, t in state.items()}, f"{path}: {name}"
-                )
-            except UserError as refused:
-                complaints.append(str(refused))
-                continue
-            others = [other or "the file itself" for other in states if other != place]
-            notes += [f"weights of {place or 'the file itself'}, not of {', '.join(others)}"] if others else []
-            notes += [f"network {name}"] if len(nets) > 1 else []
-            kinds = {str(t.dtype).removeprefix("torch.") for t in state.values() if t.is_floating_point()} - {"float32"}
-            notes += [f"weights of {' and '.join(sorted(kinds))}, evaluated in float32"] if kinds else []
-            whole = nn.Sequential(Normalise(normalisation), net) if normalisation else net
-            return ExternalNetwork(whole, notes)
-    if len(nets) == 1:
-        raise UserError(complaints[0].replace(": ", ": does not fit ", 1))
-    raise UserError(f"{path}: fits none of {', '.join(nets)}; name its --model, or a --factory that builds it")
-
-
-def _with_batch_counters(net: nn.Module, state: State) -> State:
-    """Add the batch counters of batch norms that old checkpoints lack; no number depends on them."""
-    own = net.state_dict()
-    counters = {key: own[key] for key in own if key.endswith("num_batches_tracked") and key not in state}
-    return {**state, **counters}
-
-
-def _split_normalisation(net: nn.Module, state: State) -> tuple[Normalisation | None, State]:
-    """Return the input normalisation that a checkpoint holds beside the network's tensors, and the other tensors."""
-    extra = [key for key in state if key not in net.state_dict()]
-    found = {what: [key for key in extra if pattern.search(key)] for what, pattern in STATISTICS.items()}
-    odd = any(state[key].is_meta or state[key].layout != torch.strided for key in extra)
-    if odd or len(extra) != 2 or any(len(keys) != 1 for keys in found.values()):
-        return None, state
-    values = {what: [round(float(v), 6) for v in state[keys[0]].flatten()] for what, keys in found.items()}
-    return Normalisation(**values), {key: t for key, t in state.items() if key not in extra}

@@ -1,20 +1,25 @@
 """Open a checkpoint once, and tell a file of this pipeline from an external program and from external tensors.
 
-Weights only: a file is read by safetensors or by torch.load(weights_only=True); pickled code is refused, never run.
+Weights only: a file is read by safetensors or by torch.load(weights_only=True); pickled code is refused, never run. A
+program (TorchScript, torch.export) is code, so it is loaded only for a user who trusts it.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
+from torch import Tensor
 
 from cure.errors import UserError, first_sentence
 from cure.storage import checkpoint
 from cure.storage.checkpoint import Description, State
-from cure.storage.exported_program import Fixed, saved_program
+from cure.storage.exported_program import Fixed, program_kind
+from cure.storage.program_trial import trusted_program
 
 
 @dataclass(frozen=True)
@@ -26,11 +31,54 @@ class OwnCheckpoint:
     states: dict[str, State]
 
 
-@dataclass(frozen=True)
-class ExternalTensors:
-    """What an external checkpoint holds if it is not a program: tensors in plain containers of any nesting."""
+class Inert:
+    """Stands for an object beside the weights; takes whatever its pickle gives it, and keeps nothing."""
 
-    held: Any
+    def __init__(self, *given: object, **named: object) -> None: ...
+
+    def __setstate__(self, state: object) -> None: ...
+
+
+class InertMapping:
+    """Stands for a kind of dictionary; its items may be weights, so a plain one takes its place."""
+
+    def __new__(cls, *_given: object) -> Any:
+        """Return an empty dictionary."""
+        return {}
+
+
+class InertSequence:
+    """Stands for a kind of list."""
+
+    def __new__(cls, *_given: object) -> Any:
+        """Return an empty list."""
+        return []
+
+
+NUMPY = (
+    "dtype",
+    "ndarray",
+    *(f"{core}.multiarray.{f}" for core in ("core", "_core") for f in ("scalar", "_reconstruct")),
+)
+PATHS = tuple(f"{kind}{name}" for kind in ("", "_local.") for name in ("Path", "PosixPath", "WindowsPath"))
+ATTRIBUTES = tuple(
+    f"{package}.AttributeDict"
+    for package in (
+        "pytorch_lightning.utilities.parsing",
+        "lightning.pytorch.utilities.parsing",
+        "lightning_fabric.utilities.data",
+        "lightning.fabric.utilities.data",
+    )
+)
+HARMLESS: dict[str, type] = {  # what people keep beside weights, by the name in the pickle; never the class itself
+    **dict.fromkeys((f"numpy.{name}" for name in NUMPY), Inert),
+    **dict.fromkeys((f"pathlib.{name}" for name in PATHS), Inert),
+    **dict.fromkeys((f"builtins.{name}" for name in ("bool", "dict", "float", "int", "list", "str", "tuple")), Inert),
+    **dict.fromkeys((f"datetime.{name}" for name in ("date", "datetime", "timedelta", "timezone")), Inert),
+    **dict.fromkeys(("argparse.Namespace", "types.SimpleNamespace", "torch.torch_version.TorchVersion"), Inert),
+    **dict.fromkeys(("collections.defaultdict", *ATTRIBUTES), InertMapping),
+    "collections.deque": InertSequence,
+}
 
 
 @dataclass
@@ -43,26 +91,49 @@ class ExternalCheckpoint:
 
     path: Path
     file: safe_open | None = None  # the open file, if it is safetensors
-    _content: Fixed | ExternalTensors | None = field(default=None, init=False)
+    _program: Fixed | None = field(default=None, init=False)
 
-    def content(self, device: torch.device) -> Fixed | ExternalTensors:
-        """Return the saved program, on `device`, or the tensors, on the CPU."""
-        if self._content is None:
-            program = saved_program(self.path, device) if self.file is None else None
-            self._content = program or ExternalTensors(self._tensors())
-        return self._content
+    def is_program(self, trust_code: bool) -> bool:
+        """Tell whether the file is a program; refuse one that is not trusted.
 
-    def _tensors(self) -> Any:
+        Args:
+            trust_code: whether the user trusts the code in the file.
+
+        Raises:
+            UserError: it is a program, and not trusted; or a damaged archive.
+        """
+        if self._kind is not None and not trust_code:
+            raise UserError(
+                f"{self.path}: a {self._kind} file is a program, and to load it is to run its code. If you trust who "
+                "made it, say so by --trust-code (Python: trust_code=True); else ask for the network's state_dict()"
+            )
+        return self._kind is not None
+
+    @cached_property
+    def _kind(self) -> str | None:
+        return program_kind(self.path) if self.file is None else None
+
+    def program(self, example: Tensor, seconds: float) -> Fixed:
+        """Return the trusted program, on the device of `example`; see `trusted_program`."""
+        if self._program is None:
+            self._program = trusted_program(self.path, str(self._kind), example, seconds)
+        return self._program
+
+    @cached_property
+    def held(self) -> Any:
+        """What the file holds if it is no program: tensors in plain containers of any nesting, on the CPU."""
         try:
             if self.file is not None:
                 return self.file.get_tensors()  # type: ignore[no-untyped-call]
-            return torch.load(self.path, map_location="cpu", weights_only=True)
+            names: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [(k, n) for n, k in HARMLESS.items()]
+            with torch.serialization.safe_globals(names):
+                return torch.load(self.path, map_location="cpu", weights_only=True)
         except Exception as problem:  # torch.load and safetensors fail in a dozen ways on bytes of other formats
             reason = " ".join(str(problem).split())
-            if pickled := re.search(r"GLOBAL:? ([\w.]+)|Unsupported (?:global|class)", reason):
-                named = f" ({pickled.group(1)})" if pickled.group(1) else ""
+            if pickled := re.search(r"GLOBAL ([\w.]+)", reason):
                 raise UserError(
-                    f"{self.path}: holds pickled code{named}, which is never run; save the network's state_dict() alone"
+                    f"{self.path}: holds pickled code ({pickled[1]}), which is never run; "
+                    "save the network's state_dict() alone"
                 ) from None
             raise UserError(f"{self.path}: not a readable checkpoint ({first_sentence(problem)})") from None
 

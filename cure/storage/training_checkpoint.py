@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from cure.core.network import Network
 from cure.errors import UserError
 from cure.storage import paths
-from cure.storage.checkpoint import Description, State, build, fill, load
+from cure.storage.checkpoint import Description, State, described_network, fill, load, refuse_misfits
 from cure.storage.paths import Run
 
 
@@ -17,16 +19,18 @@ def networks(
 
     `prepare` is what the method's training adds to a network (Method.prepare).
     """
-    found = {}
+    found, complaint = {}, f"{path}: weights do not fit {about.model}"
     for name, state in states.items():
         if "/" in name:
             continue
-        net = build(about.model, about.settings, about.channels, len(about.classes))
-        if prepare is not None:
-            prepare(net)
-        if name in ("", "last", "best") or set(state) == set(net.state_dict()):
-            fill(net, state, f"{path}: weights do not fit {about.model}")
+        with torch.device("meta"):  # without memory, of which a damaged description may ask for terabytes
+            own = described_network(about, path, prepare).state_dict()
+        if name in ("", "last", "best") or set(state) == set(own):
+            refuse_misfits(own, state, complaint)
+            fill(net := described_network(about, path, prepare), state, complaint)
             found[name] = net.eval()
+    if not found:
+        raise UserError(f"{path}: holds no network that can be evaluated, but {', '.join(sorted(states)) or 'nothing'}")
     return found
 
 

@@ -25,6 +25,9 @@ from cure.settings.sections import Preflight
 
 Verdict = tuple[bool | None, str]
 FGSM = 8 / 255  # any radius would do: the logits only have to stay finite
+TWO_LOGITS = (
+    "torch.cat([torch.zeros_like(z), z], 1)"  # their softmax is the sigmoid of z, for a column z of shape (n, 1)
+)
 
 
 def preflight(net: nn.Module, x: Tensor, y: Tensor, classes: int, rules: Preflight) -> list[Check]:
@@ -76,7 +79,15 @@ def _output(context: PreflightContext) -> Verdict:
     if isinstance(context.net, FirstOutput):
         with torch.no_grad():
             found += f", the first of {len(outputs(context.net.net(context.few)))} outputs"
+    if z.shape == context.x.shape[:1]:
+        found += f"; with z = z[:, None]: {_two_logits(z)}"
     return z.ndim == 2 and len(z) == len(context.x) and z.is_floating_point(), found
+
+
+def _two_logits(z: Tensor) -> str:
+    """How a network of two classes that returns one number z of each image is made one of two logits."""
+    first = "take the sigmoid off, then " if bool(((z >= 0) & (z <= 1)).all()) else ""
+    return f"one number for two classes: {first}return {TWO_LOGITS}"
 
 
 def _precision(context: PreflightContext) -> Verdict:
@@ -93,6 +104,8 @@ def _inside(context: PreflightContext) -> Verdict:
 def _classes(context: PreflightContext) -> Verdict:
     k, low, high = context.z.shape[1], int(context.y.min()), int(context.y.max())
     found = f"{k} logits, {context.classes} classes, labels from {low} to {high}"
+    if k == 1:
+        found += f"; {_two_logits(context.z)}"
     return k == context.classes >= 2 and 0 <= low <= high < k, found
 
 
@@ -198,7 +211,11 @@ CHECKS: dict[str, tuple[Callable[[PreflightContext], Verdict], str]] = {  # chec
     "precision": (_precision, "compute in float32: half precision blinds gradient attacks and ties predictions"),
     "autograd": (_inside, "an optimisation loop at inference needs an attack made for it (Croce et al. 2022)"),
     "classes": (_classes, "build the network with as many logits as the data set has classes, labelled from 0"),
-    "logits": (_logits, "return logits, before softmax: saturated probabilities hide the gradient"),
+    "logits": (
+        _logits,
+        "return logits, before softmax: saturated probabilities hide the gradient; take it off by "
+        "net.softmax = torch.nn.Identity(), of a Sequential by net[:-1], in a forward by return z for z.softmax(1)",
+    ),
     "finite": (_finite, "look for overflow, a division by zero, or 16-bit arithmetic"),
     "eval mode": (_mode, "call net.eval(), of a saved program before it is saved"),
     "determinism": (_repeated, "a network that draws at random needs aa_rand: AutoAttack on the mean of 20 gradients"),

@@ -8,15 +8,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cure.errors import UserError
+from cure.errors import UserError, exit_refused
 from cure.evaluation.standalone import images as sets
 from cure.evaluation.standalone import outputs
+from cure.evaluation.standalone.cases import model_settings
 from cure.evaluation.standalone.measure import Evaluation, measure, run_preflight
 from cure.evaluation.standalone.plan import opened, plan, published
-from cure.evaluation.standalone.subject import Subject, with_single_float32_output
+from cure.evaluation.standalone.subject import Subject, subjects, with_single_float32_output
 from cure.nn.batchnorm import scope
 from cure.settings.base import SEEDS
-from cure.settings.sections import Threat
+from cure.settings.params import Params
+from cure.settings.sections import Preflight, Threat
+from cure.storage.external_checkpoint import Loading, Shape
+from cure.storage.open_checkpoint import OwnCheckpoint, open_checkpoint
 
 
 def _radius(eps: float | str) -> float:
@@ -28,7 +32,7 @@ def _radius(eps: float | str) -> float:
 
 
 def evaluate(
-    net: nn.Module,
+    net: nn.Module | str | Path,
     images: Tensor | np.ndarray,
     labels: Tensor | np.ndarray,
     *,
@@ -39,6 +43,9 @@ def evaluate(
     seed: int = 0,
     out: str | Path | None = None,
     force: bool = False,
+    model: str | None = None,
+    key: str | None = None,
+    trust_code: bool = False,
 ) -> Evaluation:
     """Clean and robust accuracy of `net`, a classifier of images in [0, 1] that returns logits (n, classes).
 
@@ -46,31 +53,72 @@ def evaluate(
     params.yaml: clean, fgsm, pgd20, pgd100, cw20, cw100, aa (AutoAttack), min_linf, min_l2, ... The L-inf radius `eps`
     may be a fraction; steps are eps/4. The network stays where it is and is evaluated in eval mode; of several outputs
     the first (or `logits`) counts, and weights that are not float32 are copied. With `out`, finished batches outlive a
-    killed run, and the files of `cure eval` are written there. Raises `cure.errors.UserError` on input that makes no
-    sense and, unless `force`, where the preflight finds the network unfit.
+    killed run, and the files of `cure eval` are written there.
+
+    `net` may be a checkpoint file. Of a state dict, `model` names the entry of cure/models, and `key` which of several
+    networks is meant. `trust_code` runs the code in a TorchScript or torch.export file, which is a program. Raises
+    `cure.errors.UserError` on input that makes no sense and, unless `force`, where the preflight finds the network
+    unfit.
     """
-    if not isinstance(net, nn.Module):
-        raise UserError(f"net is a {type(net).__name__}, not a torch.nn.Module; wrap a function in one")
-    device = next((w.device for w in net.parameters()), torch.device("cpu"))
-    given = sets.given(images, labels, classes, device)
-    used, notes = with_single_float32_output(net, given.examples.x[:2])
-    if classes is None:
-        given = sets.classes_of(used, given)
-    settings = published()
-    radius = _radius(eps)
-    if batch < 1:
-        raise UserError(f"batch is {batch}; at least 1")
-    changes: dict[str, Any] = {"threat": {"eps": radius, "step": radius / 4}}
-    changes["attack"] = {"batch": batch, "seed": seed, "subset": {}}
-    if not 0 <= seed < SEEDS:
-        raise UserError(f"seed is {seed}; from 0 to {SEEDS - 1}")
-    names = attacks.split(",") if isinstance(attacks, str) else list(attacks)
-    wanted = plan(opened(settings, "", ""), names, given.classes, changes)
-    folder = Path(out) if out else None
-    with scope(net, "eval"), scope(used, "eval"):
-        subject = Subject(type(net).__name__, used, notes)
-        preflight_checks = run_preflight(subject, given, wanted, force=force)
-        found = measure(subject, given, wanted, preflight_checks, units=folder / "units" if folder else None)
+    name = type(net).__name__ if isinstance(net, nn.Module) else str(net)
+    with exit_refused(name):
+        changes = _changes(eps, batch, seed)
+        given = sets.given(images, labels, classes, _device(net, images))
+        params = opened(published(), "", "")
+        subject = _subject(net, given, Loading(model=model, key=key, trust_code=trust_code), params)
+        if classes is None:
+            given = sets.classes_of(subject.net, given)
+        wanted = plan(params, _names(attacks), given.classes, changes)
+        folder = Path(out) if out else None
+        with scope(subject.net, "eval"):
+            preflight_checks = run_preflight(subject, given, wanted, force=force)
+            found = measure(subject, given, wanted, preflight_checks, units=folder / "units" if folder else None)
     if folder:
         outputs.write(found, folder)
     return found
+
+
+def _names(attacks: Sequence[str] | str) -> list[str]:
+    return attacks.split(",") if isinstance(attacks, str) else list(attacks)
+
+
+def _changes(eps: float | str, batch: int, seed: int) -> dict[str, Any]:
+    """Return what is laid over the published settings."""
+    radius = _radius(eps)
+    if batch < 1:
+        raise UserError(f"batch is {batch}; at least 1")
+    if not 0 <= seed < SEEDS:
+        raise UserError(f"seed is {seed}; from 0 to {SEEDS - 1}")
+    return {"threat": {"eps": radius, "step": radius / 4}, "attack": {"batch": batch, "seed": seed, "subset": {}}}
+
+
+def _device(net: nn.Module | str | Path, images: Tensor | np.ndarray) -> torch.device:
+    """Return where a network is; a file is loaded to where the images are."""
+    if not isinstance(net, nn.Module | str | Path):
+        raise UserError(
+            f"net is a {type(net).__name__}, not a torch.nn.Module or a checkpoint file; wrap a function in a module"
+        )
+    if isinstance(net, nn.Module):
+        return next((weight.device for weight in net.parameters()), torch.device("cpu"))
+    return images.device if isinstance(images, Tensor) else torch.device("cpu")
+
+
+def _subject(net: nn.Module | str | Path, given: sets.Images, loading: Loading, params: Params) -> Subject:
+    """Return the given network, or the one network in a file."""
+    example = given.examples.x[:2]
+    if isinstance(net, nn.Module):
+        if loading.model or loading.key:
+            raise UserError("model and key are for a checkpoint file, but net is a network already")
+        used, notes = with_single_float32_output(net, example)
+        return Subject(type(net).__name__, used, notes)
+    checkpoint = open_checkpoint(Path(net))
+    if isinstance(checkpoint, OwnCheckpoint) and loading.external:
+        raise UserError(f"{net}: says itself what it is; model is for others' checkpoints")
+    shape = Shape(given.channels, given.classes)
+    seconds = params.get("preflight", Preflight).program_seconds
+    one, *others = subjects(checkpoint, loading, shape, model_settings(params), example, seconds)
+    if others:
+        known = ", ".join(subject.name.rpartition(":")[2] for subject in (one, *others))
+        raise UserError(f"{net}: holds {1 + len(others)} networks: {known}; name one by key=...")
+    one.net.to(example.device)
+    return one

@@ -5,18 +5,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from cure.errors import UserError, first_sentence
 from cure.evaluation.diagnostics.extra_attacks import transfer
 from cure.evaluation.diagnostics.preflight import preflight
 from cure.evaluation.standalone.images import Images, of_the_test_split, prepared
 from cure.evaluation.standalone.plan import Plan, nearest, opened, plan
-from cure.evaluation.standalone.subject import Loading, Subject, subjects
+from cure.evaluation.standalone.subject import Subject, subjects
 from cure.runtime import device
 from cure.settings.params import Params
 from cure.settings.sections import RunSettings
-from cure.storage.external_checkpoint import Shape
+from cure.storage.external_checkpoint import Loading, Shape
 from cure.storage.open_checkpoint import Checkpoint, ExternalCheckpoint, OwnCheckpoint, open_checkpoint
 
 
@@ -48,14 +46,14 @@ def cases(
     """
     checkpoint = open_checkpoint(path) if path else None
     about = checkpoint.about if isinstance(checkpoint, OwnCheckpoint) else None
-    if about and request.loading.given:
+    if about and request.loading.external:
         raise UserError(
             f"{path}: says itself what it is; --model, --factory, --mean and --std are for others' checkpoints"
         )
     name = request.data or (about.dataset if about else None)
     if name is None:
-        if isinstance(checkpoint, ExternalCheckpoint):
-            checkpoint.content(torch.device("cpu"))  # an unreadable file is reported before the missing option
+        if isinstance(checkpoint, ExternalCheckpoint) and not checkpoint.is_program(request.loading.trust_code):
+            _ = checkpoint.held  # an unreadable file is reported before the missing option
         raise UserError(
             f"{path or request.loading.factory}: --data is needed: a data set of the catalogue, or a prepared file"
         )
@@ -70,11 +68,12 @@ def cases(
     images = of_the_test_split(prepared(name, params, settings.parent), where, about)
     wanted = plan(params, request.attacks, images.classes, {"attack": changes})
     images = images.some(request.images or wanted.suite.images)
-    shape, models = Shape(images.channels, images.classes), _models(params)
-    found = subjects(checkpoint, request.loading, shape, models, images.examples.x[:2])
+    shape, seconds = Shape(images.channels, images.classes), wanted.preflight.program_seconds
+    how = (request.loading, shape, model_settings(params), images.examples.x[:2], seconds)
+    found = subjects(checkpoint, *how)
     if request.surrogate:
         opened_surrogate = open_surrogate(request.surrogate)
-        surrogate = subjects(opened_surrogate, request.loading, shape, models, images.examples.x[:2])[0]
+        surrogate = subjects(opened_surrogate, *how)[0]
         _check_surrogate(request.surrogate, surrogate, images, wanted)
         wanted = replace(wanted, transfer=transfer(surrogate.net, wanted.threat))
     return [(subject, images, wanted) for subject in found]
@@ -90,7 +89,7 @@ def _settings(request: Request, path: Path | None, say: Callable[[str], None]) -
     return found
 
 
-def _models(params: Params) -> dict[str, dict[str, object]]:
+def model_settings(params: Params) -> dict[str, dict[str, Any]]:
     """Return the settings of the catalogue's models, as the file has them."""
     return {name: dict(section or {}) for name, section in params.raw["models"].items()}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cure.errors import UserError, first_sentence
+from cure.errors import UserError, exit_refused, first_sentence
 from cure.evaluation.cost import images_for
 from cure.evaluation.speed import AttackSpeed
 from cure.evaluation.standalone import outputs, show
@@ -66,12 +66,15 @@ def _evaluated(
         refused.append(UserError(str(why) if who in str(why) else f"{who}: {why}"))
 
     try:
-        found = cases(path, request, open_surrogate, lambda note: _say(console, note))
+        with exit_refused(str(path or request.loading.factory)):
+            found = cases(path, request, open_surrogate, lambda note: _say(console, note))
     except UserError as why:
         return refuse(str(path) if len(request.paths) > 1 else "", why)
     for subject, images, wanted in found:
         try:
-            yield _one(subject, images, wanted, request, console)
+            with exit_refused(subject.name):
+                done = _one(subject, images, wanted, request, console)
+            yield done
         except UserError as why:
             refuse(subject.name, why)
         except RuntimeError as problem:  # PyTorch's own: no memory left, a shape that does not fit

@@ -10,14 +10,14 @@ import torch
 from torch import nn
 
 from cure import catalogue
-from cure.core.network import Normalisation
+from cure.errors import UserError, did_you_mean
 from cure.nn.batchnorm import scope
 from cure.nn.inputs import OnACopy
 from cure.nn.outputs import FirstOutput, outputs
 from cure.storage import external_checkpoint
 from cure.storage.checkpoint import Description
 from cure.storage.exported_program import Fixed
-from cure.storage.external_checkpoint import Shape
+from cure.storage.external_checkpoint import Loading, Shape
 from cure.storage.open_checkpoint import Checkpoint, OwnCheckpoint
 from cure.storage.training_checkpoint import networks
 
@@ -32,53 +32,40 @@ class Subject:
     about: Description | None = None
 
 
-@dataclass(frozen=True)
-class Loading:
-    """The options that say how an external checkpoint becomes a network."""
-
-    model: str | None = None
-    factory: str | None = None
-    normalisation: Normalisation | None = None
-
-    @property
-    def given(self) -> bool:
-        """Whether any of them was given."""
-        return any((self.model, self.factory, self.normalisation))
-
-
 def subjects(
     checkpoint: Checkpoint | None,
     loading: Loading,
     shape: Shape,
-    settings: dict[str, dict[str, Any]],
+    settings: Mapping[str, dict[str, Any]],
     example: torch.Tensor,
+    program_seconds: float,
 ) -> list[Subject]:
     """Return every network in a file of this pipeline, or the one network of an external checkpoint or a factory.
 
-    `settings` are those of the catalogue's models; `example` are images that the network will be evaluated on.
+    `settings` are those of the catalogue's models; `example` are images that the network will be evaluated on;
+    `program_seconds` is the time that a program may take to load and to run once.
     """
     if isinstance(checkpoint, OwnCheckpoint):
-        return _own_networks(checkpoint)
-    found = external_checkpoint.network(
-        checkpoint,
-        shape,
-        model=loading.model,
-        factory=loading.factory,
-        settings=settings,
-        normalisation=loading.normalisation,
-        device=example.device,
-    )
+        return _own_networks(checkpoint, loading.key)
+    found = external_checkpoint.network(checkpoint, loading, shape, settings, example, program_seconds)
     net, notes = with_single_float32_output(found.net, example)
     name = checkpoint.path.stem if checkpoint else str(loading.factory)
-    return [Subject(name, net, [*found.notes, *notes])]
+    which = f":{loading.key.replace('/', '-')}" if loading.key else ""  # a name becomes that of a folder
+    return [Subject(name + which, net, [*found.notes, *notes])]
 
 
-def _own_networks(checkpoint: OwnCheckpoint) -> list[Subject]:
-    """Build every network in the file; those of a training checkpoint are called best, last, revision, ..."""
+def _own_networks(checkpoint: OwnCheckpoint, key: str | None) -> list[Subject]:
+    """Build every network in the file, or the one that `key` names.
+
+    Those of a training checkpoint are called best, last, revision, ...
+    """
     about, path = checkpoint.about, checkpoint.path
     prepare = catalogue.entry("methods", about.method).METHOD.prepare if about.kind == "trajectory" else None
     found = dict(sorted(networks(about, checkpoint.states, path, prepare).items()))
-    return [Subject(path.stem + (f":{name}" if name else ""), net, about=about) for name, net in found.items()]
+    if key is not None and key not in found:
+        raise UserError(f"{path}: --key {key}: no such network{did_you_mean(key, [name for name in found if name])}")
+    chosen = found if key is None else {key: found[key]}
+    return [Subject(path.stem + (f":{name}" if name else ""), net, about=about) for name, net in chosen.items()]
 
 
 def with_single_float32_output(net: nn.Module, example: torch.Tensor) -> tuple[nn.Module, list[str]]:

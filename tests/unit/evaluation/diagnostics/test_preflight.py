@@ -17,7 +17,7 @@ from cure.evaluation.diagnostics.preserve_state import preserve_state
 from cure.nn.outputs import FirstOutput
 from cure.settings.sections import Preflight
 
-RULES = Preflight(images=64, rounding=1e-4, spread=3, alive=0.9, level=0.05, clean=0.9, robust=0.5)
+RULES = Preflight(images=64, program_seconds=60, rounding=1e-4, spread=3, alive=0.9, level=0.05, clean=0.9, robust=0.5)
 
 
 def preflight(net, x, y, classes, rules=RULES):

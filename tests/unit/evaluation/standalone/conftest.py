@@ -16,7 +16,7 @@ from cure.data.prepare import prepare
 from cure.nn import memory_format
 from cure.settings import params
 from cure.settings.params import Params, read
-from cure.storage import checkpoint
+from cure.storage import checkpoint, program_trial
 from cure.storage.checkpoint import build
 from tests.support import descriptions
 from tests.support.method_harness import QUICKSTART
@@ -26,12 +26,16 @@ CHEAP = {"steps": 3, "iterations": 3, "queries": 20, "aa": 30, "min_l(?:inf|2)":
 
 @pytest.fixture(scope="module", autouse=True)
 def without_waiting() -> Iterator[None]:
-    """One parse of each text of a params.yaml, and no two seconds of probing for the faster layout of each network."""
+    """One parse of each text of a params.yaml, no probing for the faster layout, and no process for each program.
+
+    tests/unit/storage/test_program_trial.py has programs in processes of their own.
+    """
     parse = functools.cache(params.YAML(typ="safe", pure=True).load)
     with pytest.MonkeyPatch.context() as patch:
         parser = type("Parser", (), {"load": staticmethod(lambda text: copy.deepcopy(parse(text)))})
         patch.setattr(params, "YAML", lambda **_: parser)
         patch.setattr(memory_format, "_fastest", lambda net, x: 0.0)
+        patch.setattr(program_trial, "_try", lambda *_: None)
         yield
 
 

@@ -13,6 +13,7 @@ from cure import evaluate
 from cure.errors import UserError
 from cure.evaluation.standalone.plan import opened, plan, published
 from cure.evaluation.statistics.intervals import nrr, wilson
+from cure.storage import checkpoint
 
 FEW = slice(0, 40)
 CHEAP = {"attacks": ["clean", "fgsm", "pgd20"], "eps": "38/255", "batch": 25}
@@ -200,6 +201,87 @@ def test_probabilities_are_refused_unless_forced(trained, test_images):
         evaluate(net, test_images[0][FEW], test_images[1][FEW], **CHEAP)
     forced = evaluate(net, test_images[0][FEW], test_images[1][FEW], force=True, **CHEAP)
     assert any("logits" in flag for flag in forced.flags)
+
+
+@pytest.mark.reliability("flags")
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [
+        (lambda z: z, "one number for two classes: return torch.cat([torch.zeros_like(z), z], 1)"),
+        (lambda z: z.sigmoid(), "one number for two classes: take the sigmoid off, then return torch.cat("),
+        (lambda z: z[:, 0], "with z = z[:, None]: one number for two classes: return torch.cat("),
+        (lambda z: z[:, 0].sigmoid(), "with z = z[:, None]: one number for two classes: take the sigmoid off, then"),
+    ],
+    ids=["logit", "sigmoid", "logits without a column", "sigmoid without a column"],
+)
+def test_one_number_for_two_classes_is_refused_with_its_recipe(test_images, way, said):
+    x, y = test_images[0][FEW], test_images[1][FEW] % 2
+    torch.manual_seed(0)
+    one = nn.Sequential(nn.Flatten(), nn.Linear(64, 1)).eval()
+    with pytest.raises(UserError, match=re.escape(said)):
+        evaluate(Wrapped(one, way).eval(), x, y, **CHEAP)
+    both = Wrapped(one, lambda z: torch.cat([torch.zeros_like(z), z], 1)).eval()  # as the recipe says
+    p = one(x.float() / 255).sigmoid()
+    torch.testing.assert_close(both(x.float() / 255).softmax(1), torch.cat([1 - p, p], 1))
+    assert evaluate(both, x, y, force=True, **CHEAP).images.classes == 2
+
+
+class Leaving(nn.Module):
+    """A network that calls sys.exit, at once or under attack."""
+
+    def __init__(self, net, calls):
+        super().__init__()
+        self.net, self.calls = net, calls
+
+    def forward(self, x):
+        self.calls -= 1
+        if self.calls < 0:
+            raise SystemExit(0)
+        return self.net(x)
+
+
+@pytest.mark.reliability("wrong inputs")
+@pytest.mark.parametrize("calls", [0, 1, 5, 40])
+def test_a_network_that_exits_is_refused(trained, test_images, calls):
+    with pytest.raises(UserError, match=re.escape("Leaving: its code called sys.exit(0); take that call out")):
+        evaluate(Leaving(trained, calls).eval(), test_images[0][FEW], test_images[1][FEW], **CHEAP)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_a_file_has_the_numbers_of_its_network(found, trained, weights, test_images, tmp_path):
+    few = test_images[0][FEW], test_images[1][FEW]
+    assert evaluate(weights, *few, classes=10, **CHEAP).result.outcomes == found.result.outcomes
+    torch.jit.trace(trained, torch.rand(2, 1, 8, 8)).save(tmp_path / "script.pt")
+    with pytest.raises(UserError, match="a TorchScript file is a program"):
+        evaluate(tmp_path / "script.pt", *few, classes=10, **CHEAP)
+    again = evaluate(str(tmp_path / "script.pt"), *few, classes=10, trust_code=True, **CHEAP)
+    assert again.result.outcomes == found.result.outcomes
+
+
+def test_of_a_file_of_several_networks_one_is_named(found, trained, weights, test_images, tmp_path):
+    few = test_images[0][FEW], test_images[1][FEW]
+    about, (state,) = checkpoint.load(weights)[0], checkpoint.load(weights)[1].values()
+    states = {"best": state, "last": {key: t * 0 for key, t in state.items()}}
+    checkpoint.save(tmp_path / "both.safetensors", states, about.model_copy(update={"kind": "trajectory"}))
+    with pytest.raises(UserError, match=r"both.safetensors: holds 2 networks: best, last; name one by key="):
+        evaluate(tmp_path / "both.safetensors", *few, classes=10, **CHEAP)
+    with pytest.raises(UserError, match=r"--key bets: no such network, did you mean best\?"):
+        evaluate(tmp_path / "both.safetensors", *few, classes=10, key="bets", **CHEAP)
+    again = evaluate(tmp_path / "both.safetensors", *few, classes=10, key="best", **CHEAP)
+    assert (again.result.outcomes, again.subject.name) == (found.result.outcomes, "both:best")
+
+
+@pytest.mark.reliability("wrong inputs")
+@pytest.mark.parametrize(
+    ("net", "how", "said"),
+    [
+        (nn.Identity(), {"key": "ema"}, "model and key are for a checkpoint file, but net is a network already"),
+        ("absent.pt", {}, "absent.pt: not found"),
+    ],
+)
+def test_what_is_no_network_and_no_file_is_refused(test_images, net, how, said):
+    with pytest.raises(UserError, match=re.escape(said)):
+        evaluate(net, test_images[0][FEW], test_images[1][FEW], **(CHEAP | how))
 
 
 def test_the_package_says_what_it_lacks():

@@ -22,6 +22,7 @@ from cure.evaluation.standalone.plan import Plan
 from cure.evaluation.statistics.results import counts
 from cure.storage import resume
 from tests.support.method_harness import QUICKSTART
+from tests.support.project import ROOT
 from tests.support.stages import edit_header
 
 FEW = ["--attacks", "clean,pgd20", "--n", "40"]
@@ -145,7 +146,7 @@ def test_torchscript_with_two_outputs_and_a_normalisation(run, trained, tmp_path
             return z, z.sum()
 
     torch.jit.trace(Two(), torch.rand(2, 1, 8, 8)).save(tmp_path / "two.pt")
-    options = ["--data", "digits", "--mean", "0.5", "--std", "0.5", *FEW]
+    options = ["--trust-code", "--data", "digits", "--mean", "0.5", "--std", "0.5", *FEW]
     code, _, said = run("eval", tmp_path / "two.pt", *options, "--attacks", "clean")
     assert (code, "of its 2 outputs the first counts" in said) == (0, True), said
 
@@ -161,12 +162,12 @@ def test_several_checkpoints_make_one_sorted_table(run, weights, theirs, trained
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_another_program_under_the_same_name_takes_no_unit_of_the_first(run, trained, tmp_path):
-    words = ["--data", "digits", "--out", tmp_path / "out", "--force", "--json", *FEW]
+    how = ["--trust-code", "--data", "digits", "--force", "--json", *FEW]
     found = []
     for net in (trained, nn.Sequential(nn.Flatten(), nn.Linear(64, 10))):
         torch.jit.trace(net, torch.rand(2, 1, 8, 8)).save(tmp_path / "net.pt")
-        found.append(numbers(run("eval", tmp_path / "net.pt", *words)[1])["pgd20"])
-    assert found[1] == numbers(run("eval", tmp_path / "net.pt", *words[:2], "--force", "--json", *FEW)[1])["pgd20"]
+        found.append(numbers(run("eval", tmp_path / "net.pt", *how, "--out", tmp_path / "out")[1])["pgd20"])
+    assert found[1] == numbers(run("eval", tmp_path / "net.pt", *how)[1])["pgd20"]
     assert found[0] != found[1]
 
 
@@ -246,7 +247,7 @@ def test_compare_says_what_can_be_claimed(run, ours, same):
     assert {one["column"]: one["p"] for one in json.loads(shown)} == {"clean": 1.0, "pgd20": 1.0, "worst": 1.0}
 
 
-READERS = ("torch.load", "torch.jit.load", "torch.export.load", "safe_open", "load_file", "saved_program")
+READERS = ("torch.load", "torch.jit.load", "torch.export.load", "safe_open", "load_file", "program_kind")
 
 
 @pytest.fixture
@@ -281,10 +282,10 @@ def external(trained, theirs, tmp_path_factory):
     program = torch.export.export(trained, (torch.rand(3, 1, 8, 8),), dynamic_shapes=({0: rows},))
     torch.export.save(program, folder / "program.pt2")
     return {
-        "state dict": (theirs, ["saved_program", "torch.load"]),
+        "state dict": (theirs, ["program_kind", "torch.load"]),
         "safetensors": (folder / "theirs.safetensors", ["safe_open"]),
-        "TorchScript": (folder / "script.pt", ["saved_program", "torch.jit.load"]),
-        "torch.export": (folder / "program.pt2", ["saved_program", "torch.export.load"]),
+        "TorchScript": (folder / "script.pt", ["program_kind", "torch.jit.load"]),
+        "torch.export": (folder / "program.pt2", ["program_kind", "torch.export.load"]),
     }
 
 
@@ -297,7 +298,7 @@ def test_a_checkpoint_of_ours_is_opened_once(run, weights, opened):
 @pytest.mark.parametrize("kind", ["state dict", "safetensors", "TorchScript", "torch.export"])
 def test_an_external_checkpoint_is_opened_once(run, external, params, opened, kind):
     path, readers = external[kind]
-    options = ["--data", "data/digits.safetensors", "--params", params, "--attacks", "clean"]
+    options = ["--data", "data/digits.safetensors", "--params", params, "--attacks", "clean", "--trust-code"]
     code, _, said = run("eval", path, *options)
     assert code == 0, said
     assert opened(path.name) == {(reader, path.name): 1 for reader in readers}
@@ -307,9 +308,10 @@ def test_an_external_checkpoint_is_opened_once(run, external, params, opened, ki
 @pytest.mark.parametrize("kind", ["state dict", "safetensors", "TorchScript", "torch.export"])
 def test_to_ask_for_the_data_set_opens_an_external_checkpoint_once(run, external, opened, kind):
     path, readers = external[kind]
-    code, _, said = run("eval", path)
+    code, _, said = run("eval", path, "--trust-code")
     assert (code, "--data is needed" in said) == (2, True)
-    assert opened(path.name) == {(reader, path.name): 1 for reader in readers}
+    early = [reader for reader in readers if reader not in ("torch.jit.load", "torch.export.load")]
+    assert opened(path.name) == {(reader, path.name): 1 for reader in early}  # a program runs only to be evaluated
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -320,12 +322,42 @@ def test_networks_that_share_a_surrogate_open_it_once(run, weights, external, pa
     surrogate, readers = (own | external)[kind]
     again = tmp_path / "again.safetensors"
     again.write_bytes(external["safetensors"][0].read_bytes())
-    options = ["--data", "data/digits.safetensors", "--params", params, "--attacks", "pgd20", "--n", "20"]
+    options = [
+        "--data",
+        "data/digits.safetensors",
+        "--params",
+        params,
+        "--attacks",
+        "pgd20",
+        "--n",
+        "20",
+        "--trust-code",
+    ]
     code, _, said = run("eval", external["safetensors"][0], again, "--surrogate", surrogate, *options)
     assert code in (0, 3), said
     once = {(reader, surrogate.name): 1 for reader in readers}
     once |= {("safe_open", name): 1 for name in ("theirs.safetensors", "again.safetensors")}
     assert opened("theirs.safetensors", "again.safetensors", surrogate.name) == once
+
+
+def test_help_and_readme_say_that_a_file_may_be_a_program(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    _, shown, _ = call("eval", "--help")
+    assert "Run the code in TorchScript and torch.export files: they are programs" in " ".join(shown.split())
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert "A TorchScript or torch.export file is a program, and to load it is to run its code" in readme
+
+
+def test_a_key_names_the_network_in_the_table(run, trained, params, tmp_path):
+    weak = trained.state_dict() | {"linear.bias": torch.linspace(-30, 30, 10)}
+    torch.save({"raw": weak, "ema": trained.state_dict()}, tmp_path / "both.pt")
+    options = ["--data", "data/digits.safetensors", "--params", params, "--model", "small", "--attacks", "clean"]
+    code, _, said = run("eval", tmp_path / "both.pt", *options)
+    assert (code, "holds 2 networks that fit: raw, ema; name one by --key" in said) == (2, True)
+    code, shown, said = run("eval", tmp_path / "both.pt", *options, "--key", "ema", "--out", tmp_path / "out")
+    assert (code, "both:ema: weights of ema, not of raw" in said) == (0, True)
+    assert re.search(r"(?m)^ *both:ema ", shown)
+    assert (tmp_path / "out/both-ema/results.json").exists()
 
 
 REFUSALS = {
@@ -410,7 +442,7 @@ def test_without_a_surrogate_there_is_no_such_line(ours):
 def test_a_program_saved_in_training_mode_is_noticed(run, tmp_path, make):
     net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 10))
     make(net).save(tmp_path / "training.pt")
-    code, _, said = run("eval", tmp_path / "training.pt", "--data", "digits", *FEW)
+    code, _, said = run("eval", tmp_path / "training.pt", "--trust-code", "--data", "digits", *FEW)
     assert code == 2
     assert re.search(r"eval mode: .* in training mode; call net.eval\(\), of a saved program before it is saved", said)
 
@@ -522,7 +554,8 @@ def test_the_number_of_images_is_kept_for_the_same_command_alone(run, weights, t
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_a_refused_network_costs_no_attack(run, trained, tmp_path):
     torch.jit.trace(nn.Sequential(trained, nn.Softmax(dim=1)), torch.rand(2, 1, 8, 8)).save(tmp_path / "soft.pt")
-    code, _, said = run("eval", tmp_path / "soft.pt", "--data", "digits", *FEW, "--out", tmp_path / "out")
+    words = ["--trust-code", "--data", "digits", *FEW, "--out", tmp_path / "out"]
+    code, _, said = run("eval", tmp_path / "soft.pt", *words)
     assert code == 2
     assert "logits: rows are not negative and sum to one: probabilities" in said
     assert not (tmp_path / "out").exists()

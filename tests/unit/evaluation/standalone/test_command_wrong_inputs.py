@@ -28,7 +28,7 @@ from cure.settings import check
 from cure.settings.sections import AttackSuite, CorruptSuite, Fit, Grid, RunSettings, Threat, Train
 from cure.storage.checkpoint import build
 from tests.support.settings import QUICKSTART, at, changed, places
-from tests.support.stages import opened
+from tests.support.stages import edit_header, opened
 
 wrong_input = pytest.mark.reliability("wrong inputs")
 
@@ -157,8 +157,12 @@ def itself():
 
 
 HELD = {  # what torch.save was given -> what must be said
-    "renamed keys": (lambda: renamed("conv1", "c1"), "does not fit small: stem.conv1.weight is missing, and"),
-    "prefix of a part": (lambda: renamed("stem.", "module.stem."), "stem.conv1.weight is missing, and"),
+    "renamed keys": (lambda: renamed("conv1", "c1"), "more; the file holds stem.c1.weight, layer1.c1.weight, "),
+    "two networks": (
+        lambda: {"a": state(), "ema": not_finite(state())},
+        "networks that fit: a, ema; name one by --key",
+    ),
+    "prefix inside a part": (lambda: renamed("stem.", "stem.module."), "stem.conv1.weight is missing, and"),
     "another architecture": (lambda: state("resnet18"), "does not fit small: "),
     "another class count": (lambda: state(classes=7), "linear.weight is (7, 32), not (10, 32), and 1 more"),
     "colour": (lambda: state(channels=3), "stem.conv1.weight is (16, 3, 3, 3), not (16, 1, 3, 3)"),
@@ -185,8 +189,8 @@ HELD = {  # what torch.save was given -> what must be said
     "a number": (lambda: 3, "holds no state dict"),
     "nothing": (dict, "holds no state dict"),
     "itself": (itself, "holds no state dict"),
-    "a whole network": (lambda: build("small", {"width": 16}, 1, 10), "holds pickled code"),
-    "an array": (lambda: np.zeros(3), "holds pickled code"),
+    "a whole network": (lambda: build("small", {"width": 16}, 1, 10), "holds pickled code (cure.models.small.Small"),
+    "an array": (lambda: np.zeros(3), "holds no state dict"),
 }
 
 
@@ -245,8 +249,8 @@ FILES = {  # (suffix, bytes) -> what must be said
     "a broken archive": (".pt", without_directory, "not a readable checkpoint"),
     "half of it": (".pt", lambda: stored()[:5000], "not a readable checkpoint"),
     "another archive": (".pt", lambda: zipped("notes.txt", "hello"), "not a readable checkpoint"),
-    "code without weights": (".pt", lambda: zipped("x/code/net.py", "print(1)"), "not a readable TorchScript file"),
-    "a program that is none": (".pt2", lambda: zipped("x/models/model.json", "{}"), "not a readable torch.export file"),
+    "a TorchScript file": (".pt", lambda: zipped("x/code/net.py", "print(1)"), "a TorchScript file is a program"),
+    "a torch.export file": (".pt2", lambda: zipped("x/models/model.json", "{}"), "a torch.export file is a program"),
     "a web page": (".pt", lambda: b"<!doctype html><title>404</title>", "not a readable checkpoint"),
     "a pickle": (".pt", lambda: pickle.dumps({"state_dict": Path()}), "not a readable checkpoint"),
     "other bytes": (".pt", lambda: b"\x8e" * 100, "checkpoint (UnpicklingError: Weights only load failed)"),
@@ -295,6 +299,86 @@ def test_altered_weights_of_ours_are_refused(user, stage, kind):
     header, tensors = opened(path)
     save_file(change(tensors), path, metadata={"cure": json.dumps(header)})
     assert said in refused(user, stage, "digits", "small", "natural", 0)
+
+
+LEAVING = """
+from torch import nn
+
+class make(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Flatten(), nn.Linear(64, 10))
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        if self.calls > {calls}:
+            raise SystemExit(0)
+        return super().forward(x)
+"""
+EXITS = {  # code of a module in the working folder -> what must be said
+    "import": ("import sys\nsys.exit()", "--factory leaving:make: its code called sys.exit(None); take that call out"),
+    "arguments": ("import argparse\nargparse.ArgumentParser().parse_args(['--lr'])", "its code called sys.exit(2)"),
+    "call": ("def make():\n    raise SystemExit(0)", "--factory leaving:make: its code called sys.exit(0)"),
+    "first forward": (LEAVING.format(calls=0), "leaving:make: its code called sys.exit(0)"),
+    "attack": (LEAVING.format(calls=40), "leaving:make: its code called sys.exit(0)"),
+}
+
+
+@wrong_input
+@pytest.mark.parametrize("when", EXITS)
+def test_code_that_exits_is_refused(user, monkeypatch, when):
+    code, said = EXITS[when]
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    (user.folder / "leaving.py").write_text(code)
+    line = ["--factory", "leaving:make", "--data", "digits", "--attacks", "pgd20", "--force"]
+    assert said in refused(user, "cure", "eval", *line)
+    sys.modules.pop("leaving", None)
+
+
+DESCRIPTIONS = {  # what the header says -> what must be said
+    "no channel": ({"channels": 0}, "not a whole weight file of this pipeline"),
+    "fewer channels than none": ({"channels": -1}, "not a whole weight file of this pipeline"),
+    "channels in words": ({"channels": "1"}, "not a whole weight file of this pipeline"),
+    "channels for terabytes": ({"channels": 2**40}, "is (8, 1, 3, 3), not (8, 1099511627776, 3, 3)"),
+    "channels beyond an integer": ({"channels": 2**70}, "its description is of no small that can be built"),
+    "channels beyond any count": ({"channels": 2**62}, "its description is of no small that can be built"),
+    "a million classes": ({"classes": ["x"] * 1_000_000}, "is (10, 16), not (1000000, 16)"),
+    "no class": ({"classes": []}, "not a whole weight file of this pipeline"),
+    "another width": ({"settings": {"width": 4096}}, "is (8, 1, 3, 3), not (4096, 1, 3, 3)"),
+    "no width": ({"settings": {}}, "its description is of no small that can be built"),
+    "no model": ({"model": "smal"}, "no entry 'smal', did you mean small?"),
+    "no data set": ({"dataset": "../digits"}, "no such data set"),
+}
+
+
+@wrong_input
+@pytest.mark.parametrize("kind", DESCRIPTIONS)
+def test_a_description_of_another_network_is_refused_and_nothing_is_allocated(user, kind):
+    changes, said = DESCRIPTIONS[kind]
+    path = user.folder / "weights/digits/small/natural-s0.safetensors"
+    edit_header(path, **changes)
+    assert said in refused(user, "cure", "eval", path, "--attacks", "clean")
+
+
+@wrong_input
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", "{}", "[" * 100_000, '{"channels": ' + "9" * 5000 + "}"])
+def test_a_description_that_is_none_is_refused(user, text):
+    path = user.folder / "weights/digits/small/natural-s0.safetensors"
+    save_file(opened(path)[1], path, metadata={"cure": text})
+    assert "not a whole weight file of this pipeline" in refused(user, "cure", "eval", path, "--attacks", "clean")
+
+
+@wrong_input
+@pytest.mark.parametrize("names", [["0.5/last", "0.5/best"], ["predictor"], []])
+def test_a_training_checkpoint_without_a_network_is_refused(user, names):
+    path = user.folder / "weights/digits/small/natural-s0.safetensors"
+    header, tensors = opened(path)
+    held = {
+        f"{name}/{key}": t.clone() for name in names for key, t in tensors.items() if name != "predictor" or "w" in key
+    }
+    save_file(held, path, metadata={"cure": json.dumps(header | {"kind": "trajectory"})})
+    assert "holds no network that can be evaluated, but " in refused(user, "cure", "eval", path, "--attacks", "clean")
 
 
 # ---- results that are compared
