@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cure.errors import UserError, exit_refused
 from cure.evaluation.standalone import images as sets
 from cure.evaluation.standalone import outputs
+from cure.evaluation.standalone.arrays import Arrays, Given
 from cure.evaluation.standalone.cases import model_settings
 from cure.evaluation.standalone.measure import Evaluation, measure, run_preflight
 from cure.evaluation.standalone.plan import opened, plan, published
@@ -33,8 +33,8 @@ def _radius(eps: float | str) -> float:
 
 def evaluate(
     net: nn.Module | str | Path,
-    images: Tensor | np.ndarray,
-    labels: Tensor | np.ndarray,
+    images: Given,
+    labels: Arrays | None = None,
     *,
     attacks: Sequence[str] | str = ("clean", "pgd20", "cw20", "aa"),
     eps: float | str = "8/255",
@@ -49,8 +49,8 @@ def evaluate(
 ) -> Evaluation:
     """Clean and robust accuracy of `net`, a classifier of images in [0, 1] that returns logits (n, classes).
 
-    images are (n, c, h, w), uint8 or floats in [0, 1]; labels are (n), from 0. `attacks` are columns of the published
-    params.yaml: clean, fgsm, pgd20, pgd100, cw20, cw100, aa (AutoAttack), min_linf, min_l2, ... The L-inf radius `eps`
+    images are (n, c, h, w), uint8 or floats in [0, 1], and labels are (n), from 0: tensors, arrays or lists. A
+    DataLoader or Dataset of (image, label) brings its own labels. `attacks` are columns of the published params.yaml: clean, fgsm, pgd20, pgd100, cw20, cw100, aa (AutoAttack), min_linf, min_l2, ... The L-inf radius `eps`
     may be a fraction; steps are eps/4. The network stays where it is and is evaluated in eval mode; of several outputs
     the first (or `logits`) counts, and weights that are not float32 are copied. With `out`, finished batches outlive a
     killed run, and the files of `cure eval` are written there.
@@ -61,7 +61,8 @@ def evaluate(
     unfit.
     """
     name = type(net).__name__ if isinstance(net, nn.Module) else str(net)
-    with exit_refused(name):
+    # gradients are wanted also where the caller has switched them off
+    with exit_refused(name), torch.inference_mode(False), torch.enable_grad():
         changes = _changes(eps, batch, seed)
         given = sets.given(images, labels, classes, _device(net, images))
         params = opened(published(), "", "")
@@ -92,13 +93,15 @@ def _changes(eps: float | str, batch: int, seed: int) -> dict[str, Any]:
     return {"threat": {"eps": radius, "step": radius / 4}, "attack": {"batch": batch, "seed": seed, "subset": {}}}
 
 
-def _device(net: nn.Module | str | Path, images: Tensor | np.ndarray) -> torch.device:
+def _device(net: nn.Module | str | Path, images: Given) -> torch.device:
     """Return where a network is; a file is loaded to where the images are."""
     if not isinstance(net, nn.Module | str | Path):
         raise UserError(
             f"net is a {type(net).__name__}, not a torch.nn.Module or a checkpoint file; wrap a function in a module"
         )
     if isinstance(net, nn.Module):
+        if any(t.is_inference() for t in (*net.parameters(), *net.buffers())):
+            raise UserError("net was built inside torch.inference_mode, so it has no gradients; build it outside")
         return next((weight.device for weight in net.parameters()), torch.device("cpu"))
     return images.device if isinstance(images, Tensor) else torch.device("cpu")
 
