@@ -2,8 +2,8 @@
 
 Reads the sources of cure/ and stages/, and in params.yaml which attacks, corruptions, analyses and figures it names.
 Writes the folder code/, in git: stages/STAGE.txt and CATALOGUE/ENTRY.txt, a line "digest path" for each module that the
-stage or entry imports, directly or through others. Every other stage depends on its texts, so `git diff code/` names
-the modules that make a run stale.
+stage or entry imports, directly or through others, and one for the images of a data set that lie at a path of the
+user's. Every other stage depends on its texts, so `git diff code/` names what makes a run stale.
 
 A digest leaves out comments, docstrings and blank lines: prose trains nothing again.
 """
@@ -30,7 +30,8 @@ from ruamel.yaml.error import YAMLError
 
 from cure import catalogue
 from cure.errors import UserError
-from cure.storage.files import write_text
+from cure.storage.files import contents, sha256, write_text
+from cure.storage.paths import expanded
 
 FOLDER = Path("code")
 CACHE = Path(".dvc/tmp/code.json")
@@ -112,22 +113,45 @@ def text(start: Path) -> str:
     return "".join(f"{value} {name}\n" for name, value in sorted(files.items()))
 
 
+def at(params: Any, *keys: str) -> Any:
+    """Return what stands there, if it is a mapping or a list; what is wrong with the file, each stage says itself."""
+    value = params
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, dict | list) else []
+
+
+def data(params: Any) -> dict[Path, str]:
+    """Return the text of code/ -> a line for the files of a data set that params.yaml gives a path of.
+
+    A download is one file for ever; a folder may get and lose images.
+    """
+    found = {}
+    for name in at(params, "grid", "datasets"):
+        section = at(params, "datasets", str(name))
+        if isinstance(section, dict) and isinstance(path := section.get("path"), str):
+            files = contents(expanded(path), _bytes)[:16] or "absent"
+            found[Path("datasets", f"{name}.txt")] = f"{files} datasets.{name}.path\n"
+    return found
+
+
+def _bytes(path: Path) -> str:
+    """Return the digest of a file's bytes, read again when size or time of change are others."""
+    name, stat = str(path.absolute()), path.stat()
+    if name not in KNOWN or tuple(KNOWN[name][:2]) != (stat.st_size, stat.st_mtime_ns):
+        KNOWN[name] = (stat.st_size, stat.st_mtime_ns, sha256(path), [])
+    return KNOWN[name][2]
+
+
 def named(params: Any) -> dict[str, list[Any]]:
-    """Return catalogue -> the entries that params.yaml names; what is wrong with the file, each stage says itself."""
-
-    def at(*keys: str) -> Any:
-        value = params
-        for key in keys:
-            value = value.get(key) if isinstance(value, dict) else None
-        return value if isinstance(value, dict | list) else []
-
-    columns = at("attack", "columns")
-    attacks = [at("attack", "columns", name) for name in columns if isinstance(name, str)]
+    """Return catalogue -> the entries that params.yaml names."""
+    columns = at(params, "attack", "columns")
+    attacks = [at(params, "attack", "columns", name) for name in columns if isinstance(name, str)]
     return {
         "attacks": [column.get("attack") for column in attacks if isinstance(column, dict)],
-        "corruptions": list(at("corrupt", "corruptions")),
-        "analyses": list(at("analyse", "entries")),
-        "figures": list(at("report", "figures")),
+        "corruptions": list(at(params, "corrupt", "corruptions")),
+        "analyses": list(at(params, "analyse", "entries")),
+        "figures": list(at(params, "report", "figures")),
     }
 
 
@@ -142,7 +166,8 @@ def starts(params: Any) -> dict[Path, Path]:
 
 def write(params: Any) -> None:
     """Write code/ anew; a text that did not change is left alone."""
-    texts = {FOLDER / name: text(start) for name, start in starts(params).items()}
+    files = data(params)
+    texts = {FOLDER / name: text(start) + files.get(name, "") for name, start in starts(params).items()}
     for path in FOLDER.rglob("*.txt"):
         if path not in texts:
             path.unlink()

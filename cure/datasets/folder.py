@@ -5,7 +5,6 @@ PATH is a folder, or a tar archive of one, which is read and never unpacked.
 
 import io
 import lzma
-import os
 import struct
 import tarfile
 import zlib
@@ -20,6 +19,7 @@ from pydantic import Field
 from cure.core.dataset import Classes, Pixels, Raw
 from cure.errors import UserError
 from cure.settings.base import DataSettings
+from cure.storage.paths import expanded
 
 FILES = ()  # to be downloaded
 SPLITS = ("train", "test")
@@ -35,10 +35,6 @@ class Hyper(DataSettings):
     size: Annotated[int, Field(ge=1)] | None  # images are scaled to size x size; null: all must be of one size
     colour: Literal["rgb", "grey"]
     train_images: Annotated[int, Field(ge=1)] | None  # of each class, the first by name; null: all
-
-
-def _root(hyper: Hyper) -> Path:
-    return Path(os.path.expandvars(hyper.path)).expanduser()
 
 
 def _found(root: Path) -> Found:
@@ -101,7 +97,7 @@ def _shown(name: str) -> bool:
 
 def missing(hyper: Hyper, downloads: Path) -> str | None:
     """Why it cannot be read, or None."""
-    root = _root(hyper)
+    root = expanded(hyper.path)
     try:
         found = _classes(root)
     except UserError as problem:
@@ -115,7 +111,7 @@ def missing(hyper: Hyper, downloads: Path) -> str | None:
 
 def read(hyper: Hyper, downloads: Path) -> Raw:
     """Every image, classes in the order of their names."""
-    root = _root(hyper)
+    root = expanded(hyper.path)
     found = _found(root)
     train, test = _split(found["train"], hyper, hyper.train_images), _split(found["test"], hyper, None)
     name = root.name.partition(".")[0] if root.is_file() else root.name

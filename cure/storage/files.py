@@ -4,7 +4,7 @@ import contextlib
 import glob
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -52,6 +52,18 @@ def write_text(path: Path, text: str) -> None:
 def sha256(path: Path) -> str:
     """The hex digest of a file's bytes."""
     return _digest(path, "sha256")
+
+
+def contents(root: Path, digest: Callable[[Path], str]) -> str:
+    """Return the hex digest of a file, or of every shown file below a folder with its name; empty where nothing is."""
+    if not root.is_dir():
+        return digest(root) if root.is_file() else ""
+    whole = hashlib.sha256()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for path in (Path(folder, name) for name in sorted(names) if not name.startswith(".")):
+            whole.update(f"{digest(path)} {path.relative_to(root).as_posix()}\n".encode())
+    return whole.hexdigest()
 
 
 def md5sum(path: Path) -> str:

@@ -15,6 +15,11 @@ def downloads(dataset: str) -> Path:
     return Path(os.environ.get("CURE_DOWNLOADS", "~/.cache/cure/downloads")).expanduser() / dataset
 
 
+def expanded(path: str) -> Path:
+    """Return a path of params.yaml with its variables and its ~ filled in."""
+    return Path(os.path.expandvars(path)).expanduser()
+
+
 @dataclass(frozen=True)
 class Run:
     """One method on one data set, with one model and one seed."""

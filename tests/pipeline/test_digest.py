@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.digest import closure, digest, starts, text
+from stages.digest import KNOWN, closure, data, digest, starts, text
 from tests.support.project import ROOT
 
 SOURCE = '''"""Module."""
@@ -124,3 +124,56 @@ def test_a_folder_without_settings_is_refused(tmp_path: Path) -> None:
     assert "error: params.yaml: cannot be read" in done.stderr
     (tmp_path / "params.yaml").write_text("a: [")
     assert ran(tmp_path).returncode == 2
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    for name in ("train/cat/1.png", "train/dog/1.png", "test/cat/1.png"):
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "images" / name).write_bytes(name.encode())
+    return tmp_path / "images"
+
+
+def line(root: Path) -> str:
+    return data({"grid": {"datasets": ["folder"]}, "datasets": {"folder": {"path": str(root)}}})[
+        Path("datasets/folder.txt")
+    ]
+
+
+CHANGES = {
+    "an image more": lambda root: (root / "train/cat/2.png").write_bytes(b"more"),
+    "an image less": lambda root: (root / "train/cat/1.png").unlink(),
+    "another image": lambda root: (root / "train/cat/1.png").write_bytes(b"train/cat/2.png"),
+    "another name": lambda root: (root / "train/cat/1.png").rename(root / "train/cat/3.png"),
+    "another class": lambda root: (root / "train/cat").rename(root / "train/cow"),
+    "none": lambda root: shutil.rmtree(root),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_images_at_a_path_of_the_users_are_in_the_text_of_their_data_set(images: Path, change: str) -> None:
+    before = line(images)
+    assert before.endswith(" datasets.folder.path\n")
+    assert line(images) == before
+    CHANGES[change](images)
+    assert line(images) != before
+
+
+def test_images_are_told_by_their_names_and_bytes_wherever_they_lie(images: Path, monkeypatch) -> None:
+    before = line(images)
+    (images / ".cache").write_text("hidden")
+    moved = shutil.copytree(images, images.parent / "elsewhere")
+    monkeypatch.setenv("IMAGES", str(images.parent))
+    assert line(moved) == line(Path("$IMAGES/images")) == before
+
+
+def test_an_image_is_read_once_as_long_as_it_is_the_same(images: Path, monkeypatch) -> None:
+    line(images)
+    monkeypatch.setattr("stages.digest.sha256", None)
+    assert line(images)
+    assert str(images / "train/cat/1.png") in KNOWN
+
+
+def test_a_data_set_that_no_run_uses_is_not_read(images: Path) -> None:
+    assert data({"grid": {"datasets": ["digits"]}, "datasets": {"folder": {"path": str(images)}, "digits": {}}}) == {}
+    assert data({"grid": {"datasets": 3}, "datasets": []}) == data({}) == data(None) == {}

@@ -50,10 +50,11 @@ def evaluate(
     """Clean and robust accuracy of `net`, a classifier of images in [0, 1] that returns logits (n, classes).
 
     images are (n, c, h, w), uint8 or floats in [0, 1], and labels are (n), from 0: tensors, arrays or lists. A
-    DataLoader or Dataset of (image, label) brings its own labels. `attacks` are columns of the published params.yaml: clean, fgsm, pgd20, pgd100, cw20, cw100, aa (AutoAttack), min_linf, min_l2, ... The L-inf radius `eps`
-    may be a fraction; steps are eps/4. The network stays where it is and is evaluated in eval mode; of several outputs
-    the first (or `logits`) counts, and weights that are not float32 are copied. With `out`, finished batches outlive a
-    killed run, and the files of `cure eval` are written there.
+    DataLoader or Dataset of (image, label) brings its own labels. `attacks` are columns of the published params.yaml:
+    clean, fgsm, pgd20, pgd100, cw20, cw100, aa (AutoAttack), min_linf, min_l2, ... The L-inf radius `eps` may be a
+    fraction; steps are eps/4. The network stays where it is and is evaluated in eval mode; of several outputs the first
+    (or `logits`) counts, and weights that are not float32 are copied. With `out`, finished batches outlive a killed
+    run, and the files of `cure eval` are written there.
 
     `net` may be a checkpoint file. Of a state dict, `model` names the entry of cure/models, and `key` which of several
     networks is meant. `trust_code` runs the code in a TorchScript or torch.export file, which is a program. Raises

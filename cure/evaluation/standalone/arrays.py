@@ -15,7 +15,7 @@ Arrays = Tensor | np.ndarray | list[Any] | tuple[Any, ...]
 Given = Arrays | DataLoader[Any] | Dataset[Any]
 
 
-def tensors(images: Given, labels: Arrays | None, device: torch.device) -> tuple[Tensor, Labels]:
+def tensors(images: Any, labels: Any, device: torch.device) -> tuple[Tensor, Labels]:
     """Return images (n, c, h, w), float32 in one memory order, and whole labels (n), both on the device.
 
     A DataLoader gives batches of both, a Dataset one pair after the other; others need labels. UserError: anything

@@ -22,6 +22,7 @@ from cure.nn.batchnorm import scope
 from cure.settings.params import Params
 from cure.storage import paths, resume
 from cure.storage.checkpoint import Description
+from cure.storage.files import contents
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,19 @@ def prepared(name: str, params: Params, folder: Path) -> Path:
     if name not in params.raw["datasets"]:
         raise UserError(f"--data {name}: the params.yaml in use has no section datasets.{name}; name one by --params")
     hyper = params.get(f"datasets.{name}", catalogue.entry("datasets", name).Hyper)
-    key = hashlib.sha256(json.dumps(hyper.model_dump(), sort_keys=True).encode()).hexdigest()[:16]
+    own = hyper.model_dump()
+    files = contents(paths.expanded(own["path"]), _stamp) if "path" in own else ""  # a folder may get and lose images
+    key = hashlib.sha256(f"{json.dumps(own, sort_keys=True)}{files}".encode()).hexdigest()[:16]
     if not (path := resume.FOLDER / "prepared" / f"{name}-{key}.safetensors").exists():
         lacking(name, hyper)
         prepare(name, hyper, path)
     return path
+
+
+def _stamp(path: Path) -> str:
+    """Return size and time of change, which tell one state of a file on this machine from another."""
+    stat = path.stat()
+    return f"{stat.st_size} {stat.st_mtime_ns}"
 
 
 def of_the_test_split(path: Path, device: torch.device, about: Description | None) -> Images:

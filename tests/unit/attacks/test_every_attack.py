@@ -81,6 +81,26 @@ def test_the_images_given_do_not_change(name: str, net, make_batch) -> None:
     assert torch.equal(batch.y, before[1])
 
 
+class LastFirst(nn.Module):
+    """A network that computes on (n, h, w, c), so that its gradients lie in that order."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net, self.mixed = net, nn.Parameter(torch.eye(3), requires_grad=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.net((x.permute(0, 2, 3, 1) @ self.mixed).permute(0, 3, 1, 2))
+
+
+def test_gradients_may_lie_in_any_order(name: str, make_net, make_batch) -> None:
+    net = make_net(channels=3, classes=10, dtype=torch.float32).eval().requires_grad_(False)
+    whole = make_batch(classes=10, channels=3, dtype=torch.float32)
+    batch = Batch(whole.x, net(whole.x).argmax(1), whole.index, PerImage(0, whole.index))
+    for last, first in zip(attacked(name, LastFirst(net), batch), attacked(name, net, batch), strict=True):
+        assert last.shape == first.shape
+        assert (last - batch.x).abs().max() <= HOW[name].get("eps", 1) + 1e-6
+
+
 @SINGLE
 def test_an_image_is_attacked_alike_in_any_batch_and_order(name: str, net, make_batch) -> None:
     rows = torch.tensor([5, 0, 3])

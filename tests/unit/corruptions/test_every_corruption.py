@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from cure.core.corruption import BENCHMARK, CATEGORIES, EXTRAS, Corruption
+from cure.errors import UserError
 from tests.support.pictures import NAMES, SEVERITIES, SHAPES, able, corrupt, images, load, noise
 
 LADDER = (1.0, 2.0, 3.0, 4.0, 5.0)
@@ -20,6 +21,22 @@ def corruption(request: pytest.FixtureRequest) -> Corruption:
 @pytest.fixture(params=[name for name in NAMES if name not in NOT_A_LADDER])
 def ladder(request: pytest.FixtureRequest) -> Corruption:
     return able(request.param)
+
+
+@pytest.mark.reliability("wrong inputs")
+@pytest.mark.parametrize("sides", [(1, 1), (2, 2), (1, 8), (8, 2)])
+def test_images_without_neighbours_are_refused(sides: tuple[int, int]) -> None:
+    with pytest.raises(UserError, match=f"images of {sides[0]}x{sides[1]} pixels have no room for a blur"):
+        load("zoom_blur")(torch.rand(2, 1, *sides), 1, noise(torch.arange(2)))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("sides", [(3, 3), (3, 8)])
+def test_the_smallest_images_are_corrupted(corruption: Corruption, sides: tuple[int, int], channels: int) -> None:
+    for severity in SEVERITIES:
+        made = corrupt(corruption, torch.rand(2, channels, *sides), severity)
+        assert made.shape == (2, channels, *sides)
+        assert bool(made.isfinite().all())
 
 
 def test_the_names_are_those_of_the_files_of_cifar_10_c() -> None:

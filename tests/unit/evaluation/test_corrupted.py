@@ -112,6 +112,27 @@ def test_a_new_version_of_the_constants_is_made_anew(folder, monkeypatch):
     assert len(list(folder.rglob("contrast.npy"))) == 2
 
 
+@pytest.mark.parametrize("change", ["photograph", "package"])
+def test_what_optional_packages_bring_decides_the_images_too(folder, monkeypatch, change):
+    photograph = folder / "frost.png"
+    monkeypatch.setattr(generated_corruptions, "photographs", lambda corruption: [photograph])
+    monkeypatch.setattr(generated_corruptions, "_version", lambda module: [f"{module} 1"])
+    photograph.write_bytes(b"one")
+    source = Generated(clean(), DIGEST, 0)
+    before = source._path("frost")
+    assert source._path("frost") == before
+    if change == "photograph":
+        photograph.write_bytes(b"two")
+    else:
+        monkeypatch.setattr(generated_corruptions, "_version", lambda module: [f"{module} 2"])
+    assert source._path("frost") != before
+
+
+def test_a_package_is_known_by_its_version():
+    assert generated_corruptions._version("numpy") == [f"numpy {np.__version__}"]
+    assert generated_corruptions._version("no_such_module") == []
+
+
 def test_a_damaged_cache_is_made_anew(folder):
     source = Generated(clean(), DIGEST, 0)
     whole = np.array(source.array("contrast"))

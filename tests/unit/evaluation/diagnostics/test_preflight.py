@@ -166,6 +166,34 @@ def test_each_fault_reddens_its_own_line_and_no_other(sound, case):
 
 
 @pytest.mark.reliability("flags")
+@pytest.mark.parametrize(
+    "clip",
+    [
+        lambda x: x.clamp(0.1, 0.9),
+        lambda x: F.hardtanh(x, 1e-3, 1 - 1e-3),
+        lambda x: (x - 0.02).relu(),
+        lambda x: torch.where(x > 0.98, x.detach(), x),
+    ],
+)
+def test_a_network_that_clips_inside_the_unit_interval_is_red(sound, clip):
+    net, x, y = sound
+    clipping = Wrong(net, lambda net, x: net(clip(x))).eval()
+    assert line("borders", clipping, x, y).red
+    assert "gradients vanish near pixels of " in line("borders", clipping, x, y).found
+
+
+@pytest.mark.parametrize(("low", "high", "said"), [(0, 1, "0 or 1"), (0, 9, "0"), (-9, 1, "1")])
+def test_a_network_that_clamps_at_the_ends_is_grey_and_known(sound, low, high, said):
+    net, x, y = sound
+    clamping = Wrong(net, lambda net, x: net(x.clamp(low, high))).eval()
+    lines = preflight(clamping, x, y, 3)
+    assert [found.name for found in lines if not found.passed] == ["borders"]
+    assert f"vanish at pixels that are exactly {said} and come back" in line("borders", clamping, x, y).found
+    assert checks.clamps(lines)
+    assert not checks.clamps(preflight(net, x, y, 3))
+
+
+@pytest.mark.reliability("flags")
 def test_a_module_left_in_training_mode(sound):
     net, x, y = sound
     net.conv2.train()

@@ -101,6 +101,60 @@ def test_a_killed_run_continues_with_its_units(found, trained, test_images, tmp_
     assert kept <= {path.name for path in (tmp_path / "units").glob("*.safetensors")}
 
 
+@pytest.mark.parametrize("switched_off", [torch.no_grad, torch.inference_mode])
+def test_gradients_may_be_switched_off_around_it(found, trained, test_images, switched_off):
+    with switched_off():
+        again = evaluate(trained, test_images[0][FEW].clone(), test_images[1][FEW].clone(), **CHEAP)
+    assert again.result.outcomes == found.result.outcomes
+
+
+@pytest.mark.reliability("wrong inputs")
+def test_a_network_without_gradients_for_ever_is_refused(trained, test_images):
+    with torch.inference_mode():
+        net = copy.deepcopy(trained)
+    with pytest.raises(UserError, match=r"net was built inside torch\.inference_mode"):
+        evaluate(net, test_images[0][FEW], test_images[1][FEW], **CHEAP)
+
+
+def test_a_network_that_changes_its_images_gets_copies(found, trained, test_images):
+    x = test_images[0][FEW].float() / 255
+    before = x.clone()
+    again = evaluate(Through(trained, lambda net, x: net(x.mul_(0.5) * 2)), x, test_images[1][FEW], **CHEAP)
+    assert torch.equal(x, before)
+    assert again.result.outcomes == found.result.outcomes
+    assert again.subject.notes == ["changes its images in place, so each forward gets a copy of them"]
+
+
+CLAMPING = {
+    "clamp": lambda x: x.clamp(0, 1),
+    "hardtanh": lambda x: torch.nn.functional.hardtanh(x, 0, 1),
+    "relu6": lambda x: torch.nn.functional.relu6(6 * x) / 6,
+    "relu": lambda x: x.relu(),
+}
+
+
+@pytest.mark.parametrize("kind", CLAMPING)
+def test_a_network_that_clamps_its_input_is_as_robust_as_without(found, trained, test_images, kind):
+    net = Through(trained, lambda net, x: net(CLAMPING[kind](x)))
+    again = evaluate(net, test_images[0][FEW], test_images[1][FEW], **CHEAP)
+    for column, outcome in found.result.outcomes.items():
+        assert sum(a != b for a, b in zip(outcome, again.result.outcomes[column], strict=True)) <= 2
+    (line,) = [line for line in again.preflight if line.name == "borders"]
+    assert line.passed is None
+    assert "come back 1e-06 inside; attacks keep that distance" in line.found
+
+
+class Through(nn.Module):
+    """A network behind a function of it and its images."""
+
+    def __init__(self, net, way):
+        super().__init__()
+        self.net, self.way = net, way
+
+    def forward(self, x):
+        return self.way(self.net, x)
+
+
 @pytest.mark.parametrize(
     ("images", "labels", "said"),
     [
