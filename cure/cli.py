@@ -7,7 +7,7 @@ import typer
 
 from cure.errors import UserError
 from cure.pipeline.grid.cli import grid
-from cure.runtime.terminal import page, refuse, ruled
+from cure.runtime.terminal import page, refuse, ruled, warn
 from cure.settings.base import SEEDS
 
 app = typer.Typer(
@@ -146,6 +146,22 @@ def report(folder: Folder = Path()) -> None:
         raise UserError(f"{folder / 'params.yaml'}: not found; name a pipeline folder, such as quickstart")
     with contextlib.chdir(folder):
         build.show(build.build(load(build.READS), whole=False))
+
+
+@app.command()
+def check(folder: Folder = Path()) -> None:
+    """Check FOLDER/params.yaml before any work. What its grid uses must be right; mistakes in the rest are warnings.
+
+    The stage prepare does the same. Exit codes: 0: no stage will refuse these settings; 2: all mistakes are listed.
+    """
+    from cure.core.corruption import refuse_empty_mean
+    from cure.settings.check import load, unused
+
+    path = folder / "params.yaml"
+    raw = load([], path=path).raw
+    refuse_empty_mean(raw["corrupt"]["corruptions"])
+    warn(path, unused(raw))
+    print(f"{path}: what the grid uses is right")
 
 
 @app.command()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cure.core.noise import PerImage
 from cure.core.tensors import Images
+from cure.errors import UserError
 
 VERSION = "cifar-c 1"
 """Stands in every result; a change to a generated image needs another one."""
@@ -58,6 +59,15 @@ class Corruption:
         """x in [0, 1], corrupted, clipped and, as in CIFAR-10-C, truncated (not rounded) to 8 bits."""
         own = [pictures] if self.pictures else []
         return truncated(self.apply(x, self.severities[severity - 1], noise, *own))
+
+
+def refuse_empty_mean(names: list[str]) -> None:
+    """Refuse a list of corruptions with none of the 15, over which the table's mean would run."""
+    if not set(names) & set(BENCHMARK):
+        raise UserError(
+            f"corrupt.corruptions: none of the 15 of CIFAR-10-C, over which the table's mean runs; add one of "
+            f"{', '.join(BENCHMARK)}"
+        )
 
 
 def truncated(x: Images) -> Images:

@@ -1,7 +1,7 @@
 """What commands have in common: their arguments, their exit codes, errors in plain words, and printed tables."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -56,6 +56,13 @@ def refuse(error: UserError) -> NoReturn:
     """Print the error and exit with 2."""
     print(f"error: {error}", file=sys.stderr)
     sys.exit(2)
+
+
+def warn(path: object, lines: Sequence[str]) -> None:
+    """Print to stderr the mistakes in a params.yaml that stop nothing."""
+    if lines:
+        said = "\n  ".join([f"warning: {path}: mistakes in what no run of the grid uses:", *lines])
+        print(said, file=sys.stderr)
 
 
 def page() -> "Console":

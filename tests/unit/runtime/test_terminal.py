@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from cure.errors import UserError
-from cure.runtime.terminal import ruled, stage
+from cure.runtime.terminal import ruled, stage, warn
 
 VALUES = ("trajectories/digits/small/at-s0.safetensors", "25fa27ebebb3d4aa988bb7273c3de7f9", "no")
 
@@ -44,3 +44,11 @@ def test_a_stage_ends_with_a_code_and_a_line(
     with pytest.raises(SystemExit) as end:
         stage(main)
     assert (end.value.code, capsys.readouterr().err) == (code, said)
+
+
+def test_mistakes_that_stop_nothing_are_told_below_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    warn("params.yaml", [])
+    assert capsys.readouterr().err == ""
+    warn("params.yaml", ["a: b", "c: d"])
+    said = "warning: params.yaml: mistakes in what no run of the grid uses:\n  a: b\n  c: d\n"
+    assert capsys.readouterr().err == said

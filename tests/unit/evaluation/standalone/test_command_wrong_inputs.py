@@ -127,6 +127,46 @@ def test_a_wrong_command_line_says_where(user, line):
     assert LINES[line] in refused(user, *words)
 
 
+# ---- cure check
+
+
+def fewer(user, *kept, **changes):
+    """Params with these rows alone, and other changes."""
+    yaml, path = YAML(typ="safe", pure=True), user.folder / "params.yaml"
+    raw = yaml.load(path)
+    for key, names in raw["grid"].items():
+        if key.startswith(("update", "revise", "analyse")):
+            raw["grid"][key] = [name for name in names if name in kept]
+    for where, value in changes.items():
+        raw = changed(raw, where.replace("__", "."), value)
+    yaml.dump(raw, path)
+
+
+@pytest.mark.parametrize("command", ["cure check", "prepare digits"])
+def test_what_no_run_uses_is_told_before_any_work_and_stops_nothing(user, command):
+    fewer(user, "at", "cure", train__epochs=3, train__drops={2: 0.1})
+    code, said = user(*command.split())
+    title, *lines = said.split("\n  ")
+    assert (code, title) == (0, "warning: params.yaml: mistakes in what no run of the grid uses:")
+    told = {line.partition(":")[0] for line in lines}
+    assert {"methods.part.begin", "methods.iad.begin", "report.against", "roles.teacher"} <= told
+
+
+@wrong_input
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"threat__eps": -1}, "params.yaml has problems: threat.eps: Input should be greater than 0; found -1"),
+        ({"report__title": 3}, "params.yaml has problems: report.title: Input should be a valid string; found 3"),
+        ({"corrupt__corruptions": ["saturate"]}, "corrupt.corruptions: none of the 15 of CIFAR-10-C, over which the"),
+    ],
+)
+@pytest.mark.parametrize("command", ["cure check", "prepare digits"])
+def test_what_a_later_stage_would_refuse_is_refused_before_any_work(user, command, changes, said):
+    fewer(user, "at", "cure", **changes)
+    assert said in refused(user, *command.split())
+
+
 # ---- external checkpoints
 
 
