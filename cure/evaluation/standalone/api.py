@@ -15,7 +15,7 @@ from cure.evaluation.standalone.measure import Evaluation, measure, run_prefligh
 from cure.evaluation.standalone.plan import opened, plan, published
 from cure.evaluation.standalone.subject import Subject, with_single_float32_output
 from cure.nn.batchnorm import scope
-from cure.settings.base import SEEDS
+from cure.settings.base import COUNTS, SEEDS
 from cure.settings.sections import Threat
 
 
@@ -58,8 +58,8 @@ def evaluate(
         given = sets.classes_of(used, given)
     settings = published()
     radius = _radius(eps)
-    if batch < 1:
-        raise UserError(f"batch is {batch}; at least 1")
+    if not 1 <= batch < COUNTS:
+        raise UserError(f"batch is {batch}; from 1 to {COUNTS - 1}")
     changes: dict[str, Any] = {"threat": {"eps": radius, "step": radius / 4}}
     changes["attack"] = {"batch": batch, "seed": seed, "subset": {}}
     if not 0 <= seed < SEEDS:

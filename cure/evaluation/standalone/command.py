@@ -21,7 +21,7 @@ from cure.evaluation.standalone.watch import Watch, watching
 from cure.evaluation.work_items import digest
 from cure.runtime.progress import clock
 from cure.runtime.terminal import page
-from cure.storage.files import write_text
+from cure.storage.files import refuse_special, write_text
 from cure.storage.open_checkpoint import Checkpoint, open_checkpoint
 
 CLEAN, REFUSED, FLAGGED = 0, 2, 3
@@ -85,6 +85,7 @@ def _check_request(request: Request) -> None:
     for named in [*request.paths, *([request.surrogate] if request.surrogate else [])]:
         if not named.exists():
             raise UserError(f"{named}: not found")
+        refuse_special(named)
     if request.out:
         _writable(request.out)
     names = [path.stem for path in request.paths]

@@ -5,6 +5,7 @@ import copy
 import importlib
 import io
 import json
+import os
 import pickle
 import shutil
 import sys
@@ -115,6 +116,14 @@ LINES = {  # command line -> what must be said
     "cure eval params.yaml --data digits --params no.yaml": "no.yaml: not found",
     "cure table nowhere": "nowhere/reports/table.md: not there yet; `dvc repro`",
     "cure compare params.yaml params.yaml": "not a result",
+    "cure compare /dev/zero params.yaml": "/dev/zero: a device or a pipe, not a file",
+    "cure eval /dev/zero": "/dev/zero: a device or a pipe, not a file",
+    "cure eval {weights} --surrogate /dev/zero": "/dev/zero: a device or a pipe, not a file",
+    "cure eval {weights} --params /dev/zero": "/dev/zero: a device or a pipe, not a file",
+    "cure eval {weights} --data pipe.safetensors": "pipe.safetensors: a device or a pipe, not a file",
+    "cure eval pipe.safetensors --data digits": "pipe.safetensors: a device or a pipe, not a file",
+    "cure eval {weights} --batch 100000000000000000000000": "Invalid value for '--batch'",
+    "cure eval {weights} --n 100000000000000000000000": "Invalid value for '--n'",
     "cure download cifar10-p": "nothing called 'cifar10-p', did you mean cifar10-c?",
     "cure download cifar10-c": "cannot be downloaded (CURE_OFFLINE is set)",
 }
@@ -123,6 +132,7 @@ LINES = {  # command line -> what must be said
 @wrong_input
 @pytest.mark.parametrize("line", LINES)
 def test_a_wrong_command_line_says_where(user, line):
+    os.mkfifo("pipe.safetensors")
     words = line.replace("{weights}", "weights/digits/small/natural-s0.safetensors").split()
     assert LINES[line] in refused(user, *words)
 
@@ -368,6 +378,46 @@ def test_a_result_of_another_form_cannot_be_compared(user, kind):
     (user.folder / "sound.json").write_text(result_file())
     (user.folder / "odd.json").write_text(RESULTS[kind])
     assert "odd.json: not a result of `cure eval`" in refused(user, "cure", "compare", "sound.json", "odd.json")
+
+
+@wrong_input
+@pytest.mark.parametrize("subject", ["x" * 100_000, "a\nb", "\x1b[31mred"])
+def test_a_name_without_end_or_of_other_characters_is_shown_in_short(user, subject, capsys):
+    for name in ("sound.json", "odd.json"):
+        held = json.loads(result_file())
+        (user.folder / name).write_text(json.dumps(held | {"subject": subject if name == "odd.json" else "mine"}))
+    cli.compare(user.folder / "sound.json", user.folder / "odd.json")
+    shown = capsys.readouterr().out
+    assert len(shown) < 10_000
+    assert subject not in shown
+    assert "points by which mine leads" in shown
+
+
+TABLES = {  # reports/table.md -> what must be said
+    "empty": (b"", "it has no rows; `cure report` makes it anew"),
+    "of another encoding": (b"| \xe9 |\n", "UnicodeDecodeError: 'utf-8' codec can't decode byte 0xe9"),
+    "without a table": (b"hello\n", "it has no rows; `cure report` makes it anew"),
+    "a head alone": (b"| a | b |\n", "it has no rows; `cure report` makes it anew"),
+}
+
+
+@wrong_input
+@pytest.mark.parametrize("kind", TABLES)
+def test_a_table_that_is_not_whole_is_refused(user, kind):
+    content, said = TABLES[kind]
+    (user.folder / "reports").mkdir()
+    (user.folder / "reports/table.md").write_bytes(content)
+    assert f"reports/table.md: not a whole table: {said}" in refused(user, "cure", "table")
+
+
+@wrong_input
+def test_a_folder_or_a_pipe_in_place_of_the_table_is_refused_at_once(user):
+    path = user.folder / "reports/table.md"
+    path.mkdir(parents=True)
+    assert "table.md: not a whole table: IsADirectoryError" in refused(user, "cure", "table")
+    path.rmdir()
+    os.mkfifo(path)
+    assert "table.md: a device or a pipe, not a file" in refused(user, "cure", "table")
 
 
 # ---- a folder of images
