@@ -620,7 +620,7 @@ AS_A_USER = {
     "loss explodes": (
         loss_explodes,
         UPDATE_TRADES,
-        ["error: epoch 1: the term ", " became nan; ", "Lower lr, or look at the data"],
+        ["error: epoch 1: the term ", " became nan; the same command would end here again. Lower lr, or look at"],
     ),
     "model unknown": (
         damaged(NATURAL, model="smal"),
