@@ -13,6 +13,7 @@ from cure.evaluation.standalone import images as sets
 from cure.evaluation.standalone import outputs
 from cure.evaluation.standalone.measure import Evaluation, measure, run_preflight
 from cure.evaluation.standalone.plan import opened, plan, published
+from cure.evaluation.standalone.results_folder import claimed
 from cure.evaluation.standalone.subject import Subject, with_single_float32_output
 from cure.nn.batchnorm import scope
 from cure.settings.base import COUNTS, SEEDS
@@ -69,7 +70,9 @@ def evaluate(
     folder = Path(out) if out else None
     with scope(net, "eval"), scope(used, "eval"):
         subject = Subject(type(net).__name__, used, notes)
+        note_network = claimed(folder, used, None)
         preflight_checks = run_preflight(subject, given, wanted, force=force)
+        note_network()
         found = measure(subject, given, wanted, preflight_checks, units=folder / "units" if folder else None)
     if folder:
         outputs.write(found, folder)

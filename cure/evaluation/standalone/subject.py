@@ -11,6 +11,7 @@ from torch import nn
 
 from cure import catalogue
 from cure.core.network import Normalisation
+from cure.errors import UserError
 from cure.nn.batchnorm import scope
 from cure.nn.outputs import FirstOutput, outputs
 from cure.storage import external_checkpoint
@@ -77,6 +78,9 @@ def _own_networks(checkpoint: OwnCheckpoint) -> list[Subject]:
     about, path = checkpoint.about, checkpoint.path
     prepare = catalogue.entry("methods", about.method).METHOD.prepare if about.kind == "trajectory" else None
     found = dict(sorted(networks(about, checkpoint.states, path, prepare).items()))
+    if not found:
+        held = ", ".join(sorted(checkpoint.states)[:3]) or "nothing"
+        raise UserError(f"{path}: holds no network that can be evaluated, but {held}; name another file")
     return [Subject(path.stem + (f":{name}" if name else ""), net, about=about) for name, net in found.items()]
 
 
