@@ -334,6 +334,7 @@ BAD_DATA = {  # what happens to data/digits.safetensors -> what must be said
     "missing": (Path.unlink, "not found; `dvc repro` makes it in its stage prepare"),
     "truncated": (truncate, "not a whole prepared data file"),
     "empty": (lambda path: path.write_bytes(b""), "not a whole prepared data file"),
+    "a pipe": (lambda path: (path.unlink(), os.mkfifo(path)), "a device or a pipe, not a file"),
     "text": (lambda path: path.write_text("image,label\n" * 99), "not a whole prepared data file"),
     "weights": (lambda path: shutil.copy(path.parents[1] / NATURAL, path), "prepared data"),
     "undescribed": (strip_header, "not prepared data"),

@@ -123,6 +123,8 @@ LINES = {  # command line -> what must be said
     "cure eval {weights} --data pipe.safetensors": "pipe.safetensors: a device or a pipe, not a file",
     "cure eval pipe.safetensors --data digits": "pipe.safetensors: a device or a pipe, not a file",
     "cure eval {weights} --batch 100000000000000000000000": "Invalid value for '--batch'",
+    "cure grid --workers 100000000000000000000000": "Invalid value for '--workers'",
+    "cure grid --retries 100000000000000000000000": "Invalid value for '--retries'",
     "cure eval {weights} --n 100000000000000000000000": "Invalid value for '--n'",
     "cure download cifar10-p": "nothing called 'cifar10-p', did you mean cifar10-c?",
     "cure download cifar10-c": "cannot be downloaded (CURE_OFFLINE is set)",
