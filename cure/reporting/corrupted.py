@@ -49,7 +49,10 @@ def counted(results: CorruptResults) -> list[str]:
 
 
 def refuse_other(results: CorruptResults) -> None:
-    """Refuse results at other severities than the first, over which a mean would be another mean."""
+    """Refuse results at other severities than the first, or that leave out a corruption without a reason."""
+    for run, found in results.items():
+        if lost := [name for name in benchmark(results) if name not in found.correct and name not in found.missing]:
+            raise not_whole(run.result("corrupt"), f"it has neither counts of {', '.join(lost)} nor a reason")
     levels = {run: sorted({level for by in found.correct.values() for level in by}) for run, found in results.items()}
     for run, own in levels.items():
         if own != (others := next(iter(levels.values()))):

@@ -132,6 +132,11 @@ DAMAGED: dict[str, tuple[Path, Damage, str]] = {
         edited(CORRUPT, correct={"fog": {"1": 3}, "contrast": {"1": 3}}),
         "it has the severities 1, others 1, 2, 3, 4, 5",
     ),
+    "a corruption without a reason": (
+        CORRUPT,
+        edited(CORRUPT, correct=lambda held: {"fog": held["fog"]}),
+        "it has neither counts of contrast nor a reason",
+    ),
     "no category": (CORRUPT, edited(CORRUPT, categories={}), "it has no category of contrast, fog"),
     "a curve cut in its head": (
         CURVE,
