@@ -62,6 +62,9 @@ def run(app: Callable[[], object]) -> None:
                 sys.stdout.flush()  # here, where it can still be told that nothing of it was written
     except UserError as error:
         refuse(error)
+    except BrokenPipeError:  # whoever read the output has gone, as `head` does
+        _discard(sys.stdout)
+        sys.exit(1)
     except OSError as problem:
         if problem.filename is None and problem.errno in UNWRITTEN:
             _discard(sys.stdout)

@@ -96,6 +96,19 @@ def test_a_full_disk_under_both_streams_ends_with_2_and_no_traceback(tmp_path: P
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
 
 
+def test_a_reader_that_has_gone_ends_the_command_without_a_word(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Gone(Full):
+        def write(self, data: object) -> int:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(sys, "stdout", stream(Gone()))
+    with pytest.raises(SystemExit) as end:
+        run(lambda: print("x"))
+    assert (end.value.code, capsys.readouterr().err) == (1, "")
+
+
 def test_another_error_of_the_system_is_no_matter_of_the_output() -> None:
     with pytest.raises(FileNotFoundError):
         run(lambda: Path("/none/x").read_text())
