@@ -7,8 +7,8 @@ import typer
 
 from cure.errors import UserError
 from cure.pipeline.grid.cli import grid
-from cure.runtime.terminal import page, refuse, ruled
-from cure.settings.base import SEEDS
+from cure.runtime.terminal import page, ruled, run, warn
+from cure.settings.base import COUNTS, SEEDS
 
 app = typer.Typer(
     help="Evaluate and compare robust networks. `dvc repro`, in quickstart/ or at the root, runs the pipeline.",
@@ -47,9 +47,11 @@ ParamsFile = Annotated[
 ]
 Attacks = Annotated[str | None, typer.Option(help="Attacks, by commas: clean,pgd20,cw20,aa. Default: all of params.")]
 Surrogate = Annotated[Path | None, typer.Option(help="Checkpoint whose adversarial images are tried, too.")]
-Images = Annotated[int | None, typer.Option("--n", "--images", min=1, help="Number of test images, evenly spaced.")]
+Images = Annotated[
+    int | None, typer.Option("--n", "--images", min=1, max=COUNTS - 1, help="Number of test images, evenly spaced.")
+]
 Out = Annotated[Path | None, typer.Option(help="Folder for results and finished work items; rerun to resume.")]
-Batch = Annotated[int | None, typer.Option(min=1, help="Images per batch; default: attack.batch.")]
+Batch = Annotated[int | None, typer.Option(min=1, max=COUNTS - 1, help="Images per batch; default: attack.batch.")]
 EvalSeed = Annotated[
     int | None, typer.Option(min=0, max=SEEDS - 1, help="Seed of the attacks' noise; default: attack.seed.")
 ]
@@ -164,6 +166,22 @@ def report(folder: Folder = Path()) -> None:
 
 
 @app.command()
+def check(folder: Folder = Path()) -> None:
+    """Check FOLDER/params.yaml before any work. What its grid uses must be right; mistakes in the rest are warnings.
+
+    The stage prepare does the same. Exit codes: 0: no stage will refuse these settings; 2: all mistakes are listed.
+    """
+    from cure.core.corruption import refuse_empty_mean
+    from cure.settings.check import load, unused
+
+    path = folder / "params.yaml"
+    raw = load([], path=path).raw
+    refuse_empty_mean(raw["corrupt"]["corruptions"])
+    warn(path, unused(raw))
+    print(f"{path}: what the grid uses is right")
+
+
+@app.command()
 def verify(run: RunName, folder: Folder = Path()) -> None:
     """Repeat a run of FOLDER's pipeline in a clean copy, and compare its files with dvc.lock byte for byte.
 
@@ -209,7 +227,4 @@ def download(name: Published) -> None:
 
 def main() -> None:
     """Run the console script; a UserError is printed and exits with 2."""
-    try:
-        app()
-    except UserError as error:
-        refuse(error)
+    run(app)

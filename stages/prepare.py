@@ -10,8 +10,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the code of this copy, not the installed one
 
 from cure import catalogue
-from cure.runtime.terminal import Dataset, stage
-from cure.settings.check import load
+from cure.runtime.terminal import Dataset, stage, warn
+from cure.settings.check import load, unused
+from cure.settings.params import FILE
 from cure.settings.sections import RunSettings
 from cure.storage import paths
 
@@ -24,13 +25,17 @@ def reads(dataset: str) -> list[str]:
 def main(dataset: Dataset) -> None:
     """Prepare DATASET: its source -> data/DATASET.safetensors.
 
-    Being the first stage, it also says at once what the machine lacks for the others: a device, a network, a file.
+    Being the first stage, it also says at once what would stop a later one: a mistake in what the grid uses of
+    params.yaml (`cure check`), a device, a network or a file that this machine lacks.
     Downloads are kept in $CURE_DOWNLOADS (default ~/.cache/cure/downloads).
     """
+    from cure.core.corruption import refuse_empty_mean
     from cure.data.prepare import lacking, prepare
     from cure.runtime.device import missing_device
 
     params = load(reads(dataset), dataset)
+    refuse_empty_mean(params.raw["corrupt"]["corruptions"])
+    warn(FILE, unused(params.raw))
     hyper = params.get(f"datasets.{dataset}", catalogue.entry("datasets", dataset).Hyper)
     lacking(dataset, hyper, missing_device(params.get("run", RunSettings)))
     sizes = prepare(dataset, hyper, paths.data(dataset))

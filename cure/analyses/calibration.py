@@ -6,7 +6,10 @@
 All (view, bin), bins of equal width over [0, 1], confidence the largest probability. Guo et al., ICML 2017.
 """
 
+from typing import Annotated
+
 import torch
+from pydantic import Field
 
 from cure.core.analysis import Analysis, AnalysisResult, Subject, every
 from cure.core.tensors import Images, Labels, Tensor
@@ -16,7 +19,7 @@ from cure.settings.base import Count, Settings
 class Hyper(Settings):
     """How many bins."""
 
-    bins: Count
+    bins: Annotated[Count, Field(le=1024)]  # a matrix holds every image in every bin
 
 
 def reliability(p: Tensor, y: Labels, bins: int) -> Tensor:

@@ -6,7 +6,10 @@
 Means over a few images. A smooth, even rise along a speaks against gradient masking.
 """
 
+from typing import Annotated
+
 import torch
+from pydantic import Field
 
 from cure.core.analysis import Analysis, AnalysisResult, Subject, every
 from cure.nn.losses import cross_entropy
@@ -17,7 +20,7 @@ class Hyper(Settings):
     """How many images, points along either way, and how far the ways reach."""
 
     images: Count
-    points: Count
+    points: Annotated[Count, Field(le=1024)]  # of either way; their square is drawn
     reach: Positive  # in radii
 
 

@@ -72,6 +72,15 @@ class Corruption:
         return truncated(self.apply(x, self.severities[severity - 1], noise, *own))
 
 
+def refuse_empty_mean(names: list[str]) -> None:
+    """Refuse a list of corruptions with none of the 15, over which the table's mean would run."""
+    if not set(names) & set(BENCHMARK):
+        raise UserError(
+            f"corrupt.corruptions: none of the 15 of CIFAR-10-C, over which the table's mean runs; add one of "
+            f"{', '.join(BENCHMARK)}"
+        )
+
+
 def truncated(x: Images) -> Images:
     """floor(255 x) / 255 of x clipped to [0, 1]."""
     return (x.clamp(0, 1) * 255 + WHOLE).floor() / 255

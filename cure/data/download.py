@@ -2,9 +2,14 @@
 
 import http.client
 import os
+import sys
+import threading
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
 
 from cure.data.archive import File
 from cure.errors import UserError
@@ -12,6 +17,11 @@ from cure.runtime.progress import progress
 from cure.storage.files import md5sum
 
 BLOCK = 2**20
+ASKING = 10.0  # seconds in which a server must answer whether it is there
+PATIENCE = 60.0  # seconds in which a server must answer, and over which its speed is looked at
+SLOWEST = 1024  # bytes a second; at this speed CIFAR-10-C would take a month
+INTERVAL = 30.0  # seconds between two lines about a download where there is no terminal
+LONGEST = 16  # digits of a number of bytes
 
 
 def offline() -> bool:
@@ -72,30 +82,86 @@ def _unreachable(file: File) -> str | None:
     if offline():
         return "CURE_OFFLINE is set"
     try:
-        urllib.request.urlopen(file.url, timeout=10).close()
+        _answer(urllib.request.Request(file.url), ASKING).close()
     except (OSError, http.client.HTTPException) as problem:
         return str(getattr(problem, "reason", problem))
     return None
+
+
+def _answer(request: urllib.request.Request, seconds: float) -> Any:
+    """The server's answer with its headers, within so many seconds, however slowly they trickle."""
+    found: SimpleQueue[Any] = SimpleQueue()
+
+    def ask() -> None:
+        try:
+            found.put(urllib.request.urlopen(request, timeout=seconds))
+        except (OSError, http.client.HTTPException) as problem:
+            found.put(problem)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer = found.get(timeout=seconds)
+    except Empty:
+        raise OSError(f"no answer within {seconds:g} s") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def _stream(file: File, part: Path, have: int) -> None:
     """Append what is missing to `part`; a server that does not continue starts it anew."""
     request = urllib.request.Request(file.url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
-        answer = urllib.request.urlopen(request, timeout=60)
+        answer = _answer(request, PATIENCE)
     except urllib.error.HTTPError as problem:
         if problem.code == 416:  # nothing beyond what is there
             return
         raise
     with answer:
         have = have if answer.status == 206 else 0
-        total = have + int(answer.headers.get("Content-Length") or 0)
-        with (
-            part.open("ab" if have else "wb") as out,
-            progress(file.name, total // BLOCK, have // BLOCK) as on_progress,
-        ):
-            while block := answer.read(BLOCK):
+        pace = Pace(file.name, have, have + _length(answer))
+        ticks = have // BLOCK
+        with part.open("ab" if have else "wb") as out, progress(file.name, pace.total // BLOCK, ticks) as on_progress:
+            while block := answer.read1(BLOCK):  # what is there, so that a trickle is seen
                 out.write(block)
-                on_progress("MiB")
-        if part.stat().st_size < total:
-            raise OSError(f"broken off after {part.stat().st_size:,} of {total:,} bytes")
+                pace.take(len(block))
+                while ticks < pace.done // BLOCK:
+                    on_progress("MiB")
+                    ticks += 1
+        if part.stat().st_size < pace.total:
+            raise OSError(f"broken off after {part.stat().st_size:,} of {pace.total:,} bytes")
+
+
+def _length(answer: Any) -> int:
+    """How many bytes the server says will come; 0 if it does not say."""
+    said = answer.headers.get("Content-Length") or "0"
+    if not (said.isascii() and said.isdecimal() and len(said) < LONGEST):
+        raise OSError(f"the server's Content-Length is {said[:LONGEST]!r}, which is no number of bytes")
+    return int(said)
+
+
+class Pace:
+    """How fast a file comes: refuses less than SLOWEST, and tells of it where there is no terminal with a bar."""
+
+    def __init__(self, name: str, done: int, total: int) -> None:
+        self.name, self.done, self.total = name, done, total
+        self.begun = self.told = time.monotonic()
+        self.came = 0  # bytes since `begun`
+
+    def take(self, count: int) -> None:
+        """Count so many bytes. Raises OSError where fewer than SLOWEST a second came during PATIENCE seconds."""
+        self.done += count
+        self.came += count
+        now = time.monotonic()
+        if now - self.begun >= PATIENCE:
+            if self.came < SLOWEST * (now - self.begun):
+                raise OSError(f"only {self.came:,} bytes came in {now - self.begun:.0f} s")
+            self.begun, self.came = now, 0
+        if now - self.told >= INTERVAL and not sys.stderr.isatty():
+            print(f"{self.name}: {self._so_far()}", file=sys.stderr, flush=True)
+            self.told = now
+
+    def _so_far(self) -> str:
+        """312 of 2,780 MiB, or 312 MiB where the server did not say how many."""
+        of = f" of {self.total // BLOCK:,}" if self.total else ""
+        return f"{self.done // BLOCK:,}{of} MiB"

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from cure.data.loader import Split
 from cure.errors import UserError
-from cure.storage.files import sha256
+from cure.storage.files import refuse_special, sha256
 
 PARTS = ("images", "labels")
 
@@ -40,6 +40,7 @@ def load(path: Path, splits: tuple[str, ...], device: torch.device) -> Data:
     """Read the named splits (train, val, test) of a prepared file and no others."""
     if not path.exists():
         raise UserError(f"{path}: not found; `dvc repro` makes it in its stage prepare")
+    refuse_special(path)
     try:
         with safe_open(path, framework="pt") as file:
             about = dict(json.loads((file.metadata() or {}).get("cure", "{}")))

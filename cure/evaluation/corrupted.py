@@ -95,12 +95,21 @@ def counts(
         for severity in suite.severities:
             images = found.images(name, severity)
             key = digest([who, name, severity, suite.batch], {"images": images, "labels": split.labels})
-            if key not in store:
+            if (kept := _kept(store, key, len(split))) is None:
                 corrupt = Split(images.to(split.images.device), split.labels)
-                store[key] = {"correct": torch.tensor(correct(net, corrupt, suite.batch))}
-            right.setdefault(name, {})[str(severity)] = int(store[key]["correct"])
+                kept = correct(net, corrupt, suite.batch)
+                store[key] = {"correct": torch.tensor(kept)}
+            right.setdefault(name, {})[str(severity)] = kept
             on_progress(name)
     return right
+
+
+def _kept(store: Store, key: str, images: int) -> int | None:
+    """The count of a stored work item; None where there is none, or none that so many images can give."""
+    count = store[key].get("correct") if key in store else None
+    if count is None or count.ndim or count.dtype != torch.int64 or not 0 <= int(count) <= images:
+        return None
+    return int(count)
 
 
 def _official(archive: Archive, split: Split) -> Source:

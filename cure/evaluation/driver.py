@@ -20,7 +20,7 @@ from cure.core.noise import PerImage
 from cure.core.tensors import Images, Labels, Tensor
 from cure.errors import UserError
 from cure.evaluation.measure import frozen
-from cure.evaluation.work_items import Examples, Outcome, Store, WorkItem, digest, identity
+from cure.evaluation.work_items import Examples, Outcome, Store, WorkItem, digest, identity, sound
 from cure.runtime.memory import halving
 from cure.settings.base import AttackPrecision
 
@@ -128,8 +128,9 @@ class Driver:
         key = digest([self.identity, name, sequence.facts, sequence.passes, sequence.eps], vars(part))
         with suppress(KeyError):
             item = self.store[key]
-            self.on_progress(name, len(item["rows"]), len(part))
-            return item
+            if sound(item, part):
+                self.on_progress(name, len(item["rows"]), len(part))
+                return item
         rank, ranks = self.share
         if place % ranks != rank:
             return None

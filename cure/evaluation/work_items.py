@@ -75,8 +75,23 @@ class Outcome:
         self.distance[rows] = length[nearer]
 
 
+def sound(item: WorkItem, part: Examples) -> bool:
+    """Whether a stored work item can be what an attack left of these images, by its types, shapes and ranges."""
+    if set(item) != {"rows", "predicted", "x_adv"}:
+        return False
+    rows, predicted, x_adv = item["rows"], item["predicted"], item["x_adv"]
+    if rows.ndim != 1 or rows.shape != predicted.shape or x_adv.shape != (len(rows), *part.x.shape[1:]):
+        return False
+    if (rows.dtype, predicted.dtype, x_adv.dtype) != (torch.int64, torch.int64, part.x.dtype):
+        return False
+    if not len(rows):
+        return True
+    inside = bool(rows[0] >= 0) and bool(rows[-1] < len(part)) and bool((rows.diff() > 0).all())
+    return inside and bool((predicted != part.y.cpu()[rows]).all()) and bool(((x_adv >= 0) & (x_adv <= 1)).all())
+
+
 class WorkItemFolder(Store):
-    """Units as files; each is written whole or not at all, and one that cannot be read counts as missing."""
+    """Units as files with a digest of what they hold; one that is not whole, or was edited, counts as missing."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -86,22 +101,37 @@ class WorkItemFolder(Store):
 
     def __getitem__(self, key: str) -> WorkItem:
         try:
-            return from_bytes(self._file(key).read_bytes())
-        except (OSError, SafetensorError) as problem:
+            if not self._file(key).is_file():
+                raise KeyError(key)
+            content = self._file(key).read_bytes()
+            item = from_bytes(content)
+            head = json.loads(content[HEAD : HEAD + int.from_bytes(content[:HEAD], "little")])
+            if head["__metadata__"]["digest"] != _digest_of(item):
+                raise KeyError(key)
+        except (OSError, SafetensorError, ValueError, TypeError) as problem:
             raise KeyError(key) from problem
+        return item
 
     def __setitem__(self, key: str, item: WorkItem) -> None:
         with replacing(self._file(key)) as draft:
-            draft.write_bytes(to_bytes({name: t.contiguous() for name, t in item.items()}))
+            held = {name: t.contiguous() for name, t in item.items()}
+            draft.write_bytes(to_bytes(held, metadata={"digest": _digest_of(held)}))
 
     def __delitem__(self, key: str) -> None:
         self._file(key).unlink()
 
     def __iter__(self) -> Iterator[str]:
-        return (path.stem for path in sorted(self.path.glob("[!.]*.safetensors")))
+        return (path.stem for path in sorted(self.path.glob("[!.]*.safetensors")) if path.stem in self)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+HEAD = 8  # bytes before the header of a safetensors file, which say how long it is
+
+
+def _digest_of(item: WorkItem) -> str:
+    return digest([], dict(sorted(item.items())))
 
 
 def digest(facts: Any, tensors: dict[str, Tensor]) -> str:

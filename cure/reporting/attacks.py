@@ -9,11 +9,24 @@ from cure.core.names import NAMES, heading
 from cure.evaluation.statistics.intervals import wilson
 from cure.evaluation.statistics.results import RunAttackResult
 from cure.reporting import markdown
-from cure.reporting.results import AttackResults, place, setting
+from cure.reporting.results import AttackResults, not_whole, place, setting
 from cure.settings.sections import AttackSuite
 from cure.storage.paths import Run
 
 SHARES = [k / 20 for k in range(1, 21)]
+
+
+def refuse_other(attacks: AttackResults, suite: AttackSuite) -> None:
+    """Refuse results without a column that the table shows, or on other numbers of images than the rest of a table."""
+    for run, result in attacks.items():
+        wanted = dict.fromkeys(["clean", *suite.table, suite.nrr, "worst"])
+        missing = [name for name in wanted if name not in result.outcomes]
+        missing += [name for name in suite.last if result.last and name not in result.last.outcomes]
+        if missing:
+            raise not_whole(run.result("attack"), f"it has no column {', '.join(missing)}")
+        others = next(other.images for place, other in attacks.items() if setting(place) == setting(run))
+        if result.images != others:
+            raise not_whole(run.result("attack"), f"it is about {result.images} images, others about {others}")
 
 
 def measured(attacks: AttackResults) -> pd.DataFrame:

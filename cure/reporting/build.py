@@ -46,6 +46,8 @@ def build(params: Params, whole: bool = True) -> list[str]:
     counted = f"{len(missing)} of {len(files)} results are not there yet"
     if whole and missing:
         raise UserError(f"{counted}; `dvc repro` makes them:\n" + "\n".join(f"  {path}" for path in missing))
+    attacks.refuse_other(results.attacks, suite)
+    corrupted.refuse_other(results.corruptions)
     expected = costs.load(FOLDER / "costs.csv")
     todo = table.to_do(results, expected)
     note = made.note(results) if results.runs else {}

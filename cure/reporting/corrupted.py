@@ -9,7 +9,7 @@ from cure.core.names import NAMES
 from cure.errors import UserError
 from cure.evaluation.statistics.results import CorruptResult
 from cure.reporting import markdown
-from cure.reporting.results import CorruptResults, place, setting
+from cure.reporting.results import CorruptResults, not_whole, place, setting
 
 SEVERITIES = [1, 2, 3, 4, 5]
 
@@ -46,6 +46,19 @@ def counted(results: CorruptResults) -> list[str]:
     if not common:
         raise UserError(f"corrupt.corruptions: no row has any of {', '.join(names)}; list one of them or more")
     return common
+
+
+def refuse_other(results: CorruptResults) -> None:
+    """Refuse results at other severities than the first, or that leave out a corruption without a reason."""
+    for run, found in results.items():
+        if lost := [name for name in benchmark(results) if name not in found.correct and name not in found.missing]:
+            raise not_whole(run.result("corrupt"), f"it has neither counts of {', '.join(lost)} nor a reason")
+    levels = {run: sorted({level for by in found.correct.values() for level in by}) for run, found in results.items()}
+    for run, own in levels.items():
+        if own != (others := next(iter(levels.values()))):
+            raise not_whole(
+                run.result("corrupt"), f"it has the severities {', '.join(own)}, others {', '.join(others)}"
+            )
 
 
 def shared(results: CorruptResults) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cure.errors import UserError
+from cure.storage.files import refuse_special
 
 COLUMNS = ["dataset", "model", "method", "tflops", "gpu_hours"]
 
@@ -31,10 +32,14 @@ def load(path: Path) -> Costs:
     """Read costs.csv; a folder without one has no estimates."""
     if not path.exists():
         return Costs({}, 0.0)
+    refuse_special(path)
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            lines = list(csv.DictReader(file))
+            read = csv.DictReader(file)
+            lines = list(read)
+        if missing := [name for name in COLUMNS if name not in (read.fieldnames or [])]:
+            raise ValueError(f"no column {', '.join(missing)}")
         hours = {(f"{line['dataset']}/{line['model']}", line["method"]): float(line["gpu_hours"]) for line in lines}
         return Costs(hours, float(lines[0]["tflops"]) if lines else 0.0)
-    except (KeyError, TypeError, ValueError) as problem:
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as problem:
         raise UserError(f"{path}: not a list of costs ({problem}); `make costs` writes it anew") from None

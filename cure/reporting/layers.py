@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from cure.evaluation.statistics.intervals import wilson
-from cure.reporting.results import Results
+from cure.reporting.results import Results, not_whole
 from cure.storage.paths import Run
 
 WORDS = {"reinit": "re-initialised", "finetune": "fine-tuned"}
@@ -40,6 +40,8 @@ def curves(results: Results) -> pd.DataFrame:
     for place, run in runs(results):
         found = results.layers(run)
         frame = results.curve(run)[["set", "epoch", "val_clean", "val_pgd"]].dropna().rename(columns={"set": "method"})
+        if unknown := sorted(set(frame["method"]) - set(found.networks)):
+            raise not_whole(run.curve, f"it has the block sets {', '.join(unknown)}, which the result does not name")
         frame = frame.assign(
             **place, images=found.images, blocks=[len(found.networks[name].parts) for name in frame["method"]]
         )

@@ -11,19 +11,29 @@ from typing import Any
 
 from cure import catalogue
 from cure.reporting.results import Results
-from cure.storage.files import write_text
+from cure.storage.files import read_bytes, write_text
 from cure.storage.paths import Run
+from cure.storage.records import Record, parse
 
 NOTE = Path("reports/made.json")
+
+
+class Note(Record):
+    """The digest of results, and what they were first made with."""
+
+    results: str
+    commit: str
+    devices: list[str]
+    torch: list[str]
 
 
 def note(results: Results) -> dict[str, Any]:
     """The commit, devices and software behind the results; read back if they are the recorded ones."""
     try:
-        known = json.loads(NOTE.read_text())
-        if known["results"] == results.digest:
-            return dict(known)
-    except (OSError, ValueError, KeyError):
+        known = parse(Note, read_bytes(NOTE))
+        if known.results == results.digest:
+            return known.document()
+    except (OSError, ValueError):
         pass  # none yet, or not one of ours: it is written anew
     sidecars = [results.sidecar(run, stage) for run in results.runs for stage in ("pretrain", "update", "attack")]
     facts = [side for side in sidecars if side]

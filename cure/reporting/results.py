@@ -6,15 +6,17 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from math import prod
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Annotated, Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import Field
 
 from cure.core.names import ORDER
-from cure.errors import UserError
+from cure.errors import UserError, first_sentence
 from cure.evaluation.statistics.results import (
     CorruptResult,
     LayersResult,
@@ -23,6 +25,8 @@ from cure.evaluation.statistics.results import (
     parse_rift,
 )
 from cure.settings.sections import Grid
+from cure.storage.curves import refuse_cut
+from cure.storage.files import read_bytes, refuse_special
 from cure.storage.paths import Run
 from cure.storage.records import R, Record, parse
 
@@ -64,7 +68,7 @@ class Sidecar(Record):
 
     device: str
     torch: str
-    epochs: int | None = None  # of a stage that trains
+    epochs: Annotated[int, Field(ge=1)] | None = None  # of a stage that trains
 
 
 @dataclass(frozen=True)
@@ -149,7 +153,14 @@ class Results:
 
     def curve(self, run: Run) -> pd.DataFrame:
         """Return what training wrote down, one line per epoch."""
-        return self._once(run.curve, lambda text: pd.read_csv(io.BytesIO(text)))
+        sidecars = [self.sidecar(run, stage) for stage in ("pretrain", "update", "layers")]
+        epochs = next((side.epochs for side in sidecars if side), None)
+
+        def whole(text: bytes) -> pd.DataFrame:
+            refuse_cut(text, epochs)
+            return pd.read_csv(io.BytesIO(text))
+
+        return self._once(run.curve, whole)
 
     def sidecar(self, run: Run, stage: str) -> Sidecar | None:
         """Return the provenance of one stage of a run, or None if the stage wrote none."""
@@ -180,30 +191,43 @@ class Results:
         if path not in self._parsed:
             try:
                 self._parsed[path] = read(self._text(path))
-            except ValueError:
-                raise UserError(f"{path}: not a whole result; delete it and run `dvc repro`") from None
+            except ValueError as problem:
+                raise not_whole(path, problem) from None
         found: T = self._parsed[path]
         return found
 
     def _text(self, path: Path) -> bytes:
         if path not in self._bytes:
+            if not path.exists():
+                raise UserError(f"{path}: not there yet; `dvc repro` makes it")
             try:
-                self._bytes[path] = path.read_bytes()
-            except FileNotFoundError:
-                raise UserError(f"{path}: not there yet; `dvc repro` makes it") from None
+                self._bytes[path] = read_bytes(path)
+            except OSError as problem:
+                raise not_whole(path, problem.strerror) from None
         return self._bytes[path]
+
+
+def not_whole(path: Path, why: object) -> UserError:
+    """Return the refusal of a file that was cut, edited or replaced."""
+    return UserError(f"{path}: not a whole result: {why}; delete it and run `dvc repro`")
 
 
 def _opened(path: Path) -> AnalysisFile:
     from safetensors import SafetensorError, safe_open
 
+    if not path.exists():
+        raise UserError(f"{path}: not there yet; `dvc repro` makes it")
     try:
+        refuse_special(path)
         with safe_open(path, framework="numpy") as file:
             about = json.loads((file.metadata() or {}).get("cure", "{}"))
             arrays = {key: file.get_tensor(key) for key in sorted(file.keys())}
+        shape = [len(labels) for labels in about["axes"].values()]
+        if shape and any(array.size != prod(shape) for array in arrays.values()):
+            raise ValueError(f"its arrays do not have the {shape} values of its axes")
         return AnalysisFile(about["classes"], about["axes"], arrays)
-    except (SafetensorError, OSError, KeyError):
-        raise UserError(f"{path}: not there, or not whole; `dvc repro` makes it") from None
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise not_whole(path, first_sentence(problem)) from None
 
 
 def every_row(grid: Grid) -> list[Run]:

@@ -1,9 +1,14 @@
 """What commands have in common: their arguments, their exit codes, errors in plain words, and printed tables."""
 
+import contextlib
+import errno
+import io
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn, TextIO
 
 import typer
 
@@ -39,11 +44,50 @@ def stage(main: Callable[..., None]) -> NoReturn:
 
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
     app.command()(interruptible)
+    run(app)
+    sys.exit(0)
+
+
+def run(app: Callable[[], object]) -> None:
+    """Run a command; exit with 2 and a line on stderr where a user, the working folder or the output is at fault."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # else a terminal of ASCII would end the command at the first ±
+            stream.reconfigure(errors="replace")
     try:
-        app()
+        _refuse_deleted_folder()
+        try:
+            app()
+        finally:
+            if sys.stdout:
+                sys.stdout.flush()  # here, where it can still be told that nothing of it was written
     except UserError as error:
         refuse(error)
-    sys.exit(0)
+    except BrokenPipeError:  # whoever read the output has gone, as `head` does
+        _discard(sys.stdout)
+        sys.exit(1)
+    except OSError as problem:
+        if problem.filename is None and problem.errno in UNWRITTEN:
+            _discard(sys.stdout)
+            refuse(UserError(f"standard output cannot be written: {problem.strerror}"))
+        raise
+
+
+UNWRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
+"""Of a print, which names no file."""
+
+
+def _refuse_deleted_folder() -> None:
+    """Refuse to begin in a folder that is gone: PyTorch ends a process that has none."""
+    try:
+        Path.cwd()
+    except OSError:
+        raise UserError("the working folder was deleted; change to one that is there") from None
+
+
+def _discard(stream: TextIO) -> None:
+    """Send what `stream` holds to nowhere, so that the interpreter does not try to write it again at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def interrupted() -> NoReturn:
@@ -54,8 +98,18 @@ def interrupted() -> NoReturn:
 
 def refuse(error: UserError) -> NoReturn:
     """Print the error and exit with 2."""
-    print(f"error: {error}", file=sys.stderr)
+    try:
+        print(f"error: {error}", file=sys.stderr)
+    except OSError:
+        _discard(sys.stderr)
     sys.exit(2)
+
+
+def warn(path: object, lines: Sequence[str]) -> None:
+    """Print to stderr the mistakes in a params.yaml that stop nothing."""
+    if lines:
+        said = "\n  ".join([f"warning: {path}: mistakes in what no run of the grid uses:", *lines])
+        print(said, file=sys.stderr)
 
 
 def page() -> "Console":

@@ -1,14 +1,19 @@
 """What every section of params.yaml is made of: frozen, typed values in which unknown keys are errors."""
 
 import math
+import re
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 SEEDS = 2**31
 """A seed lies below: what every generator takes, NumPy's of 32 bits included."""
+COUNTS = 2**31
+"""A count lies below: what PyTorch's splits and shapes take on every platform."""
+LONGEST_NAME = 64
+"""Characters of a name that stands in paths and headings."""
 
 
 T = TypeVar("T")
@@ -40,12 +45,20 @@ def number(value: Any) -> Any:
     return value
 
 
+def name(value: str) -> str:
+    """Return a name that a user chose and that paths, tables and files of results hold; refuse other characters."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", value) or len(value) > LONGEST_NAME:
+        raise ValueError(f"not a name of letters, digits, _ and - (up to {LONGEST_NAME} of them)")
+    return value
+
+
+Name = Annotated[str, AfterValidator(name)]
 Number = Annotated[float, BeforeValidator(number)]
 Positive = Annotated[Number, Field(gt=0)]
 NonNegative = Annotated[Number, Field(ge=0)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 Radius = Annotated[Positive, Field(le=1)]  # images are in [0, 1]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=COUNTS)]
 Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
 Scope = Literal["eval", "train", "batch"]
 Layout = Literal["contiguous", "channels_last", "probe"]
@@ -55,12 +68,21 @@ AttackPrecision = Literal["fp32", "tf32", "bf16"]
 
 def integer_keys(value: Any) -> Any:
     """Epochs as keys: YAML gives integers, an experiment's override may give words."""
-    if isinstance(value, dict):
-        return {int(k) if isinstance(k, str) and k.isdigit() else k: v for k, v in value.items()}
-    return value
+    if not isinstance(value, dict):
+        return value
+    found = [(int(k) if is_epoch(k) else k, v) for k, v in value.items()]
+    keys = [key for key, _ in found]
+    if twice := next((key for key in keys if keys.count(key) > 1), None):
+        raise ValueError(f"epoch {twice} stands there twice, as {twice} and as '{twice}'; leave one of them out")
+    return dict(found)
 
 
-Epoch = Annotated[int, Field(ge=1)]
+def is_epoch(key: Any) -> bool:
+    """Whether a key is an epoch that an experiment's override wrote as a word."""
+    return isinstance(key, str) and key.isascii() and key.isdecimal()
+
+
+Epoch = Count
 Drops = Annotated[dict[Epoch, Positive], BeforeValidator(integer_keys)]
 """1-based epoch -> factor of a learning rate from there on."""
 
@@ -74,7 +96,7 @@ def at_epoch(table: Mapping[int, T], epoch: int, before: T) -> T:
 class Augment(Settings):
     """Training-time augmentation, drawn anew each epoch."""
 
-    crop: Annotated[int, Field(ge=0)]  # padding in pixels around each image before a random crop
+    crop: Annotated[int, Field(ge=0, lt=COUNTS)]  # padding in pixels around each image before a random crop
     padding: Literal["zero", "reflect"]
     flip: bool  # horizontal, with probability 1/2
 

@@ -1,4 +1,6 @@
-"""Check a whole params.yaml before any work, and open what a stage declared of it."""
+"""Check a whole params.yaml before any work, and open what a stage declared of it.
+
+What the grid uses must be right; mistakes in the rest are told apart, and stop nothing."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -34,6 +36,7 @@ WITH_THREAT = ("pretrain", "train", "analyse")  # sections under whose attacks t
 LISTED = {"corrupt.corruptions": "corruptions", "analyse.entries": "analyses", "report.figures": "figures"}
 FOLDERS = ("datasets", "models", "methods")
 TAKEN = {"setting", "method", "seed", "clean", "worst", "corrupted", "epoch", "images"}  # other columns of the table
+TAKEN |= {"index", "label", "broken_by"}  # and of per_image.csv
 
 
 def load(declared: list[str], dataset: str = "", model: str = "", path: Path = FILE) -> Params:
@@ -46,8 +49,13 @@ def load(declared: list[str], dataset: str = "", model: str = "", path: Path = F
     return Params(raw, declared, dataset, model)
 
 
+def unused(raw: dict[str, Any]) -> list[str]:
+    """What is wrong with the parts of a checked file that its grid does not use."""
+    return sorted(check(raw).unused)
+
+
 def check(raw: dict[str, Any]) -> Problems:
-    """Everything that is wrong with a params file."""
+    """Everything that is wrong with a params file; with what its grid does not use, under `unused`."""
     problems = Problems()
     known = [*SECTIONS, *FOLDERS, "alpha", "layers", "root"]
     problems.extend(f"{key}: unknown section{did_you_mean(str(key), known)}" for key in raw if key not in known)
@@ -71,7 +79,7 @@ def check(raw: dict[str, Any]) -> Problems:
     _check_suites(raw, problems)
     _check_methods(raw, problems)
     check_layers(raw, problems)
-    return Problems(dict.fromkeys(problems))
+    return Problems(problems, problems.unused)
 
 
 def _runs(raw: dict[str, Any]) -> list[tuple[str, str]]:
@@ -91,10 +99,13 @@ def _check_entries(raw: dict[str, Any], folder: str, problems: Problems) -> None
     if not isinstance(section, dict):
         problems.append(f"{folder}: not a mapping from entries to settings")
         return
-    known = catalogue.names(folder)
-    problems.extend(f"{folder}.{n}: no such entry{did_you_mean(str(n), known)}" for n in section if n not in known)
-    for name in set(section) & set(known) if folder != "methods" else ():
-        fill(catalogue.hyper(folder, name), section[name] or {}, f"{folder}.{name}", problems)
+    known, used = catalogue.names(folder), _in_use(raw, folder)
+    for name in section:
+        told = problems.of(used=name in used)
+        if name not in known:
+            told.append(f"{folder}.{name}: no such entry{did_you_mean(str(name), known)}")
+        elif folder != "methods":
+            fill(catalogue.hyper(folder, name), section[name] or {}, f"{folder}.{name}", told)
     lists = {"methods": [all_methods(grid)], "models": _lists(grid, "models", "pretrain")}.get(
         folder, _lists(grid, folder)
     )
@@ -103,6 +114,19 @@ def _check_entries(raw: dict[str, Any], folder: str, problems: Problems) -> None
             problems.append(
                 f"grid: {name!r} has no section under {folder}{did_you_mean(name, list(map(str, section)))}"
             )
+
+
+def _in_use(raw: dict[str, Any], folder: str) -> set[Any]:
+    """The entries that the grid's runs need; all that have a section where the grid cannot be read."""
+    grid, section = raw.get("grid"), raw.get(folder)
+    if folder == "methods":
+        layers = grid.get("layers") if isinstance(grid, dict) else None
+        study = isinstance(layers, dict) and layers.get("models")
+        return {*all_methods(grid), *(["at"] if study else [])}  # AT trains the blocks of the layer-wise study
+    named = _lists(grid, "models", "pretrain") if folder == "models" else _lists(grid, folder)
+    if not named or not all(isinstance(names, list) for names in named):
+        return set(section) if isinstance(section, dict) else set()
+    return {name for names in named for name in names if isinstance(name, str)}
 
 
 def _lists(grid: Any, *keys: str) -> list[Any]:
@@ -156,28 +180,29 @@ def _shown(attack: Any) -> list[Any]:
 
 def _check_methods(raw: dict[str, Any], problems: Problems) -> None:
     methods: Any = raw.get("methods") if isinstance(raw.get("methods"), dict) else {}
+    in_use = _in_use(raw, "methods")
     for name in set(methods) & set(catalogue.names("methods")):
-        method = catalogue.entry("methods", name).METHOD
+        method, used = catalogue.entry("methods", name).METHOD, name in in_use
         keys = {update_key(name, method): method.hyper, revise_key(name, method): method.revise or method.hyper}
         if len(keys) > 1 and isinstance(methods[name], dict):
             parts = [key.rpartition(".")[2] for key in keys]
             odd = [part for part in methods[name] if part not in parts]
-            problems.extend(f"methods.{name}.{part}: unknown key{did_you_mean(str(part), parts)}" for part in odd)
+            told = problems.of(used=used)
+            told.extend(f"methods.{name}.{part}: unknown key{did_you_mean(str(part), parts)}" for part in odd)
         for key, kind in keys.items():
-            told = {line.replace("train", f"{key}.train", 1) for line in problems if line.startswith("train")}
-            for preset, variant in _variants(raw, key):
+            known = {line.replace("train", f"{key}.train", 1) for line in problems if line.startswith("train")}
+            for other, variant in _variants(raw, key):
                 for dataset, model in _runs(raw):
                     found = Problems()
                     view = Params(variant, [key, "train", "threat", "alpha"], dataset, model)
                     collect(partial(view.method, key, kind), found)
-                    problems.extend(line + preset for line in found if line not in told)
-                    told |= set(found)
+                    told = problems.of(used=used and not other)
+                    told.extend(line + other for line in found if line not in known)
+                    known |= set(found)
 
 
 def _variants(raw: dict[str, Any], key: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The file with a method's own schedule in force, as it is and with each of the section's presets."""
-    if isinstance(raw.get("train"), dict):
-        raw = {**raw, "train": {**raw["train"], "protocol": "paper"}}
+    """The file as it is, then with each of the section's presets, then with the other protocol in force."""
     yield "", raw
     section: Any = raw
     for part in key.split("."):
@@ -186,7 +211,8 @@ def _variants(raw: dict[str, Any], key: str) -> Iterator[tuple[str, dict[str, An
     for name in presets if isinstance(presets, dict) else ():
         yield f" (preset {name})", _replaced(raw, key.split("."), {**section, "preset": name})
     if isinstance(raw.get("train"), dict):
-        yield " (protocol matched)", {**raw, "train": {**raw["train"], "protocol": "matched"}}
+        other = "paper" if raw["train"].get("protocol") == "matched" else "matched"
+        yield f" (protocol {other})", {**raw, "train": {**raw["train"], "protocol": other}}
 
 
 def _replaced(tree: dict[str, Any], place: list[str], value: Any) -> dict[str, Any]:

@@ -30,10 +30,12 @@ def check_layers(raw: dict[str, Any], problems: Problems) -> None:
         if group not in blocks:
             known = did_you_mean(group, list(map(str, blocks)))
             problems.append(f"grid.layers.groups: {group!r} is not among layers.blocks{known}")
-    for model in grid.layers.models if grid else ():
-        for dataset in grid.datasets if grid else ():
+    if grid is None:
+        return
+    for model in grid.layers.models:
+        for dataset in grid.datasets:
             _check_schedule(raw, dataset, model, problems)
-            _check_sets(raw, dataset, model, list(map(str, blocks)), problems)
+            _check_sets(raw, dataset, model, {str(name): name in grid.layers.groups for name in blocks}, problems)
 
 
 def refuse_outside(raw: dict[str, Any], model: str) -> None:
@@ -49,18 +51,19 @@ def _check_schedule(raw: dict[str, Any], dataset: str, model: str, problems: Pro
     problems.extend(line for line in found if line.replace("layers.update.train", "train", 1) not in problems)
 
 
-def _check_sets(raw: dict[str, Any], dataset: str, model: str, groups: list[str], problems: Problems) -> None:
+def _check_sets(raw: dict[str, Any], dataset: str, model: str, groups: dict[str, bool], problems: Problems) -> None:
+    """Add what is wrong with the block sets of every group -> whether the grid uses it."""
     net, named = _outline(raw, model), list[str]()
-    for group in groups:
-        key, found = f"layers.blocks.{group}", Problems()
+    for group, used in groups.items():
+        key, found, told = f"layers.blocks.{group}", Problems(), problems.of(used=used)
         view = Params(raw, [key], dataset, model)
         collect(partial(view.get, key, Blocks), found)
-        problems.extend(found)
+        told.extend(found)
         for name, parts in () if found else view.get(key, Blocks).sets.items():
-            named.append(name)
+            named += [name] if used else []
             for part in parts if net is not None else ():
                 if part not in (known := net.updatable()):
-                    problems.append(f"{key}.{name}: {model} has no weights in {part!r}{did_you_mean(part, known)}")
+                    told.append(f"{key}.{name}: {model} has no weights in {part!r}{did_you_mean(part, known)}")
     problems.extend(f"layers.blocks: two groups have a set {n!r}" for n, count in Counter(named).items() if count > 1)
 
 

@@ -31,6 +31,11 @@ def all_methods(grid: Any) -> list[str]:
     return ["natural", *(name for _, name in listed(grid))]
 
 
+def roles_in_use(grid: Any) -> set[str]:
+    """The roles that a method of the table needs played."""
+    return {role for name in all_methods(grid) for role in _roles(name)}
+
+
 def check_families(grid: Any, problems: Problems) -> None:
     """Every method in the list whose stages read and write what it does."""
     known = catalogue.names("methods")
@@ -41,26 +46,26 @@ def check_families(grid: Any, problems: Problems) -> None:
 
 
 def check_roles(roles: Any, grid: Any, problems: Problems) -> None:
-    """Every role played by a method that can be trained before those that need it."""
+    """Every role played by a method that can be trained before those that need it; of no account if none does."""
     if not isinstance(roles, dict) or not isinstance(grid, dict):
         return
-    known = all_methods(grid)
+    known, wanted = all_methods(grid), roles_in_use(grid)
     for role, method in roles.items():
+        told = problems.of(used=role in wanted)
         if isinstance(method, str) and method not in known:
-            problems.append(f"roles.{role}: {method!r} is not a method of the grid{did_you_mean(method, known)}")
+            told.append(f"roles.{role}: {method!r} is not a method of the grid{did_you_mean(method, known)}")
         elif isinstance(method, str) and _needs(method, role, roles):
             free = [other for other in known if not _needs(other, role, roles)]
-            problems.append(f"roles.{role}: {method!r} needs the {role} method itself; name one of {', '.join(free)}")
+            told.append(f"roles.{role}: {method!r} needs the {role} method itself; name one of {', '.join(free)}")
 
 
 def check_against(report: Any, grid: Any, problems: Problems) -> None:
-    """Every method that the report compares with is there."""
+    """Every method that the report compares with is there; else the report does without it."""
     named = report.get("against") if isinstance(report, dict) else None
     for method in named if isinstance(named, list) else ():
         if isinstance(method, str) and method not in all_methods(grid):
-            problems.append(
-                f"report.against: {method!r} is not a method of the grid{did_you_mean(method, all_methods(grid))}"
-            )
+            near = did_you_mean(method, all_methods(grid))
+            problems.unused.append(f"report.against: {method!r} is not a method of the grid{near}")
 
 
 def check_lists(raw: dict[str, Any], problems: Problems) -> None:

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
-from cure.settings.base import Settings
+from cure.settings.base import Name, Settings, name
 
+NATURAL = "natural"
 Variant = Literal["reinit", "finetune"]
 """Whether the chosen blocks start from fresh weights or from the natural ones."""
 
@@ -15,7 +16,7 @@ class LayersGrid(Settings):
 
     models: list[str]  # none: no study
     variants: list[Variant]
-    groups: list[str]  # keys of layers.blocks
+    groups: list[Name]  # keys of layers.blocks
 
 
 class Freezing(Settings):
@@ -31,6 +32,17 @@ class Blocks(Settings):
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Annotated[list[str], Field(min_length=1)]]
+
+    @model_validator(mode="after")
+    def _sets_have_names(self) -> "Blocks":
+        for key in self.__pydantic_extra__:
+            try:
+                name(key)
+            except ValueError as problem:
+                raise ValueError(f"{key!r} is {problem}") from None
+            if key == NATURAL:
+                raise ValueError(f"a set is called {NATURAL}, as the network that all of them start from")
+        return self
 
     @property
     def sets(self) -> dict[str, list[str]]:

@@ -16,7 +16,8 @@ from ruamel.yaml.error import YAMLError
 
 from cure import catalogue
 from cure.errors import UserError, did_you_mean
-from cure.settings.base import Ball, DelayedSettings, Settings
+from cure.settings.base import Ball, DelayedSettings, Settings, is_epoch
+from cure.settings.plain_data import refuse_odd, with_epochs_as_numbers
 from cure.settings.problems import Problems, fill
 from cure.settings.sections import Train
 
@@ -27,8 +28,12 @@ FILE = Path("params.yaml")
 def read(path: Path = FILE) -> dict[str, Any]:
     """The file as plain data; YAML 1.2, duplicate keys refused."""
     try:
+        if not path.is_file() and not path.is_dir() and path.exists():
+            raise UserError(f"{path}: a device or a pipe, not a file")
         raw = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        refuse_odd(raw)
         json.dumps(raw, default=str, skipkeys=True)  # fails on a mapping that an anchor puts into itself
+        with_epochs_as_numbers(raw)
     except FileNotFoundError:
         raise UserError(f"{path}: not found; run this in a folder with a params.yaml, such as quickstart/") from None
     except OSError as problem:
@@ -44,7 +49,7 @@ def override(base: dict[Any, Any], top: Mapping[Any, Any]) -> dict[Any, Any]:
     """`top` over `base`; settings in both are merged one level deep, mappings by epoch are replaced."""
 
     def settings(value: Any) -> bool:
-        return isinstance(value, dict) and all(isinstance(key, str) for key in value)
+        return isinstance(value, dict) and all(isinstance(key, str) and not is_epoch(key) for key in value)
 
     both = {k: {**base[k], **v} for k, v in top.items() if settings(v) and settings(base.get(k))}
     return {**base, **top, **both}

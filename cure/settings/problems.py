@@ -1,6 +1,6 @@
 """Mistakes in a settings file as sentences: where, what was found, what is allowed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -13,7 +13,18 @@ S = TypeVar("S", bound=Settings)
 
 
 class Problems(list[str]):
-    """What is wrong with a params file, one line each."""
+    """What is wrong with the parts of a params file that its grid uses, one line each.
+
+    `unused` are the mistakes in the rest: presets, methods and roles of no run, which stop nothing.
+    """
+
+    def __init__(self, lines: Iterable[str] = (), unused: Iterable[str] = ()) -> None:
+        super().__init__(dict.fromkeys(lines))
+        self.unused = [line for line in dict.fromkeys(unused) if line not in self]
+
+    def of(self, *, used: bool) -> list[str]:
+        """Return the list for mistakes in what is `used`, or that for the rest."""
+        return self if used else self.unused
 
     def refuse(self, path: Path) -> None:
         """Raise if there is anything to say."""
@@ -21,7 +32,7 @@ class Problems(list[str]):
             raise UserError("\n  ".join([f"{path} has problems:", *sorted(set(self))]))
 
 
-def fill(kind: type[S], raw: Any, where: str, problems: Problems) -> S | None:
+def fill(kind: type[S], raw: Any, where: str, problems: list[str]) -> S | None:
     """`raw` as settings, or None with the reasons added to `problems`."""
     try:
         return kind.model_validate(raw)
@@ -30,7 +41,7 @@ def fill(kind: type[S], raw: Any, where: str, problems: Problems) -> S | None:
     return None
 
 
-def collect(read_section: Callable[[], Any], problems: Problems) -> None:
+def collect(read_section: Callable[[], Any], problems: list[str]) -> None:
     """Add what `read_section` is refused for."""
     try:
         read_section()

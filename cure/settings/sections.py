@@ -11,6 +11,7 @@ from cure.settings.base import (
     Count,
     FixedSearch,
     Layout,
+    Name,
     Number,
     Positive,
     Precision,
@@ -28,10 +29,8 @@ from cure.settings.training import Train as Train
 class Preflight(Settings):
     """When a network is taken to be unfit for gradient attacks, and what the estimate of the cost assumes of it."""
 
-    images: Annotated[int, Field(ge=16)]  # that are looked at; the checks that repeat forwards take 16
-    program_seconds: Annotated[
-        Positive, Field(le=86_400)
-    ]  # for a TorchScript or torch.export file to load and run once
+    images: Annotated[Count, Field(ge=16)]  # that are looked at; the checks that repeat forwards take 16
+    program_seconds: Annotated[Positive, Field(le=86_400)]  # for a TorchScript or torch.export file to run once
     rounding: Positive  # of the largest logit: other batch sizes choose other kernels
     spread: Annotated[Number, Field(ge=1)]  # times what equal forwards differ by: beyond a random network's own noise
     alive: Share  # of the images have a gradient; of sound networks nearly all
@@ -168,8 +167,8 @@ class AttackSuite(Suite):
     table: list[str]  # columns of the table; reports/attacks.md has all
     nrr: str  # the column that the natural-robustness ratio of the table pairs with clean accuracy
     last: list[str]  # columns that the network of the last epoch meets too
-    columns: dict[str, dict[str, Any]]
-    on_request: dict[str, dict[str, Any]]  # columns that `cure eval --attacks` knows and the stage does not run
+    columns: dict[Name, dict[str, Any]]
+    on_request: dict[Name, dict[str, Any]]  # columns that `cure eval --attacks` knows and the stage does not run
 
     @model_validator(mode="after")
     def _names_are_columns(self) -> "AttackSuite":

@@ -10,8 +10,8 @@ from cure.settings.base import Count, Drops, FixedSearch, NonNegative, Number, P
 class Schedule(Settings):
     """SGD with momentum and a piecewise constant learning rate."""
 
-    epochs: Annotated[Count, Field(lt=2**31)]
-    batch: Annotated[Count, Field(lt=2**31)]
+    epochs: Count
+    batch: Count
     lr: Positive
     momentum: Annotated[Number, Field(ge=0, lt=1)]
     nesterov: bool

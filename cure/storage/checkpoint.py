@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from cure import catalogue
 from cure.core.network import Network
 from cure.errors import UserError
+from cure.settings import problems
 from cure.settings.base import Count, Settings
-from cure.storage.files import replacing
+from cure.storage.files import refuse_special, replacing
 
 State = dict[str, Tensor]
 
@@ -69,6 +70,7 @@ def load(path: Path) -> tuple[Description, dict[str, State]]:
 
 def opened(path: Path) -> safe_open:
     """Open a safetensors file; the handle reads tensors on request, and closes when nothing refers to it."""
+    refuse_special(path)
     with _damage_reported(path):
         return safe_open(path, framework="pt")
 
@@ -81,7 +83,10 @@ def described(file: safe_open, path: Path) -> tuple[Description, dict[str, State
             return None
         keys = file.keys()  # type: ignore[no-untyped-call]
         tensors = {key: file.get_tensor(key) for key in keys}  # type: ignore[no-untyped-call]
-        about = Description.model_validate(json.loads(header))
+        wrong = list[str]()
+        about = problems.fill(Description, json.loads(header), "", wrong)
+        if about is None:
+            raise ValueError("; ".join(wrong))
     states: dict[str, State] = {}
     for key, tensor in tensors.items():
         name, _, inner = key.rpartition("/")

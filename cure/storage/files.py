@@ -43,6 +43,18 @@ def _runs(pid: str) -> bool:
     return True
 
 
+def refuse_special(path: Path) -> None:
+    """Refuse a pipe, a socket or a device, of which a reading would never end."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UserError(f"{path}: a device or a pipe, not a file")
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a whole file. Raises UserError for a pipe or a device, and OSError as ever."""
+    refuse_special(path)
+    return path.read_bytes()
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` whole or not at all."""
     with replacing(path) as draft:
@@ -72,6 +84,7 @@ def md5sum(path: Path) -> str:
 
 
 def _digest(path: Path, kind: str) -> str:
+    refuse_special(path)
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, kind).hexdigest()

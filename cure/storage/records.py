@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cure.storage.files import write_text
 
@@ -14,7 +14,7 @@ R = TypeVar("R", bound="Record")
 class Record(BaseModel):
     """A JSON file or a part of one. Keys that a record does not name are ignored."""
 
-    model_config = ConfigDict(frozen=True, strict=True)
+    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
 
     def document(self) -> dict[str, Any]:
         """Return the JSON object: the fields that were given, in the order of the class."""
@@ -27,5 +27,22 @@ def write(path: Path, record: Record) -> None:
 
 
 def parse(kind: type[R], text: bytes | str) -> R:
-    """Read a record from the text of its file. Raises ValueError if the text is not such a record."""
-    return kind.model_validate(json.loads(text))
+    """Read a record from the text of its file. Raises ValueError if the text is no such record, with what is wrong."""
+    try:
+        held = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError("it is no JSON") from None
+    return validated(kind, held)
+
+
+def validated(kind: type[R], held: Any) -> R:
+    """Read a record from JSON values. Raises ValueError with the first thing that is wrong, in one line."""
+    if not isinstance(held, dict):
+        raise ValueError("it is no JSON object")
+    try:
+        return kind.model_validate(held)
+    except ValidationError as failed:
+        first = failed.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        said = first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{where}: {said}" if where else said) from None

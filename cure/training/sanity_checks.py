@@ -24,8 +24,8 @@ def check_finite(epoch: int, row: Row, nets: Networks, sound: bool) -> None:
         wrong = [f"{name} is not finite" for name, t in _numbers(nets).items() if not bool(t.isfinite().all())]
     if wrong:
         raise UserError(
-            f"epoch {epoch}: {wrong[0]}; earlier epochs are kept in the resume file. "
-            "Lower lr, or look at the data and the attack's step"
+            f"epoch {epoch}: {wrong[0]}; the same command would end here again. Lower lr, or look at the data and the "
+            "attack's step; a training with other settings begins at epoch 1"
         )
 
 

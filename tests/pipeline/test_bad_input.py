@@ -57,6 +57,8 @@ def truncate(path):
 # ---- params.yaml
 
 
+COLUMNS = QUICKSTART["attack"]["columns"]
+COLUMN = COLUMNS["pgd20"]
 BROKEN = [  # where, what stands there, what must be said
     ("trian", {}, "trian: unknown section, did you mean train?"),
     ("corrupt", GONE, "corrupt: missing section"),
@@ -113,7 +115,17 @@ BROKEN = [  # where, what stands there, what must be said
     ("layers.blocks.every.u1", ["layer5"], "layers.blocks.every.u1: small_resnet has no weights in 'layer5', did you"),
     ("layers.blocks.every.u1", ["pooled"], "layers.blocks.every.u1: small_resnet has no weights in 'pooled'; known: l"),
     ("layers.blocks.every.u1", [], "layers.blocks.every.u1: List should have at least 1 item after validation, not 0"),
-    ("layers.blocks.more", {"u1": ["stem"]}, "layers.blocks: two groups have a set 'u1'"),
+    (
+        "grid.layers.groups",
+        ["../every"],
+        "grid.layers.groups.0: not a name of letters, digits, _ and - (up to 64 of the",
+    ),
+    (
+        "layers.blocks.every",
+        {"../x": ["stem"]},
+        "layers.blocks.every: '../x' is not a name of letters, digits, _ and - (up",
+    ),
+    ("layers.blocks.every.natural", ["stem"], "layers.blocks.every: a set is called natural, as the network that all"),
     ("grid.update", ["at", "tradez"], "grid: 'tradez' has no section under methods, did you mean trades?"),
     ("grid.update", [*QUICKSTART["grid"]["update"], "at"], "grid: update names something twice"),
     ("grid.update", [["at"]], "grid.update.0: Input should be a valid string; found ['at']"),
@@ -123,8 +135,6 @@ BROKEN = [  # where, what stands there, what must be said
     ("datasets.digits.split_seed", 2**31, "datasets.digits.split_seed: Input should be less than 2147483648; found 2"),
     ("grid.seeds", [-1], "grid.seeds.0: Input should be greater than or equal to 0; found -1"),
     ("methods.at.preset", "ricee", "methods.at.preset: no preset 'ricee', did you mean rice?"),
-    ("methods.at.presets.rice", "x", "methods.at.presets.rice: "),
-    ("methods.tradez", {}, "methods.tradez: no such entry, did you mean trades?"),
     ("models.small.width", 1_000_000, "models.small.width: Input should be less than or equal to 4096; found 1000000"),
     (
         "models.small_resnet.width",
@@ -173,6 +183,44 @@ BROKEN = [  # where, what stands there, what must be said
     ("train.average", {"begin": 1}, "train.average.every: missing"),
     ("train.snapshots", [0.5, 0], "train: snapshots must rise; found 0.5, 0"),
     ("train.snapshots", [1], "train.snapshots.0: Input should be less than 1; found 1"),
+    ("train.drops", {19: 0.1, "19": 0.2}, "train.drops: epoch 19 stands there twice, as 19 and as '19'; leave one of"),
+    (
+        "methods.fat.tau",
+        {1: 0, "1": 1},
+        "methods.fat.tau: epoch 1 stands there twice, as 1 and as '1'; leave one of th",
+    ),
+    ("methods.las_at.strategy_drops", {3: 1, "3": 1}, "methods.las_at.strategy_drops: epoch 3 stands there twice, as "),
+    ("methods.rift.drops", {2: 0.1, "02": 0.1}, "methods.rift.drops: epoch 2 stands there twice, as 2 and as '2'; lea"),
+    ("attack.batch", 1e30, "attack.batch: Input should be a valid integer; found 1e+30"),
+    ("attack.batch", 10**23, "attack.batch: Input should be less than 2147483648; found 100000000000000000000000"),
+    ("attack.images", 10**23, "attack.images: Input should be less than 2147483648; found 100000000000000000000000"),
+    ("corrupt.batch", 10**23, "corrupt.batch: Input should be less than 2147483648; found 100000000000000000000000"),
+    ("attack.subset.aa", 10**23, "attack.subset.aa: Input should be less than 2147483648; found 10000000000000000000"),
+    ("attack.columns.pgd20.steps", 10**23, "attack.columns.pgd20.steps: Input should be less than 2147483648; found 1"),
+    (
+        "preflight.images",
+        10**23,
+        "preflight.images: Input should be less than 2147483648; found 1000000000000000000000",
+    ),
+    ("datasets.digits.augment.crop", 10**23, "datasets.digits.augment.crop: Input should be less than 2147483648; fou"),
+    ("analyse.entries.calibration.bins", 10**9, "analyse.entries.calibration.bins: Input should be less than or equal"),
+    ("analyse.entries.landscape.points", 10**9, "analyse.entries.landscape.points: Input should be less than or equal"),
+    (
+        "attack.columns",
+        COLUMNS | {"../x": COLUMN},
+        "attack.columns.../x.[key]: not a name of letters, digits, _ and - (up to 64 of th",
+    ),
+    ("attack.columns.my pgd", COLUMN, "attack.columns.my pgd.[key]: not a name of letters, digits, _ and - (up to 64"),
+    ("attack.columns.a|b", COLUMN, "attack.columns.a|b.[key]: not a name of letters, digits, _ and - (up to 64 of the"),
+    ("attack.columns.é", COLUMN, "attack.columns.é.[key]: not a name of letters, digits, _ and - (up to 64 of them); "),
+    (
+        "attack.columns",
+        COLUMNS | {"": COLUMN},
+        "attack.columns.[key]: not a name of letters, digits, _ and - (up to 64 of them); fou",
+    ),
+    ("attack.columns." + "x" * 65, COLUMN, "attack.columns." + "x" * 65 + ".[key]: not a name of letters, digits"),
+    ("attack.on_request.a/b", COLUMN, "attack.on_request.a/b.[key]: not a name of letters, digits, _ and - (up to 64"),
+    ("attack.columns.label", COLUMN, "attack.columns.label: the table has a column of this name already"),
     ("report.title", 3, "report.title: Input should be a valid string; found 3"),
 ]
 
@@ -197,6 +245,9 @@ def test_one_mistake_is_told_once(tmp_path, where):
     assert str(refused.value).count("found -1") == 1
 
 
+LEVELS = [f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 10)}]" for k in range(1, 9)]
+BOMB = "\n".join(["a0: &a0 [x, x, x, x, x, x, x, x, x, x]", *LEVELS]).encode()  # ten times as much on each line
+LONG = f"a: &a {'x' * 10_000}\nb: [{', '.join(['*a'] * 1000)}]\n".encode()
 NOT_SETTINGS = {
     "unclosed": (b"train: [1\n", "not valid YAML: "),
     "tab": (b"train:\n\tlr: 1\n", "not valid YAML: "),
@@ -208,6 +259,11 @@ NOT_SETTINGS = {
     "no such day": (b"title: 2024-02-31\n", "not valid YAML: "),
     "list": (b"- alpha\n", "has no sections"),
     "empty": (b"", "has no sections"),
+    "aliases of aliases": (BOMB, "not valid YAML: its aliases stand for more than 1,000,000 values"),
+    "a long text many times": (LONG, "not valid YAML: its aliases stand for more than 1,000,000 values"),
+    "half a surrogate pair": (b'report:\n  title: "a\\ud800"\n', "report.title: holds U+D800, a character that no"),
+    "a key of half a pair": (b'report:\n  "\\udfff": 1\n', "report: holds U+DFFF, a character that no text file can"),
+    "no character": (b'datasets:\n- path: "a\\0b"\n', "datasets.0.path: holds U+0000, a character that no text"),
     "itself": (b"train: &a\n  lr: *a\n", "not valid YAML: Circular reference detected"),
     "brackets without end": (b"[" * 100_000, "not valid YAML: "),
     "a number of 5,000 digits": (b"alpha: " + b"9" * 5000, "not valid YAML: "),
@@ -230,6 +286,16 @@ def test_a_file_that_is_not_settings_is_refused(tmp_path, kind):
 def test_missing_settings_are_refused_with_where_to_go(tmp_path):
     with pytest.raises(UserError, match=r"params\.yaml: not found; run this in a folder with a params\.yaml"):
         load(["run"], path=tmp_path / "params.yaml")
+
+
+@pytest.mark.reliability("wrong inputs")
+@pytest.mark.parametrize("special", ["pipe", "device"])
+def test_a_pipe_or_device_in_place_of_settings_is_refused_at_once(tmp_path, special):
+    path = {"pipe": tmp_path / "params.yaml", "device": Path("/dev/zero")}[special]
+    if special == "pipe":
+        os.mkfifo(path)
+    with pytest.raises(UserError, match=f"{path}: a device or a pipe, not a file"):
+        load(["run"], path=path)
 
 
 @pytest.mark.reliability("wrong inputs")
@@ -271,6 +337,7 @@ BAD_DATA = {  # what happens to data/digits.safetensors -> what must be said
     "missing": (Path.unlink, "not found; `dvc repro` makes it in its stage prepare"),
     "truncated": (truncate, "not a whole prepared data file"),
     "empty": (lambda path: path.write_bytes(b""), "not a whole prepared data file"),
+    "a pipe": (lambda path: (path.unlink(), os.mkfifo(path)), "a device or a pipe, not a file"),
     "text": (lambda path: path.write_text("image,label\n" * 99), "not a whole prepared data file"),
     "weights": (lambda path: shutil.copy(path.parents[1] / NATURAL, path), "prepared data"),
     "undescribed": (strip_header, "not prepared data"),
@@ -557,7 +624,7 @@ AS_A_USER = {
     "loss explodes": (
         loss_explodes,
         UPDATE_TRADES,
-        ["error: epoch 1: the term ", " became nan; ", "Lower lr, or look at the data"],
+        ["error: epoch 1: the term ", " became nan; the same command would end here again. Lower lr, or look at"],
     ),
     "model unknown": (
         damaged(NATURAL, model="smal"),

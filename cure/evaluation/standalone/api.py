@@ -14,9 +14,10 @@ from cure.evaluation.standalone.arrays import Arrays, Given
 from cure.evaluation.standalone.cases import model_settings
 from cure.evaluation.standalone.measure import Evaluation, measure, run_preflight
 from cure.evaluation.standalone.plan import opened, plan, published
+from cure.evaluation.standalone.results_folder import claimed
 from cure.evaluation.standalone.subject import Subject, subjects, with_single_float32_output
 from cure.nn.batchnorm import scope
-from cure.settings.base import SEEDS
+from cure.settings.base import COUNTS, SEEDS
 from cure.settings.params import Params
 from cure.settings.sections import Preflight, Threat
 from cure.storage.external_checkpoint import Loading, Shape
@@ -73,7 +74,9 @@ def evaluate(
         wanted = plan(params, _names(attacks), given.classes, changes)
         folder = Path(out) if out else None
         with scope(subject.net, "eval"):
+            note_network = claimed(folder, subject.net, None if isinstance(net, nn.Module) else Path(net))
             preflight_checks = run_preflight(subject, given, wanted, force=force)
+            note_network()
             found = measure(subject, given, wanted, preflight_checks, units=folder / "units" if folder else None)
     if folder:
         outputs.write(found, folder)
@@ -87,8 +90,8 @@ def _names(attacks: Sequence[str] | str) -> list[str]:
 def _changes(eps: float | str, batch: int, seed: int) -> dict[str, Any]:
     """Return what is laid over the published settings."""
     radius = _radius(eps)
-    if batch < 1:
-        raise UserError(f"batch is {batch}; at least 1")
+    if not 1 <= batch < COUNTS:
+        raise UserError(f"batch is {batch}; from 1 to {COUNTS - 1}")
     if not 0 <= seed < SEEDS:
         raise UserError(f"seed is {seed}; from 0 to {SEEDS - 1}")
     return {"threat": {"eps": radius, "step": radius / 4}, "attack": {"batch": batch, "seed": seed, "subset": {}}}

@@ -16,12 +16,13 @@ from cure.evaluation.standalone.cases import Request, cases
 from cure.evaluation.standalone.images import Images
 from cure.evaluation.standalone.measure import Evaluation, measure, run_preflight
 from cure.evaluation.standalone.plan import Plan
+from cure.evaluation.standalone.results_folder import claimed, noted, number
 from cure.evaluation.standalone.subject import Subject
 from cure.evaluation.standalone.watch import Watch, watching
 from cure.evaluation.work_items import digest
 from cure.runtime.progress import clock
 from cure.runtime.terminal import page
-from cure.storage.files import write_text
+from cure.storage.files import refuse_special, write_text
 from cure.storage.open_checkpoint import Checkpoint, open_checkpoint
 
 CLEAN, REFUSED, FLAGGED = 0, 2, 3
@@ -73,7 +74,7 @@ def _evaluated(
     for subject, images, wanted in found:
         try:
             with exit_refused(subject.name):
-                done = _one(subject, images, wanted, request, console)
+                done = _one(subject, images, wanted, request, console, path)
             yield done
         except UserError as why:
             refuse(subject.name, why)
@@ -88,6 +89,7 @@ def _check_request(request: Request) -> None:
     for named in [*request.paths, *([request.surrogate] if request.surrogate else [])]:
         if not named.exists():
             raise UserError(f"{named}: not found")
+        refuse_special(named)
     if request.out:
         _writable(request.out)
     names = [path.stem for path in request.paths]
@@ -116,15 +118,19 @@ def _shown(found: list[Evaluation], request: Request, console: Console) -> None:
             console.print(f"{one.subject.name}: {flag}", style="red", highlight=False, soft_wrap=True)
 
 
-def _one(subject: Subject, images: Images, wanted: Plan, request: Request, console: Console) -> Evaluation:
+def _one(
+    subject: Subject, images: Images, wanted: Plan, request: Request, console: Console, file: Path | None
+) -> Evaluation:
     """Preflight, estimate, measure, write."""
+    folder = request.out / subject.name.replace(":", "-") if request.out else None
+    note_network = claimed(folder, subject.net, file)
     subject.net.to(images.examples.x.device)
     for note in subject.notes:
         _say(console, f"{subject.name}: {note}")
     preflight_checks = run_preflight(subject, images, wanted, force=request.force)
     console.print(show.lines("preflight", preflight_checks, every=console.is_terminal), highlight=False, soft_wrap=True)
+    note_network()
     speed = wanted.measure_speed(subject.net, images.examples.x)
-    folder = request.out / subject.name.replace(":", "-") if request.out else None
     units = folder / "units" if folder else None
     images, said = _affordable(images, wanted, speed, request.budget, units)
     _say(console, f"{subject.name} on {said}, eps {outputs.radius(wanted.threat.eps)}, {images.examples.x.device}")
@@ -155,8 +161,7 @@ def _affordable(
         return images, f"{count} test images of {images.name}: about {about} if {100 * robust:g} % of them survive"
     facts = [budget, count, wanted.suite.model_dump(), wanted.threat.model_dump()]
     note = units / f"images-{digest(facts, {})}" if units else None
-    if note and note.exists():
-        fit = int(note.read_text())
+    if note and (fit := noted(note, number(count))):
         return images.some(fit), f"{images.name}: {fit} of {count} images, as begun"
     fit, said = images_for(budget, lambda n: wanted.seconds(speed, n), count, robust)
     if note:

@@ -11,16 +11,25 @@ from cure.evaluation.standalone import show
 from cure.evaluation.statistics.comparison import Table as Outcomes
 from cure.evaluation.statistics.comparison import compare
 from cure.evaluation.statistics.results import AttackResult
+from cure.storage.files import read_bytes
+
+LONGEST_NAME = 80  # characters of a network's name in headings and sentences
+
+
+def _plain(name: str) -> str:
+    """A network's name on one line of a table, without what a terminal would take for a command."""
+    shown = "".join(letter if letter.isprintable() else "?" for letter in name[:LONGEST_NAME])
+    return shown + ("..." if len(name) > LONGEST_NAME else "")
 
 
 def outcomes_of(path: Path) -> Outcomes:
     """Per-image outcomes from a folder of `cure eval`, its results.json, or a result of the stage attack."""
     path = path / "results.json" if path.is_dir() else path
     try:
-        held = json.loads(path.read_text())
+        held = json.loads(read_bytes(path))
         result = AttackResult.model_validate(held.get("result", held))
         images = held.get("index", list(range(result.images)))
-        name = held.get("subject", path.stem)
+        name = _plain(held.get("subject", path.stem))
         labels = {column: about.label for column, about in result.columns.items() if about.label}
         found = Outcomes(name, images, result.outcomes, held.get("data_digest", ""), result.eps, labels)
         return TypeAdapter(Outcomes).validate_python(vars(found))

@@ -22,7 +22,7 @@ from cure.nn.batchnorm import scope
 from cure.settings.params import Params
 from cure.storage import paths, resume
 from cure.storage.checkpoint import Description
-from cure.storage.files import contents
+from cure.storage.files import contents, refuse_special
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ def prepared(name: str, params: Params, folder: Path) -> Path:
     That one is kept in $CURE_SCRATCH/prepared, named by its settings.
     """
     if name.endswith(".safetensors"):
+        refuse_special(Path(name))
         return Path(name)
     if name not in catalogue.names("datasets"):
         raise UserError(f"--data {name}: no such data set{did_you_mean(name, catalogue.names('datasets'))}")

@@ -14,12 +14,14 @@ from cure.evaluation.diagnostics.extra_attacks import masking_checks
 from cure.evaluation.diagnostics.preflight import clamps, preflight
 from cure.evaluation.standalone.images import Images
 from cure.evaluation.standalone.plan import Plan
+from cure.evaluation.standalone.results_folder import noted
 from cure.evaluation.standalone.subject import Subject
 from cure.evaluation.statistics.intervals import wilson
 from cure.evaluation.statistics.results import AttackResult
 from cure.evaluation.work_items import WorkItemFolder
 from cure.nn.folding.folded_copy import faster_layout
 from cure.nn.inputs import KeptInside
+from cure.settings.base import Layout
 from cure.settings.sections import AttackSuite
 from cure.storage.files import write_text
 
@@ -96,10 +98,18 @@ def _with_stored_layout(subject: Subject, x: Tensor, suite: AttackSuite, units: 
     """Return the suite with the layout of the stored work items: the probe may choose another one the next time."""
     if suite.layout != "probe":
         return suite
-    note = units / "layout"
-    if not note.exists():
-        write_text(note, faster_layout(subject.net, x[: suite.batch]))
-    return suite.model_copy(update={"layout": note.read_text()})
+    layout = noted(units / "layout", _layout)
+    if layout is None:
+        layout = faster_layout(subject.net, x[: suite.batch])
+        write_text(units / "layout", layout)
+    return suite.model_copy(update={"layout": layout})
+
+
+def _layout(text: str) -> Layout:
+    layouts: dict[str, Layout] = {"contiguous": "contiguous", "channels_last": "channels_last"}
+    if text not in layouts:
+        raise ValueError(text)
+    return layouts[text]
 
 
 def measure(

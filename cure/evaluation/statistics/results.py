@@ -7,12 +7,16 @@ a column: `clean`, an attack column, or `worst`.
 import json
 from collections.abc import Mapping
 from math import ceil, inf
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field, model_validator
 
+from cure.evaluation.statistics import whole
 from cure.evaluation.statistics.intervals import nrr, nrr_interval
-from cure.storage.records import Record
+from cure.storage.records import Record, validated
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Several = Annotated[int, Field(ge=1)]
 
 
 class Counts(NamedTuple):
@@ -45,7 +49,7 @@ class MinimumResult(ColumnResult):
 
     norm: Literal["linf", "l2"]
     rows: list[int]  # the images that it looked at
-    distances: list[float | None]  # of each of `rows`, in units of [0, 1]; None where none was found
+    distances: list[Annotated[float, Field(ge=0)] | None]  # of each of `rows`, in [0, 1]; None where none was found
 
 
 class AttackResult(Record):
@@ -55,10 +59,24 @@ class AttackResult(Record):
     outcomes: dict[str, str]
     columns: dict[str, MinimumResult | ColumnResult]
     problems: list[str]
-    eps: float
+    eps: Annotated[float, Field(gt=0)]
     seed: int
     batch: int
     precision: str = "fp32"  # of the attacks' iterates, or tf32 or bf16; what they found was judged in fp32
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> "AttackResult":
+        whole.refuse_odd_outcomes(self.outcomes, self.images)
+        attacks = [name for name in self.outcomes if name not in ("clean", "worst")]
+        whole.refuse_missing(attacks, self.columns, "settings of the column")
+        for name, column in self.columns.items():
+            for attack, rows in column.broken_by.items():
+                whole.refuse_odd_rows(rows, self.images, f"columns.{name}.broken_by.{attack}")
+            if isinstance(column, MinimumResult):
+                whole.refuse_odd_rows(column.rows, self.images, f"columns.{name}.rows")
+                if len(column.rows) != len(column.distances):
+                    raise ValueError(f"{name} has {len(column.distances)} distances of {len(column.rows)} images")
+        return self
 
     def counts(self, column: str) -> Counts:
         """Count the outcomes of a column over the images that it looked at."""
@@ -114,6 +132,13 @@ class RunAttackResult(AttackResult):
     epoch: int  # of the evaluated network
     last: LastEpochResult | None
 
+    @model_validator(mode="after")
+    def _last_epoch_is_whole(self) -> "RunAttackResult":
+        if self.last is not None:
+            whole.refuse_odd_outcomes(self.last.outcomes, self.images)
+            whole.refuse_missing(self.last.outcomes, self.outcomes, "column")
+        return self
+
 
 class CorruptResult(Record):
     """What the stage corrupt writes: how many test images stay correct under each corruption and severity."""
@@ -127,12 +152,18 @@ class CorruptResult(Record):
     clean: int
     correct: dict[str, dict[str, int]]  # corruption -> severity -> correct images
 
+    @model_validator(mode="after")
+    def _is_whole(self) -> "CorruptResult":
+        whole.refuse_odd_counts(self.correct, self.clean, self.images)
+        whole.refuse_missing(self.correct, self.categories, "category of")
+        return self
+
 
 class LayersNetwork(Record):
     """One network of the layer-wise study: the updated parts, their share of all weights, and its outcomes."""
 
     parts: list[str]
-    updated: float
+    updated: Share
     clean: str
     pgd: str
 
@@ -141,17 +172,24 @@ class LayersResult(Record):
     """What the stage layers writes, of the validation split after the last epoch."""
 
     images: int
-    epochs: int
+    epochs: Several
     networks: dict[str, LayersNetwork]
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> "LayersResult":
+        for net in self.networks.values():
+            whole.refuse_odd_outcomes({"clean": net.clean, "pgd": net.pgd}, self.images)
+        whole.refuse_missing(["natural"], self.networks, "network")
+        return self
 
 
 class Ascent(Record):
     """The gradient ascent that found RiFT's criticalities."""
 
-    images: int
-    batch: int
-    epochs: int
-    steps: int
+    images: Several
+    batch: Several
+    epochs: Several
+    steps: Several
     lr: float
     eps: float
 
@@ -166,15 +204,15 @@ class Criticality(Record):
 class Accuracies(Record):
     """Accuracies on the validation split, in [0, 1]."""
 
-    clean: float
-    pgd: float
+    clean: Share
+    pgd: Share
 
 
 class Interpolation(Record):
     """RiFT's eleven points between the robust and the fine-tuned network, and the chosen one."""
 
-    a: float
-    points: list[Accuracies]
+    a: Share
+    points: Annotated[list[Accuracies], Field(min_length=11, max_length=11)]
 
 
 class RiftResult(Record):
@@ -186,8 +224,19 @@ class RiftResult(Record):
     criticality: dict[str, Criticality]
     interpolation: dict[str, Interpolation]
 
+    @model_validator(mode="after")
+    def _is_whole(self) -> "RiftResult":
+        whole.refuse_missing([self.module], self.criticality, "criticality of")
+        whole.refuse_missing([self.bn], self.interpolation, "interpolation")
+        return self
+
 
 def parse_rift(text: bytes | str) -> RiftResult | None:
-    """Read a result of the stage revise; return None where it is of another method than RiFT."""
+    """Read a result of the stage revise; return None where it is of another method than RiFT.
+
+    Raises ValueError if the text is no such result.
+    """
     document = json.loads(text)
-    return RiftResult.model_validate(document) if "criticality" in document else None
+    if not isinstance(document, dict) or not document:
+        raise ValueError("it is no report of a consolidation")
+    return validated(RiftResult, document) if "criticality" in document else None

@@ -8,11 +8,16 @@ import typer
 
 from cure.errors import UserError
 from cure.runtime.terminal import interrupted
+from cure.settings.base import COUNTS
+
+MOST_WORKERS = 1024  # each is a process or a job of its own
 
 Folder = Annotated[Path, typer.Argument(help="A pipeline folder, such as quickstart.")]
 Workers = Annotated[
     int | None,
-    typer.Option(min=1, help="Number of workers; default: one for each GPU, or for each share of the cores."),
+    typer.Option(
+        min=1, max=MOST_WORKERS, help="Number of workers; default: one for each GPU, or for each share of the cores."
+    ),
 ]
 Devices = Annotated[
     str | None,
@@ -22,7 +27,9 @@ Cluster = Annotated[
     str | None, typer.Option(help="Address of a Dask scheduler whose workers share this folder: tcp://HOST:8786.")
 ]
 Slurm = Annotated[str | None, typer.Option(help="SLURM partition on which --workers jobs are kept running.")]
-Retries = Annotated[int, typer.Option(min=0, help="How often a stage is restarted after it was killed.")]
+Retries = Annotated[
+    int, typer.Option(min=0, max=COUNTS - 1, help="How often a stage is restarted after it was killed.")
+]
 
 
 def grid(

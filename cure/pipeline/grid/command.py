@@ -19,6 +19,8 @@ from cure.pipeline.grid.dag import Dag
 from cure.pipeline.grid.work import Job, run
 from cure.pipeline.grid.workers import WorkerOptions, connected
 from cure.runtime.progress import shown
+from cure.runtime.terminal import warn
+from cure.settings.params import FILE
 
 POLL_SECONDS = 1.0
 
@@ -28,6 +30,7 @@ def reproduce(folder: Path, options: WorkerOptions) -> int:
 
     Stages that depend on a failed one are skipped.
     """
+    _refuse_wrong_settings(folder / FILE)
     dag = dags.read(folder)
     dag.logs.mkdir(parents=True, exist_ok=True)
     dags.record_order(dag)
@@ -105,6 +108,15 @@ class GridDriver:
             else:
                 raise UserError("lost the Dask scheduler; rerun to resume")
         return done
+
+
+def _refuse_wrong_settings(path: Path) -> None:
+    """Refuse a params.yaml of ours at once with all its mistakes, which its last stage would tell; others are DVC's."""
+    from cure.evaluation.standalone.plan import OURS  # imports PyTorch, as the check does
+    from cure.settings.check import load, unused
+
+    if path.is_file() and OURS.search(path.read_text(encoding="utf-8", errors="replace")):
+        warn(path, unused(load([], path=path).raw))
 
 
 def _reason(problem: BaseException) -> str:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from distributed import Reschedule, Status, get_worker
@@ -53,7 +54,7 @@ def run(job: Job) -> None:
                 break
             time.sleep(1)
         if code > 0 and not KILLED.search(output):
-            raise StageFailed(_last_error(output))
+            raise StageFailed(last_error(output))
     raise StageFailed(f"killed {1 + job.retries} times")
 
 
@@ -95,8 +96,12 @@ def _worker_name() -> str:
     return socket.gethostname() + device
 
 
-def _last_error(output: str) -> str:
-    """Return the stage's own error message, or else the last line of the output."""
+def last_error(output: str) -> str:
+    """Return the stage's own error message with its reasons, which stand indented below it, or else the last line."""
     lines = [line for line in output.splitlines() if line.strip()]
-    own = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    return (own or lines or ["it printed nothing"])[-1]
+    own = [place for place, line in enumerate(lines) if line.startswith("error: ")]
+    if not own:
+        return (lines or ["it printed nothing"])[-1]
+    said, *rest = lines[own[-1] :]
+    reasons = "; ".join(line.strip() for line in takewhile(lambda line: line.startswith("  "), rest))
+    return " ".join(filter(None, [said.removeprefix("error: "), reasons]))

@@ -98,8 +98,8 @@ def shares(folder: Path, workers: int | None) -> list[str]:
 def _run_section(folder: Path) -> dict[str, Any]:
     """Return the section `run` of params.yaml; another project's pipeline may have none."""
     try:
-        found: dict[str, Any] = YAML(typ="safe").load((folder / "params.yaml").read_text()).get("run", {})
-    except (OSError, YAMLError, AttributeError):
+        found: dict[str, Any] = YAML(typ="safe").load((folder / "params.yaml").read_text("utf-8")).get("run", {})
+    except (OSError, ValueError, YAMLError, AttributeError):
         return {}
     return found if isinstance(found, dict) else {}
 

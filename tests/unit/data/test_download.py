@@ -1,5 +1,7 @@
 """`cure download`, from a server on this machine that stands in for Zenodo."""
 
+import contextlib
+import hashlib
 import http.server
 import io
 import tarfile
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 from cure.data import cifar_c, published_corruptions
+from cure.data import download as fetching
 from cure.data.cifar_c import download
 from cure.data.published_corruptions import Archive
 from cure.errors import UserError
@@ -25,6 +28,9 @@ class Server(http.server.BaseHTTPRequestHandler):
 
     content = b""
     ranged, stop = True, None
+    length: ClassVar[str | None] = None  # what it says, if not the truth
+    drip: ClassVar[float] = 0.0  # seconds between two bytes
+    slow_headers = False
     asked: ClassVar[list]
     gate: ClassVar[threading.Event]
 
@@ -36,11 +42,24 @@ class Server(http.server.BaseHTTPRequestHandler):
             self.send_error(416)
             return
         part = self.content[start:]
+        if self.slow_headers:
+            self._trickle(b"HTTP/1.0 200 OK\r\nX: " + b"x" * 99)
+            return
         self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(part)))
+        self.send_header("Content-Length", str(len(part)) if self.length is None else self.length)
         self.end_headers()
         self.gate.wait()
-        self.wfile.write(part[: self.stop])
+        if self.drip:
+            self._trickle(part)
+        else:
+            self.wfile.write(part[: self.stop])
+
+    def _trickle(self, part):
+        with contextlib.suppress(OSError):  # the other side has gone
+            for k in range(len(part)):
+                self.wfile.write(part[k : k + 1])
+                self.wfile.flush()
+                time.sleep(self.drip)
 
     def log_message(self, *_):
         pass
@@ -161,6 +180,53 @@ def test_paths_inside_the_archive_cannot_leave_the_folder(archive, server, tmp_p
     with pytest.raises(UserError, match="without its published contrast, fog, labels"):
         download(moved)
     assert list(tmp_path.rglob("fog.npy")) == [tmp_path / "source" / "fog.npy"]
+
+
+@pytest.mark.reliability("wrong inputs")
+@pytest.mark.parametrize("said", ["abc", "-5", "1e9", "9" * 5000, "0x10"])
+def test_a_server_that_says_no_length_is_told(archive, server, said):
+    server.length = said
+    with pytest.raises(UserError, match=rf"the server's Content-Length is '{said[:16]}', which is no number of bytes"):
+        download(archive)
+    assert not archive.folder.exists()
+
+
+def test_a_server_that_does_not_say_how_much_comes_is_taken(archive, server):
+    server.length = ""
+    assert download(archive)
+
+
+@pytest.mark.reliability("wrong inputs")
+def test_a_trickle_is_given_up_and_its_bytes_are_kept(archive, server, monkeypatch):
+    monkeypatch.setattr(fetching, "PATIENCE", 0.3)
+    server.drip = 0.01
+    with pytest.raises(
+        UserError, match=r"only \d+ bytes came in \d s\)\. Connect to a network and run the command again"
+    ):
+        download(archive)
+    assert (archive.folder.parent / "CIFAR-10-C.tar.part").stat().st_size > 0
+    server.drip = 0.0
+    assert download(archive)
+
+
+@pytest.mark.reliability("wrong inputs")
+def test_headers_that_trickle_are_given_up_as_well(archive, server, monkeypatch):
+    monkeypatch.setattr(fetching, "PATIENCE", 0.2)
+    server.slow_headers, server.drip = True, 0.01
+    with pytest.raises(UserError, match=r"no answer within 0\.2 s"):
+        download(archive)
+
+
+def test_without_a_terminal_a_line_tells_how_far_a_download_is(archive, server, monkeypatch, capsys):
+    monkeypatch.setattr(fetching, "INTERVAL", 0.0)
+    server.content += bytes(2**21)
+    moved = Archive(archive.dataset, archive.name, archive.url, hashlib.md5(server.content).hexdigest(), archive.md5s)
+    assert download(moved)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1] == "CIFAR-10-C.tar: 2 of 2 MiB"
+    pace = fetching.Pace("x", 0, 0)
+    pace.take(3 * 2**20)
+    assert capsys.readouterr().err == "x: 3 MiB\n"
 
 
 def test_without_a_network_it_says_what_to_do(archive):

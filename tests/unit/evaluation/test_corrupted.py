@@ -318,6 +318,27 @@ def test_killed_after_some_units_and_run_again_it_counts_the_rest_alone(tmp_path
     assert len(counted) == 4 - lives
 
 
+@pytest.mark.reliability("wrong inputs")
+@pytest.mark.parametrize(
+    "unit",
+    [
+        {"correct": torch.tensor(-1)},
+        {"correct": torch.tensor(10**6)},
+        {"correct": torch.tensor(1.5)},
+        {"correct": torch.tensor([1, 2])},
+        {"rows": torch.tensor(1)},
+    ],
+)
+def test_a_unit_that_no_count_can_be_is_counted_again(unit):
+    split, how = clean(channels=1), suite(corruptions=["contrast"])
+    found = corrupted.source(how, "digits", DIGEST, split)
+    store = {}
+    whole = corrupted.counts(Brightest(), split, found, ["contrast"], how, lambda _: None, store)
+    store.update(dict.fromkeys(store, unit))
+    assert corrupted.counts(Brightest(), split, found, ["contrast"], how, lambda _: None, store) == whole
+    assert all(set(kept) == {"correct"} for kept in store.values())
+
+
 @pytest.mark.parametrize("other", ["network", "images", "labels", "batch"])
 def test_a_unit_is_of_its_network_and_images_alone(tmp_path, other):
     split, net, how = clean(channels=1), nn.Flatten(), suite(corruptions=["gaussian_noise"])

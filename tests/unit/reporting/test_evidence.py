@@ -14,6 +14,8 @@ from cure.reporting import evidence, figures, made, rows
 from cure.reporting.results import Results
 from tests.support.results import loaded, run, write
 
+COLUMN = {"label": "", "package": "", "broken_by": {}}
+
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -76,8 +78,8 @@ def test_actions_are_the_epochs_of_the_rows_that_choose() -> None:
 
 def test_a_row_that_chooses_beta_has_it_beside_those_that_do_not() -> None:
     header = "epoch,lr,chosen_eps,chosen_step,chosen_steps,{}val_clean,val_pgd\n"
-    write(run("las_at").curve, header.format("") + "1,0.1,0.03,0.01,8.5,,\n")
-    write(run("at").curve, header.format("chosen_beta,") + "1,0.1,0.03,0.01,8.5,7.25,,\n")
+    write(run("las_at").curve, header.format("") + "1,0.1,0.03,0.01,8.5,0.9,0.5\n")
+    write(run("at").curve, header.format("chosen_beta,") + "1,0.1,0.03,0.01,8.5,7.25,0.9,0.5\n")
     found = evidence.table("actions", loaded(update=["at", "las_at"]))
     assert found.set_index("method")["chosen_beta"].dropna().to_dict() == {"at": 7.25}
 
@@ -116,7 +118,7 @@ def test_an_analysis_that_was_not_made_is_refused_with_its_path() -> None:
 
 def attacked(method: str, last: dict[str, str] | None) -> None:
     ends = None if last is None else {"epoch": 2, "outcomes": last}
-    about = {"images": 4, "outcomes": {"clean": "1111", "pgd20": "1110"}, "columns": {}, "problems": []}
+    about = {"images": 4, "outcomes": {"clean": "1111", "pgd20": "1110"}, "columns": {"pgd20": COLUMN}, "problems": []}
     about |= {"eps": 0.1, "seed": 0, "batch": 4, "epoch": 2, "last": ends}
     write(run(method).result("attack"), json.dumps(about))
 

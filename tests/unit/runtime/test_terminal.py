@@ -1,13 +1,16 @@
 """What a narrow terminal shows of a wide table, and how a stage ends."""
 
+import errno
 import io
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from cure.errors import UserError
-from cure.runtime.terminal import ruled, stage
+from cure.runtime.terminal import ruled, run, stage, warn
 
 VALUES = ("trajectories/digits/small/at-s0.safetensors", "25fa27ebebb3d4aa988bb7273c3de7f9", "no")
 
@@ -44,3 +47,89 @@ def test_a_stage_ends_with_a_code_and_a_line(
     with pytest.raises(SystemExit) as end:
         stage(main)
     assert (end.value.code, capsys.readouterr().err) == (code, said)
+
+
+def test_mistakes_that_stop_nothing_are_told_below_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    warn("params.yaml", [])
+    assert capsys.readouterr().err == ""
+    warn("params.yaml", ["a: b", "c: d"])
+    said = "warning: params.yaml: mistakes in what no run of the grid uses:\n  a: b\n  c: d\n"
+    assert capsys.readouterr().err == said
+
+
+# ---- where the output goes
+
+
+class Full(io.RawIOBase):
+    """A disk without space."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def stream(raw: io.RawIOBase, encoding: str = "utf-8") -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BufferedWriter(raw), encoding=encoding)
+
+
+@pytest.mark.reliability("faults of disk and memory")
+@pytest.mark.parametrize("buffered", [True, False])
+def test_output_that_cannot_be_written_is_told_and_ends_with_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], buffered: bool
+) -> None:
+    monkeypatch.setattr(sys, "stdout", stream(Full()))
+    with pytest.raises(SystemExit) as end:
+        run(lambda: print("x", flush=not buffered))
+    said = "error: standard output cannot be written: No space left on device\n"
+    assert (end.value.code, capsys.readouterr().err) == (2, said)
+
+
+@pytest.mark.reliability("faults of disk and memory")
+def test_a_full_disk_under_both_streams_ends_with_2_and_no_traceback(tmp_path: Path) -> None:
+    code = "from cure.runtime.terminal import run\nrun(lambda: print('x'))"
+    with Path("/dev/full").open("w") as full:
+        line = [sys.executable, "-c", code]
+        assert subprocess.run(line, stdout=full, stderr=full, timeout=60, check=False).returncode == 2
+        ended = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+
+
+def test_a_reader_that_has_gone_ends_the_command_without_a_word(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Gone(Full):
+        def write(self, data: object) -> int:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(sys, "stdout", stream(Gone()))
+    with pytest.raises(SystemExit) as end:
+        run(lambda: print("x"))
+    assert (end.value.code, capsys.readouterr().err) == (1, "")
+
+
+def test_another_error_of_the_system_is_no_matter_of_the_output() -> None:
+    with pytest.raises(FileNotFoundError):
+        run(lambda: Path("/none/x").read_text())
+
+
+def test_characters_that_a_terminal_has_not_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    run(lambda: print("86.76 ± 0.12†"))
+    assert raw.getvalue() == b"86.76 ? 0.12?\n"
+
+
+@pytest.mark.reliability("wrong inputs")
+def test_a_deleted_working_folder_is_told_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(SystemExit) as end:
+        run(lambda: pytest.fail("it ran"))
+    assert end.value.code == 2
+    assert capsys.readouterr().err == "error: the working folder was deleted; change to one that is there\n"

@@ -178,13 +178,28 @@ def test_input_that_makes_no_sense_is_refused(trained, images, labels, said):
         ({"eps": "abc"}, "a radius above 0 and up to 1, such as 8/255"),
         ({"eps": 0.0}, "a radius above 0 and up to 1"),
         ({"eps": 8.0}, "8 grey levels are 8/255"),
-        ({"batch": 0}, "batch is 0; at least 1"),
+        ({"batch": 0}, "batch is 0; from 1 to 2147483647"),
+        ({"batch": 10**23}, "from 1 to 2147483647"),
         ({"seed": 2**70}, "from 0 to 2147483647"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(trained, test_images, how, said):
     with pytest.raises(UserError, match=re.escape(said)):
         evaluate(trained, *test_images, **(CHEAP | how))
+
+
+@pytest.mark.reliability("wrong inputs")
+def test_a_folder_of_another_network_is_refused_and_left_as_it_is(trained, test_images, tmp_path):
+    how = CHEAP | {"attacks": ["clean"], "out": tmp_path / "mine"}
+    evaluate(trained, test_images[0][FEW], test_images[1][FEW], **how)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    other = copy.deepcopy(trained)
+    with torch.no_grad():
+        next(other.parameters()).mul_(1.01)
+    with pytest.raises(UserError, match="mine: holds the evaluation of another network; name another folder"):
+        evaluate(other, test_images[0][FEW], test_images[1][FEW], **how)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    evaluate(trained, test_images[0][FEW], test_images[1][FEW], **how)
 
 
 class Wrapped(nn.Module):

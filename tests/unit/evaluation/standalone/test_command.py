@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 from typer.testing import CliRunner
 
@@ -28,6 +29,7 @@ from cure.storage import resume
 from tests.support.method_harness import QUICKSTART
 from tests.support.project import ROOT
 from tests.support.stages import edit_header
+from tests.support.stages import opened as opened_file
 
 FEW = ["--attacks", "clean,pgd20", "--n", "40"]
 
@@ -170,6 +172,8 @@ def test_another_program_under_the_same_name_takes_no_unit_of_the_first(run, tra
     found = []
     for net in (trained, nn.Sequential(nn.Flatten(), nn.Linear(64, 10))):
         torch.jit.trace(net, torch.rand(2, 1, 8, 8)).save(tmp_path / "net.pt")
+        for name in ("network", "results.json"):  # with them the second program is refused
+            (tmp_path / "out/net" / name).unlink(missing_ok=True)
         found.append(numbers(run("eval", tmp_path / "net.pt", *how, "--out", tmp_path / "out")[1])["pgd20"])
     assert found[1] == numbers(run("eval", tmp_path / "net.pt", *how)[1])["pgd20"]
     assert found[0] != found[1]
@@ -235,6 +239,60 @@ def test_the_same_command_again_computes_no_unit_twice(run, weights, written, mo
     run("eval", weights, "--out", written.parent)
     assert {path: path.stat().st_mtime_ns for path in (written / "units").iterdir()} == before
     assert document(written) == first
+
+
+def other_weights(path, folder):
+    """The same file with other weights, under the same name in another folder."""
+    about, tensors = opened_file(path)
+    folder.mkdir()
+    save_file(
+        {key: t * 1.01 if t.is_floating_point() else t for key, t in tensors.items()},
+        folder / path.name,
+        metadata={"cure": json.dumps(about)},
+    )
+    return folder / path.name
+
+
+@pytest.mark.reliability("wrong inputs")
+def test_another_network_of_the_same_name_does_not_replace_the_first(run, weights, tmp_path):
+    other, out = other_weights(weights, tmp_path / "b"), tmp_path / "runs"
+    assert run("eval", weights, "--attacks", "clean", "--out", out)[0] in (0, 3)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    code, _, said = run("eval", other, "--data", "digits", "--attacks", "clean", "--out", out)
+    assert code == 2
+    assert f"{out}/natural-s0: holds the evaluation of another network; name another folder, or delete it" in said
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.reliability("wrong inputs")
+def test_units_and_notes_that_were_edited_change_no_number(run, weights, tmp_path):
+    line = ("eval", weights, "--attacks", "clean,pgd20", "--budget", "1h", "--out", tmp_path)
+    run(*line)
+    made = document(tmp_path / "natural-s0")
+    units = tmp_path / "natural-s0/units"
+    for path in units.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata()
+        save_file({name: t[:0].clone() for name, t in load_file(path).items()}, path, metadata=about)
+    (note,) = units.glob("images-*")
+    for text in ("many", "0", "-5"):
+        note.write_text(text)
+        (units / "layout").write_text("sideways") if (units / "layout").exists() else None
+        _, _, said = run(*line)
+        assert "as begun" not in said
+        assert document(tmp_path / "natural-s0") == made
+        assert note.read_text() == "40"
+
+
+@pytest.mark.reliability("wrong inputs")
+def test_a_trajectory_without_a_network_of_its_own_is_refused(run, weights, tmp_path):
+    about, tensors = opened_file(weights)
+    nested = {f"0.5/student/{key}": t for key, t in tensors.items()}
+    path = tmp_path / "at-s0.safetensors"
+    save_file(nested, path, metadata={"cure": json.dumps(about | {"kind": "trajectory", "method": "at"})})
+    code, shown, said = run("eval", path, "--attacks", "clean")
+    assert (code, shown) == (2, "")
+    assert "at-s0.safetensors: holds no network that can be evaluated, but 0.5/student" in said
 
 
 def test_a_budget_chooses_the_images_and_says_so(run, weights):

@@ -5,6 +5,7 @@ import copy
 import importlib
 import io
 import json
+import os
 import pickle
 import shutil
 import sys
@@ -115,6 +116,16 @@ LINES = {  # command line -> what must be said
     "cure eval params.yaml --data digits --params no.yaml": "no.yaml: not found",
     "cure table nowhere": "nowhere/reports/table.md: not there yet; `dvc repro`",
     "cure compare params.yaml params.yaml": "not a result",
+    "cure compare /dev/zero params.yaml": "/dev/zero: a device or a pipe, not a file",
+    "cure eval /dev/zero": "/dev/zero: a device or a pipe, not a file",
+    "cure eval {weights} --surrogate /dev/zero": "/dev/zero: a device or a pipe, not a file",
+    "cure eval {weights} --params /dev/zero": "/dev/zero: a device or a pipe, not a file",
+    "cure eval {weights} --data pipe.safetensors": "pipe.safetensors: a device or a pipe, not a file",
+    "cure eval pipe.safetensors --data digits": "pipe.safetensors: a device or a pipe, not a file",
+    "cure eval {weights} --batch 100000000000000000000000": "Invalid value for '--batch'",
+    "cure grid --workers 100000000000000000000000": "Invalid value for '--workers'",
+    "cure grid --retries 100000000000000000000000": "Invalid value for '--retries'",
+    "cure eval {weights} --n 100000000000000000000000": "Invalid value for '--n'",
     "cure download cifar10-p": "nothing called 'cifar10-p', did you mean cifar10-c?",
     "cure download cifar10-c": "cannot be downloaded (CURE_OFFLINE is set)",
 }
@@ -123,8 +134,49 @@ LINES = {  # command line -> what must be said
 @wrong_input
 @pytest.mark.parametrize("line", LINES)
 def test_a_wrong_command_line_says_where(user, line):
+    os.mkfifo("pipe.safetensors")
     words = line.replace("{weights}", "weights/digits/small/natural-s0.safetensors").split()
     assert LINES[line] in refused(user, *words)
+
+
+# ---- cure check
+
+
+def fewer(user, *kept, **changes):
+    """Params with these rows alone, and other changes."""
+    yaml, path = YAML(typ="safe", pure=True), user.folder / "params.yaml"
+    raw = yaml.load(path)
+    for key, names in raw["grid"].items():
+        if key.startswith(("update", "revise", "analyse")):
+            raw["grid"][key] = [name for name in names if name in kept]
+    for where, value in changes.items():
+        raw = changed(raw, where.replace("__", "."), value)
+    yaml.dump(raw, path)
+
+
+@pytest.mark.parametrize("command", ["cure check", "prepare digits"])
+def test_what_no_run_uses_is_told_before_any_work_and_stops_nothing(user, command):
+    fewer(user, "at", "cure", train__epochs=3, train__drops={2: 0.1})
+    code, said = user(*command.split())
+    title, *lines = said.split("\n  ")
+    assert (code, title) == (0, "warning: params.yaml: mistakes in what no run of the grid uses:")
+    told = {line.partition(":")[0] for line in lines}
+    assert {"methods.part.begin", "methods.iad.begin", "report.against", "roles.teacher"} <= told
+
+
+@wrong_input
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"threat__eps": -1}, "params.yaml has problems: threat.eps: Input should be greater than 0; found -1"),
+        ({"report__title": 3}, "params.yaml has problems: report.title: Input should be a valid string; found 3"),
+        ({"corrupt__corruptions": ["saturate"]}, "corrupt.corruptions: none of the 15 of CIFAR-10-C, over which the"),
+    ],
+)
+@pytest.mark.parametrize("command", ["cure check", "prepare digits"])
+def test_what_a_later_stage_would_refuse_is_refused_before_any_work(user, command, changes, said):
+    fewer(user, "at", "cure", **changes)
+    assert said in refused(user, *command.split())
 
 
 # ---- external checkpoints
@@ -340,9 +392,9 @@ DESCRIPTIONS = {  # what the header says -> what must be said
     "no channel": ({"channels": 0}, "not a whole weight file of this pipeline"),
     "fewer channels than none": ({"channels": -1}, "not a whole weight file of this pipeline"),
     "channels in words": ({"channels": "1"}, "not a whole weight file of this pipeline"),
-    "channels for terabytes": ({"channels": 2**40}, "is (8, 1, 3, 3), not (8, 1099511627776, 3, 3)"),
-    "channels beyond an integer": ({"channels": 2**70}, "its description is of no small that can be built"),
-    "channels beyond any count": ({"channels": 2**62}, "its description is of no small that can be built"),
+    "channels for terabytes": ({"channels": 2**40}, "channels: Input should be less than 2147483648; found 10995"),
+    "more channels than memory": ({"channels": 2**30}, "is (8, 1, 3, 3), not (8, 1073741824, 3, 3)"),
+    "channels beyond an integer": ({"channels": 2**70}, "channels: Input should be less than 2147483648"),
     "a million classes": ({"classes": ["x"] * 1_000_000}, "is (10, 16), not (1000000, 16)"),
     "no class": ({"classes": []}, "not a whole weight file of this pipeline"),
     "another width": ({"settings": {"width": 4096}}, "is (8, 1, 3, 3), not (4096, 1, 3, 3)"),
@@ -412,6 +464,46 @@ def test_a_result_of_another_form_cannot_be_compared(user, kind):
     (user.folder / "sound.json").write_text(result_file())
     (user.folder / "odd.json").write_text(RESULTS[kind])
     assert "odd.json: not a result of `cure eval`" in refused(user, "cure", "compare", "sound.json", "odd.json")
+
+
+@wrong_input
+@pytest.mark.parametrize("subject", ["x" * 100_000, "a\nb", "\x1b[31mred"])
+def test_a_name_without_end_or_of_other_characters_is_shown_in_short(user, subject, capsys):
+    for name in ("sound.json", "odd.json"):
+        held = json.loads(result_file())
+        (user.folder / name).write_text(json.dumps(held | {"subject": subject if name == "odd.json" else "mine"}))
+    cli.compare(user.folder / "sound.json", user.folder / "odd.json")
+    shown = capsys.readouterr().out
+    assert len(shown) < 10_000
+    assert subject not in shown
+    assert "points by which mine leads" in shown
+
+
+TABLES = {  # reports/table.md -> what must be said
+    "empty": (b"", "it has no rows; `cure report` makes it anew"),
+    "of another encoding": (b"| \xe9 |\n", "UnicodeDecodeError: 'utf-8' codec can't decode byte 0xe9"),
+    "without a table": (b"hello\n", "it has no rows; `cure report` makes it anew"),
+    "a head alone": (b"| a | b |\n", "it has no rows; `cure report` makes it anew"),
+}
+
+
+@wrong_input
+@pytest.mark.parametrize("kind", TABLES)
+def test_a_table_that_is_not_whole_is_refused(user, kind):
+    content, said = TABLES[kind]
+    (user.folder / "reports").mkdir()
+    (user.folder / "reports/table.md").write_bytes(content)
+    assert f"reports/table.md: not a whole table: {said}" in refused(user, "cure", "table")
+
+
+@wrong_input
+def test_a_folder_or_a_pipe_in_place_of_the_table_is_refused_at_once(user):
+    path = user.folder / "reports/table.md"
+    path.mkdir(parents=True)
+    assert "table.md: not a whole table: IsADirectoryError" in refused(user, "cure", "table")
+    path.rmdir()
+    os.mkfifo(path)
+    assert "table.md: a device or a pipe, not a file" in refused(user, "cure", "table")
 
 
 # ---- a folder of images

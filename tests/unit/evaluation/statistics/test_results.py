@@ -42,6 +42,7 @@ CORRUPT = {
     "correct": {"fog": {"1": 2, "5": 0}},
 }
 LAYERS = {"images": 2, "epochs": 1, "networks": {"u1": {"parts": ["a"], "updated": 0.5, "clean": "11", "pgd": "01"}}}
+LAYERS["networks"] |= {"natural": {"parts": [], "updated": 0.0, "clean": "11", "pgd": "00"}}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,66 @@
+"""The folder of one network's evaluation: whose it is, and what an interrupted run noted there."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from torch import nn
+
+from cure.errors import UserError
+from cure.evaluation.work_items import digest
+from cure.storage.files import sha256, write_text
+
+T = TypeVar("T")
+OWNER = "network"  # the file that says whose folder it is
+
+
+def claimed(folder: Path | None, net: nn.Module, file: Path | None) -> Callable[[], None]:
+    """Refuse a folder of another network; return what writes down that it is this one's, once the preflight is over."""
+    if folder is None:
+        return lambda: None
+    mine = network_digest(net, file)
+    refuse_other_network(folder, mine)
+    return partial(note_network, folder, mine)
+
+
+def network_digest(net: nn.Module, file: Path | None) -> str:
+    """Tell networks apart by their kinds of modules and weights; one without weights of its own by its `file`."""
+    kinds, state = [type(module).__qualname__ for module in net.modules()], net.state_dict()
+    return digest([kinds, sha256(file) if file and not state else ""], dict(sorted(state.items())))
+
+
+def refuse_other_network(folder: Path, mine: str) -> None:
+    """Refuse a folder with the evaluation of another network, whose files would be replaced without a word."""
+    owner = noted(folder / OWNER, str)
+    if owner is None and (folder / "results.json").exists():
+        raise UserError(
+            f"{folder}: its results do not say of which network they are; name another folder, or delete it"
+        )
+    if owner not in (None, mine):
+        raise UserError(f"{folder}: holds the evaluation of another network; name another folder, or delete it")
+
+
+def note_network(folder: Path, mine: str) -> None:
+    """Write down whose folder it is, before anything else is written there."""
+    if noted(folder / OWNER, str) != mine:
+        write_text(folder / OWNER, mine)
+
+
+def noted(path: Path, read: Callable[[str], T]) -> T | None:
+    """What `read` makes of a note; None if there is none, or if it is damaged and `read` raises ValueError."""
+    try:
+        return read(path.read_text("utf-8")) if path.is_file() else None
+    except (OSError, ValueError):
+        return None
+
+
+def number(most: int) -> Callable[[str], int]:
+    """Read a number from 1 to `most`."""
+
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdecimal() and len(text) <= len(str(most)) and 1 <= int(text) <= most):
+            raise ValueError(text)
+        return int(text)
+
+    return read

@@ -1,0 +1,47 @@
+"""Whether a curve is whole: the CSV that a training leaves, one line per epoch."""
+
+import csv
+import io
+from math import isfinite
+
+ACCURACIES = ("val_clean", "val_pgd")
+
+
+def refuse_cut(text: bytes, epochs: int | None) -> None:
+    """Raise ValueError for a curve that is cut, or that has other than the `epochs` of its training where known.
+
+    In a curve of the layer-wise study each block set has its own epochs, and is named in the column `set`.
+    """
+    head, *lines = csv.reader(io.StringIO(text.decode()), strict=True) if text else [[]]
+    if missing := [name for name in ("epoch", *ACCURACIES) if name not in head]:
+        raise ValueError(f"it has no column {', '.join(missing)}")
+    if not text.endswith(b"\n") or not lines or any(len(line) != len(head) for line in lines):
+        raise ValueError("it is cut off in its first line" if not lines else "it is cut off within a line")
+    seen: dict[str, int] = {}
+    for number, line in enumerate(lines, start=2):
+        row = dict(zip(head, line, strict=True))
+        own = row.pop("set", "")
+        values = {name: _number(value, f"line {number}, {name}") for name, value in row.items()}
+        if values["epoch"] != seen.get(own, 0) + 1:
+            raise ValueError(f"line {number} is of epoch {row['epoch']}, not {seen.get(own, 0) + 1}")
+        for name in ACCURACIES:
+            if (share := values[name]) is not None and not 0 <= share <= 1:
+                raise ValueError(f"line {number}, {name}: {share:g} is no accuracy")
+        seen[own] = seen.get(own, 0) + 1
+    if any(not row for row in (lines[-1][head.index(name)] for name in ACCURACIES)):
+        raise ValueError("its last epoch has no validation accuracies")
+    if epochs and (short := next((count for count in seen.values() if count != epochs), None)):
+        raise ValueError(f"it has {short} epochs of a training of {epochs}")
+
+
+def _number(value: str, where: str) -> float | None:
+    """The number in a cell; None for an empty one, of an epoch that was not validated."""
+    if not value:
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        number = float("nan")
+    if not isfinite(number):
+        raise ValueError(f"{where}: {value!r} is no number")
+    return number
