@@ -4,6 +4,8 @@ To load such a file is to run it: PyTorch compiles, evaluates and unpickles what
 what is harmless there, so nothing here is called for a file that the user does not trust, except `program_kind`.
 """
 
+import hashlib
+import io
 import logging
 import warnings
 import zipfile
@@ -49,6 +51,13 @@ class Fixed(nn.Module):
     def forward(self, x: Tensor) -> Any:
         """Whatever the program returns."""
         return self.held[0](x)
+
+
+def frozen_program(program: torch.jit.ScriptModule) -> Fixed:
+    """Return a frozen TorchScript program in memory as a network; it has no mode, so nothing can put it into one."""
+    written = io.BytesIO()
+    torch.jit.save(program, written)
+    return Fixed(program, hashlib.sha256(written.getvalue()).hexdigest())
 
 
 def program_kind(path: Path) -> str | None:

@@ -20,6 +20,7 @@ from cure.nn.batchnorm import scope
 from cure.settings.base import COUNTS, SEEDS
 from cure.settings.params import Params
 from cure.settings.sections import Preflight, Threat
+from cure.storage.exported_program import frozen_program
 from cure.storage.external_checkpoint import Loading, Shape
 from cure.storage.open_checkpoint import OwnCheckpoint, open_checkpoint
 
@@ -114,10 +115,13 @@ def _subject(net: nn.Module | str | Path, given: sets.Images, loading: Loading, 
     """Return the given network, or the one network in a file."""
     example = given.examples.x[:2]
     if isinstance(net, nn.Module):
+        name = type(net).__name__
         if loading.model or loading.key:
             raise UserError("model and key are for a checkpoint file, but net is a network already")
+        if isinstance(net, torch.jit.ScriptModule) and not hasattr(net, "training"):
+            net = frozen_program(net)
         used, notes = with_single_float32_output(net, example)
-        return Subject(type(net).__name__, used, notes)
+        return Subject(name, used, notes)
     checkpoint = open_checkpoint(Path(net))
     if isinstance(checkpoint, OwnCheckpoint) and loading.external:
         raise UserError(f"{net}: says itself what it is; model is for others' checkpoints")

@@ -5,12 +5,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from cure.errors import UserError, first_sentence
 from cure.evaluation.diagnostics.extra_attacks import transfer
-from cure.evaluation.diagnostics.preflight import preflight
+from cure.evaluation.diagnostics.preflight import BORDERS, clamps, preflight
 from cure.evaluation.standalone.images import Images, of_the_test_split, prepared
 from cure.evaluation.standalone.plan import Plan, nearest, opened, plan
 from cure.evaluation.standalone.subject import Subject, subjects
+from cure.nn.inputs import KeptInside
 from cure.runtime import device
 from cure.settings.params import Params
 from cure.settings.sections import RunSettings
@@ -74,8 +77,8 @@ def cases(
     if request.surrogate:
         opened_surrogate = open_surrogate(request.surrogate)
         surrogate = subjects(opened_surrogate, *how)[0]
-        _check_surrogate(request.surrogate, surrogate, images, wanted)
-        wanted = replace(wanted, transfer=transfer(surrogate.net, wanted.threat))
+        seen = _seen_by_attacks(request.surrogate, surrogate, images, wanted)
+        wanted = replace(wanted, transfer=transfer(seen, wanted.threat))
     return [(subject, images, wanted) for subject in found]
 
 
@@ -94,8 +97,8 @@ def model_settings(params: Params) -> dict[str, dict[str, Any]]:
     return {name: dict(section or {}) for name, section in params.raw["models"].items()}
 
 
-def _check_surrogate(path: Path, surrogate: Subject, images: Images, wanted: Plan) -> None:
-    """Reject a surrogate that cannot process the images, or whose gradients are useless.
+def _seen_by_attacks(path: Path, surrogate: Subject, images: Images, wanted: Plan) -> nn.Module:
+    """Return what attacks see of a surrogate; reject one that cannot process the images, or has useless gradients.
 
     Images from useless gradients would look as if the network withstood them.
     """
@@ -104,6 +107,8 @@ def _check_surrogate(path: Path, surrogate: Subject, images: Images, wanted: Pla
         surrogate.net.to(x.device)(x[:2])
     except Exception as problem:  # external code may fail in any way
         raise UserError(f"--surrogate {path}: cannot see these images ({first_sentence(problem)})") from None
-    for line in preflight(surrogate.net, x, y, images.classes, wanted.preflight):
-        if line.red and line.name in ("finite", "gradients"):
+    lines = preflight(surrogate.net, x, y, images.classes, wanted.preflight)
+    for line in lines:
+        if line.red and line.name in ("finite", "gradients", BORDERS):
             raise UserError(f"--surrogate {path}: {line}")
+    return KeptInside(surrogate.net) if clamps(lines) else surrogate.net

@@ -102,7 +102,8 @@ def test_distances_that_were_not_found_are_null() -> None:
 def read(outcomes: dict[str, str], distances: list[float | None], rows: list[int]) -> AttackResult:
     """A result with these outcomes and the column `min` of these smallest perturbations."""
     about = {"label": "", "package": "", "broken_by": {}}
-    columns = {"min": about | {"norm": "linf", "rows": rows, "distances": distances}, "aa": about}
+    columns = {"min": about | {"norm": "l2", "rows": rows, "distances": distances}}
+    columns |= dict.fromkeys(outcomes.keys() - {"clean", "worst"}, about)
     how = {"problems": [], "eps": EPS, "seed": 0, "batch": 1}
     text = json.dumps({"images": len(outcomes["clean"]), "outcomes": outcomes, "columns": columns} | how)
     return parse(AttackResult, text)

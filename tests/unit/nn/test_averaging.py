@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cure.nn.averaging import average_, snapshot, take_buffers_, warmed
+from cure.nn.averaging import average_, snapshot, warmed
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.3, 0.999, 1.0])
@@ -42,16 +42,6 @@ def test_no_memory_is_shared_and_no_graph_recorded(make_net) -> None:
 )
 def test_warm_up_reaches_the_decay_when_one_over_its_complement_steps_are_done(step: int, decay: float) -> None:
     assert warmed(0.999, step) == pytest.approx(decay, abs=1e-15)
-
-
-def test_buffers_can_be_taken_over_as_copies(make_net) -> None:
-    average, net = make_net(1), make_net(2)
-    weights = [w.detach().clone() for w in average.parameters()]
-    take_buffers_(average, net)
-    for a, b in zip(average.buffers(), net.buffers(), strict=True):
-        assert torch.equal(a, b)
-        assert a.data_ptr() != b.data_ptr()
-    assert all(torch.equal(a, b) for a, b in zip(average.parameters(), weights, strict=True))
 
 
 def test_snapshots_of_ar_at_are_the_nineteen_that_its_authors_take() -> None:

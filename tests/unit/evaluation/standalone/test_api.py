@@ -108,6 +108,13 @@ def test_gradients_may_be_switched_off_around_it(found, trained, test_images, sw
     assert again.result.outcomes == found.result.outcomes
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_a_frozen_program_in_memory_is_evaluated(found, trained, test_images, tmp_path):
+    net = torch.jit.freeze(torch.jit.trace(trained, torch.rand(2, 1, 8, 8)))
+    again = evaluate(net, test_images[0][FEW], test_images[1][FEW], **CHEAP)
+    assert again.result.outcomes == found.result.outcomes
+
+
 @pytest.mark.reliability("wrong inputs")
 def test_a_network_without_gradients_for_ever_is_refused(trained, test_images):
     with torch.inference_mode():
