@@ -27,7 +27,7 @@ quick: $(UV) ## the everyday tests, in under two minutes
 
 .PHONY: reliability
 reliability: $(UV) ## kills, faults and wrong inputs, counted into docs/reliability.md
-	$(RUN) pytest -m reliability --reliability docs/reliability.md tests
+	$(RUN) pytest -n auto -m reliability --reliability docs/reliability.md tests
 
 .PHONY: bench
 bench: $(UV) ## times against the packages and the authors' structures, into docs/performance.md (10 minutes)

@@ -34,10 +34,11 @@ Counted by `make reliability`, which runs these tests and writes this page.
   Without memory, training names the batch to try; an evaluation halves its batch, says so on stderr and in the result.
   tests/pipeline/test_disk.py, tests/unit/runtime/test_memory.py
 - **Wrong inputs.** Settings, command lines, checkpoints, images, downloads, and random edits of params.yaml (counted as
-  one). Pickled code is never run. tests/pipeline/test_bad_input.py,
+  one). Pickled code is never run, a program only if it is trusted. tests/pipeline/test_bad_input.py,
   tests/unit/evaluation/standalone/test_command_wrong_inputs.py and others
-- **Flags.** Randomness, zero or masked gradients, black box beating white box, PGD-20 stronger than AutoAttack, robust
-  above clean, predictions that depend on the batch. tests/unit/evaluation/diagnostics/test_preflight.py,
+- **Flags.** Randomness, zero or masked gradients, a clipped input, attacks that do not converge or get nowhere, black
+  box beating white box, PGD-20 stronger than AutoAttack, robust above clean, predictions that depend on the batch.
+  tests/unit/evaluation/diagnostics/test_preflight.py,
   tests/unit/evaluation/diagnostics/test_gradient_masking.py
 
 ## Determinism
@@ -62,24 +63,28 @@ def page(tried: Counter[str], held: Counter[str]) -> str:
 
 
 class Ledger:
-    """Count the marked tests that are collected and those that pass, as a plugin of pytest."""
+    """Count the marked tests that run and those that pass, as a plugin of pytest, also of several processes."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.topics, self.held = path, dict[str, str](), Counter[str]()
+        self.path, self.tried, self.held = path, Counter[str](), Counter[str]()
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Note the topic of every marked test; print the counts where pytest only collects."""
-        marked = ((item.nodeid, item.get_closest_marker("reliability")) for item in session.items)
-        self.topics = {name: marker.args[0] for name, marker in marked if marker}
+        """Write the topic of every marked test onto its reports; print the counts where pytest only collects."""
+        marked = [(item, item.get_closest_marker("reliability")) for item in session.items]
+        topics = [(item, marker.args[0]) for item, marker in marked if marker]
+        for item, topic in topics:
+            item.user_properties.append(("reliability", topic))
         if session.config.option.collectonly:
-            print(json.dumps(Counter(self.topics.values())))
+            print(json.dumps(Counter(topic for _, topic in topics)))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Count a marked test that passed."""
-        if report.when == "call" and report.passed and report.nodeid in self.topics:
-            self.held[self.topics[report.nodeid]] += 1
+        """Count a marked test, and that it passed."""
+        for topic in (value for name, value in report.user_properties if name == "reliability"):
+            self.tried[str(topic)] += report.when == "setup"
+            self.held[str(topic)] += report.when == "call" and report.passed
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Write the page after a whole run of the tests."""
-        if exitstatus != pytest.ExitCode.INTERRUPTED and not session.config.option.collectonly:
-            self.path.write_text(page(Counter(self.topics.values()), self.held), encoding="utf-8")
+        """Write the page after a whole run of the tests; of several processes, in the one that hears of all."""
+        aside = session.config.option.collectonly or hasattr(session.config, "workerinput")
+        if exitstatus != pytest.ExitCode.INTERRUPTED and not aside:
+            self.path.write_text(page(self.tried, self.held), encoding="utf-8")

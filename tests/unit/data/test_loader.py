@@ -48,7 +48,7 @@ class TestEpoch:
         monkeypatch.setattr("cure.runtime.distributed.count", lambda: 2)
         assert [loader(n).images(i) for i in range(len(loader(n)))] == sizes
 
-    @pytest.mark.reliability
+    @pytest.mark.reliability("wrong inputs")
     @pytest.mark.parametrize(("n", "batch", "ranks"), [(1, 8, 1), (23, 1, 1), (23, 3, 2)])
     def test_a_batch_of_which_there_is_no_variance_is_refused(
         self, monkeypatch, n: int, batch: int, ranks: int
