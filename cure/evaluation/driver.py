@@ -112,6 +112,7 @@ class Driver:
             found.broken_by[name] = everyone[:0]
             for part, item in zip(batches, items, strict=True):
                 if item is not None:
+                    found.keep_shown(part, item)
                     rows = part[item["rows"]]
                     found.take(name, rows, item, distance(item["x_adv"], x[rows], sequence.norm or "linf"))
             for _ in range(len(batches), len(self._cut(everyone, batch))):
@@ -140,10 +141,10 @@ class Driver:
         return item
 
     def _fresh(self, sequence: AttackSequence, name: str, attack: Attack, part: Examples) -> WorkItem:
-        noise = PerImage(self.seed, part.index)
+        noise, shown = PerImage(self.seed, part.index), dict[str, Tensor]()
         with multiplying(tf32=self.precision == "tf32"):
             seen = self.attacked if sequence.passes == 1 else self.unfolded
-            x_adv = attack(seen, Batch(part.x, part.y, part.index, noise))
+            x_adv = attack(seen, Batch(part.x, part.y, part.index, noise, watch=shown.__setitem__))
         predicted = self._predicted(x_adv, sequence.passes)
         wrong = predicted != part.y.cpu()
         allowed = ((x_adv >= 0) & (x_adv <= 1)).flatten(1).all(1)
@@ -152,7 +153,8 @@ class Driver:
         if outside := int((wrong & ~allowed.cpu()).sum()):
             print(f"{name}: {outside} images left the ball or [0, 1] and do not count", file=sys.stderr, flush=True)
         wrong &= allowed.cpu()
-        return {"rows": wrong.nonzero()[:, 0], "predicted": predicted[wrong], "x_adv": x_adv.cpu()[wrong]}
+        found = {"rows": wrong.nonzero()[:, 0], "predicted": predicted[wrong], "x_adv": x_adv.cpu()[wrong]}
+        return found | {name: value.cpu() for name, value in shown.items()}
 
     def _predicted(self, x: Images, passes: int) -> Labels:
         with torch.no_grad():

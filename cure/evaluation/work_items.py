@@ -22,8 +22,11 @@ from cure.storage.files import replacing
 from cure.storage.resume import code
 
 WorkItem = dict[str, Tensor]
-"""Of an attack, the misclassified images of the batch: `rows`, `predicted` by the network itself, and `x_adv`. Of a
-corruption at one severity: `correct`, how many images are."""
+"""Of an attack, the misclassified images of the batch: `rows`, `predicted` by the network itself, and `x_adv`; besides,
+by name, what the attack showed of every image of the batch. Of a corruption at one severity: `correct`, how many images
+are."""
+
+FOUND = {"rows", "predicted", "x_adv"}
 
 Store = MutableMapping[str, WorkItem]
 """Where work items live: a dict, or a Folder that outlives the process and may be shared by several."""
@@ -58,6 +61,7 @@ class Outcome:
     distance: PerExample  # of x_adv, in the sequence's norm (L-inf without one); infinity where none was found
     batch: int  # images at a time, on which AutoAttack's numbers depend
     broken_by: dict[str, Tensor] = field(default_factory=dict)  # attack -> rows whose x_adv it made
+    shown: dict[str, Tensor] = field(default_factory=dict)  # name -> what an attack showed of each image it met, or NaN
 
     @property
     def robust(self) -> Flags:
@@ -74,10 +78,17 @@ class Outcome:
         self.predicted[rows], self.x_adv[rows] = item["predicted"][nearer], item["x_adv"][nearer]
         self.distance[rows] = length[nearer]
 
+    def keep_shown(self, rows: Labels, item: WorkItem) -> None:
+        """Enter what the attack showed of one work item, of these rows."""
+        for name in item.keys() - FOUND:
+            nothing = torch.full((len(self.clean), *item[name].shape[1:]), torch.nan)
+            self.shown.setdefault(name, nothing)[rows] = item[name]
+
 
 def sound(item: WorkItem, part: Examples) -> bool:
     """Whether a stored work item can be what an attack left of these images, by its types, shapes and ranges."""
-    if set(item) != {"rows", "predicted", "x_adv"}:
+    shown = [value for name, value in item.items() if name not in FOUND]
+    if not set(item) >= FOUND or any(not value.ndim or len(value) != len(part) for value in shown):
         return False
     rows, predicted, x_adv = item["rows"], item["predicted"], item["x_adv"]
     if rows.ndim != 1 or rows.shape != predicted.shape or x_adv.shape != (len(rows), *part.x.shape[1:]):

@@ -53,11 +53,14 @@ class Masking(Settings):
     """
 
     level: Annotated[Number, Field(gt=0, lt=1)]  # chance of a gap, were there none, below which it is one
-    slack: Share  # by how much the weaker attack may be the stronger: a black box, or PGD beside AutoAttack
+    slack: Share  # by how much the weaker attack may be the stronger, and what an attack without bounds may leave
     steps_gap: Share  # what PGD-100 may take off PGD-20
     losses_gap: Share  # between PGD-20 on the cross-entropy and on the margin
     radius: Annotated[Number, Field(gt=1)]  # in eps: where every attack that works leaves next to nothing
     remaining: Share  # accuracy that may be left there
+    late_rise: Share  # of what all steps raise an image's margin by: what the last quarter of them may bring of it
+    least_rise: Share  # of the margin at the start: by how much the steps raise it, if they get anywhere
+    exceptions: Share  # of the images that survive: those on which these two may be otherwise
     images: Count  # for what the evaluation itself did not measure
 
 

@@ -12,6 +12,7 @@ from cure.core.method import Batch
 from cure.core.tensors import Images
 from cure.data.loader import evenly_spaced
 from cure.evaluation.attack_columns import AttackColumn, AttackProgress, OnProgress
+from cure.evaluation.diagnostics.attack_path import MARGINS, convergence, first_adversarial
 from cure.evaluation.diagnostics.check import Check
 from cure.evaluation.diagnostics.gradient_masking import Outcomes, apart, masking
 from cure.evaluation.driver import Driver
@@ -36,21 +37,29 @@ def masking_checks(
     """
     seen = apart(result)
     found = missing(net, data, seen, attack_sequences, rules, **how)
-    return masking(seen | {name: column.text(len(data)) for name, column in found.items()}, rules), found
+    lines = masking(seen | {name: column.text(len(data)) for name, column in found.items()}, rules)
+    if "path" in found and bool((left := found["path"].outcome.robust).any()):
+        lines += convergence(found["path"].outcome.shown[MARGINS][left], rules)
+    return lines, found
 
 
 def probes(threat: Threat, rules: Masking) -> dict[str, AttackSequence]:
     """What every masking report wants: `pgd20` under the threat model; `pgd100`, with 100 steps; `far`, with ball and
-    steps `radius` times as large."""
+    steps `radius` times as large; `unbounded`, from the image itself in a ball of radius 1, which is every image;
+    `path`, which is `pgd20` up to its first adversarial iterate."""
     pgd20 = _pgd20(threat)
     far = {"eps": threat.eps * rules.radius, "step": threat.step * rules.radius}
+    unbounded = {"eps": 1.0, "step": threat.step / threat.eps, "start": "zero"}
     searches = {"pgd20": pgd20, "pgd100": pgd20.model_copy(update={"steps": 100}), "far": pgd20.model_copy(update=far)}
-    return {
+    searches["unbounded"] = pgd20.model_copy(update=unbounded)
+    found = {
         name: AttackSequence(
             {"pgd": partial(pgd, search=search, objective=ce_objective)}, search.model_dump(), search.eps
         )
         for name, search in searches.items()
     }
+    facts = pgd20.model_dump() | {"returns": "the first adversarial iterate"}
+    return found | {"path": AttackSequence({"pgd": partial(first_adversarial, search=pgd20)}, facts, pgd20.eps)}
 
 
 def transfer(surrogate: nn.Module, threat: Threat) -> AttackSequence:

@@ -2,8 +2,17 @@
 
 Carlini et al., "On evaluating adversarial robustness", 2019; Croce and Hein, ICML 2020. Outcomes
 (evaluation/statistics/paired_outcomes.py) go by the names of columns: `clean`; white-box attacks, whose names begin
-with pgd, cw, fgsm, apgd or fab; `aa`, `square`, `transfer`, `min_linf` (counted at eps); and `far`, PGD-20 at a
-multiple of eps.
+with pgd, cw, fgsm, apgd or fab; `aa`, `square`, `transfer`, `min_linf` (counted at eps); `far`, PGD-20 at a multiple
+of eps; `unbounded`, PGD-20 within [0, 1] alone; and `path`, PGD-20 up to its first adversarial iterate.
+
+Pintor et al., "Indicators of attack failure", NeurIPS 2022, name six ways in which an attack fails. Where they show:
+
+1. unavailable gradients: the line `progress` (attack_path.py), and `gradients` of the preflight
+2. unstable predictions: `determinism` of the preflight
+3. silent success, an iterate was adversarial and the returned one is not: `silent success`
+4. incomplete optimisation: `converged` (attack_path.py), and `steps`, by what more steps break
+5. transfer beats the white box: `transfer`, where another network is given, and `black box`
+6. an attack without a bound fails: `unbounded`, and `far` at a multiple of eps
 """
 
 from collections.abc import Callable
@@ -100,11 +109,28 @@ def _losses(outcomes: Outcomes, rules: Masking) -> Verdict | None:
 def _far(outcomes: Outcomes, rules: Masking) -> Verdict | None:
     if "far" not in outcomes:
         return None
-    seen = digits(outcomes["far"])
+    return _leaves(f"PGD-20 at {rules.radius:g} eps", outcomes["far"], rules.remaining, rules)
+
+
+def _unbounded(outcomes: Outcomes, rules: Masking) -> Verdict | None:
+    if "unbounded" not in outcomes:
+        return None
+    return _leaves("PGD-20 without a bound", outcomes["unbounded"], rules.slack, rules)
+
+
+def _leaves(name: str, outcome: str, share: float, rules: Masking) -> Verdict:
+    """Green unless an attack leaves more than this share of the images, and not by chance."""
+    seen = digits(outcome)
     left, images = int((seen == 1).sum()), int((seen >= 0).sum())
-    red = left > rules.remaining * images
-    red &= binomtest(left, images, rules.remaining, alternative="greater").pvalue < rules.level
-    return not red, f"PGD-20 at {rules.radius:g} eps leaves {left} of {images} images"
+    red = left > share * images and binomtest(left, images, share, alternative="greater").pvalue < rules.level
+    return not red, f"{name} leaves {left} of {images} images"
+
+
+def _silent_success(outcomes: Outcomes, rules: Masking) -> Verdict | None:
+    if not {"pgd20", "path"} <= set(outcomes):
+        return None
+    names = "pgd20 up to its first adversarial iterate", "pgd20"
+    return _below(names, outcomes["path"], outcomes["pgd20"], rules.slack, rules)
 
 
 def _autoattack(outcomes: Outcomes, rules: Masking) -> Verdict | None:
@@ -138,6 +164,11 @@ CHECKS: dict[str, tuple[Callable[[Outcomes, Masking], Verdict | None], str]] = {
     "steps": (_steps, "PGD-20 has not converged: report the longer attack, or AutoAttack"),
     "losses": (_losses, "one of the losses saturates: report the lower number, or AutoAttack"),
     "far": (_far, BLIND),
+    "unbounded": (_unbounded, BLIND),
+    "silent success": (
+        _silent_success,
+        "PGD-20 loses what it found: report an attack that keeps its first adversarial iterate, such as AutoAttack",
+    ),
     "autoattack": (_autoattack, "AutoAttack was misled: report the worst case over all attacks, look for randomness"),
     "minimum": (_minimum, "AutoAttack missed images that a search for the smallest perturbation found: report both"),
     "clean": (_clean, "no attack can help: the images, labels or preprocessing of the two differ"),

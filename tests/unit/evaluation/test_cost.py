@@ -6,7 +6,9 @@ from cure import catalogue
 from cure.core.noise import PerImage
 from cure.errors import UserError
 from cure.evaluation.cost import ColumnCost, images_for, work
+from cure.evaluation.diagnostics.extra_attacks import probes
 from cure.evaluation.speed import AttackSpeed, PassTime, Work, arithmetic, measure_speed
+from cure.settings.sections import Masking, Threat
 
 PUBLISHED = {"iterations": 100, "targets": 9, "queries": 5000}
 
@@ -77,6 +79,15 @@ def test_an_ascent_costs_what_is_said(name, make_batch):
     batch.noise = PerImage(0, batch.index)
     entry.attack(net, batch, entry.Hyper(eps=0.1, step=0.1, steps=4, start="uniform", clip_start=True))
     assert net.work == work(name, {"steps": 4})
+
+
+@pytest.mark.parametrize("name", ["pgd20", "pgd100", "far", "unbounded", "path"])
+def test_a_probe_of_the_masking_report_costs_what_is_said(name, make_batch):
+    net, batch = Unbeaten(3), make_batch(dtype=torch.float32)
+    batch.noise, batch.y = PerImage(0, batch.index), torch.zeros_like(batch.y)
+    sequence = probes(Threat(eps=0.1, step=0.025), Masking.model_construct(radius=2))[name]
+    sequence.attacks["pgd"](net, batch)
+    assert net.work == work("pgd", sequence.facts)
 
 
 def test_an_attack_of_unknown_cost_is_refused():

@@ -72,10 +72,12 @@ def test_a_unit_that_is_not_what_was_stored_counts_as_missing(folder: WorkItemFo
 def test_an_item_of_an_attack_is_sound_with_and_without_rows() -> None:
     assert sound(ITEM, PART)
     assert sound(emptied(ITEM), PART)
+    assert sound(ITEM | {"margins": torch.zeros(len(PART), 20)}, PART)
 
 
 UNSOUND: dict[str, WorkItem] = {
-    "another key": ITEM | {"more": torch.zeros(1)},
+    "shown of other images": ITEM | {"margins": torch.zeros(1, 20)},
+    "shown of nothing": ITEM | {"margins": torch.zeros(())},
     "a key less": {name: t for name, t in ITEM.items() if name != "rows"},
     "a row too far": ITEM | {"rows": torch.tensor([0, 4])},
     "a row before the first": ITEM | {"rows": torch.tensor([-1, 2])},

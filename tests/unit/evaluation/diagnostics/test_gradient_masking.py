@@ -18,7 +18,18 @@ from cure.models.small import Hyper, Small
 from cure.nn.batchnorm import scope
 from cure.settings.sections import Masking, Threat
 
-RULES = Masking(level=0.01, slack=0.002, steps_gap=0.02, losses_gap=0.1, radius=8, remaining=0.05, images=90)
+RULES = Masking(
+    level=0.01,
+    slack=0.002,
+    steps_gap=0.02,
+    losses_gap=0.1,
+    radius=8,
+    remaining=0.05,
+    late_rise=0.1,
+    least_rise=0.01,
+    exceptions=0.1,
+    images=90,
+)
 SOUND = {  # correct images of 1000, the first ones in every column, as numbers of AT on CIFAR-10 go
     "clean": 840,
     "pgd20": 540,
@@ -32,6 +43,8 @@ SOUND = {  # correct images of 1000, the first ones in every column, as numbers 
     "transfer": 700,
     "min_linf": 492,
     "far": 0,
+    "unbounded": 0,
+    "path": 538,
 }
 
 
@@ -54,10 +67,16 @@ def test_sound_numbers_are_green_all_over():
     [
         ({"square": 480}, "black box", "white box and Square leaves 480 of 1000 images, white box alone 490"),
         ({"transfer": 480}, "transfer", "transfer leaves 480 of 1000 images, white box 490"),
-        ({"pgd20": 561}, "steps", "pgd100 leaves 535 of 1000 images, pgd20 561"),
+        ({"pgd20": 561, "path": 561}, "steps", "pgd100 leaves 535 of 1000 images, pgd20 561"),
         ({"cw20": 650}, "losses", "pgd20 leaves 540 of 1000 images, cw20 650"),
-        ({"pgd20": 650, "pgd100": 650}, "losses", "pgd20 leaves 650 of 1000 images, cw20 510"),
+        ({"pgd20": 650, "pgd100": 650, "path": 650}, "losses", "pgd20 leaves 650 of 1000 images, cw20 510"),
         ({"far": 80}, "far", "PGD-20 at 8 eps leaves 80 of 1000 images"),
+        ({"unbounded": 8}, "unbounded", "PGD-20 without a bound leaves 8 of 1000 images"),
+        (
+            {"path": 530},
+            "silent success",
+            "pgd20 up to its first adversarial iterate leaves 530 of 1000 images, pgd20 540",
+        ),
         ({"aa": 550}, "autoattack", "cw20 leaves 510 of 1000 images, aa 550"),
         ({"min_linf": 480}, "minimum", "min_linf at eps leaves 480 of 1000 images, aa 490"),
         ({"clean": 680}, "clean", "clean leaves 680 of 1000 images, transfer 700"),
@@ -71,7 +90,18 @@ def test_each_sign_reddens_its_own_line_and_no_other(changes, name, found):
     assert line.advice
 
 
-@pytest.mark.parametrize("changes", [{"square": 488}, {"transfer": 488}, {"pgd20": 550}, {"cw20": 600}, {"far": 50}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"square": 488},
+        {"transfer": 488},
+        {"pgd20": 550, "path": 549},
+        {"cw20": 600},
+        {"far": 50},
+        {"unbounded": 2},
+        {"path": 539},
+    ],
+)
 def test_gaps_up_to_their_thresholds_are_green(changes):
     assert red(SOUND | changes) == []
 
@@ -179,7 +209,17 @@ def report(net, data):
 
 def test_a_sound_network_is_green_under_real_attacks(trained):
     lines = report(*trained)
-    assert [line.name for line in lines] == ["black box", "steps", "losses", "far", "clean"]
+    assert [line.name for line in lines] == [
+        "black box",
+        "steps",
+        "losses",
+        "far",
+        "unbounded",
+        "silent success",
+        "clean",
+        "converged",
+        "progress",
+    ]
     assert [line for line in lines if not line.passed] == []
 
 
@@ -187,9 +227,12 @@ def test_a_sound_network_is_green_under_real_attacks(trained):
 @pytest.mark.parametrize(
     ("hide", "names"),
     [
-        (lambda net, x: net((x * 5).round() / 5), {"black box", "far"}),  # no gradient anywhere
-        (lambda net, x: net(x) * 1e4, {"losses", "far"}),  # none of the cross-entropy
-        (lambda net, x: net(x + 0.06 * torch.sin(400 * x)), {"black box", "far"}),  # gradients that point nowhere
+        (
+            lambda net, x: net((x * 5).round() / 5),
+            {"black box", "far", "unbounded", "progress"},
+        ),  # no gradient anywhere
+        (lambda net, x: net(x) * 1e4, {"losses", "far", "unbounded", "progress"}),  # none of the cross-entropy
+        (lambda net, x: net(x + 0.06 * torch.sin(400 * x)), {"black box", "far", "progress"}),  # they point nowhere
     ],
     ids=["rounded", "saturated", "rippled"],
 )
@@ -292,7 +335,7 @@ def test_only_what_is_missing_is_measured(trained):
     assert [(on_progress.column, on_progress.images) for on_progress in ticks] == [
         (name, int(column.outcome.clean.sum())) for name, column in columns.items()
     ]
-    assert set(found) == {"pgd100", "far"}
+    assert set(found) == {"pgd100", "far", "unbounded", "path"}
     assert {len(outcome) for outcome in found.values()} == {len(data)}
     assert {sum(mark != "-" for mark in outcome) for outcome in found.values()} == {RULES.images}
     assert missing(net, data, have | found, probes(THREAT, RULES), RULES, **HOW) == {}

@@ -495,7 +495,7 @@ def test_another_networks_images_are_tried_as_well(run, weights, tmp_path):
 
 def test_without_a_surrogate_there_is_no_such_line(ours):
     named = [line["name"] for line in document(ours.folder)["masking"]]
-    assert {"steps", "far", "clean"} <= set(named)
+    assert {"steps", "far", "unbounded", "silent success", "converged", "progress", "clean"} <= set(named)
     assert "transfer" not in named
 
 
@@ -566,7 +566,8 @@ def test_an_interrupted_run_shows_what_it_has(run, weights, theirs, params, monk
 
 def test_without_a_terminal_each_attack_leaves_a_line(ours):
     lines = [line for line in ours.said.splitlines() if line.startswith("natural-s0: ") and " survive" in line]
-    assert [line.split(": ")[1] for line in lines] == ["clean", "pgd20", "probe pgd100", "probe far"]
+    probes = ["probe pgd100", "probe far", "probe unbounded", "probe path"]
+    assert [line.split(": ")[1] for line in lines] == ["clean", "pgd20", *probes]
     assert re.search(r"natural-s0: pgd20: \d+ of \d+ survive, \d+\.\d \(\d+\.\d to \d+\.\d\) %", ours.said)
 
 

@@ -67,7 +67,7 @@ def test_the_time_left_is_the_work_left_at_the_speed_of_the_work_done(watch):
     watch.now[0] = 30.0
     watch.take(AttackProgress("pgd20", "pgd", 0, 50))
     apgd, square, fmn = (1 + 11 * 2) * 50, 53 * 50, 20 * 50  # seconds by the pace: forwards cost 1, gradients 2
-    probes = 10 * (100 * 2 + 20 * 2)
+    probes = 10 * (100 * 2 + 3 * 20 * 2)
     done, to_do = 50 * 20, 50 * 20 + apgd + square + fmn + probes
     assert watch.left() == pytest.approx(30 * to_do / done)
 
@@ -75,6 +75,7 @@ def test_the_time_left_is_the_work_left_at_the_speed_of_the_work_done(watch):
 def test_a_finished_evaluation_has_no_time_left(watch):
     everything = [("pgd20", "pgd", 0, 100), ("aa", "apgd-ce", 50, 50), ("aa", "square", 0, 0), ("min", "fmn", 50, 50)]
     everything += [("pgd100", "pgd", 0, 10), ("far", "pgd", 10, 10)]
+    everything += [("unbounded", "pgd", 10, 10), ("path", "pgd", 0, 10)]
     for event in [("clean", "clean", 0, 100), *everything]:
         watch.now[0] += 1
         watch.take(AttackProgress(*event))

@@ -1,0 +1,68 @@
+"""What happens on the way of an attack: PGD that ends at its first adversarial iterate, and notes the margin.
+
+The margin of an iterate is max_{k != y} z_k - z_y. The attack ascends the cross-entropy as PGD does, but a saturated
+cross-entropy rounds to zero and the margin does not, so the margin tells whether the attack got anywhere.
+"""
+
+import torch
+from scipy.stats import binomtest
+from torch import nn
+
+from cure.adversarial.pgd import misclassified, pgd
+from cure.adversarial.pgd_loop import Objective
+from cure.core.method import Batch
+from cure.core.tensors import Flags, Images, Logits, PerExample, Tensor
+from cure.evaluation.diagnostics.check import Check
+from cure.nn.losses import cross_entropy, margin
+from cure.settings.base import Search
+from cure.settings.sections import Masking
+
+MARGINS = "margins"
+
+
+def first_adversarial(net: nn.Module, batch: Batch, search: Search) -> Images:
+    """Return the first adversarial iterate of PGD, the last iterate where there was none.
+
+    Show the margin before each step, (n, steps), as `margins`; an image that has ended keeps its last one.
+    """
+    margins = list[Tensor]()
+
+    def objective(_: nn.Module, still: Batch) -> Objective:
+        def noted(z: Logits) -> PerExample:
+            margins.append(margin(z.detach(), still.y))
+            return cross_entropy(z, still.y)
+
+        return noted
+
+    x_adv = pgd(net, batch, search, objective, stop=misclassified)
+    margins += margins[-1:] * (search.steps - len(margins))  # no pass is spent once every image has ended
+    batch.show(MARGINS, torch.stack(margins, 1))
+    return x_adv
+
+
+def convergence(margins: Tensor, rules: Masking) -> list[Check]:
+    """Return the lines `converged` and `progress`, from the margins (n, steps) of images that the attack did not break.
+
+    A line is red if more images than `rules.exceptions` are odd and, by the exact binomial test, that is no chance.
+    """
+    steps = margins.shape[1]
+    late = steps // 4
+    best = margins.cummax(1).values
+    rise = best[:, -1] - margins[:, 0]
+    moving = best[:, -1] - best[:, -1 - late] > rules.late_rise * rise
+    stuck = rise <= rules.least_rise * margins[:, 0].abs()
+    return [
+        _line("converged", moving, f"the margin still rises in the last {late} of {steps} steps", rules, UNFINISHED),
+        _line("progress", stuck, f"{steps} steps do not raise the margin", rules, STUCK),
+    ]
+
+
+def _line(name: str, odd: Flags, what: str, rules: Masking, advice: str) -> Check:
+    seen, images = int(odd.sum()), len(odd)
+    red = seen > rules.exceptions * images
+    red = red and binomtest(seen, images, rules.exceptions, alternative="greater").pvalue < rules.level
+    return Check(name, not red, f"{what} on {seen} of {images} images that survive", advice)
+
+
+UNFINISHED = "the attack was stopped on its way: take more or larger steps, or AutoAttack"
+STUCK = "the gradients are zero or mislead: find what hides them, attack through it"
