@@ -2,8 +2,7 @@
 
 Each line asks for one thing that gradient attacks and AutoAttack take for granted. The list ends at the first line
 without which the others have no meaning (`forward`, `output`, `classes`), so a list that ends early is red. A line is
-grey where the images are too few to tell. The network is looked at in the mode in which it comes, and is afterwards as
-it was.
+grey where the images cannot tell. The network is looked at in the mode in which it comes, and is afterwards as it was.
 """
 
 from collections.abc import Callable
@@ -17,13 +16,13 @@ from torch import Tensor, nn
 
 from cure.errors import UserError, first_sentence
 from cure.evaluation.diagnostics.check import Check
-from cure.evaluation.diagnostics.preflight_batch import PreflightContext, largest_difference
+from cure.evaluation.diagnostics.normalisation import normalisation
+from cure.evaluation.diagnostics.preflight_batch import PreflightContext, Verdict, largest_difference
 from cure.evaluation.diagnostics.preserve_state import preserve_state
 from cure.nn.inputs import MARGIN, inside
 from cure.nn.outputs import FirstOutput, outputs
 from cure.settings.sections import Preflight
 
-Verdict = tuple[bool | None, str]
 FGSM = 8 / 255  # any radius would do: the logits only have to stay finite
 TWO_LOGITS = (
     "torch.cat([torch.zeros_like(z), z], 1)"  # their softmax is the sigmoid of z, for a column z of shape (n, 1)
@@ -223,5 +222,6 @@ CHECKS: dict[str, tuple[Callable[[PreflightContext], Verdict], str]] = {  # chec
     "gradients": (_gradients, "rounding, detaching or saturation blinds gradient attacks: trust black boxes alone"),
     BORDERS: (_borders, "clipping in the forward hides the gradient: take it out, an attack's images are in [0, 1]"),
     "accuracy": (_accuracy, "check the order of the classes, the normalisation and the order of channels"),
+    "normalisation": (normalisation, "normalise inside the network, as it was trained"),
 }
 NEEDED = {"forward", "output", "classes"}  # by all that follow

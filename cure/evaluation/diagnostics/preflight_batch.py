@@ -10,6 +10,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from cure.nn.losses import cross_entropy, margin
 from cure.settings.sections import Preflight
 
+Verdict = tuple[bool | None, str]
 FEW = 16
 """Images of the checks that repeat forwards."""
 REPEATS = 9
