@@ -15,11 +15,11 @@ from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from cure.errors import UserError, first_sentence
+from cure.evaluation.diagnostics.borders import BORDERS, borders
 from cure.evaluation.diagnostics.check import Check
 from cure.evaluation.diagnostics.normalisation import normalisation
 from cure.evaluation.diagnostics.preflight_batch import PreflightContext, Verdict, largest_difference
 from cure.evaluation.diagnostics.preserve_state import preserve_state
-from cure.nn.inputs import MARGIN, inside
 from cure.nn.outputs import FirstOutput, outputs
 from cure.settings.sections import Preflight
 
@@ -50,11 +50,6 @@ def preflight(net: nn.Module, x: Tensor, y: Tensor, classes: int, rules: Preflig
             if name in NEEDED and not passed:
                 break
     return lines
-
-
-def clamps(lines: list[Check]) -> bool:
-    """Return whether the network has no gradient at pixels that are exactly 0 or 1, but has one a hair inside."""
-    return any(line.name == BORDERS and line.passed is None for line in lines)
 
 
 def _images(context: PreflightContext) -> Verdict:
@@ -160,33 +155,6 @@ def _gradients(context: PreflightContext) -> Verdict:
     return least >= context.rules.alive, f"finite and not zero for {', '.join(found)}"
 
 
-def _borders(context: PreflightContext) -> Verdict:
-    """Compare gradients on images of nothing but 0 and 1 with those a hair, and a quarter, away from both."""
-    extreme = (context.few > context.few.mean()).to(context.few.dtype)
-    views = {"at": extreme, "near": inside(extreme), "far from": 0.25 + 0.5 * extreme}
-    try:
-        found = {name: context.gradients(view) for name, view in views.items()}
-    except Exception:  # a network without gradients has a line of its own
-        return True, "no gradients to compare"
-    alive = {name: torch.stack([g != 0 for g in losses.values()]).any(0) for name, losses in found.items()}
-    sides = {"0": extreme == 0, "1": extreme == 1}
-    shares = {
-        side: {name: float(g[pixels].float().mean()) for name, g in alive.items()}
-        for side, pixels in sides.items()
-        if bool(pixels.any())
-    }
-    blind = [side for side, share in shares.items() if share["near"] < (1 - context.rules.alive) * share["far from"]]
-    if blind:
-        return False, f"gradients vanish near pixels of {' and '.join(blind)}"
-    lost = [side for side, share in shares.items() if share["at"] < context.rules.alive * share["near"]]
-    if lost:
-        return None, (
-            f"gradients vanish at pixels that are exactly {' or '.join(lost)} and come back {MARGIN:g} inside; "
-            "attacks keep that distance"
-        )
-    return True, "gradients at pixels of 0 and 1 are as near them"
-
-
 def _accuracy(context: PreflightContext) -> Verdict:
     y, predicted = context.y.cpu().numpy(), context.z.argmax(1).cpu().numpy()
     right, chance = int((y == predicted).sum()), 1 / context.classes
@@ -202,7 +170,6 @@ def _accuracy(context: PreflightContext) -> Verdict:
     return False, f"{found}; {best} if the classes were in the best other order"
 
 
-BORDERS = "borders"
 CHECKS: dict[str, tuple[Callable[[PreflightContext], Verdict], str]] = {  # check, and what to do where it is red
     "images": (_images, "give float images (n, c, h, w) in [0, 1]: divide by 255, normalise inside the network"),
     "forward": (_forward, "it fails on such images: it may want other channels, another size, batch or precision"),
@@ -220,7 +187,7 @@ CHECKS: dict[str, tuple[Callable[[PreflightContext], Verdict], str]] = {  # chec
     "determinism": (_repeated, "a network that draws at random needs aa_rand: AutoAttack on the mean of 20 gradients"),
     "batch": (_batch, "a prediction must depend on its image alone: use running batch-norm statistics"),
     "gradients": (_gradients, "rounding, detaching or saturation blinds gradient attacks: trust black boxes alone"),
-    BORDERS: (_borders, "clipping in the forward hides the gradient: take it out, an attack's images are in [0, 1]"),
+    BORDERS: (borders, "clipping in the forward hides the gradient: take it out, an attack's images are in [0, 1]"),
     "accuracy": (_accuracy, "check the order of the classes, the normalisation and the order of channels"),
     "normalisation": (normalisation, "normalise inside the network, as it was trained"),
 }

@@ -8,8 +8,9 @@ from typing import Any
 from torch import nn
 
 from cure.errors import UserError, first_sentence
+from cure.evaluation.diagnostics.borders import BORDERS, clamps
 from cure.evaluation.diagnostics.extra_attacks import transfer
-from cure.evaluation.diagnostics.preflight import BORDERS, clamps, preflight
+from cure.evaluation.diagnostics.preflight import preflight
 from cure.evaluation.standalone.images import Images, of_the_test_split, prepared
 from cure.evaluation.standalone.plan import Plan, nearest, opened, plan
 from cure.evaluation.standalone.subject import Subject, subjects

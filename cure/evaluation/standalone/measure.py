@@ -9,9 +9,10 @@ from torch import Tensor
 from cure.errors import UserError
 from cure.evaluation import attack_columns
 from cure.evaluation.attack_columns import AttackColumn, OnProgress
+from cure.evaluation.diagnostics.borders import clamps
 from cure.evaluation.diagnostics.check import Check
 from cure.evaluation.diagnostics.extra_attacks import masking_checks
-from cure.evaluation.diagnostics.preflight import clamps, preflight
+from cure.evaluation.diagnostics.preflight import preflight
 from cure.evaluation.standalone.images import Images
 from cure.evaluation.standalone.plan import Plan
 from cure.evaluation.standalone.results_folder import noted

@@ -12,6 +12,7 @@ from torch import nn
 from cure.core.network import Normalisation, Normalise
 from cure.errors import UserError
 from cure.evaluation.diagnostics import preflight as checks
+from cure.evaluation.diagnostics.borders import clamps
 from cure.evaluation.diagnostics.preflight import CHECKS
 from cure.evaluation.diagnostics.preserve_state import preserve_state
 from cure.nn.outputs import FirstOutput
@@ -189,8 +190,8 @@ def test_a_network_that_clamps_at_the_ends_is_grey_and_known(sound, low, high, s
     lines = preflight(clamping, x, y, 3)
     assert [found.name for found in lines if not found.passed] == ["borders"]
     assert f"vanish at pixels that are exactly {said} and come back" in line("borders", clamping, x, y).found
-    assert checks.clamps(lines)
-    assert not checks.clamps(preflight(net, x, y, 3))
+    assert clamps(lines)
+    assert not clamps(preflight(net, x, y, 3))
 
 
 @pytest.mark.reliability("flags")
