@@ -17,6 +17,7 @@ from pydantic import Field
 
 from cure.core.names import ORDER
 from cure.errors import UserError, first_sentence
+from cure.evaluation.statistics.contradictions import refuse_contradictions
 from cure.evaluation.statistics.results import (
     CorruptResult,
     LayersResult,
@@ -134,7 +135,13 @@ class Results:
     @cached_property
     def attacks(self) -> AttackResults:
         """Return the result of the stage attack of every run of the table."""
-        return {run: self._record(RunAttackResult, run.result("attack")) for run in self.runs}
+        found = {run: self._record(RunAttackResult, run.result("attack")) for run in self.runs}
+        for run, result in found.items():
+            try:
+                refuse_contradictions(result)
+            except ValueError as problem:
+                raise not_whole(run.result("attack"), problem) from None
+        return found
 
     @cached_property
     def corruptions(self) -> CorruptResults:

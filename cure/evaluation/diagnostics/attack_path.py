@@ -36,21 +36,25 @@ def first_adversarial(net: nn.Module, batch: Batch, search: Search) -> Images:
 
     x_adv = pgd(net, batch, search, objective, stop=misclassified)
     margins += margins[-1:] * (search.steps - len(margins))  # no pass is spent once every image has ended
-    batch.show(MARGINS, torch.stack(margins, 1))
+    batch.show(MARGINS, torch.stack(margins, 1).float())
     return x_adv
 
 
-def convergence(margins: Tensor, rules: Masking) -> list[Check]:
+USUAL = 8 / 255  # the radius of most threat models; a network may withstand several of a much smaller one
+
+
+def convergence(margins: Tensor, eps: float, rules: Masking) -> list[Check]:
     """Return the lines `converged` and `progress`, from the margins (n, steps) of images that the attack did not break.
 
-    A line is red if more images than `rules.exceptions` are odd and, by the exact binomial test, that is no chance.
+    What an attack can raise a margin by falls with its radius, and so does what counts as no rise. A line is red if
+    more images than `rules.exceptions` are odd and, by the exact binomial test, that is no chance.
     """
     steps = margins.shape[1]
     late = steps // 4
     best = margins.cummax(1).values
     rise = best[:, -1] - margins[:, 0]
     moving = best[:, -1] - best[:, -1 - late] > rules.late_rise * rise
-    stuck = rise <= rules.least_rise * margins[:, 0].abs()
+    stuck = rise <= rules.least_rise * min(1.0, eps / USUAL) * margins[:, 0].abs()
     return [
         _line("converged", moving, f"the margin still rises in the last {late} of {steps} steps", rules, UNFINISHED),
         _line("progress", stuck, f"{steps} steps do not raise the margin", rules, STUCK),

@@ -12,7 +12,8 @@ from cure.core.method import Batch
 from cure.core.tensors import Images
 from cure.data.loader import evenly_spaced
 from cure.evaluation.attack_columns import AttackColumn, AttackProgress, OnProgress
-from cure.evaluation.diagnostics.attack_path import MARGINS, convergence, first_adversarial
+from cure.evaluation.diagnostics.attack_path import MARGINS, USUAL, convergence, first_adversarial
+from cure.evaluation.diagnostics.behaviour import behaviour
 from cure.evaluation.diagnostics.check import Check
 from cure.evaluation.diagnostics.gradient_masking import Outcomes, apart, masking
 from cure.evaluation.driver import Driver
@@ -39,16 +40,18 @@ def masking_checks(
     found = missing(net, data, seen, attack_sequences, rules, **how)
     lines = masking(seen | {name: column.text(len(data)) for name, column in found.items()}, rules)
     if "path" in found and bool((left := found["path"].outcome.robust).any()):
-        lines += convergence(found["path"].outcome.shown[MARGINS][left], rules)
+        eps = attack_sequences["path"].eps or 0.0
+        lines += convergence(found["path"].outcome.shown[MARGINS][left], eps, rules)
     return lines, found
 
 
 def probes(threat: Threat, rules: Masking) -> dict[str, AttackSequence]:
     """What every masking report wants: `pgd20` under the threat model; `pgd100`, with 100 steps; `far`, with ball and
-    steps `radius` times as large; `unbounded`, from the image itself in a ball of radius 1, which is every image;
-    `path`, which is `pgd20` up to its first adversarial iterate."""
+    steps `radius` times as large, or more where eps is less than the usual one; `unbounded`, from the image itself in a
+    ball of radius 1, which is every image; `path`, which is `pgd20` up to its first adversarial iterate."""
     pgd20 = _pgd20(threat)
-    far = {"eps": threat.eps * rules.radius, "step": threat.step * rules.radius}
+    radius = rules.radius * max(1.0, USUAL / threat.eps)
+    far = {"eps": threat.eps * radius, "step": threat.step * radius}
     unbounded = {"eps": 1.0, "step": threat.step / threat.eps, "start": "zero"}
     searches = {"pgd20": pgd20, "pgd100": pgd20.model_copy(update={"steps": 100}), "far": pgd20.model_copy(update=far)}
     searches["unbounded"] = pgd20.model_copy(update=unbounded)
@@ -62,14 +65,15 @@ def probes(threat: Threat, rules: Masking) -> dict[str, AttackSequence]:
     return found | {"path": AttackSequence({"pgd": partial(first_adversarial, search=pgd20)}, facts, pgd20.eps)}
 
 
-def transfer(surrogate: nn.Module, threat: Threat) -> AttackSequence:
-    """PGD-20 on another network, whose images are tried on the evaluated one."""
+def transfer(surrogate: nn.Module, threat: Threat, x: Images) -> AttackSequence:
+    """PGD-20 on another network, whose images are tried on the evaluated one; `x` are some of them."""
 
     def attack(net: nn.Module, batch: Batch) -> Images:
         with frozen(surrogate):
             return pgd(surrogate, batch, _pgd20(threat), ce_objective)
 
-    facts = {"surrogate": digest([str(surrogate)], surrogate.state_dict()), **_pgd20(threat).model_dump()}
+    does = behaviour(surrogate, x.shape[1:], x.device)
+    facts = {"surrogate": digest([str(surrogate), does], surrogate.state_dict()), **_pgd20(threat).model_dump()}
     return AttackSequence({"pgd": attack}, facts, threat.eps)
 
 

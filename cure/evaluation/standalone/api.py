@@ -66,16 +66,19 @@ def evaluate(
     name = type(net).__name__ if isinstance(net, nn.Module) else str(net)
     # gradients are wanted also where the caller has switched them off
     with exit_refused(name), torch.inference_mode(False), torch.enable_grad():
-        changes = _changes(eps, batch, seed)
+        changes, names = _changes(eps, batch, seed), _names(attacks)
+        if classes is not None and (not isinstance(classes, int) or classes < 2):
+            raise UserError(f"classes is {classes!r}; a whole number of at least 2, or None to ask the network")
         given = sets.given(images, labels, classes, _device(net, images))
         params = opened(published(), "", "")
         subject = _subject(net, given, Loading(model=model, key=key, trust_code=trust_code), params)
         if classes is None:
             given = sets.classes_of(subject.net, given)
-        wanted = plan(params, _names(attacks), given.classes, changes)
+        wanted = plan(params, names, given.classes, changes)
         folder = Path(out) if out else None
         with scope(subject.net, "eval"):
-            note_network = claimed(folder, subject.net, None if isinstance(net, nn.Module) else Path(net))
+            file = None if isinstance(net, nn.Module) else Path(net)
+            note_network = claimed(folder, subject.net, file, given.examples.x)
             preflight_checks = run_preflight(subject, given, wanted, force=force)
             note_network()
             found = measure(subject, given, wanted, preflight_checks, units=folder / "units" if folder else None)
@@ -84,17 +87,19 @@ def evaluate(
     return found
 
 
-def _names(attacks: Sequence[str] | str) -> list[str]:
-    return attacks.split(",") if isinstance(attacks, str) else list(attacks)
+def _names(attacks: Any) -> list[str]:
+    names = attacks.split(",") if isinstance(attacks, str) else attacks
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"attacks is {attacks!r}; a text such as 'clean,pgd20', or a list of names")
+    return [name.strip() for name in names]
 
 
-def _changes(eps: float | str, batch: int, seed: int) -> dict[str, Any]:
+def _changes(eps: float | str, batch: Any, seed: Any) -> dict[str, Any]:
     """Return what is laid over the published settings."""
     radius = _radius(eps)
-    if not 1 <= batch < COUNTS:
-        raise UserError(f"batch is {batch}; from 1 to {COUNTS - 1}")
-    if not 0 <= seed < SEEDS:
-        raise UserError(f"seed is {seed}; from 0 to {SEEDS - 1}")
+    for what, value, least, end in (("batch", batch, 1, COUNTS), ("seed", seed, 0, SEEDS)):
+        if not isinstance(value, int) or not least <= value < end:
+            raise UserError(f"{what} is {value!r}; a whole number from {least} to {end - 1}")
     return {"threat": {"eps": radius, "step": radius / 4}, "attack": {"batch": batch, "seed": seed, "subset": {}}}
 
 

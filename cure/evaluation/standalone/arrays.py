@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 from cure.core.tensors import Labels
 from cure.data.loader import as_float
 from cure.errors import UserError, first_sentence
+from cure.settings.base import COUNTS
 
 Arrays = Tensor | np.ndarray | list[Any] | tuple[Any, ...]
 Given = Arrays | DataLoader[Any] | Dataset[Any]
@@ -30,10 +31,14 @@ def tensors(images: Any, labels: Any, device: torch.device) -> tuple[Tensor, Lab
         raise UserError(f"images are {tuple(x.shape)} and labels {tuple(y.shape)}; needed: (n, c, h, w) and (n,)")
     if not len(y):
         raise UserError("there are no images; needed: one or more")
+    if x.layout != torch.strided or x.is_meta:
+        raise UserError(f"images are a {'meta' if x.is_meta else 'sparse'} tensor; needed: one that holds every pixel")
     if x.dtype != torch.uint8 and not x.is_floating_point():
         raise UserError(f"images are {x.dtype}; needed: uint8 from 0 to 255, or floats in [0, 1]")
     if y.is_complex() or y.dtype == torch.bool:
         raise UserError(f"labels are {y.dtype}; needed: whole numbers from 0")
+    if y.is_floating_point() and bool((y.abs() >= COUNTS).any()):
+        raise UserError(f"labels go up to {float(y.abs().max()):g}; needed: classes from 0")
     if y.is_floating_point() and not torch.equal(y, y.round()):
         raise UserError(f"labels: {float(y[y != y.round()][0]):g} is not a whole number; needed: classes from 0")
     plain = as_float(x) if x.dtype == torch.uint8 else x.float()
@@ -46,14 +51,24 @@ def _pairs(images: Any) -> tuple[Any, Any]:
         items = [item for batch in images for item in zip(*_pair(batch), strict=True)]
     elif isinstance(images, Dataset):
         try:
-            items = [_pair(images[i]) for i in range(len(images))]  # type: ignore[arg-type]
+            count = len(images)  # type: ignore[arg-type]
         except TypeError as problem:
             raise UserError(f"a {type(images).__name__} without a length; give a DataLoader of it") from problem
+        items = [_item(images, i) for i in range(count)]
     else:
         raise UserError(
             f"labels: missing; only a DataLoader or a Dataset brings its own, not a {type(images).__name__}"
         )
     return [image for image, _ in items], [label for _, label in items]
+
+
+def _item(images: Any, i: int) -> tuple[Any, Any]:
+    try:
+        return _pair(images[i])
+    except UserError:
+        raise
+    except Exception as problem:  # foreign code may fail in any way
+        raise UserError(f"image {i} of the {type(images).__name__}: {first_sentence(problem)}") from None
 
 
 def _pair(item: Any) -> tuple[Any, Any]:

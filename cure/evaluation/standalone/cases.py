@@ -79,7 +79,7 @@ def cases(
         opened_surrogate = open_surrogate(request.surrogate)
         surrogate = subjects(opened_surrogate, *how)[0]
         seen = _seen_by_attacks(request.surrogate, surrogate, images, wanted)
-        wanted = replace(wanted, transfer=transfer(seen, wanted.threat))
+        wanted = replace(wanted, transfer=transfer(seen, wanted.threat, images.examples.x[:1]))
     return [(subject, images, wanted) for subject in found]
 
 

@@ -123,8 +123,8 @@ def _one(
 ) -> Evaluation:
     """Preflight, estimate, measure, write."""
     folder = request.out / subject.name.replace(":", "-") if request.out else None
-    note_network = claimed(folder, subject.net, file)
     subject.net.to(images.examples.x.device)
+    note_network = claimed(folder, subject.net, file, images.examples.x)
     for note in subject.notes:
         _say(console, f"{subject.name}: {note}")
     preflight_checks = run_preflight(subject, images, wanted, force=request.force)

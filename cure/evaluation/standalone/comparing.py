@@ -10,6 +10,7 @@ from cure.errors import UserError
 from cure.evaluation.standalone import show
 from cure.evaluation.statistics.comparison import Table as Outcomes
 from cure.evaluation.statistics.comparison import compare
+from cure.evaluation.statistics.contradictions import refuse_contradictions
 from cure.evaluation.statistics.results import AttackResult
 from cure.storage.files import read_bytes
 
@@ -28,6 +29,7 @@ def outcomes_of(path: Path) -> Outcomes:
     try:
         held = json.loads(read_bytes(path))
         result = AttackResult.model_validate(held.get("result", held))
+        refuse_contradictions(result)
         images = held.get("index", list(range(result.images)))
         name = _plain(held.get("subject", path.stem))
         labels = {column: about.label for column, about in result.columns.items() if about.label}

@@ -1,13 +1,18 @@
 """The folder of one network's evaluation: whose it is, and what an interrupted run noted there."""
 
+import json
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from pydantic import TypeAdapter
 from torch import nn
 
+from cure.core.tensors import Images
 from cure.errors import UserError
+from cure.evaluation.diagnostics.behaviour import alike, behaviour
 from cure.evaluation.work_items import digest
 from cure.storage.files import sha256, write_text
 
@@ -15,11 +20,34 @@ T = TypeVar("T")
 OWNER = "network"  # the file that says whose folder it is
 
 
-def claimed(folder: Path | None, net: nn.Module, file: Path | None) -> Callable[[], None]:
-    """Refuse a folder of another network; return what writes down that it is this one's, once the preflight is over."""
+@dataclass(frozen=True)
+class Owner:
+    """What tells one network from another: its digest, and what it does on fixed images of a shape."""
+
+    digest: str
+    shape: list[int]
+    behaviour: list[float]
+
+    @classmethod
+    def read(cls, text: str) -> "Owner":
+        """Read a note; ValueError if it is damaged."""
+        return TypeAdapter(cls).validate_json(text)
+
+    def is_other(self, than: "Owner") -> bool:
+        """Return whether these are two networks."""
+        known = self.behaviour and than.behaviour and self.shape == than.shape
+        return self.digest != than.digest or bool(known and not alike(self.behaviour, than.behaviour))
+
+
+def claimed(folder: Path | None, net: nn.Module, file: Path | None, x: Images) -> Callable[[], None]:
+    """Refuse a folder of another network; return what writes down that it is this one's, once the preflight is over.
+
+    `x` are images (n, c, h, w) of the evaluation, on its device.
+    """
     if folder is None:
         return lambda: None
-    mine = network_digest(net, file)
+    shape = list(x.shape[1:])
+    mine = Owner(network_digest(net, file), shape, behaviour(net, shape, x.device))
     refuse_other_network(folder, mine)
     return partial(note_network, folder, mine)
 
@@ -30,21 +58,21 @@ def network_digest(net: nn.Module, file: Path | None) -> str:
     return digest([kinds, sha256(file) if file and not state else ""], dict(sorted(state.items())))
 
 
-def refuse_other_network(folder: Path, mine: str) -> None:
+def refuse_other_network(folder: Path, mine: Owner) -> None:
     """Refuse a folder with the evaluation of another network, whose files would be replaced without a word."""
-    owner = noted(folder / OWNER, str)
+    owner = noted(folder / OWNER, Owner.read)
     if owner is None and (folder / "results.json").exists():
         raise UserError(
             f"{folder}: its results do not say of which network they are; name another folder, or delete it"
         )
-    if owner not in (None, mine):
+    if owner is not None and owner.is_other(mine):
         raise UserError(f"{folder}: holds the evaluation of another network; name another folder, or delete it")
 
 
-def note_network(folder: Path, mine: str) -> None:
+def note_network(folder: Path, mine: Owner) -> None:
     """Write down whose folder it is, before anything else is written there."""
-    if noted(folder / OWNER, str) != mine:
-        write_text(folder / OWNER, mine)
+    if noted(folder / OWNER, Owner.read) is None:
+        write_text(folder / OWNER, json.dumps(asdict(mine)))
 
 
 def noted(path: Path, read: Callable[[str], T]) -> T | None:

@@ -76,6 +76,12 @@ DAMAGED: dict[str, tuple[Path, Damage, str]] = {
     "no column aa": (ATTACK, outcomes(aa=None), "it has no column aa"),
     "no column clean": (ATTACK, outcomes(clean=None), "it has no column clean"),
     "no column worst": (ATTACK, outcomes(worst=None), "it has no column worst"),
+    "robust and wrong": (
+        ATTACK,
+        outcomes(clean=lambda text: "0" * 200),
+        "image 5 survives pgd20, but is misclassified without",
+    ),
+    "a worst that is not": (ATTACK, outcomes(worst=lambda text: "1" * 200), "image 0 survives `worst`, but not pgd20"),
     "a short outcome": (ATTACK, outcomes(pgd20=lambda text: text[:-3]), "pgd20 has 197 outcomes of 200 images"),
     "short clean": (ATTACK, outcomes(clean=lambda text: text[1:]), "clean has 199 outcomes of 200 images"),
     "another letter": (ATTACK, outcomes(pgd20=lambda text: "x" + text[1:]), "pgd20 has 'x' where only 1 (correct), 0"),

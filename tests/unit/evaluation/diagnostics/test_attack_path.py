@@ -10,7 +10,7 @@ from cure import catalogue
 from cure.adversarial.pgd import misclassified, pgd
 from cure.core.method import Batch
 from cure.core.noise import PerImage
-from cure.evaluation.diagnostics.attack_path import convergence, first_adversarial
+from cure.evaluation.diagnostics.attack_path import USUAL, convergence, first_adversarial
 from cure.evaluation.diagnostics.extra_attacks import masking_checks, missing, probes
 from cure.evaluation.driver import Driver
 from cure.evaluation.statistics.results import AttackResult
@@ -159,7 +159,7 @@ def path(*margins):
 
 
 def names(margins, rules=RULES):
-    return [line.name for line in convergence(margins, rules) if not line.passed]
+    return [line.name for line in convergence(margins, USUAL, rules) if not line.passed]
 
 
 SETTLED, MOVING, STUCK = path(-5, -2, -1, -1), path(-5, -4, -3, -2), path(-5, -4.99, -5, -5)

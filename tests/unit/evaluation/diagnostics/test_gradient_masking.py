@@ -322,7 +322,7 @@ def test_images_that_transfer_from_another_network_better_than_its_own_are_seen(
     own = Driver(rounding, data, **HOW).run(probes(THREAT, RULES)["pgd20"])
     flags = {"clean": own.clean, "pgd20": own.robust}
     result = judged({name: "".join("01"[int(hit)] for hit in hits) for name, hits in flags.items()})
-    lines, _ = masking_checks(rounding, data, result, {"transfer": transfer(net, THREAT)}, RULES, **HOW)
+    lines, _ = masking_checks(rounding, data, result, {"transfer": transfer(net, THREAT, data.x[:1])}, RULES, **HOW)
     assert "transfer" in {line.name for line in lines if not line.passed}
 
 

@@ -151,6 +151,43 @@ def test_a_network_that_clamps_its_input_is_as_robust_as_without(found, trained,
     assert "come back 1e-06 inside; attacks keep that distance" in line.found
 
 
+@pytest.mark.parametrize(
+    "way",
+    [
+        lambda net, x: net(x.clamp_(0, 1)),
+        lambda net, x: net(torch.nn.functional.relu(x, inplace=True)),
+        lambda net, x: net(x.double().float()).double(),
+    ],
+)
+def test_images_changed_to_the_same_and_logits_of_double_precision_are_fine(found, trained, test_images, way):
+    again = evaluate(Through(trained, way), test_images[0][FEW], test_images[1][FEW], **CHEAP)
+    assert again.result.outcomes == found.result.outcomes
+
+
+def test_black_and_white_images_are_attacked_through_a_clamp(trained, test_images):
+    x, y = (test_images[0][FEW] > 120).float(), test_images[1][FEW]
+    plain, clamped = (
+        evaluate(Through(trained, way), x, y, **CHEAP)
+        for way in (lambda net, x: net(x), lambda net, x: net(x.clamp(0, 1)))
+    )
+    for column, outcome in plain.result.outcomes.items():
+        assert sum(a != b for a, b in zip(outcome, clamped.result.outcomes[column], strict=True)) <= 2
+
+
+@pytest.mark.parametrize("eps", ["4/255", "1/255", "1/2550"])
+def test_a_sound_network_is_not_doubted_at_a_small_radius(trained, test_images, eps):
+    assert evaluate(trained, test_images[0][FEW], test_images[1][FEW], **(CHEAP | {"eps": eps})).flags == []
+
+
+@pytest.mark.reliability("wrong inputs")
+def test_a_folder_of_the_same_weights_under_another_forward_is_refused(trained, test_images, tmp_path):
+    images = test_images[0][FEW], test_images[1][FEW]
+    evaluate(Through(trained, lambda net, x: net(x)), *images, out=tmp_path, **CHEAP)
+    evaluate(Through(trained, lambda net, x: net(x)), *images, out=tmp_path, **CHEAP)
+    with pytest.raises(UserError, match="holds the evaluation of another network"):
+        evaluate(Through(trained, lambda net, x: net(0.9 * x)), *images, out=tmp_path, **CHEAP)
+
+
 class Through(nn.Module):
     """A network behind a function of it and its images."""
 
@@ -185,7 +222,7 @@ def test_input_that_makes_no_sense_is_refused(trained, images, labels, said):
         ({"eps": "abc"}, "a radius above 0 and up to 1, such as 8/255"),
         ({"eps": 0.0}, "a radius above 0 and up to 1"),
         ({"eps": 8.0}, "8 grey levels are 8/255"),
-        ({"batch": 0}, "batch is 0; from 1 to 2147483647"),
+        ({"batch": 0}, "batch is 0; a whole number from 1 to 2147483647"),
         ({"batch": 10**23}, "from 1 to 2147483647"),
         ({"seed": 2**70}, "from 0 to 2147483647"),
     ],

@@ -32,6 +32,13 @@ class Stream(IterableDataset[Any]):
         return iter(zip(X, Y, strict=True))
 
 
+class Broken(Bytes):
+    """A file that was cut."""
+
+    def __getitem__(self, i: int) -> Any:
+        raise OSError("truncated")
+
+
 GIVEN = {
     "tensors": (X, Y),
     "arrays": (X.numpy(), Y.numpy()),
@@ -80,6 +87,11 @@ REFUSED = {
     "nothing": (None, Y, "images: cannot be read as numbers, from NoneType"),
     "complex images": (X.to(torch.complex64), Y, "images are torch.complex64"),
     "triples": (TensorDataset(X, Y, Y), None, "the data set gives a tuple, not pairs of an image and a label"),
+    "sparse images": (X.to_sparse(), Y, "images are a sparse tensor"),
+    "images on no device": (X.to("meta"), Y, "images are a meta tensor"),
+    "labels without end": (X, Y / 0.0, "labels go up to nan"),
+    "labels beyond any class": (X, Y * 1e30, "labels go up to 2e+30"),
+    "an image that cannot be read": (Broken(), None, "image 0 of the Broken: OSError: truncated"),
     "a stream": (Stream(), None, "a Stream without a length; give a DataLoader of it"),
 }
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from cure.errors import UserError
 from cure.evaluation.standalone.results_folder import (
+    Owner,
     network_digest,
     note_network,
     noted,
@@ -36,7 +37,7 @@ def test_a_note_is_read_and_one_that_is_not_there_is_none(tmp_path: Path) -> Non
 
 
 def test_a_folder_belongs_to_the_network_that_began_it(tmp_path: Path) -> None:
-    mine, other = (network_digest(nn.Linear(2, 2), None) for _ in range(2))
+    mine, other = (Owner(network_digest(nn.Linear(2, 2), None), [1, 2, 2], []) for _ in range(2))
     refuse_other_network(tmp_path / "out", mine)
     note_network(tmp_path / "out", mine)
     refuse_other_network(tmp_path / "out", mine)
@@ -47,7 +48,7 @@ def test_a_folder_belongs_to_the_network_that_began_it(tmp_path: Path) -> None:
 def test_results_that_name_no_network_are_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text("{}")
     with pytest.raises(UserError, match="its results do not say of which network they are"):
-        refuse_other_network(tmp_path, "mine")
+        refuse_other_network(tmp_path, Owner("mine", [1, 2, 2], []))
 
 
 def test_a_network_is_known_by_its_weights_its_modules_and_without_weights_by_its_file(tmp_path: Path) -> None:
@@ -61,3 +62,22 @@ def test_a_network_is_known_by_its_weights_its_modules_and_without_weights_by_it
     for file in files:
         torch.save(file.name, file)
     assert len({network_digest(nn.ReLU(), file) for file in files}) == 2
+
+
+def test_a_network_is_known_by_what_it_does(tmp_path: Path) -> None:
+    one, rounded, other = (Owner("same", [1, 2, 2], numbers) for numbers in ([1.0, 2.0], [1.0, 2.0001], [1.0, 2.1]))
+    note_network(tmp_path, one)
+    refuse_other_network(tmp_path, rounded)
+    refuse_other_network(tmp_path, Owner("same", [1, 2, 2], []))  # it draws at random
+    refuse_other_network(tmp_path, Owner("same", [1, 4, 4], [9.0, 9.0]))  # for images of another size
+    with pytest.raises(UserError, match="another network"):
+        refuse_other_network(tmp_path, other)
+
+
+@wrong_input
+@pytest.mark.parametrize("text", [b"", b"{}", b"[]", b"\xff", b'{"digest": 1, "shape": [], "behaviour": []}'])
+def test_results_beside_a_damaged_note_are_not_replaced(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "network").write_bytes(text)
+    (tmp_path / "results.json").write_text("{}")
+    with pytest.raises(UserError, match="do not say of which network they are"):
+        refuse_other_network(tmp_path, Owner("mine", [1, 2, 2], []))

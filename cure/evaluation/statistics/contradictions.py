@@ -1,0 +1,25 @@
+"""Whether the parts of an attack's result agree: an edited number must not become a table."""
+
+from cure.evaluation.statistics.results import AttackResult, MinimumResult
+
+
+def refuse_contradictions(result: AttackResult) -> None:
+    """Raise ValueError where outcomes contradict each other, or what broke an image.
+
+    A column for networks that draw at random judges by the mean of several forwards, so it may differ from `clean`.
+    """
+    worst, clean = result.outcomes.get("worst", ""), result.outcomes["clean"]
+    for name, about in result.columns.items():
+        left = result.outcomes.get(name, "")
+        if about.label.startswith("rand") or not left:
+            continue
+        for image, (survives, right) in enumerate(zip(left, clean, strict=True)):
+            if survives == "1" and right == "0":
+                raise ValueError(f"image {image} survives {name}, but is misclassified without an attack")
+            if worst and worst[image] == "1" and survives == "0":
+                raise ValueError(f"image {image} survives `worst`, but not {name}")
+        if isinstance(about, MinimumResult):
+            continue
+        for attack, images in about.broken_by.items():
+            if (odd := next((image for image in images if left[image] != "0"), None)) is not None:
+                raise ValueError(f"image {odd} survives {name}, but {attack} broke it")
