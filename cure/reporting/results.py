@@ -17,7 +17,7 @@ from pydantic import Field
 
 from cure.core.names import ORDER
 from cure.errors import UserError, first_sentence
-from cure.evaluation.statistics.contradictions import refuse_contradictions
+from cure.evaluation.statistics.contradictions import parse_attack
 from cure.evaluation.statistics.results import (
     CorruptResult,
     LayersResult,
@@ -135,13 +135,7 @@ class Results:
     @cached_property
     def attacks(self) -> AttackResults:
         """Return the result of the stage attack of every run of the table."""
-        found = {run: self._record(RunAttackResult, run.result("attack")) for run in self.runs}
-        for run, result in found.items():
-            try:
-                refuse_contradictions(result)
-            except ValueError as problem:
-                raise not_whole(run.result("attack"), problem) from None
-        return found
+        return {run: self._once(run.result("attack"), parse_attack) for run in self.runs}
 
     @cached_property
     def corruptions(self) -> CorruptResults:

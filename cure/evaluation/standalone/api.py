@@ -66,9 +66,7 @@ def evaluate(
     name = type(net).__name__ if isinstance(net, nn.Module) else str(net)
     # gradients are wanted also where the caller has switched them off
     with exit_refused(name), torch.inference_mode(False), torch.enable_grad():
-        changes, names = _changes(eps, batch, seed), _names(attacks)
-        if classes is not None and (not isinstance(classes, int) or classes < 2):
-            raise UserError(f"classes is {classes!r}; a whole number of at least 2, or None to ask the network")
+        changes, names = _changes(eps, batch, seed, classes), _names(attacks)
         given = sets.given(images, labels, classes, _device(net, images))
         params = opened(published(), "", "")
         subject = _subject(net, given, Loading(model=model, key=key, trust_code=trust_code), params)
@@ -94,9 +92,11 @@ def _names(attacks: Any) -> list[str]:
     return [name.strip() for name in names]
 
 
-def _changes(eps: float | str, batch: Any, seed: Any) -> dict[str, Any]:
+def _changes(eps: float | str, batch: Any, seed: Any, classes: Any) -> dict[str, Any]:
     """Return what is laid over the published settings."""
     radius = _radius(eps)
+    if classes is not None and (not isinstance(classes, int) or classes < 2):
+        raise UserError(f"classes is {classes!r}; a whole number of at least 2, or None to ask the network")
     for what, value, least, end in (("batch", batch, 1, COUNTS), ("seed", seed, 0, SEEDS)):
         if not isinstance(value, int) or not least <= value < end:
             raise UserError(f"{what} is {value!r}; a whole number from {least} to {end - 1}")

@@ -1,6 +1,14 @@
 """Whether the parts of an attack's result agree: an edited number must not become a table."""
 
-from cure.evaluation.statistics.results import AttackResult, MinimumResult
+from cure.evaluation.statistics.results import AttackResult, MinimumResult, RunAttackResult
+from cure.storage.records import parse
+
+
+def parse_attack(text: bytes) -> RunAttackResult:
+    """Read what the stage attack wrote; ValueError if it is damaged or contradicts itself."""
+    result = parse(RunAttackResult, text)
+    refuse_contradictions(result)
+    return result
 
 
 def refuse_contradictions(result: AttackResult) -> None:
