@@ -30,7 +30,7 @@ reliability: $(UV) ## kills, faults and wrong inputs, counted into docs/reliabil
 	$(RUN) pytest -n auto -m reliability --reliability docs/reliability.md tests
 
 .PHONY: bench
-bench: $(UV) ## times against the packages and the authors' structures, into docs/performance.md (10 minutes)
+bench: $(UV) ## times against the packages and the authors' structures, into docs/performance.md (25 minutes)
 	$(RUN) --group bench pytest tests/benchmarks -o addopts= -q --benchmark-json=.uv/performance.json
 	$(RUN) python -m tools.performance .uv/performance.json
 
