@@ -670,3 +670,9 @@ def test_any_edit_of_the_settings_is_read_or_refused_by_name(made):
             params.get(name, kind)
     except UserError as found:  # it need not be wrong
         assert touched & {part for word in str(found).split() for part in word.strip(":,;'").split(".")}  # noqa: PT017
+
+
+def test_a_path_that_is_too_long_is_told(user):
+    weights = user.folder / "weights/digits/small/natural-s0.safetensors"
+    said = refused(user, "cure", "eval", weights, "--attacks", "clean", "--out", "x" * 300)
+    assert "x: File name too long" in said
