@@ -1,7 +1,21 @@
-"""Networks for the folded copy."""
+"""Networks for the folded copy and for the diagnostics."""
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+
+class Behind(nn.Module):
+    """A network behind a function of it and its images."""
+
+    def __init__(self, net: nn.Module, way: Callable[[nn.Module, Tensor], Any]) -> None:
+        super().__init__()
+        self.net, self.way = net, way
+
+    def forward(self, x: Tensor) -> Any:
+        return self.way(self.net, x)
 
 
 class Twice(nn.Module):

@@ -5,14 +5,13 @@ cross-entropy rounds to zero and the margin does not, so the margin tells whethe
 """
 
 import torch
-from scipy.stats import binomtest
 from torch import nn
 
 from cure.adversarial.pgd import misclassified, pgd
 from cure.adversarial.pgd_loop import Objective
 from cure.core.method import Batch
 from cure.core.tensors import Flags, Images, Logits, PerExample, Tensor
-from cure.evaluation.diagnostics.check import Check
+from cure.evaluation.diagnostics.check import Check, more_than
 from cure.nn.losses import cross_entropy, margin
 from cure.settings.base import Search
 from cure.settings.sections import Masking
@@ -63,8 +62,7 @@ def convergence(margins: Tensor, eps: float, rules: Masking) -> list[Check]:
 
 def _line(name: str, odd: Flags, what: str, rules: Masking, advice: str) -> Check:
     seen, images = int(odd.sum()), len(odd)
-    red = seen > rules.exceptions * images
-    red = red and binomtest(seen, images, rules.exceptions, alternative="greater").pvalue < rules.level
+    red = more_than(rules.exceptions, seen, images, rules.level)
     return Check(name, not red, f"{what} on {seen} of {images} images that survive", advice)
 
 

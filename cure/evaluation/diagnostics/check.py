@@ -2,6 +2,13 @@
 
 from dataclasses import dataclass
 
+from scipy.stats import binomtest
+
+
+def more_than(share: float, seen: int, images: int, level: float) -> bool:
+    """Return whether more than this share of the images was seen, and not by chance (exact binomial test)."""
+    return seen > share * images and bool(binomtest(seen, images, share, alternative="greater").pvalue < level)
+
 
 @dataclass(frozen=True)
 class Check:

@@ -17,9 +17,7 @@ Pintor et al., "Indicators of attack failure", NeurIPS 2022, name six ways in wh
 
 from collections.abc import Callable
 
-from scipy.stats import binomtest
-
-from cure.evaluation.diagnostics.check import Check
+from cure.evaluation.diagnostics.check import Check, more_than
 from cure.evaluation.statistics.paired_outcomes import digits, paired_outcomes, worst
 from cure.evaluation.statistics.results import AttackResult, MinimumResult
 from cure.settings.sections import Masking
@@ -122,8 +120,7 @@ def _leaves(name: str, outcome: str, share: float, rules: Masking) -> Verdict:
     """Green unless an attack leaves more than this share of the images, and not by chance."""
     seen = digits(outcome)
     left, images = int((seen == 1).sum()), int((seen >= 0).sum())
-    red = left > share * images and binomtest(left, images, share, alternative="greater").pvalue < rules.level
-    return not red, f"{name} leaves {left} of {images} images"
+    return not more_than(share, left, images, rules.level), f"{name} leaves {left} of {images} images"
 
 
 def _silent_success(outcomes: Outcomes, rules: Masking) -> Verdict | None:

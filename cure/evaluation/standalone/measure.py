@@ -22,6 +22,7 @@ from cure.evaluation.statistics.results import AttackResult
 from cure.evaluation.work_items import WorkItemFolder
 from cure.nn.folding.folded_copy import faster_layout
 from cure.nn.inputs import KeptInside
+from cure.nn.memory_format import FORMATS
 from cure.settings.base import Layout
 from cure.settings.sections import AttackSuite
 from cure.storage.files import write_text
@@ -107,7 +108,7 @@ def _with_stored_layout(subject: Subject, x: Tensor, suite: AttackSuite, units: 
 
 
 def _layout(text: str) -> Layout:
-    layouts: dict[str, Layout] = {"contiguous": "contiguous", "channels_last": "channels_last"}
+    layouts: dict[str, Layout] = {str(layout): layout for layout in FORMATS}
     if text not in layouts:
         raise ValueError(text)
     return layouts[text]

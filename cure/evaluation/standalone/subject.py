@@ -77,10 +77,9 @@ def with_single_float32_output(net: nn.Module, example: torch.Tensor) -> tuple[n
     notes = []
     own = example.clone()
     untouched = own._version, own.shape
-    _output_or_none(net, own)
+    found = _output_or_none(net, own)
     if (own._version, own.shape) != untouched:  # also where these images end as they were, as under clamp_(0, 1)
         net, notes = OnACopy(net).eval(), ["changes its images in place, so each forward gets a copy of them"]
-    found = _output_or_none(net, example)
     if found is None and (other := _other_precision(net)):
         copied = _in_float32(net)
         if copied is not None and (found := _output_or_none(copied, example)) is not None:

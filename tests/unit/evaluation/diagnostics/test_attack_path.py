@@ -15,22 +15,8 @@ from cure.evaluation.diagnostics.extra_attacks import masking_checks, missing, p
 from cure.evaluation.driver import Driver
 from cure.evaluation.statistics.results import AttackResult
 from cure.evaluation.work_items import Examples
-from cure.settings.sections import Masking, Threat
-
-RULES = Masking(
-    level=0.01,
-    slack=0.002,
-    steps_gap=0.02,
-    losses_gap=0.1,
-    radius=8,
-    remaining=0.05,
-    late_rise=0.1,
-    least_rise=0.01,
-    exceptions=0.1,
-    images=90,
-)
-THREAT = Threat(eps=0.1, step=0.025)
-HOW = {"batch": 100, "seed": 0}
+from tests.support.diagnostics import HOW, RULES, THREAT
+from tests.support.networks import Behind
 
 
 def report(net, data, **how):
@@ -71,17 +57,6 @@ def naturally_trained(digits, model, width):
 @pytest.fixture(scope="module")
 def small(digits):
     return naturally_trained(digits, "small", 16)
-
-
-class Hidden(nn.Module):
-    """A sound network, changed by a function of it and its images."""
-
-    def __init__(self, net, way):
-        super().__init__()
-        self.net, self.way = net, way
-
-    def forward(self, x):
-        return self.way(self.net, x)
 
 
 def grey(images=90):
@@ -137,7 +112,7 @@ def test_a_loss_that_still_rises_at_the_end_is_seen_where_more_steps_do_not_show
     "way", [lambda net, x: net((x * 5).round() / 5), lambda net, x: net(x) * 1e5], ids=["rounded", "saturated"]
 )
 def test_a_loss_that_does_not_rise_in_many_steps_is_seen(data, small, way):
-    line = report(Hidden(small, way).eval(), data)["progress"]
+    line = report(Behind(small, way).eval(), data)["progress"]
     assert not line.passed
     assert line.found.startswith("20 steps do not raise the margin on ")
 
@@ -149,7 +124,7 @@ def test_images_that_an_attack_without_a_bound_leaves_are_seen(data, small):
         z = net(images)
         return torch.where(found[:, None], z.detach(), z)
 
-    lines = report(Hidden(small, blind).eval(), data)
+    lines = report(Behind(small, blind).eval(), data)
     assert not lines["unbounded"].passed
     assert lines["far"].passed
 
@@ -223,7 +198,7 @@ def test_what_was_shown_outlives_a_killed_run(small, data):
 
 
 def test_the_path_is_seen_through_what_attacks_see(small, data):
-    through = Hidden(small, lambda net, x: net(x) * 3).eval()
+    through = Behind(small, lambda net, x: net(x) * 3).eval()
     ours, theirs = (
         missing(small, data, {}, {"path": probes(THREAT, RULES)["path"]}, RULES, through=seen, **HOW)["path"]
         for seen in (None, through)

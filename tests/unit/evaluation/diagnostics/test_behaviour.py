@@ -3,20 +3,11 @@
 import copy
 
 import torch
-from torch import Tensor, nn
 
 from cure.evaluation.diagnostics.behaviour import alike, behaviour
+from tests.support.networks import Behind
 
 SHAPE, CPU = (1, 8, 8), torch.device("cpu")
-
-
-class Way(nn.Module):
-    def __init__(self, net: nn.Module, way) -> None:
-        super().__init__()
-        self.net, self.way = net, way
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.way(self.net, x)
 
 
 def test_equal_networks_are_alike_and_left_as_they_were(make_net) -> None:
@@ -31,7 +22,7 @@ def test_equal_networks_are_alike_and_left_as_they_were(make_net) -> None:
 
 def test_another_forward_is_another_network(make_net) -> None:
     net = make_net(dtype=torch.float32)
-    plain = behaviour(Way(net, lambda net, x: net(x)), SHAPE, CPU)
+    plain = behaviour(Behind(net, lambda net, x: net(x)), SHAPE, CPU)
     for way in (
         lambda net, x: net(0.9 * x),
         lambda net, x: net((x * 16).round() / 16),
@@ -39,12 +30,12 @@ def test_another_forward_is_another_network(make_net) -> None:
         lambda net, x: net(x + 0.5 * (x - x.detach())),  # equal logits, other gradients
         lambda net, x: net(x.detach()),
     ):
-        assert not alike(plain, behaviour(Way(net, way), SHAPE, CPU))
+        assert not alike(plain, behaviour(Behind(net, way), SHAPE, CPU))
 
 
 def test_a_network_that_draws_at_random_from_a_source_of_its_own_or_fails_says_nothing(make_net) -> None:
     net, draws = make_net(dtype=torch.float32), torch.Generator()
-    noise = Way(net, lambda net, x: net(x + torch.rand(x.shape, generator=draws)))
+    noise = Behind(net, lambda net, x: net(x + torch.rand(x.shape, generator=draws)))
     assert behaviour(noise, SHAPE, CPU) == []
     assert behaviour(net, (7, 8, 8), CPU) == []
-    assert behaviour(Way(net, lambda net, x: net(x + torch.rand_like(x))), SHAPE, CPU)
+    assert behaviour(Behind(net, lambda net, x: net(x + torch.rand_like(x))), SHAPE, CPU)

@@ -16,20 +16,9 @@ from cure.evaluation.statistics.results import AttackResult, ColumnResult, Minim
 from cure.evaluation.work_items import Examples
 from cure.models.small import Hyper, Small
 from cure.nn.batchnorm import scope
-from cure.settings.sections import Masking, Threat
+from tests.support.diagnostics import HOW, RULES, THREAT
+from tests.support.networks import Behind
 
-RULES = Masking(
-    level=0.01,
-    slack=0.002,
-    steps_gap=0.02,
-    losses_gap=0.1,
-    radius=8,
-    remaining=0.05,
-    late_rise=0.1,
-    least_rise=0.01,
-    exceptions=0.1,
-    images=90,
-)
 SOUND = {  # correct images of 1000, the first ones in every column, as numbers of AT on CIFAR-10 go
     "clean": 840,
     "pgd20": 540,
@@ -150,19 +139,6 @@ def test_the_parts_of_a_chain():
     assert parts(columns, "aa", broken) == {"apgd-ce": "10110-", "apgd-t": "10110-", "square": "10010-"}
 
 
-class Masked(nn.Module):
-    def __init__(self, net, hide):
-        super().__init__()
-        self.net, self.hide = net, hide
-
-    def forward(self, x):
-        return self.hide(self.net, x)
-
-
-THREAT = Threat(eps=0.1, step=0.025)
-HOW = {"batch": 100, "seed": 0}
-
-
 @pytest.fixture(scope="module")
 def trained():
     """A small network adversarially trained on digits, and test images that it has not seen."""
@@ -238,7 +214,7 @@ def test_a_sound_network_is_green_under_real_attacks(trained):
 )
 def test_masked_gradients_are_seen_under_real_attacks(trained, hide, names):
     net, data = trained
-    found = {line.name for line in report(Masked(net, hide).eval(), data) if not line.passed}
+    found = {line.name for line in report(Behind(net, hide).eval(), data) if not line.passed}
     assert found == names
 
 
@@ -290,7 +266,7 @@ class Changing(nn.Module):
 @pytest.mark.reliability("flags")
 def test_an_autoattack_that_was_misled_is_seen(trained):
     net, data = trained
-    rounding = Masked(net, lambda net, x: net((x * 5).round() / 5)).eval()
+    rounding = Behind(net, lambda net, x: net((x * 5).round() / 5)).eval()
     ascent = {"step": THREAT.step, "steps": 20, "start": "uniform", "clip_start": True}
     short = {"version": "standard", "iterations": 3, "queries": 20, "targets": 9}
     found, right = {}, int((net(data.x).argmax(1) == data.y).sum())
@@ -307,7 +283,7 @@ def test_an_autoattack_that_was_misled_is_seen(trained):
 @pytest.mark.reliability("flags")
 def test_more_images_right_under_attack_than_clean_are_seen(trained):
     net, data = trained
-    confused = Masked(net, lambda net, x: net(x).roll(1, 1)).eval()
+    confused = Behind(net, lambda net, x: net(x).roll(1, 1)).eval()
     warming = Changing(len(data) + 1, confused, net).eval()
     clean = Driver(warming, data, **HOW).clean() == data.y
     seen = {"clean": "".join("01"[int(hit)] for hit in clean)}
@@ -318,7 +294,7 @@ def test_more_images_right_under_attack_than_clean_are_seen(trained):
 @pytest.mark.reliability("flags")
 def test_images_that_transfer_from_another_network_better_than_its_own_are_seen(trained):
     net, data = trained
-    rounding = Masked(net, lambda net, x: net((x * 5).round() / 5)).eval()
+    rounding = Behind(net, lambda net, x: net((x * 5).round() / 5)).eval()
     own = Driver(rounding, data, **HOW).run(probes(THREAT, RULES)["pgd20"])
     flags = {"clean": own.clean, "pgd20": own.robust}
     result = judged({name: "".join("01"[int(hit)] for hit in hits) for name, hits in flags.items()})

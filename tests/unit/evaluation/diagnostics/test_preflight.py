@@ -17,23 +17,13 @@ from cure.evaluation.diagnostics.preflight import CHECKS
 from cure.evaluation.diagnostics.preserve_state import preserve_state
 from cure.nn.outputs import FirstOutput
 from cure.settings.sections import Preflight
+from tests.support.networks import Behind
 
 RULES = Preflight(images=64, program_seconds=60, rounding=1e-4, spread=3, alive=0.9, level=0.05, clean=0.9, robust=0.5)
 
 
 def preflight(net, x, y, classes, rules=RULES):
     return checks.preflight(net, x, y, classes, rules)
-
-
-class Wrong(nn.Module):
-    """A sound network, spoilt by a function of it and its images."""
-
-    def __init__(self, net, forward):
-        super().__init__()
-        self.net, self.way = net, forward
-
-    def forward(self, x):
-        return self.way(self.net, x)
 
 
 @pytest.fixture
@@ -71,7 +61,7 @@ def test_networks_of_every_style_are_evaluated(make_net, make_batch, classes, ch
     x = make_batch(64, channels=channels, dtype=torch.float32).x
     y = net(x).argmax(1)
     if wrapper == "tuple":
-        net = FirstOutput(Wrong(net, lambda net, x: (net(x), net.conv1(x)))).eval()
+        net = FirstOutput(Behind(net, lambda net, x: (net(x), net.conv1(x)))).eval()
     assert red(net, x, y, classes) == []
 
 
@@ -94,7 +84,7 @@ def test_images(sound, spoil, found):
 
 def test_images_alone_are_red_where_the_network_bears_them(sound):
     net, x, y = sound
-    assert red(Wrong(net, lambda net, x: net(x / 255)).eval(), x * 255, y) == ["images"]
+    assert red(Behind(net, lambda net, x: net(x / 255)).eval(), x * 255, y) == ["images"]
 
 
 SPOILT = {
@@ -158,7 +148,7 @@ def purified(net, x):
 def test_each_fault_reddens_its_own_line_and_no_other(sound, case):
     net, x, y = sound
     name, found, way = SPOILT[case]
-    spoilt = Wrong(net, way).eval()
+    spoilt = Behind(net, way).eval()
     if case == "a tie":
         y = torch.zeros_like(y)
     assert red(spoilt, x, y) == [name]
@@ -178,7 +168,7 @@ def test_each_fault_reddens_its_own_line_and_no_other(sound, case):
 )
 def test_a_network_that_clips_inside_the_unit_interval_is_red(sound, clip):
     net, x, y = sound
-    clipping = Wrong(net, lambda net, x: net(clip(x))).eval()
+    clipping = Behind(net, lambda net, x: net(clip(x))).eval()
     assert line("borders", clipping, x, y).red
     assert "gradients vanish near pixels of " in line("borders", clipping, x, y).found
 
@@ -186,7 +176,7 @@ def test_a_network_that_clips_inside_the_unit_interval_is_red(sound, clip):
 @pytest.mark.parametrize(("low", "high", "said"), [(0, 1, "0 or 1"), (0, 9, "0"), (-9, 1, "1")])
 def test_a_network_that_clamps_at_the_ends_is_grey_and_known(sound, low, high, said):
     net, x, y = sound
-    clamping = Wrong(net, lambda net, x: net(x.clamp(low, high))).eval()
+    clamping = Behind(net, lambda net, x: net(x.clamp(low, high))).eval()
     lines = preflight(clamping, x, y, 3)
     assert [found.name for found in lines if not found.passed] == ["borders"]
     assert f"vanish at pixels that are exactly {said} and come back" in line("borders", clamping, x, y).found
@@ -211,7 +201,7 @@ def test_batch_norm_in_training_mode_depends_on_the_batch(sound):
 @pytest.mark.reliability("flags")
 def test_dropout_in_training_mode_is_random(sound):
     net, x, y = sound
-    dropping = Wrong(net, lambda net, x: net(F.dropout(x, 0.1, training=True))).eval()
+    dropping = Behind(net, lambda net, x: net(F.dropout(x, 0.1, training=True))).eval()
     assert "determinism" in red(dropping, x, y)
 
 
@@ -223,13 +213,13 @@ def test_labels_out_of_range(sound, y):
 
 def test_what_has_no_meaning_is_not_listed(sound):
     net, x, y = sound
-    names = [line.name for line in preflight(Wrong(net, lambda net, x: fail("broken")), x, y, 3)]
+    names = [line.name for line in preflight(Behind(net, lambda net, x: fail("broken")), x, y, 3)]
     assert names == ["images", "forward"]
 
 
 def test_the_first_of_several_outputs_is_named(sound):
     net, x, y = sound
-    several = Wrong(net, lambda net, x: {"logits": net(x), "features": net.conv1(x)}).eval()
+    several = Behind(net, lambda net, x: {"logits": net(x), "features": net.conv1(x)}).eval()
     assert line("output", several, x, y).found == "a dict of 2 outputs"
     assert line("output", FirstOutput(several).eval(), x, y).found.endswith("of 64 images, the first of 2 outputs")
     assert torch.equal(FirstOutput(several)(x), net(x))
@@ -242,7 +232,7 @@ def test_nothing_of_the_network_changes(sound):
     net.train()
     net.bn2.eval()
     net.conv2.weight.requires_grad_(False)
-    spoilt = Wrong(net, lambda net, x: adapted(net, x))
+    spoilt = Behind(net, lambda net, x: adapted(net, x))
 
     def state():
         tensors = [*net.state_dict().values(), *(p.grad for p in net.parameters() if p.grad is not None)]
@@ -298,7 +288,7 @@ def test_the_watch_for_autograd_is_local_and_ends(sound):
     finally:
         done.set()
         other.join()
-    optimising = Wrong(net, purified).eval()
+    optimising = Behind(net, purified).eval()
     assert red(optimising, x, y) == ["autograd"]
     assert red(net, x, y) == []
     assert (sys.gettrace(), torch.autograd.grad) == (tracer, grad)
@@ -322,7 +312,7 @@ def test_the_watch_for_autograd_is_local_and_ends(sound):
 def test_few_images_cannot_tell_guessing_from_knowing(right, images, passed):
     y = torch.arange(images) % 10
     given = F.one_hot((y + (torch.arange(images) >= right)) % 10, 10).float()
-    net = Wrong(nn.Flatten(), lambda _, x: 9 * given[: len(x)] + x.mean((1, 2, 3))[:, None] * torch.rand(10)).eval()
+    net = Behind(nn.Flatten(), lambda _, x: 9 * given[: len(x)] + x.mean((1, 2, 3))[:, None] * torch.rand(10)).eval()
     (seen,) = [line for line in preflight(net, torch.rand(images, 1, 4, 4), y, 10) if line.name == "accuracy"]
     assert (seen.passed, seen.red) == (passed, passed is False)
     assert ("too few to tell" in seen.found) == (passed is None)
@@ -331,7 +321,7 @@ def test_few_images_cannot_tell_guessing_from_knowing(right, images, passed):
 
 def test_thresholds_are_settings(sound):
     net, x, y = sound
-    noisy = Wrong(net, lambda net, x: net(x) + 1e-3 * torch.randn(len(x), 3)).eval()
+    noisy = Behind(net, lambda net, x: net(x) + 1e-3 * torch.randn(len(x), 3)).eval()
     assert red(noisy, x, y) == ["determinism"]
     tolerant = preflight(noisy, x, y, 3, RULES.model_copy(update={"rounding": 0.1}))
     assert [line.name for line in tolerant if line.red] == []

@@ -14,6 +14,7 @@ from cure.errors import UserError
 from cure.evaluation.standalone.plan import opened, plan, published
 from cure.evaluation.statistics.intervals import nrr, wilson
 from cure.storage import checkpoint
+from tests.support.networks import Behind
 
 FEW = slice(0, 40)
 CHEAP = {"attacks": ["clean", "fgsm", "pgd20"], "eps": "38/255", "batch": 25}
@@ -126,7 +127,7 @@ def test_a_network_without_gradients_for_ever_is_refused(trained, test_images):
 def test_a_network_that_changes_its_images_gets_copies(found, trained, test_images):
     x = test_images[0][FEW].float() / 255
     before = x.clone()
-    again = evaluate(Through(trained, lambda net, x: net(x.mul_(0.5) * 2)), x, test_images[1][FEW], **CHEAP)
+    again = evaluate(Behind(trained, lambda net, x: net(x.mul_(0.5) * 2)), x, test_images[1][FEW], **CHEAP)
     assert torch.equal(x, before)
     assert again.result.outcomes == found.result.outcomes
     assert again.subject.notes == ["changes its images in place, so each forward gets a copy of them"]
@@ -142,7 +143,7 @@ CLAMPING = {
 
 @pytest.mark.parametrize("kind", CLAMPING)
 def test_a_network_that_clamps_its_input_is_as_robust_as_without(found, trained, test_images, kind):
-    net = Through(trained, lambda net, x: net(CLAMPING[kind](x)))
+    net = Behind(trained, lambda net, x: net(CLAMPING[kind](x)))
     again = evaluate(net, test_images[0][FEW], test_images[1][FEW], **CHEAP)
     for column, outcome in found.result.outcomes.items():
         assert sum(a != b for a, b in zip(outcome, again.result.outcomes[column], strict=True)) <= 2
@@ -160,14 +161,14 @@ def test_a_network_that_clamps_its_input_is_as_robust_as_without(found, trained,
     ],
 )
 def test_images_changed_to_the_same_and_logits_of_double_precision_are_fine(found, trained, test_images, way):
-    again = evaluate(Through(trained, way), test_images[0][FEW], test_images[1][FEW], **CHEAP)
+    again = evaluate(Behind(trained, way), test_images[0][FEW], test_images[1][FEW], **CHEAP)
     assert again.result.outcomes == found.result.outcomes
 
 
 def test_black_and_white_images_are_attacked_through_a_clamp(trained, test_images):
     x, y = (test_images[0][FEW] > 120).float(), test_images[1][FEW]
     plain, clamped = (
-        evaluate(Through(trained, way), x, y, **CHEAP)
+        evaluate(Behind(trained, way), x, y, **CHEAP)
         for way in (lambda net, x: net(x), lambda net, x: net(x.clamp(0, 1)))
     )
     for column, outcome in plain.result.outcomes.items():
@@ -182,21 +183,10 @@ def test_a_sound_network_is_not_doubted_at_a_small_radius(trained, test_images, 
 @pytest.mark.reliability("wrong inputs")
 def test_a_folder_of_the_same_weights_under_another_forward_is_refused(trained, test_images, tmp_path):
     images = test_images[0][FEW], test_images[1][FEW]
-    evaluate(Through(trained, lambda net, x: net(x)), *images, out=tmp_path, **CHEAP)
-    evaluate(Through(trained, lambda net, x: net(x)), *images, out=tmp_path, **CHEAP)
+    evaluate(Behind(trained, lambda net, x: net(x)), *images, out=tmp_path, **CHEAP)
+    evaluate(Behind(trained, lambda net, x: net(x)), *images, out=tmp_path, **CHEAP)
     with pytest.raises(UserError, match="holds the evaluation of another network"):
-        evaluate(Through(trained, lambda net, x: net(0.9 * x)), *images, out=tmp_path, **CHEAP)
-
-
-class Through(nn.Module):
-    """A network behind a function of it and its images."""
-
-    def __init__(self, net, way):
-        super().__init__()
-        self.net, self.way = net, way
-
-    def forward(self, x):
-        return self.way(self.net, x)
+        evaluate(Behind(trained, lambda net, x: net(0.9 * x)), *images, out=tmp_path, **CHEAP)
 
 
 @pytest.mark.parametrize(
