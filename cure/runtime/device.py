@@ -8,12 +8,14 @@ import torch
 from cure.errors import UserError
 from cure.settings.sections import RunSettings
 
+WITHOUT_GPU = "CURE_WITHOUT_GPU"
+"""Set by `cure grid` where it runs a stage on a machine without a GPU because dvc.yaml says that it needs none."""
 _PORTABLE = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "COMPATIBLE"}
 
 
 def missing_device(run_settings: RunSettings) -> str | None:
     """Why `run.device` cannot be had here and what to do, or None."""
-    if run_settings.device != "cuda" or torch.cuda.is_available():
+    if run_settings.device != "cuda" or torch.cuda.is_available() or os.environ.get(WITHOUT_GPU):
         return None
     return (
         "run.device is cuda, but PyTorch finds no CUDA device on this machine. Run the pipeline where there is one; "

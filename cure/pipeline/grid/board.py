@@ -3,13 +3,13 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from cure.pipeline.grid import attempts
+from cure.pipeline.grid.attempts import Attempt
 from cure.pipeline.grid.dag import Dag
-from cure.runtime import progress
 from cure.runtime.progress import Event, clock, to_go
 
 STATES = ("failed", "running", "queued", "done", "waiting", "skipped", "up to date")
@@ -31,15 +31,14 @@ class Row:
     note: str = ""
     events: list[Event] = field(default_factory=list)  # of the last attempt
 
-    def read(self, lines: list[dict[str, Any]]) -> None:
-        """Take the lines of the stage's progress file: one for each attempt, then its events."""
-        attempts = [i for i, line in enumerate(lines) if "worker" in line]
-        if not attempts:
+    def read(self, made: list[Attempt]) -> None:
+        """Take the attempts of the stage's progress file; those that only waited are shown but not counted."""
+        if not made:
             return
-        first, last = lines[attempts[0]], lines[attempts[-1]]
-        self.state, self.attempts, self.worker = "running", len(attempts), last["worker"]
-        self.started, self.events = first["time"], [Event(**line) for line in lines[attempts[-1] + 1 :]]
-        self.note = self.events[-1].note if self.events else ""
+        last = made[-1]
+        self.attempts = max(1, sum(attempt.let_go != attempts.WAITED for attempt in made))
+        self.state, self.worker, self.started = "running", last.worker, made[0].started
+        self.events, self.note = last.events, last.note
 
     @property
     def step(self) -> str:
@@ -58,7 +57,9 @@ class Board:
     def __init__(self, dag: Dag, console: Console) -> None:
         self.dag, self.console = dag, console
         self.rows = {stage: Row(stage, "up to date" if stage in dag.done else "waiting") for stage in dag.needs}
+        self.workers = ""  # what is known of workers that are not there
         self._printed: dict[str, tuple[str, int, float]] = {}  # stage -> state and attempt of its last line, and when
+        self._printed_workers = ""
 
     def queued(self, stage: str) -> None:
         """Record that a stage was given to the workers, and delete its progress of earlier calls."""
@@ -68,14 +69,14 @@ class Board:
     def ended(self, stage: str, state: str, note: str = "") -> None:
         """Record that a stage is done or has failed; without a note, record how long it took."""
         row = self.rows[stage]
-        row.read(progress.read(self.dag.progress(stage)))
+        row.read(attempts.read(self.dag.progress(stage)))
         row.state, row.note = state, note or f"after {clock(time.time() - row.started, hours=True)}"
 
     def refresh(self) -> None:
         """Read the progress of the stages under way."""
         for row in self.rows.values():
             if row.state in ("queued", "running"):
-                row.read(progress.read(self.dag.progress(row.stage)))
+                row.read(attempts.read(self.dag.progress(row.stage)))
 
     def count(self, state: str) -> int:
         """Return the number of stages in this state."""
@@ -84,15 +85,19 @@ class Board:
     def __rich__(self) -> Table:
         """As many rows as the terminal has lines, in the order of `STATES`."""
         counts = ", ".join(f"{n} {state}" for state in STATES if (n := self.count(state)))
-        table = Table("stage", "state", "step", "to go", "worker", "", title=f"{self.dag.folder.name}: {counts}")
+        title = f"{self.dag.folder.name}: {counts}"
+        table = Table("stage", "state", "step", "to go", "worker", "", title=title, caption=self.workers or None)
         rows = sorted(self.rows.values(), key=lambda row: STATES.index(row.state))
-        for row in rows[: max(1, self.console.height - 6)]:
+        for row in rows[: max(1, self.console.height - 8)]:
             state = row.state + (f" (attempt {row.attempts})" if row.attempts > 1 else "")
             table.add_row(row.stage, state, row.step, row.to_go, row.worker, row.note, style=STYLES.get(row.state))
         return table
 
     def new_lines(self) -> Iterator[str]:
-        """Yield a line for each new state or attempt, and from time to time one for a running stage."""
+        """Yield news of workers, a line for each new state or attempt, and now and then one for a running stage."""
+        if self.workers != self._printed_workers:
+            self._printed_workers = self.workers
+            yield self.workers or "all workers are there"
         for row in self.rows.values():
             state, attempt, printed = self._printed.get(row.stage, ("waiting", 0, 0.0))
             due = row.state == "running" and time.monotonic() - printed > INTERVAL

@@ -1,5 +1,6 @@
 """The command `cure grid`; its heavy imports wait until it runs."""
 
+import signal
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -24,11 +25,21 @@ Devices = Annotated[
     typer.Option(help="CUDA_VISIBLE_DEVICES of each worker, in turn, separated by commas: 0,1; default: every GPU."),
 ]
 Cluster = Annotated[
-    str | None, typer.Option(help="Address of a Dask scheduler whose workers share this folder: tcp://HOST:8786.")
+    str | None,
+    typer.Option(help="Address of a Dask scheduler whose workers share this folder: tls://HOST:8786, or tcp://."),
 ]
 Slurm = Annotated[str | None, typer.Option(help="SLURM partition on which --workers jobs are kept running.")]
+CpuPartition = Annotated[
+    str | None,
+    typer.Option(help="A second SLURM partition, for the stages that dvc.yaml marks with meta: {gpu: false}."),
+]
+CpuWorkers = Annotated[int, typer.Option(min=1, max=MOST_WORKERS, help="Number of jobs on --cpu-partition.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the job scripts of --slurm and stop.")]
 Retries = Annotated[
-    int, typer.Option(min=0, max=COUNTS - 1, help="How often a stage is restarted after it was killed.")
+    int,
+    typer.Option(
+        min=0, max=COUNTS - 1, help="How often a stage is restarted that was killed before it did a new step."
+    ),
 ]
 
 
@@ -38,7 +49,10 @@ def grid(
     device_per_worker: Devices = None,
     cluster: Cluster = None,
     slurm: Slurm = None,
+    cpu_partition: CpuPartition = None,
+    cpu_workers: CpuWorkers = 1,
     retries: Retries = 3,
+    dry_run: DryRun = False,
 ) -> None:
     """Run `dvc repro` of FOLDER on many workers: processes of this machine, of a Dask cluster, or SLURM jobs.
 
@@ -48,12 +62,14 @@ def grid(
     """
     if not (find_spec("dask_jobqueue") and find_spec("distributed")):
         raise UserError("cure grid: Dask is not installed; `uv sync --extra grid`")
-    from cure.pipeline.grid.command import reproduce
-    from cure.pipeline.grid.workers import WorkerOptions
+    from cure.pipeline.grid.command import print_scripts, reproduce
+    from cure.pipeline.grid.options import WorkerOptions
 
     devices = [name.strip() for name in device_per_worker.split(",")] if device_per_worker else []
+    options = WorkerOptions(workers, devices, cluster, slurm, retries, cpu_partition, cpu_workers)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that jobs are cancelled
     try:
-        code = reproduce(folder, WorkerOptions(workers, devices, cluster, slurm, retries))
+        code = print_scripts(folder, options) if dry_run else reproduce(folder, options)
     except KeyboardInterrupt:
         interrupted()
     raise typer.Exit(code)

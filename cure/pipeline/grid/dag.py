@@ -14,6 +14,8 @@ from dvc.utils.serialize import dumps_yaml, load_yaml, parse_yaml_for_update
 
 from cure.errors import UserError
 from cure.pipeline import code_texts
+from cure.pipeline.grid import rwlock
+from cure.pipeline.grid.work import log
 from cure.storage.files import write_text
 
 
@@ -25,11 +27,12 @@ class Dag:
     needs: dict[str, list[str]]  # stage -> stages that it depends on; in the order of a serial `dvc repro`
     dependents: dict[str, int]  # stage -> number of stages that depend on it, directly or not
     done: frozenset[str]  # stages that are up to date together with all stages that they need
+    without_gpu: frozenset[str]  # stages whose `meta` in dvc.yaml says gpu: false
     logs: Path  # of this folder's stages, in .dvc/tmp, which git ignores
 
     def log(self, stage: str) -> Path:
         """Return the file of a stage's output."""
-        return self.logs / f"{stage.replace('/', '_')}.log"
+        return log(self.logs, stage)
 
     def progress(self, stage: str) -> Path:
         """Return the file of a stage's progress: a line of JSON for each attempt of a worker and each step."""
@@ -41,6 +44,7 @@ def read(folder: Path) -> Dag:
     if not (folder / "dvc.yaml").exists():
         raise UserError(f"{folder / 'dvc.yaml'}: not found; name a pipeline folder, such as quickstart")
     try:
+        rwlock.mend(folder)
         with contextlib.chdir(folder), Repo(_wait_for_lock=True) as repo:
             code = [stage.addressing for stage in repo.index.stages if code_texts.first(stage)]
             for stage in code:  # here, since its texts say which stages are stale
@@ -48,9 +52,9 @@ def read(folder: Path) -> Dag:
             graph = get_active_graph(repo.index.graph)
             steps = plan_repro(graph, collect_stages(repo, ["dvc.yaml"]))
             changed = repo.status(targets=["dvc.yaml"]).keys() - set(code)
-            project = Path(repo.root_dir)
             # in here, since DVC names a stage as it is called from the working folder
             needs = {stage.addressing: [need.addressing for need in graph.successors(stage)] for stage in steps}
+            without_gpu = {stage.addressing for stage in steps if (stage.meta or {}).get("gpu") is False}
             dependents = {stage.addressing: len(nx.ancestors(graph, stage)) for stage in steps}
     except DvcException as problem:
         raise UserError(f"{folder / 'dvc.yaml'}: {problem}; fix it and rerun") from None
@@ -58,8 +62,16 @@ def read(folder: Path) -> Dag:
     for stage, first in needs.items():
         if stage not in changed and done.issuperset(first):
             done.add(stage)
-    place = folder.resolve().relative_to(project)
-    return Dag(folder.resolve(), needs, dependents, frozenset(done), project / ".dvc" / "tmp" / "grid" / place / "logs")
+    return Dag(folder.resolve(), needs, dependents, frozenset(done), frozenset(without_gpu), logs_of(folder))
+
+
+def logs_of(folder: Path) -> Path:
+    """Return the folder for the logs of a pipeline folder's stages, in .dvc/tmp of its project."""
+    try:
+        project = Path(Repo.find_root(str(folder)))
+    except DvcException as problem:
+        raise UserError(f"{folder}: {problem}") from None
+    return project / ".dvc" / "tmp" / "grid" / folder.resolve().relative_to(project) / "logs"
 
 
 def record_order(dag: Dag) -> None:

@@ -1,7 +1,8 @@
 """Run DVC so that it does not outlive its caller: `python -m cure.pipeline.grid.keeper LOG COMMAND...`, a new session.
 
 stdin is the lifeline: a pipe that its owner never writes to and that the system closes when the owner dies, however it
-dies. Then the stage that DVC runs is killed, and DVC itself, which may be writing dvc.lock, is left to end.
+dies. Then the stage that DVC runs is killed, and DVC itself, which may be writing dvc.lock, is left to end. All of them
+ignore SIGTERM, which a cluster sends to every process of a job: DVC would die while it writes its list of locks.
 
 The log is the lock: whatever the command starts inherits it as stdout, so it is held until the last of them has ended.
 """
@@ -21,7 +22,7 @@ from typing import IO
 import psutil
 
 POLL_SECONDS = 0.1
-GRACE_SECONDS = 60.0  # for DVC to end after its stage was killed
+GRACE_SECONDS = 20.0  # for DVC to end after its stage was killed; SLURM kills everything 30 after its SIGTERM
 
 
 def main(log: str, *command: str) -> int:
@@ -29,6 +30,7 @@ def main(log: str, *command: str) -> int:
 
     If a signal ended it, kill every process of the session, so that no stage runs on alone.
     """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # inherited by DVC and the stage
     with Path(log).open("a") as out:
         while not _locked(out):
             if _owner_is_gone():

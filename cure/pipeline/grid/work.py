@@ -13,14 +13,17 @@ from pathlib import Path
 from distributed import Reschedule, Status, get_worker
 
 from cure.pipeline.code_texts import search_path
-from cure.pipeline.grid import keeper
+from cure.pipeline.grid import attempts, keeper
 from cure.runtime import progress
 
 POLL_SECONDS = 0.2
+BUSY_SECONDS = 600.0  # in which an unknown owner of DVC's locks may end
 BUSY = ("is busy, it is being blocked by", "Unable to acquire lock")
 """Printed by DVC while another process holds its lock."""
-KILLED = re.compile(r"exited with (?:-\d+|1[3-9]\d)\b|failed \(exitcode: -\d+\)")
-"""Printed by DVC about a stage that a signal ended, and by torchrun about one of its processes."""
+KILLED = re.compile(r"exited with (?:-\d+|1[3-9]\d)\b|failed \(exitcode: -\d+\)|SignalException: .*got signal")
+"""Printed by DVC about a stage that a signal ended, and by torchrun about one of its processes, or about itself."""
+UNLISTED = re.compile(r"RWLock-file|unexpected error$", re.MULTILINE)
+"""Printed by DVC when its list of locks is damaged, or was mended while it ran."""
 
 
 @dataclass(frozen=True)
@@ -33,47 +36,84 @@ class Job:
     progress: Path
     retries: int
 
+    def log_of(self, stage: str) -> Path:
+        """Return the file of another stage's output."""
+        return log(self.log.parent, stage)
+
+
+def log(logs: Path, stage: str) -> Path:
+    """Return the file of a stage's output in the folder of logs."""
+    return logs / f"{stage.replace('/', '_')}.log"
+
 
 class StageFailed(Exception):
     """A stage ended with an error, whose last line is the text."""
 
 
 def run(job: Job) -> None:
-    """Reproduce the stage on this worker. A stage that was killed continues from its resume file."""
+    """Reproduce the stage on this worker. A stage that was killed continues from its resume file.
+
+    Give up after `retries` attempts, here or on other workers, that were killed before they did a new step.
+    """
     if not job.folder.is_dir():
         raise StageFailed(
             f"{job.folder} is not on {socket.gethostname()}; workers share the folder, or have clones of their own"
         )
-    needed = _still_needed()
-    for _ in range(1 + job.retries):
-        while True:
-            code, output = _attempt(job, needed)
-            if code == 0:
-                return
-            if not any(line in output for line in BUSY):
-                break
-            time.sleep(1)
-        if code > 0 and not KILLED.search(output):
+    needed, busy_since = _still_needed(), time.monotonic()
+    while (killed := attempts.fruitless(attempts.read(job.progress))) <= job.retries:
+        code, output = _attempt(job, needed)
+        if code == 0:
+            return
+        if any(line in output for line in BUSY):
+            _wait(job, time.monotonic() - busy_since)
+            continue
+        busy_since = time.monotonic()
+        if UNLISTED.search(output):
+            from cure.pipeline.grid import rwlock  # imports DVC
+
+            rwlock.mend(job.folder)
+        elif code > 0 and not KILLED.search(output):
             raise StageFailed(last_error(output))
-    raise StageFailed(f"killed {1 + job.retries} times")
+    raise StageFailed(f"killed {killed} times without a new step")
 
 
 def _attempt(job: Job, needed: Callable[[], bool]) -> tuple[int, str]:
     """Return the exit code of one `dvc repro` and the output that it added to the log."""
     with job.log.open("a"):
         start = job.log.stat().st_size
-    progress.append(job.progress, {"worker": _worker_name(), "time": time.time()})
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", job.stage]
+    attempts.begin(job.progress, _worker_name())
+    command = [sys.executable, "-m", "dvc", "--cd", str(job.folder), "--wait-for-lock", "repro", "-s", job.stage]
     with keeper.start(
         job.log, job.folder, command, {progress.FILE: str(job.progress), "PATH": search_path()}
     ) as process:
         while process.poll() is None and needed():
             time.sleep(POLL_SECONDS)
+        if not needed():
+            attempts.let_go(job.progress, attempts.HANDED_ON)
+            assert process.stdin
+            process.stdin.close()
     if not needed():
         raise Reschedule
-    with job.log.open("rb") as log:
-        log.seek(start)
-        return process.returncode, log.read().decode(errors="replace")
+    with job.log.open("rb") as output:
+        output.seek(start)
+        return process.returncode, output.read().decode(errors="replace")
+
+
+def _wait(job: Job, seconds: float) -> None:
+    """Drop what dead processes of other hosts left in DVC's list of locks; name those who may live, and wait a second.
+
+    After `BUSY_SECONDS`, give up if no process of this host is in the way.
+    """
+    from cure.pipeline.grid import rwlock  # imports DVC
+
+    unknown = "; ".join(rwlock.strangers(job.folder, job.log_of))
+    attempts.let_go(job.progress, attempts.WAITED, f"waits for {unknown or 'another dvc command'}")
+    if unknown and seconds > BUSY_SECONDS:
+        raise StageFailed(
+            f"blocked for {seconds / 60:.0f} minutes by {unknown}, which does not run on {socket.gethostname()}; "
+            "if it runs on no host, delete .dvc/tmp/rwlock and rerun"
+        )
+    time.sleep(1)
 
 
 def _still_needed() -> Callable[[], bool]:

@@ -1,79 +1,100 @@
 """The workers: processes of this machine, the workers of a running Dask cluster, or SLURM jobs."""
 
+import contextlib
 import logging
 import os
 import shutil
-import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import dask
-from distributed import Client, Nanny, Scheduler, SpecCluster
+from distributed import Client, Nanny, Security, SpecCluster
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from cure.errors import UserError
+from cure.pipeline.grid.jobs import slurm_workers
+from cure.pipeline.grid.nodes import Scheduler, Worker, closing
+from cure.pipeline.grid.options import WorkerOptions
+from cure.pipeline.grid.slurm import Pool
 
 CONNECT_TIMEOUT = "30s"
 IGNORE_SIGINT = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"  # the driver ends its workers at Ctrl-C
-SITE_CONFIG = "~/.config/dask/jobqueue.yaml"
+MOST_LOSSES = 10**9  # of workers that a task may outlive, for Dask; work.py counts its own
 
 
-@dataclass(frozen=True)
-class WorkerOptions:
-    """The options of the command line about workers."""
+@dataclass
+class Workers:
+    """A client of Dask and, on SLURM, the jobs of its workers."""
 
-    workers: int | None
-    devices: list[str]
-    cluster: str | None
-    slurm: str | None
-    retries: int
+    client: Client
+    pools: list[Pool] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        remote = [f"--{name}" for name in ("cluster", "slurm") if getattr(self, name)]
-        if len(remote) > 1:
-            raise UserError("--cluster and --slurm: name one of them")
-        if remote and self.devices:
-            raise UserError(
-                f"--device-per-worker: only for workers of this machine; with {remote[0]} each worker has its own"
-            )
-        if self.cluster and self.workers:
-            raise UserError("--workers: not with --cluster, which has workers of its own; start more of them there")
+    def pool(self, *, gpu: bool) -> str:
+        """Return the name of the pool for stages that need a GPU, or none; empty where all workers are one pool."""
+        return self.pools[0 if gpu else -1].name if self.pools else ""
+
+    def count(self) -> dict[str, int]:
+        """Return the number of workers of each pool."""
+        there = [each for each in self._seen() if each["status"] == "running"]
+        pools = [pool.name for pool in self.pools] or [""]
+        return {
+            pool: sum(each["nthreads"] for each in there if not pool or pool in each["resources"]) for pool in pools
+        }
+
+    def tend(self, left: dict[str, int]) -> str:
+        """Look after the jobs, given the stages left for each pool; return what there is to say about workers."""
+        names = {str(each["name"]) for each in self._seen()}
+        for pool in self.pools:
+            pool.tend(names, left.get(pool.name, 0))
+        said = [(pool.partition, pool.status()) for pool in self.pools]
+        if not self.pools and not names:
+            return "no worker is there"
+        return "; ".join(f"{name}: {text}" if len(said) > 1 else text for name, text in said if text)
+
+    def _seen(self) -> list[dict[str, Any]]:
+        return list(self.client.scheduler_info(n_workers=-1)["workers"].values())
 
 
 @contextmanager
-def connected(options: WorkerOptions, folder: Path, logs: Path) -> Iterator[Client]:
-    """Yield a client of the workers; those started here end with the block, also in the middle of a stage."""
-    with dask.config.set({"distributed.scheduler.allowed-failures": options.retries}):
+def connected(options: WorkerOptions, folder: Path, logs: Path) -> Iterator[Workers]:
+    """Yield the workers; those started here end with the block, also in the middle of a stage."""
+    with dask.config.set({"distributed.scheduler.allowed-failures": MOST_LOSSES}), contextlib.ExitStack() as stack:
         if options.cluster:
-            with _client(options.cluster) as client:
-                yield client
-            return
-        with _slurm(options, logs) if options.slurm else _local(options, folder) as cluster, _client(cluster) as client:
-            yield client
+            yield Workers(stack.enter_context(closing(_client(options.cluster))))
+        elif options.slurm:
+            cluster, pools = stack.enter_context(slurm_workers(options, folder, logs))
+            yield Workers(stack.enter_context(closing(Client(cluster))), pools)
+        else:
+            cluster = stack.enter_context(closing(_local(options, folder)))
+            yield Workers(stack.enter_context(closing(Client(cluster))))
 
 
-def _client(where: Any) -> Client:
+def _client(address: str) -> Client:
     try:
-        return Client(where, timeout=CONNECT_TIMEOUT)
-    except (OSError, ValueError) as problem:
-        raise UserError(
-            f"--cluster {where}: no Dask scheduler answers ({problem}); `dask scheduler` starts one"
-        ) from None
+        return Client(address, timeout=CONNECT_TIMEOUT)
+    except (OSError, ValueError, TypeError) as problem:  # TypeError: tls:// without certificates
+        advice = "`dask scheduler` starts one"
+        if address.startswith("tls:"):
+            advice = "its certificates stand in ~/.config/dask/distributed.yaml under distributed.comm.tls"
+        raise UserError(f"--cluster {address}: no Dask scheduler answers ({problem}); {advice}") from None
 
 
 def _local(options: WorkerOptions, folder: Path) -> SpecCluster:
     """Start processes that each hold one device or a share of the cores; a nanny restarts a process that dies."""
     devices = options.devices or shares(folder, options.workers)
     count = options.workers or len(devices)
-    common = {
+    security = Security.temporary()
+    tls = {"protocol": "tls://", "security": security}
+    common = tls | {
         "nthreads": 1,
         "memory_limit": 0,
         "dashboard": False,
+        "worker_class": Worker,
         "silence_logs": logging.ERROR,
         "preload": IGNORE_SIGINT,
     }
@@ -81,8 +102,8 @@ def _local(options: WorkerOptions, folder: Path) -> SpecCluster:
         i: {"cls": Nanny, "options": {**common, "env": {"CUDA_VISIBLE_DEVICES": devices[i % len(devices)]}}}
         for i in range(count)
     }
-    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}}
-    return SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.ERROR)
+    scheduler = {"cls": Scheduler, "options": tls | {"host": "127.0.0.1", "port": 0, "dashboard": False}}
+    return SpecCluster(workers=workers, scheduler=scheduler, security=security, silence_logs=logging.ERROR)
 
 
 def shares(folder: Path, workers: int | None) -> list[str]:
@@ -112,28 +133,3 @@ def _gpus() -> list[str]:
         return []
     listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
     return [str(i) for i, _ in enumerate(line for line in listed.splitlines() if line.startswith("GPU "))]
-
-
-def _slurm(options: WorkerOptions, logs: Path) -> SpecCluster:
-    """Submit jobs of one worker each, again if one ends. Site-specific options go in `SITE_CONFIG`."""
-    on_interrupt = signal.getsignal(signal.SIGINT)
-    from dask_jobqueue.slurm import SLURMCluster
-
-    signal.signal(signal.SIGINT, on_interrupt)  # the import makes Ctrl-C a silent success
-    extra = [*dask.config.get("jobqueue.slurm.worker-extra-args", []), "--nthreads", "1"]
-    try:
-        cluster = SLURMCluster(
-            queue=options.slurm,
-            processes=1,
-            worker_extra_args=extra,
-            log_directory=str(logs),
-            silence_logs=logging.ERROR,
-            scheduler_options={"dashboard": False},
-        )
-    except ValueError as problem:
-        raise UserError(
-            f"--slurm: {str(problem).splitlines()[0]} Write it into {SITE_CONFIG}, section jobqueue.slurm"
-        ) from None
-    count = options.workers or 1
-    cluster.adapt(minimum_jobs=count, maximum_jobs=count)
-    return cluster

@@ -8,7 +8,7 @@ from ruamel.yaml import YAML
 pytest.importorskip("distributed")
 from cure.errors import UserError
 from cure.pipeline.grid.command import reproduce
-from cure.pipeline.grid.workers import WorkerOptions
+from cure.pipeline.grid.options import WorkerOptions
 from tests.support.settings import QUICKSTART, changed
 
 

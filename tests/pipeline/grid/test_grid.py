@@ -8,185 +8,19 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
-from pathlib import Path
 
-import psutil
 import pytest
 from rich.console import Console
 from ruamel.yaml import YAML
 
 from cure.errors import UserError
-from cure.pipeline.grid import dag
+from cure.pipeline.grid import attempts, dag
 from cure.pipeline.grid.board import INTERVAL, Board, Row
+from cure.pipeline.grid.options import WorkerOptions
 from cure.pipeline.grid.work import KILLED
-from cure.pipeline.grid.workers import WorkerOptions, connected, shares
+from cure.pipeline.grid.workers import connected, shares
 from cure.runtime.progress import append, clock
-from tests.support.project import ROOT
-
-PIPELINE = """
-stages:
-  prepare:
-    cmd: python step.py prepare
-    deps: [step.py]
-    outs: [out/prepare]
-  train:
-    matrix:
-      row: [a, b]
-    cmd: python step.py train-${item.row} prepare
-    deps: [step.py, out/prepare]
-    outs: ["out/train-${item.row}"]
-  report:
-    cmd: python step.py report train-a train-b
-    deps: [step.py, out/train-a, out/train-b]
-    outs:
-    - out/report:
-        cache: false
-"""
-STEP = '''
-"""A stage with a resume file; it stays at its second step as long as a file hold-NAME is there."""
-import os, sys, time
-from pathlib import Path
-from cure.runtime.progress import progress
-
-name, *parents = sys.argv[1:]
-aside = Path(os.environ["ASIDE"])
-resume = aside / f"resume-{name}"
-
-def say(what):
-    with (aside / "book").open("a") as book:
-        book.write(f"{name} {what} {os.getpid()}\\n")
-
-say("starts")
-if (aside / f"wrong-{name}").exists():
-    sys.exit("error: a wrong number")
-done = int(resume.read_text()) if resume.exists() else 0
-with progress(name, 3, done) as on_progress:
-    for step in range(done + 1, 4):
-        while step == 2 and (aside / f"hold-{name}").exists():
-            time.sleep(0.02)
-        say(f"step-{step}")
-        resume.write_text(str(step))
-        on_progress("of three")
-Path("out").mkdir(exist_ok=True)
-Path("out", name).write_text(name + "".join(Path("out", parent).read_text() for parent in parents))
-resume.unlink()
-say("ends")
-'''
-SERIAL = ("prepare", "train-a", "train-b", "report")
-
-
-@dataclass(frozen=True)
-class Project:
-    """A pipeline, and beside it what its stages say and are told."""
-
-    root: Path
-    aside: Path
-
-    @property
-    def env(self):
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        dvc = {f"DVC_{name}": str(self.aside) for name in ("SITE_CACHE_DIR", "GLOBAL_CONFIG_DIR", "SYSTEM_CONFIG_DIR")}
-        own = {"ASIDE": str(self.aside), "PYTHONPATH": str(ROOT), "PATH": path, "PYTHONHASHSEED": "0", "COLUMNS": "200"}
-        return os.environ | dvc | own  # DVC's order of stages depends on the hash seed
-
-    @property
-    def lock(self):
-        return self.root / "dvc.lock"
-
-    @property
-    def output(self):
-        return (self.aside / "output").read_text()
-
-    def run(self, *words, expect=0, more=None):
-        env = self.env | (more or {})
-        done = subprocess.run(words, cwd=self.root, env=env, capture_output=True, text=True, timeout=600)
-        assert done.returncode == expect, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    def grid(self, *words, expect=0):
-        return self.run("cure", "grid", "--workers", "2", *words, expect=expect)
-
-    @contextlib.contextmanager
-    def started(self, *words):
-        """A grid that runs meanwhile; it ends with the block."""
-        command = ["cure", "grid", *(words or ["--workers", "2"])]
-        with (self.aside / "output").open("a") as out:
-            both = {"stdout": out, "stderr": out, "start_new_session": True}
-            driver = subprocess.Popen(command, cwd=self.root, env=self.env, **both)
-            try:
-                yield driver
-            finally:
-                driver.kill()
-                driver.wait()
-
-    def book(self, name):
-        """What a stage said, and its processes."""
-        path = self.aside / "book"
-        lines = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
-        return [(what, int(pid)) for who, what, pid in lines if who == name]
-
-    def said(self, name):
-        return [what for what, _ in self.book(name)]
-
-    def order(self):
-        return [
-            line for line in (self.aside / "book").read_text().split("\n") if " starts " in line or " ends " in line
-        ]
-
-    def hold(self, name):
-        (self.aside / f"hold-{name}").touch()
-
-    def release(self, name):
-        (self.aside / f"hold-{name}").unlink()
-
-
-def until(true, seconds=300):
-    end = time.monotonic() + seconds
-    while not (found := true()):
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    return found
-
-
-def make(place):
-    project = Project(place / "project", place / "aside")
-    for folder in (project.root, project.aside):
-        folder.mkdir(parents=True)
-    (project.root / "dvc.yaml").write_text(PIPELINE)
-    (project.root / "step.py").write_text(STEP)
-    project.run("git", "init", "-q")
-    project.run("dvc", "init", "-q")
-    project.run("dvc", "config", "core.analytics", "false")
-    return project
-
-
-@pytest.fixture(scope="module")
-def serial(tmp_path_factory):
-    """The project after one `dvc repro`."""
-    project = make(tmp_path_factory.mktemp("serial"))
-    project.run("dvc", "repro")
-    return project
-
-
-@pytest.fixture
-def project(tmp_path):
-    return make(tmp_path)
-
-
-def equal(project, serial):
-    outs = ["dvc.lock", *(f"out/{name}" for name in SERIAL)]
-    return [name for name in outs if (project.root / name).read_bytes() != (serial.root / name).read_bytes()] == []
-
-
-def gone(pid):
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-
-
-def line(stage, driver):
-    """From the worker down to the stage: the worker, its keeper, DVC, a shell where it stays, the stage."""
-    pids = [stage, *(parent.pid for parent in psutil.Process(stage).parents())]
-    return pids[: pids.index(driver.pid)][::-1]
+from tests.support.grid_project import SERIAL, Project, equal, gone, line, resumable, until
 
 
 def test_two_workers_leave_the_lock_of_a_serial_run_and_no_stage_starts_before_its_parents(project, serial):
@@ -227,10 +61,6 @@ def test_whoever_is_killed_in_mid_stage_it_resumes_and_the_lock_is_that_of_a_ser
     assert project.said("train-a") == ["starts", "step-1", *["starts"] * 4, "step-2", "step-3", "ends"]
     assert equal(project, serial)
     assert "attempt 5" in project.output
-
-
-def resumable(project):
-    return (project.aside / "resume-train-a").exists()
 
 
 @pytest.mark.parametrize(("how", "code"), [("SIGKILL", -9), ("SIGINT", 130)])
@@ -297,23 +127,6 @@ def test_on_a_cluster_the_same_and_its_workers_stop_when_the_driver_dies(project
     project.release("train-a")
     project.run("cure", "grid", "--cluster", cluster)
     assert project.said("train-a") == ["starts", "step-1", "starts", "step-2", "step-3", "ends"]
-    assert equal(project, serial)
-
-
-def test_on_slurm_the_same_in_jobs_of_the_partition(project, serial):
-    """The real sbatch is where a cluster is; this one runs the job at once."""
-    commands = project.aside / "bin"
-    commands.mkdir()
-    job = project.aside / "job"
-    submit = f'#!/bin/sh\ncp "$1" {job}\nsetsid sh {job} >/dev/null 2>&1 &\necho Submitted batch job $!\n'
-    for name, text in {"sbatch": submit, "scancel": '#!/bin/sh\nkill -- -"$1"\n'}.items():
-        (commands / name).write_text(text)
-        (commands / name).chmod(0o755)
-    site = {"DASK_JOBQUEUE__SLURM__CORES": "1", "DASK_JOBQUEUE__SLURM__MEMORY": "1GB"}
-    where = {"PATH": f"{commands}{os.pathsep}{project.env['PATH']}"}
-    assert "4 done" in project.run("cure", "grid", "--slurm", "gpus", more=site | where)
-    assert "#SBATCH -p gpus" in job.read_text()
-    assert re.search(r"--nthreads 1 *$", job.read_text(), re.MULTILINE)
     assert equal(project, serial)
 
 
@@ -394,12 +207,12 @@ def test_a_row_has_the_step_and_the_time_to_go_of_the_last_attempt():
         return {"label": "train a", "done": done, "total": 9, "note": note, "time": time}
 
     row = Row("train@a")
-    row.read([{"worker": "node cpu", "time": 0}, event(0, "", 1.0)])
+    row.read(attempts.parse([{"worker": "node cpu", "time": 0}, event(0, "", 1.0)]))
     assert (row.state, row.step, row.to_go, row.attempts) == ("running", "0/9", "", 1)
     again = [{"worker": "node cuda:1", "time": 20.0}, event(0, "", 30.0)]
     resumed = [event(n, "resumed", 30.0) for n in (1, 2, 3)]
     trained = [event(n, "val_pgd 0.5", 100.0 * n) for n in (4, 5)]
-    row.read([{"worker": "node cpu", "time": 0}, *again, *resumed, *trained])
+    row.read(attempts.parse([{"worker": "node cpu", "time": 0}, *again, *resumed, *trained]))
     assert (row.worker, row.attempts, row.step, row.note) == ("node cuda:1", 2, "5/9", "val_pgd 0.5")
     assert row.to_go == clock(4 * (100 + 370) / 2, hours=True) == "0:15:40"
 
@@ -411,7 +224,7 @@ def test_a_board_prints_a_line_for_each_new_state_and_attempt_and_now_and_then_o
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     monkeypatch.setattr(time, "time", lambda: now[0])
     needs = {"prepare": [], "train@a": ["prepare"], "report": ["train@a"]}
-    board = Board(dag.Dag(tmp_path, needs, {}, frozenset({"prepare"}), tmp_path), Console())
+    board = Board(dag.Dag(tmp_path, needs, {}, frozenset({"prepare"}), frozenset(), tmp_path), Console())
     path = board.dag.progress("train@a")
     board.queued("train@a")
     assert list(board.new_lines()) == []

@@ -1,0 +1,87 @@
+"""DVC's list of the files that its processes use, .dvc/tmp/rwlock: mend it where a killed process left it wrong.
+
+DVC writes the list in place, so a process that is killed while it writes leaves an empty file, at which every later DVC
+command stops. DVC drops the entry of a process that is gone, but it knows processes by their number alone: on another
+host the number may belong to anybody.
+"""
+
+import contextlib
+import fcntl
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+from dvc.lock import make_lock
+from dvc.repo import Repo
+from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK, SCHEMA, Invalid
+
+from cure.storage.files import write_text
+
+Entry = dict[str, Any]  # pid and cmd, the command line
+OF_GRID = re.compile(r"--cd (?P<folder>.+) --wait-for-lock repro -s (?P<stage>\S+)$")
+"""The end of the command line that work.py gives to DVC."""
+MODULE = re.compile(r"^.*/dvc/__main__\.py ")
+"""How Python names what was started as `python -m dvc`."""
+
+
+def mend(folder: Path) -> None:
+    """Delete the list of the project around `folder` if it cannot be read."""
+    with _guarded(folder) as path, contextlib.suppress(FileNotFoundError):
+        try:
+            SCHEMA(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, Invalid):
+            path.unlink()
+
+
+def strangers(folder: Path, log_of: Callable[[str], Path]) -> list[str]:
+    """Drop the entries of stages of `folder` that no process runs, and name the entries that nobody here can judge.
+
+    An entry belongs to a process of this host if that process has its command line. Otherwise, the log of its stage
+    tells: whoever runs the stage, on whatever host, holds the lock on it (keeper.py).
+    """
+    with _guarded(folder) as path:
+        if not path.exists():
+            return []
+        listed = SCHEMA(json.loads(path.read_text(encoding="utf-8")))
+        every = [*listed["write"].values(), *(entry for entries in listed["read"].values() for entry in entries)]
+        unknown = [entry for entry in every if not _runs_here(entry)]
+        dead = [entry for entry in unknown if _is_dead(entry, folder, log_of)]
+        if dead:
+            write = {name: entry for name, entry in listed["write"].items() if entry not in dead}
+            read = {name: [entry for entry in entries if entry not in dead] for name, entries in listed["read"].items()}
+            kept = {"write": write, "read": {name: entries for name, entries in read.items() if entries}}
+            write_text(path, json.dumps(kept))
+    return sorted({f"PID {entry['pid']}: {entry['cmd']}" for entry in unknown if entry not in dead})
+
+
+def _runs_here(entry: Entry) -> bool:
+    """Return whether the process of this number on this host has the command line of the entry."""
+    words = MODULE.sub("", entry["cmd"])
+    with contextlib.suppress(psutil.Error):
+        return " ".join(psutil.Process(entry["pid"]).cmdline()).endswith(words)
+    return False
+
+
+def _is_dead(entry: Entry, folder: Path, log_of: Callable[[str], Path]) -> bool:
+    named = OF_GRID.search(entry["cmd"])
+    if not named or Path(named["folder"]) != folder:
+        return False
+    with log_of(named["stage"]).open("a") as log, contextlib.suppress(BlockingIOError):
+        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def _guarded(folder: Path) -> Iterator[Path]:
+    """Hold DVC's own lock on the list, and yield its path."""
+    root = Path(Repo.find_root(str(folder)))
+    place = root / ".dvc" / "tmp"
+    place.mkdir(exist_ok=True)
+    with Repo(str(root)) as repo:
+        hardlink = repo.config["core"].get("hardlink_lock", False)
+    with make_lock(str(place / RWLOCK_LOCK), tmp_dir=str(place), hardlink_lock=hardlink, wait=True):
+        yield place / RWLOCK_FILE

@@ -1,0 +1,105 @@
+"""`cure grid --slurm` where SLURM loses jobs, refuses them or lets them wait; a stand-in takes the place of SLURM."""
+
+import re
+import signal
+import stat
+import time
+
+import pytest
+
+from tests.support.grid_project import equal, gone, resumable, until
+from tests.support.stand_in_slurm import install
+
+
+@pytest.fixture
+def slurm(project):
+    return install(project.aside / "slurm")
+
+
+@pytest.fixture
+def grid(project, slurm, monkeypatch):
+    """Start `cure grid --slurm` with these words."""
+    for name, value in slurm.env(project.env["PATH"]).items():
+        monkeypatch.setenv(name, value)
+    return lambda *words: project.started("--slurm", "gpus", *words)
+
+
+def test_the_same_in_jobs_of_the_partition_and_what_they_trust_is_private(project, serial, slurm, grid):
+    project.hold("train-a")
+    with grid("--workers", "2") as driver:
+        until(lambda: resumable(project))
+        private = next((project.root / ".dvc/tmp/grid").glob("private-*"))
+        assert stat.S_IMODE(private.stat().st_mode) == 0o700
+        project.release("train-a")
+        assert driver.wait(timeout=300) == 0, project.output
+    assert "4 done" in project.output
+    script = slurm.submitted()[0]
+    assert "#SBATCH -p gpus" in script
+    assert "#SBATCH -J cure-project" in script
+    assert re.search(
+        r" tls://\S+ .*--nthreads 1 .*--tls-key \S+ .*--lifetime 1500s --lifetime-stagger 180s$", script, re.M
+    )
+    assert equal(project, serial)
+    until(lambda: not slurm.jobs())
+    assert not private.exists()
+
+
+def test_twelve_times_all_jobs_end_at_once_in_mid_stage_and_the_lock_is_that_of_a_serial_run(
+    project, serial, slurm, grid
+):
+    project.hold("train-a")
+    with grid("--workers", "2", "--retries", "0") as driver:
+        for round_ in range(1, 4):
+            until(
+                lambda round_=round_: project.said("train-a").count("starts") == round_ and resumable(project), driver
+            )
+            _, stage = project.book("train-a")[-1]
+            slurm.end()
+            until(lambda stage=stage: gone(stage))
+        until(lambda: project.said("train-a").count("starts") == 4, driver)
+        project.release("train-a")
+        assert driver.wait(timeout=300) == 0, project.output
+    assert project.said("train-a") == ["starts", "step-1", *["starts"] * 3, "step-2", "step-3", "ends"]
+    assert equal(project, serial)
+    assert "failed" not in project.output
+
+
+@pytest.mark.parametrize("file", ["refused-at-once", "refused"])
+def test_a_job_that_is_refused_is_one_line_at_once(project, slurm, grid, file):
+    (slurm.folder / file).write_text("sbatch: error: invalid partition specified: gpus\n")
+    start = time.monotonic()
+    with grid() as driver:
+        assert driver.wait(timeout=60) == 2
+    assert project.output.splitlines()[-1] == "error: --slurm gpus: sbatch: invalid partition specified: gpus"
+    assert "Traceback" not in project.output
+    assert time.monotonic() - start < 30
+
+
+def test_without_slurm_it_is_one_line(project, grid, monkeypatch):
+    monkeypatch.setenv("PATH", str(project.aside / "nothing"))
+    with grid() as driver:
+        assert driver.wait(timeout=60) == 2
+    assert project.output.splitlines()[-1].startswith("error: --slurm gpus: sbatch is not on this machine")
+
+
+def test_jobs_that_die_before_their_worker_comes_are_told_with_their_last_line(project, slurm, grid):
+    (slurm.folder / "dies").write_text("yes")
+    with grid() as driver:
+        assert driver.wait(timeout=120) == 2
+    first, *_, last = [line for line in project.output.splitlines() if "before its worker came" in line]
+    log = project.root / ".dvc/tmp/grid/logs"
+    assert (
+        first
+        == f"0 of 1 workers; job 1 ended before its worker came: no such module (its output: {log}/cure-project-1.err)"
+    )
+    assert last.startswith("error: --slurm gpus: job 3 ended before its worker came: no such module (its output:")
+    assert len(slurm.submitted()) == 3
+
+
+def test_jobs_that_wait_are_shown_with_the_reason_and_ctrl_c_exits_with_130(project, slurm, grid):
+    (slurm.folder / "pending").write_text("PartitionConfig")
+    with grid("--workers", "2") as driver:
+        until(lambda: "0 of 2 workers; jobs 1, 2 pending (PartitionConfig)" in project.output)
+        driver.send_signal(signal.SIGINT)
+        assert driver.wait(timeout=60) == 130
+    assert project.output.splitlines()[-1] == "interrupted; rerun to resume"
