@@ -3,6 +3,7 @@
 import contextlib
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ def read(folder: Path) -> Dag:
         raise UserError(f"{folder / 'dvc.yaml'}: not found; name a pipeline folder, such as quickstart")
     try:
         rwlock.mend(folder)
+        rwlock.strangers(folder.resolve(), partial(log, logs_of(folder)))  # drops what stages of lost hosts left
         with contextlib.chdir(folder), Repo(_wait_for_lock=True) as repo:
             code = [stage.addressing for stage in repo.index.stages if code_texts.first(stage)]
             for stage in code:  # here, since its texts say which stages are stale

@@ -47,31 +47,29 @@ def strangers(folder: Path, log_of: Callable[[str], Path]) -> list[str]:
             return []
         listed = SCHEMA(json.loads(path.read_text(encoding="utf-8")))
         every = [*listed["write"].values(), *(entry for entries in listed["read"].values() for entry in entries)]
-        unknown = [entry for entry in every if not _runs_here(entry)]
-        dead = [entry for entry in unknown if _is_dead(entry, folder, log_of)]
-        if dead:
+        judged = [(entry, _lives(entry, folder, log_of)) for entry in every]
+        if dead := [entry for entry, lives in judged if lives is False]:
             write = {name: entry for name, entry in listed["write"].items() if entry not in dead}
             read = {name: [entry for entry in entries if entry not in dead] for name, entries in listed["read"].items()}
             kept = {"write": write, "read": {name: entries for name, entries in read.items() if entries}}
             write_text(path, json.dumps(kept))
-    return sorted({f"PID {entry['pid']}: {entry['cmd']}" for entry in unknown if entry not in dead})
+    return sorted({f"PID {entry['pid']}: {entry['cmd']}" for entry, lives in judged if lives is None})
 
 
-def _runs_here(entry: Entry) -> bool:
-    """Return whether the process of this number on this host has the command line of the entry."""
+def _lives(entry: Entry, folder: Path, log_of: Callable[[str], Path]) -> bool | None:
+    """Return whether a process stands behind the entry, or None where nobody here can know."""
     words = MODULE.sub("", entry["cmd"])
     with contextlib.suppress(psutil.Error):
-        return " ".join(psutil.Process(entry["pid"]).cmdline()).endswith(words)
-    return False
-
-
-def _is_dead(entry: Entry, folder: Path, log_of: Callable[[str], Path]) -> bool:
+        if " ".join(psutil.Process(entry["pid"]).cmdline()).endswith(words):
+            return True
     named = OF_GRID.search(entry["cmd"])
     if not named or Path(named["folder"]) != folder:
-        return False
-    with log_of(named["stage"]).open("a") as log, contextlib.suppress(BlockingIOError):
-        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
+        return None
+    with log_of(named["stage"]).open("a") as log:
+        try:
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
     return False
 
 

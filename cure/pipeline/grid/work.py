@@ -106,6 +106,7 @@ def _wait(job: Job, seconds: float) -> None:
     """
     from cure.pipeline.grid import rwlock  # imports DVC
 
+    rwlock.mend(job.folder)
     unknown = "; ".join(rwlock.strangers(job.folder, job.log_of))
     attempts.let_go(job.progress, attempts.WAITED, f"waits for {unknown or 'another dvc command'}")
     if unknown and seconds > BUSY_SECONDS:

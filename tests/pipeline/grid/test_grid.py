@@ -1,6 +1,7 @@
 """`cure grid` on a pipeline of four short stages: two workers leave what one `dvc repro` leaves, whoever is killed."""
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -9,13 +10,16 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
+from distributed import Client, Security, SpecCluster
 from rich.console import Console
 from ruamel.yaml import YAML
 
 from cure.errors import UserError
 from cure.pipeline.grid import attempts, dag
 from cure.pipeline.grid.board import INTERVAL, Board, Row
+from cure.pipeline.grid.command import reproduce
 from cure.pipeline.grid.options import WorkerOptions
 from cure.pipeline.grid.work import KILLED
 from cure.pipeline.grid.workers import connected, shares
@@ -78,6 +82,78 @@ def test_after_the_death_of_the_driver_nothing_goes_on_and_the_same_command_does
     assert "failed" not in project.grid()
     assert project.said("train-a") == ["starts", "step-1", "starts", "step-2", "step-3", "ends"]
     assert all(project.said(name).count("ends") == 1 for name in SERIAL)
+    assert equal(project, serial)
+
+
+def test_a_list_of_locks_that_a_killed_dvc_left_empty_stops_nothing(project, serial):
+    locks = project.root / ".dvc/tmp/rwlock"
+    locks.touch()
+    project.hold("train-a")
+    with project.started() as driver:
+        until(lambda: resumable(project), driver)
+        locks.write_text("")
+        project.release("train-a")
+        assert driver.wait(timeout=300) == 0, project.output
+    assert "failed" not in project.output
+    assert equal(project, serial)
+    project.run("dvc", "status")
+
+
+def test_what_a_stage_of_a_lost_host_left_in_the_list_of_locks_stops_nothing(project, serial):
+    """Its process number belongs to somebody else here."""
+    command = f"/env/dvc/__main__.py --cd {project.root} --wait-for-lock repro -s train@a"
+    written = {str(project.root / "out/train-a"): {"pid": os.getpid(), "cmd": command}}
+    (project.root / ".dvc/tmp/rwlock").write_text(json.dumps({"write": written, "read": {}}))
+    assert "4 done" in project.grid()
+    assert equal(project, serial)
+
+
+def test_a_dvc_command_in_the_way_is_named_and_waited_for(project, serial):
+    locks = project.root / ".dvc/tmp/rwlock"
+    project.hold("prepare")
+    with subprocess.Popen(["sleep", "1000"]) as other, project.started() as driver:
+        until(lambda: project.said("prepare") == ["starts", "step-1"], driver)
+        listed = json.loads(locks.read_text())
+        listed["write"][str(project.root / "out/train-a")] = {"pid": other.pid, "cmd": "dvc repro"}
+        locks.write_text(json.dumps(listed))
+        project.release("prepare")
+        log = project.root / ".dvc/tmp/grid/logs/train@a.progress"
+        until(lambda: log.exists() and f"waits for PID {other.pid}: dvc repro" in log.read_text(), driver)
+        other.kill()
+        other.wait()
+        assert driver.wait(timeout=300) == 0, project.output
+    assert equal(project, serial)
+
+
+def test_a_strangers_client_is_refused_and_nobody_serves_a_page(tmp_path):
+    options = WorkerOptions(1, [], None, None, 3)
+    with connected(options, tmp_path, tmp_path) as workers:
+        until(lambda: workers.count() == {"": 1})
+        address = workers.client.scheduler.address
+        assert address.startswith("tls://127.0.0.1:")
+        for stranger, security in ((address, Security.temporary()), (address.replace("tls", "tcp"), None)):
+            with pytest.raises(OSError, match=r"Timed out|in .* comm|certificate does not match"):
+                Client(stranger, security=security, timeout="2s")
+        seen = workers.client.scheduler_info()["workers"]
+        known = {address, *seen, *(each["nanny"] for each in seen.values())}
+        mine = [psutil.Process(), *psutil.Process().children(recursive=True)]
+        places = [each for process in mine for each in process.net_connections() if each.status == "LISTEN"]
+        assert {each.laddr.port for each in places} == {int(each.rpartition(":")[2]) for each in known}
+
+
+def test_what_goes_wrong_when_dask_closes_undoes_nothing(project, serial, monkeypatch, capsys):
+    def crash(self, *_, **__):
+        close(self)
+        raise AssertionError("Status.running")
+
+    close = SpecCluster.close
+    monkeypatch.setattr(SpecCluster, "close", crash)
+    for name, value in project.env.items():
+        monkeypatch.setenv(name, value)
+    assert reproduce(project.root, WorkerOptions(2, [], None, None, 3)) == 0
+    said = capsys.readouterr()
+    assert "4 done" in said.out
+    assert "warning: Dask did not close in order: AssertionError('Status.running')" in said.err
     assert equal(project, serial)
 
 
