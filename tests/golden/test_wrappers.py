@@ -1,0 +1,136 @@
+"""Methods that wrap a base (AWP, FAT, PART) against numbers of their published implementations, in float64."""
+
+import dataclasses
+
+import torch
+
+from cure.core.method import Batch, Networks
+from cure.methods.parts.cam import grad_cam
+from cure.nn.losses import cross_entropy, kl
+from tests.support.vectors import Golden, Iteration, Recorded, method
+
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+def perturbed(golden: Golden, base: str, weight: float, attack) -> Iteration:
+    """One step of AWP around `base`, its direction compared."""
+    awp, gamma = method("awp"), golden.hyper["awp_gamma"]
+    hyper = awp.Hyper(gamma=gamma, begin=1, base=base, weight=weight, attack=attack)
+    done = Iteration(golden, awp.METHOD, hyper)
+    golden.expect("x_adv", done.x_adv)
+    done.expect_weight_perturbation(golden, gamma)
+    golden.expect_group("grad", done.gradients())
+    return done
+
+
+def test_awp_at(golden: Golden) -> None:
+    attack = golden.search(bn="train")
+    done = perturbed(golden, "at", 0, attack)
+    proxy, adv = done.forwards["student/train"][-2:]
+    golden.expect("logits/proxy", proxy)
+    golden.expect("loss/proxy", done.terms["robust"])
+    golden.expect("logits/adv", adv)
+    golden.expect("loss/total", cross_entropy(adv, done.y).mean())
+    golden.expect_group("after/model", done.state(), skip=STATISTICS)
+    # the released base is Rice et al.'s AT, whose two more forwards move the statistics: AWP with that base's attack
+    awp, at = method("awp"), method("at")
+    rice = at.Hyper(attack=attack, forward_final=True, forward_clean=False)
+
+    def attacked(nets: Networks, batch: Batch, hyper) -> dict[str, torch.Tensor]:
+        return at.attack(nets, batch, rice)
+
+    hyper = awp.Hyper(gamma=golden.hyper["awp_gamma"], begin=1, base="at", weight=0, attack=attack)
+    released = Iteration(golden, dataclasses.replace(awp.METHOD, attack=attacked), hyper)
+    golden.expect_group("after/model", released.state())
+    released.expect_logging(golden)
+
+
+def test_awp_trades(golden: Golden) -> None:
+    beta = golden.hyper["beta"]
+    done = perturbed(golden, "trades", beta, golden.search())
+    proxy_clean, proxy_adv, clean, adv = done.forwards["student/train"]
+    golden.expect("logits/proxy_clean", proxy_clean)
+    golden.expect("logits/proxy_adv", proxy_adv)
+    golden.expect("loss/proxy", done.terms["natural"] + beta * done.terms["robust"])
+    golden.expect("logits/clean", clean)
+    golden.expect("logits/adv", adv)
+    natural, robust = cross_entropy(clean, done.y).mean(), kl(clean, adv).mean()
+    golden.expect("loss/natural", natural)
+    golden.expect("loss/robust", robust)
+    golden.expect("loss/total", natural + beta * robust)
+    golden.expect_group("after/model", done.state(), skip=STATISTICS)
+    expect_statistics_in_our_order(golden, done)
+
+
+def expect_statistics_in_our_order(golden: Golden, done: Iteration) -> None:
+    """Released: x', x, x; `merged/`: x', x; ours: x, x'. The two of the file give each forward's share of ours."""
+    built, ours = golden.group("before/model"), done.state()
+    for name, merged in golden.group("merged/after/model").items():
+        golden.excuse(f"after/model/{name}", f"merged/after/model/{name}")
+        if merged.is_floating_point():
+            clean = 10 * (golden.tensors[f"after/model/{name}"] - 0.9 * merged)
+            adv = (merged - 0.81 * built[name] - 0.1 * clean) / 0.09
+            torch.testing.assert_close(ours[name], 0.81 * built[name] + 0.09 * clean + 0.1 * adv, rtol=1e-7, atol=1e-9)
+        else:
+            assert torch.equal(ours[name], merged)
+
+
+def part_step(golden: Golden, masks: str) -> Iteration:
+    part, h = method("part"), golden.hyper
+    settings = {"eps_low": h["eps_low"], "masks": masks, "begin": 1, "base": "at", "weight": 0}
+    return Iteration(golden, part.METHOD, part.Hyper(attack=golden.search(), **settings))
+
+
+def test_part(golden: Golden) -> None:
+    net, x = golden.network("model").eval(), golden.tensors["x"]
+    golden.expect("cam/class", net(x).argmax(dim=1))
+    golden.expect("cam/map", grad_cam(net, x)[:, 0])
+    done = part_step(golden, "released")
+    golden.expect("mask", done.seen["masks"]["full"])
+    golden.expect("x_adv", done.x_adv)
+    golden.expect("logits/adv", done.forwards["student/train"][-1])
+    golden.expect("loss/total", done.terms["robust"])
+    golden.expect_group("grad", done.gradients())
+    golden.expect_group("after/model", done.state())
+    own = part_step(golden, "own")
+    golden.expect("grey/mask", own.seen["masks"]["full"])
+    golden.expect("grey/x_adv", own.x_adv)
+
+
+def friendly(golden: Golden, tau: int, base: str, weight: float) -> Iteration:
+    """One step of FAT with patience `tau`; the steps that each image took are compared."""
+    fat, y = method("fat"), golden.tensors["y"]
+    settings = {"tau": {1: tau}, "omega": golden.hyper["omega"], "base": base, "weight": weight}
+    noise = Recorded(golden.tensors["start"], jitter=golden.tensors["jitter"])
+    done = Iteration(golden, fat.METHOD, fat.Hyper(attack=golden.search(), **settings), noise=noise)
+    golden.expect(f"tau{tau}/x_adv", done.x_adv)
+    golden.expect_group(f"tau{tau}/grad", done.gradients())
+    golden.expect_group(f"tau{tau}/after/model", done.state())
+    stop, live, steps = fat.Patience(done.batch, tau), torch.ones_like(y, dtype=torch.bool), torch.zeros_like(y)
+    for z in done.forwards["student/eval"][-golden.hyper["steps"] :]:
+        live &= ~stop(z)
+        steps += live
+    golden.expect(f"tau{tau}/steps_taken", steps)
+    golden.expect(f"tau{tau}/emit_order", torch.argsort(steps, stable=True))
+    if f"tau{tau}/backward_count" in golden.tensors:
+        golden.expect(f"tau{tau}/backward_count", steps.sum())
+    return done
+
+
+def test_fat(golden: Golden) -> None:
+    for tau in golden.hyper["taus"]:
+        done = friendly(golden, tau, "at", 0)
+        golden.expect(f"tau{tau}/logits/adv", done.forwards["student/train"][0])
+        golden.expect(f"tau{tau}/loss/total", done.terms["robust"])
+
+
+def test_fat_trades(golden: Golden) -> None:
+    beta = golden.hyper["beta"]
+    for tau in golden.hyper["taus"]:
+        done = friendly(golden, tau, "trades", beta)
+        clean, adv = done.forwards["student/train"]
+        golden.expect(f"tau{tau}/logits/clean", clean)
+        golden.expect(f"tau{tau}/logits/adv", adv)
+        golden.expect(f"tau{tau}/loss/natural", done.terms["natural"])
+        golden.expect(f"tau{tau}/loss/robust", done.terms["robust"])
+        golden.expect(f"tau{tau}/loss/total", done.terms["natural"] + beta * done.terms["robust"])
