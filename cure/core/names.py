@@ -55,6 +55,9 @@ WORDS = {
     "cka": "CKA",
     "rgp": "RGP",
     "tradeoff": "Trade-off",
+    "trades": "TRADES",
+    "cure": "CURE",
+    "rift": "RiFT",
 }
 
 
@@ -64,7 +67,7 @@ def block_set(name: str) -> str:
 
 
 def heading(column: str) -> str:
-    """Of a column or a figure: pgd20_trades -> PGD-20 trades, nrr_cw20 -> NRR, clean -> Clean, cka -> CKA."""
+    """Of a column or a figure: pgd20_trades -> PGD-20 TRADES, nrr_cw20 -> NRR, clean -> Clean, cka -> CKA."""
     if column.startswith("nrr_"):
         return "NRR"
     words: list[str] = []

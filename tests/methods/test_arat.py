@@ -138,7 +138,7 @@ def test_what_is_exported_is_the_adversarial_branch_and_knows_nothing_of_the_cle
     x = digits().x
 
     def exported() -> nn.Module:
-        found = Consolidation({"last": both}, {"last": 3}, iter, [], lambda net: {})
+        found = Consolidation({"last": both}, {"last": 3}, iter, [], lambda net: {}, lambda net, draw: {})
         net, epoch, _ = arat.select_network(found, arat.Revise(network="last", attack=ATTACK))
         assert epoch == 3
         return net.eval()
@@ -223,7 +223,12 @@ def averaged(batches: list[Batch]) -> tuple[nn.Module, nn.Module, int]:
         made.step(digits(step=step))
     both = made.nets.student.eval()
     found = Consolidation(
-        {"average": both}, {"last": 7, "best": 3, "average": 5}, lambda epoch: iter(batches), [], lambda net: {}
+        {"average": both},
+        {"last": 7, "best": 3, "average": 5},
+        lambda epoch: iter(batches),
+        [],
+        lambda net: {},
+        lambda net, draw: {},
     )
     net, epoch, _ = arat.select_network(found, arat.Revise(network="average", attack=ATTACK))
     return net, both, epoch
@@ -246,6 +251,6 @@ def test_an_average_is_exported_with_statistics_of_attacked_images_each_batch_on
 
 
 def test_an_average_that_was_not_kept_is_refused_by_where_to_set_it() -> None:
-    found = Consolidation({}, {"last": 7}, iter, [], lambda net: {})
+    found = Consolidation({}, {"last": 7}, iter, [], lambda net: {}, lambda net, draw: {})
     with pytest.raises(UserError, match=r"methods\.arat\.revise\.network: average, but the update kept none"):
         arat.select_network(found, arat.Revise(network="average", attack=ATTACK))

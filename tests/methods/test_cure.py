@@ -454,6 +454,7 @@ class TestFinish:
             lambda epoch: iter([make_batch(seed=s) for s in (1, 2)]),
             [],
             lambda net: {"clean": float(net.linear.bias[0].detach())},
+            lambda net, draw: {},
         )
 
     @pytest.mark.parametrize(("network", "epoch"), [("last", 9), ("best", 4), ("revision", 9)])

@@ -10,6 +10,7 @@ from torch import nn
 from cure.core.method import Batch, Consolidation, Method, TrainingPosition
 from cure.core.network import Network
 from cure.core.noise import PerImage, Stream
+from cure.core.tensors import Flags
 from cure.pipeline.planning.step_profile import Flops, forward_flops
 
 SIZE = 4  # pixels of a side: its memory is not counted, so the smallest images suffice
@@ -40,11 +41,16 @@ def consolidated(
         validations[0] += 1
         return {"clean": 0.5, "pgd": 0.5}
 
+    def correct(net: nn.Module, draw: int) -> dict[str, Flags]:
+        score(net)
+        return dict.fromkeys(("clean", "pgd"), torch.ones(VAL, dtype=torch.bool))
+
     x, y, index = batches[VAL]
     val = [Batch(x, y, index, PerImage(0, index))]
     assert method.select_network is not None
     with torch.enable_grad(), (flops := Flops()):
-        found, _, _ = method.select_network(Consolidation(nets, {"last": 1, "best": 1}, each, val, score), hyper)
+        given = Consolidation(nets, {"last": 1, "best": 1}, each, val, score, correct)
+        found, _, _ = method.select_network(given, hyper)
     score(found)
     unit = forward_flops(net, channels, SIZE)
     of_images = sum(flops.rows[rows] / rows / unit * images for rows, images in zip((TRAIN, VAL), splits, strict=True))

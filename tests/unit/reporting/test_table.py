@@ -206,7 +206,7 @@ def test_the_lines_of_the_table_hold_every_column(results) -> None:
     [
         ("pgd20", "PGD-20"),
         ("cw100", "C&W-100"),
-        ("pgd20_trades", "PGD-20 trades"),
+        ("pgd20_trades", "PGD-20 TRADES"),
         ("fgsm", "FGSM"),
         ("aa", "AA"),
         ("min_l2", "Min L2"),
