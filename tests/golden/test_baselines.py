@@ -30,7 +30,9 @@ def test_fat(golden: Golden) -> None:
     fat, y = method("fat"), golden.tensors["y"]
     for tau in golden.hyper["taus"]:
         attack = golden.search()
-        hyper = fat.Hyper(attack=attack, tau={1: tau}, omega=golden.hyper["omega"], base="at", weight=0)
+        hyper = fat.Hyper(
+            attack=attack, tau={1: tau}, omega=golden.hyper["omega"], forward_again=False, base="at", weight=0
+        )
         noise = Recorded(golden.tensors["start"], jitter=golden.tensors["jitter"])
         done = Iteration(golden, fat.METHOD, hyper, noise=noise)
         here = f"tau{tau}"
