@@ -44,6 +44,9 @@ ORDER = [
 ]
 """Of the rows in tables; others follow behind. NAMES has an order of its own, which gives every method its look."""
 
+RELEASED_LAST = ("trades", "fat", "act", "part", "arat", "cure", "cure_eff")
+"""Methods whose authors' release evaluates the network of the last epoch."""
+
 WORDS = {
     "pgd": "PGD",
     "cw": "C&W",

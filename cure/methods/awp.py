@@ -8,15 +8,22 @@ https://arxiv.org/abs/2004.05884
 x' is the base's, found at w. v is one normalised gradient step per layer (methods/parts/awp.py). Before epoch `begin`
 the base trains alone. The released proxy network is a copy that shares this batch's statistics; here the student itself
 is moved and moved back.
+
+The released TRADES-AWP perturbs from epoch 10 on (preset `trades`) and forwards x', x and x again: the order is kept,
+the second x is `forward_again`. The released AT-AWP is built on Rice et al.'s AT. Of its recipe the preset `at` has the
+drops at epochs 101 and 151. The rest is one key away: it attacks in training mode (`attack.bn: train`), normalises its
+input (`models.NAME.normalise`) and pads by reflection (`datasets.NAME.augment.padding`). Left out are its two forwards
+that move running statistics alone (x' before the perturbation, x after the step), and that it attacks the first batch
+of most epochs in eval mode.
 """
 
 from cure.core.method import Batch, Method, Networks, Terms
 from cure.methods.parts.awp import perturbing
-from cure.methods.parts.base_losses import BASES, Wrapped, pgd_on_base
+from cure.methods.parts.base_losses import BASES, WrappedLoss, pgd_on_base
 from cure.settings.base import DelayedSettings, NonNegative
 
 
-class Hyper(Wrapped, DelayedSettings):
+class Hyper(WrappedLoss, DelayedSettings):
     """gamma and the base; weights are first perturbed in epoch `begin`."""
 
     gamma: NonNegative
@@ -28,8 +35,8 @@ def gamma(hyper: Hyper, epoch: int) -> float:
 
 
 def terms(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
-    """The base's terms at the weights as they are."""
-    return BASES[hyper.base].loss(nets, batch, hyper.weight)
+    """The base's terms at the weights as they are; x' goes first, as released."""
+    return BASES[hyper.base].loss(nets, batch, hyper.weight, forward_again=hyper.forward_again, adv_first=True)
 
 
 loss, combine_gradients, restore = perturbing(terms, gamma)

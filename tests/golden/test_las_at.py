@@ -29,6 +29,7 @@ def target_step(golden: Golden, start: str, **changes) -> Iteration:
         "gamma": 0,
         "outer": 1,
         "label": 1,
+        "forward_again": False,
         "eps": [eps],
         "step": [eps],
         "steps": [1],
