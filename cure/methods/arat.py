@@ -14,7 +14,8 @@ is the best by validation PGD, as every row.
 
 Deviations. a is the training accuracy of the clean stream over the last epoch (1/classes at first), where the authors
 measure it anew on 1,024 images (`balance_images`). Their attack overwrites the clean batch with its random start, which
-both streams then start from (`start_in_place`); here x stays x.
+both streams then start from (`start_in_place`): its x' is up to 16/255 away from the image, not 8/255. Here x stays x.
+The preset `released` trains with both, as the published numbers most probably did.
 """
 
 import copy

@@ -9,6 +9,7 @@ Deviations. The attack runs on running batch-norm statistics unless `attack.bn` 
 forward is the only one that moves them. Rice et al. (ICML 2020) attack in training mode, forward the last iterate
 once more to choose among restarts (void with one) and log a clean forward after the step: all three move running
 statistics and nothing else. `forward_final` and `forward_clean` are those two forwards, on in the preset `rice`.
+The preset `rift` is the schedule of the network that RiFT's authors start from: 110 epochs, drops at 100 and 105.
 Rice et al. also normalise the input by CIFAR-10's mean and deviation and pad crops by reflection. Both concern every
 row of a table, so they are keys of the model (`models.NAME.normalise`) and of the data set (`augment.padding`).
 """

@@ -48,6 +48,8 @@ def steps(*parts: tuple[int, float]) -> list[float]:
 
 
 PRESETS = {  # (method, preset) -> (weight decay, begin or None, the rate of every epoch)
+    ("at", "rift"): (5e-4, None, steps((99, 0.1), (104, 0.01), (110, 0.001))),
+    ("arat", "released"): (5e-4, None, steps((1, 0.02), (76, 0.1), (91, 0.01), (100, 0.001))),
     ("ard", "ard"): (2e-4, None, released()),
     ("ard", "ard_t1"): (2e-4, None, released()),
     ("iad", "iad_1"): (2e-4, 61, released()),
