@@ -200,6 +200,7 @@ def test_las_at(golden: Golden) -> None:
         step=[h["start_eps"]],
         steps=[1],
         attack=attack,
+        forward_again=False,
         every=1,
         strategy_lr=0,
         strategy_drops={},
