@@ -10,20 +10,21 @@ the base trains alone. The released proxy network is a copy that shares this bat
 is moved and moved back.
 
 The released TRADES-AWP perturbs from epoch 10 on (preset `trades`) and forwards x', x and x again: the order is kept,
-the second x is `forward_again`. The released AT-AWP is built on Rice et al.'s AT. Of its recipe the preset `at` has the
-drops at epochs 101 and 151. The rest is one key away: it attacks in training mode (`attack.bn: train`), normalises its
-input (`models.NAME.normalise`) and pads by reflection (`datasets.NAME.augment.padding`). Left out are its two forwards
-that move running statistics alone (x' before the perturbation, x after the step), and that it attacks the first batch
-of most epochs in eval mode.
+the second x is `forward_again`. The released AT-AWP is built on Rice et al.'s AT: its drops at epochs 101 and 151 are
+in the preset `at`; `at_rice` also attacks in training mode and has Rice et al.'s two forwards (methods/parts/rice.py).
+It normalises the input and pads by reflection, as that AT does (`models.NAME.normalise`, `augment.padding` of the data
+set). Not imitated: it attacks the first batch of most epochs in eval mode.
 """
 
 from cure.core.method import Batch, Method, Networks, Terms
+from cure.core.tensors import Images
 from cure.methods.parts.awp import perturbing
 from cure.methods.parts.base_losses import BASES, WrappedLoss, pgd_on_base
+from cure.methods.parts.rice import RiceForwards, forward_clean, forward_final
 from cure.settings.base import DelayedSettings, NonNegative
 
 
-class Hyper(WrappedLoss, DelayedSettings):
+class Hyper(WrappedLoss, RiceForwards, DelayedSettings):
     """gamma and the base; weights are first perturbed in epoch `begin`."""
 
     gamma: NonNegative
@@ -34,6 +35,13 @@ def gamma(hyper: Hyper, epoch: int) -> float:
     return hyper.gamma if epoch >= hyper.begin else 0.0
 
 
+def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
+    """x' of the base."""
+    found = pgd_on_base(nets, batch, hyper)
+    forward_final(nets, found["adv"], hyper)
+    return found
+
+
 def terms(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     """The base's terms at the weights as they are; x' goes first, as released."""
     return BASES[hyper.base].loss(nets, batch, hyper.weight, forward_again=hyper.forward_again, adv_first=True)
@@ -41,11 +49,18 @@ def terms(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
 
 loss, combine_gradients, restore = perturbing(terms, gamma)
 
+
+def after_step(nets: Networks, batch: Batch, hyper: Hyper) -> None:
+    """w + v -> w."""
+    restore(nets, batch, hyper)
+    forward_clean(nets, batch, hyper)
+
+
 METHOD = Method(
     cite="Wu et al. 2020, Eqs. (8), (10)",
     hyper=Hyper,
     loss=loss,
-    attack=pgd_on_base,
+    attack=attack,
     combine_gradients=combine_gradients,
-    after_step=restore,
+    after_step=after_step,
 )

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from cure import catalogue
 from cure.core.method import Batch, Networks
+from cure.core.noise import Stream
 from cure.methods.parts.base_losses import BASES
 from cure.settings.base import Search
 from tests.support.method_harness import MethodHarness, assert_close, parameters, same, state
@@ -27,6 +28,8 @@ def hyper(base: str = "at", **changes: Any) -> Any:
         "weight": BASE[base],
         "attack": ATTACK,
         "forward_again": False,
+        "forward_final": False,
+        "forward_clean": False,
     }
     return catalogue.entry("methods", "awp").Hyper(**(settings | changes))
 
@@ -83,6 +86,19 @@ def test_trades_awp_moves_running_statistics_by_the_released_order(make_net, bat
     for x in (batch.x_adv, batch.x, batch.x)[: 2 + again]:
         by_hand(x)
     assert_close(dict(by_hand.named_buffers()), dict(rig.nets.student.named_buffers()))
+
+
+def test_at_awp_with_rices_forwards_moves_running_statistics_thirteen_times_and_nothing_else(make_net, batch) -> None:
+    plain, rice = (
+        rig_of(make_net(0), attack=ATTACK.model_copy(update={"bn": "train", "steps": 10}), **changes)
+        for changes in ({}, {"forward_final": True, "forward_clean": True})
+    )
+    for rig in (plain, rice):
+        batch.noise = Stream(0, torch.device("cpu"))
+        rig.step(batch)
+    assert same(parameters(plain.nets.student), parameters(rice.nets.student))
+    before = int(make_net(0).bn1.num_batches_tracked)
+    assert [int(rig.nets.student.bn1.num_batches_tracked) - before for rig in (plain, rice)] == [11, 13]
 
 
 def test_without_gamma_it_is_its_base(make_net, batch) -> None:

@@ -206,9 +206,7 @@ def test_las_trades_with_one_action_is_trades() -> None:
 
 def test_las_awp_with_one_action_is_awp() -> None:
     grads, _, nets = run("las_at", las(gamma=0.01), strategy=Decided())
-    wanted, _, plain = run(
-        "awp", method("awp").Hyper(gamma=0.01, begin=1, base="at", weight=0, forward_again=False, attack=ATTACK)
-    )
+    wanted, _, plain = run("awp", shipped("awp").model_copy(update={"gamma": 0.01, "attack": ATTACK}))
     assert_close(grads, wanted)
     assert_close(nets.student.state_dict(), plain.student.state_dict())
 

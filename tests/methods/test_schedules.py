@@ -55,6 +55,7 @@ PRESETS = {  # (method, preset) -> (weight decay, begin or None, the rate of eve
     ("iad", "iad_1"): (2e-4, 61, released()),
     ("iad", "iad_2"): (2e-4, 41, released()),
     ("awp", "at"): (5e-4, 1, steps((100, 0.1), (150, 0.01), (200, 0.001))),
+    ("awp", "at_rice"): (5e-4, 1, steps((100, 0.1), (150, 0.01), (200, 0.001))),
     ("awp", "trades"): (5e-4, 10, steps((99, 0.1), (149, 0.01), (200, 0.001))),
     ("cure", "readme"): (5e-4, None, steps((99, 0.1), (120, 0.01))),
 }

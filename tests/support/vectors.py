@@ -215,13 +215,6 @@ class Iteration:
         found = {id(w): move / gamma for w, move in zip(wide, moves, strict=True)}
         golden.expect_group("awp/v", {name: found.get(id(w)) for name, w in self.nets.student.named_parameters()})
 
-    def expect_logging(self, golden: Golden) -> None:
-        """The released scripts' last forward of the clean images, which nothing learns from."""
-        z = self.nets.student.train()(self.x).detach()
-        if "logits/clean_after_step" in golden.tensors:
-            golden.expect("logits/clean_after_step", z)
-        golden.expect_group("after_logging/model", self.state())
-
 
 def method(name: str):
     return catalogue.entry("methods", name)
