@@ -10,7 +10,6 @@ from torch import nn
 from cure.core.method import Batch, Consolidation, Method, TrainingPosition
 from cure.core.network import Network
 from cure.core.noise import PerImage, Stream
-from cure.core.tensors import Flags
 from cure.pipeline.planning.step_profile import Flops, forward_flops
 
 SIZE = 4  # pixels of a side: its memory is not counted, so the smallest images suffice
@@ -41,7 +40,7 @@ def consolidated(
         validations[0] += 1
         return {"clean": 0.5, "pgd": 0.5}
 
-    def correct(net: nn.Module, draw: int) -> dict[str, Flags]:
+    def correct(net: nn.Module, draw: int) -> dict[str, torch.Tensor]:
         score(net)
         return dict.fromkeys(("clean", "pgd"), torch.ones(VAL, dtype=torch.bool))
 
