@@ -244,7 +244,7 @@ def test_how_often_a_choice_is_wrong_is_the_chance_that_its_images_are_drawn() -
 
 
 def test_points_that_agree_on_every_image_are_never_confused() -> None:
-    """Sums of the same shares must not differ by rounding, or a tie would be decided by it."""
+    """Sums that differ by rounding alone decide no tie."""
     draws = torch.Generator().manual_seed(0)
     clean, robust = torch.rand(999, generator=draws).round(), torch.rand(999, generator=draws)
     assert doubt(clean.expand(11, -1), robust.expand(11, -1), 0, 0.0) == (0, 0)
