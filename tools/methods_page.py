@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from cure import catalogue
 from cure.core.method import Batch, Method, Networks, TrainingPosition
+from cure.core.names import RELEASED_LAST
 from cure.core.network import Network
 from cure.core.noise import Stream
 from cure.settings.params import Params, read, update_key
@@ -36,6 +37,8 @@ def page() -> str:
         "architecture; one forward, one gradient to the input and one gradient to the weights are 1 each. Images whose",
         "attack has ended are left out (on a CPU), so FAT's and LAS-AT's cost is that of this untrained network.",
         "Running statistics: how often such a step moves those of each network's batch norms.",
+        "A robust row is its best epoch by validation PGD (AR-AT: its last, and its best under `protocol: matched`).",
+        "Where a release evaluates the last epoch, its method says so.",
     ]
     for name in catalogue.names("methods"):
         parts += ["", *section(name)]
@@ -49,7 +52,8 @@ def section(name: str) -> list[str]:
     title, _, rest = inspect.cleandoc(module.__doc__ or "").partition("\n")
     needs = ", ".join(method.roles) or "nothing"
     brings = ", ".join(companions(name, method)) or "none"
-    facts = [f"needs: {needs}", f"companions: {brings}", *costs(name, method)]
+    evaluated = ["its release evaluates the last epoch"] if name in RELEASED_LAST else []
+    facts = [f"needs: {needs}", f"companions: {brings}", *costs(name, method), *evaluated]
     return [f"## {title}", "", f"`{name}`. " + "; ".join(facts) + ".", "", "```text", rest.strip(), "```"]
 
 

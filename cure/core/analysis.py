@@ -119,4 +119,5 @@ def dimensions(weights: Mapping[str, Tensor]) -> Tensor:
 def per_layer(weights: Mapping[str, Tensor], of: Callable[[Tensor], Tensor]) -> Tensor:
     """(layers): `of` all weights of each layer, as one vector."""
     layers = by_layer(weights).values()
-    return torch.stack([of(torch.cat([weights[name].flatten() for name in names])) for names in layers])
+    found = [of(torch.cat([weights[name].flatten() for name in names])) for names in layers]
+    return torch.stack(found) if found else torch.empty(0)

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from torch import nn
 
 from cure.core.noise import Noise
-from cure.core.tensors import Images, Labels, PerExample, Tensor
+from cure.core.tensors import Flags, Images, Labels, PerExample, Tensor
 from cure.settings.base import MethodSettings, ReviseSettings
 
 Terms = dict[str, tuple[float, PerExample]]
@@ -140,6 +140,7 @@ class Consolidation:
     batches: Callable[[int], Iterator[Batch]]  # augmented training batches of a 1-based epoch
     val: list[Batch]
     score: Callable[[nn.Module], dict[str, float]]  # clean and PGD accuracy on the validation split
+    correct: Callable[[nn.Module, int], dict[str, Flags]]  # the same image by image, PGD's starts by number of the draw
 
 
 SelectNetwork = Callable[[Consolidation, Any], tuple[nn.Module, int, dict[str, Any]]]

@@ -44,6 +44,9 @@ ORDER = [
 ]
 """Of the rows in tables; others follow behind. NAMES has an order of its own, which gives every method its look."""
 
+RELEASED_LAST = ("trades", "fat", "act", "part", "arat", "cure", "cure_eff")
+"""Methods whose authors' release evaluates the network of the last epoch."""
+
 WORDS = {
     "pgd": "PGD",
     "cw": "C&W",
@@ -55,6 +58,9 @@ WORDS = {
     "cka": "CKA",
     "rgp": "RGP",
     "tradeoff": "Trade-off",
+    "trades": "TRADES",
+    "cure": "CURE",
+    "rift": "RiFT",
 }
 
 
@@ -64,7 +70,7 @@ def block_set(name: str) -> str:
 
 
 def heading(column: str) -> str:
-    """Of a column or a figure: pgd20_trades -> PGD-20 trades, nrr_cw20 -> NRR, clean -> Clean, cka -> CKA."""
+    """Of a column or a figure: pgd20_trades -> PGD-20 TRADES, nrr_cw20 -> NRR, clean -> Clean, cka -> CKA."""
     if column.startswith("nrr_"):
         return "NRR"
     words: list[str] = []

@@ -38,7 +38,8 @@ def _way(ax: Axes, variant: str, part: pd.DataFrame) -> None:
     chosen = part[part["chosen"]]
     told = ", ".join(f"{a:.1f}" for a in sorted(chosen["a"].unique()))
     exported = " (exported)" if part["exported"].any() else ""
-    label = f"{WORDS[variant]}; chosen a = {told}{exported}"
+    doubt = f"another in {part['another'].mean():.0f} %, too weak in {part['weaker'].mean():.0f} %"
+    label = f"{WORDS[variant]}; chosen a = {told}{exported}: {doubt}"
     ax.plot(points["clean"], points["pgd"], dash, marker=marker, markersize=5, color=colour, label=label)
     spread = part.groupby("a")[["clean", "pgd"]].std()  # nothing, of one seed
     ax.errorbar(points["clean"], points["pgd"], spread["pgd"], spread["clean"], "none", ecolor=colour, alpha=0.3)
@@ -63,7 +64,8 @@ def early_gain(data: pd.DataFrame) -> Verdict:
 
 FIGURE = Figure(
     "Clean and PGD accuracy on the validation split of the eleven interpolations between RiFT's robust and its "
-    "fine-tuned network; rings mark the chosen ones.",
+    "fine-tuned network; rings mark the chosen ones. Shares are of resampled validation images: how often they choose "
+    "another point, and how often they find the chosen one further below the robust network than allowed.",
     data="interpolation",
     without="no RiFT row in this grid",
     draw=draw,

@@ -71,7 +71,7 @@ def late_middle(data: pd.DataFrame) -> Verdict:
 FIGURE = Figure(
     "Share of each layer's weights that a training step of CURE updates, under a threshold for the network and one per "
     "tensor, and that are among the most moved weights until the next phase, at the start, the middle and the end of "
-    "the training, on validation images.",
+    "the training, on validation images. A weight that is not updated still moves by momentum and weight decay.",
     data="rgp",
     without="no analysed row has a gradient mask",
     draw=draw,

@@ -9,11 +9,13 @@ One set of weights with two sets of batch norms, `adv` for x' (deployed) and `cl
 ReLU of the tapped batch norms, h_l a two-layer predictor, sg a stop-gradient: only the adversarial side is pulled. x' =
 PGD on CE through the adversarial set in training mode. `select_network` keeps the adversarial set and drops the rest.
 AR-AT+SWA exports the `average` of the weights instead (`train.average`), its statistics estimated anew on attacked
-images.
+images. The release evaluates the last epoch, and so does this row under its own schedule; under `protocol: matched` it
+is the best by validation PGD, as every row.
 
 Deviations. a is the training accuracy of the clean stream over the last epoch (1/classes at first), where the authors
 measure it anew on 1,024 images (`balance_images`). Their attack overwrites the clean batch with its random start, which
-both streams then start from (`start_in_place`); here x stays x.
+both streams then start from (`start_in_place`): its x' is up to 16/255 away from the image, not 8/255. Here x stays x.
+The preset `released` trains with both, as the published numbers most probably did.
 """
 
 import copy
@@ -49,7 +51,7 @@ class Hyper(MethodSettings):
 
 
 class Revise(ReviseSettings):
-    """AR-AT reports its last epoch, AR-AT+SWA the average; `attack` is for the statistics of the average."""
+    """AR-AT reports its last or best epoch, AR-AT+SWA the average; `attack` is for the statistics of the average."""
 
     network: Literal["last", "best", "average"]
     attack: FixedSearch

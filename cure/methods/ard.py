@@ -7,7 +7,9 @@ Goldblum et al., "Adversarially Robust Distillation", AAAI 2020. https://arxiv.o
 The teacher is frozen, in eval mode, and sees clean images only. The released KL is divided by the number of classes
 too (`reduction: element`); everyone else's ARD has T = 1 and a batch mean (preset `ard_t1`). The released student is in
 training mode throughout the attack, and f(x) is forwarded even where a = 1 leaves it no weight, which moves running
-statistics (`clean_forward`).
+statistics (`clean_forward`). The released schedule names drops at two epochs, but both set a tenth of the first rate:
+0.1 for epochs 1 to 100 and 0.01 to the end, which is what params.yaml has. `drops: {101: 0.1, 151: 0.01}` is the
+schedule that the names mean.
 """
 
 from typing import Literal

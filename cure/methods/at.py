@@ -9,32 +9,26 @@ Deviations. The attack runs on running batch-norm statistics unless `attack.bn` 
 forward is the only one that moves them. Rice et al. (ICML 2020) attack in training mode, forward the last iterate
 once more to choose among restarts (void with one) and log a clean forward after the step: all three move running
 statistics and nothing else. `forward_final` and `forward_clean` are those two forwards, on in the preset `rice`.
+The preset `rift` is the schedule of the network that RiFT's authors start from: 110 epochs, drops at 100 and 105.
+Rice et al. also normalise the input by CIFAR-10's mean and deviation and pad crops by reflection. Both concern every
+row of a table, so they are keys of the model (`models.NAME.normalise`) and of the data set (`augment.padding`).
 """
-
-import torch
 
 from cure.adversarial.pgd import ce_objective, pgd
 from cure.core.method import Batch, Method, Networks, Terms
 from cure.core.tensors import Images
 from cure.methods.parts.base_losses import AT
-from cure.nn.batchnorm import scope
-from cure.settings.base import MethodSettings, Search
+from cure.methods.parts.rice import RiceForwards, forward_clean, forward_final
 
 
-class Hyper(MethodSettings):
+class Hyper(RiceForwards):
     """The attack, and Rice et al.'s two extra forwards."""
-
-    attack: Search
-    forward_final: bool
-    forward_clean: bool
 
 
 def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
     """x' = PGD on CE."""
     x_adv = pgd(nets.student, batch, hyper.attack, ce_objective)
-    if hyper.forward_final:
-        with torch.no_grad(), scope(nets.student, hyper.attack.bn):
-            nets.student(x_adv)
+    forward_final(nets, x_adv, hyper)
     return {"adv": x_adv}
 
 
@@ -43,17 +37,10 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     return AT.loss(nets, batch, 1.0)
 
 
-def after_step(nets: Networks, batch: Batch, hyper: Hyper) -> None:
-    """Rice et al.'s logging forward."""
-    if hyper.forward_clean:
-        with torch.no_grad():
-            nets.student(batch.x)
-
-
 METHOD = Method(
     cite="Madry et al. 2018, Eq. (2.1)",
     hyper=Hyper,
     loss=loss,
     attack=attack,
-    after_step=after_step,
+    after_step=forward_clean,
 )

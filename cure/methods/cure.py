@@ -7,6 +7,7 @@ Training", ICLR 2024. https://arxiv.org/abs/2401.14948
     L_CR    = KL(f_rev(x) || f(x)) + KL(f_rev(x') || f(x'))                                          Eq. (8)
     RGP(w)  = alpha |d CE(f(x), y) / dw| + (1 - alpha) |d CE(f(x'), y) / dw|                         Eq. (6)
     w is updated by grad L where RGP(w) reaches the p-th percentile of its tensor, else its gradient is zero
+    (momentum and weight decay move it all the same; `apply: update` keeps w itself)
     theta_rev <- d theta_rev + (1 - d) theta   with probability r after each step                    Eq. (7)
 
 x' = PGD on KL(f(x) || f(x')), Eq. (4). Student and revision network both start from the naturally trained network
@@ -14,7 +15,10 @@ x' = PGD on KL(f(x) || f(x')), Eq. (4). Student and revision network both start 
 
 Choices that the paper leaves open or that its released code contradicts are parameters; docs/decisions.md gives the
 reasons for the defaults. Presets: `paper`; `eq5_literal` (beta 1); `official_soft` (the released signed score, on
-the first convolution of each block); `official_rgp` (the released |grad L| score with alpha inside the objective).
+the first convolution of each block); `official_rgp` (the released |grad L| score with alpha inside the objective) and
+`official_rgp_old` (likewise, with the KL in place of CE on x'); `readme` (what the command in the README runs: it names
+no mask, so nothing is masked and alpha and p have no effect; 120 epochs of its dictionary, and the code's own weight
+decay of 5e-4, since the command does not pass the dictionary's 7e-4; as printed it stops at options that do not exist).
 """
 
 from typing import ClassVar

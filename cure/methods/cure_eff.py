@@ -6,7 +6,8 @@ Gowda, Zonooz, Arani, ICLR 2024, Appendix B. https://arxiv.org/abs/2401.14948
     epoch = begin:   theta_rev <- theta
     from there on:   CURE's loop, Eqs. (4) to (8), under the same optimiser and learning-rate schedule
 
-The clock of the revision (its warm-up and its rate's rule) starts at `begin`.
+The clock of the revision (its warm-up and its rate's rule) starts at `begin`. Masked weights still move by momentum,
+which the natural epochs filled, and by weight decay (`apply`).
 
 Deviations of the released script from its paper are the preset `official`: the |grad L| score with alpha inside the
 objective and, because it makes the revision network an alias of the student, no revision at all. That aliasing also

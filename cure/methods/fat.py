@@ -8,7 +8,8 @@ https://arxiv.org/abs/2002.11242
 
 on the base loss CE (FAT), TRADES (FAT-TRADES) or MART (FAT-MART). Patience counts misclassified visits and is not
 reset. The released code emits examples sorted by stopping time; here each keeps its place, which changes nothing.
-omega is 0.001 for the base `at` and 0 for the others.
+omega is 0.001 for the base `at` and 0 for the others. The released FAT-TRADES forwards x once; `forward_again` adds
+TRADES' second forward.
 """
 
 from dataclasses import dataclass
@@ -21,11 +22,11 @@ from cure.adversarial.cuda_graphs import Fixed
 from cure.adversarial.pgd import pgd
 from cure.core.method import Batch, Method, Networks, Terms
 from cure.core.tensors import Flags, Images, Logits
-from cure.methods.parts.base_losses import BASES, Wrapped
+from cure.methods.parts.base_losses import BASES, WrappedLoss
 from cure.settings.base import Epoch, NonNegative, at_epoch, integer_keys
 
 
-class Hyper(Wrapped):
+class Hyper(WrappedLoss):
     """tau by 1-based epoch, omega, and the base."""
 
     tau: Annotated[dict[Epoch, Annotated[int, Field(ge=0)]], BeforeValidator(integer_keys)]
@@ -79,7 +80,7 @@ def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     """The base's loss on x'."""
-    return BASES[hyper.base].loss(nets, batch, hyper.weight)
+    return BASES[hyper.base].loss(nets, batch, hyper.weight, forward_again=hyper.forward_again)
 
 
 METHOD = Method(

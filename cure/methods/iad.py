@@ -9,7 +9,9 @@ Zhu et al., "Reliable Adversarial Distillation with Unreliable Teachers", ICLR 2
 
 Before epoch `begin` the self terms are left out and w is 1: IAD-I is then ARD at T = 1, IAD-II is AKD2. The released
 IAD-I does not weigh its teacher term by w, IAD-II does (`weight_teacher`). f(x) is not detached in the self term. The
-released IAD-I forwards x' once and x once more than it uses, which moves running statistics (`spare_forwards`).
+released IAD-I forwards x' once and x once more than it uses, which moves running statistics (`spare_forwards`). The
+released schedule is ARD's: 0.1 for epochs 1 to 100 and 0.01 to the end, since its second drop repeats the first.
+`drops: {101: 0.1, 151: 0.01}` is the schedule that its names mean.
 """
 
 from typing import Literal

@@ -15,11 +15,13 @@ mean of each chosen action is kept per epoch. Training radii reach 15/255, so a 
 
 Deviations: the strategy's trunk has the student's architecture (released: always ResNet-18). It is updated after the
 student's step instead of before it, and R1 is L in the copy's batch statistics, as its step needs it (released: the
-plain CE, on running ones). The released LAS-AWP does not run.
+plain CE, on running ones). The released LAS-AWP does not run. The released LAS-TRADES forwards x once; `forward_again`
+adds TRADES' second forward.
 """
 
 from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import Field, model_validator
 from torch import nn
 
@@ -40,6 +42,7 @@ class Hyper(RewardSettings, Learning):
     loss: Literal["at", "trades"]
     beta: list[NonNegative]  # LAS-TRADES; may be empty for the others
     label: Share  # of the true class in the smoothed target; the rest is spread evenly
+    forward_again: bool  # LAS-TRADES: TRADES' second f(x)
     gamma: NonNegative  # LAS-AWP: relative size of the weight perturbation
     outer: Radius  # x' is finally clipped to this radius
     eps: Annotated[list[Radius], Field(min_length=1)]
@@ -50,6 +53,8 @@ class Hyper(RewardSettings, Learning):
     def _trades_has_beta(self) -> "Hyper":
         if self.loss == "trades" and not self.beta:
             raise ValueError("beta has no value, but LAS-TRADES chooses among them")
+        if self.forward_again and self.loss != "trades":
+            raise ValueError(f"forward_again is true, but loss is {self.loss}; only TRADES forwards x twice")
         return self
 
 
@@ -79,6 +84,9 @@ def terms(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     """L at the weights as they are, and the chosen actions, which carry no weight."""
     actions = batch.points["actions"]
     robust = target_loss(nets.student, batch, hyper, batch.x_adv, actions)
+    if hyper.forward_again:
+        with torch.no_grad():
+            nets.student(batch.x)
     return {"robust": (1.0, robust)} | {f"chosen_{name}": (0.0, value) for name, value in actions.items()}
 
 

@@ -12,7 +12,8 @@ trains with eps alone.
 
 Deviation. The released code computes maps in one shuffled pass before an epoch and uses them by batch number in
 another, so that each image gets another image's mask, and thresholds a colour-coded map per channel. Here every image
-has its own mask; `masks: released` is what the code does, an ablation.
+has its own mask; `masks: released` is what the code does, an ablation. The released PART-T forwards x twice, as TRADES
+does (`forward_again`).
 """
 
 from collections.abc import Iterator
@@ -25,13 +26,13 @@ from cure.adversarial.pgd import pgd
 from cure.core.method import Batch, Method, Networks, Terms
 from cure.core.network import Network
 from cure.core.tensors import Images, Tensor
-from cure.methods.parts.base_losses import BASES, Wrapped
+from cure.methods.parts.base_losses import BASES, WrappedLoss
 from cure.methods.parts.cam import above_mean, colour_coded, grad_cam
 from cure.nn.batchnorm import scope
 from cure.settings.base import DelayedSettings, Positive
 
 
-class Hyper(Wrapped, DelayedSettings):
+class Hyper(WrappedLoss, DelayedSettings):
     """The lower radius, whose masks count, and the base; the first masks are those of epoch `begin`."""
 
     eps_low: Positive
@@ -82,7 +83,8 @@ def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     """The base's loss, and the share of pixels that kept the full radius, which carries no weight."""
-    return BASES[hyper.base].loss(nets, batch, hyper.weight) | {"important": (0.0, batch.points["important"])}
+    terms = BASES[hyper.base].loss(nets, batch, hyper.weight, forward_again=hyper.forward_again)
+    return terms | {"important": (0.0, batch.points["important"])}
 
 
 METHOD = Method(

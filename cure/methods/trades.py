@@ -10,8 +10,6 @@ of one forward, so here x is forwarded once. Only the running batch-norm statist
 `forward_again` says otherwise. Gradients flow through both arguments of the KL.
 """
 
-import torch
-
 from cure.adversarial.pgd import kl_objective, pgd
 from cure.core.method import Batch, Method, Networks, Terms
 from cure.core.tensors import Images
@@ -34,11 +32,7 @@ def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     """CE(f(x), y) + beta KL(f(x) || f(x'))."""
-    terms = TRADES.loss(nets, batch, hyper.beta)
-    if hyper.forward_again:
-        with torch.no_grad():
-            nets.student(batch.x)
-    return terms
+    return TRADES.loss(nets, batch, hyper.beta, forward_again=hyper.forward_again)
 
 
 METHOD = Method(

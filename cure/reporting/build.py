@@ -158,7 +158,8 @@ def facts(params: Params, results: Results, note: dict[str, Any], todo: list[str
             f"{heading(name)}, last: of the last epoch's network, and its difference (overfitting.md)."
             for name in suite.last[:1]
         ),
-        "Epoch: the epoch of the evaluated network, chosen on the validation split, and the epochs trained.",
+        "Epoch: the epoch of the evaluated network, chosen on the validation split, and the epochs trained; "
+        f"{table.EARLIER}: the method's release evaluates the last epoch.",
         f"Made at commit {note['commit']} on {', '.join(note['devices'])} with PyTorch {', '.join(note['torch'])}.",
         *todo,
         *(f"Problem: {problem}." for problem in attacks.problems(results.attacks)),

@@ -33,18 +33,20 @@ def criticality(results: Results) -> pd.DataFrame:
 
 
 def interpolation(results: Results) -> pd.DataFrame:
-    """RiFT's points between the two networks: accuracies in percent, and which is chosen and which exported."""
+    """RiFT's points between the two networks: accuracies in percent, of how many images and draws, which is chosen and
+    which exported, and the chance in percent that another should be, or that the chosen one is too weak."""
     lines: list[dict[str, Any]] = []
     for run, found in results.rift.items():
         for variant, walk in found.interpolation.items():
             for i, point in enumerate(walk.points):
                 numbers = {key: round(100 * share, 2) for key, share in point.document().items()}
-                numbers |= {"images": found.ascent.images}
+                numbers |= {"images": found.ascent.images, "draws": walk.draws}
+                numbers |= {"another": round(100 * walk.another, 1), "weaker": round(100 * walk.weaker, 1)}
                 chosen = walk.a == i / 10
                 marks = {"chosen": chosen, "exported": chosen and variant == found.bn}
                 lines.append(place(run) | {"variant": variant, "a": i / 10} | numbers | marks)
-    columns = ["setting", "method", "seed", "variant", "a", "clean", "pgd", "images", "chosen", "exported"]
-    return pd.DataFrame(lines, columns=columns)
+    columns = ["setting", "method", "seed", "variant", "a", "clean", "pgd", "images", "draws", "another", "weaker"]
+    return pd.DataFrame(lines, columns=[*columns, "chosen", "exported"])
 
 
 def actions(results: Results) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from cure.core.names import NAMES, heading
+from cure.core.names import NAMES, RELEASED_LAST, heading
 from cure.errors import UserError, first_sentence
 from cure.reporting.costs import Costs
 from cure.reporting.markdown import last
@@ -15,6 +15,9 @@ from cure.reporting.results import Results, every_row, setting
 from cure.runtime.terminal import page
 from cure.settings.sections import AttackSuite, Grid, ReportText
 from cure.storage.files import read_bytes
+
+EARLIER = "‡"
+"""Marks the epoch of a row whose release evaluates the last one."""
 
 
 def columns(suite: AttackSuite) -> list[str]:
@@ -88,11 +91,16 @@ def rows(
             [number(line, column) for column in columns(suite)],
             [
                 *(_last(own[line["setting"], line["method"]], name) for name in suite.last[:1]),
-                f"{line['epoch']:.0f}/{epochs[line['setting'], line['method']]}",
+                _epoch(line["method"], f"{line['epoch']:.0f}", epochs[line["setting"], line["method"]]),
             ],
         )
         for line in means.to_dict("records")
     ]
+
+
+def _epoch(method: str, evaluated: str, trained: str) -> str:
+    """22/25, with a mark where it is an earlier one than the method's release evaluates."""
+    return f"{evaluated}/{trained}" + (EARLIER if method in RELEASED_LAST and evaluated != trained else "")
 
 
 def to_do(results: Results, costs: Costs) -> dict[tuple[str, str], str]:

@@ -8,6 +8,7 @@ from torch import nn
 
 from cure.core.method import Batch, Consolidation, Method, TrainingPosition
 from cure.core.noise import PerImage, Stream, seed_for
+from cure.core.tensors import Flags
 from cure.data import prepared
 from cure.data.loader import Loader, as_float
 from cure.nn.folding.folded_copy import chosen_layout
@@ -22,7 +23,7 @@ from cure.storage.files import write_text
 from cure.storage.paths import Run
 from cure.storage.training_checkpoint import load_training_checkpoint, networks
 from cure.training.job import parent
-from cure.training.validation import validation
+from cure.training.validation import validated, validation
 
 
 def consolidate(run: Run, method: Method, hyper: Settings, train: Train, params: Params) -> None:
@@ -49,11 +50,14 @@ def consolidate(run: Run, method: Method, hyper: Settings, train: Train, params:
     def score(net: nn.Module) -> dict[str, float]:
         return validation(net, source.splits["val"], train, run.seed)
 
+    def correct(net: nn.Module, draw: int) -> dict[str, Flags]:
+        return validated(net, source.splits["val"], train, seed_for(run.seed, "draw", draw))
+
     val = [Batch(x, y, i, PerImage(run.seed, i)) for x, y, i in source.splits["val"].batches(train.batch)]
     assert method.select_network is not None
     epochs = {"last": about.epoch, "best": about.best_epoch, "average": about.average_epoch}
     with fitting("train.batch", train.batch):
-        final, epoch, report = method.select_network(Consolidation(nets, epochs, batches, val, score), hyper)
+        final, epoch, report = method.select_network(Consolidation(nets, epochs, batches, val, score, correct), hyper)
     scores = {f"val_{name}": value for name, value in score(final).items()}
     changes = {"kind": "network", "method": run.method, "epoch": epoch, "validation": scores}
     described = about.model_copy(update=changes | {"params": params.as_text()})

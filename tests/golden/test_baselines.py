@@ -4,7 +4,7 @@ import torch
 
 from cure.methods.parts.base_losses import misclassified, smoothed_kl
 from cure.methods.parts.predictor import head
-from cure.nn.losses import boosted_cross_entropy, smoothed_cross_entropy
+from cure.nn.losses import boosted_cross_entropy
 from tests.support.vectors import Golden, Iteration, Recorded, method
 
 
@@ -24,28 +24,6 @@ def test_mart(golden: Golden) -> None:
     golden.expect("loss/total", done.terms["boosted"] + golden.hyper["lam"] * done.terms["robust"])
     golden.expect_group("grad", done.gradients())
     golden.expect_group("after/model", done.state())
-
-
-def test_fat(golden: Golden) -> None:
-    fat, y = method("fat"), golden.tensors["y"]
-    for tau in golden.hyper["taus"]:
-        attack = golden.search()
-        hyper = fat.Hyper(attack=attack, tau={1: tau}, omega=golden.hyper["omega"], base="at", weight=0)
-        noise = Recorded(golden.tensors["start"], jitter=golden.tensors["jitter"])
-        done = Iteration(golden, fat.METHOD, hyper, noise=noise)
-        here = f"tau{tau}"
-        golden.expect(f"{here}/x_adv", done.x_adv)
-        golden.expect(f"{here}/logits/adv", done.forwards["student/train"][0])
-        golden.expect(f"{here}/loss/total", done.terms["robust"])
-        golden.expect_group(f"{here}/grad", done.gradients())
-        golden.expect_group(f"{here}/after/model", done.state())
-        stop, live, steps = fat.Patience(done.batch, tau), torch.ones_like(y, dtype=torch.bool), torch.zeros_like(y)
-        for z in done.forwards["student/eval"]:
-            live &= ~stop(z)
-            steps += live
-        golden.expect(f"{here}/steps_taken", steps)
-        golden.expect(f"{here}/backward_count", steps.sum())
-        golden.expect(f"{here}/emit_order", torch.argsort(steps, stable=True))
 
 
 def test_st_at(golden: Golden) -> None:
@@ -171,58 +149,6 @@ def test_iad_2(golden: Golden) -> None:
     warm = iad(golden, 2, epoch=1)
     golden.expect("warmup/loss/teacher", warm.terms["teacher"] / t2)
     expect_iad(golden, warm, "warmup/", {"adv_ce": "adv_ce", "natural": "natural"})
-
-
-class Decided(torch.nn.Module):
-    """A strategy that was recorded."""
-
-    def __init__(self, golden: Golden) -> None:
-        super().__init__()
-        chosen = {name: golden.tensors[f"strategy/{name}"].double() for name in ("eps255", "step255", "steps")}
-        self.actions = {"eps": chosen["eps255"] / 255, "step": chosen["step255"] / 255, "steps": chosen["steps"]}
-
-    def sample(self, x: torch.Tensor, noise: Recorded) -> tuple[dict[str, torch.Tensor], None]:
-        return self.actions, None
-
-
-def test_las_at(golden: Golden) -> None:
-    las, h = method("las_at"), golden.hyper
-    attack = golden.search("uniform, clipped", eps=h["start_eps"], step=h["start_eps"], steps=1)
-    hyper = las.Hyper(
-        loss="at",
-        beta=[0],
-        gamma=0,
-        outer=1,
-        label=h["label_of_true_class"],
-        eps=[h["start_eps"]],
-        step=[h["start_eps"]],
-        steps=[1],
-        attack=attack,
-        every=1,
-        strategy_lr=0,
-        strategy_drops={},
-        strategy_momentum=0,
-        strategy_weight_decay=0,
-        baseline=None,
-        clip=1,
-        most=10,
-        restarts=1,
-        until_wrong=False,
-        c2=0,
-        c3=0,
-        weight_decay=0,
-    )
-    golden.excuse("strategy/")  # inputs
-    done = Iteration(golden, las.METHOD, hyper, companions={"strategy": Decided(golden)})
-    golden.expect("x_adv", done.x_adv)
-    golden.expect("logits/adv", done.forwards["student/train"][-1])
-    golden.expect("loss/total", done.terms["robust"])
-    golden.expect_group("grad", done.gradients())
-    golden.expect_group("after/model", done.state())
-    y, k = golden.tensors["y"], golden.about["network"]["classes"]
-    uniform = torch.zeros(len(y), k, dtype=torch.float64, requires_grad=True)
-    smoothed_cross_entropy(uniform, y, hyper.label).sum().backward()  # at uniform p the gradient is p - t
-    golden.expect("smoothed_labels", 1 / k - uniform.grad)
 
 
 def test_ar_at(golden: Golden) -> None:

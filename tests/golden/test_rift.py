@@ -26,6 +26,7 @@ def hyper(golden: Golden, bn: str):
         drops={},
         bn=bn,
         slack=0.1,
+        draws=1,
         attack=Search(**attack, clip_start=True),
     )
 

@@ -16,8 +16,10 @@ from cure.errors import UserError
 from cure.methods.parts.predictor import distance, head, key
 from cure.nn.batchnorm import SplitBatchNorm2d, branch, fold
 from cure.nn.losses import cross_entropy
+from cure.settings.params import Params
 from cure.storage.checkpoint import build
 from tests.support.method_harness import MethodHarness, same, shipped, state
+from tests.support.settings import SCALES, changed
 
 arat = catalogue.entry("methods", "arat")
 TAPS = ["layer1.bn1", "layer2.bn1"]
@@ -138,7 +140,7 @@ def test_what_is_exported_is_the_adversarial_branch_and_knows_nothing_of_the_cle
     x = digits().x
 
     def exported() -> nn.Module:
-        found = Consolidation({"last": both}, {"last": 3}, iter, [], lambda net: {})
+        found = Consolidation({"last": both}, {"last": 3}, iter, [], lambda net: {}, lambda net, draw: {})
         net, epoch, _ = arat.select_network(found, arat.Revise(network="last", attack=ATTACK))
         assert epoch == 3
         return net.eval()
@@ -208,6 +210,20 @@ def test_a_measured_balance_is_the_accuracy_of_the_clean_set_on_whole_batches() 
     assert found == {"clean_accuracy": pytest.approx(float(torch.cat(right).float().mean()))}
 
 
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_released_preset_starts_in_place_and_balances_over_1024_images(scale: str) -> None:
+    raw, key = changed(SCALES[scale], "methods.arat.update.preset", "released"), "methods.arat.update"
+    hyper, train = Params(raw, [key, "train", "threat"], "cifar10", "resnet18").method(key, arat.Hyper)
+    made = rig(**{name: getattr(hyper, name) for name in ("balance_images", "start_in_place", "attack")})
+    batch, plain = searched(made), digits()
+    assert hyper.attack.eps < (batch.x_adv - plain.x).abs().max() <= 2 * hyper.attack.eps + 1e-6
+    assert torch.equal(batch.points["clean"] != plain.x, torch.ones_like(plain.x, dtype=torch.bool))
+    given = iter([digits(train.batch) for _ in range(20)])
+    found = arat.before_epoch(made.nets, 1, given, made.take.hyper)
+    assert (20 - len(list(given))) * train.batch == 1024
+    assert list(found) == ["clean_accuracy"]
+
+
 def test_a_measured_balance_goes_before_the_running_one() -> None:
     made = rig()
     batch = searched(made, {"clean_accuracy": 0.3})
@@ -223,7 +239,12 @@ def averaged(batches: list[Batch]) -> tuple[nn.Module, nn.Module, int]:
         made.step(digits(step=step))
     both = made.nets.student.eval()
     found = Consolidation(
-        {"average": both}, {"last": 7, "best": 3, "average": 5}, lambda epoch: iter(batches), [], lambda net: {}
+        {"average": both},
+        {"last": 7, "best": 3, "average": 5},
+        lambda epoch: iter(batches),
+        [],
+        lambda net: {},
+        lambda net, draw: {},
     )
     net, epoch, _ = arat.select_network(found, arat.Revise(network="average", attack=ATTACK))
     return net, both, epoch
@@ -246,6 +267,6 @@ def test_an_average_is_exported_with_statistics_of_attacked_images_each_batch_on
 
 
 def test_an_average_that_was_not_kept_is_refused_by_where_to_set_it() -> None:
-    found = Consolidation({}, {"last": 7}, iter, [], lambda net: {})
+    found = Consolidation({}, {"last": 7}, iter, [], lambda net: {}, lambda net, draw: {})
     with pytest.raises(UserError, match=r"methods\.arat\.revise\.network: average, but the update kept none"):
         arat.select_network(found, arat.Revise(network="average", attack=ATTACK))

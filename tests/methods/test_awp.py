@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from cure import catalogue
 from cure.core.method import Batch, Networks
+from cure.core.noise import Stream
 from cure.methods.parts.base_losses import BASES
 from cure.settings.base import Search
 from tests.support.method_harness import MethodHarness, assert_close, parameters, same, state
@@ -20,7 +21,16 @@ BASE = {"at": 0.0, "trades": 6.0, "mart": 5.0}
 
 
 def hyper(base: str = "at", **changes: Any) -> Any:
-    settings = {"gamma": GAMMA, "begin": 1, "base": base, "weight": BASE[base], "attack": ATTACK}
+    settings = {
+        "gamma": GAMMA,
+        "begin": 1,
+        "base": base,
+        "weight": BASE[base],
+        "attack": ATTACK,
+        "forward_again": False,
+        "forward_final": False,
+        "forward_clean": False,
+    }
     return catalogue.entry("methods", "awp").Hyper(**(settings | changes))
 
 
@@ -29,7 +39,7 @@ def rig_of(net: nn.Module, base: str = "at", **changes: Any) -> MethodHarness:
 
 
 def objective(net: nn.Module, batch: Batch, base: str) -> Tensor:
-    terms = BASES[base].loss(Networks(net, {}, {}), batch, BASE[base])
+    terms = BASES[base].loss(Networks(net, {}, {}), batch, BASE[base], adv_first=True)
     return sum(weight * values.mean() for weight, values in terms.values())
 
 
@@ -64,6 +74,31 @@ def test_one_step_is_the_released_one(make_net, batch, base: str) -> None:
     rig.step(batch)
     wanted = released(make_net(0).double().train(), batch, base)
     assert_close(state(rig.nets.student), state(wanted))
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_trades_awp_moves_running_statistics_by_the_released_order(make_net, batch, again: bool) -> None:
+    rig = rig_of(make_net(0), "trades", forward_again=again)
+    rig.optimizer.step = lambda: rig.seen.update(ahead=copy.deepcopy(rig.nets.student))
+    rig.step(batch)
+    by_hand = make_net(0).train()
+    by_hand.load_state_dict(parameters(rig.seen["ahead"]), strict=False)
+    for x in (batch.x_adv, batch.x, batch.x)[: 2 + again]:
+        by_hand(x)
+    assert_close(dict(by_hand.named_buffers()), dict(rig.nets.student.named_buffers()))
+
+
+def test_at_awp_with_rices_forwards_moves_running_statistics_thirteen_times_and_nothing_else(make_net, batch) -> None:
+    plain, rice = (
+        rig_of(make_net(0), attack=ATTACK.model_copy(update={"bn": "train", "steps": 10}), **changes)
+        for changes in ({}, {"forward_final": True, "forward_clean": True})
+    )
+    for rig in (plain, rice):
+        batch.noise = Stream(0, torch.device("cpu"))
+        rig.step(batch)
+    assert same(parameters(plain.nets.student), parameters(rice.nets.student))
+    before = int(make_net(0).bn1.num_batches_tracked)
+    assert [int(rig.nets.student.bn1.num_batches_tracked) - before for rig in (plain, rice)] == [11, 13]
 
 
 def test_without_gamma_it_is_its_base(make_net, batch) -> None:

@@ -54,7 +54,7 @@ def at(**attack: Any) -> tuple[dict[str, torch.Tensor], Batch, Networks]:
 
 
 def test_fat_with_all_patience_and_no_jitter_is_at() -> None:
-    fat = method("fat").Hyper(attack=ATTACK, tau={1: 10}, omega=0, base="at", weight=0)
+    fat = method("fat").Hyper(attack=ATTACK, forward_again=False, tau={1: 10}, omega=0, base="at", weight=0)
     grads, batch, _ = run("fat", fat)
     wanted, plain, _ = at()
     assert torch.equal(batch.x_adv, plain.x_adv)
@@ -67,7 +67,7 @@ def test_fat_without_patience_ends_at_the_first_wrong_iterate_or_after_all_steps
     x = torch.rand(32, 1, 8, 8, dtype=torch.float64)
     y = net(x).argmax(dim=1)  # all are right at first
     y[:4] = (y[:4] + 1) % 10
-    fat = method("fat").Hyper(attack=ATTACK, tau={1: 0}, omega=0, base="at", weight=0)
+    fat = method("fat").Hyper(attack=ATTACK, forward_again=False, tau={1: 0}, omega=0, base="at", weight=0)
     nets = Networks(net, {}, {})
 
     def search(hyper: Any, name: str) -> torch.Tensor:
@@ -85,7 +85,7 @@ def test_fat_without_patience_ends_at_the_first_wrong_iterate_or_after_all_steps
 
 @pytest.mark.parametrize(("base", "weight"), [("at", 0.0), ("trades", 6.0), ("mart", 5.0)])
 def test_fat_with_a_base_is_that_base_when_nothing_stops(base: str, weight: float) -> None:
-    fat = method("fat").Hyper(attack=ATTACK, tau={1: 10}, omega=0, base=base, weight=weight)
+    fat = method("fat").Hyper(attack=ATTACK, forward_again=False, tau={1: 10}, omega=0, base=base, weight=weight)
     plain = {
         "at": lambda: method("at").Hyper(attack=ATTACK, forward_final=False, forward_clean=False),
         "trades": lambda: method("trades").Hyper(attack=ATTACK, beta=weight, forward_again=False),
@@ -95,7 +95,9 @@ def test_fat_with_a_base_is_that_base_when_nothing_stops(base: str, weight: floa
 
 
 def test_part_with_one_radius_is_at() -> None:
-    part = method("part").Hyper(eps_low=0.15, begin=1, masks="own", base="at", weight=0, attack=ATTACK)
+    part = method("part").Hyper(
+        eps_low=0.15, begin=1, masks="own", base="at", weight=0, forward_again=False, attack=ATTACK
+    )
     grads, batch, _ = run("part", part)
     wanted, plain, _ = at()
     assert torch.equal(batch.x_adv, plain.x_adv)
@@ -103,7 +105,9 @@ def test_part_with_one_radius_is_at() -> None:
 
 
 def test_part_keeps_unimportant_pixels_inside_the_lower_radius() -> None:
-    part = method("part").Hyper(eps_low=0.05, begin=1, masks="own", base="at", weight=0, attack=ATTACK)
+    part = method("part").Hyper(
+        eps_low=0.05, begin=1, masks="own", base="at", weight=0, forward_again=False, attack=ATTACK
+    )
     _, batch, _ = run("part", part)
     moved = (batch.x_adv - batch.x).abs()
     far = (moved > 0.05 + 1e-9).double().mean(dim=(1, 2, 3))
@@ -113,7 +117,9 @@ def test_part_keeps_unimportant_pixels_inside_the_lower_radius() -> None:
 
 
 def test_part_before_its_first_masks_is_at() -> None:
-    part = method("part").Hyper(eps_low=0.05, begin=2, masks="own", base="at", weight=0, attack=ATTACK)
+    part = method("part").Hyper(
+        eps_low=0.05, begin=2, masks="own", base="at", weight=0, forward_again=False, attack=ATTACK
+    )
     assert torch.equal(run("part", part)[1].x_adv, at()[1].x_adv)
 
 
@@ -200,7 +206,7 @@ def test_las_trades_with_one_action_is_trades() -> None:
 
 def test_las_awp_with_one_action_is_awp() -> None:
     grads, _, nets = run("las_at", las(gamma=0.01), strategy=Decided())
-    wanted, _, plain = run("awp", method("awp").Hyper(gamma=0.01, begin=1, base="at", weight=0, attack=ATTACK))
+    wanted, _, plain = run("awp", shipped("awp").model_copy(update={"gamma": 0.01, "attack": ATTACK}))
     assert_close(grads, wanted)
     assert_close(nets.student.state_dict(), plain.student.state_dict())
 

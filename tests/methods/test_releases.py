@@ -1,4 +1,4 @@
-"""What a release does otherwise than its paper, where that is a setting: PART's masks, and where ACT and VFD start."""
+"""What a release does otherwise than its paper or than ours, where that is a setting."""
 
 import dataclasses
 from pathlib import Path
@@ -10,9 +10,11 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import BatchNorm2d
 
 from cure import catalogue
 from cure.core.method import Batch, TrainingPosition
+from cure.core.names import RELEASED_LAST
 from cure.core.noise import Stream
 from cure.data.prepared import Data
 from cure.methods.parts.cam import colour_coded, grad_cam, jet
@@ -20,7 +22,8 @@ from cure.settings.params import Params, read
 from cure.storage.checkpoint import build
 from cure.storage.paths import Run
 from cure.training.job import Job
-from tests.support.method_harness import QUICKSTART, MethodHarness, same, shipped, state
+from tests.support.method_harness import QUICKSTART, MethodHarness, parameters, same, shipped, state
+from tests.support.settings import SCALES, changed
 
 PART, ACT, VFD = (catalogue.entry("methods", name) for name in ("part", "act", "vfd"))
 
@@ -164,3 +167,49 @@ def test_the_released_attack_on_the_copy_takes_the_worst_of_its_starts() -> None
         fresh = dataclasses.replace(batch, noise=Stream(3, torch.device("cpu")))
         found[restarts] = float(las.reward(rig.nets, fresh, how, batch.points["actions"]))
     assert found[8] <= found[1]
+
+
+AGAIN = {
+    "fat": {"base": "trades", "weight": 6.0},
+    "part": {"base": "trades", "weight": 6.0},
+    "las_at": {"loss": "trades"},
+}
+
+
+@pytest.mark.parametrize("name", AGAIN)
+def test_trades_second_clean_forward_moves_running_statistics_and_nothing_else(name: str) -> None:
+    rigs = []
+    for again in (False, True):
+        torch.manual_seed(0)
+        hyper = shipped(name).model_copy(update=AGAIN[name] | {"forward_again": again})
+        rigs.append(MethodHarness(catalogue.entry("methods", name).METHOD, hyper, build("small", {"width": 4}, 1, 10)))
+        rigs[-1].step(images(channels=1))
+    once, twice = (rig.nets.student for rig in rigs)
+    assert same(parameters(once), parameters(twice))
+    norms = [
+        (one, two) for one, two in zip(once.modules(), twice.modules(), strict=True) if isinstance(one, BatchNorm2d)
+    ]
+    assert [int(two.num_batches_tracked - one.num_batches_tracked) for one, two in norms] == [1, 1, 1]
+    assert not any(torch.equal(one.running_mean, two.running_mean) for one, two in norms)
+
+
+@pytest.mark.parametrize("name", ["awp", "fat", "part", "las_at"])
+def test_another_loss_than_trades_has_no_second_clean_forward(name: str) -> None:
+    hyper = shipped(name)
+    with pytest.raises(ValueError, match=r"forward_again is true, but .* is at; only TRADES forwards x twice"):
+        type(hyper).model_validate(hyper.model_dump() | {"forward_again": True})
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize(("protocol", "network"), [("paper", "last"), ("matched", "best")])
+def test_ar_at_exports_its_last_epoch_unless_every_row_exports_its_best(
+    scale: str, protocol: str, network: str
+) -> None:
+    key, kind = "methods.arat.revise", catalogue.entry("methods", "arat").METHOD.revise
+    raw = changed(SCALES[scale], "train.protocol", protocol)
+    hyper, train = Params(raw, [key, "train", "threat"], "cifar10", "resnet18").method(key, kind)
+    assert (hyper.network, train.select) == (network, "best")
+
+
+def test_every_method_whose_release_evaluates_the_last_epoch_is_in_the_catalogue() -> None:
+    assert set(RELEASED_LAST) <= set(catalogue.names("methods"))

@@ -12,7 +12,7 @@ from cure.core.method import Consolidation
 from cure.errors import UserError
 from cure.methods.parts import criticality as measured
 from cure.methods.parts.criticality import criticality, modules
-from cure.methods.parts.finetuning import tune
+from cure.methods.parts.finetuning import tune, wrong_choice
 from cure.nn.batchnorm import scope
 from cure.settings.base import Search
 from cure.storage.checkpoint import build
@@ -169,15 +169,16 @@ def test_every_treatment_of_batch_norm_starts_from_the_robust_network(
         return ends[hyper.bn], epoch
 
     monkeypatch.setattr(rift, "fine_tuned", watched)
-    accuracies = iter(i / 1000 for i in range(1000))  # every point is better than the one before
+    right = iter(torch.arange(100)[:, None] > torch.arange(100))  # every point has one more than the one before
     found = Consolidation(
         {"robust": trained},
         {},
         lambda epoch: iter(batches),
         batches,
-        lambda net: {"clean": next(accuracies), "pgd": 0.5},
+        lambda net: {"clean": 0.5, "pgd": 0.5},
+        lambda net, draw: {"clean": next(right), "pgd": torch.ones(100, dtype=torch.bool)},
     )
-    hyper = shipped("rift").model_copy(update={"bn": bn, "mrc_epochs": 1, "attack": ATTACK})
+    hyper = shipped("rift").model_copy(update={"bn": bn, "mrc_epochs": 1, "attack": ATTACK, "draws": 1})
     net, _, report = rift.select_network(found, hyper)
     assert list(report["interpolation"]) == list(ends) == ["update", "freeze", "bn_only"]
     assert same(state(net), rift.interpolated(start, ends[bn], 1.0))
@@ -203,6 +204,50 @@ def test_the_chosen_point_is_the_best_clean_one_that_stays_robust(
     robust: list[float], clean: list[float], chosen: int
 ) -> None:
     assert rift.choose(clean, robust, 0.1) == chosen
+
+
+def test_a_point_is_as_robust_as_the_mean_of_its_draws(trained: nn.Module) -> None:
+    """Clean accuracy rises with a; by its first draw alone the last point would be allowed."""
+    start, end = state(trained), {key: tensor + 1 for key, tensor in state(trained).items()}
+    states = [rift.interpolated(start, end, i / 10) for i in range(11)]
+    seen: list[tuple[float, int]] = []
+
+    def correct(net: nn.Module, draw: int) -> dict[str, torch.Tensor]:
+        a = float(net.linear.bias[0].detach() - start["linear.bias"][0])
+        seen.append((round(a, 1), draw))
+        hurt = 1 + (a > 0.75) if draw else 1  # images that the attack breaks
+        return {"clean": torch.arange(1000) < 500 + round(10 * a), "pgd": torch.arange(1000) >= hurt}
+
+    found = Consolidation({}, {}, iter, [], lambda net: {}, correct)
+    hyper = shipped("rift").model_copy(update={"slack": 0.05, "draws": 3})
+    index, report = rift.walked(trained, states, found, hyper)
+    assert seen == [(i / 10, draw) for i in range(11) for draw in range(3)]
+    assert [point["pgd"] for point in report["points"]] == pytest.approx([0.999] * 8 + [0.999 - 2 / 3000] * 3)
+    assert (index, report["a"]) == (7, 0.7)
+
+
+def doubt(clean: torch.Tensor, robust: torch.Tensor, chosen: int, slack: float) -> tuple[float, float]:
+    found = wrong_choice(clean.double().numpy(), robust.double().numpy(), chosen, slack)
+    return found["another"], found["weaker"]
+
+
+def test_how_often_a_choice_is_wrong_is_the_chance_that_its_images_are_drawn() -> None:
+    """The bootstrap draws one of many images with 1 - 1/e = 63.2 %, and at least twice with 1 - 2/e = 26.4 %."""
+    n = 1000
+    same, one_more = torch.zeros(2, n), torch.zeros(2, n)
+    one_more[1, 0] = 1
+    one_less = 1 - one_more
+    assert doubt(same, torch.ones(2, n), 0, 0.1) == (0, 0)
+    assert doubt(one_more, torch.ones(2, n), 1, 0.1) == (pytest.approx(0.368, abs=0.05), 0)
+    assert doubt(same, one_less, 1, 0.1) == (1, pytest.approx(0.264, abs=0.05))
+    assert doubt(same, 1 - one_more / 5, 1, 0.1)[1] == pytest.approx(0.0006, abs=0.002)  # of five draws one is lost
+
+
+def test_points_that_agree_on_every_image_are_never_confused() -> None:
+    """Sums that differ by rounding alone decide no tie."""
+    draws = torch.Generator().manual_seed(0)
+    clean, robust = torch.rand(999, generator=draws).round(), torch.rand(999, generator=draws)
+    assert doubt(clean.expand(11, -1), robust.expand(11, -1), 0, 0.0) == (0, 0)
 
 
 def test_a_rescaled_convolution_under_batch_norm_is_as_critical_as_before(

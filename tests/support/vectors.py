@@ -124,7 +124,7 @@ class GoldenNet(Network):
 
 
 class Recorded:
-    """Noise that gives back recorded starts, one after the other, a recorded jitter, and always says yes."""
+    """Noise that gives back recorded starts, one after the other, then a recorded jitter, and always says yes."""
 
     def __init__(self, *starts: Tensor, jitter: Tensor | None = None) -> None:
         self.starts = list(starts)
@@ -134,7 +134,7 @@ class Recorded:
         return self.starts.pop(0)
 
     def normal(self, x: Tensor, sigma: float) -> Tensor:
-        return self.starts.pop(0) if self.jitter is None else sigma * self.jitter
+        return self.starts.pop(0) if self.starts else sigma * self.jitter
 
     def chance(self, probability: float) -> bool:
         return probability > 0
@@ -178,11 +178,19 @@ class Iteration:
             nesterov=False,
             drops={},
         )
-        x, y = golden.tensors["x"], golden.tensors["y"]
-        noise = noise or Recorded(golden.tensors["start"])
-        position = TrainingPosition(epoch, step, golden.hyper["lr"], past_means=past or {})
-        self.batch = Batch(x, y, torch.arange(len(y)), noise, position, watch=self.watch)
-        self.terms = Step(self.nets, method, hyper, sgd(self.nets, schedule))(self.batch)
+        self.x, self.y, self.lr = golden.tensors["x"], golden.tensors["y"], golden.hyper["lr"]
+        self.noise = noise or Recorded(golden.tensors["start"])
+        self.step = Step(self.nets, method, hyper, sgd(self.nets, schedule))
+        self.take(epoch, step, past)
+
+    def take(self, epoch: int, step: int, past: dict[str, float | int] | None = None) -> None:
+        """One more step of the same networks and optimiser; forwards and what was shown are those of this step."""
+        self.forwards.clear()
+        self.seen.clear()
+        self.nets.ready()
+        position = TrainingPosition(epoch, step, self.lr, past_means=past or {})
+        self.batch = Batch(self.x, self.y, torch.arange(len(self.y)), self.noise, position, watch=self.watch)
+        self.terms = self.step(self.batch)
 
     def _note(self, name: str, module: nn.Module, out: Tensor) -> None:
         self.forwards.setdefault(f"{name}/{'train' if module.training else 'eval'}", []).append(out.detach())
@@ -200,6 +208,12 @@ class Iteration:
 
     def state(self, name: str = "student") -> dict[str, Tensor]:
         return self.nets[name].state_dict()
+
+    def expect_weight_perturbation(self, golden: Golden, gamma: float) -> None:
+        """v of AWP, which the file gives without gamma."""
+        wide, moves = self.batch.points["perturbation"]
+        found = {id(w): move / gamma for w, move in zip(wide, moves, strict=True)}
+        golden.expect_group("awp/v", {name: found.get(id(w)) for name, w in self.nets.student.named_parameters()})
 
 
 def method(name: str):

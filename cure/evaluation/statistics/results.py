@@ -209,9 +209,16 @@ class Accuracies(Record):
 
 
 class Interpolation(Record):
-    """RiFT's eleven points between the robust and the fine-tuned network, and the chosen one."""
+    """RiFT's eleven points between the robust and the fine-tuned network, and the chosen one.
+
+    `draws` starts were attacked for every accuracy. `another` and `weaker` are shares of resampled images: those that
+    choose another point, and those that find the chosen one too weak.
+    """
 
     a: Share
+    draws: Several
+    another: Share
+    weaker: Share
     points: Annotated[list[Accuracies], Field(min_length=11, max_length=11)]
 
 

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
+from pydantic import model_validator
+
 from cure.adversarial.pgd import ObjectiveOf, ce_objective, kl_objective, pgd
 from cure.core.method import Batch, Networks, Terms
 from cure.core.tensors import Images, Labels, Logits, PerExample
@@ -21,6 +24,18 @@ class Wrapped(MethodSettings):
     base: Literal["at", "trades", "mart"]
     weight: NonNegative
     attack: Search
+
+
+class WrappedLoss(Wrapped):
+    """A wrapper that takes its base's loss as a whole."""
+
+    forward_again: bool  # TRADES' second f(x)
+
+    @model_validator(mode="after")
+    def _only_trades_forwards_again(self) -> "WrappedLoss":
+        if self.forward_again and self.base != "trades":
+            raise ValueError(f"forward_again is true, but the base is {self.base}; only TRADES forwards x twice")
+        return self
 
 
 def adversarial(clean: Logits, adv: Logits, y: Labels, weight: float) -> Terms:
@@ -60,11 +75,20 @@ class Base:
     terms: Callable[[Logits, Logits, Labels, float], Terms]
     clean: bool  # whether the loss forwards x
 
-    def loss(self, nets: Networks, batch: Batch, weight: float) -> Terms:
-        """The terms on the student: f(x) first, where the base looks at it, then f(x')."""
-        clean = nets.student(batch.x) if self.clean else None
-        adv = nets.student(batch.x_adv)
-        return self.terms(adv if clean is None else clean, adv, batch.y, weight)
+    def loss(
+        self, nets: Networks, batch: Batch, weight: float, *, forward_again: bool = False, adv_first: bool = False
+    ) -> Terms:
+        """The terms on the student: f(x), where the base looks at it, then f(x'), or the other way round.
+
+        `forward_again` forwards x once more at the end, for the running statistics: two gradients of the same f(x) add
+        up to that of one.
+        """
+        points = {"clean": batch.x, "adv": batch.x_adv} if self.clean else {"adv": batch.x_adv}
+        z = {name: nets.student(points[name]) for name in (reversed(points) if adv_first else points)}
+        if forward_again:
+            with torch.no_grad():
+                nets.student(batch.x)
+        return self.terms(z.get("clean", z["adv"]), z["adv"], batch.y, weight)
 
 
 def pgd_on_base(nets: Networks, batch: Batch, hyper: Any) -> dict[str, Images]:

@@ -8,7 +8,9 @@ Zhu et al., "Improving Generalization of Adversarial Training via Robust Critica
 import copy
 from typing import Annotated, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 from torch import nn
 
@@ -23,6 +25,12 @@ State = dict[str, Tensor]
 Variant = Literal["update", "freeze", "bn_only"]
 VARIANTS: tuple[Variant, ...] = ("update", "freeze", "bn_only")
 """Statistics move with the weight; the weight alone moves; the statistics alone move."""
+
+TOLERANCE = 1e-9
+"""In percent: 53.6 - 0.1 is more than 53.5 in floats."""
+
+RESAMPLES = 1000
+"""Of the validation images, which estimate how often a choice among points is wrong."""
 
 
 class Tuning(MethodSettings):
@@ -78,5 +86,28 @@ def interpolated(start: State, end: State, a: float) -> State:
 
 def choose(clean: list[float], robust: list[float], slack: float) -> int:
     """The first point of highest clean accuracy with robust >= robust[0] - slack, all in percent."""
-    allowed = [i for i, value in enumerate(robust) if value >= robust[0] - slack - 1e-9]
+    allowed = [i for i, value in enumerate(robust) if value >= robust[0] - slack - TOLERANCE]
     return max(allowed, key=lambda i: (clean[i], -i))
+
+
+def wrong_choice(
+    clean: NDArray[np.float64], robust: NDArray[np.float64], chosen: int, slack: float
+) -> dict[str, float]:
+    """Estimate how often `choose` errs by what the images happen to be: a bootstrap over them, with all their draws.
+
+    Args:
+        clean: (points, n), 1 where an image is correct.
+        robust: (points, n), the share of its draws under which it stays correct.
+        chosen: the point that was chosen on all images.
+        slack: that of `choose`, in percent.
+
+    Returns:
+        `another`, the share of resamples in which `choose` takes another point, and `weaker`, the share in which the
+        chosen one is not allowed.
+    """
+    n = clean.shape[1]
+    images = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
+    c, r = (100 * (images @ part.T) / n for part in (clean, robust))
+    taken = np.array([choose(*points, slack) for points in zip(c.tolist(), r.tolist(), strict=True)])
+    below = r[:, chosen] < r[:, 0] - slack - TOLERANCE
+    return {"another": float((taken != chosen).mean()), "weaker": float(below.mean())}

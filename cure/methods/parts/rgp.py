@@ -3,6 +3,9 @@
     RGP(w) = alpha |d CE(f(x), y) / dw| + (1 - alpha) |d CE(f(x'), y) / dw|                         Eq. (6)
     w is updated by grad L where RGP(w) reaches the p-th percentile of its tensor, else its gradient is zero
 
+A zero gradient does not hold a weight: SGD still adds weight decay and still moves it by the momentum of the steps
+before. `apply: grad`, the paper's algorithm, leaves it at that; `apply: update` puts the weight back after the step.
+
 Gowda et al., "Conserve-Update-Revise ...", ICLR 2024. The means given here are those of the terms `natural`,
 `adversarial` (CE on x'), `divergence` and whatever else L sums.
 """
@@ -30,7 +33,7 @@ class Prominence(MethodSettings):
     scope: Literal["layer", "global"]  # one threshold per tensor, or one for the network
     include: list[str]  # which parameters the mask reaches, by name
     exclude: list[str]
-    apply: Literal["grad", "update"]  # zero the gradient, or keep the weight itself
+    apply: Literal["grad", "update"]  # zero the gradient (momentum and decay still move w), or keep the weight itself
 
 
 def prominence(means: Means, weights: Weights, masked: Weights, hyper: Prominence) -> tuple[Gradients, Gradients]:
@@ -63,7 +66,8 @@ def masked_gradient(nets: Networks, batch: Batch, hyper: Prominence, means: Mean
         )
     score, total = prominence(means, weights, masked, hyper)
     keep = masks(score, hyper.p / 100, hyper.scope)
-    batch.show("rgp", {"score": score, "mask": keep, "total": total})
+    if masked:
+        batch.show("rgp", {"score": score, "mask": keep, "total": total})
     if hyper.apply == "update":
         batch.points["frozen"] = [(w, keep[n], w.detach().clone()) for n, w in masked.items()]
     return applied(total, keep)

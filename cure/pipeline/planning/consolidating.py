@@ -40,11 +40,16 @@ def consolidated(
         validations[0] += 1
         return {"clean": 0.5, "pgd": 0.5}
 
+    def correct(net: nn.Module, draw: int) -> dict[str, torch.Tensor]:
+        score(net)
+        return dict.fromkeys(("clean", "pgd"), torch.ones(VAL, dtype=torch.bool))
+
     x, y, index = batches[VAL]
     val = [Batch(x, y, index, PerImage(0, index))]
     assert method.select_network is not None
     with torch.enable_grad(), (flops := Flops()):
-        found, _, _ = method.select_network(Consolidation(nets, {"last": 1, "best": 1}, each, val, score), hyper)
+        given = Consolidation(nets, {"last": 1, "best": 1}, each, val, score, correct)
+        found, _, _ = method.select_network(given, hyper)
     score(found)
     unit = forward_flops(net, channels, SIZE)
     of_images = sum(flops.rows[rows] / rows / unit * images for rows, images in zip((TRAIN, VAL), splits, strict=True))

@@ -9,6 +9,7 @@ import torch
 from cure import catalogue
 from cure.core.analysis import Phase, Replay
 from tests.support.analysis_subject import measured, subject
+from tests.support.method_harness import shipped
 
 NAMES = ["conv.weight", "bn.weight", "bn.bias", "linear.weight"]
 
@@ -92,6 +93,14 @@ def test_overlap_with_a_phase_without_masks_is_no_number() -> None:
     last = phase(1.0, [scored([1, 1, 0, 0], [1] * 4)] * 2)
     found = measured("overlap", subject("cure", [first, last])).arrays["jaccard"][:, :, 0]
     assert found.isnan().tolist() == [[True, True], [True, False]]
+
+
+@pytest.mark.parametrize(("analysis", "array"), [("rgp", "network_wide"), ("overlap", "jaccard")])
+def test_a_method_that_masks_nothing_has_no_layer_to_tell_of(analysis: str, array: str) -> None:
+    bare = [phase(share, [step([1] * 4, [1] * 4)] * 2) for share in (0.0, 1.0)]
+    found = measured(analysis, subject("cure", bare, hyper=shipped("cure").model_copy(update={"include": []})))
+    assert found.axes["layer"] == []
+    assert found.arrays[array].numel() == 0
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ def table(name: str) -> pd.DataFrame:
     if name == "interpolation":
         data = lines("rift", variant=["update", "freeze", "bn_only"], a=[i / 10 for i in range(11)])
         data = data.assign(clean=80 + 3 * data["a"], pgd=53 - data["a"] + draws.random(len(data)))
+        data = data.assign(images=1000, draws=5, another=41.0, weaker=3.0)
         return data.assign(chosen=data["a"] == 0.4, exported=(data["a"] == 0.4) & (data["variant"] == "update"))
     if name == "actions":
         chosen = {"chosen_eps": 0.03, "chosen_step": 0.01, "chosen_steps": 8.0, "chosen_beta": 7.0}

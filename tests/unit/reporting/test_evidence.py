@@ -27,7 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def rift() -> Results:
     points = [{"clean": 0.8 + i / 1000, "pgd": 0.5} for i in range(11)]
-    walk = {"epoch": 1, "a": 0.3, "points": points}
+    walk = {"epoch": 1, "a": 0.3, "points": points, "draws": 5, "another": 0.4125, "weaker": 0.03}
     mrc = {"conv1": {"mrc": 2.5, "drop": 0.25}, "linear": {"mrc": 0.5, "drop": 0.125}}
     report = {"module": "linear", "bn": "freeze", "criticality": mrc, "interpolation": {"update": walk, "freeze": walk}}
     report["ascent"] = {"images": 240, "batch": 64, "epochs": 10, "steps": 40, "lr": 1.0, "eps": 0.1}
@@ -57,6 +57,11 @@ def test_every_point_of_every_way_is_there_and_the_chosen_ones_are_marked() -> N
     assert found[found["a"] == 0.3]["clean"].tolist() == [80.3, 80.3]
     assert found[found["chosen"]][["variant", "a"]].to_numpy().tolist() == [["update", 0.3], ["freeze", 0.3]]
     assert found[found["exported"]]["variant"].tolist() == ["freeze"]
+
+
+def test_every_point_says_of_how_many_images_and_draws_it_is_and_how_sure_the_choice() -> None:
+    found = evidence.table("interpolation", rift())
+    assert found[["images", "draws", "another", "weaker"]].drop_duplicates().to_numpy().tolist() == [[240, 5, 41.2, 3]]
 
 
 def test_rift_has_no_curve_and_no_one_misses_it() -> None:

@@ -255,12 +255,13 @@ def test_a_curve_with_block_sets_that_the_result_does_not_have_is_refused() -> N
 
 
 POINT = {"clean": 0.9, "pgd": 0.5}
+WALK = {"a": 0.3, "points": [POINT] * 11, "draws": 5, "another": 0.4, "weaker": 0.0}
 RIFT = {
     "module": "linear",
     "bn": "update",
     "ascent": {"images": 4, "batch": 4, "epochs": 1, "steps": 1, "lr": 1.0, "eps": 0.1},
     "criticality": {"linear": {"mrc": 0.1, "drop": 0.01}},
-    "interpolation": {"update": {"a": 0.3, "points": [POINT] * 11}},
+    "interpolation": {"update": WALK},
 }
 
 
@@ -272,11 +273,11 @@ RIFT = {
         ({"module": "stem"}, "it has no criticality of stem"),
         ({"bn": "freeze"}, "it has no interpolation freeze"),
         (
-            {"interpolation": {"update": {"a": 0.3, "points": [POINT]}}},
+            {"interpolation": {"update": WALK | {"points": [POINT]}}},
             "interpolation.update.points: List should have at ",
         ),
         (
-            {"interpolation": {"update": {"a": 9.0, "points": [POINT] * 11}}},
+            {"interpolation": {"update": WALK | {"a": 9.0}}},
             "interpolation.update.a: Input should be less",
         ),
         ({"ascent": RIFT["ascent"] | {"images": 0}}, "ascent.images: Input should be greater than or equal to 1"),

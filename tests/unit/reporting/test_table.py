@@ -99,6 +99,17 @@ def test_where_papers_have_a_setting_of_ours_every_number_that_they_print_is_the
     assert text.count("Not in the grid of params.yaml.") == len(others)
 
 
+@pytest.mark.parametrize(
+    ("method", "epoch", "told"),
+    [("part", 22, "22/25‡"), ("part", 25, "25/25"), ("at", 22, "22/25"), ("arat", 25, "25/25")],
+)
+def test_an_earlier_epoch_than_the_release_evaluates_is_marked(method: str, epoch: int, told: str) -> None:
+    line = means("digits/small").assign(method=method, epoch=epoch, corrupted=1.0)
+    attacked = pd.DataFrame(columns=["setting", "method", "column"])
+    (row,) = table.rows(line, line, attacked, {}, {("digits/small", method): "25"}, suite())
+    assert row.words == [told]
+
+
 # ---- the page of attacks
 
 
@@ -206,7 +217,7 @@ def test_the_lines_of_the_table_hold_every_column(results) -> None:
     [
         ("pgd20", "PGD-20"),
         ("cw100", "C&W-100"),
-        ("pgd20_trades", "PGD-20 trades"),
+        ("pgd20_trades", "PGD-20 TRADES"),
         ("fgsm", "FGSM"),
         ("aa", "AA"),
         ("min_l2", "Min L2"),

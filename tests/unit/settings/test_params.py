@@ -68,6 +68,8 @@ def test_the_papers_attacks_are_the_conventions_of_the_field():
     ball = {"eps": 8 / 255, "step": 2 / 255, "start": "uniform", "clip_start": True}
     wanted = {f"{kind}{steps}": ball | {"steps": steps} for kind in ("pgd", "cw") for steps in (20, 100)}
     wanted["pgd20_trades"] = ball | {"eps": 0.031, "step": 0.003, "steps": 20, "clip_start": False}
+    wanted["pgd20_cure"] = ball | {"step": 0.003, "steps": 20, "clip_start": False}
+    wanted["pgd10_rift"] = ball | {"step": 2 / 225, "steps": 10}  # as its release has it
     wanted["fgsm"] = ball | {"step": 1, "steps": 1, "start": "zero"}  # one step to the ball's corner, whatever eps is
     threat = view(PAPER, "threat").get("threat", Threat).model_dump()
     for name, how in wanted.items():
