@@ -9,7 +9,7 @@ import pytest
 
 from cure.errors import UserError
 from cure.evaluation.statistics.intervals import nrr
-from cure.reporting.claims import load
+from cure.published.claims import load
 from tests.support.project import ROOT
 
 TEXT = (ROOT / "claims.yaml").read_text(encoding="utf-8")

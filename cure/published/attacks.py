@@ -1,0 +1,79 @@
+"""The attack that a published number was measured under, and how it differs from a column of ours."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from cure.settings.base import Count, Positive, Radius, Settings, number
+
+UNKNOWN = "the published attack is not known in full"
+NO_COLUMN = "no column here is of this kind"
+RESTARTS = {"restarts": 1}  # what a column without the key does
+COLUMNS = {"cw": "cw20"}  # measure -> column, where the names differ
+ATTACKED = {"nrr": "cw", "nrr_aa": "aa", "sum": "aa"}  # measure -> the attacked measure that it is made of
+WORDS = {"clip_start": "start clipped to [0, 1]:"}
+PLAIN = ("clean", "ood", "mrc", "drop")
+
+
+class PublishedAttack(Settings):
+    """What is known of an attack; a key that is left out is not known, and not compared."""
+
+    attack: Literal["pgd", "cw", "autoattack"]
+    eps: Radius
+    step: Positive | None = None
+    steps: Count | None = None
+    start: Literal["uniform", "gaussian", "zero"] | None = None
+    clip_start: bool | None = None
+    restarts: Count | None = None
+    version: Literal["standard", "custom", "rand"] | None = None
+    iterations: Count | None = None
+    also: str | None = None  # what no column of ours does
+
+    def differences(self, ours: Mapping[str, Any]) -> list[str]:
+        """Return what a column of ours does otherwise, as `step 0.003, here 2/255`."""
+        found = []
+        for key, value in self.model_dump(exclude_none=True).items():
+            own = RESTARTS.get(key) if key not in ours else ours[key]
+            own = number(own) if isinstance(value, float) else own
+            if key == "also":
+                found.append(str(value))
+            elif own is None or (abs(own - value) > 1e-9 if isinstance(value, float) else own != value):
+                found.append(f"{WORDS.get(key, key)} {spelled(value)}, here {spelled(own)}")
+        return found
+
+
+def spelled(value: Any) -> str:
+    """8/255 where a number is so many grey levels, yes or no, or the value as it is."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    if isinstance(value, float):
+        levels = value * 255
+        return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 else f"{value:g}"
+    return str(value)
+
+
+def columns(settings: Mapping[str, Mapping[str, Any]], eps: float, step: float) -> dict[str, dict[str, Any]]:
+    """Return the columns of an attack suite over the threat model that is laid under them."""
+    return {name: {"eps": eps, "step": step, **own} for name, own in settings.items()}
+
+
+def attacked(measure: str) -> str | None:
+    """Return the attacked measure behind a published one: aa of aa_best, cw of nrr; None where nothing is attacked."""
+    plain = measure
+    for end in ("_best", "_last", "_delta", "_gain"):
+        plain = plain.removesuffix(end)
+    return None if plain in PLAIN else ATTACKED.get(plain, plain)
+
+
+def ours(
+    measure: str, under: PublishedAttack | None, known: Mapping[str, Mapping[str, Any]]
+) -> tuple[str | None, list[str]]:
+    """Return the column of ours to set beside an attacked measure, and how its attack differs from the published one.
+
+    It is the column with the same attack; else the one that is called like the measure, with what differs.
+    """
+    same = [name for name, own in known.items() if under and not under.differences(own)]
+    called = COLUMNS.get(measure, measure)
+    name = next(iter(same), called if called in known else None)
+    if name is None:
+        return None, [NO_COLUMN]
+    return name, under.differences(known[name]) if under else [UNKNOWN]
