@@ -1,5 +1,6 @@
 """The attack that a published number was measured under, and how it differs from a column of ours."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -9,6 +10,9 @@ UNKNOWN = "the published attack is not known in full"
 NO_COLUMN = "no column here is of this kind"
 RESTARTS = {"restarts": 1}  # what a column without the key does
 COLUMNS = {"cw": "cw20"}  # measure -> column, where the names differ
+CALLED = {
+    "cw": r"cw\d+(_.*)?"
+}  # measure -> columns that are called like it, where their names have more than an ending
 ATTACKED = {"nrr": "cw", "nrr_aa": "aa", "sum": "aa"}  # measure -> the attacked measure that it is made of
 WORDS = {"clip_start": "start clipped to [0, 1]:"}
 PLAIN = ("clean", "ood", "mrc", "drop")
@@ -69,11 +73,19 @@ def ours(
 ) -> tuple[str | None, list[str]]:
     """Return the column of ours to set beside an attacked measure, and how its attack differs from the published one.
 
-    It is the column with the same attack; else the one that is called like the measure, with what differs.
+    It is the column with the same attack, whatever it is called. Else it is the nearest of those that are called like
+    the measure (pgd20, pgd20_trades), where another radius is farther than all other differences.
     """
-    same = [name for name, own in known.items() if under and not under.differences(own)]
-    called = COLUMNS.get(measure, measure)
-    name = next(iter(same), called if called in known else None)
-    if name is None:
+    if under is None:
+        called = COLUMNS.get(measure, measure)
+        return (called, [UNKNOWN]) if called in known else (None, [NO_COLUMN])
+    found = {name: under.differences(own) for name, own in known.items()}
+    alike = [name for name in found if not found[name] or re.fullmatch(CALLED.get(measure, rf"{measure}(_.*)?"), name)]
+    if not alike:
         return None, [NO_COLUMN]
-    return name, under.differences(known[name]) if under else [UNKNOWN]
+    nearest = min(alike, key=lambda name: (_other_radius(found[name]), len(found[name])))
+    return nearest, found[nearest]
+
+
+def _other_radius(differences: list[str]) -> bool:
+    return any(one.startswith("eps") for one in differences)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from cure.core.names import heading
+from cure.core.names import RECONSTRUCTIONS, heading
 from cure.errors import UserError
 from cure.published import claims
 from cure.published.attacks import columns
@@ -161,6 +161,7 @@ def facts(params: Params, results: Results, note: dict[str, Any], todo: list[str
             f"{heading(name)}, last: of the last epoch's network, and its difference (overfitting.md)."
             for name in suite.last[:1]
         ),
+        *(said for method, said in RECONSTRUCTIONS.items() if method in {run.method for run in results.runs}),
         "Epoch: the epoch of the evaluated network, chosen on the validation split, and the epochs trained.",
         f"Made at commit {note['commit']} on {', '.join(note['devices'])} with PyTorch {', '.join(note['torch'])}.",
         *todo,
