@@ -76,14 +76,14 @@ def ours(
     It is the column with the same attack, whatever it is called. Else it is the nearest of those that are called like
     the measure (pgd20, pgd20_trades), where another radius is farther than all other differences.
     """
+    called = COLUMNS.get(measure, measure)
     if under is None:
-        called = COLUMNS.get(measure, measure)
         return (called, [UNKNOWN]) if called in known else (None, [NO_COLUMN])
     found = {name: under.differences(own) for name, own in known.items()}
     alike = [name for name in found if not found[name] or re.fullmatch(CALLED.get(measure, rf"{measure}(_.*)?"), name)]
     if not alike:
         return None, [NO_COLUMN]
-    nearest = min(alike, key=lambda name: (_other_radius(found[name]), len(found[name])))
+    nearest = min(alike, key=lambda name: (_other_radius(found[name]), len(found[name]), name != called))
     return nearest, found[nearest]
 
 

@@ -57,6 +57,12 @@ def test_what_is_not_known_of_an_attack_is_not_compared():
     assert ours("pgd20", {"attack": "pgd", "eps": "8/255", "steps": 20}) == ("pgd20", [])
 
 
+def test_of_two_columns_that_are_as_near_the_one_called_like_the_measure_is_taken():
+    rand = {"aa_rand": KNOWN["aa"] | {"version": "rand"}}
+    published = {"attack": "autoattack", "eps": "8/255", "iterations": 10}
+    assert ours("aa", published, rand | KNOWN)[0] == "aa"
+
+
 def test_an_unknown_attack_and_a_missing_column_are_said_to_be_so():
     assert attacks.ours("cw", None, KNOWN) == ("cw20", [UNKNOWN])
     assert attacks.ours("cw", None, {}) == (None, [NO_COLUMN])
