@@ -7,7 +7,9 @@ from cure.published.attacks import NO_COLUMN, UNKNOWN, PublishedAttack
 from cure.settings.params import read
 from tests.support.project import ROOT
 
-KNOWN = attacks.columns(read(ROOT / "params.yaml")["attack"]["columns"], 8 / 255, 2 / 255)
+SETTINGS = read(ROOT / "params.yaml")["attack"]["columns"]
+NAMES = ("fgsm", "pgd20", "pgd20_trades", "pgd100", "cw20", "cw100", "aa")
+KNOWN = attacks.columns({name: SETTINGS[name] for name in NAMES}, 8 / 255, 2 / 255)
 PGD20 = {"attack": "pgd", "eps": "8/255", "step": "2/255", "steps": 20, "start": "uniform", "clip_start": True}
 CURE = PGD20 | {"step": 0.003, "clip_start": False}
 TRADES = CURE | {"eps": 0.031}

@@ -21,7 +21,8 @@ from tests.support.project import ROOT
 
 CLAIMS = ROOT / "claims.yaml"
 PUBLISHED = load(CLAIMS)
-COLUMNS = columns(read(ROOT / "params.yaml")["attack"]["columns"], 8 / 255, 2 / 255)
+SETTINGS = read(ROOT / "params.yaml")["attack"]["columns"]
+COLUMNS = columns({name: SETTINGS[name] for name in ("pgd20", "cw20", "cw100", "aa")}, 8 / 255, 2 / 255)
 
 
 def suite() -> Settings:
