@@ -14,7 +14,7 @@ from cure.reporting import markdown, results
 Made = dict[tuple[str, str], str]
 Rows = dict[Any, pd.DataFrame]
 """The lines of one setting, a line per seed, by method."""
-OTHER = "‡"
+OTHER = "§"
 """Of a number that was measured under another attack than ours."""
 
 

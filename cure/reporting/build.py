@@ -153,6 +153,7 @@ def facts(params: Params, results: Results, note: dict[str, Any], todo: list[str
     shown = ", ".join(map(heading, ["clean", *suite.table]))
     return [
         f"Percent of {images} test images; L-inf attacks with {ball}; seeds {grid.seeds}{several}.",
+        *(said for method, said in RECONSTRUCTIONS.items() if method in {run.method for run in results.runs}),
         *attacks.notes(results.attacks, suite),
         f"Bold: the best under {shown}; †: not told apart from it by a paired test on the same images (pairs.md).",
         f"NRR: 2 n r / (n + r) of clean and {heading(suite.nrr)}, of unrounded values.",
@@ -161,7 +162,6 @@ def facts(params: Params, results: Results, note: dict[str, Any], todo: list[str
             f"{heading(name)}, last: of the last epoch's network, and its difference (overfitting.md)."
             for name in suite.last[:1]
         ),
-        *(said for method, said in RECONSTRUCTIONS.items() if method in {run.method for run in results.runs}),
         "Epoch: the epoch of the evaluated network, chosen on the validation split, and the epochs trained.",
         f"Made at commit {note['commit']} on {', '.join(note['devices'])} with PyTorch {', '.join(note['torch'])}.",
         *todo,

@@ -55,7 +55,7 @@ def test_ours_and_theirs_stand_in_lines_of_their_own() -> None:
     theirs = [line for line in part if line.startswith("| CURE | cure, Table 1 |")]
     assert own == ["| CURE | **ours** | 12.34 | 5.00 |  | 4.00 | 6.00 | 3 epochs, CPU |"]
     assert len(theirs) == 1
-    assert "86.76 | 54.92‡ | 49.69‡ | 52.48‡ | 65.04‡" in theirs[0]
+    assert "86.76 | 54.92§ | 49.69§ | 52.48§ | 65.04§" in theirs[0]
     assert any("PGD-20 with step 0.003" in line for line in part)
     assert "misprinted" in text
 
@@ -76,6 +76,45 @@ def test_every_published_table_of_a_setting_is_there_with_its_own_columns() -> N
     assert sum(len(c.values) for c in claims_of) == sum(
         bool(run.strip()) for line in rows if "| Method |" not in line for run in line.split("|")[3:-2]
     )
+
+
+def test_what_others_reproduced_stands_in_tables_of_its_own_and_ours_beneath() -> None:
+    made = {("cifar10/resnet18", "at"): "200 epochs, H100"}
+    text = beside.page(means("cifar10/resnet18").assign(method="at"), PUBLISHED, made, ours("cifar10/resnet18"))
+    part = next(part for part in text.split("### ") if part.startswith("lethesec, README (reproduced)\n")).splitlines()
+    at = [line for line in part if line.startswith("| AT |")]
+    assert at == [
+        "| AT | lethesec, README (reproduced) | 82.57 | 51.28§ | 49.66§ |  |",
+        "| AT | **ours** | 12.34 | 5.00 |  | 200 epochs, H100 |",  # cw100, which is nearer, was not measured
+    ]
+    assert "- § PGD-20, C&W: start clipped to [0, 1]: no, here yes." in part
+    papers = [part for part in text.split("### ") if "(reproduced)" not in part.partition("\n")[0]]
+    assert "lethesec, README" not in "".join(papers)
+
+
+def test_a_claim_under_another_attack_than_ours_is_marked_and_one_under_the_same_is_not() -> None:
+    def cells(known: dict) -> tuple[list[str], str]:
+        rows = beside.Ours(["cifar10/resnet18"], "Nothing.", {}, known)
+        lines = means("cifar10/resnet18").assign(pgd20_cure=7.5)
+        text = beside.page(lines, PUBLISHED, {("cifar10/resnet18", "cure"): ""}, rows)
+        part = next(part for part in text.split("### ") if part.startswith("cure, Table 1\n"))
+        both = [line.split(" | ")[2:7] for line in part.splitlines() if line.startswith("| CURE |")]
+        return [pair[1] for pair in both], part
+
+    found, said = cells(COLUMNS)
+    assert found == ["54.92§", "5.00"]
+    assert "- § PGD-20 of CURE: step 0.003, here 2/255; start clipped to [0, 1]: no, here yes.\n" in said
+    assert "- § PGD-20, AA, C&W, NRR: the published attack is not known in full.\n" in said
+    same = {"attack": "pgd", "eps": "8/255", "step": 0.003, "steps": 20, "start": "uniform", "clip_start": False}
+    found, said = cells(COLUMNS | {"pgd20_cure": same})
+    assert found == ["54.92", "7.50"]
+    assert "PGD-20 of CURE" not in said
+
+
+def test_papers_that_could_not_be_verified_are_named_where_papers_are_shown() -> None:
+    text = beside.page(pd.DataFrame(), PUBLISHED, {}, ours("cifar10/resnet18"))
+    assert "- VFD (reconstruction): The abstract is all that was found" in text.partition("could not be verified")[2]
+    assert "could not be verified" not in beside.page(pd.DataFrame(), PUBLISHED, {}, ours("digits/small"))
 
 
 def test_a_setting_that_no_paper_prints_says_so() -> None:
@@ -106,45 +145,6 @@ def test_where_papers_have_a_setting_of_ours_every_number_that_they_print_is_the
     assert sum(bool(re.match(r" *[+-]?\d", cell)) for cell in cells) == sum(len(one.values) for one in published)
     others = {f"{one.dataset}/{one.model}" for one in published} - {"cifar10/resnet18"}
     assert text.count("Not in the grid of params.yaml.") == len(others)
-
-
-def test_what_others_reproduced_stands_in_tables_of_its_own_and_ours_beneath() -> None:
-    made = {("cifar10/resnet18", "at"): "200 epochs, H100"}
-    text = beside.page(means("cifar10/resnet18").assign(method="at"), PUBLISHED, made, ours("cifar10/resnet18"))
-    part = next(part for part in text.split("### ") if part.startswith("lethesec, README (reproduced)\n")).splitlines()
-    at = [line for line in part if line.startswith("| AT |")]
-    assert at == [
-        "| AT | lethesec, README (reproduced) | 82.57 | 51.28‡ | 49.66‡ |  |",
-        "| AT | **ours** | 12.34 | 5.00 |  | 200 epochs, H100 |",  # cw100, which is nearer, was not measured
-    ]
-    assert "- ‡ PGD-20, C&W: start clipped to [0, 1]: no, here yes." in part
-    papers = [part for part in text.split("### ") if "(reproduced)" not in part.partition("\n")[0]]
-    assert "lethesec, README" not in "".join(papers)
-
-
-def test_a_claim_under_another_attack_than_ours_is_marked_and_one_under_the_same_is_not() -> None:
-    def cells(known: dict) -> tuple[list[str], str]:
-        rows = beside.Ours(["cifar10/resnet18"], "Nothing.", {}, known)
-        lines = means("cifar10/resnet18").assign(pgd20_cure=7.5)
-        text = beside.page(lines, PUBLISHED, {("cifar10/resnet18", "cure"): ""}, rows)
-        part = next(part for part in text.split("### ") if part.startswith("cure, Table 1\n"))
-        both = [line.split(" | ")[2:7] for line in part.splitlines() if line.startswith("| CURE |")]
-        return [pair[1] for pair in both], part
-
-    found, said = cells(COLUMNS)
-    assert found == ["54.92‡", "5.00"]
-    assert "- ‡ PGD-20 of CURE: step 0.003, here 2/255; start clipped to [0, 1]: no, here yes.\n" in said
-    assert "- ‡ PGD-20, AA, C&W, NRR: the published attack is not known in full.\n" in said
-    same = {"attack": "pgd", "eps": "8/255", "step": 0.003, "steps": 20, "start": "uniform", "clip_start": False}
-    found, said = cells(COLUMNS | {"pgd20_cure": same})
-    assert found == ["54.92", "7.50"]
-    assert "PGD-20 of CURE" not in said
-
-
-def test_papers_that_could_not_be_verified_are_named_where_papers_are_shown() -> None:
-    text = beside.page(pd.DataFrame(), PUBLISHED, {}, ours("cifar10/resnet18"))
-    assert "- VFD (reconstruction): The abstract is all that was found" in text.partition("could not be verified")[2]
-    assert "could not be verified" not in beside.page(pd.DataFrame(), PUBLISHED, {}, ours("digits/small"))
 
 
 # ---- the page of attacks
