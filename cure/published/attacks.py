@@ -15,11 +15,13 @@ CALLED = {
 }  # measure -> columns that are called like it, where their names have more than an ending
 ATTACKED = {"nrr": "cw", "nrr_aa": "aa", "sum": "aa"}  # measure -> the attacked measure that it is made of
 WORDS = {"clip_start": "start clipped to [0, 1]:"}
+ASCENT = ("step", "steps", "start", "clip_start")
+WHOLE = {"pgd": ASCENT, "cw": ASCENT, "autoattack": ("version", "iterations")}  # what must be known of an attack
 PLAIN = ("clean", "ood", "mrc", "drop")
 
 
 class PublishedAttack(Settings):
-    """What is known of an attack; a key that is left out is not known, and not compared."""
+    """What is known of an attack; a key that is left out is not known, and not compared, which is then said."""
 
     attack: Literal["pgd", "cw", "autoattack"]
     eps: Radius
@@ -42,16 +44,17 @@ class PublishedAttack(Settings):
                 found.append(str(value))
             elif own is None or (abs(own - value) > 1e-9 if isinstance(value, float) else own != value):
                 found.append(f"{WORDS.get(key, key)} {spelled(value)}, here {spelled(own)}")
-        return found
+        return found + [UNKNOWN] * any(getattr(self, key) is None for key in WHOLE[self.attack])
 
 
 def spelled(value: Any) -> str:
-    """8/255 where a number is so many grey levels, yes or no, or the value as it is."""
+    """8/255 where a number is so many grey levels (or RiFT's 2/225), yes or no, or the value as it is."""
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "none"}[value]
     if isinstance(value, float):
-        levels = value * 255
-        return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 else f"{value:g}"
+        whole = [n for n in (255, 225) if abs(value * n - round(value * n)) < 1e-6]
+        short = f"{value:g}"
+        return f"{round(value * whole[0])}/{whole[0]}" if whole and len(short) > len("0.031") else short
     return str(value)
 
 

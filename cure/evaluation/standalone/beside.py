@@ -87,6 +87,8 @@ def _attack(one: Agreement) -> str:
     """Return what is to be known of the attack: whether it is the published one, and what would measure that."""
     ask = f"--attacks {one.same} is nearer" if one.same and one.ours is not None else f"--attacks {one.same}"
     said = (
-        [] if one.column == "clean" else ["not known" if one.differs == [UNKNOWN] else "; ".join(one.differs) or "same"]
+        []
+        if one.column == "clean"
+        else ["not known in full" if one.differs == [UNKNOWN] else "; ".join(one.differs) or "same"]
     )
     return "; ".join((said if one.ours is not None else []) + ([ask] if one.same else []))

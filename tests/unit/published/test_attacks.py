@@ -55,13 +55,29 @@ def test_the_worst_of_several_runs_is_another_attack_than_one_run():
     assert ours("pgd20", PGD20 | {"restarts": 1}) == ("pgd20", [])
 
 
-def test_what_is_not_known_of_an_attack_is_not_compared():
-    assert ours("pgd20", {"attack": "pgd", "eps": "8/255", "steps": 20}) == ("pgd20", [])
+def test_what_is_not_known_of_an_attack_is_not_compared_and_said():
+    assert ours("pgd20", {"attack": "pgd", "eps": "8/255", "steps": 20}) == ("pgd20", [UNKNOWN])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (8 / 255, "8/255"),
+        (2 / 225, "2/225"),
+        (0.003, "0.003"),
+        (0.031, "0.031"),
+        (0.15, "0.15"),
+        (True, "yes"),
+        (10, "10"),
+    ],
+)
+def test_numbers_are_spelt_as_papers_spell_them(value, text):
+    assert attacks.spelled(value) == text
 
 
 def test_of_two_columns_that_are_as_near_the_one_called_like_the_measure_is_taken():
-    rand = {"aa_rand": KNOWN["aa"] | {"version": "rand"}}
-    published = {"attack": "autoattack", "eps": "8/255", "iterations": 10}
+    published = {"attack": "autoattack", "eps": "8/255", "version": "standard", "iterations": 10}
+    rand = {"aa_rand": KNOWN["aa"] | {"iterations": 99}}
     assert ours("aa", published, rand | KNOWN)[0] == "aa"
 
 
