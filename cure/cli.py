@@ -57,6 +57,12 @@ EvalSeed = Annotated[
 ]
 Budget = Annotated[str | None, typer.Option(help="Time to spend (90s, 10m, 2h); sets the number of images.")]
 Force = Annotated[bool, typer.Option("--force", help="Evaluate even if preflight checks fail.")]
+ClaimText = Annotated[
+    str | None,
+    typer.Option(
+        "--claim", help="Published row to set beside the result: 'TRADES, ResNet-18'; a data set or source may follow."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 RunName = Annotated[
     str, typer.Argument(help="A run, digits/small/at-s0, or a stage, update@digits-small-at-0.", metavar="RUN")
@@ -92,38 +98,37 @@ def evaluate_files(
     seed: EvalSeed = None,
     budget: Budget = None,
     force: Force = False,
+    claim: ClaimText = None,
     json: Json = False,
 ) -> None:
     """Evaluate clean and robust accuracy on the test split: cure's own checkpoints as they are, others with --data.
 
     Preflight checks show whether the network can be attacked, an estimate shows the cost, and diagnostics show signs of
     gradient masking. Only weights are loaded: pickled code is refused, and a program (TorchScript, torch.export) runs
-    with --trust-code alone. Exit codes: 0; 2: at least one network was refused, results of the others are still
-    printed; 3: evaluated, but a diagnostic was raised; 130: interrupted, rerun to resume (with --out).
+    with --trust-code alone. Exit codes: 0; 2: a network was refused, results of the others are printed; 3: evaluated,
+    but a diagnostic was raised; 130: interrupted, rerun to resume (with --out).
     """
     from cure.evaluation.standalone import command, options
     from cure.evaluation.standalone.cases import Request
     from cure.storage.external_checkpoint import Loading
 
-    names = [name.strip() for name in attacks.split(",") if name.strip()] if attacks is not None else None
-    code = command.evaluate_files(
-        Request(
-            paths=checkpoints or [],
-            loading=Loading(model, factory, options.normalisation(mean, std), key, trust_code),
-            data=data,
-            settings=params,
-            attacks=names,
-            surrogate=surrogate,
-            images=images,
-            out=out,
-            batch=batch,
-            seed=seed,
-            budget=options.seconds(budget),
-            force=force,
-            json=json,
-        )
+    request = Request(
+        paths=checkpoints or [],
+        loading=Loading(model, factory, options.normalisation(mean, std), key, trust_code),
+        data=data,
+        settings=params,
+        attacks=options.names(attacks),
+        surrogate=surrogate,
+        images=images,
+        out=out,
+        batch=batch,
+        seed=seed,
+        budget=options.seconds(budget),
+        force=force,
+        claim=claim,
+        json=json,
     )
-    raise typer.Exit(code)
+    raise typer.Exit(command.evaluate_files(request))
 
 
 @app.command()

@@ -14,7 +14,7 @@ NAMES = {
     "iad": "IAD",
     "las_at": "LAS-AT",
     "part": "PART",
-    "vfd": "VFD",
+    "vfd": "VFD (reconstruction)",
     "rift": "RiFT",
     "arat": "AR-AT",
     "cure": "CURE",
@@ -22,6 +22,9 @@ NAMES = {
     "awp": "AWP",
 }
 """Spellings of the papers; a method without one is shown by its key."""
+
+RECONSTRUCTIONS = {"vfd": "VFD is a reconstruction from the paper's abstract; neither code nor numbers were found."}
+"""What stands beside the numbers of a method that nobody can compare with its authors' own."""
 
 ORDER = [
     "natural",

@@ -1,4 +1,4 @@
-"""Our rows beside the published ones, table by table, line by line and never in one cell."""
+"""Our rows beside what others published, table by table, line by line and never in one cell."""
 
 from dataclasses import dataclass
 from itertools import groupby
@@ -7,13 +7,15 @@ from typing import Any
 import pandas as pd
 
 from cure.core.names import NAMES, heading
+from cure.published import attacks
+from cure.published.claims import Claim, Published
 from cure.reporting import markdown, results
-from cure.reporting.claims import Claim
-from cure.settings.sections import AttackSuite
 
 Made = dict[tuple[str, str], str]
 Rows = dict[Any, pd.DataFrame]
 """The lines of one setting, a line per seed, by method."""
+OTHER = "§"
+"""Of a number that was measured under another attack than ours."""
 
 
 @dataclass(frozen=True)
@@ -23,62 +25,112 @@ class Ours:
     settings: list[str]
     how: str
     todo: Made
+    columns: dict[str, dict[str, Any]]  # our attack columns, over the threat model
 
 
-def page(lines: pd.DataFrame, claims: list[Claim], suite: AttackSuite, made: Made, ours: Ours) -> str:
-    """claims.md: every published table about a setting of ours, and where papers have any of these, all others.
+def page(lines: pd.DataFrame, published: Published, made: Made, ours: Ours) -> str:
+    """claims.md: every published table about a setting of ours, and where others have any of these, all of theirs.
 
-    `made` says how each of our rows was trained.
+    What papers print comes first in a setting, then what others reproduced. `made` says how each row was trained.
     """
     seeds = lines["seed"].nunique() if len(lines) else 0
     text = [
         "# Ours beside the papers'",
         "",
         "Lines marked **ours** were measured by this pipeline; the others are printed in the papers (claims.yaml),",
-        "which name their own attacks.",
+        "which name their own attacks, or, under *reproduced*, measured by others than a method's authors.",
+        f"{OTHER}: measured under another attack than ours, or under one that is not known in full.",
         f"Ours: {ours.how[:1].lower()}{ours.how[1:]}",
         *([f"Ours: mean ± sample standard deviation of {seeds} seeds."] if seeds > 1 else []),
     ]
-    printed = list(dict.fromkeys(map(results.setting, claims)))
+    everything = [*published.claims, *published.reproductions]
+    printed = list(dict.fromkeys(map(results.setting, everything)))
     others = printed if set(printed) & set(ours.settings) else []
     for setting in dict.fromkeys([*ours.settings, *others]):
         rows = dict(list(lines[lines["setting"] == setting].groupby("method"))) if len(lines) else {}
-        about = [claim for claim in claims if results.setting(claim) == setting]
+        about = [claim for claim in everything if results.setting(claim) == setting]
         text += ["", f"## {setting}"]
         text += [] if about else ["", f"No paper prints a number for {setting}."]
         text += [] if setting in ours.settings else ["", "Not in the grid of params.yaml."]
-        for (paper, table), group in groupby(about, key=lambda claim: (claim.paper, claim.table)):
-            text += _table(f"{paper}, {table}", list(group), rows, suite, made, ours)
+        for (kind, paper, table), group in groupby(about, key=lambda claim: (claim.kind, claim.paper, claim.table)):
+            title = f"{paper}, {table}" + (" (reproduced)" if kind == "reproduction" else "")
+            text += _table(title, list(group), rows, made, ours)
+    text += _unverified(published) if others else []
     return "\n".join(text) + "\n"
 
 
-def _table(title: str, claims: list[Claim], rows: Rows, suite: AttackSuite, made: Made, ours: Ours) -> list[str]:
+def _unverified(published: Published) -> list[str]:
+    said = [f"- {NAMES.get(method, method)}: {why}" for method, why in published.unverified.items()]
+    return ["", "## Papers whose own tables could not be verified", "", *said]
+
+
+def _table(title: str, claims: list[Claim], rows: Rows, made: Made, ours: Ours) -> list[str]:
     """One published table with its own columns, and beneath each of its rows ours, where we have it."""
     measures = list(dict.fromkeys(measure for claim in claims for measure in claim.values))
     head, body = ["Method", "Source", *map(heading, measures), "Note"], []
-    notes: list[str] = []
+    notes, others = list[str](), dict[str, list[tuple[str, str]]]()
     for claim in claims:
         notes += [f"{len(notes) + 1}. {claim.method}: {claim.caveat}"] if claim.caveat else []
         mark = f"see {len(notes)}" if claim.caveat else ""
         name = NAMES.get(claim.method, claim.method)
-        body.append([name, title, *(_printed(claim, measure) for measure in measures), mark])
+        against = {measure: _against(claim, measure, ours) for measure in measures}
+        for measure, (_, differences) in against.items():
+            if measure in claim.values and differences:
+                others.setdefault("; ".join(differences), []).append((heading(measure), name))
+        cells = [_printed(claim, measure) + _mark(claim, measure, against[measure][1]) for measure in measures]
+        body.append([name, title, *cells, mark])
         if claim.method in rows:
             own = rows[claim.method]
-            numbers = [_ours(own, measure, suite) for measure in measures]
+            numbers = [_ours(own, measure, against[measure][0]) for measure in measures]
             body.append([name, "**ours**", *numbers, made[str(own["setting"].iloc[0]), claim.method]])
         elif todo := ours.todo.get((results.setting(claim), claim.method)):
             body.append([name, "**ours**", *("" for _ in measures), todo])
     about = [f"{text}." for text in dict.fromkeys(claim.source for claim in claims) if text]
     about += list(dict.fromkeys(claim.setting for claim in claims))
     ruled = markdown.table(head, body, left=(0, 1, len(head) - 1))
-    return ["", f"### {title}", "", *about, "", *ruled, *(["", *notes] if notes else [])]
+    told = [_told(reason, where, len(claims)) for reason, where in others.items()]
+    return [
+        "",
+        f"### {title}",
+        "",
+        *about,
+        "",
+        *ruled,
+        *(["", *told] if told else []),
+        *(["", *notes] if notes else []),
+    ]
 
 
-def _ours(own: pd.DataFrame, measure: str, suite: AttackSuite) -> str:
+def _against(claim: Claim, measure: str, ours: Ours) -> tuple[str | None, list[str]]:
+    """Return our attack column behind a measure, and how its attack differs from the published one."""
+    attacked = attacks.attacked(measure)
+    if attacked is None:
+        return None, []
+    return attacks.ours(attacked, claim.attack(measure), ours.columns)
+
+
+def _mark(claim: Claim, measure: str, differences: list[str]) -> str:
+    return OTHER if measure in claim.values and differences else ""
+
+
+def _told(reason: str, where: list[tuple[str, str]], count: int) -> str:
+    """Return what is said below a table of numbers under another attack: of which columns, and of which rows."""
+    measures, rows = (list(dict.fromkeys(part)) for part in zip(*where, strict=True))
+    whose = f" of {', '.join(rows)}" if len(rows) < count else ""
+    return f"- {OTHER} {', '.join(measures)}{whose}: {reason}."
+
+
+def _ours(own: pd.DataFrame, measure: str, column: str | None) -> str:
     """Our number for a published measure; `ood` is the mean over corruptions, `sum` is clean + AutoAttack."""
-    if measure == "sum":
-        return markdown.spread(own["clean"] + own["aa"]) if "aa" in own else ""
-    name = {"cw": "cw20", "nrr": f"nrr_{suite.nrr}", "ood": "corrupted"}.get(measure, measure.removesuffix("_best"))
+    if column and measure == "sum":
+        return markdown.spread(own["clean"] + own[column]) if column in own else ""
+    if measure.startswith("nrr"):
+        name = f"nrr_{column}"
+    elif column:
+        name = measure.replace(str(attacks.attacked(measure)), column)
+    else:
+        name = {"ood": "corrupted"}.get(measure, measure)
+    name = name.removesuffix("_best")
     return markdown.spread(own[name]) if name in own else ""
 
 

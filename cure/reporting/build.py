@@ -6,13 +6,14 @@ from typing import Any
 
 import pandas as pd
 
-from cure import catalogue
-from cure.core.names import heading
+from cure.core.names import RECONSTRUCTIONS, heading
 from cure.errors import UserError
+from cure.published import claims
+from cure.published.attacks import columns
 from cure.reporting import (
+    acceptance,
     attacks,
     beside,
-    claims,
     corrupted,
     costs,
     figures,
@@ -27,7 +28,7 @@ from cure.reporting import (
 )
 from cure.reporting.results import Results, every_row, load_results, methods, setting
 from cure.settings.params import Params
-from cure.settings.sections import AttackSuite, Grid, ReportText
+from cure.settings.sections import AttackSuite, Grid, ReportText, Threat
 from cure.storage.files import write_text
 
 FOLDER = Path("reports")
@@ -52,16 +53,17 @@ def build(params: Params, whole: bool = True) -> list[str]:
     todo = table.to_do(results, expected)
     note = made.note(results) if results.runs else {}
     about = facts(params, results, note, lacking(todo, expected))
-    published = claims.load(catalogue.ROOT.parent / "claims.yaml")
+    published = claims.load(claims.path())
     settings = list(dict.fromkeys(map(setting, every_row(grid))))
-    ours = beside.Ours(settings, about[0], todo)
+    threat = params.get("threat", Threat)
+    ours = beside.Ours(settings, about[0], todo, columns(suite.columns, threat.eps, threat.step))
     left_out = dict[str, str]()
     if results.runs:
         left_out = measured(params, results, note, published, ours, about)
     else:
         body = table.with_rows_to_do([], grid, suite, todo)
         pages = {"table": table.markdown(body, text, suite, about)}
-        pages["claims"] = beside.page(pd.DataFrame(), published, suite, {}, ours)
+        pages["claims"] = beside.page(pd.DataFrame(), published, {}, ours)
         figures.draw_none(FOLDER / "figures", text.figures, "nothing of this grid was run yet")
         lines = pd.DataFrame(columns=["setting", "method", "seed"])
         _write(pages, {"table": lines}, {}, page.Head(text, table.head(suite), body, about))
@@ -73,7 +75,7 @@ def measured(
     params: Params,
     results: Results,
     note: dict[str, Any],
-    published: list[claims.Claim],
+    published: claims.Published,
     ours: beside.Ours,
     about: list[str],
 ) -> dict[str, str]:
@@ -85,7 +87,8 @@ def measured(
     outcomes = {run: result.outcomes for run, result in results.attacks.items()}
     told, overfit = pairs.compared(outcomes, ["clean", *suite.table]), overfitting.epochs(curves)
     ends = ["clean", *suite.last] if suite.last else []
-    concluded = findings.table(text.figures, results)
+    accepted = acceptance.table(published, results, ours.columns)
+    concluded = pd.concat([findings.table(text.figures, results), accepted], ignore_index=True)
     epochs = {rows.key(run): str(made.epochs(results, run) or "?") for run in results.runs}
     trained = {row: f"{count} epochs, {', '.join(note['devices'])}" for row, count in epochs.items()}
     body = table.rows(lines, means, attacked, pairs.marks(told), epochs, suite)
@@ -93,7 +96,7 @@ def measured(
     pages = {
         "table": table.markdown(body, text, suite, about),
         "findings": findings.page(concluded),
-        "claims": beside.page(lines, published, suite, trained, ours),
+        "claims": beside.page(lines, published, trained, ours),
         "pairs": pairs.page(told, text.against),
         "overfitting": overfitting.page(overfit, lines, ends),
         "corruptions": corrupted.page(results.corruptions, methods(grid)),
@@ -150,6 +153,7 @@ def facts(params: Params, results: Results, note: dict[str, Any], todo: list[str
     shown = ", ".join(map(heading, ["clean", *suite.table]))
     return [
         f"Percent of {images} test images; L-inf attacks with {ball}; seeds {grid.seeds}{several}.",
+        *(said for method, said in RECONSTRUCTIONS.items() if method in {run.method for run in results.runs}),
         *attacks.notes(results.attacks, suite),
         f"Bold: the best under {shown}; †: not told apart from it by a paired test on the same images (pairs.md).",
         f"NRR: 2 n r / (n + r) of clean and {heading(suite.nrr)}, of unrounded values.",

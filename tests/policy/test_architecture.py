@@ -25,6 +25,7 @@ FLOORS = (  # from the top: a file imports its own room and rooms below it, neve
     ("cure/evaluation/standalone",),
     ("cure/evaluation/diagnostics",),
     ("cure/evaluation",),
+    ("cure/published",),
     ("cure/evaluation/statistics",),
     tuple(f"cure/{name}" for name in CATALOGUES[:5]),
     ("cure/adversarial",),

@@ -39,6 +39,7 @@ class Request:
     budget: float | None = None  # seconds
     force: bool = False
     json: bool = False
+    claim: str | None = None  # the published row to set beside what is measured
 
 
 def cases(

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from rich.console import Console
 from cure.errors import UserError, exit_refused, first_sentence
 from cure.evaluation.cost import images_for
 from cure.evaluation.speed import AttackSpeed
-from cure.evaluation.standalone import outputs, show
+from cure.evaluation.standalone import beside, outputs, show
 from cure.evaluation.standalone.cases import Request, cases
 from cure.evaluation.standalone.images import Images
 from cure.evaluation.standalone.measure import Evaluation, measure, run_preflight
@@ -36,11 +37,12 @@ def evaluate_files(request: Request) -> int:
     """
     console, found, refused = Console(stderr=True, emoji=False, markup=False), list[Evaluation](), list[UserError]()
     _check_request(request)
+    published = beside.Named.by(request.claim) if request.claim is not None else None
     paths: list[Path | None] = [*request.paths]
     open_surrogate = cache(open_checkpoint)  # all paths share one surrogate
     try:
         for path in paths or [None]:
-            for one in _evaluated(path, request, open_surrogate, console, refused):
+            for one in _evaluated(path, request, published, open_surrogate, console, refused):
                 found.append(one)  # one by one: what is finished outlives an interruption
     except KeyboardInterrupt:
         if found:
@@ -57,6 +59,7 @@ def evaluate_files(request: Request) -> int:
 def _evaluated(
     path: Path | None,
     request: Request,
+    published: beside.Named | None,
     open_surrogate: Callable[[Path], Checkpoint],
     console: Console,
     refused: list[UserError],
@@ -74,7 +77,7 @@ def _evaluated(
     for subject, images, wanted in found:
         try:
             with exit_refused(subject.name):
-                done = _one(subject, images, wanted, request, console, path)
+                done = _one(subject, images, wanted, request, published, console, path)
             yield done
         except UserError as why:
             refuse(subject.name, why)
@@ -113,15 +116,27 @@ def _shown(found: list[Evaluation], request: Request, console: Console) -> None:
         print(json.dumps([outputs.document(one) for one in found], indent=1))
     elif found:
         page().print(show.table(found))
+        for one in found:
+            if one.beside:
+                page().print(beside.table(one))
     for one in found:
         for flag in one.flags:
             console.print(f"{one.subject.name}: {flag}", style="red", highlight=False, soft_wrap=True)
 
 
 def _one(
-    subject: Subject, images: Images, wanted: Plan, request: Request, console: Console, file: Path | None
+    subject: Subject,
+    images: Images,
+    wanted: Plan,
+    request: Request,
+    published: beside.Named | None,
+    console: Console,
+    file: Path | None,
 ) -> Evaluation:
     """Preflight, estimate, measure, write."""
+    rows = (
+        published.on(images.name, subject.about.model if subject.about else request.loading.model) if published else []
+    )
     folder = request.out / subject.name.replace(":", "-") if request.out else None
     subject.net.to(images.examples.x.device)
     note_network = claimed(folder, subject.net, file, images.examples.x)
@@ -140,6 +155,7 @@ def _one(
         except KeyboardInterrupt:
             _say(console, "interrupted" + ("; the same command continues at the last batch" if units else ""))
             raise
+    found = replace(found, beside=beside.agreements(found, rows))
     if folder:
         outputs.write(found, folder)
         _say(console, f"wrote {folder}/results.json, per_image.csv, x_adv.pt")

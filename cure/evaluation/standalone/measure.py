@@ -1,6 +1,6 @@
 """One evaluation from a network and its images to an `Evaluation`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from cure.evaluation.work_items import WorkItemFolder
 from cure.nn.folding.folded_copy import faster_layout
 from cure.nn.inputs import KeptInside
 from cure.nn.memory_format import FORMATS
+from cure.published.agreement import Agreement
 from cure.settings.base import Layout
 from cure.settings.sections import AttackSuite
 from cure.storage.files import write_text
@@ -42,6 +43,7 @@ class Evaluation:
     result: AttackResult
     preflight: list[Check]
     masking: list[Check]
+    beside: list[Agreement] = field(default_factory=list)  # published numbers, where some were named
 
     def accuracy(self, column: str) -> float:
         """Share of the images that the column looked at and that stayed correct; `clean` and `worst` are columns."""

@@ -4,6 +4,11 @@ from cure.core.network import Normalisation
 from cure.errors import UserError
 
 
+def names(attacks: str | None) -> list[str] | None:
+    """Read --attacks clean,pgd20."""
+    return None if attacks is None else [name.strip() for name in attacks.split(",") if name.strip()]
+
+
 def normalisation(mean: str | None, std: str | None) -> Normalisation | None:
     """Read --mean 0.49,0.48,0.45 --std 0.25,0.24,0.26."""
     if (mean is None) != (std is None):

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from cure.evaluation.standalone import beside
 from cure.evaluation.standalone.measure import Evaluation
 from cure.storage.files import replacing, write_text
 
@@ -63,6 +64,8 @@ def document(found: Evaluation) -> dict[str, Any]:
         "masking": [vars(line) for line in found.masking],
         "flags": found.flags,
     }
+    if found.beside:
+        ours["published"] = [beside.document(one) for one in found.beside]
     return {"robustbench": entry, **ours, "result": found.result.document()}
 
 

@@ -36,6 +36,9 @@ class Plan:
     attack_sequences: dict[str, AttackSequence]
     short: list[AttackSequence] = field(default_factory=list)  # with few iterations, to be timed
     transfer: AttackSequence | None = None  # another network's adversarial images
+    known: dict[str, dict[str, Any]] = field(
+        default_factory=dict
+    )  # every column that could be named, with its settings
 
     @property
     def probes(self) -> dict[str, AttackSequence]:
@@ -149,7 +152,7 @@ def plan(params: Params, attacks: list[str] | None, classes: int, changes: dict[
     )
     fit, rules = params.get("preflight", Preflight), params.get("masking", Masking)
     attack_sequences = attack_columns.attack_sequences(narrowed, threat, classes)
-    return Plan(narrowed, threat, fit, rules, attack_sequences, _short(narrowed, threat, classes))
+    return Plan(narrowed, threat, fit, rules, attack_sequences, _short(narrowed, threat, classes), known=known)
 
 
 def _short(suite: AttackSuite, threat: Threat, classes: int) -> list[AttackSequence]:

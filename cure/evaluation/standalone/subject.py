@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from cure import catalogue
+from cure.core.names import RECONSTRUCTIONS
 from cure.errors import UserError, did_you_mean
 from cure.nn.batchnorm import scope
 from cure.nn.inputs import OnACopy
@@ -65,7 +66,8 @@ def _own_networks(checkpoint: OwnCheckpoint, key: str | None) -> list[Subject]:
     if key is not None and key not in found:
         raise UserError(f"{path}: --key {key}: no such network{did_you_mean(key, [name for name in found if name])}")
     chosen = found if key is None else {key: found[key]}
-    return [Subject(path.stem + (f":{name}" if name else ""), net, about=about) for name, net in chosen.items()]
+    notes = [RECONSTRUCTIONS[about.method]] if about.method in RECONSTRUCTIONS else []
+    return [Subject(path.stem + (f":{name}" if name else ""), net, notes, about) for name, net in chosen.items()]
 
 
 def with_single_float32_output(net: nn.Module, example: torch.Tensor) -> tuple[nn.Module, list[str]]:

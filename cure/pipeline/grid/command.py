@@ -35,7 +35,6 @@ def reproduce(folder: Path, options: WorkerOptions) -> int:
     """
     _refuse_wrong_settings(folder / FILE)
     dag = dags.read(folder)
-    dag.logs.mkdir(parents=True, exist_ok=True)
     dags.record_order(dag)
     console = Console(stderr=True)
     board = Board(dag, console)

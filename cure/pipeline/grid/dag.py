@@ -46,7 +46,8 @@ def read(folder: Path) -> Dag:
         raise UserError(f"{folder / 'dvc.yaml'}: not found; name a pipeline folder, such as quickstart")
     try:
         rwlock.mend(folder)
-        rwlock.strangers(folder.resolve(), partial(log, logs_of(folder)))  # drops what stages of lost hosts left
+        (logs := logs_of(folder)).mkdir(parents=True, exist_ok=True)
+        rwlock.strangers(folder.resolve(), partial(log, logs))  # drops what stages of lost hosts left
         with contextlib.chdir(folder), Repo(_wait_for_lock=True) as repo:
             code = [stage.addressing for stage in repo.index.stages if code_texts.first(stage)]
             for stage in code:  # here, since its texts say which stages are stale
@@ -64,7 +65,7 @@ def read(folder: Path) -> Dag:
     for stage, first in needs.items():
         if stage not in changed and done.issuperset(first):
             done.add(stage)
-    return Dag(folder.resolve(), needs, dependents, frozenset(done), frozenset(without_gpu), logs_of(folder))
+    return Dag(folder.resolve(), needs, dependents, frozenset(done), frozenset(without_gpu), logs)
 
 
 def logs_of(folder: Path) -> Path:

@@ -132,7 +132,7 @@ def test_a_strangers_client_is_refused_and_nobody_serves_a_page(tmp_path):
         address = workers.client.scheduler.address
         assert address.startswith("tls://127.0.0.1:")
         for stranger, security in ((address, Security.temporary()), (address.replace("tls", "tcp"), None)):
-            with pytest.raises(OSError, match=r"Timed out|in .* comm|certificate does not match"):
+            with pytest.raises(OSError, match=r"Timed out|in <T|certificate does not match"):
                 Client(stranger, security=security, timeout="2s")
         seen = workers.client.scheduler_info()["workers"]
         known = {address, *seen, *(each["nanny"] for each in seen.values())}

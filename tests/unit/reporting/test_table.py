@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -7,15 +8,21 @@ from rich.console import Console
 
 from cure.core.names import heading
 from cure.evaluation.statistics.results import RunAttackResult
-from cure.reporting import attacks, beside, claims, rows, table
-from cure.reporting.results import Results, load_results
+from cure.published.attacks import columns
+from cure.published.claims import load
+from cure.reporting import attacks, beside, rows, table
+from cure.reporting.results import Results, load_results, setting
 from cure.settings.base import Settings
+from cure.settings.params import read
 from cure.settings.sections import AttackSuite, Grid
 from cure.storage.paths import Run
 from cure.storage.records import parse
 from tests.support.project import ROOT
 
 CLAIMS = ROOT / "claims.yaml"
+PUBLISHED = load(CLAIMS)
+SETTINGS = read(ROOT / "params.yaml")["attack"]["columns"]
+COLUMNS = columns({name: SETTINGS[name] for name in ("pgd20", "cw20", "cw100", "aa")}, 8 / 255, 2 / 255)
 
 
 def suite() -> Settings:
@@ -32,14 +39,13 @@ def means(setting: str) -> pd.DataFrame:
 
 
 def ours(setting: str, how: str = "Nothing.", todo: dict[tuple[str, str], str] | None = None) -> beside.Ours:
-    return beside.Ours([setting], how, todo or {})
+    return beside.Ours([setting], how, todo or {}, COLUMNS)
 
 
 def test_ours_and_theirs_stand_in_lines_of_their_own() -> None:
     text = beside.page(
         means("cifar10/resnet18"),
-        claims.load(CLAIMS),
-        suite(),
+        PUBLISHED,
         {("cifar10/resnet18", "cure"): "3 epochs, CPU"},
         ours("cifar10/resnet18", how="Percent of 9 images; step 2/255."),
     )
@@ -49,15 +55,19 @@ def test_ours_and_theirs_stand_in_lines_of_their_own() -> None:
     theirs = [line for line in part if line.startswith("| CURE | cure, Table 1 |")]
     assert own == ["| CURE | **ours** | 12.34 | 5.00 |  | 4.00 | 6.00 | 3 epochs, CPU |"]
     assert len(theirs) == 1
-    assert "86.76 | 54.92 | 49.69 | 52.48 | 65.04" in theirs[0]
+    assert "86.76 | 54.92§ | 49.69§ | 52.48§ | 65.04§" in theirs[0]
     assert any("PGD-20 with step 0.003" in line for line in part)
     assert "misprinted" in text
 
 
 def test_every_published_table_of_a_setting_is_there_with_its_own_columns() -> None:
     made = {("cifar10/resnet18", "cure"): "3 epochs, CPU"}
-    claims_of = [c for c in claims.load(CLAIMS) if (c.dataset, c.model) == ("cifar10", "resnet18")]
-    text = beside.page(means("cifar10/resnet18"), claims_of, suite(), made, ours("cifar10/resnet18"))
+    kinds = [
+        [c for c in kind if setting(c) == "cifar10/resnet18"] for kind in (PUBLISHED.claims, PUBLISHED.reproductions)
+    ]
+    claims_of = [*kinds[0], *kinds[1]]
+    only = replace(PUBLISHED, claims=kinds[0], reproductions=kinds[1])
+    text = beside.page(means("cifar10/resnet18"), only, made, ours("cifar10/resnet18"))
     assert text.count("### ") == len({(c.paper, c.table) for c in claims_of})
     rows = [
         line for line in text.splitlines() if line.startswith("| ") and "**ours**" not in line and "---" not in line
@@ -68,11 +78,49 @@ def test_every_published_table_of_a_setting_is_there_with_its_own_columns() -> N
     )
 
 
+def test_what_others_reproduced_stands_in_tables_of_its_own_and_ours_beneath() -> None:
+    made = {("cifar10/resnet18", "at"): "200 epochs, H100"}
+    text = beside.page(means("cifar10/resnet18").assign(method="at"), PUBLISHED, made, ours("cifar10/resnet18"))
+    part = next(part for part in text.split("### ") if part.startswith("lethesec, README (reproduced)\n")).splitlines()
+    at = [line for line in part if line.startswith("| AT |")]
+    assert at == [
+        "| AT | lethesec, README (reproduced) | 82.57 | 51.28§ | 49.66§ |  |",
+        "| AT | **ours** | 12.34 | 5.00 |  | 200 epochs, H100 |",  # cw100, which is nearer, was not measured
+    ]
+    assert "- § PGD-20, C&W: start clipped to [0, 1]: no, here yes." in part
+    papers = [part for part in text.split("### ") if "(reproduced)" not in part.partition("\n")[0]]
+    assert "lethesec, README" not in "".join(papers)
+
+
+def test_a_claim_under_another_attack_than_ours_is_marked_and_one_under_the_same_is_not() -> None:
+    def cells(known: dict) -> tuple[list[str], str]:
+        rows = beside.Ours(["cifar10/resnet18"], "Nothing.", {}, known)
+        lines = means("cifar10/resnet18").assign(pgd20_cure=7.5)
+        text = beside.page(lines, PUBLISHED, {("cifar10/resnet18", "cure"): ""}, rows)
+        part = next(part for part in text.split("### ") if part.startswith("cure, Table 1\n"))
+        both = [line.split(" | ")[2:7] for line in part.splitlines() if line.startswith("| CURE |")]
+        return [pair[1] for pair in both], part
+
+    found, said = cells(COLUMNS)
+    assert found == ["54.92§", "5.00"]
+    assert "- § PGD-20 of CURE: step 0.003, here 2/255; start clipped to [0, 1]: no, here yes.\n" in said
+    assert "- § PGD-20, AA, C&W, NRR: the published attack is not known in full.\n" in said
+    same = {"attack": "pgd", "eps": "8/255", "step": 0.003, "steps": 20, "start": "uniform", "clip_start": False}
+    found, said = cells(COLUMNS | {"pgd20_cure": same})
+    assert found == ["54.92", "7.50"]
+    assert "PGD-20 of CURE" not in said
+
+
+def test_papers_that_could_not_be_verified_are_named_where_papers_are_shown() -> None:
+    text = beside.page(pd.DataFrame(), PUBLISHED, {}, ours("cifar10/resnet18"))
+    assert "- VFD (reconstruction): The abstract is all that was found" in text.partition("could not be verified")[2]
+    assert "could not be verified" not in beside.page(pd.DataFrame(), PUBLISHED, {}, ours("digits/small"))
+
+
 def test_a_setting_that_no_paper_prints_says_so() -> None:
     text = beside.page(
         means("digits/small"),
-        claims.load(CLAIMS),
-        suite(),
+        PUBLISHED,
         {("digits/small", "cure"): "3 epochs, CPU"},
         ours("digits/small"),
     )
@@ -82,7 +130,7 @@ def test_a_setting_that_no_paper_prints_says_so() -> None:
 
 def test_a_row_that_was_not_run_says_what_it_would_cost_and_shows_no_number() -> None:
     todo = {("cifar10/resnet18", "trades"): "not run yet: 1.1 GPU-hours"}
-    text = beside.page(pd.DataFrame(), claims.load(CLAIMS), suite(), {}, ours("cifar10/resnet18", todo=todo))
+    text = beside.page(pd.DataFrame(), PUBLISHED, {}, ours("cifar10/resnet18", todo=todo))
     lines = [line.split(" | ") for line in text.splitlines() if "| **ours** |" in line]
     assert lines
     assert {(line[0], "".join(line[2:-1]).strip(), line[-1]) for line in lines} == {
@@ -91,8 +139,8 @@ def test_a_row_that_was_not_run_says_what_it_would_cost_and_shows_no_number() ->
 
 
 def test_where_papers_have_a_setting_of_ours_every_number_that_they_print_is_there() -> None:
-    published = claims.load(CLAIMS)
-    text = beside.page(pd.DataFrame(), published, suite(), {}, ours("cifar10/resnet18"))
+    published = [*PUBLISHED.claims, *PUBLISHED.reproductions]
+    text = beside.page(pd.DataFrame(), PUBLISHED, {}, ours("cifar10/resnet18"))
     cells = [cell for line in text.splitlines() if line.startswith("| ") for cell in line.split("|")[3:-2]]
     assert sum(bool(re.match(r" *[+-]?\d", cell)) for cell in cells) == sum(len(one.values) for one in published)
     others = {f"{one.dataset}/{one.model}" for one in published} - {"cifar10/resnet18"}

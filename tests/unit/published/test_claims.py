@@ -1,4 +1,4 @@
-"""claims.yaml says what the papers print: nothing lost, no slip of typing, and every misprint is one."""
+"""claims.yaml says what others published: nothing lost, no slip of typing, and every misprint is one."""
 
 import re
 import subprocess
@@ -9,11 +9,12 @@ import pytest
 
 from cure.errors import UserError
 from cure.evaluation.statistics.intervals import nrr
-from cure.reporting.claims import load
+from cure.published.claims import load
 from tests.support.project import ROOT
 
 TEXT = (ROOT / "claims.yaml").read_text(encoding="utf-8")
-CLAIMS = load(ROOT / "claims.yaml")
+PUBLISHED = load(ROOT / "claims.yaml")
+CLAIMS = PUBLISHED.claims
 BY = {(c.paper, c.table, c.dataset, c.model, c.method): c for c in CLAIMS}
 OURS = {"at", "trades", "mart", "fat", "st_at", "act", "ard", "iad", "las_at", "cure", "rift", "arat"}
 OTHERS = {"hat", "awp", "kd", "te", "idbh", "lbgat", "arrest", "score"}
@@ -180,6 +181,11 @@ def test_a_variant_is_explained():
         ("cure/Table 1/cifar10/wrn_34_10/las_at", "hybrid"),
         ("cure/Table 1/cifar10/wrn_34_10/act", "WRN-28-10"),
         ("cure/Table 1/cifar10/resnet18/at", "AA 44.63"),
+        ("cure/Table 1/cifar10/resnet18/at", "48.67 (MAIR), which is torchattacks'"),
+        ("cure/Table 1/cifar10/wrn_34_10/act", "eps 0.031 with step 0.003"),
+        ("cure/Table 1/cifar10/resnet18/act", "eps 0.031 with step 0.003"),
+        ("cure/Table 1/cifar10/wrn_34_10/st_at", "no script that trains it"),
+        ("cure/Table 8/cifar10/wrn_34_10/st_at", "no script that trains it"),
         ("cure/Table 1/cifar10/resnet18/fat", "C&W is no target"),
         ("cure/Table 1/cifar10/resnet18/iad", "TRADES network"),
         ("cure/Table 1/cifar10/resnet18/mart", "Copied"),
@@ -197,6 +203,29 @@ def test_a_variant_is_explained():
 )
 def test_a_doubtful_cell_says_so(at, words):
     assert words in BY[tuple(at.split("/"))].caveat
+
+
+@pytest.mark.parametrize(
+    ("at", "words"),
+    [
+        ("cure/Table 1/cifar10/resnet18/cure", "AutoAttack, whose version is not stated and of which the release"),
+        ("cure/Table 3/cifar10/resnet18/cure".replace("resnet18", "preact_resnet18"), "version not stated"),
+        ("arat/Table 3/cifar10/resnet18/arat", "AutoAttack of torchattacks 3.5.1 by the released code, whose 10 steps"),
+        ("rift/Table 1/cifar10/resnet18/rift", "2/225 in the code"),
+    ],
+)
+def test_what_is_wrong_with_an_attack_is_said_where_it_is_described(at, words):
+    assert words in BY[tuple(at.split("/"))].setting
+
+
+def test_the_attack_of_a_copied_row_is_not_known_and_that_of_the_authors_row_is():
+    copied, own = (BY["cure", "Table 1", "cifar10", "resnet18", method] for method in ("trades", "cure"))
+    assert copied.attack("pgd20") is None
+    assert (own.attack("pgd20").step, own.attack("pgd20").clip_start) == (0.003, False)
+    assert own.attack("aa") is None  # the release has no AutoAttack
+    assert own.attack("nrr") is None  # C&W's is not known either
+    arat = BY["arat", "Table 3", "cifar10", "resnet18", "arat"]
+    assert (arat.attack("aa").iterations, arat.attack("sum")) == (10, arat.attack("aa"))
 
 
 def test_a_row_that_the_authors_trained_is_not_called_copied():
@@ -217,7 +246,7 @@ def test_where_a_method_is_printed():
 
 
 def test_reading_claims_needs_no_torch():
-    code = "import sys, cure.reporting.claims; sys.exit('torch' in sys.modules)"
+    code = "import sys, cure.published.claims; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
@@ -250,6 +279,21 @@ SVHN_MART = "      mart:   [88.10, 54.70, 54.13, 48.95, 61.25]\n"
         ("own: [cure, cure_eff]", "own: [cure, cure_ef]", "rows: no 'cure_ef', but it is named beside them, did you"),
         ("model: resnet101", "model: resnet50", "cure Table 6 cifar10 resnet50.cure: stands there twice"),
         ("- paper: arat", "- paper: arrat", "paper: no 'arrat' under papers, did you mean arat?"),
+        ("- by: fastat", "- by: fastad", "by: no 'fastad' under reproducers, did you mean fastat?"),
+        (
+            "under: {aa: torchattacks_aa}",
+            "under: {aa: torchatacks_aa}",
+            "under: no 'torchatacks_aa' under attacks, did",
+        ),
+        (
+            "pgd20: pgd20, aa: standard_aa}\n  best",
+            "pgd20: pgd21, aa: standard_aa}\n  best",
+            "no 'pgd21' under attacks",
+        ),
+        ("  under: {pgd20: pgd20, aa: standard_aa}\n  best", "  under: {}\n  best", "under: names no attack for"),
+        ("ends: {clean: [81, 83.5]", "ends: {clean: [83.5, 81]", "clean: [83.5, 81] is not a window"),
+        ("cifar100: 10000, svhn", "svhn", "cifar100 resnet18.dataset: no cifar100 under images"),
+        ("steps: 10, start: uniform, clip_start: true, restarts: 3", "steps: ten", "attacks.rift_pgd10.steps"),
         ("mart: {nrr: 62.93}", "mart: {nnr: 62.93}", "cure Table 2 svhn resnet18.misprinted.mart.nnr"),
     ],
 )

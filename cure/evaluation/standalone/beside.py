@@ -1,0 +1,94 @@
+"""What an evaluation measured beside what is published: `cure eval --claim "TRADES, ResNet-18"`."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from cure.core.names import heading
+from cure.errors import UserError
+from cure.evaluation.standalone.measure import Evaluation
+from cure.published import claims, find
+from cure.published.agreement import Agreement, compare
+from cure.published.attacks import UNKNOWN, columns
+from cure.published.claims import Claim, Published
+
+NOTE = (
+    "percent; difference: measured minus published, with its 95 % interval, as of two networks on images of their own "
+    "(Newcombe 1998), wider where deviations over seeds are printed; they can agree if it holds 0. It does not know "
+    "how much another training would change."
+)
+
+
+@dataclass(frozen=True)
+class Named:
+    """The published rows that a text names, before it is known which images they are compared on."""
+
+    text: str
+    rows: list[Claim]
+    published: Published
+
+    @classmethod
+    def by(cls, text: str) -> "Named":
+        """Return the rows that `text` names; refuses a text that names none, or several methods or networks."""
+        published = claims.load(claims.path())
+        return cls(text, find.claims(text, published), published)
+
+    def on(self, images: str, model: str | None) -> list[tuple[Claim, int]]:
+        """Return the rows about a data set, each with the size of its test split; refuses another known model."""
+        if model is not None and model != self.rows[0].model:
+            raise UserError(f"--claim {self.text!r}: is about a {self.rows[0].model}, but this network is a {model}")
+        return [(row, self.published.images[row.dataset]) for row in find.on(self.rows, self.text, images)]
+
+
+def agreements(found: Evaluation, rows: list[tuple[Claim, int]]) -> list[Agreement]:
+    """Return every number of the published rows beside ours."""
+    threat = found.plan.threat
+    known = columns(found.plan.known, threat.eps, threat.step)
+    seen = {name: found.result.counts(name) for name in found.result.outcomes}
+    counts = {name: (one.correct, one.images) for name, one in seen.items()}
+    return [line for row, images in rows for line in compare(row, counts, known, images)]
+
+
+def document(one: Agreement) -> dict[str, Any]:
+    """Return one line for JSON: accuracies and differences in [0, 1], null where nothing was measured."""
+    ends = dict(zip(("difference", "low", "high"), one.difference or (None, None, None), strict=True))
+    return {name: value for name, value in vars(one).items() if name != "difference"} | ends | {"agrees": one.agrees}
+
+
+def table(found: Evaluation) -> Group:
+    """A line per published number: what papers print first, then what others reproduced."""
+    shown = Table(box=SIMPLE_HEAD, pad_edge=False)
+    heads = ("Published", "Measure", "There", found.subject.name, "Difference", "Can agree", "Attack")
+    for name in heads:
+        shown.add_column(name, justify="left" if name in (heads[0], heads[1], heads[-1]) else "right", overflow="fold")
+    for one in found.beside:
+        source = one.source + (" (reproduced)" if one.kind == "reproduction" else "")
+        shown.add_row(source, heading(one.measure), _printed(one), *_measured(one), _attack(one))
+    caveats = dict.fromkeys(f"{one.source}: {one.caveat}" for one in found.beside if one.caveat)
+    return Group(shown, *(Text(text, style="dim") for text in (NOTE, *caveats)))
+
+
+def _printed(one: Agreement) -> str:
+    return f"{100 * one.published:.2f}" + ("" if one.deviation is None else f" ± {100 * one.deviation:.2f}")
+
+
+def _measured(one: Agreement) -> list[str]:
+    if one.ours is None or one.difference is None:
+        return ["", "", "not measured"]
+    gap, low, high = (100 * value for value in one.difference)
+    return [f"{100 * one.ours:.2f}", f"{gap:+.2f} [{low:+.2f}, {high:+.2f}]", "yes" if one.agrees else "no"]
+
+
+def _attack(one: Agreement) -> str:
+    """Return what is to be known of the attack: whether it is the published one, and what would measure that."""
+    ask = f"--attacks {one.same} is nearer" if one.same and one.ours is not None else f"--attacks {one.same}"
+    said = (
+        []
+        if one.column == "clean"
+        else ["not known in full" if one.differs == [UNKNOWN] else "; ".join(one.differs) or "same"]
+    )
+    return "; ".join((said if one.ours is not None else []) + ([ask] if one.same else []))

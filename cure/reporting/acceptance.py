@@ -1,0 +1,114 @@
+"""Whether rows at paper scale lie in the windows that reproductions leave them: lines of reports/findings.md."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from cure.core.finding import Claim
+from cure.core.names import NAMES, heading
+from cure.evaluation.statistics.intervals import wilson
+from cure.published import attacks
+from cure.published.claims import Published
+from cure.published.windows import Window
+from cure.reporting import findings
+from cure.reporting.made import epochs
+from cure.reporting.results import Results, setting
+from cure.storage.paths import Run
+
+Line = dict[str, str]
+NOT_MEASURED = "not measured"
+
+
+def table(published: Published, results: Results, columns: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """One line per end of a window of every row at paper scale, as of findings.table; nothing where there is none.
+
+    `columns` are our attack columns over the threat model.
+    """
+    held = [
+        RowInWindow(window, row, published, results, columns)
+        for window in published.windows
+        for row in results.rows
+        if (row.dataset, row.model, row.method) == (window.dataset, window.model, window.method)
+    ]
+    return pd.DataFrame([line for one in held if one.at_scale for line in one.lines()], columns=findings.COLUMNS)
+
+
+@dataclass(frozen=True)
+class RowInWindow:
+    """A window and the row of our table that it is about."""
+
+    window: Window
+    row: Run
+    published: Published
+    results: Results
+    columns: dict[str, dict[str, Any]]
+
+    @property
+    def at_scale(self) -> bool:
+        """Whether all runs were trained and attacked as the window asks, and report the network that it is about."""
+        return all(self._at_scale(run) for run in self.results.seeds(self.row))
+
+    def _at_scale(self, run: Run) -> bool:
+        result, trained = self.results.attacks[run], epochs(self.results, run) or 0
+        if result.images != self.window.images or trained < self.window.epochs:
+            return False
+        return not (self.window.best and result.epoch == trained) and self._averaged(run) == self.window.average
+
+    def _averaged(self, run: Run) -> bool | None:
+        """Whether the evaluated network is the average of a run's weights; None where its epoch does not tell."""
+        curve = self.results.curve(run).set_index("epoch")
+        if "val_average_pgd" not in curve:
+            return False
+        average, student = (
+            curve[name].idxmax() == self.results.attacks[run].epoch for name in ("val_average_pgd", "val_pgd")
+        )
+        return None if average == student else bool(average)
+
+    def lines(self) -> Iterator[Line]:
+        """A line per measure of the window, then one per method that must lie above."""
+        place = {"figure": "acceptance", "setting": setting(self.row), "source": f"Acceptance: {self.window.source}"}
+        name = NAMES.get(self.window.method, self.window.method) + (", weights averaged" if self.window.average else "")
+        for measure, (low, high) in self.window.ends.items():
+            said = f"{name}: {heading(measure)} from {low:g} to {high:g}"
+            yield place | {"said": said} | self._inside(measure, low, high)
+        for measure, above in self.window.below.items():
+            said = f"{name}: {heading(measure)} below that of {NAMES.get(above, above)}"
+            yield place | {"said": said} | self._below(measure, above)
+
+    def _outcomes(self, row: Run, measure: str) -> tuple[list[str], str]:
+        """Return the outcomes of our column for a measure, seed by seed, or why there are none to compare."""
+        column, differences = measure, list[str]()
+        if measure != "clean":
+            under = self.published.attacks[self.window.under[measure]]
+            found, differences = attacks.ours(measure, under, self.columns)
+            column = found or measure
+        if differences:
+            return [], f"another attack: {'; '.join(differences)}"
+        texts = [self.results.attacks[run].outcomes.get(column, "-") for run in self.results.seeds(row)]
+        return (texts, "") if "-" not in "".join(texts) else ([], f"{heading(measure)} was not measured on all images")
+
+    def _inside(self, measure: str, low: float, high: float) -> Line:
+        """`yes` inside the window, `no` where not even the 95 % interval of our number reaches it."""
+        texts, why = self._outcomes(self.row, measure)
+        if why:
+            return {"ours": why, "agrees": NOT_MEASURED}
+        images = self.window.images
+        share = sum(text.count("1") for text in texts) / len(texts) / images
+        bottom, top = (100 * end for end in wilson(round(share * images), images))
+        ours = f"{100 * share:.2f} (95 %: {bottom:.2f} to {top:.2f})"
+        if low <= round(100 * share, 2) <= high:
+            return {"ours": ours, "agrees": "yes"}
+        return {"ours": ours, "agrees": "no" if bottom > high or top < low else "not told apart"}
+
+    def _below(self, measure: str, above: str) -> Line:
+        """Whether another method of this setting is more robust, by a paired test on the same images."""
+        name = NAMES.get(above, above)
+        if self.row.of(above) not in self.results.rows:
+            return {"ours": f"no row {name}", "agrees": NOT_MEASURED}
+        (theirs, why), (own, _) = (self._outcomes(row, measure) for row in (self.row.of(above), self.row))
+        if why or not own:
+            return {"ours": why or f"{heading(measure)} was not measured on all images", "agrees": NOT_MEASURED}
+        first, second = (100 * sum(text.count("1") for text in texts) / sum(map(len, texts)) for texts in (own, theirs))
+        return {"ours": f"{first:.2f}, {name} {second:.2f}", "agrees": findings.answer([Claim(theirs, own)])}
