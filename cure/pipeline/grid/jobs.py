@@ -1,13 +1,11 @@
 """The job scripts of SLURM workers: dask-jobqueue's, by the site's configuration, with TLS and an end of their own."""
 
-import importlib
 import logging
 import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import dask
@@ -119,13 +117,14 @@ def _section(name: str) -> dict[str, Any]:
     return {key.replace("_", "-"): value for key, value in dask.config.get(f"jobqueue.{name}", {}).items()}
 
 
-def _jobqueue() -> ModuleType:
+def _jobqueue() -> Any:
     """Import dask-jobqueue, which brings its settings' defaults, and leave signals as they are: it silences Ctrl-C."""
     handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
-    module = importlib.import_module("dask_jobqueue.slurm")
+    import dask_jobqueue.slurm
+
     for each, handler in handlers.items():
         signal.signal(each, handler)
-    return module
+    return dask_jobqueue.slurm
 
 
 def _scheduler(security: Security) -> SpecCluster:
