@@ -16,6 +16,7 @@ PIPELINE = """
 stages:
   prepare:
     cmd: python step.py prepare
+    meta: {gpu: false}
     deps: [step.py]
     outs: [out/prepare]
   train:
@@ -46,6 +47,7 @@ def say(what):
         book.write(f"{name} {what} {os.getpid()}\\n")
 
 say("starts")
+(aside / f"without-gpu-{name}").write_text(os.environ.get("CURE_WITHOUT_GPU", "") + os.environ.get("SLURM_JOB_PARTITION", ""))
 if (aside / f"wrong-{name}").exists():
     sys.exit("error: a wrong number")
 done = int(resume.read_text()) if resume.exists() else 0

@@ -62,6 +62,7 @@ def grid(
     """
     if not (find_spec("dask_jobqueue") and find_spec("distributed")):
         raise UserError("cure grid: Dask is not installed; `uv sync --extra grid`")
+    _refuse_wrong_site_configuration()
     from cure.pipeline.grid.command import print_scripts, reproduce
     from cure.pipeline.grid.options import WorkerOptions
 
@@ -73,3 +74,11 @@ def grid(
     except KeyboardInterrupt:
         interrupted()
     raise typer.Exit(code)
+
+
+def _refuse_wrong_site_configuration() -> None:
+    """Import Dask, which reads every file of its configuration at once."""
+    try:
+        import dask  # noqa: F401
+    except ValueError as problem:
+        raise UserError(f"cure grid: {' '.join(str(problem).split())}") from None

@@ -93,6 +93,11 @@ def _job(
     name: str, address: str, partition: str, job_name: str, logs: str, prologue: list[str], extra: list[str]
 ) -> Any:
     section = dask.config.get(f"jobqueue.{name}")
+    if missing := [key for key in ("cores", "memory") if not section[key]]:
+        raise UserError(
+            f"--slurm: {' and '.join(missing)} of a job: not found; write it into {SITE_CONFIG}: jobqueue: slurm: "
+            "{cores: 4, memory: 32GB}"
+        )
     try:
         return _jobqueue().SLURMJob(
             address,
@@ -106,15 +111,18 @@ def _job(
             worker_extra_args=[*section["worker-extra-args"], "--nthreads", "1", *extra],
             config_name=name,
         )
-    except (ValueError, TypeError) as problem:
+    except (ValueError, TypeError, AttributeError) as problem:
         raise UserError(
-            f"--slurm: {str(problem).splitlines()[0]} Write it into {SITE_CONFIG}, section jobqueue.{SECTION}"
+            f"--slurm: a value in {SITE_CONFIG}, section jobqueue.{SECTION}, is wrong: {str(problem).splitlines()[0]}"
         ) from None
 
 
 def _section(name: str) -> dict[str, Any]:
     """Return a section of the site's configuration, in which - and _ are the same, as everywhere in Dask's."""
-    return {key.replace("_", "-"): value for key, value in dask.config.get(f"jobqueue.{name}", {}).items()}
+    found = dask.config.get(f"jobqueue.{name}", {})
+    if not isinstance(found, dict):
+        raise UserError(f"--slurm: section jobqueue.{name} of {SITE_CONFIG} should be a mapping; found {found!r}")
+    return {key.replace("_", "-"): value for key, value in found.items()}
 
 
 def _jobqueue() -> Any:

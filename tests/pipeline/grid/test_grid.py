@@ -175,9 +175,18 @@ def stages(project):
     return YAML(typ="safe").load(project.lock.read_text())["stages"]
 
 
-@pytest.fixture
-def cluster(project):
-    """A Dask scheduler with one worker, in processes of their own."""
+@pytest.fixture(params=["tcp", "tls"])
+def cluster(project, request, monkeypatch):
+    """A Dask scheduler with one worker, in processes of their own; with TLS, all take it from Dask's configuration."""
+    if request.param == "tls":
+        certificate = project.aside / "certificate"
+        files = Security.temporary()
+        certificate.write_text(files.tls_client_key + files.tls_client_cert)
+        roles = {
+            f"{role}__{kind}": certificate for role in ("SCHEDULER", "WORKER", "CLIENT") for kind in ("CERT", "KEY")
+        }
+        for name, value in (roles | {"CA_FILE": certificate}).items():
+            monkeypatch.setenv(f"DASK_DISTRIBUTED__COMM__TLS__{name}", str(value))
     with contextlib.ExitStack() as stack:
 
         def dask(kind, *words):
@@ -186,9 +195,9 @@ def cluster(project):
             how = {"cwd": project.aside, "env": project.env, "stdout": out, "stderr": out}
             stack.callback(stack.enter_context(subprocess.Popen(command, **how)).terminate)
 
-        dask("scheduler", "--host", "127.0.0.1", "--port", "0")
+        dask("scheduler", "--host", f"{request.param}://127.0.0.1", "--port", "0")
         said = project.aside / "scheduler"
-        address = until(lambda: re.search(r"Scheduler at: +(tcp://[\d.:]+)", said.read_text()))[1]
+        address = until(lambda: re.search(rf"Scheduler at: +({request.param}://[\d.:]+)", said.read_text()))[1]
         dask("worker", address, "--nthreads", "1")
         yield address
 
@@ -196,7 +205,7 @@ def cluster(project):
 def test_on_a_cluster_the_same_and_its_workers_stop_when_the_driver_dies(project, serial, cluster):
     project.hold("train-a")
     with project.started("--cluster", cluster) as driver:
-        until(lambda: resumable(project))
+        until(lambda: resumable(project), driver)
         _, stage = project.book("train-a")[-1]
         driver.kill()
         until(lambda: gone(stage))
@@ -226,7 +235,12 @@ def test_clones_that_share_nothing_but_a_remote_merge_in_a_third(project, serial
         ({"slurm": "gpus", "devices": ["0"]}, "--device-per-worker: only for workers of this machine"),
         ({"cluster": "tcp://127.0.0.1:9", "workers": 2}, "--workers: not with --cluster, which has workers of its own"),
         ({"cluster": "nonsense://x"}, "--cluster nonsense://x: no Dask scheduler answers"),
-        ({"slurm": "gpus"}, "Write it into ~/.config/dask/jobqueue.yaml"),
+        ({"cluster": "tls://127.0.0.1:9"}, "its certificates stand in ~/.config/dask/distributed.yaml"),
+        ({"cpu_partition": "cpu"}, "--cpu-partition: only beside --slurm"),
+        (
+            {"slurm": "gpus"},
+            "--slurm: cores and memory of a job: not found; write it into ~/.config/dask/jobqueue.yaml",
+        ),
     ],
 )
 def test_workers_that_cannot_be_had_are_refused(tmp_path, options, said):
