@@ -18,6 +18,7 @@ class Window(Settings):
     method: str
     dataset: Literal["cifar10", "cifar100", "svhn", "tiny_imagenet"]
     model: str
+    called: str = ""  # where the method's name leaves open which of its presets is meant
     average: bool = False  # of the average of a run's weights
     best: bool = False  # of a best epoch: a row that reports its last one is not judged
     source: str  # where the window comes from

@@ -69,7 +69,8 @@ class RowInWindow:
     def lines(self) -> Iterator[Line]:
         """A line per measure of the window, then one per method that must lie above."""
         place = {"figure": "acceptance", "setting": setting(self.row), "source": f"Acceptance: {self.window.source}"}
-        name = NAMES.get(self.window.method, self.window.method) + (", weights averaged" if self.window.average else "")
+        name = self.window.called or NAMES.get(self.window.method, self.window.method)
+        name += ", weights averaged" if self.window.average else ""
         for measure, (low, high) in self.window.ends.items():
             said = f"{name}: {heading(measure)} from {low:g} to {high:g}"
             yield place | {"said": said} | self._inside(measure, low, high)

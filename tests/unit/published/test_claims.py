@@ -181,7 +181,7 @@ def test_a_variant_is_explained():
         ("cure/Table 1/cifar10/wrn_34_10/las_at", "hybrid"),
         ("cure/Table 1/cifar10/wrn_34_10/act", "WRN-28-10"),
         ("cure/Table 1/cifar10/resnet18/at", "AA 44.63"),
-        ("cure/Table 1/cifar10/resnet18/at", "48.67 (MAIR), which is torchattacks'"),
+        ("cure/Table 1/cifar10/resnet18/at", "48.67 (MAIR), probably of torchattacks' AutoAttack"),
         ("cure/Table 1/cifar10/wrn_34_10/act", "eps 0.031 with step 0.003"),
         ("cure/Table 1/cifar10/resnet18/act", "eps 0.031 with step 0.003"),
         ("cure/Table 1/cifar10/wrn_34_10/st_at", "no script that trains it"),

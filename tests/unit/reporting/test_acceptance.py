@@ -121,6 +121,10 @@ def test_mart_must_lie_below_trades_by_a_paired_test(results) -> None:
     assert (alone["ours"], alone["agrees"]) == ("no row TRADES", "not measured")
 
 
+def test_a_window_of_one_preset_names_it(results) -> None:
+    assert told(results({"awp": GOOD | {"aa": 50.4}})) == {"AT-AWP: AA from 49.8 to 51": "yes"}
+
+
 def test_another_attack_than_that_of_the_window_is_not_measured(results) -> None:
     lines = acceptance.table(PUBLISHED, results({"at": GOOD}), COLUMNS | {"aa": COLUMNS["aa"] | {"iterations": 10}})
     line = lines.set_index("said").loc["AT: AA from 47.3 to 48.7"]
