@@ -36,17 +36,14 @@ def test_the_same_in_jobs_of_the_partition_and_what_they_trust_is_private(projec
     script = slurm.submitted()[0]
     assert "#SBATCH -p gpus" in script
     assert "#SBATCH -J cure-project" in script
-    assert re.search(
-        r" tls://\S+ .*--nthreads 1 .*--tls-key \S+ .*--lifetime 1500s --lifetime-stagger 180s$", script, re.M
-    )
+    ends = "--lifetime 1500s --lifetime-stagger 180s"  # of half an hour, dask-jobqueue's default
+    assert re.search(rf" tls://\S+ .*--nthreads 1 .*--tls-key \S+ .*{ends}$", script, re.MULTILINE)
     assert equal(project, serial)
     until(lambda: not slurm.jobs())
     assert not private.exists()
 
 
-def test_twelve_times_all_jobs_end_at_once_in_mid_stage_and_the_lock_is_that_of_a_serial_run(
-    project, serial, slurm, grid
-):
+def test_when_all_jobs_end_at_once_in_mid_stage_it_goes_on_and_leaves_the_serial_bytes(project, serial, slurm, grid):
     project.hold("train-a")
     with grid("--workers", "2", "--retries", "0") as driver:
         for round_ in range(1, 4):
