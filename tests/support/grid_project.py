@@ -47,7 +47,8 @@ def say(what):
         book.write(f"{name} {what} {os.getpid()}\\n")
 
 say("starts")
-(aside / f"without-gpu-{name}").write_text(os.environ.get("CURE_WITHOUT_GPU", "") + os.environ.get("SLURM_JOB_PARTITION", ""))
+place = [os.environ.get(each, "") for each in ("CURE_WITHOUT_GPU", "SLURM_JOB_PARTITION")]
+(aside / f"place-{name}").write_text("".join(place))
 if (aside / f"wrong-{name}").exists():
     sys.exit("error: a wrong number")
 done = int(resume.read_text()) if resume.exists() else 0

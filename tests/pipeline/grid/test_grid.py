@@ -182,11 +182,9 @@ def cluster(project, request, monkeypatch):
         certificate = project.aside / "certificate"
         files = Security.temporary()
         certificate.write_text(files.tls_client_key + files.tls_client_cert)
-        roles = {
-            f"{role}__{kind}": certificate for role in ("SCHEDULER", "WORKER", "CLIENT") for kind in ("CERT", "KEY")
-        }
-        for name, value in (roles | {"CA_FILE": certificate}).items():
-            monkeypatch.setenv(f"DASK_DISTRIBUTED__COMM__TLS__{name}", str(value))
+        roles = [f"{role}__{kind}" for role in ("SCHEDULER", "WORKER", "CLIENT") for kind in ("CERT", "KEY")]
+        for name in (*roles, "CA_FILE"):
+            monkeypatch.setenv(f"DASK_DISTRIBUTED__COMM__TLS__{name}", str(certificate))
     with contextlib.ExitStack() as stack:
 
         def dask(kind, *words):

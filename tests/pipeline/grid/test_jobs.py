@@ -2,11 +2,14 @@
 
 import re
 import signal
+import socket
 import stat
 import time
 
 import pytest
+from distributed import Client, Security
 
+from cure.pipeline.grid import attempts
 from tests.support.grid_project import equal, gone, resumable, until
 from tests.support.stand_in_slurm import install
 
@@ -28,6 +31,9 @@ def test_the_same_in_jobs_of_the_partition_and_what_they_trust_is_private(projec
     project.hold("train-a")
     with grid("--workers", "2") as driver:
         until(lambda: resumable(project))
+        address = re.search(r" (tls://\S+) ", slurm.submitted()[0])[1]
+        with pytest.raises(OSError, match=r"Timed out|certificate does not match"):
+            Client(address, security=Security.temporary(), timeout="2s")  # a stranger's
         private = next((project.root / ".dvc/tmp/grid").glob("private-*"))
         assert stat.S_IMODE(private.stat().st_mode) == 0o700
         project.release("train-a")
@@ -36,17 +42,14 @@ def test_the_same_in_jobs_of_the_partition_and_what_they_trust_is_private(projec
     script = slurm.submitted()[0]
     assert "#SBATCH -p gpus" in script
     assert "#SBATCH -J cure-project" in script
-    assert re.search(
-        r" tls://\S+ .*--nthreads 1 .*--tls-key \S+ .*--lifetime 1500s --lifetime-stagger 180s$", script, re.M
-    )
+    ends = "--lifetime 1500s --lifetime-stagger 180s"  # of half an hour, dask-jobqueue's default
+    assert re.search(rf" tls://\S+ .*--nthreads 1 .*--tls-key \S+ .*{ends}$", script, re.MULTILINE)
     assert equal(project, serial)
     until(lambda: not slurm.jobs())
     assert not private.exists()
 
 
-def test_twelve_times_all_jobs_end_at_once_in_mid_stage_and_the_lock_is_that_of_a_serial_run(
-    project, serial, slurm, grid
-):
+def test_when_all_jobs_end_at_once_in_mid_stage_it_goes_on_and_leaves_the_serial_bytes(project, serial, slurm, grid):
     project.hold("train-a")
     with grid("--workers", "2", "--retries", "0") as driver:
         for round_ in range(1, 4):
@@ -60,6 +63,7 @@ def test_twelve_times_all_jobs_end_at_once_in_mid_stage_and_the_lock_is_that_of_
         project.release("train-a")
         assert driver.wait(timeout=300) == 0, project.output
     assert project.said("train-a") == ["starts", "step-1", *["starts"] * 3, "step-2", "step-3", "ends"]
+    assert len(attempts.read(project.root / ".dvc/tmp/grid/logs/prepare.progress")) == 1  # not again with its worker
     assert equal(project, serial)
     assert "failed" not in project.output
 
@@ -103,3 +107,40 @@ def test_jobs_that_wait_are_shown_with_the_reason_and_ctrl_c_exits_with_130(proj
         driver.send_signal(signal.SIGINT)
         assert driver.wait(timeout=60) == 130
     assert project.output.splitlines()[-1] == "interrupted; rerun to resume"
+
+
+def test_the_sites_log_folder_and_scheduler_options_are_kept(project, serial, slurm, grid, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("DASK_JOBQUEUE__SLURM__LOG_DIRECTORY", str(project.aside / "logs"))
+    monkeypatch.setenv("DASK_JOBQUEUE__SLURM__SCHEDULER_OPTIONS", str({"port": port}))
+    with grid() as driver:
+        assert driver.wait(timeout=300) == 0, project.output
+    script = slurm.submitted()[0]
+    assert f":{port} --name gpu-$SLURM_JOB_ID " in script
+    assert f"#SBATCH -e {project.aside}/logs/cure-project-%J.err" in script
+    assert sorted(path.name for path in (project.aside / "logs").iterdir()) == [
+        "cure-project-1.err",
+        "cure-project-1.out",
+    ]
+    assert equal(project, serial)
+
+
+def test_a_dry_run_prints_the_scripts_of_both_partitions_and_submits_nothing(project, slurm, monkeypatch):
+    for name, value in slurm.env(project.env["PATH"]).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("DASK_JOBQUEUE__SLURM__JOB_EXTRA_DIRECTIVES", "['--gres=gpu:1', '--qos=night']")
+    monkeypatch.setenv("DASK_JOBQUEUE__SLURM__JOB_SCRIPT_PROLOGUE", "['module load cuda']")
+    monkeypatch.setenv("DASK_JOBQUEUE__SLURM_CPU__MEMORY", "2GB")
+    said = project.run("cure", "grid", "--slurm", "gpus", "--cpu-partition", "cpu", "--dry-run")
+    gpu, cpu = said.split("#!/usr/bin/env bash")[1:]
+    for script, partition, memory in ((gpu, "gpus", 954), (cpu, "cpu", 2)):
+        assert {"#SBATCH -J cure-project", f"#SBATCH -p {partition}", "#SBATCH --qos=night"} <= set(script.splitlines())
+        assert f"#SBATCH --mem={memory}" in script
+        assert "module load cuda\n" in script
+    assert "--gres=gpu:1" in gpu
+    assert "gres" not in cpu
+    assert "export CURE_WITHOUT_GPU=1" in cpu
+    assert not slurm.submitted()
+    assert "--dry-run: only with --slurm" in project.run("cure", "grid", "--dry-run", expect=2)

@@ -54,7 +54,7 @@ def test_twelve_times_all_jobs_are_cancelled_at_once_and_the_bytes_are_those_of_
     assert project.said("train-a") == ["starts", "step-1", *["starts"] * 12, "step-2", "step-3", "ends"]
     assert equal(project, serial)
     assert "failed" not in project.output
-    places = [(project.aside / f"without-gpu-{name}").read_text() for name in SERIAL]
+    places = [(project.aside / f"place-{name}").read_text() for name in SERIAL]
     assert places == ["1cpu", "gpus", "gpus", "gpus"]  # prepare alone is marked
     until(lambda: not queue(cluster))
 
