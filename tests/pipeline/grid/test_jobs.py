@@ -144,3 +144,14 @@ def test_a_dry_run_prints_the_scripts_of_both_partitions_and_submits_nothing(pro
     assert "export CURE_WITHOUT_GPU=1" in cpu
     assert not slurm.submitted()
     assert "--dry-run: only with --slurm" in project.run("cure", "grid", "--dry-run", expect=2)
+
+
+def test_at_ctrl_c_in_mid_stage_every_job_ends_by_itself(project, slurm, grid):
+    """The stand-in's scancel kills nobody: what hangs at SIGTERM would stay."""
+    project.hold("train-a")
+    with grid("--workers", "2") as driver:
+        until(lambda: resumable(project), driver)
+        _, stage = project.book("train-a")[-1]
+        driver.send_signal(signal.SIGINT)
+        assert driver.wait(timeout=60) == 130
+    until(lambda: gone(stage) and not slurm.jobs())
