@@ -342,3 +342,11 @@ def test_params_are_written_as_dvc_writes_them(scale, tmp_path):
     kept, rewritten = path.read_text().splitlines(), Path(again).read_text().splitlines()
     if kept != rewritten:
         pytest.fail("\n".join(unified_diff(kept, rewritten, str(path), "as DVC writes it", n=0, lineterm="")), False)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_stages_that_need_no_gpu_are_marked(scale):
+    stages = parsed(SCALES[scale] / "dvc.yaml")["stages"]
+    for name, stage in stages.items():
+        light = name.partition("_")[0] in ("prepare", "corrupt", "report")
+        assert stage.get("meta") == ({"gpu": False} if light else None), name

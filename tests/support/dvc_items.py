@@ -74,7 +74,9 @@ def items(scale):
             place = dict(zip(matrix, values, strict=True))
             if all(place.get(key, first) != first for key, first in corner.items()):
                 continue
-            one = filled({key: part for key, part in stage.items() if key != "matrix"}, names | {"item": place})
+            one = filled(
+                {key: part for key, part in stage.items() if key not in ("matrix", "meta")}, names | {"item": place}
+            )
             one["outs"] = flagged({key: one.pop(key) for key in ("outs", "metrics", "plots") if key in one})
             found.append(Item(scale, family, place, **one))
     return tuple(found)
