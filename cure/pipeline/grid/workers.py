@@ -95,7 +95,7 @@ def _local(options: WorkerOptions, folder: Path) -> SpecCluster:
         "memory_limit": 0,
         "dashboard": False,
         "worker_class": Worker,
-        "silence_logs": logging.ERROR,
+        "silence_logs": logging.CRITICAL,  # a heartbeat that a killed driver cuts off is an error with a traceback
         "preload": IGNORE_SIGINT,
     }
     workers = {
