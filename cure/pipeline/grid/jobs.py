@@ -14,7 +14,7 @@ from distributed import Security, SpecCluster
 
 from cure.errors import UserError
 from cure.pipeline.grid import nodes, slurm
-from cure.pipeline.grid.nodes import closing
+from cure.pipeline.grid.nodes import Arrivals, closing
 from cure.pipeline.grid.options import WorkerOptions
 from cure.pipeline.grid.slurm import Pool
 from cure.runtime.device import WITHOUT_GPU
@@ -43,8 +43,10 @@ def slurm_workers(options: WorkerOptions, folder: Path, logs: Path) -> Iterator[
                 paths[name].write_text(text)
         with closing(_scheduler(security)) as cluster:
             address = cluster.scheduler.contact_address or cluster.scheduler.address
+            cluster.scheduler.add_plugin(arrivals := Arrivals())
             pools = []
             for pool, text in _pools(options, folder, logs, address, paths):
+                pool.arrived = arrivals.names
                 pool.script = Path(private) / f"{pool.name}.sh"
                 pool.script.write_text(text)
                 pools.append(pool)

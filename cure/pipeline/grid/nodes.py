@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 import distributed
+from distributed import SchedulerPlugin
 
 CLOSE_SECONDS = 25  # more than the keeper's grace, less than SLURM's 30 between SIGTERM and SIGKILL
 
@@ -39,6 +40,17 @@ class Worker(_WithoutPage, distributed.Worker):
 
     def _told_to_end(self) -> None:
         self._end = asyncio.create_task(self.close(timeout=CLOSE_SECONDS, reason="SIGTERM"))
+
+
+class Arrivals(SchedulerPlugin):
+    """The names of all workers that ever came, also of those that were gone before anybody looked."""
+
+    def __init__(self) -> None:
+        self.names = set[str]()
+
+    def add_worker(self, scheduler: distributed.Scheduler, worker: str) -> None:
+        """Record a worker that has just been registered."""
+        self.names.add(str(scheduler.workers[worker].name))
 
 
 @contextmanager

@@ -36,9 +36,10 @@ class Pool:
     wanted: int
     script: Path
     output: str  # the file of a job's errors, with %J for its number
+    arrived: set[str] = field(default_factory=set)  # names of all workers that ever came
     jobs: dict[str, str] = field(default_factory=dict)  # number -> what the queue says of it
     here: set[str] = field(default_factory=set)  # jobs whose worker is connected
-    came: set[str] = field(default_factory=set)  # jobs whose worker ever was
+    came: set[str] = field(default_factory=set)  # jobs whose worker ever came
     deaths: int = 0
     trouble: str = ""
     _look_at: float = 0.0
@@ -54,9 +55,10 @@ class Pool:
         here = {job for job in self.jobs if f"{self.name}-{job}" in workers}
         if here != self.here:
             self._changed()
-        if here - self.came:
+        came = {job for job in self.jobs if f"{self.name}-{job}" in self.arrived}
+        if came - self.came:
             self.deaths, self.trouble = 0, ""
-        self.here, self.came = here, self.came | here
+        self.here, self.came = here, self.came | came
         if self.jobs.keys() - here and time.monotonic() >= self._look_at:
             self._look()
         while len(self.jobs) < min(self.wanted, left) and time.monotonic() >= self._submit_at:
