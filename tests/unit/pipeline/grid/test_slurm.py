@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from cure.pipeline.grid import slurm
 from cure.pipeline.grid.slurm import Pool, lifetime
 
 
@@ -43,3 +44,15 @@ def test_jobs_are_told_by_what_keeps_them() -> None:
     pool.jobs = {"1": "pending (Priority)", "2": "starting", "3": "pending (Priority)", "4": "starting"}
     pool.here = {"4"}
     assert pool.status() == "1 of 4 workers; jobs 1, 3 pending (Priority); job 2 starting"
+
+
+@pytest.mark.parametrize(("arrived", "deaths"), [({"gpu-1"}, 0), (set[str](), 1)])
+def test_a_job_whose_worker_came_and_went_between_two_looks_did_not_die(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arrived: set[str], deaths: int
+) -> None:
+    monkeypatch.setattr(slurm, "_command", lambda *_, **__: "")  # an empty queue
+    pool = Pool("gpu", "gpus", 1, Path("script"), str(tmp_path / "log-%J"), jobs={"1": "starting"}, arrived=arrived)
+    pool.tend(set(), 0)
+    assert pool.jobs == {}
+    assert pool.deaths == deaths
+    assert ("it printed nothing" in pool.status()) is bool(deaths)
