@@ -45,9 +45,8 @@ def read(folder: Path) -> Dag:
     if not (folder / "dvc.yaml").exists():
         raise UserError(f"{folder / 'dvc.yaml'}: not found; name a pipeline folder, such as quickstart")
     try:
-        rwlock.mend(folder)
         (logs := logs_of(folder)).mkdir(parents=True, exist_ok=True)
-        rwlock.strangers(folder.resolve(), partial(log, logs))  # drops what stages of lost hosts left
+        rwlock.strangers(folder.resolve(), partial(log, logs))  # mends what killed stages left
         with contextlib.chdir(folder), Repo(_wait_for_lock=True) as repo:
             code = [stage.addressing for stage in repo.index.stages if code_texts.first(stage)]
             for stage in code:  # here, since its texts say which stages are stale

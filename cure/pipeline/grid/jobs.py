@@ -23,7 +23,7 @@ SITE_CONFIG = "~/.config/dask/jobqueue.yaml"
 SECTION, CPU_SECTION = "slurm", "slurm-cpu"  # of jobqueue; what the second one leaves out, the first one says
 OWN_PAGE = {"dashboard", "dashboard_address"}  # of the site's scheduler options
 TLS = ("ca_file", "cert", "key")
-FOR_STAGES = ("trap : TERM",)
+UNTIL_THE_WORKER_ENDS = "trap : TERM"
 """A job lives until its worker has ended, though SLURM tells all of its processes to end at once."""
 
 
@@ -109,7 +109,7 @@ def _job(
             nanny=False,
             job_name=job_name,
             log_directory=section["log-directory"] or logs,
-            job_script_prologue=[*section["job-script-prologue"], *prologue, *FOR_STAGES],
+            job_script_prologue=[*section["job-script-prologue"], *prologue, UNTIL_THE_WORKER_ENDS],
             worker_extra_args=[*section["worker-extra-args"], "--nthreads", "1", *extra],
             config_name=name,
         )

@@ -29,23 +29,18 @@ MODULE = re.compile(r"^.*/dvc/__main__\.py ")
 
 def mend(folder: Path) -> None:
     """Delete the list of the project around `folder` if it cannot be read."""
-    with _guarded(folder) as path, contextlib.suppress(FileNotFoundError):
-        try:
-            SCHEMA(json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, Invalid):
-            path.unlink()
+    with _guarded(folder) as path:
+        _listed(path)
 
 
 def strangers(folder: Path, log_of: Callable[[str], Path]) -> list[str]:
-    """Drop the entries of stages of `folder` that no process runs, and name the entries that nobody here can judge.
+    """Mend the list, drop the entries of stages of `folder` that no process runs, and name those that nobody can judge.
 
     An entry belongs to a process of this host if that process has its command line. Otherwise, the log of its stage
     tells: whoever runs the stage, on whatever host, holds the lock on it (keeper.py).
     """
     with _guarded(folder) as path:
-        if not path.exists():
-            return []
-        listed = SCHEMA(json.loads(path.read_text(encoding="utf-8")))
+        listed = _listed(path)
         every = [*listed["write"].values(), *(entry for entries in listed["read"].values() for entry in entries)]
         judged = [(entry, _lives(entry, folder, log_of)) for entry in every]
         if dead := [entry for entry, lives in judged if lives is False]:
@@ -54,6 +49,18 @@ def strangers(folder: Path, log_of: Callable[[str], Path]) -> list[str]:
             kept = {"write": write, "read": {name: entries for name, entries in read.items() if entries}}
             write_text(path, json.dumps(kept))
     return sorted({f"PID {entry['pid']}: {entry['cmd']}" for entry, lives in judged if lives is None})
+
+
+def _listed(path: Path) -> dict[str, Any]:
+    """Read the list; delete one that cannot be read, which is then an empty one, as a missing one is."""
+    try:
+        found: dict[str, Any] = SCHEMA(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        found = SCHEMA({})
+    except (ValueError, Invalid):
+        path.unlink()
+        found = SCHEMA({})
+    return found
 
 
 def _lives(entry: Entry, folder: Path, log_of: Callable[[str], Path]) -> bool | None:

@@ -86,13 +86,11 @@ def _attempt(job: Job, needed: Callable[[], bool]) -> tuple[int, str]:
     with keeper.start(
         job.log, job.folder, command, {progress.FILE: str(job.progress), "PATH": search_path()}
     ) as process:
-        while process.poll() is None and needed():
+        while (wanted := needed()) and process.poll() is None:
             time.sleep(POLL_SECONDS)
-        if not needed():
+        if not wanted:
             attempts.let_go(job.progress, attempts.HANDED_ON)
-            assert process.stdin
-            process.stdin.close()
-    if not needed():
+    if not wanted:
         raise Reschedule
     with job.log.open("rb") as output:
         output.seek(start)
@@ -106,7 +104,6 @@ def _wait(job: Job, seconds: float) -> None:
     """
     from cure.pipeline.grid import rwlock  # imports DVC
 
-    rwlock.mend(job.folder)
     unknown = "; ".join(rwlock.strangers(job.folder, job.log_of))
     attempts.let_go(job.progress, attempts.WAITED, f"waits for {unknown or 'another dvc command'}")
     if unknown and seconds > BUSY_SECONDS:
