@@ -8,24 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from typer.testing import CliRunner
 
-from cure.cli import app
-from cure.errors import UserError
 from cure.storage import checkpoint
+from tests.support.command_line import FEW, call
 from tests.support.stages import opened
 
-FEW = ["--attacks", "clean,pgd20", "--n", "40"]
 CIFAR10 = "TRADES, ResNet-18, CIFAR-10"
-
-
-def call(*words):
-    found = CliRunner().invoke(app, [str(word) for word in words])
-    if isinstance(found.exception, UserError):
-        return 2, found.stdout, str(found.exception)
-    if found.exception and not isinstance(found.exception, SystemExit):
-        raise found.exception
-    return found.exit_code, found.stdout, found.stderr
 
 
 @pytest.fixture

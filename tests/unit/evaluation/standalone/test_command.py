@@ -14,9 +14,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
-from typer.testing import CliRunner
 
-from cure.cli import app
 from cure.data.prepared import load
 from cure.errors import UserError
 from cure.evaluation.standalone import command
@@ -26,27 +24,16 @@ from cure.evaluation.standalone.plan import Plan
 from cure.evaluation.statistics.results import counts
 from cure.settings.params import Params
 from cure.storage import resume
+from tests.support.command_line import FEW, call
 from tests.support.method_harness import QUICKSTART
 from tests.support.project import ROOT
 from tests.support.stages import edit_header
 from tests.support.stages import opened as opened_file
 
-FEW = ["--attacks", "clean,pgd20", "--n", "40"]
-
 
 def document(folder: Path) -> dict:
     found: dict = json.loads((folder / "results.json").read_text())
     return found
-
-
-def call(*words):
-    """The `cure` command: exit code, standard output, what was said on the way."""
-    found = CliRunner().invoke(app, [str(word) for word in words])
-    if isinstance(found.exception, UserError):
-        return 2, found.stdout, str(found.exception)
-    if found.exception and not isinstance(found.exception, SystemExit):
-        raise found.exception
-    return found.exit_code, found.stdout, found.stderr
 
 
 @pytest.fixture
