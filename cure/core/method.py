@@ -39,6 +39,7 @@ class TrainingPosition:
     steps_per_epoch: int = 1
     past_means: Mapping[str, float | int] = field(default_factory=dict)  # of each term over the epoch before this one
     found: Mapping[str, Any] = field(default_factory=dict)  # what `before_epoch` returned
+    epochs: int = 1  # of the whole schedule
 
 
 @dataclass
@@ -75,12 +76,14 @@ class Batch:
 class Companion:
     """A network beside the student: a second student, a predictor, an averaged copy.
 
-    `trained` ones share the student's optimiser settings. `mode` is the mode in which it is forwarded.
+    `trained` ones share the student's optimiser settings, but for a weight decay of their own. `mode` is the mode in
+    which it is forwarded.
     """
 
     build: Callable[[nn.Module], nn.Module]  # from the freshly initialised student
     trained: bool = False
     mode: Literal["train", "eval"] = "eval"
+    weight_decay: float | None = None  # None: the schedule's
 
 
 class Networks(nn.ModuleDict):
@@ -88,11 +91,13 @@ class Networks(nn.ModuleDict):
 
     modes: dict[str, str]
     trained: tuple[str, ...]
+    decays: dict[str, float]  # of the trained ones that have a weight decay of their own
 
     def __init__(self, student: nn.Module, companions: dict[str, Companion], teachers: dict[str, nn.Module]) -> None:
         built = {name: c.build(student) for name, c in companions.items()}
         super().__init__({"student": student, **built, **teachers})
         self.trained = ("student", *(name for name, c in companions.items() if c.trained))
+        self.decays = {name: c.weight_decay for name, c in companions.items() if c.weight_decay is not None}
         self.modes = {"student": "train"} | {n: c.mode for n, c in companions.items()} | dict.fromkeys(teachers, "eval")
         for name, net in self.items():
             if name not in self.trained:  # a trained one may come with frozen parts
@@ -108,12 +113,12 @@ class Networks(nn.ModuleDict):
         for name, net in self.items():
             net.train(self.modes[name] == "train")
 
-    def weights(self) -> dict[str, nn.Parameter]:
-        """Every trained parameter; the student's under their own names, a companion's behind its name."""
-        return dict(self._weights())
+    def weights(self, *networks: str) -> dict[str, nn.Parameter]:
+        """Every trained parameter, or those of the named networks; a companion's stand behind its name."""
+        return dict(self._weights(networks or self.trained))
 
-    def _weights(self) -> Iterator[tuple[str, nn.Parameter]]:
-        for name in self.trained:
+    def _weights(self, networks: tuple[str, ...]) -> Iterator[tuple[str, nn.Parameter]]:
+        for name in networks:
             prefix = "" if name == "student" else f"{name}."
             named = self[name].named_parameters()
             yield from ((prefix + key, weight) for key, weight in named if weight.requires_grad)
@@ -163,6 +168,7 @@ class Method:
     init: Role | None = None  # the one whose weights it starts from
     start: Callable[[Any], Role | None] | None = None  # or the teacher that its settings choose to start from
     before_epoch: BeforeEpoch | None = None
+    evaluated: str = "student"  # the network that is validated, whose best epoch is kept, and that is evaluated
     select_network: SelectNetwork | None = None
     shows: tuple[str, ...] = ()  # what its slots hand to `batch.show`, for analyses
     revise: type[ReviseSettings] | None = None  # what `select_network` takes; None: it takes `hyper`

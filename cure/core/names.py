@@ -20,6 +20,11 @@ NAMES = {
     "cure": "CURE",
     "cure_eff": "CURE_Eff",
     "awp": "AWP",
+    "hat": "HAT",
+    "generalist": "Generalist",
+    "ikl_at": "IKL-AT",
+    "lbgat": "LBGAT",
+    "at_ema": "AT-EMA",
 }
 """Spellings of the papers; a method without one is shown by its key."""
 
@@ -29,6 +34,7 @@ RECONSTRUCTIONS = {"vfd": "VFD is a reconstruction from the paper's abstract; ne
 ORDER = [
     "natural",
     "at",
+    "at_ema",
     "trades",
     "mart",
     "awp",
@@ -38,6 +44,10 @@ ORDER = [
     "ard",
     "iad",
     "las_at",
+    "lbgat",
+    "hat",
+    "generalist",
+    "ikl_at",
     "part",
     "vfd",
     "rift",
@@ -47,7 +57,7 @@ ORDER = [
 ]
 """Of the rows in tables; others follow behind. NAMES has an order of its own, which gives every method its look."""
 
-RELEASED_LAST = ("trades", "fat", "act", "part", "arat", "cure", "cure_eff")
+RELEASED_LAST = ("trades", "fat", "act", "ikl_at", "part", "arat", "cure", "cure_eff")
 """Methods whose authors' release evaluates the network of the last epoch."""
 
 WORDS = {

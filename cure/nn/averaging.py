@@ -3,11 +3,18 @@
 import torch
 from torch import nn
 
+from cure.core.tensors import Tensor
+
 
 def average_(average: nn.Module, net: nn.Module, decay: float) -> None:
     """average <- decay * average + (1 - decay) * net, parameters only; buffers stay the average's own."""
     with torch.no_grad():
         torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1 - decay)
+
+
+def numbers(net: nn.Module) -> list[Tensor]:
+    """Return every weight and running statistic of a network, in place; counters of batches are none."""
+    return [t for t in (*net.parameters(), *net.buffers()) if t.is_floating_point()]
 
 
 def snapshot(step: int, per_epoch: int, begin: int, every: int) -> float | None:

@@ -93,6 +93,17 @@ def at_epoch(table: Mapping[int, T], epoch: int, before: T) -> T:
     return table[max(reached)] if reached else before
 
 
+def between(table: Mapping[int, float], epoch: int) -> float:
+    """The value at an epoch, linear between the keys of a table and constant beyond them."""
+    (low, before), *others = sorted(table.items())
+    for high, after in others:
+        if low <= epoch < high:
+            return before + (after - before) * (epoch - low) / (high - low)
+        if epoch >= high:
+            low, before = high, after
+    return before
+
+
 class Augment(Settings):
     """Training-time augmentation, drawn anew each epoch."""
 

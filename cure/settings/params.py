@@ -147,16 +147,20 @@ class Params:
     def method(self, key: str, kind: type[S]) -> tuple[S, Train]:
         """A method's settings and its schedule.
 
-        Under the protocol `paper` the method's `train:` is laid over the common one; under `matched` the common one
-        holds as it is, and the method's `matched:` is laid over its settings.
+        Under the protocol `paper` the method's `train:` is laid over the common one. Under `matched` the common one
+        holds, and the method's `matched:` is laid over its settings; the `train:` in it may say that the method is a
+        weight average, and nothing else.
         """
         section = dict(mapping(self._section(key, kind), key))
         own = mapping(section.pop("train", None), f"{key}.train")
-        common = mapping(section.pop("matched", None), f"{key}.matched")
+        common = dict(mapping(section.pop("matched", None), f"{key}.matched"))
+        average = mapping(common.pop("train", None), f"{key}.matched.train")
         base = mapping(self._section("train", Train), "train")
         problems, matched = Problems(), base.get("protocol") == "matched"
+        for name in average.keys() - {"average", "select"}:
+            problems.append(f"{key}.matched.train.{name}: common to all methods; allowed here: average and select")
         hyper = fill(kind, override(section, common) if matched else section, key, problems)
-        train = fill(Train, base if matched else {**base, **own}, f"{key}.train", problems)
+        train = fill(Train, {**base, **(average if matched else own)}, f"{key}.train", problems)
         if train is not None and isinstance(hyper, DelayedSettings) and hyper.begin > train.epochs:
             problems.append(f"{key}.begin: {hyper.begin}, but it is trained for {train.epochs} epochs")
         if hyper is None or train is None or problems:

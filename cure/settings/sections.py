@@ -20,6 +20,7 @@ from cure.settings.base import (
     Share,
 )
 from cure.settings.layers import LayersGrid
+from cure.settings.training import EpochAverage as EpochAverage
 from cure.settings.training import Fit as Fit
 from cure.settings.training import Schedule as Schedule
 from cure.settings.training import Snapshots as Snapshots

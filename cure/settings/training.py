@@ -6,17 +6,40 @@ from pydantic import Field, model_validator
 
 from cure.settings.base import Count, Drops, FixedSearch, NonNegative, Number, Positive, Settings, Share
 
+Momentum = Annotated[Number, Field(ge=0, lt=1)]
+
+
+class OneCycle(Settings):
+    """A learning rate that rises once and falls once, step by step along half cosines. Smith and Topin 2018.
+
+    Momentum moves against it. PyTorch's OneCycleLR has 0.04, 4e-6, 0.85 and 0.95 unless told otherwise.
+    """
+
+    rise: Annotated[Number, Field(gt=0, lt=1)]  # share of the steps until the rate is lr
+    first: Annotated[Positive, Field(le=1)]  # factor of lr in the first step
+    last: Annotated[Positive, Field(le=1)]  # factor of lr in the last step
+    low_momentum: Momentum  # where the rate is lr
+    high_momentum: Momentum  # in the first step and the last
+
 
 class Schedule(Settings):
-    """SGD with momentum and a piecewise constant learning rate."""
+    """SGD with momentum, and how its learning rate goes (training/schedule.py has the formulas)."""
 
     epochs: Count
     batch: Count
     lr: Positive
-    momentum: Annotated[Number, Field(ge=0, lt=1)]
+    momentum: Momentum
     nesterov: bool
     weight_decay: NonNegative
     drops: Drops
+    lr_schedule: Literal["drops", "linear", "cosine"] | OneCycle  # linear: between the drops
+
+    @model_validator(mode="after")
+    def _drops_have_an_effect(self) -> "Schedule":
+        if self.drops and self.lr_schedule not in ("drops", "linear"):
+            kind = self.lr_schedule if isinstance(self.lr_schedule, str) else "one cycle"
+            raise ValueError(f"lr_schedule is {kind}, which has no drops; set drops to {{}}")
+        return self
 
     @model_validator(mode="after")
     def _nesterov_has_momentum(self) -> "Schedule":
@@ -39,11 +62,20 @@ class Snapshots(Settings):
     every: Count
 
 
+class EpochAverage(Settings):
+    """The mean of the weights at the end of every epoch from `begin` on, where each step back counts `decay` times."""
+
+    decay: Share
+    begin: Count  # 1-based epoch
+
+
 class Fit(Schedule):
     """A schedule, how it is watched on the validation split, and what is kept."""
 
     select: Literal["best", "last", "average"]  # what a run without consolidation reports; best by validation PGD
-    average: Share | Snapshots | None  # a weight average beside the student: its decay, or equal snapshots
+    average: (
+        Share | Snapshots | EpochAverage | None
+    )  # a weight average beside the student: its decay a step, or one of these
     average_images: Count  # training images, in whole batches, from which its batch-norm statistics are estimated
     validate_every: Count  # epochs; the last one always counts
     validate_attack: FixedSearch

@@ -17,31 +17,38 @@ from cure.errors import UserError
 from cure.nn.averaging import average_, snapshot, warmed
 from cure.nn.batchnorm import SplitBatchNorm2d, branch, reestimating
 from cure.runtime import distributed
-from cure.settings.sections import Fit, Snapshots
+from cure.settings.sections import EpochAverage, Fit, Snapshots
 
 
 class Average:
-    """The average of the student's weights over `steps_per_epoch` steps in each epoch of `fit`."""
+    """The average of a network's weights over `steps_per_epoch` steps in each epoch of `fit`."""
 
-    def __init__(self, student: nn.Module, fit: Fit, steps_per_epoch: int) -> None:
-        self.net = copy.deepcopy(student).requires_grad_(False)
+    def __init__(self, net: nn.Module, fit: Fit, steps_per_epoch: int) -> None:
+        self.net = copy.deepcopy(net).requires_grad_(False)
         self.fit, self.steps_per_epoch = fit, steps_per_epoch
         steps = range(steps_per_epoch * fit.epochs)
         first = next((step for step in steps if self._decay(step) is not None), None)
         if first is None:
-            raise UserError(f"train.average: no snapshot falls into {len(steps)} steps; lower every or begin")
+            raise UserError(
+                f"train.average: nothing of {len(steps)} steps enters it; lower begin, or every if it has one"
+            )
         self.first_epoch = 1 + first // steps_per_epoch
 
-    def follow(self, student: nn.Module, step: int) -> None:
-        """Move towards the student, if that is due after this 0-based step."""
+    def follow(self, net: nn.Module, step: int) -> None:
+        """Move towards the network, if that is due after this 0-based step."""
         if (decay := self._decay(step)) is not None:
-            average_(self.net, student, decay)
+            average_(self.net, net, decay)
 
     def _decay(self, step: int) -> float | None:
         """Return what the average keeps of itself after this step; None where it stays as it is."""
-        if isinstance(self.fit.average, Snapshots):
-            return snapshot(step, self.steps_per_epoch, self.fit.average.begin, self.fit.average.every)
-        return None if self.fit.average is None else warmed(self.fit.average, step + 1)
+        how = self.fit.average
+        if isinstance(how, Snapshots):
+            return snapshot(step, self.steps_per_epoch, how.begin, how.every)
+        if isinstance(how, EpochAverage):
+            epoch, left = divmod(step + 1, self.steps_per_epoch)
+            return None if left or epoch < how.begin else how.decay if epoch > how.begin else 0.0
+        assert how is not None
+        return warmed(how, step + 1)
 
     def estimate(self, nets: Networks, method: Method, hyper: Any, batches: Iterable[Batch]) -> None:
         """Replace the running statistics by their plain mean over `batches`, attacked if the method attacks.

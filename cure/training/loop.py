@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any
 
 import torch
+from torch import nn
 
 from cure.adversarial.cuda_graphs import graphs
 from cure.core.method import Batch, Networks, TrainingPosition
@@ -21,7 +22,7 @@ from cure.training.average import Average
 from cure.training.job import Job
 from cure.training.kept import TrainingCheckpoint, copied
 from cure.training.sanity_checks import Row, check_finite, finite, pgd_has_no_effect
-from cure.training.schedule import epoch_of, rate, set_rate, sgd
+from cure.training.schedule import epoch_of, momentum, rate, set_rate, sgd
 from cure.training.step import Step
 from cure.training.validation import validation
 
@@ -36,6 +37,12 @@ class Task:
     val: Split
     device: torch.device
 
+    @property
+    def evaluated(self) -> nn.Module:
+        """Return the network that the method is judged by."""
+        found: nn.Module = self.nets[self.job.method.evaluated]
+        return found
+
 
 def train(task: Task, scratch: Scratch, on_progress: Callable[[str], None]) -> TrainingCheckpoint:
     """Run the remaining epochs of `task`, whose nets end in the state of the last; call `on_progress` after each."""
@@ -47,7 +54,7 @@ def train(task: Task, scratch: Scratch, on_progress: Callable[[str], None]) -> T
         compile_folded_copy(net)
     optimizer = sgd(task.nets, fit)
     loader = Loader(task.train, fit.batch, job.augment, job.run.seed)
-    average = Average(task.nets.student, fit, len(loader)) if fit.average is not None else None
+    average = Average(task.evaluated, fit, len(loader)) if fit.average is not None else None
     kept = TrainingCheckpoint()
     moving: dict[str, Any] = {name: net for name, net in task.nets.items() if name not in job.method.teachers}
     moving |= {"optimizer": optimizer} | ({"average": average.net} if average else {})
@@ -63,7 +70,9 @@ def train(task: Task, scratch: Scratch, on_progress: Callable[[str], None]) -> T
     with scratch.saver(set(state["parts"]) if state else set()) as saver, graphs(run_settings.graphs):
         for epoch in range(len(kept.history) + 1, fit.epochs + 1):
             past = kept.history[-1] if kept.history else {}
-            row: Row = {"epoch": epoch, "lr": rate(fit, epoch)} | _epoch(task, step, loader, epoch, average, past)
+            row: Row = {"epoch": epoch, "lr": rate(fit, epoch, 0, len(loader))} | _epoch(
+                task, step, loader, epoch, average, past
+            )
             if epoch % fit.validate_every == 0 or epoch == fit.epochs:
                 _watch(task, epoch, row, kept)
                 if average is not None and epoch >= average.first_epoch:
@@ -89,22 +98,22 @@ def _layout(task: Task) -> Layout:
 
 def _epoch(task: Task, step: Step, loader: Loader, epoch: int, average: Average | None, past: Row) -> Row:
     """One pass over the training split; the mean of each term over its images."""
-    seed, lr = task.job.run.seed, rate(task.job.fit, epoch)
-    set_rate(step.optimizer, lr)
+    fit, seed, steps = task.job.fit, task.job.run.seed, len(loader)
     task.nets.ready()
     torch.manual_seed(seed_for(seed, epoch, "dropout"))
     noise = Stream(seed_for(seed, epoch, "noise"), task.device)
-    done, sums = (epoch - 1) * len(loader), dict[str, torch.Tensor]()
+    done, sums = (epoch - 1) * steps, dict[str, torch.Tensor]()
     found = _ahead(task, loader, epoch)
     for i, (x, y, index) in enumerate(loader.epoch(epoch)):
-        images = loader.images(i)
-        position = TrainingPosition(epoch, done + i, lr, len(loader), past, found)
+        images, lr = loader.images(i), rate(fit, epoch, i, steps)
+        set_rate(step.optimizer, lr, momentum(fit, epoch, i, steps))
+        position = TrainingPosition(epoch, done + i, lr, steps, past, found, fit.epochs)
         batch = Batch(x, y, index, _draws(noise, images), position, images_on_other_ranks=images - len(y))
         means = step(batch)
         for name, mean in means.items():
             sums[name] = sums.get(name, torch.zeros_like(mean)) + mean * images
         if average is not None:
-            average.follow(task.nets.student, done + i)
+            average.follow(task.evaluated, done + i)
     # the one place in an epoch that waits for the device
     *totals, sound = torch.stack([*distributed.mean(list(sums.values())), finite(task.nets)]).tolist()
     row: Row = {name: total / len(loader.split) for name, total in zip(sums, totals, strict=True)}
@@ -123,27 +132,27 @@ def _ahead(task: Task, loader: Loader, epoch: int) -> dict[str, Any]:
     if job.method.before_epoch is None:
         return {}
     noise = Stream(seed_for(job.run.seed, epoch, "noise before"), task.device)
-    batches = (
-        Batch(x, y, index, noise, TrainingPosition(epoch)) for x, y, index in loader.epoch(epoch, "batches before")
-    )
+    position = TrainingPosition(epoch, epochs=job.fit.epochs)
+    batches = (Batch(x, y, index, noise, position) for x, y, index in loader.epoch(epoch, "batches before"))
     return job.method.before_epoch(task.nets, epoch, batches, job.hyper)
 
 
 def _watch(task: Task, epoch: int, row: Row, kept: TrainingCheckpoint) -> None:
-    """Add validation accuracies to the row, and keep the best student."""
-    found = validation(task.nets.student, task.val, task.job.fit, task.job.run.seed)
+    """Add validation accuracies of the evaluated network to the row, and keep its best epoch."""
+    found = validation(task.evaluated, task.val, task.job.fit, task.job.run.seed)
     scores: Row = {f"val_{name}": value for name, value in found.items()}
     if pgd_has_no_effect(scores, task.val) and not any(pgd_has_no_effect(row, task.val) for row in kept.history):
         print(f"epoch {epoch}: PGD changed no prediction, so gradients may be zero", file=sys.stderr, flush=True)
     row.update(scores)
-    kept.best.see(epoch, found["pgd"], task.nets.student)
+    kept.best.see(epoch, found["pgd"], task.evaluated)
 
 
 def _watch_average(task: Task, loader: Loader, average: Average, row: Row, kept: TrainingCheckpoint) -> None:
     """Estimate the average's statistics, add its validation accuracies to the row, and keep the best average."""
     job, epoch = task.job, int(row["epoch"])
     noise = Stream(seed_for(job.run.seed, epoch, "noise of statistics"), task.device)
-    position = TrainingPosition(epoch, epoch * len(loader) - 1, row["lr"], len(loader), row)
+    steps = len(loader)
+    position = TrainingPosition(epoch, epoch * steps - 1, row["lr"], steps, row, epochs=job.fit.epochs)
     drawn = islice(loader.epoch(epoch, "statistics"), -(-job.fit.average_images // loader.batch))
     sizes = ((loader.images(i), found) for i, found in enumerate(drawn))
     batches = (

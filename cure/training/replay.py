@@ -50,7 +50,7 @@ class Course:
             method.prepare(student)
         nets = Networks(student, method.companions(self.hyper) if method.companions else {}, {})
         for name, net in nets.items():
-            key = {"student": "last"}.get(name, name) if share == 1 else f"{share:g}/{name}"
+            key = {method.evaluated: "last"}.get(name, name) if share == 1 else f"{share:g}/{name}"
             fill(net, self.states[key], f"the snapshot {key} of {about.method} does not fit {about.model}")
         return nets.to(self.batches[0][0].device)
 
@@ -66,7 +66,7 @@ class Course:
             own.ready()
             shown: dict[str, Any] = {}
             noise = Stream(seed_for(self.seed, number, "replay"), x.device)
-            position = TrainingPosition(epoch=epoch + 1, step=epoch, past_means=past)
+            position = TrainingPosition(epoch=epoch + 1, step=epoch, past_means=past, epochs=self.about.epoch)
             batch = Batch(x, y, index, noise, position, watch=shown.__setitem__)
             optimizer = torch.optim.SGD(own.weights().values(), lr=0)
             Step(own, self.method, self.hyper, optimizer)(batch)

@@ -1,21 +1,36 @@
-"""SGD and its learning rate."""
+"""SGD and its learning rate.
+
+    drops      lr d(t),  d the factor of the last drop that epoch t has reached, 1 before the first
+    linear     lr d(t),  d linear between the drops, and from 1 at epoch 0 to the first
+    cosine     lr (1 + cos(pi t / (epochs + 1))) / 2
+    one cycle  first lr -> lr -> last lr over the steps of the training, along half a cosine each
+
+t counts epochs from 1.
+"""
+
+import math
+from typing import Any
 
 import torch
 
 from cure.core.method import Networks
-from cure.settings.base import at_epoch
-from cure.settings.sections import Schedule
+from cure.settings.base import at_epoch, between
+from cure.settings.training import OneCycle, Schedule
 
 
 def sgd(nets: Networks, schedule: Schedule) -> torch.optim.SGD:
     """SGD over every trained parameter; weight decay reaches biases and batch norms too, as in all the papers.
 
-    On a GPU its update is one kernel; on a CPU, where that saves nothing, the plain one keeps the bits.
+    A network with a weight decay of its own has a group of its own. On a GPU the update is one kernel for each group;
+    on a CPU, where that saves nothing, the plain one keeps the bits.
     """
-    weights = list(nets.weights().values())
+    shared = [name for name in nets.trained if name not in nets.decays]
+    groups: list[dict[str, Any]] = [{"params": list(nets.weights(*shared).values())}]
+    for name, decay in nets.decays.items():
+        groups.append({"params": list(nets.weights(name).values()), "weight_decay": decay})
     return torch.optim.SGD(
-        weights,
-        fused=all(weight.is_cuda for weight in weights),
+        groups,
+        fused=all(weight.is_cuda for weight in nets.weights().values()),
         lr=schedule.lr,
         momentum=schedule.momentum,
         nesterov=schedule.nesterov,
@@ -23,9 +38,40 @@ def sgd(nets: Networks, schedule: Schedule) -> torch.optim.SGD:
     )
 
 
-def rate(schedule: Schedule, epoch: int) -> float:
-    """The learning rate of a 1-based epoch: `lr` times the factor of the last drop reached."""
+def rate(schedule: Schedule, epoch: int, step: int = 0, steps_per_epoch: int = 1) -> float:
+    """The learning rate of a 0-based step of a 1-based epoch; one cycle alone changes it within an epoch."""
+    if isinstance(schedule.lr_schedule, OneCycle):
+        return _on_cycle(schedule, epoch, step, steps_per_epoch)[0]
+    if schedule.lr_schedule == "cosine":
+        return schedule.lr * (1 + math.cos(math.pi * epoch / (schedule.epochs + 1))) / 2
+    if schedule.lr_schedule == "linear":
+        return schedule.lr * between({0: 1.0, **schedule.drops}, epoch)
     return schedule.lr * at_epoch(schedule.drops, epoch, 1.0)
+
+
+def momentum(schedule: Schedule, epoch: int, step: int, steps_per_epoch: int) -> float:
+    """The momentum of a step; one cycle alone changes it."""
+    if isinstance(schedule.lr_schedule, OneCycle):
+        return _on_cycle(schedule, epoch, step, steps_per_epoch)[1]
+    return schedule.momentum
+
+
+def _on_cycle(schedule: Schedule, epoch: int, step: int, steps_per_epoch: int) -> tuple[float, float]:
+    """(learning rate, momentum) of a step, as PyTorch's OneCycleLR places its peak."""
+    cycle, steps = schedule.lr_schedule, steps_per_epoch * schedule.epochs
+    assert isinstance(cycle, OneCycle)
+    at, peak = (epoch - 1) * steps_per_epoch + step, cycle.rise * steps - 1
+    if at < peak:
+        height = _half_cosine(cycle.first, 1.0, at / peak)
+        return schedule.lr * height, _half_cosine(cycle.high_momentum, cycle.low_momentum, at / peak)
+    share = (at - peak) / (steps - 1 - peak)
+    return schedule.lr * _half_cosine(1.0, cycle.last, share), _half_cosine(
+        cycle.low_momentum, cycle.high_momentum, share
+    )
+
+
+def _half_cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
 
 
 def epoch_of(share: float, epochs: int) -> int:
@@ -33,7 +79,7 @@ def epoch_of(share: float, epochs: int) -> int:
     return round(share * epochs)
 
 
-def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give every parameter group this learning rate."""
+def set_rate(optimizer: torch.optim.Optimizer, lr: float, momentum: float) -> None:
+    """Give every parameter group this learning rate and this momentum."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"], group["momentum"] = lr, momentum

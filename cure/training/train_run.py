@@ -35,7 +35,7 @@ def execute(job: Job) -> None:
         if distributed.rank() > 0:
             return
         states = {name: net.state_dict() for name, net in nets.items() if name not in job.method.teachers}
-        states = {"last": states.pop("student"), "best": kept.best.weights, **states}
+        states = {"last": states.pop(job.method.evaluated), "best": kept.best.weights, **states}
         described = description(job, source, kept, "trajectory")
         checkpoint.save(job.run.training_checkpoint, states | kept.snapshots, described)
         if job.method.select_network is None:

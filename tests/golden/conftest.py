@@ -5,8 +5,6 @@ import pytest
 from tests.support.vectors import Golden
 
 HERE = Path(__file__).parent
-NOT_IN_THE_CATALOGUE = {"generalist", "hat", "ikl_at", "lbgat"}
-"""Methods with vectors that a `--golden-dir` may hold, but no entry in cure/methods."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -27,7 +25,7 @@ def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.It
         raise pytest.UsageError(f"{folder}: holds no golden file (*.json)")
     some = session.config.getoption("keyword") or any(".py" in word for word in session.config.args)
     unclaimed = files - {path for path in given if isinstance(path, Path)}
-    left = sorted(path.name for path in unclaimed if Golden.method_of(path) not in NOT_IN_THE_CATALOGUE)
+    left = sorted(path.name for path in unclaimed)
     if given and left and not some:
         raise pytest.UsageError(f"no test for the golden files {', '.join(left)}")
 

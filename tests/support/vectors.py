@@ -1,5 +1,6 @@
 """Golden vectors: numbers of one iteration of the published code, read from a JSON description and its tensors."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cure import catalogue
-from cure.core.method import Batch, Companion, Method, Networks, TrainingPosition
+from cure.core.method import Batch, Method, Networks, TrainingPosition
 from cure.core.network import Network, Normalisation, Part, pool
 from cure.settings.base import Search
 from cure.settings.sections import Schedule
@@ -156,10 +157,12 @@ class Iteration:
         step: int = 0,
         epoch: int = 1,
         past: dict[str, float | int] | None = None,
+        lr: float | None = None,
+        epochs: int = 1,
     ) -> None:
         declared = method.companions(hyper) if method.companions else {}
         built = {
-            name: Companion(lambda student, net=net: net, declared[name].trained, declared[name].mode)
+            name: dataclasses.replace(declared[name], build=lambda student, net=net: net)
             for name, net in (companions or {}).items()
         }
         self.nets = Networks(golden.network(student, method.prepare), built, teachers or {}).double()
@@ -170,15 +173,16 @@ class Iteration:
         for name, net in self.nets.items():
             net.register_forward_hook(lambda module, _, out, name=name: self._note(name, module, out))
         schedule = Schedule(
-            epochs=1,
+            epochs=epochs,
             batch=len(golden.tensors["y"]),
-            lr=golden.hyper["lr"],
+            lr=lr or golden.hyper["lr"],
             momentum=golden.hyper["momentum"],
-            weight_decay=golden.hyper["weight_decay"],
-            nesterov=False,
+            weight_decay=golden.hyper.get("weight_decay_robust", golden.hyper.get("weight_decay")),
+            nesterov=golden.hyper.get("nesterov", False),
             drops={},
+            lr_schedule="drops",
         )
-        self.x, self.y, self.lr = golden.tensors["x"], golden.tensors["y"], golden.hyper["lr"]
+        self.x, self.y, self.schedule = golden.tensors["x"], golden.tensors["y"], schedule
         self.noise = noise or Recorded(golden.tensors["start"])
         self.step = Step(self.nets, method, hyper, sgd(self.nets, schedule))
         self.take(epoch, step, past)
@@ -188,7 +192,7 @@ class Iteration:
         self.forwards.clear()
         self.seen.clear()
         self.nets.ready()
-        position = TrainingPosition(epoch, step, self.lr, past_means=past or {})
+        position = TrainingPosition(epoch, step, self.schedule.lr, past_means=past or {}, epochs=self.schedule.epochs)
         self.batch = Batch(self.x, self.y, torch.arange(len(self.y)), self.noise, position, watch=self.watch)
         self.terms = self.step(self.batch)
 
@@ -209,11 +213,13 @@ class Iteration:
     def state(self, name: str = "student") -> dict[str, Tensor]:
         return self.nets[name].state_dict()
 
-    def expect_weight_perturbation(self, golden: Golden, gamma: float) -> None:
+    def expect_weight_perturbation(self, golden: Golden, gamma: float, prefix: str = "") -> None:
         """v of AWP, which the file gives without gamma."""
         wide, moves = self.batch.points["perturbation"]
         found = {id(w): move / gamma for w, move in zip(wide, moves, strict=True)}
-        golden.expect_group("awp/v", {name: found.get(id(w)) for name, w in self.nets.student.named_parameters()})
+        golden.expect_group(
+            f"{prefix}awp/v", {name: found.get(id(w)) for name, w in self.nets.student.named_parameters()}
+        )
 
 
 def method(name: str):

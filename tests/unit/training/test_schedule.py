@@ -11,7 +11,7 @@ from cure.training.schedule import rate, set_rate, sgd
 
 def schedule(**changes) -> Schedule:
     usual = {"epochs": 200, "batch": 128, "lr": 0.1, "momentum": 0.9, "nesterov": False, "weight_decay": 5e-4}
-    return Schedule(**(usual | {"drops": {}} | changes))
+    return Schedule(**(usual | {"drops": {}, "lr_schedule": "drops"} | changes))
 
 
 @pytest.mark.parametrize(
@@ -76,8 +76,8 @@ def test_weight_decay_reaches_biases_and_batch_norms(nets: Networks) -> None:
         torch.testing.assert_close(weight.detach(), was * (1 - 0.1 * 0.5))
 
 
-def test_every_group_gets_the_rate() -> None:
+def test_every_group_gets_the_rate_and_the_momentum() -> None:
     groups = [{"params": [nn.Parameter(torch.zeros(1))]}, {"params": [nn.Parameter(torch.zeros(1))], "lr": 5.0}]
     optimizer = torch.optim.SGD(groups, lr=0.1)
-    set_rate(optimizer, 0.025)
-    assert [group["lr"] for group in optimizer.param_groups] == [0.025, 0.025]
+    set_rate(optimizer, 0.025, 0.85)
+    assert [(group["lr"], group["momentum"]) for group in optimizer.param_groups] == [(0.025, 0.85)] * 2

@@ -1,0 +1,34 @@
+"""AT with an exponential moving average of its weights, which is evaluated.
+
+Madry et al., ICLR 2018, trained; Gowal, Qin, Uesato, Mann, Kohli, "Uncovering the Limits of Adversarial Training
+against Norm-Bounded Adversarial Examples", 2020. https://arxiv.org/abs/2010.03593
+
+    min_theta  mean max_{|x' - x|_inf <= eps} CE(f(x'), y),        theta_avg <- tau theta_avg + (1 - tau) theta
+
+The student is AT's. The average is that of `train.average`, with running statistics of its own (training/average.py);
+`train.select` evaluates it. Under `protocol: matched` both stay, since they are the method, and the rest is common.
+"""
+
+from cure.adversarial.pgd import pgd_on_error
+from cure.core.method import Batch, Method, Networks, Terms
+from cure.methods.parts.base_losses import AT
+from cure.settings.base import MethodSettings, Search
+
+
+class Hyper(MethodSettings):
+    """The attack."""
+
+    attack: Search
+
+
+def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
+    """CE(f(x'), y)."""
+    return AT.loss(nets, batch, 1.0)
+
+
+METHOD = Method(
+    cite="Madry et al. 2018; Gowal et al. 2020",
+    hyper=Hyper,
+    loss=loss,
+    attack=pgd_on_error,
+)

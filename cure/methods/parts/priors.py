@@ -1,0 +1,39 @@
+"""What a network predicts for each class on average: the weights of IKL's logit differences."""
+
+import torch
+from torch import nn
+
+from cure.core.tensors import Labels, Logits, PerExample, Tensor
+from cure.runtime import distributed
+
+
+class ClassPriors(nn.Module):
+    """rows[c]: the mean of softmax(f(x) / T) over last epoch's images of class c; uniform in the first epoch."""
+
+    rows: Tensor
+    sums: Tensor
+
+    def __init__(self, student: nn.Module) -> None:
+        super().__init__()
+        (*_, classifier) = (module for module in student.modules() if isinstance(module, nn.Linear))
+        k = classifier.out_features
+        self.register_buffer("rows", torch.full((k, k), 1 / k))
+        self.register_buffer("sums", torch.zeros(k, k))
+
+    def collect(self, z: Logits, y: Labels, temperature: float) -> None:
+        """Add a batch to this epoch's sums."""
+        p = (z.detach() / temperature).softmax(dim=1)
+        added = torch.zeros_like(self.sums).index_add_(0, y, p.to(self.sums.dtype))
+        self.sums += distributed.count() * distributed.mean([added])[0]
+
+    def turn(self) -> None:
+        """Begin an epoch: the sums become rows. A class that no image had keeps its row."""
+        mass = self.sums.sum(dim=1, keepdim=True)
+        self.rows.copy_(torch.where(mass > 0, self.sums / mass.clamp(min=torch.finfo(mass.dtype).tiny), self.rows))
+        self.sums.zero_()
+
+
+def weighted_differences(clean: Logits, adv: Logits, s: Tensor) -> PerExample:
+    """1/4 sum_{j,k} s_j s_k ((n_j - n_k) - (a_j - a_k))^2 for weights s (n, classes), without a table of all pairs."""
+    d = clean - adv
+    return (s.sum(dim=1) * (s * d.square()).sum(dim=1) - (s * d).sum(dim=1).square()) / 2
