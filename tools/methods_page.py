@@ -32,8 +32,8 @@ def page() -> str:
     parts = [
         "# Methods",
         "",
-        "Generated from cure/methods by `python -m tools.methods_page`. Cost: passes per image of one",
-        "training step with the quickstart's settings (10 attack steps), counted over all networks of the student's",
+        "Generated from cure/methods by `python -m tools.methods_page`. Cost: passes per image of one training step",
+        "with the quickstart's settings (10 attack steps, IKL-AT 5), counted over all networks of the student's",
         "architecture; one forward, one gradient to the input and one gradient to the weights are 1 each. Images whose",
         "attack has ended are left out (on a CPU), so FAT's and LAS-AT's cost is that of this untrained network.",
         "Running statistics: how often such a step moves those of each network's batch norms.",
@@ -52,8 +52,9 @@ def section(name: str) -> list[str]:
     title, _, rest = inspect.cleandoc(module.__doc__ or "").partition("\n")
     needs = ", ".join(method.roles) or "nothing"
     brings = ", ".join(companions(name, method)) or "none"
-    evaluated = ["its release evaluates the last epoch"] if name in RELEASED_LAST else []
-    facts = [f"needs: {needs}", f"companions: {brings}", *costs(name, method), *evaluated]
+    evaluated = [] if method.evaluated == "student" else [f"evaluated: {method.evaluated}"]
+    released = ["its release evaluates the last epoch"] if name in RELEASED_LAST else []
+    facts = [f"needs: {needs}", f"companions: {brings}", *costs(name, method), *evaluated, *released]
     return [f"## {title}", "", f"`{name}`. " + "; ".join(facts) + ".", "", "```text", rest.strip(), "```"]
 
 

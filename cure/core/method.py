@@ -8,8 +8,8 @@ Before every epoch, and then in every step (training/step.py), the slots run in 
     grads  = combine_gradients(nets, batch, hyper, means) 3  a gradient rule; None: the plain backward pass
     after_step(nets, batch, hyper)                        4  companions that move by a rule of their own
 
-`companions` (5) names the networks beside the student, `select_network` (6) turns a training checkpoint into one
-network.
+`companions` (5) names the networks beside the student, `evaluated` the one that is judged, `select_network` (6) turns a
+training checkpoint into one network.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -5,7 +5,7 @@ Wang, Wang, "Generalist: Decoupling Natural and Robust Generalization", CVPR 202
     theta_r: CE(f_r(x'), y), x' = PGD on CE of f_r        theta_n: CE(f_n(x), y)        each by its own weight decay
     E_r <- d_t E_r + (1 - d_t) theta_r,   E_n <- d_t E_n + (1 - d_t) theta_n,   d_t = min(d, (t + 1) / (t + 10))
     E   <- d_t E + (1 - d_t) (beta E_r + (1 - beta) E_n)
-    theta_r, theta_n <- E   after every step of the epochs begin, begin + every, ...
+    theta_r, theta_n <- E   after every step of the epochs begin, begin + hand_over_every, ...
 
 The student is the robust expert; E is evaluated. Averages take in running statistics as well as weights; momenta stay
 at a hand-over. beta is linear between the epochs that params.yaml names, and so is the learning rate, which both
@@ -37,7 +37,7 @@ class Hyper(DelayedSettings):
 
     beta: Mixture  # 1-based epoch -> weight of the robust average
     d: Share
-    every: Count  # epochs between hand-overs; the first is in epoch `begin`
+    hand_over_every: Count  # epochs from one hand-over to the next; the first is in epoch `begin`
     natural_weight_decay: NonNegative
     attack: Search
 
@@ -52,7 +52,7 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
 
 def hands_over(hyper: Hyper, epoch: int) -> bool:
     """Whether the experts are overwritten by the mixture in this epoch."""
-    return epoch >= hyper.begin and (epoch - hyper.begin) % hyper.every == 0
+    return epoch >= hyper.begin and (epoch - hyper.begin) % hyper.hand_over_every == 0
 
 
 @torch.no_grad()

@@ -106,9 +106,9 @@ METHOD = Method(
     cite="Cui et al. 2024",
     hyper=Hyper,
     loss=loss,
+    before_epoch=before_epoch,
     attack=attack,
     combine_gradients=combine_gradients,
     after_step=after_step,
     companions=companions,
-    before_epoch=before_epoch,
 )

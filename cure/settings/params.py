@@ -157,7 +157,7 @@ class Params:
         average = mapping(common.pop("train", None), f"{key}.matched.train")
         base = mapping(self._section("train", Train), "train")
         problems, matched = Problems(), base.get("protocol") == "matched"
-        for name in average.keys() - {"average", "select"}:
+        for name in average.keys() - {"average", "select"} if matched else ():
             problems.append(f"{key}.matched.train.{name}: common to all methods; allowed here: average and select")
         hyper = fill(kind, override(section, common) if matched else section, key, problems)
         train = fill(Train, {**base, **(average if matched else own)}, f"{key}.train", problems)

@@ -24,7 +24,9 @@ from tests.support.pretend_cuda import Event, Record, pretending
 
 CUDA = torch.device("cuda")
 STEPPING = [name for name in catalogue.names("methods") if catalogue.entry("methods", name).METHOD.updates]
-SCHEDULE = Schedule(epochs=50, batch=8, lr=0.1, momentum=0.9, nesterov=False, weight_decay=5e-4, drops={}, lr_schedule="drops")
+SCHEDULE = Schedule(
+    epochs=50, batch=8, lr=0.1, momentum=0.9, nesterov=False, weight_decay=5e-4, drops={}, lr_schedule="drops"
+)
 EPOCH = 41  # past every warm-up; LAS-AT's strategy learns in it too
 BATCHES, SIZE, REST = 4, 8, 5  # batches of the epoch, their size, and that of a last one, which is another graph
 

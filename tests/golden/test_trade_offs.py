@@ -71,7 +71,7 @@ def generalist(golden: Golden):
         beta=dict(zip((third, 2 * third, epochs), h["beta_points"][1:], strict=True)),
         d=h["ema_alpha"],
         begin=h["first_hand_over_epoch"],
-        every=h["hand_over_every"],
+        hand_over_every=h["hand_over_every"],
         natural_weight_decay=h["weight_decay_natural"],
         attack=golden.search(),
     )

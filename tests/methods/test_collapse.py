@@ -12,6 +12,7 @@ from cure.core.method import Batch, Companion, Networks, TrainingPosition
 from cure.core.noise import Stream
 from cure.methods.parts.cam import above_mean, grad_cam
 from cure.methods.parts.policy import Learning, Policy, advantage, learn, reinforce
+from cure.methods.parts.priors import ClassPriors
 from cure.nn.losses import distillation, smoothed_cross_entropy
 from cure.settings.base import Search
 from cure.storage.checkpoint import build
@@ -46,6 +47,12 @@ def run(name: str, hyper: Any, epoch: int = 1, **companions: Any) -> tuple[dict[
     Step(nets, entry, hyper, optimizer)(batch)
     weights = nets.student.named_parameters()
     return {key: w.grad.clone() for key, w in weights if w.grad is not None}, batch, nets
+
+
+def fresh() -> Any:
+    """The student as `run` has it before the step."""
+    torch.manual_seed(0)
+    return build("small", {"width": 4}, 1, 10).double()
 
 
 def at(**attack: Any) -> tuple[dict[str, torch.Tensor], Batch, Networks]:
@@ -288,6 +295,69 @@ def test_the_natural_peer_of_act_without_distillation_trains_naturally() -> None
     torch.nn.functional.cross_entropy(wanted_of(batch.x), batch.y).backward()
     found, wanted = ({key: w.grad for key, w in net.named_parameters()} for net in (peer, wanted_of))
     assert_close(found, wanted)
+
+
+def test_at_ema_trains_like_at() -> None:
+    grads, batch, _ = run("at_ema", method("at_ema").Hyper(attack=ATTACK))
+    wanted, plain, _ = at()
+    assert torch.equal(batch.x_adv, plain.x_adv)
+    assert_close(grads, wanted)
+
+
+def test_hat_without_helper_loss_is_trades_with_one_more_update_of_the_statistics() -> None:
+    grads, batch, nets = run("hat", method("hat").Hyper(h=2, beta=6, gamma=0, attack=ATTACK))
+    wanted, plain, other = run("trades", method("trades").Hyper(beta=6, forward_again=False, attack=ATTACK))
+    assert torch.equal(batch.x_adv, plain.x_adv)
+    assert_close(grads, wanted)
+    updates = [int(n.student.state_dict()["stem.bn1.num_batches_tracked"]) for n in (nets, other)]
+    assert updates == [3, 2]
+
+
+def ikl(**changes: Any) -> Any:
+    fixed = {"awp_gamma": 0.0, "ramp": False, "attack": ATTACK}
+    return shipped("ikl_at").model_copy(update=fixed | changes)
+
+
+def priors(uniform: bool) -> ClassPriors:
+    """Priors whose rows sum to one."""
+    found = ClassPriors(build("small", {"width": 4}, 1, 10))
+    if not uniform:
+        found.rows.copy_(torch.randn(10, 10, generator=torch.Generator().manual_seed(2)).softmax(dim=1))
+    return found
+
+
+@pytest.mark.parametrize(("uniform", "gamma"), [(False, 1 + 1e-9), (True, 0.2)])
+def test_gkl_is_ikl_at_gamma_one_and_at_any_gamma_where_classes_are_alike(uniform: bool, gamma: float) -> None:
+    found, wanted = (run("ikl_at", ikl(gamma=g), priors=priors(uniform))[0] for g in (gamma, 1.0))
+    assert_close(found, wanted)
+    if not uniform:
+        other = run("ikl_at", ikl(gamma=0.2), priors=priors(uniform))[0]
+        assert not torch.allclose(other["linear.weight"], wanted["linear.weight"])
+
+
+def test_ikl_without_its_squared_part_is_the_divergence_from_a_fixed_target() -> None:
+    grads, batch, _ = run("ikl_at", ikl(alpha=4.0, beta=0.0))
+    plain = run("trades", method("trades").Hyper(beta=4, forward_again=False, attack=ATTACK))[1]
+    assert torch.equal(batch.x_adv, plain.x_adv)
+    net = fresh()
+    clean, adv = net(batch.x), net(batch.x_adv)
+    target = clean.detach().softmax(dim=1)
+    divergence = torch.nn.functional.kl_div(adv.log_softmax(dim=1), target, reduction="batchmean")
+    (torch.nn.functional.cross_entropy(clean, batch.y) + 4 * divergence).backward()
+    assert_close(grads, {key: w.grad for key, w in net.named_parameters()})
+
+
+def test_generalist_with_the_robust_expert_alone_is_at_with_an_average_of_its_average() -> None:
+    alone = {"beta": {1: 1.0}, "begin": 1000, "attack": ATTACK}
+    grads, batch, nets = run("generalist", shipped("generalist").model_copy(update=alone))
+    wanted, plain, other = at()
+    assert torch.equal(batch.x_adv, plain.x_adv)
+    assert_close(grads, wanted)
+    first, last = fresh().state_dict(), other.student.state_dict()
+    for key in [key for key, value in first.items() if value.is_floating_point()]:
+        average = 0.1 * first[key] + 0.9 * last[key]  # 0.1 = (t + 1) / (t + 10) in the first step
+        torch.testing.assert_close(nets.average_robust.state_dict()[key], average)
+        torch.testing.assert_close(nets.mixed.state_dict()[key], 0.1 * first[key] + 0.9 * average)
 
 
 def with_threat_defaults(arms: int, **changes: Any) -> tuple[Policy, Learning]:

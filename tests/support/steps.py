@@ -61,6 +61,11 @@ CASES = [
     Case("PART", "part", "PART's repository"),
     Case("VFD", "vfd", "written plainly, no code published"),
     Case("AR-AT", "arat", "AR-AT's repository"),
+    Case("AT-EMA", "at_ema", "CURE's repository"),
+    Case("HAT", "hat", "imrahulr/hat"),
+    Case("LBGAT", "lbgat", "dvlab-research/LBGAT"),
+    Case("Generalist", "generalist", "PKU-ML/Generalist"),
+    Case("IKL-AT", "ikl_at", "jiequancui/DKL"),
     Case("CURE_Eff, official", "cure_eff", "train_warmup.py (rgp)", "official"),
 ]
 
@@ -99,7 +104,7 @@ def batch_of(network: str, seed: int = 0) -> Batch:
     with torch.no_grad():
         y = fresh(network).eval()(x).argmax(1)
     places = torch.arange(len(x), device=DEVICE)
-    return Batch(x, y, places, Stream(seed, DEVICE), TrainingPosition(LATE, LATE * 400, 0.01))
+    return Batch(x, y, places, Stream(seed, DEVICE), TrainingPosition(LATE, LATE * 400, 0.01, epochs=200))
 
 
 def networks(method: Method, hyper: Any, network: str) -> Networks:

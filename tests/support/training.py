@@ -50,6 +50,7 @@ def task(**changes: Any) -> Task:
         "nesterov": False,
         "weight_decay": 5e-4,
         "drops": {3: 0.1},
+        "lr_schedule": "drops",
         "select": "best",
         "average": None,
         "average_images": 16,

@@ -12,13 +12,14 @@ from typing import Any
 from torch.optim import Optimizer
 
 from cure.core.method import Batch, Networks
-from tests.support.released import baselines, cure, distillation, others
+from tests.support.released import baselines, cure, distillation, others, trade_offs
 
 Step = Callable[[Networks, Batch, Any, Optimizer], object]
 
 STEPS: dict[str, Step] = {
     "natural": baselines.natural,
     "at": baselines.at,
+    "at_ema": baselines.at,  # as in ours, the average is the loop's and no part of a step
     "trades": baselines.trades,
     "mart": baselines.mart,
     "awp": baselines.awp,
@@ -31,6 +32,10 @@ STEPS: dict[str, Step] = {
     "part": others.part,
     "vfd": distillation.vfd,
     "arat": others.arat,
+    "hat": trade_offs.hat,
+    "lbgat": trade_offs.lbgat,
+    "generalist": trade_offs.generalist,
+    "ikl_at": trade_offs.ikl_at,
     "cure": cure.four_backwards,
     "cure_eff": cure.one_backward,
 }

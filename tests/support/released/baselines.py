@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from cure.core.method import Batch, Networks
 from cure.nn.losses import boosted_cross_entropy
-from tests.support.released.parts import attack, attacked, divergence, update
+from tests.support.released.parts import attack, attacked, divergence, perturbed, update
 
 
 def natural(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
@@ -52,17 +52,8 @@ def awp(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
         net(x_adv)
     proxy = copy.deepcopy(net)
     update(torch.optim.SGD(proxy.parameters(), lr=0.01), -F.cross_entropy(proxy(x_adv), y))
-    moved = dict(proxy.named_parameters())
-    wide = {name: w for name, w in net.named_parameters() if w.ndim > 1}
-    with torch.no_grad():
-        diff = {name: moved[name] - w for name, w in wide.items()}
-        diff = {name: hyper.gamma * wide[name].norm() / (d.norm() + 1e-20) * d for name, d in diff.items()}
-        for name, w in wide.items():
-            w.add_(diff[name])
-    update(optimizer, F.cross_entropy(net(x_adv), y))
-    with torch.no_grad():
-        for name, w in wide.items():
-            w.sub_(diff[name])
+    with perturbed(net, proxy, hyper.gamma):
+        update(optimizer, F.cross_entropy(net(x_adv), y))
 
 
 def criticality(net: nn.Module, x_adv: Tensor, y: Tensor, module: str, epochs: int) -> None:

@@ -1,6 +1,7 @@
 """What the released scripts have in common."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -47,6 +48,22 @@ def attacked(net: nn.Module, batch: Batch, search: Search, *, weights: bool = Fa
 def divergence(clean: Tensor, adv: Tensor, reduction: str = "batchmean") -> Tensor:
     """KL(p || q) of logits, through both."""
     return F.kl_div(F.log_softmax(adv, 1), F.softmax(clean, 1), reduction=reduction)
+
+
+@contextmanager
+def perturbed(net: nn.Module, proxy: nn.Module, gamma: float) -> Iterator[None]:
+    """While active, weights of more than one dimension are moved towards the proxy's, by gamma of their norm."""
+    moved = dict(proxy.named_parameters())
+    wide = {name: w for name, w in net.named_parameters() if w.ndim > 1}
+    with torch.no_grad():
+        diff = {name: moved[name] - w for name, w in wide.items()}
+        diff = {name: gamma * wide[name].norm() / (d.norm() + 1e-20) * d for name, d in diff.items()}
+        for name, w in wide.items():
+            w.add_(diff[name])
+    yield
+    with torch.no_grad():
+        for name, w in wide.items():
+            w.sub_(diff[name])
 
 
 def update(optimizer: Optimizer, loss: Tensor) -> None:

@@ -16,9 +16,10 @@ TEXT = (ROOT / "claims.yaml").read_text(encoding="utf-8")
 PUBLISHED = load(ROOT / "claims.yaml")
 CLAIMS = PUBLISHED.claims
 BY = {(c.paper, c.table, c.dataset, c.model, c.method): c for c in CLAIMS}
-OURS = {"at", "trades", "mart", "fat", "st_at", "act", "ard", "iad", "las_at", "cure", "rift", "arat"}
-OTHERS = {"hat", "awp", "kd", "te", "idbh", "lbgat", "arrest", "score"}
-VARIANT = r"(cure|rift|arat)_.+|(trades|mart|awp|score)_rift"
+OURS = {"at", "trades", "mart", "awp", "fat", "st_at", "act", "ard", "iad", "las_at", "cure", "rift", "arat"}
+OURS |= {"hat", "lbgat", "ikl_at"}
+OTHERS = {"kd", "te", "idbh", "arrest", "score", "acat"}
+VARIANT = r"(cure|rift|arat|hat|lbgat|ikl_at)_.+|(trades|mart|awp|score)_rift"
 ROUNDING = 1e-9
 
 
@@ -57,11 +58,16 @@ def test_every_row_of_every_table_is_there():
         ("rift", "Table 4"): 4,
         ("rift", "MRC"): 3,
         ("arat", "Table 3"): 7 + 6 + 7 + 7,
+        ("hat", "README, without additional data"): 3,
+        ("hat", "README, with additional data"): 2 + 1,
+        ("lbgat", "README"): 1 + 2,
+        ("ikl", "README, basic data preprocessing"): 4 + 6,
     }
 
 
 def test_as_many_cells_as_are_printed():
-    assert Counter(c.paper for c in CLAIMS for _ in c.values) == {"cure": 354, "rift": 167, "arat": 81}
+    printed = Counter(c.paper for c in CLAIMS for _ in c.values)
+    assert printed == {"cure": 354, "rift": 167, "arat": 81, "hat": 12, "lbgat": 6, "ikl": 20}
 
 
 @pytest.mark.parametrize(
@@ -89,6 +95,10 @@ def test_as_many_cells_as_are_printed():
         ("rift/MRC/cifar10/resnet18/layer4.1.conv1", "mrc", 12.94),
         ("arat/Table 3/cifar100/wrn_34_10/arat", "aa", 24.18),
         ("arat/Table 3/cifar10/resnet18/lbgat", "sum", 133.86),
+        ("hat/README, without additional data/cifar10/resnet18/hat", "aa", 49.08),
+        ("hat/README, with additional data/cifar10/wrn_34_10/hat_real", "aa", 62.83),
+        ("lbgat/README/cifar10/wrn_34_10/lbgat", "clean", 88.22),
+        ("ikl/README, basic data preprocessing/cifar10/wrn_34_10/ikl_at", "aa", 57.13),
     ],
 )
 def test_a_number_of_each_table(at, measure, expected):
@@ -199,6 +209,11 @@ def test_a_variant_is_explained():
         ("rift/Table 1/cifar10/resnet18/rift", "test set"),
         ("arat/Table 3/cifar10/resnet18/at", "last-epoch"),
         ("arat/Table 3/cifar10/wrn_34_10/arrest", "Quoted"),
+        ("hat/README, with additional data/cifar10/preact_resnet18/hat_generated", "more data than ours"),
+        ("ikl/README, basic data preprocessing/cifar10/wrn_34_10/ikl_at", "ends at 57.09"),
+        ("ikl/README, basic data preprocessing/cifar10/wrn_34_10/las_at", "Copied"),
+        ("ikl/README, basic data preprocessing/cifar100/wrn_34_10/lbgat", "stitched"),
+        ("ikl/README, basic data preprocessing/cifar100/wrn_34_10/las_at", "64.89 clean"),
     ],
 )
 def test_a_doubtful_cell_says_so(at, words):
@@ -226,6 +241,7 @@ def test_the_attack_of_a_copied_row_is_not_known_and_that_of_the_authors_row_is(
     assert own.attack("nrr") is None  # C&W's is not known either
     arat = BY["arat", "Table 3", "cifar10", "resnet18", "arat"]
     assert (arat.attack("aa").iterations, arat.attack("sum")) == (10, arat.attack("aa"))
+    assert BY["lbgat", "README", "cifar10", "wrn_34_10", "lbgat"].attack("aa").eps == 0.031
 
 
 def test_a_row_that_the_authors_trained_is_not_called_copied():
@@ -263,7 +279,11 @@ SVHN_MART = "      mart:   [88.10, 54.70, 54.13, 48.95, 61.25]\n"
             "svhn resnet18.misprintd: unknown key, did you mean misprinted?",
         ),
         ("  others: Follows", "  othrs: Follows", "Table 3 cifar10 wrn_34_10.othrs: unknown key, did you mean others?"),
-        ("dataset: svhn", "dataset: shvn", "cure Table 2 shvn resnet18.dataset: "),
+        (
+            "svhn\n    model: resnet18\n    rows:\n      at:",
+            "shvn\n    model: resnet18\n    rows:\n      at:",
+            "Table 2 shvn resnet18.dataset: ",
+        ),
         ("model: resnet50", "model: resnet5", "cure Table 6 cifar10 resnet5.model: "),
         (
             "[clean, pgd20, pgd100, cw, nrr]",

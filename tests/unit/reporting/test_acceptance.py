@@ -21,7 +21,7 @@ from tests.support.results import EMPTY, NO_STUDY, write
 PUBLISHED = load(ROOT / "claims.yaml")
 COLUMNS = columns(read(ROOT / "params.yaml")["attack"]["columns"], 8 / 255, 2 / 255)
 IMAGES = 10_000
-SCALE = {"at": 200, "trades": 76, "mart": 120, "awp": 200}
+SCALE = {"at": 200, "at_ema": 200, "trades": 76, "mart": 120, "awp": 200}
 Rows = dict[str, dict[str, float]]
 
 
@@ -145,14 +145,15 @@ def test_a_column_that_looked_at_fewer_images_is_not_measured(results) -> None:
 AVERAGED = {"val_pgd": {55: 0.5}, "val_average_pgd": {60: 0.55}}
 
 
-def test_an_average_of_the_weights_has_a_window_of_its_own(results) -> None:
-    row = {"at": {"clean": 82.4, "pgd20": 54.3, "aa": 50.5}}
+@pytest.mark.parametrize(("method", "name"), [("at", "AT"), ("at_ema", "AT-EMA")])
+def test_an_average_of_the_weights_has_a_window_of_its_own(results, method: str, name: str) -> None:
+    row = {method: {"clean": 82.4, "pgd20": 54.3, "aa": 50.5}}
     assert told(results(row, curve=AVERAGED)) == {
-        "AT, weights averaged: Clean from 80.77 to 83.95": "yes",
-        "AT, weights averaged: PGD-20 from 53.3 to 55.25": "yes",
-        "AT, weights averaged: AA from 49.75 to 51.23": "yes",
+        f"{name}, weights averaged: Clean from 80.77 to 83.95": "yes",
+        f"{name}, weights averaged: PGD-20 from 53.3 to 55.25": "yes",
+        f"{name}, weights averaged: AA from 49.75 to 51.23": "yes",
     }
-    assert "AT: AA from 47.3 to 48.7" in told(results(row, curve=AVERAGED, epoch=55))
+    assert ("AT: AA from 47.3 to 48.7" in told(results(row, curve=AVERAGED, epoch=55))) == (method == "at")
 
 
 def test_where_the_epoch_does_not_tell_average_from_student_neither_window_judges(results) -> None:

@@ -285,6 +285,23 @@ def test_under_matched_a_methods_train_is_left_out():
     assert of_method(raw, "methods.trades")[1] == of_method(raw, "methods.at")[1]
 
 
+def test_under_matched_a_method_that_is_a_weight_average_stays_one():
+    raw = changed(PAPER, "train.protocol", "matched")
+    common = Params(raw, ["train", "threat"], "digits", "resnet18").get("train", Train)
+    average = {"average": 0.995, "select": "average"}
+    assert of_method(raw, "methods.at_ema", "resnet18")[1] == common.model_copy(update=average)
+
+
+@pytest.mark.reliability("wrong inputs")
+@pytest.mark.parametrize("protocol", ["paper", "matched"])
+def test_under_matched_a_method_brings_no_schedule_of_its_own(protocol):
+    raw = changed(changed(PAPER, "train.protocol", protocol), "methods.at_ema.matched.train.lr", 0.2)
+    found = check(raw)
+    told, other = (found, "") if protocol == "matched" else (found.unused, " (protocol matched)")
+    said = "methods.at_ema.matched.train.lr: common to all methods; allowed here: average and select"
+    assert said + other in told
+
+
 @pytest.mark.parametrize("name", [name for name in PAPER["methods"] if name not in ("natural", "rift")])
 @pytest.mark.parametrize("model", ["resnet18", "wrn_34_10"])
 def test_under_the_matched_protocol_every_method_has_the_same_ball_and_schedule(name, model):

@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -6,10 +7,11 @@ import pytest
 import torch
 
 from cure.adversarial import pgd as pgd_module
-from cure.core.method import Batch, Networks
+from cure.core.method import Batch, Companion, Networks
 from cure.core.noise import Stream, seed_for
 from cure.data.loader import Loader, as_float
 from cure.errors import UserError
+from cure.nn.averaging import numbers
 from cure.nn.batchnorm import reestimating
 from cure.nn.folding import folded_copy
 from cure.nn.folding.folded_copy import current_folded_copy
@@ -19,6 +21,7 @@ from cure.storage.resume import Scratch
 from cure.training import loop
 from cure.training.kept import TrainingCheckpoint
 from cure.training.loop import Task, train
+from cure.training.schedule import rate
 from cure.training.validation import validation
 from tests.support.saving import every_epoch
 from tests.support.training import RUN, task, with_method, with_run_settings
@@ -61,7 +64,7 @@ def test_only_every_nth_epoch_and_the_last_are_validated(resume: Scratch) -> Non
     assert [row["epoch"] for row in kept.history if "val_pgd" in row] == [3, 4]
 
 
-@pytest.mark.parametrize("average", [None, 0.9, {"begin": 2, "every": 4}])
+@pytest.mark.parametrize("average", [None, 0.9, {"begin": 2, "every": 4}, {"begin": 2, "decay": 0.9}])
 @pytest.mark.parametrize("epoch", [1, 3])
 def test_interrupted_and_resumed_it_ends_in_the_same_bits(
     resume: Scratch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int, average: Any
@@ -222,11 +225,56 @@ def test_snapshots_are_averaged_equally(resume: Scratch) -> None:
         torch.testing.assert_close(found, torch.stack(weights).mean(dim=0))
 
 
-@pytest.mark.parametrize("average", [{"begin": 2, "every": 100}, {"begin": 5, "every": 1}])
+def test_ends_of_epochs_are_averaged_with_a_decay(resume: Scratch) -> None:
+    ends: list[list[torch.Tensor]] = []
+    work = task(average={"begin": 2, "decay": 0.75}, validate_every=4)
+
+    def keep(nets: Networks, batch: Any, hyper: Any) -> None:
+        if batch.position.step % 3 == 2:
+            ends.append([w.detach().clone() for w in nets["student"].parameters()])
+
+    train(with_method(work, after_step=keep), resume, quiet)
+    assert len(ends) == 4
+    for found, *weights in zip(work.nets["average"].parameters(), *ends[1:], strict=True):
+        expected = weights[0] * 0.75**2 + weights[1] * 0.25 * 0.75 + weights[2] * 0.25
+        torch.testing.assert_close(found, expected)
+
+
+def test_one_cycle_reaches_every_step_and_the_history_has_each_epochs_first(resume: Scratch) -> None:
+    cycle = {"rise": 0.5, "first": 0.1, "last": 0.01, "low_momentum": 0.5, "high_momentum": 0.9}
+    work, seen = task(drops={}, lr_schedule=cycle), []
+
+    def see(nets: Networks, batch: Any, hyper: Any) -> None:
+        seen.append(batch.position.lr)
+
+    kept = train(with_method(work, after_step=see), resume, quiet)
+    assert seen == [rate(work.job.fit, epoch, step, 3) for epoch in (1, 2, 3, 4) for step in (0, 1, 2)]
+    assert len(set(seen)) == 12
+    assert [row["lr"] for row in kept.history] == seen[::3]
+
+
+def test_a_method_is_watched_by_the_network_that_it_names(resume: Scratch) -> None:
+    @torch.no_grad()
+    def copied(nets: Networks, batch: Any, hyper: Any) -> None:
+        torch._foreach_copy_(numbers(nets["copy"]), numbers(nets["student"]))
+
+    work = task(average=0.5)
+    nets = Networks(work.nets.student, {"copy": Companion(copy.deepcopy)}, {})
+    work = dataclasses.replace(with_method(work, evaluated="copy", after_step=copied), nets=nets)
+    kept, plain = train(work, resume, quiet), task(average=0.5)
+    expected = train(plain, Scratch("update", "another run", {}, []), quiet)
+    assert work.evaluated is nets["copy"]
+    for found, wanted in ((kept.best, expected.best), (kept.average, expected.average)):
+        assert (found.epoch, found.score) == (wanted.epoch, wanted.score)
+        weights = {k: t for k, t in found.weights.items() if "num_batches" not in k}
+        assert all(torch.equal(t, wanted.weights[k]) for k, t in weights.items())
+
+
+@pytest.mark.parametrize("average", [{"begin": 2, "every": 100}, {"begin": 5, "every": 1}, {"begin": 5, "decay": 0}])
 def test_an_average_without_a_snapshot_is_refused_before_training(resume: Scratch, average: Any) -> None:
     work = task(average=average)
     before = states(work)
-    with pytest.raises(UserError, match=r"train\.average: no snapshot falls into 12 steps"):
+    with pytest.raises(UserError, match=r"train\.average: nothing of 12 steps enters it"):
         train(work, resume, quiet)
     assert same(states(work), before)
 

@@ -6,7 +6,9 @@ from torch import nn
 
 from cure.core.method import Companion, Networks
 from cure.settings.sections import Schedule
-from cure.training.schedule import rate, set_rate, sgd
+from cure.training.schedule import momentum, rate, set_rate, sgd
+
+CYCLE = {"rise": 0.25, "first": 0.04, "last": 4e-6, "low_momentum": 0.85, "high_momentum": 0.95}
 
 
 def schedule(**changes) -> Schedule:
@@ -27,6 +29,49 @@ def schedule(**changes) -> Schedule:
 def test_rates_at_every_boundary(drops: dict[int, float], rates: dict[int, float]) -> None:
     found = {epoch: rate(schedule(drops=drops), epoch) for epoch in rates}
     assert found == pytest.approx(rates)
+
+
+def test_a_line_begins_at_the_whole_rate_and_goes_from_drop_to_drop() -> None:
+    line = schedule(lr_schedule="linear", drops={40: 1, 80: 0.1, 120: 0.01})  # Generalist
+    found = {epoch: rate(line, epoch) for epoch in (1, 40, 60, 80, 100, 120, 200)}
+    assert found == pytest.approx({1: 0.1, 40: 0.1, 60: 0.055, 80: 0.01, 100: 0.0055, 120: 0.001, 200: 0.001})
+    early = schedule(lr_schedule="linear", drops={4: 0.5})
+    assert [rate(early, epoch) for epoch in (1, 2, 4, 5)] == pytest.approx([0.0875, 0.075, 0.05, 0.05])
+
+
+def test_a_cosine_falls_from_nearly_the_whole_rate_to_nearly_zero() -> None:
+    half = schedule(lr_schedule="cosine", epochs=3)  # IKL-AT
+    assert [rate(half, epoch) for epoch in (1, 2, 3)] == pytest.approx(
+        [0.1 * (2 + 2**0.5) / 4, 0.05, 0.1 * (2 - 2**0.5) / 4]
+    )
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(4, 10), (50, 3), (1, 8), (3, 1), (1, 2)])
+def test_one_cycle_is_pytorchs(epochs: int, steps: int) -> None:
+    cycle = schedule(lr_schedule=CYCLE, epochs=epochs, lr=0.21)
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0, momentum=0.9)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=0.21, pct_start=0.25, steps_per_epoch=steps, epochs=epochs
+    )
+    for at in range(epochs * steps):
+        epoch, step = 1 + at // steps, at % steps
+        (group,) = optimizer.param_groups
+        found = rate(cycle, epoch, step, steps), momentum(cycle, epoch, step, steps)
+        assert found == pytest.approx((group["lr"], group["momentum"]))
+        if at + 1 < epochs * steps:
+            optimizer.step()
+            theirs.step()
+
+
+def test_what_has_no_cycle_keeps_its_momentum() -> None:
+    assert momentum(schedule(momentum=0.8), 3, 2, 10) == 0.8
+
+
+@pytest.mark.reliability("wrong inputs")
+@pytest.mark.parametrize(("kind", "named"), [("cosine", "cosine"), (CYCLE, "one cycle")])
+def test_drops_without_effect_are_refused(kind, named: str) -> None:
+    with pytest.raises(ValueError, match=f"lr_schedule is {named}, which has no drops; set drops to {{}}"):
+        schedule(lr_schedule=kind, drops={3: 0.1})
 
 
 def test_the_order_in_which_drops_are_written_is_void() -> None:
@@ -57,6 +102,19 @@ def test_the_optimiser_holds_the_trained_weights_and_no_others(nets: Networks) -
     (group,) = sgd(nets, schedule()).param_groups
     expected = [*nets.student.parameters(), *nets.second.parameters()]
     assert [id(w) for w in group["params"]] == [id(w) for w in expected]
+
+
+def test_a_network_with_a_weight_decay_of_its_own_has_a_group_of_its_own(make_net) -> None:
+    companions = {
+        "second": Companion(copy.deepcopy, trained=True),
+        "third": Companion(copy.deepcopy, True, "train", 0.0),
+    }
+    nets = Networks(make_net(), companions, {})
+    shared, own = sgd(nets, schedule()).param_groups
+    assert [id(w) for w in own["params"]] == [id(w) for w in nets.third.parameters()]
+    assert len(shared["params"]) == 2 * len(own["params"])
+    assert (shared["weight_decay"], own["weight_decay"]) == (5e-4, 0.0)
+    assert shared["lr"] == own["lr"] == 0.1
 
 
 @pytest.mark.parametrize("nesterov", [False, True])

@@ -19,7 +19,9 @@ from tests.support.precision import agreement, distances
 
 METHODS = catalogue.names("methods")
 HALF = torch.bfloat16
-SCHEDULE = Schedule(epochs=50, batch=8, lr=0.1, momentum=0.9, nesterov=False, weight_decay=5e-4, drops={}, lr_schedule="drops")
+SCHEDULE = Schedule(
+    epochs=50, batch=8, lr=0.1, momentum=0.9, nesterov=False, weight_decay=5e-4, drops={}, lr_schedule="drops"
+)
 
 
 class Convolutions(TorchDispatchMode):

@@ -17,7 +17,9 @@ from tests.support.method_harness import MethodHarness, shipped, state
 
 pytestmark = pytest.mark.cuda
 STEPPING = [name for name in catalogue.names("methods") if catalogue.entry("methods", name).METHOD.updates]
-SCHEDULE = Schedule(epochs=50, batch=8, lr=0.1, momentum=0.9, nesterov=False, weight_decay=5e-4, drops={}, lr_schedule="drops")
+SCHEDULE = Schedule(
+    epochs=50, batch=8, lr=0.1, momentum=0.9, nesterov=False, weight_decay=5e-4, drops={}, lr_schedule="drops"
+)
 
 
 @pytest.fixture(autouse=True)
