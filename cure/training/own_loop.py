@@ -148,9 +148,9 @@ def training_step(
     hyper = _hyper(name, entry, settings, epochs)
     given = dict(teachers or {})
     _fits(name, entry, net, given)
-    held = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
+    held = {id(weight) for group in getattr(optimizer, "param_groups", []) for weight in group["params"]}
     if not held & {id(weight) for weight in net.parameters()}:
-        raise UserError("optimizer: holds no weight of net; build it from net.parameters()")
+        raise UserError("optimizer: holds no weight of net; build a torch.optim.Optimizer from net.parameters()")
     if not entry.prepare:  # weights of net that the caller leaves out stay out
         held |= {id(weight) for weight in net.parameters()}
     nets = _networks(entry, net, given, hyper)
@@ -200,7 +200,7 @@ def _fits(name: str, method: Method, net: nn.Module, teachers: dict[str, nn.Modu
 
 
 def _networks(method: Method, net: nn.Module, teachers: dict[str, nn.Module], hyper: Any) -> Networks:
-    """Return student, companions and teachers, all on the student's device."""
+    """Return student, companions and teachers on its device, companions in its precision."""
     if method.prepare:
         method.prepare(net)
     weight = next(net.parameters())
@@ -209,7 +209,7 @@ def _networks(method: Method, net: nn.Module, teachers: dict[str, nn.Module], hy
     for role in teachers:
         nets[role].to(weight.device)
     for companion in companions:
-        nets[companion].to(weight)  # its precision, too
+        nets[companion].to(weight.device, weight.dtype)
     return nets
 
 

@@ -16,6 +16,7 @@ from cure.data.loader import Loader
 from cure.errors import UserError
 from cure.methods import act, at, cure, generalist, iad, part, rift, trades
 from cure.nn.memory_format import FORMATS
+from cure.runtime import distributed
 from cure.settings.base import Search
 from cure.storage import resume as resume_files
 from cure.storage.checkpoint import build
@@ -224,7 +225,7 @@ class TestCourse:
         step.begin_epoch(2, loader)
         assert step.means() == {}
 
-    @pytest.mark.parametrize("name", ["cure", "act", "arat", "ikl_at"])
+    @pytest.mark.parametrize("name", ["cure", "act", "arat", "generalist", "ikl_at", "las_at"])
     def test_a_resumed_loop_ends_in_the_same_bits(self, name: str, tmp_path: Path) -> None:
         def begun() -> tuple[nn.Module, torch.optim.Optimizer, TrainingStep]:
             net = small()
@@ -361,9 +362,16 @@ class TestRefused:
         with pytest.raises(UserError, match=r"pass a cure\.core\.network\.Network, such as those of cure/models"):
             training_step(part, net, sgd(net), epochs=EPOCHS, **plain("part"))
 
-    def test_an_optimizer_of_another_network_is_refused(self) -> None:
+    @pytest.mark.parametrize("kind", [sgd, nn.Module.parameters])
+    def test_an_optimizer_of_other_weights_is_refused(self, kind) -> None:
         with pytest.raises(UserError, match="optimizer: holds no weight of net"):
-            training_step(trades, small(), sgd(small()), epochs=1, **TRADES)
+            training_step(trades, small(), kind(small(1)), epochs=1, **TRADES)
+
+    def test_several_processes_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(distributed, "count", lambda: 4)
+        net = small()
+        with pytest.raises(UserError, match="training_step: 4 processes; it takes one"):
+            training_step(trades, net, sgd(net), epochs=1, **TRADES)
 
     def test_a_scheduler_comes_after_what_the_method_adds(self) -> None:
         net = small()
