@@ -31,7 +31,7 @@ from cure.settings.params import read
 from cure.storage.files import replacing, sha256, write_text
 from pilot.pipeline import ROOT, WANTED, Step, pending, steps
 
-ORDER = ("natural", "at", "cure", "trades", "mart", "arat", "rift")
+ORDER = ("natural", "at", "cure", "trades", "mart", "arat", "rift", "hat", "lbgat", "generalist", "ikl_at", "at_ema")
 TESTS, MEASURES = 4 * 60.0, 6 * 60.0  # seconds of the first two phases at most
 TO_DO = 3  # exit code
 GRACE = 45  # seconds from SIGINT to SIGKILL

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from cure.core.names import NAMES
+from cure.core.names import NAMES, ORDER
 from cure.pipeline.planning.command import ESTIMATES, build_cost_model, costs
 from cure.pipeline.planning.cost_model import CostModel, Estimate
 from cure.pipeline.planning.facts import Facts
@@ -54,7 +54,7 @@ def grid(found: Costs) -> list[str]:
     models = list(dict.fromkeys(task.run.model for task, _ in found))
     heads = [head for model in models for head in (f"{TITLES[model]}: training", "attack", "memory, GiB")]
     lines = [line(["method", *heads]), "|" + "---|" * (1 + len(heads))]
-    for method in NAMES:
+    for method in ORDER:
         cells: list[str] = []
         for model in models:
             mine = [(t, cost) for t, cost in found if (t.run.model, t.run.method) == (model, method)]

@@ -75,11 +75,15 @@ def _place(e: Mapping[str, Any], raw: Any) -> list[str]:
 
 
 def _fields(kind: type[Settings], inside: list[str]) -> list[str]:
+    kinds = [kind]
     for part in inside:
-        field = kind.model_fields.get(part)
-        kinds = (field.annotation, *get_args(field.annotation)) if field else ()
-        inner = next((one for one in kinds if isinstance(one, type) and issubclass(one, Settings)), None)
-        if inner is None:
-            return []
-        kind = inner
-    return [name for name in kind.model_fields if name not in kind.top_level]
+        fields = [one.model_fields[part] for one in kinds if part in one.model_fields]
+        kinds = [found for field in fields for found in _sections(field.annotation)]
+    return [name for one in kinds for name in one.model_fields if name not in one.top_level]
+
+
+def _sections(annotation: Any) -> list[type[Settings]]:
+    """Return the sections that an annotation allows."""
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        return [annotation]
+    return [found for inner in get_args(annotation) for found in _sections(inner)]

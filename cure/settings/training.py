@@ -1,8 +1,8 @@
 """The sections of params.yaml that train: `pretrain`, `train`, and what a method or a study lays over them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from cure.settings.base import Count, Drops, FixedSearch, NonNegative, Number, Positive, Settings, Share
 
@@ -22,6 +22,16 @@ class OneCycle(Settings):
     high_momentum: Momentum  # in the first step and the last
 
 
+def _cycle_or_word(value: Any) -> str:
+    return "a cycle" if isinstance(value, dict | OneCycle) else "a word"
+
+
+LrSchedule = Annotated[
+    Annotated[Literal["drops", "linear", "cosine"], Tag("a word")] | Annotated[OneCycle, Tag("a cycle")],
+    Discriminator(_cycle_or_word),  # so that a mistake is told of the one that was meant
+]
+
+
 class Schedule(Settings):
     """SGD with momentum, and how its learning rate goes (training/schedule.py has the formulas)."""
 
@@ -32,7 +42,7 @@ class Schedule(Settings):
     nesterov: bool
     weight_decay: NonNegative
     drops: Drops
-    lr_schedule: Literal["drops", "linear", "cosine"] | OneCycle  # linear: between the drops
+    lr_schedule: LrSchedule  # linear: between the drops
 
     @model_validator(mode="after")
     def _drops_have_an_effect(self) -> "Schedule":
@@ -69,13 +79,25 @@ class EpochAverage(Settings):
     begin: Count  # 1-based epoch
 
 
+def _kind_of_average(value: Any) -> str:
+    if isinstance(value, dict | EpochAverage | Snapshots):
+        return "of epochs" if "decay" in dict(value) else "of snapshots"
+    return "of steps"
+
+
+Average = Annotated[
+    Annotated[Share, Tag("of steps")]
+    | Annotated[Snapshots, Tag("of snapshots")]
+    | Annotated[EpochAverage, Tag("of epochs")],
+    Discriminator(_kind_of_average),
+]
+
+
 class Fit(Schedule):
     """A schedule, how it is watched on the validation split, and what is kept."""
 
     select: Literal["best", "last", "average"]  # what a run without consolidation reports; best by validation PGD
-    average: (
-        Share | Snapshots | EpochAverage | None
-    )  # a weight average beside the student: its decay a step, or one of these
+    average: Average | None  # a weight average beside the evaluated network: its decay a step, or one of these
     average_images: Count  # training images, in whole batches, from which its batch-norm statistics are estimated
     validate_every: Count  # epochs; the last one always counts
     validate_attack: FixedSearch
@@ -86,6 +108,12 @@ class Fit(Schedule):
     def _snapshots_follow_each_other(self) -> "Fit":
         if self.snapshots != sorted(set(self.snapshots)):
             raise ValueError(f"snapshots must rise; found {', '.join(f'{share:g}' for share in self.snapshots)}")
+        return self
+
+    @model_validator(mode="after")
+    def _an_average_begins_within(self) -> "Fit":
+        if isinstance(self.average, Snapshots | EpochAverage) and self.average.begin > self.epochs:
+            raise ValueError(f"average.begin is {self.average.begin}, but there are {self.epochs} epochs")
         return self
 
     @model_validator(mode="after")

@@ -209,6 +209,8 @@ TINY = {
     "corrupt.corruptions": ["fog"],
     "methods.rift.mrc_epochs": 1,
     "methods.rift.epochs": 1,
+    "methods.generalist.begin": 1,
+    "methods.ikl_at.begin": 1,
 }
 for _section in ("pretrain", "train"):
     TINY |= {f"{_section}.epochs": 1, f"{_section}.batch": 8, f"{_section}.drops": {}}
@@ -301,9 +303,9 @@ def test_the_page_says_whether_a_bar_is_met():
 
 @pytest.mark.reliability("wrong inputs")
 def test_a_run_keeps_its_settings(tmp_path):
-    pipeline(tmp_path, {"train.epochs": 3})
+    pipeline(tmp_path, {"train.epochs": 9})
     with pytest.raises(UserError, match="other settings; give them again, or name another --folder"):
-        pipeline(tmp_path, {"train.epochs": 4})
+        pipeline(tmp_path, {"train.epochs": 10})
     with pytest.raises(UserError, match=r"nothing\.epochs: nothing is not a section"):
         pipeline(tmp_path / "new", {"nothing.epochs": 4})
     with pytest.raises(UserError, match=r"train\.epochs"):
