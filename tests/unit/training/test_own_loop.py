@@ -260,6 +260,20 @@ class TestCourse:
         step.begin_epoch(1, Counting(batches(4)))
         assert drawn == [8, 8]
 
+    def test_steps_are_told_what_the_pass_ahead_found(self) -> None:
+        found = []
+
+        def before_epoch(nets, epoch, drawn, hyper) -> dict[str, Any]:
+            return {"images": sum(len(batch.x) for batch in drawn), "epoch": epoch}
+
+        def after_step(nets, batch, hyper) -> None:
+            found.append(batch.position.found)
+
+        net = small()
+        looking = dataclasses.replace(trades.METHOD, before_epoch=before_epoch, after_step=after_step)
+        epoch_of(training_step(looking, net, sgd(net), epochs=4, **TRADES), 3, batches())
+        assert found == [{"images": 16, "epoch": 3}] * 2
+
     def test_the_seed_and_the_epoch_decide_the_noise(self) -> None:
         def first(seed: int, epoch: int) -> Tensor:
             net = small()
