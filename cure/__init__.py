@@ -1,15 +1,20 @@
-"""cure: adversarial training methods in one engine, and an evaluation for any network."""
+"""cure: adversarial training methods in one engine, their step for any loop, and an evaluation for any network."""
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cure.evaluation.standalone.api import evaluate as evaluate
+    from cure.training.own_loop import training_step as training_step
 
 
 def __getattr__(name: str) -> Any:
-    """`from cure import evaluate`, without importing PyTorch for everything else."""
+    """`from cure import evaluate, training_step`, without importing PyTorch for everything else."""
     if name == "evaluate":
         from cure.evaluation.standalone.api import evaluate
 
         return evaluate
+    if name == "training_step":
+        from cure.training.own_loop import training_step
+
+        return training_step
     raise AttributeError(f"module 'cure' has no attribute {name!r}")

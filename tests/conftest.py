@@ -48,6 +48,7 @@ LONG = (  # files that take more than some seconds: all tests of cure/ and of ru
     "unit/nn/test_folded_copy",
     "unit/runtime/test_distributed.py",
     "unit/training/test_layerwise.py",
+    "policy/test_own_loop_page.py",
     "policy/test_startup.py",
 )
 

@@ -38,7 +38,7 @@ def page() -> str:
         "attack has ended are left out (on a CPU), so FAT's and LAS-AT's cost is that of this untrained network.",
         "Running statistics: how often such a step moves those of each network's batch norms.",
         "A robust row is its best epoch by validation PGD (AR-AT: its last, and its best under `protocol: matched`).",
-        "Where a release evaluates the last epoch, its method says so.",
+        "Where a release evaluates the last epoch, its method says so. A method in your own loop: docs/own_loop.md.",
     ]
     for name in catalogue.names("methods"):
         parts += ["", *section(name)]
@@ -53,8 +53,9 @@ def section(name: str) -> list[str]:
     needs = ", ".join(method.roles) or "nothing"
     brings = ", ".join(companions(name, method)) or "none"
     evaluated = [] if method.evaluated == "student" else [f"evaluated: {method.evaluated}"]
+    reads = ["reads parts of its networks by name"] if method.reads_parts else []
     released = ["its release evaluates the last epoch"] if name in RELEASED_LAST else []
-    facts = [f"needs: {needs}", f"companions: {brings}", *costs(name, method), *evaluated, *released]
+    facts = [f"needs: {needs}", f"companions: {brings}", *costs(name, method), *reads, *evaluated, *released]
     return [f"## {title}", "", f"`{name}`. " + "; ".join(facts) + ".", "", "```text", rest.strip(), "```"]
 
 

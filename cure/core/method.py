@@ -167,6 +167,7 @@ class Method:
     teachers: tuple[Role, ...] = ()  # networks of other methods, used frozen and in eval mode
     init: Role | None = None  # the one whose weights it starts from
     start: Callable[[Any], Role | None] | None = None  # or the teacher that its settings choose to start from
+    reads_parts: bool = False  # by name (core/network.py), so student and teachers are a Network
     before_epoch: BeforeEpoch | None = None
     evaluated: str = "student"  # the network that is validated, whose best epoch is kept, and that is evaluated
     select_network: SelectNetwork | None = None

@@ -124,4 +124,5 @@ METHOD = Method(
     combine_gradients=combine_gradients,
     after_step=after_step,
     companions=strategy,
+    reads_parts=True,
 )

@@ -92,6 +92,7 @@ METHOD = Method(
     hyper=Hyper,
     loss=loss,
     attack=attack,
+    reads_parts=True,
     before_epoch=before_epoch,
     shows=("masks",),
 )

@@ -65,4 +65,5 @@ METHOD = Method(
     attack=pgd_on_base,
     teachers=("natural",),
     start=start,
+    reads_parts=True,
 )

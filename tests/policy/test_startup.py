@@ -70,5 +70,12 @@ def test_an_evaluation_loads_them_as_little() -> None:
     assert found & set(DRAWING) == set()
 
 
+def test_cure_itself_loads_nothing_heavy_and_a_loop_of_ones_own_no_more_than_a_training() -> None:
+    assert imported("import sys, cure") & set(HEAVY) == set()
+    found = imported("import sys\nfrom cure import training_step\nfrom cure.methods import trades")
+    assert "torch" in found
+    assert found & {*DRAWING, "dvc", "ruamel", "typer"} == set()
+
+
 def test_the_report_would_be_seen_to_load_them() -> None:
     assert {"pandas", "markdown_it"} <= imported(WHOLE, "cure.reporting.build")
