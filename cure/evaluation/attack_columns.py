@@ -172,6 +172,7 @@ def _about(column: AttackColumn, suite: AttackSuite, precision: str) -> ColumnRe
     sequence, found = column.sequence, column.outcome
     label = f"{sequence.label}, {precision}" if sequence.label and precision != "fp32" else sequence.label
     known: dict[str, Any] = {"label": label, "package": sequence.facts.get("package", "")}
+    known |= {"title": sequence.title} if sequence.title else {}
     known |= {"batch": found.batch} if found.batch != suite.batch else {}
     known["broken_by"] = {name: sorted(column.rows[rows].tolist()) for name, rows in found.broken_by.items()}
     if sequence.norm is None:
