@@ -29,6 +29,7 @@ class AttackSequence:
     label: str = ""  # of AutoAttack: standard, custom or rand
     passes: int = 1  # forwards whose mean probability decides a prediction; several for networks that draw at random
     norm: Norm | None = None  # of a sequence that seeks the smallest perturbation
+    title: str = ""  # spells the first word of its columns' names: RayS makes rays100 RayS-100 and not Rays-100
 
 
 def judged_alike(attack_sequences: dict[str, AttackSequence]) -> dict[str, AttackSequence]:

@@ -60,7 +60,7 @@ ORDER = [
 RELEASED_LAST = ("trades", "fat", "act", "ikl_at", "part", "arat", "cure", "cure_eff")
 """Methods whose authors' release evaluates the network of the last epoch."""
 
-WORDS = {
+WORDS = {  # in names of figures and of columns; an attack that is not here gives its title itself
     "pgd": "PGD",
     "cw": "C&W",
     "aa": "AA",
@@ -82,13 +82,18 @@ def block_set(name: str) -> str:
     return "ST" if name == "natural" else re.sub(r"^u(\d+)$", r"U-\1", name)
 
 
-def heading(column: str) -> str:
-    """Of a column or a figure: pgd20_trades -> PGD-20 TRADES, nrr_cw20 -> NRR, clean -> Clean, cka -> CKA."""
+def heading(column: str, title: str = "") -> str:
+    """Of a column or a figure: pgd20_trades -> PGD-20 TRADES, nrr_cw20 -> NRR, clean -> Clean, cka -> CKA.
+
+    `title`, where the column's attack has one, spells the first word: with RayS, rays100_far is RayS-100 Far.
+    """
     if column.startswith("nrr_"):
         return "NRR"
-    words: list[str] = []
+    words, known = list[str](), dict(WORDS)
     for part in column.split("_"):
         word, steps = re.fullmatch(r"(.*?)(\d*)", part).groups()  # type: ignore[union-attr]
+        if title and not words:
+            known[word] = title
         plain = word if words else word.capitalize()
-        words.append(WORDS.get(part) or WORDS.get(word, plain) + (f"-{steps}" if steps else ""))
+        words.append(known.get(part) or known.get(word, plain) + (f"-{steps}" if steps else ""))
     return " ".join(words)

@@ -1,7 +1,7 @@
 """Every attack column of one network: what the stage attack and `cure eval` share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -70,7 +70,9 @@ def attack_sequences(suite: AttackSuite, threat: Threat, classes: int) -> dict[s
         own = {key: value for key, value in settings.items() if key != "attack"}
         hyper = entry.Hyper.model_validate(with_threat_defaults(entry.Hyper, own, threat.model_dump()))
         sequence: AttackSequence = entry.attack_sequence(hyper, classes, suite.seed)
-        return sequence
+        return replace(
+            sequence, facts={"attack": settings["attack"], **sequence.facts}
+        )  # entries may name theirs alike
 
     return judged_alike({name: bind(settings) for name, settings in suite.columns.items()})
 
@@ -170,6 +172,7 @@ def _about(column: AttackColumn, suite: AttackSuite, precision: str) -> ColumnRe
     sequence, found = column.sequence, column.outcome
     label = f"{sequence.label}, {precision}" if sequence.label and precision != "fp32" else sequence.label
     known: dict[str, Any] = {"label": label, "package": sequence.facts.get("package", "")}
+    known |= {"title": sequence.title} if sequence.title else {}
     known |= {"batch": found.batch} if found.batch != suite.batch else {}
     known["broken_by"] = {name: sorted(column.rows[rows].tolist()) for name, rows in found.broken_by.items()}
     if sequence.norm is None:

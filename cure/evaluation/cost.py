@@ -1,59 +1,17 @@
-"""What an evaluation will cost, said before it starts: exact counts of passes x the measured time of a pass (speed.py).
+"""What an evaluation will cost, said before it starts: counts of passes (survivor.py) x the measured time
+of a pass (speed.py).
 
 An image that some attack of a chain breaks is spared the later ones, so what counts are the survivors.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from cure.errors import UserError
-from cure.evaluation.speed import AttackSpeed, Work
+from cure.evaluation.speed import AttackSpeed
 from cure.evaluation.statistics.intervals import wilson
-
-Facts = Mapping[str, Any]
-"""The settings of an attack: steps; iterations, targets and queries of AutoAttack, and eot, gradients per step."""
-
-
-def work(attack: str, facts: Facts) -> Work:
-    """What the attack of this name does to an image that survives it; its verification not included.
-
-    AutoAttack as published: 102, 919, 1828 and 5003 forwards, 101, 909, 900 and 0 of them with gradient.
-    """
-    family = "fab" if attack.removeprefix("fab-").isdigit() else attack
-    if family not in WORK:
-        raise UserError(f"cost: the passes of {attack!r} are not known; known: {', '.join(WORK)}")
-    return WORK[family](facts)
-
-
-def _ascent(facts: Facts) -> Work:
-    return Work(facts["steps"], facts["steps"])
-
-
-def _apgd(facts: Facts) -> Work:
-    gradients = facts.get("eot", 1) * (facts["iterations"] + 1)
-    return Work(1 + gradients, gradients)
-
-
-def _apgd_targeted(facts: Facts) -> Work:
-    n, targets = facts["iterations"], facts["targets"]
-    return Work(1 + targets * (n + 2), targets * (n + 1))
-
-
-def _fab_targeted(facts: Facts) -> Work:
-    n, targets = facts["iterations"], facts["targets"]
-    return Work(1 + targets * (2 * n + 3), targets * n)
-
-
-WORK: dict[str, Callable[[Facts], Work]] = {
-    **dict.fromkeys(("pgd", "cw", "fmn", "ddn"), _ascent),
-    **dict.fromkeys(("apgd-ce", "apgd-dlr", "apgd-margin"), _apgd),
-    "apgd-t": _apgd_targeted,
-    "fab-t": _fab_targeted,
-    "fab": lambda facts: Work(2 * facts["iterations"] + 2, facts["iterations"]),  # towards one class
-    "square": lambda facts: Work(facts["queries"] + 3, 0),
-}
+from cure.evaluation.survivor import Work
 
 
 @dataclass(frozen=True)

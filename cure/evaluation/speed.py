@@ -19,22 +19,15 @@ from torch import nn
 from cure.core.attack import Attack
 from cure.core.method import Batch
 from cure.core.noise import PerImage
-from cure.core.tensors import Images, Logits, Tensor
+from cure.core.tensors import Images
 from cure.evaluation.driver import full_precision
 from cure.evaluation.measure import frozen
+from cure.evaluation.survivor import Unbeaten, Work, passes
 
 # how the clock is read; no result depends on it
 FEW = 16  # images of a first forward, and of the attacks' own arithmetic
 LONGEST = 0.25  # seconds of a forward that is worth repeating; a larger batch is timed in part
 REPEATS = 3
-
-
-@dataclass(frozen=True)
-class Work:
-    """Passes per image that survives an attack: forwards, and how many of them go back to the image."""
-
-    forwards: int
-    gradients: int
 
 
 @dataclass(frozen=True)
@@ -70,40 +63,20 @@ class AttackSpeed:
         return spent + work.forwards * self.own.get(name, PassTime(0.0, 0.0)).seconds(images, self.batch)
 
 
-Short = Mapping[str, tuple[Attack, Work]]
-"""Attacks with few iterations, and what they do to an image that survives them."""
-
-
-def measure_speed(net: nn.Module, x: Images, batch: int, short: Short) -> AttackSpeed:
-    """The pace of `net`, which the attacks see, on the device of x."""
+def measure_speed(net: nn.Module, x: Images, batch: int, short: Mapping[str, Attack], classes: int) -> AttackSpeed:
+    """The pace of `net`, which the attacks see, on the device of x; `short` are attacks with few iterations."""
     with frozen(net), torch.enable_grad(), full_precision():
         each = _median(partial(_forward, net, x[:FEW])) / len(x[:FEW])
         count = max(1, min(batch, len(x), max(FEW, math.floor(LONGEST / each))))
         forward = _speed(lambda n: _median(partial(_forward, net, x[:n])), count)
         gradient = _speed(lambda n: _median(partial(_gradient, net, x[:n])), count)
-        return AttackSpeed(forward, gradient, batch, {name: arithmetic(*one, x) for name, one in short.items()})
+        own = {name: arithmetic(attack, x, classes) for name, attack in short.items()}
+        return AttackSpeed(forward, gradient, batch, own)
 
 
-class Unbeaten(nn.Module):
-    """Costs next to nothing and is right about label 0 whatever the image, with a gradient. Of ten classes."""
-
-    way: Tensor
-    lead: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("way", torch.linspace(-1, 1, 10))
-        self.register_buffer("lead", 9.0 * (torch.arange(10) == 0))
-
-    def forward(self, x: Images) -> Logits:
-        """A constant lead for class 0, and the brightness times another factor for each class."""
-        z: Logits = x.mean((1, 2, 3))[:, None] * self.way + self.lead
-        return z
-
-
-def arithmetic(attack: Attack, work: Work, x: Images) -> PassTime:
+def arithmetic(attack: Attack, x: Images, classes: int) -> PassTime:
     """What each forward of an attack costs besides the network, on images like x."""
-    net = Unbeaten().to(x.device)
+    net, work = Unbeaten(classes).to(x.device), passes(attack, classes)
     labels = torch.zeros(FEW, dtype=torch.long, device=x.device)
     x = x[torch.arange(FEW, device=x.device) % len(x)]
 
@@ -111,7 +84,7 @@ def arithmetic(attack: Attack, work: Work, x: Images) -> PassTime:
         batch = Batch(x[:n], labels[:n], torch.arange(n), PerImage(0, torch.arange(n)))
         forward, gradient = (_median(partial(act, net, batch.x)) for act in (_forward, _gradient))
         network = (work.forwards - work.gradients) * forward + work.gradients * gradient
-        return max(0.0, _median(lambda: attack(net, batch)) - network) / work.forwards
+        return max(0.0, _median(lambda: attack(net, batch)) - network) / max(1, work.forwards)
 
     with torch.random.fork_rng([x.device] if x.is_cuda else []):
         return _speed(spent, FEW)

@@ -5,7 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from cure.core.names import NAMES, heading
+from cure.core.names import NAMES
+from cure.evaluation.statistics.headings import headings
 from cure.evaluation.statistics.intervals import wilson
 from cure.evaluation.statistics.results import RunAttackResult
 from cure.reporting import markdown
@@ -70,12 +71,13 @@ def problems(attacks: AttackResults) -> list[str]:
 def notes(attacks: AttackResults, suite: AttackSuite) -> list[str]:
     """What the table must say of its columns: which AutoAttack, where fewer images were looked at, what precision."""
     used = {result.precision for result in attacks.values()} - {"fp32"}
+    titled = headings(attacks.values())
     said = [f"Attacks computed in {name}; the networks in fp32 judged what they found." for name in sorted(used)]
     for name in suite.table:
         told = {setting(run): _note(result, name) for run, result in attacks.items()}
         one = len(set(told.values())) == 1
         lines = {"": next(iter(told.values()))} if one else {f" on {where}": note for where, note in told.items()}
-        said += [f"{heading(name)}{where}: {note}." for where, note in lines.items() if note]
+        said += [f"{titled(name)}{where}: {note}." for where, note in lines.items() if note]
     return said
 
 
@@ -108,8 +110,9 @@ def page(attacks: AttackResults) -> str:
 
 def _accuracies(attacks: AttackResults) -> list[str]:
     head, rows = ["Method", "Seed", "Attack", "Images", "Accuracy", "95 %", "NRR", "95 %"], []
+    titled = headings(attacks.values())
     for line in measured(attacks).to_dict("records"):
-        name = heading(line["column"]) + (f" ({line['label']})" if line["label"] else "")
+        name = titled(line["column"]) + (f" ({line['label']})" if line["label"] else "")
         share = [f"{line['accuracy']:.2f}", f"{line['low']:.2f} to {line['high']:.2f}"]
         ratio = [f"{line['nrr']:.2f}", f"{line['nrr_low']:.2f} to {line['nrr_high']:.2f}"]
         method = NAMES.get(line["method"], line["method"])
@@ -122,11 +125,12 @@ def _accuracies(attacks: AttackResults) -> list[str]:
 def _minima(attacks: AttackResults) -> list[str]:
     head = ["Method", "Seed", "Smallest perturbation", "Images", "Found", "Quartile", "Median", "Quartile"]
     rows: list[list[Any]] = []
+    titled = headings(attacks.values())
     for run, result in attacks.items():
         for name in result.minima:
             known = result.distances(name)
             share = sum(d < inf for d in known) / len(known) if known else 1.0
             spread = [f"{result.quantile(name, q):.4f}" for q in (0.25, 0.5, 0.75)]
             method = NAMES.get(run.method, run.method)
-            rows.append([method, run.seed, heading(name), len(known), f"{100 * share:.1f} %", *spread])
+            rows.append([method, run.seed, titled(name), len(known), f"{100 * share:.1f} %", *spread])
     return markdown.table(head, rows, left=range(3)) if rows else []

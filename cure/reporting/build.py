@@ -8,6 +8,7 @@ import pandas as pd
 
 from cure.core.names import RECONSTRUCTIONS, heading
 from cure.errors import UserError
+from cure.evaluation.statistics.headings import headings
 from cure.published import claims
 from cure.published.attacks import columns
 from cure.reporting import (
@@ -62,11 +63,12 @@ def build(params: Params, whole: bool = True) -> list[str]:
         left_out = measured(params, results, note, published, ours, about)
     else:
         body = table.with_rows_to_do([], grid, suite, todo)
-        pages = {"table": table.markdown(body, text, suite, about)}
+        head = table.head(suite, heading)
+        pages = {"table": table.markdown(body, text, head, about)}
         pages["claims"] = beside.page(pd.DataFrame(), published, {}, ours)
         figures.draw_none(FOLDER / "figures", text.figures, "nothing of this grid was run yet")
         lines = pd.DataFrame(columns=["setting", "method", "seed"])
-        _write(pages, {"table": lines}, {}, page.Head(text, table.head(suite), body, about))
+        _write(pages, {"table": lines}, {}, page.Head(text, head, body, about))
     said = [f"figure {name} left out: {reason}" for name, reason in left_out.items()]
     return said + ([f"{counted}, such as {missing[0]}; `dvc repro` makes them"] if missing else [])
 
@@ -85,19 +87,22 @@ def measured(
     means = rows.over_seeds(lines, grid)
     attacked, curves = attacks.measured(results.attacks), rows.curves(results)
     outcomes = {run: result.outcomes for run, result in results.attacks.items()}
-    told, overfit = pairs.compared(outcomes, ["clean", *suite.table]), overfitting.epochs(curves)
-    ends = ["clean", *suite.last] if suite.last else []
+    titled = headings(results.attacks.values())
+    shown, ends = ({name: titled(name) for name in ("clean", *some)} for some in (suite.table, suite.last))
+    ends = ends if suite.last else {}
+    told, overfit = pairs.compared(outcomes, list(shown)), overfitting.epochs(curves)
     accepted = acceptance.table(published, results, ours.columns)
     concluded = pd.concat([findings.table(text.figures, results), accepted], ignore_index=True)
     epochs = {rows.key(run): str(made.epochs(results, run) or "?") for run in results.runs}
     trained = {row: f"{count} epochs, {', '.join(note['devices'])}" for row, count in epochs.items()}
     body = table.rows(lines, means, attacked, pairs.marks(told), epochs, suite)
     body = table.with_rows_to_do(body, grid, suite, ours.todo) if ours.todo else body
+    head = table.head(suite, titled)
     pages = {
-        "table": table.markdown(body, text, suite, about),
+        "table": table.markdown(body, text, head, about),
         "findings": findings.page(concluded),
         "claims": beside.page(lines, published, trained, ours),
-        "pairs": pairs.page(told, text.against),
+        "pairs": pairs.page(told, text.against, shown),
         "overfitting": overfitting.page(overfit, lines, ends),
         "corruptions": corrupted.page(results.corruptions, methods(grid)),
         "attacks": attacks.page(results.attacks),
@@ -106,14 +111,14 @@ def measured(
         "table": lines.round(2),
         "findings": concluded,
         "pairs": pairs.rounded(told),
-        "overfitting": overfitting.both(overfit, lines, ends).round(2),
+        "overfitting": overfitting.both(overfit, lines, list(ends)).round(2),
         "curves": curves.round(6),
         "corruptions": corrupted.lines(results.corruptions).round(2),
         "attacks": attacked,
         "survival": attacks.survival(results.attacks),
     }
     left_out = figures.draw(FOLDER / "figures", FOLDER / "data", text.figures, results)
-    _write(pages, lists, rows.metrics(means, suite), page.Head(text, table.head(suite), body, about))
+    _write(pages, lists, rows.metrics(means, suite), page.Head(text, head, body, about))
     return left_out
 
 
@@ -150,16 +155,17 @@ def facts(params: Params, results: Results, note: dict[str, Any], todo: list[str
     threat, images = params.as_text()["threat"], results.attacks[results.runs[0]].images
     ball = f"eps {threat['eps']}, step {threat['step']}"
     several = f" (mean ± sample standard deviation of {len(grid.seeds)})" if len(grid.seeds) > 1 else ""
-    shown = ", ".join(map(heading, ["clean", *suite.table]))
+    titled = headings(results.attacks.values())
+    shown = ", ".join(map(titled, ["clean", *suite.table]))
     return [
         f"Percent of {images} test images; L-inf attacks with {ball}; seeds {grid.seeds}{several}.",
         *(said for method, said in RECONSTRUCTIONS.items() if method in {run.method for run in results.runs}),
         *attacks.notes(results.attacks, suite),
         f"Bold: the best under {shown}; †: not told apart from it by a paired test on the same images (pairs.md).",
-        f"NRR: 2 n r / (n + r) of clean and {heading(suite.nrr)}, of unrounded values.",
+        f"NRR: 2 n r / (n + r) of clean and {titled(suite.nrr)}, of unrounded values.",
         corrupted.note(results.corruptions),
         *(
-            f"{heading(name)}, last: of the last epoch's network, and its difference (overfitting.md)."
+            f"{titled(name)}, last: of the last epoch's network, and its difference (overfitting.md)."
             for name in suite.last[:1]
         ),
         "Epoch: the epoch of the evaluated network, chosen on the validation split, and the epochs trained; "

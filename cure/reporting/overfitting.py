@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from cure.core.names import NAMES, heading
+from cure.core.names import NAMES
 from cure.reporting import markdown
 
 ABOUT = """
@@ -45,8 +45,10 @@ def both(found: pd.DataFrame, tested: pd.DataFrame, columns: list[str]) -> pd.Da
     return found.merge(tested.reindex(columns=[*key, *names]).rename(columns=names), how="left", on=key)
 
 
-def page(found: pd.DataFrame, tested: pd.DataFrame, columns: list[str]) -> str:
+def page(found: pd.DataFrame, tested: pd.DataFrame, columns: dict[str, str]) -> str:
     """overfitting.md: of each setting these columns of `tested`, one line per run, and `found` as `epochs` makes it.
+
+    `columns` are given with their titles.
 
     Over several seeds the mean and the sample standard deviation.
     """
@@ -64,8 +66,8 @@ def page(found: pd.DataFrame, tested: pd.DataFrame, columns: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _tested(lines: pd.DataFrame, columns: list[str]) -> list[str]:
-    head = ["Method", *(f"{heading(name)}, {what}" for name in columns for what in ("best", "last", "Δ"))]
+def _tested(lines: pd.DataFrame, columns: dict[str, str]) -> list[str]:
+    head = ["Method", *(f"{title}, {what}" for title in columns.values() for what in ("best", "last", "Δ"))]
     body = []
     for method, own in lines.groupby("method", sort=False):
         runs = [NAMES.get(str(method), str(method))]

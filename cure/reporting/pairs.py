@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from cure.core.names import NAMES, heading
+from cure.core.names import NAMES
 from cure.evaluation.statistics.paired_tests import LEVEL, holm, paired_test
 from cure.reporting import markdown
 from cure.reporting.results import setting
@@ -100,14 +100,14 @@ def marks(found: pd.DataFrame) -> dict[tuple[str, str, str], str]:
     return said
 
 
-def page(found: pd.DataFrame, against: list[str]) -> str:
-    """pairs.md: who beats whom, then every method against these rows and the best of each column."""
+def page(found: pd.DataFrame, against: list[str], titles: dict[str, str]) -> str:
+    """pairs.md: who beats whom, then every method against these rows and the best of each column, by its title."""
     lines = ["# Who beats whom", *ABOUT.format(level=LEVEL).splitlines()]
     for where, part in found.groupby("setting", sort=False):
         lines += ["", f"## {where}", "", f"{len(part)} tests are adjusted together."]
         for column, here in part.groupby("column", sort=False):
             images, seeds = here[["images", "seeds"]].iloc[0]
-            lines += ["", f"### {heading(str(column))}: {images} images, {seeds} {'seeds' if seeds > 1 else 'seed'}"]
+            lines += ["", f"### {titles[str(column)]}: {images} images, {seeds} {'seeds' if seeds > 1 else 'seed'}"]
             lines += ["", *_summary(here), "", *_against(here, against)]
     return "\n".join(lines) + "\n"
 

@@ -1,12 +1,13 @@
 """The table, as Markdown for git and as rich for a terminal."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from cure.core.names import NAMES, RELEASED_LAST, heading
+from cure.core.names import NAMES, RELEASED_LAST
 from cure.errors import UserError, first_sentence
 from cure.reporting.costs import Costs
 from cure.reporting.markdown import last
@@ -130,17 +131,17 @@ def _last(own: pd.DataFrame, column: str) -> str:
     return accuracy if accuracy == difference else f"{accuracy} ({difference})"
 
 
-def head(suite: AttackSuite) -> list[str]:
+def head(suite: AttackSuite, titled: Callable[[str], str]) -> list[str]:
     """The table's headings; a column that saw fewer images says how many."""
     mark = {name: f" ({count})" for name, count in suite.subset.items()}
-    named = [heading(name) + mark.get(name, "") for name in columns(suite)]
-    return ["Data / model", "Method", *named, *(f"{heading(name)}, last" for name in suite.last[:1]), "Epoch"]
+    named = [titled(name) + mark.get(name, "") for name in columns(suite)]
+    return ["Data / model", "Method", *named, *(f"{titled(name)}, last" for name in suite.last[:1]), "Epoch"]
 
 
-def markdown(body: list[Row], text: ReportText, suite: AttackSuite, about: list[str]) -> str:
+def markdown(body: list[Row], text: ReportText, head: list[str], about: list[str]) -> str:
     """table.md: title, note, table, and what was measured on what."""
     cells = [[row.setting, row.method, *(one.text if one else "" for one in row.numbers), *row.words] for row in body]
-    lines = ruled(head(suite), cells, left=(0, 1))
+    lines = ruled(head, cells, left=(0, 1))
     return "\n".join([f"# {text.title}", "", text.note, "", *lines, "", *(f"- {fact}" for fact in about)]) + "\n"
 
 

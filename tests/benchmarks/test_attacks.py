@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from cure import catalogue
 from cure.evaluation.driver import Driver
-from cure.evaluation.speed import Unbeaten
+from cure.evaluation.survivor import Unbeaten
 from cure.evaluation.work_items import Examples
 from cure.nn.bfloat16 import BFloat16
 from cure.nn.folding.folded_copy import folded_copy
@@ -166,7 +166,7 @@ def test_autoattack(benchmark, network: str, bar: float, n: int) -> None:
     assert torch.equal(new()[0].run(standard).robust, theirs)
     whole = clock() - begin
     least = Examples(data.x, torch.zeros_like(data.y), data.index)
-    free = Driver(Unbeaten().to(DEVICE), least, batch=n, seed=0)  # the attacks' own arithmetic, without a network
+    free = Driver(Unbeaten(10).to(DEVICE), least, batch=n, seed=0)  # the attacks' own arithmetic, without a network
     own = timed(lambda: free.run(standard)) / whole
     facts = {"row": f"AutoAttack standard, {how['iterations']} iterations, {how['queries']} queries, flags identical"}
     facts |= {

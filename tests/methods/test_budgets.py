@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from cure import catalogue
 from cure.core.method import Batch
 from cure.core.noise import PerImage
-from cure.evaluation.cost import work
 from cure.evaluation.driver import Driver
+from cure.evaluation.survivor import works
 from cure.evaluation.work_items import Examples
 from cure.methods.parts.criticality import criticality
 from cure.nn.folding.folded_copy import folded_copy
@@ -180,8 +180,9 @@ def test_autoattack_differentiates_no_weight(unfrozen: bool) -> None:
 
 
 def test_autoattack_keeps_its_budget_for_an_image_that_survives() -> None:
-    published = {"iterations": 100, "queries": 5000, "targets": 9}
-    parts = [work(name, published) for name in ("apgd-ce", "apgd-t", "fab-t", "square")]
+    entry = catalogue.entry("attacks", "autoattack")
+    published = entry.Hyper(eps=8 / 255, version="standard", **entry.PUBLISHED)
+    parts = works(entry.attack_sequence(published, 10, 0), 10).values()
     assert sum(part.forwards + part.gradients + 1 for part in parts) <= 9_900  # one more verifies each
 
 

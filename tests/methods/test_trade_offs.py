@@ -8,6 +8,7 @@ import torch
 from cure import catalogue
 from cure.core.method import Batch, Networks, TrainingPosition
 from cure.core.noise import Stream
+from cure.errors import UserError
 from cure.methods.parts.priors import ClassPriors, weighted_differences
 from cure.nn.averaging import numbers
 from cure.settings.base import between
@@ -47,6 +48,12 @@ def test_priors_are_means_of_the_last_epoch_by_class(make_net) -> None:
     assert torch.equal(priors.rows[2:], torch.full((k - 2, k), 1 / k))  # no image of these
     torch.testing.assert_close(priors.rows.sum(dim=1), torch.ones(k))
     assert not priors.sums.any()
+
+
+@pytest.mark.reliability("wrong inputs")
+def test_priors_of_a_network_without_classes_are_refused() -> None:
+    with pytest.raises(UserError, match="class priors: the network has no linear layer"):
+        ClassPriors(torch.nn.Conv2d(1, 3, 1))
 
 
 @pytest.mark.parametrize(("ramp", "share"), [(True, 0.25), (False, 1.0)])

@@ -1,10 +1,11 @@
 """Short attacks, and a suite of them."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cure import catalogue
-from cure.core.attack import AttackSequence
+from cure.core.attack import Attack, AttackSequence
+from cure.core.method import Batch
 from cure.settings.sections import AttackSuite
 
 for _name in catalogue.names("attacks"):  # before any evaluation, since work items carry digests of the loaded code
@@ -30,6 +31,20 @@ def autoattack(**changes) -> AttackSequence:
 
 def pgd() -> AttackSequence:
     return sequence("pgd", **ASCENT)
+
+
+def spending(forwards: int, gradients: int) -> Attack:
+    """An attack of so many passes that leaves the images as they are."""
+
+    def attack(net: nn.Module, batch: Batch) -> Tensor:
+        for k in range(forwards):
+            x = batch.x.clone().requires_grad_(k < gradients)
+            z = net(x)
+            if k < gradients:
+                torch.autograd.grad(z.sum(), x)
+        return batch.x
+
+    return attack
 
 
 BRIEF = {"steps": 4, "start": "uniform", "clip_start": True}

@@ -1,5 +1,6 @@
 """What the masking report asks for and an evaluation did not measure, on a few images."""
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -65,16 +66,28 @@ def probes(threat: Threat, rules: Masking) -> dict[str, AttackSequence]:
     return found | {"path": AttackSequence({"pgd": partial(first_adversarial, search=pgd20)}, facts, pgd20.eps)}
 
 
+@dataclass(frozen=True)
+class Transfer:
+    """An ascent on another network, whose images are tried on the evaluated one."""
+
+    surrogate: nn.Module
+    search: Search
+
+    def __call__(self, net: nn.Module, batch: Batch) -> Images:
+        """x' of every image, found on the surrogate."""
+        with frozen(self.surrogate):
+            return self.on(self.surrogate, batch)
+
+    def on(self, net: nn.Module, batch: Batch) -> Images:
+        """The same ascent on a network itself, which takes as many passes."""
+        return pgd(net, batch, self.search, ce_objective)
+
+
 def transfer(surrogate: nn.Module, threat: Threat, x: Images) -> AttackSequence:
-    """PGD-20 on another network, whose images are tried on the evaluated one; `x` are some of them."""
-
-    def attack(net: nn.Module, batch: Batch) -> Images:
-        with frozen(surrogate):
-            return pgd(surrogate, batch, _pgd20(threat), ce_objective)
-
-    does = behaviour(surrogate, x.shape[1:], x.device)
-    facts = {"surrogate": digest([str(surrogate), does], surrogate.state_dict()), **_pgd20(threat).model_dump()}
-    return AttackSequence({"pgd": attack}, facts, threat.eps)
+    """PGD-20 on another network; `x` are some of the images."""
+    does, pgd20 = behaviour(surrogate, x.shape[1:], x.device), _pgd20(threat)
+    facts = {"surrogate": digest([str(surrogate), does], surrogate.state_dict()), **pgd20.model_dump()}
+    return AttackSequence({"pgd": Transfer(surrogate, pgd20)}, facts, threat.eps)
 
 
 def missing(

@@ -11,6 +11,7 @@ from cure.evaluation.standalone import show
 from cure.evaluation.statistics.comparison import Table as Outcomes
 from cure.evaluation.statistics.comparison import compare
 from cure.evaluation.statistics.contradictions import refuse_contradictions
+from cure.evaluation.statistics.headings import headings
 from cure.evaluation.statistics.results import AttackResult
 from cure.storage.files import read_bytes
 
@@ -33,7 +34,9 @@ def outcomes_of(path: Path) -> Outcomes:
         images = held.get("index", list(range(result.images)))
         name = _plain(held.get("subject", path.stem))
         labels = {column: about.label for column, about in result.columns.items() if about.label}
-        found = Outcomes(name, images, result.outcomes, held.get("data_digest", ""), result.eps, labels)
+        titled = headings([result])
+        titles = {column: titled(column) for column in result.outcomes}
+        found = Outcomes(name, images, result.outcomes, held.get("data_digest", ""), result.eps, labels, titles)
         return TypeAdapter(Outcomes).validate_python(vars(found))
     except FileNotFoundError:
         raise UserError(
@@ -52,4 +55,4 @@ def compare_files(first: Path, second: Path, seed: int, as_json: bool) -> None:
     if as_json:
         print(json.dumps([{**vars(one), "counts": vars(one.counts)} for one in found], indent=1))
     else:
-        show.comparison(a.name, b.name, found)
+        show.comparison(a.name, b.name, found, a.titles)

@@ -1,7 +1,7 @@
 """What an evaluation runs: columns of a params.yaml under its threat model, and what they will cost."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from cure.errors import UserError, did_you_mean
 from cure.evaluation import attack_columns, cost
 from cure.evaluation.diagnostics import extra_attacks
 from cure.evaluation.driver import full_precision, multiplying
-from cure.evaluation.speed import AttackSpeed, Work, measure_speed
+from cure.evaluation.speed import AttackSpeed, measure_speed
+from cure.evaluation.survivor import Work, works
 from cure.settings.check import check
 from cure.settings.params import FILE, Params, read
 from cure.settings.sections import AttackSuite, Masking, Preflight, Threat
@@ -33,6 +34,7 @@ class Plan:
     threat: Threat
     preflight: Preflight
     masking: Masking
+    classes: int
     attack_sequences: dict[str, AttackSequence]
     short: list[AttackSequence] = field(default_factory=list)  # with few iterations, to be timed
     transfer: AttackSequence | None = None  # another network's adversarial images
@@ -66,16 +68,16 @@ class Plan:
         """The speed of the folded copy that the attacks see, and of these attacks, measured."""
         with full_precision():
             seen = attack_columns.seen_by_attacks(net, x[: self.suite.batch], self.suite)
-        short = {
-            name: (sequence.attacks[name], work) for sequence in self.short for name, work in works(sequence).items()
-        }
+        short = {name: attack for sequence in self.short for name, attack in sequence.attacks.items()}
         with multiplying(tf32=self.suite.precision == "tf32"):
-            return measure_speed(seen, x, self.suite.batch, short)
+            return measure_speed(seen, x, self.suite.batch, short, self.classes)
 
     def seconds(self, speed: AttackSpeed, images: int) -> float:
         """Expected time on so many images, if as many are right clean and after all attacks as `preflight` assumes."""
         clean, robust = self.preflight.clean, self.preflight.robust
-        probes = [cost.ColumnCost(works(sequence), subset=self.probed(images)) for sequence in self.probes.values()]
+        probes = [
+            cost.ColumnCost(self.works(sequence), subset=self.probed(images)) for sequence in self.probes.values()
+        ]
         probing = sum((column.seconds(speed, images, clean, robust) for column in probes), 0.0)
         return speed.check(images) + self.of_columns(speed, images) + probing
 
@@ -83,20 +85,23 @@ class Plan:
         """The part of it that the columns take: all that the stage attack does."""
         clean, robust = self.preflight.clean, self.preflight.robust
         columns = [
-            cost.ColumnCost(works(sequence), sequence.passes, sequence.norm is None, self.suite.subset.get(name))
+            cost.ColumnCost(self.works(sequence), sequence.passes, sequence.norm is None, self.suite.subset.get(name))
             for name, sequence in self.attack_sequences.items()
         ]
         return sum((column.seconds(speed, images, clean, robust) for column in columns), 0.0)
+
+    def works(self, sequence: AttackSequence) -> dict[str, Work]:
+        """The passes of each attack of a sequence for an image that survives it; on a surrogate as on the network."""
+        attacks = {
+            name: attack.on if isinstance(attack, extra_attacks.Transfer) else attack
+            for name, attack in sequence.attacks.items()
+        }
+        return works(replace(sequence, attacks=attacks), self.classes)
 
     @property
     def random(self) -> bool:
         """Whether it is made for a network that draws at random."""
         return any(sequence.passes > 1 for sequence in self.attack_sequences.values())
-
-
-def works(sequence: AttackSequence) -> dict[str, Work]:
-    """The passes of each attack of a sequence for an image that survives it."""
-    return {name: cost.work(name, sequence.facts | {"eot": sequence.passes}) for name in sequence.attacks}
 
 
 def published() -> Path:
@@ -152,7 +157,7 @@ def plan(params: Params, attacks: list[str] | None, classes: int, changes: dict[
     )
     fit, rules = params.get("preflight", Preflight), params.get("masking", Masking)
     attack_sequences = attack_columns.attack_sequences(narrowed, threat, classes)
-    return Plan(narrowed, threat, fit, rules, attack_sequences, _short(narrowed, threat, classes), known=known)
+    return Plan(narrowed, threat, fit, rules, classes, attack_sequences, _short(narrowed, threat, classes), known=known)
 
 
 def _short(suite: AttackSuite, threat: Threat, classes: int) -> list[AttackSequence]:

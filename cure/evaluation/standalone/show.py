@@ -5,10 +5,10 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from cure.core.names import heading
 from cure.evaluation.diagnostics.check import Check
 from cure.evaluation.standalone.measure import Evaluation
 from cure.evaluation.statistics.comparison import Comparison
+from cure.evaluation.statistics.headings import headings
 from cure.runtime.terminal import page
 
 NOTE = (
@@ -21,13 +21,13 @@ def table(found: list[Evaluation]) -> Group:
     """One line per network, most robust first: accuracies and NRR in percent over their intervals."""
     wanted = dict.fromkeys(name for one in found for name in ("clean", *one.plan.suite.table))
     columns = [name for name in (*wanted, "worst") if all(name in one.result.outcomes for one in found)]
-    shown = _plain("Network")
+    shown, titled = _plain("Network"), headings(one.result for one in found)
     for name in columns:
-        shown.add_column(heading(name) + _mark(found[0], name), justify="right", no_wrap=True)
+        shown.add_column(titled(name) + _mark(found[0], name), justify="right", no_wrap=True)
     attacked, usual = columns[1:-1], found[0].plan.suite.nrr
     ratio = [usual] if usual in attacked else attacked[-1:]
     for name in ratio:
-        shown.add_column(f"NRR ({heading(name)})", justify="right", no_wrap=True)
+        shown.add_column(f"NRR ({titled(name)})", justify="right", no_wrap=True)
     for one in sorted(found, key=lambda one: -one.accuracy("worst")):
         shares = [_over(one.accuracy(name), one.interval(name)) for name in columns]
         shown.add_row(one.subject.name, *shares, *(_over(one.nrr(name), one.nrr_interval(name)) for name in ratio))
@@ -58,14 +58,14 @@ def lines(title: str, found: list[Check], *, every: bool) -> Group:
     return Group(*texts)
 
 
-def comparison(a: str, b: str, found: list[Comparison]) -> None:
-    """Agreement, differences in points with 95 % intervals, and what can be claimed."""
+def comparison(a: str, b: str, found: list[Comparison], titles: dict[str, str]) -> None:
+    """Agreement, differences in points with 95 % intervals, and what can be claimed; `titles` are of the columns."""
     counts = _plain("Column", "both", f"only {a}", f"only {b}", "neither")
     spans = _plain("Column", "difference", "of NRR", "p")
     for one in found:
         seen = one.counts
-        counts.add_row(heading(one.column), *(str(n) for n in (seen.both, seen.first, seen.second, seen.neither)))
-        spans.add_row(heading(one.column), _span(one.accuracy), _span(one.ratio) if one.ratio else "", f"{one.p:.2g}")
+        counts.add_row(titles[one.column], *(str(n) for n in (seen.both, seen.first, seen.second, seen.neither)))
+        spans.add_row(titles[one.column], _span(one.accuracy), _span(one.ratio) if one.ratio else "", f"{one.p:.2g}")
     console = page()
     console.print(f"images classified correctly by {a} and by {b}", counts, f"points by which {a} leads, 95 %", spans)
     for one in found:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from cure.evaluation.attack_columns import AttackProgress
 from cure.evaluation.speed import AttackSpeed
-from cure.evaluation.standalone.plan import Plan, works
+from cure.evaluation.standalone.plan import Plan
 from cure.evaluation.statistics.intervals import wilson
 from cure.runtime.progress import clock, shown
 
@@ -31,7 +31,7 @@ class Watch:
         self.each = {
             (column, attack): speed.seconds(attack, work, plan.suite.batch) / plan.suite.batch
             for column, sequence in self.attack_sequences.items()
-            for attack, work in works(sequence).items()
+            for attack, work in plan.works(sequence).items()
         }
 
     def take(self, event: AttackProgress) -> None:

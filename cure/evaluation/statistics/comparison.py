@@ -29,6 +29,7 @@ class Table:
     data: str = ""  # digest of the data set, where known
     eps: float | None = None  # radius of the ball, where known
     labels: dict[str, str] = field(default_factory=dict)  # of AutoAttack columns: standard, custom, rand
+    titles: dict[str, str] = field(default_factory=dict)  # what tables put above the columns
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ class ColumnResult(Record):
     model_config = ConfigDict(extra="forbid")  # an incomplete column of smallest perturbations is not taken for another
 
     label: str  # of AutoAttack: standard, custom or rand, and the precision of its iterates unless it is fp32
+    title: str = ""  # given where the attack has one (core/attack.py)
     package: str  # the package that ran AutoAttack, with its version
     batch: int | None = None  # given where memory did not suffice for the batch of the suite
     broken_by: dict[str, list[int]]  # attack -> the images that it was the first to break

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from cure.core.tensors import Labels, Logits, PerExample, Tensor
+from cure.errors import UserError
 from cure.runtime import distributed
 
 
@@ -15,8 +16,10 @@ class ClassPriors(nn.Module):
 
     def __init__(self, student: nn.Module) -> None:
         super().__init__()
-        (*_, classifier) = (module for module in student.modules() if isinstance(module, nn.Linear))
-        k = classifier.out_features
+        linear = [module for module in student.modules() if isinstance(module, nn.Linear)]
+        if not linear:
+            raise UserError("class priors: the network has no linear layer, whose outputs are taken for the classes")
+        k = linear[-1].out_features
         self.register_buffer("rows", torch.full((k, k), 1 / k))
         self.register_buffer("sums", torch.zeros(k, k))
 

@@ -93,6 +93,12 @@ def test_they_are_compared_on_the_images_that_both_saw() -> None:
     assert judged({"pgd": PGD, "aa": AA, "min": elsewhere}).problems == []
 
 
+def test_a_column_records_the_title_of_its_attack_if_it_has_one() -> None:
+    found = judged({"mine": column([1], [1.0], title="RayS"), "pgd20": column([1], [1.0])}).document()["columns"]
+    assert found["mine"]["title"] == "RayS"
+    assert "title" not in found["pgd20"]
+
+
 def test_distances_that_were_not_found_are_null() -> None:
     about = judged({"pgd": PGD, "l2": L2}).minima["l2"]
     assert about.distances == [pytest.approx(0.05), None, 0]

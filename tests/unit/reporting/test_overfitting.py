@@ -26,14 +26,14 @@ def test_without_a_fall_the_last_epoch_is_the_best() -> None:
 
 def test_one_seed_has_no_spread_and_two_have_the_sample_deviation() -> None:
     found = overfitting.epochs(history(at_0=[0.5, 0.4], trades_0=[0.5, 0.4], trades_1=[0.6, 0.5]))
-    text = overfitting.page(found, pd.DataFrame(), [])
+    text = overfitting.page(found, pd.DataFrame(), {})
     assert "| AT | 1 | 2 | 50.00 | 40.00 | -10.00 | 90.00 | 90.00 |" in text
     assert "| TRADES | 1 | 2 | 55.00 ± 7.07 | 45.00 ± 7.07 | -10.00 ± 0.00 | 90.00 ± 0.00 | 90.00 ± 0.00 |" in text
     assert "of 2 seeds" in text
 
 
 def test_the_page_says_which_split_and_which_way_it_is_biased() -> None:
-    text = " ".join(overfitting.page(overfitting.epochs(history(at_0=[0.5])), pd.DataFrame(), []).split())
+    text = " ".join(overfitting.page(overfitting.epochs(history(at_0=[0.5])), pd.DataFrame(), {}).split())
     assert "On the validation split" in text
     assert "biased upward" in text
 
@@ -47,12 +47,12 @@ def on_test(**numbers: float) -> pd.DataFrame:
 
 def test_on_the_test_split_best_last_and_difference_stand_beside_each_other() -> None:
     lines = on_test(pgd20_last=38.5, pgd20_delta=-1.5)
-    text = overfitting.page(overfitting.epochs(history(at_0=[0.5])), lines, ["pgd20"])
+    text = overfitting.page(overfitting.epochs(history(at_0=[0.5])), lines, {"pgd20": "PGD-20"})
     assert "| Method | PGD-20, best | PGD-20, last | PGD-20, Δ |" in text
     assert "| AT | 40.00 | 38.50 | -1.50 |" in text
     assert "RiFT" not in text
 
 
 def test_a_last_network_that_was_not_measured_is_a_dash() -> None:
-    text = overfitting.page(overfitting.epochs(history(at_0=[0.5])), on_test(), ["pgd20"])
+    text = overfitting.page(overfitting.epochs(history(at_0=[0.5])), on_test(), {"pgd20": "PGD-20"})
     assert "| AT | 40.00 | - | - |" in text

@@ -57,7 +57,7 @@ def test_the_best_and_its_equals_are_marked(tested: pairs.Tested) -> None:
 
 
 def test_the_page_says_who_beats_whom_and_compares_with_the_rows_named(tested: pairs.Tested) -> None:
-    lines = pairs.page(pairs.compared(tested, ["clean"]), ["b"]).splitlines()
+    lines = pairs.page(pairs.compared(tested, ["clean"]), ["b"], {"clean": "Clean"}).splitlines()
     assert "| a | 100.00 | b |  |" in lines
     assert "| b | 60.00 |  | a, c |" in lines
     assert any(line.startswith("| c | b | +37.00 | +") and line.endswith("| c beats b |") for line in lines)

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from cure.core.names import heading
+from cure.evaluation.statistics.headings import headings
 from cure.evaluation.statistics.results import RunAttackResult
 from cure.published.attacks import columns
 from cure.published.claims import load
@@ -278,6 +279,23 @@ def test_the_lines_of_the_table_hold_every_column(results) -> None:
 )
 def test_headings_are_the_fields_own_words(column, shown) -> None:
     assert heading(column) == shown
+
+
+@pytest.mark.parametrize(
+    ("column", "shown"),
+    [("rays100", "RayS-100"), ("rays", "RayS"), ("rays100_trades", "RayS-100 TRADES"), ("nrr_rays100", "NRR")],
+)
+def test_a_title_spells_the_first_word(column, shown) -> None:
+    assert heading(column, "RayS") == shown
+
+
+def test_a_table_has_the_titles_that_results_recorded(results) -> None:
+    whole = next(iter(results.attacks.values()))
+    titled = whole.columns["pgd20"].model_copy(update={"title": "RayS"})
+    other = whole.model_copy(update={"columns": whole.columns | {"pgd20": titled}})
+    shown = headings([whole, other])
+    assert [shown(name) for name in ("clean", "pgd20", "cw20", "worst")] == ["Clean", "RayS-20", "C&W-20", "Worst"]
+    assert table.head(suite(), shown)[2:4] == ["Clean", "C&W-20"]
 
 
 @pytest.mark.parametrize("width", [80, 100, 160])

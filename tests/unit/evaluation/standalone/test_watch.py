@@ -13,15 +13,11 @@ from cure.evaluation.standalone.plan import Plan
 from cure.evaluation.standalone.watch import Watch, watching
 from cure.evaluation.statistics.intervals import wilson
 from cure.settings.sections import AttackSuite, Masking, Preflight, Threat
+from tests.support.attacks import spending
 
-
-def never(net, batch):
-    raise AssertionError("nothing is attacked here")
-
-
-PGD = AttackSequence({"pgd": never}, {"steps": 10})
-AA = AttackSequence({"apgd-ce": never, "square": never}, {"iterations": 10, "queries": 50})
-MINIMUM = AttackSequence({"fmn": never}, {"steps": 10}, norm="linf")
+PGD = AttackSequence({"pgd": spending(10, 10)}, {"steps": 10})
+AA = AttackSequence({"apgd-ce": spending(12, 11), "square": spending(53, 0)}, {})
+MINIMUM = AttackSequence({"fmn": spending(10, 10)}, {"steps": 10}, norm="linf")
 
 
 @pytest.fixture
@@ -30,7 +26,7 @@ def watch(monkeypatch):
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     suite = AttackSuite.model_construct(batch=20, subset={"aa": 50, "min": 50}, table=["pgd20"], nrr="pgd20")
     rules = Preflight.model_construct(), Masking.model_construct(images=10, radius=8)
-    plan = Plan(suite, Threat(eps=0.1, step=0.01), *rules, {"pgd20": PGD, "aa": AA, "min": MINIMUM})
+    plan = Plan(suite, Threat(eps=0.1, step=0.01), *rules, 10, {"pgd20": PGD, "aa": AA, "min": MINIMUM})
     made = Watch("net", plan, 100, AttackSpeed(PassTime(0.0, 1.0), PassTime(0.0, 2.0), 20))
     made.now = now
     return made
