@@ -65,7 +65,7 @@ def terms(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     """The three terms at the weights as they are."""
     a, n = nets.student(batch.x_adv), nets.student(batch.x)
     batch.points["clean_logits"] = n.detach()
-    s = _priors(nets).rows[batch.y].to(n.dtype) ** hyper.gamma
+    s = _priors(nets).of(n, batch.y) ** hyper.gamma
     wmse = weighted_differences(n, a, s)
     if hyper.gamma != 1:  # else a row sums to one
         wmse = wmse / distributed.mean([distributed.part(s.sum(dim=1).square())])[0]

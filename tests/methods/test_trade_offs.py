@@ -56,6 +56,13 @@ def test_priors_of_a_network_without_classes_are_refused() -> None:
         ClassPriors(torch.nn.Conv2d(1, 3, 1))
 
 
+@pytest.mark.reliability("wrong inputs")
+def test_priors_of_another_layer_than_the_classifier_are_refused() -> None:
+    priors = ClassPriors(torch.nn.Sequential(torch.nn.Linear(5, 3), torch.nn.Linear(4, 5)))
+    with pytest.raises(UserError, match="has 5 outputs, but there are 3 logits; let the network register its class"):
+        priors.of(torch.zeros(2, 3), torch.tensor([0, 1]))
+
+
 @pytest.mark.parametrize(("ramp", "share"), [(True, 0.25), (False, 1.0)])
 def test_ikls_radius_grows_with_the_epoch(make_net, ramp: bool, share: float) -> None:
     take, seen = rig("ikl_at", make_net, ramp=ramp), batch(TrainingPosition(5, epochs=20))
