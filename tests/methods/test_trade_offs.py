@@ -98,6 +98,12 @@ def test_lbgats_natural_network_does_not_depend_on_beta(make_net) -> None:
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
+def test_lbgats_natural_network_begins_with_weights_of_its_own(make_net) -> None:
+    nets = rig("lbgat", make_net).nets
+    both = zip(numbers(nets.student), numbers(nets.natural_peer), strict=True)
+    assert not all(torch.equal(a, b) for a, b in both)
+
+
 def test_lbgat_0_holds_no_graph_of_the_clean_forward(make_net) -> None:
     take, graphs = rig("lbgat", make_net, beta=0.0), []
 
