@@ -47,9 +47,8 @@ class Hyper(DelayedSettings):
 
 
 def before_epoch(nets: Networks, epoch: int, batches: Any, hyper: Hyper) -> dict[str, Any]:
-    """Turn what the last epoch collected into priors; no image is looked at."""
-    if epoch > 1:
-        _priors(nets).turn()
+    """Turn what the last epoch collected, if there was one, into priors; no image is looked at."""
+    _priors(nets).turn()
     return {}
 
 

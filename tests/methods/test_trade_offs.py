@@ -50,6 +50,17 @@ def test_priors_are_means_of_the_last_epoch_by_class(make_net) -> None:
     assert not priors.sums.any()
 
 
+def test_an_epoch_of_ikl_has_the_priors_of_the_one_before(make_net) -> None:
+    take, wanted = rig("ikl_at", make_net), ClassPriors(make_net()).rows
+    method, hyper = take.take.method, take.take.hyper
+    for epoch in (1, 2, 3):
+        method.before_epoch(take.nets, epoch, [], hyper)
+        torch.testing.assert_close(take.nets.priors.rows, wanted)
+        take.step(seen := batch(TrainingPosition(epoch, epoch - 1, epochs=3)))
+        p = (seen.points["clean_logits"] / hyper.temperature).softmax(dim=1)
+        wanted = torch.stack([p[seen.y == c].mean(dim=0) for c in range(3)]).float()
+
+
 @pytest.mark.reliability("wrong inputs")
 def test_priors_of_a_network_without_classes_are_refused() -> None:
     with pytest.raises(UserError, match="class priors: the network has no linear layer"):
