@@ -47,9 +47,8 @@ class Hyper(DelayedSettings):
 
 
 def before_epoch(nets: Networks, epoch: int, batches: Any, hyper: Hyper) -> dict[str, Any]:
-    """Turn what the last epoch collected into priors; no image is looked at."""
-    if epoch > 1:
-        _priors(nets).turn()
+    """Turn what the last epoch collected, if there was one, into priors; no image is looked at."""
+    _priors(nets).turn()
     return {}
 
 
@@ -65,7 +64,7 @@ def terms(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     """The three terms at the weights as they are."""
     a, n = nets.student(batch.x_adv), nets.student(batch.x)
     batch.points["clean_logits"] = n.detach()
-    s = _priors(nets).rows[batch.y].to(n.dtype) ** hyper.gamma
+    s = _priors(nets).of(n, batch.y) ** hyper.gamma
     wmse = weighted_differences(n, a, s)
     if hyper.gamma != 1:  # else a row sums to one
         wmse = wmse / distributed.mean([distributed.part(s.sum(dim=1).square())])[0]

@@ -85,7 +85,6 @@ def train(task: Task, scratch: Scratch, on_progress: Callable[[str], None]) -> T
                 saver.save(now, kept.parts(), last=epoch == fit.epochs)
             on_progress(" ".join(f"{k} {v:.3f}" for k, v in row.items() if k.startswith("val_")))
     if average is not None:
-        average.net.load_state_dict(kept.average.weights)
         task.nets["average"] = average.net
     return kept
 

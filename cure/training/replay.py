@@ -34,7 +34,7 @@ class Course:
     seed: int
 
     def phases(self) -> list[Phase]:
-        """Return the phases from the start to the end, which is the network `last` of the training checkpoint."""
+        """Return the phases from the start to the end, whose evaluated network is `last` in the training checkpoint."""
         shares = sorted({float(name.partition("/")[0]) for name in self.states if "/" in name})
         return [self._phase(share) for share in (*shares, 1.0)]
 
@@ -50,7 +50,7 @@ class Course:
             method.prepare(student)
         nets = Networks(student, method.companions(self.hyper) if method.companions else {}, {})
         for name, net in nets.items():
-            key = {method.evaluated: "last"}.get(name, name) if share == 1 else f"{share:g}/{name}"
+            key = f"{share:g}/{name}" if share < 1 else name if name in self.states else "last"
             fill(net, self.states[key], f"the snapshot {key} of {about.method} does not fit {about.model}")
         return nets.to(self.batches[0][0].device)
 

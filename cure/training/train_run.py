@@ -4,12 +4,13 @@ import csv
 import io
 from typing import Any, Literal
 
+from cure.core.method import Networks
 from cure.data import prepared
 from cure.runtime import distributed, torchrun
 from cure.runtime.memory import fitting
 from cure.runtime.progress import progress
 from cure.storage import checkpoint, paths, provenance
-from cure.storage.checkpoint import Description
+from cure.storage.checkpoint import Description, State
 from cure.storage.files import write_text
 from cure.storage.resume import Scratch
 from cure.training.job import Job
@@ -34,8 +35,7 @@ def execute(job: Job) -> None:
             kept = train(task, scratch, on_progress)
         if distributed.rank() > 0:
             return
-        states = {name: net.state_dict() for name, net in nets.items() if name not in job.method.teachers}
-        states = {"last": states.pop(job.method.evaluated), "best": kept.best.weights, **states}
+        states = networks(job, nets, kept)
         described = description(job, source, kept, "trajectory")
         checkpoint.save(job.run.training_checkpoint, states | kept.snapshots, described)
         if job.method.select_network is None:
@@ -43,6 +43,18 @@ def execute(job: Job) -> None:
         write_text(job.run.curve, curve(kept.history))
         provenance.write(job.run.provenance(job.stage), job.run_settings, where, epochs=job.fit.epochs)
         scratch.delete()
+
+
+def networks(job: Job, nets: Networks, kept: TrainingCheckpoint) -> dict[str, State]:
+    """Return the networks after the last epoch, of which the one that is evaluated is called `last`, and the best ones.
+
+    Where a weight average is evaluated, the network that is trained keeps its own name.
+    """
+    states = {name: net.state_dict() for name, net in nets.items() if name not in job.method.teachers}
+    averaged = job.fit.select == "average" and job.method.select_network is None
+    last = states.pop("average" if averaged else job.method.evaluated)
+    best = {name: best.weights for name, best in kept.named().items() if best.epoch}
+    return {"last": last, "best": best["best"], **states, **best}
 
 
 def description(

@@ -50,10 +50,28 @@ def test_priors_are_means_of_the_last_epoch_by_class(make_net) -> None:
     assert not priors.sums.any()
 
 
+def test_an_epoch_of_ikl_has_the_priors_of_the_one_before(make_net) -> None:
+    take, wanted = rig("ikl_at", make_net), ClassPriors(make_net()).rows
+    method, hyper = take.take.method, take.take.hyper
+    for epoch in (1, 2, 3):
+        method.before_epoch(take.nets, epoch, [], hyper)
+        torch.testing.assert_close(take.nets.priors.rows, wanted)
+        take.step(seen := batch(TrainingPosition(epoch, epoch - 1, epochs=3)))
+        p = (seen.points["clean_logits"] / hyper.temperature).softmax(dim=1)
+        wanted = torch.stack([p[seen.y == c].mean(dim=0) for c in range(3)]).float()
+
+
 @pytest.mark.reliability("wrong inputs")
 def test_priors_of_a_network_without_classes_are_refused() -> None:
     with pytest.raises(UserError, match="class priors: the network has no linear layer"):
         ClassPriors(torch.nn.Conv2d(1, 3, 1))
+
+
+@pytest.mark.reliability("wrong inputs")
+def test_priors_of_another_layer_than_the_classifier_are_refused() -> None:
+    priors = ClassPriors(torch.nn.Sequential(torch.nn.Linear(5, 3), torch.nn.Linear(4, 5)))
+    with pytest.raises(UserError, match="has 5 outputs, but there are 3 logits; let the network register its class"):
+        priors.of(torch.zeros(2, 3), torch.tensor([0, 1]))
 
 
 @pytest.mark.parametrize(("ramp", "share"), [(True, 0.25), (False, 1.0)])
@@ -89,6 +107,12 @@ def test_lbgats_natural_network_does_not_depend_on_beta(make_net) -> None:
         take.step(batch(TrainingPosition()))
         found.append([w.grad for w in take.nets.natural_peer.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_lbgats_natural_network_begins_with_weights_of_its_own(make_net) -> None:
+    nets = rig("lbgat", make_net).nets
+    both = zip(numbers(nets.student), numbers(nets.natural_peer), strict=True)
+    assert not all(torch.equal(a, b) for a, b in both)
 
 
 def test_lbgat_0_holds_no_graph_of_the_clean_forward(make_net) -> None:

@@ -39,7 +39,11 @@ METHODS = [
 SEARCH = Search(eps=0.1, step=0.05, steps=2, start="uniform", clip_start=True)
 FIT = {"epochs": 2, "batch": 8, "lr": 0.05, "momentum": 0.9, "nesterov": False, "weight_decay": 5e-4, "drops": {}}
 FIT |= {"select": "best", "average": None, "average_images": 16, "validate_every": 1, "snapshots": []}
-FIT |= {"validate_attack": SEARCH.model_dump()}
+FIT |= {"lr_schedule": "drops", "validate_attack": SEARCH.model_dump()}
+CHANGES = {  # so that two epochs mix and hand over, and a loss divides by a sum over the batch
+    "generalist": {"beta": {1: 0.6}, "begin": 2},
+    "ikl_at": {"gamma": 0.2, "temperature": 0.1},
+}
 
 
 def split(seed: int, n: int) -> Split:
@@ -62,7 +66,8 @@ def trained(method: str, folder: Path, norms: bool) -> dict[str, Any]:
     loader.as_float = lambda images: images.double().div_(255)
     resume.FOLDER = folder
     torch.manual_seed(0)
-    entry, hyper = catalogue.entry("methods", method).METHOD, shipped(method)
+    entry = catalogue.entry("methods", method).METHOD
+    hyper = shipped(method).model_copy(update=CHANGES.get(method, {}))
     student = build("small", {"width": 4}, 1, 10).double()
     student = student if norms else without_norms(student)
     companions = entry.companions(hyper) if entry.companions else {}

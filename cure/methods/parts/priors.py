@@ -23,6 +23,15 @@ class ClassPriors(nn.Module):
         self.register_buffer("rows", torch.full((k, k), 1 / k))
         self.register_buffer("sums", torch.zeros(k, k))
 
+    def of(self, z: Logits, y: Labels) -> Tensor:
+        """Return the row of each label, for logits of as many classes."""
+        if z.shape[1] != len(self.rows):
+            raise UserError(
+                f"class priors: the last linear layer of the network has {len(self.rows)} outputs, but there are "
+                f"{z.shape[1]} logits; let the network register its classifier last"
+            )
+        return self.rows[y].to(z.dtype)
+
     def collect(self, z: Logits, y: Labels, temperature: float) -> None:
         """Add a batch to this epoch's sums."""
         p = (z.detach() / temperature).softmax(dim=1)

@@ -108,7 +108,7 @@ def test_a_method_that_masks_nothing_has_no_layer_to_tell_of(analysis: str, arra
     [
         ("rgp", {"cure", "cure_eff"}),
         ("overlap", {"cure", "cure_eff"}),
-        ("gradients", set(catalogue.names("methods")) - {"ard", "iad", "vfd"}),
+        ("gradients", set(catalogue.names("methods")) - {"ard", "hat", "iad", "vfd"}),
         ("cka", set(catalogue.names("methods"))),
     ],
 )

@@ -21,7 +21,7 @@ from cure.storage.resume import Scratch
 from cure.training import loop
 from cure.training.kept import TrainingCheckpoint
 from cure.training.loop import Task, train
-from cure.training.schedule import rate
+from cure.training.schedule import momentum, rate
 from cure.training.validation import validation
 from tests.support.saving import every_epoch
 from tests.support.training import RUN, task, with_method, with_run_settings
@@ -112,15 +112,16 @@ def test_an_average_trails_the_student(resume: Scratch) -> None:
     assert not any(torch.equal(a, s) for a, s in zip(average.parameters(), student.parameters(), strict=True))
 
 
-def test_an_average_is_validated_and_its_best_epoch_is_kept(resume: Scratch) -> None:
+def test_an_average_is_validated_and_its_best_epoch_is_kept_beside_the_last(resume: Scratch) -> None:
     work = task(average=0.9)
     kept = train(work, resume, quiet)
     scores = [row["val_average_pgd"] for row in kept.history]
     assert kept.average.epoch == 1 + scores.index(max(scores))
-    assert same(dict(work.nets["average"].state_dict()), kept.average.weights)
-    found = validation(work.nets["average"], work.val, work.job.fit, work.job.run.seed)
-    row = kept.history[kept.average.epoch - 1]
-    assert found == {name: row[f"val_average_{name}"] for name in found}
+    average = work.nets["average"]
+    for weights, epoch in ((average.state_dict(), 4), (kept.average.weights, kept.average.epoch)):
+        average.load_state_dict(weights)
+        found = validation(average, work.val, work.job.fit, work.job.run.seed)
+        assert found == {name: kept.history[epoch - 1][f"val_average_{name}"] for name in found}
 
 
 def test_an_average_has_statistics_of_its_own_on_images_attacked_through_it(resume: Scratch) -> None:
@@ -240,15 +241,26 @@ def test_ends_of_epochs_are_averaged_with_a_decay(resume: Scratch) -> None:
         torch.testing.assert_close(found, expected)
 
 
-def test_one_cycle_reaches_every_step_and_the_history_has_each_epochs_first(resume: Scratch) -> None:
+def test_one_cycle_reaches_every_step_and_the_history_has_each_epochs_first(
+    resume: Scratch, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cycle = {"rise": 0.5, "first": 0.1, "last": 0.01, "low_momentum": 0.5, "high_momentum": 0.9}
-    work, seen = task(drops={}, lr_schedule=cycle), []
+    work, seen, groups = task(drops={}, lr_schedule=cycle), [], []
+
+    class Watched(torch.optim.SGD):
+        def step(self, closure: Any = None) -> None:
+            groups.append((self.param_groups[0]["lr"], self.param_groups[0]["momentum"]))
+            super().step(closure)
 
     def see(nets: Networks, batch: Any, hyper: Any) -> None:
         seen.append(batch.position.lr)
 
+    monkeypatch.setattr(torch.optim, "SGD", Watched)
+    fit = work.job.fit
     kept = train(with_method(work, after_step=see), resume, quiet)
-    assert seen == [rate(work.job.fit, epoch, step, 3) for epoch in (1, 2, 3, 4) for step in (0, 1, 2)]
+    places = [(epoch, step, 3) for epoch in (1, 2, 3, 4) for step in (0, 1, 2)]
+    assert seen == [rate(fit, *place) for place in places]
+    assert groups == [(rate(fit, *place), momentum(fit, *place)) for place in places]
     assert len(set(seen)) == 12
     assert [row["lr"] for row in kept.history] == seen[::3]
 
@@ -268,6 +280,15 @@ def test_a_method_is_watched_by_the_network_that_it_names(resume: Scratch) -> No
         assert (found.epoch, found.score) == (wanted.epoch, wanted.score)
         weights = {k: t for k, t in found.weights.items() if "num_batches" not in k}
         assert all(torch.equal(t, wanted.weights[k]) for k, t in weights.items())
+    assert not any(t.any() for k, t in kept.best.weights.items() if "num_batches" in k)  # the student's count
+
+
+def test_scores_are_those_of_the_network_that_the_method_names(resume: Scratch, monkeypatch) -> None:
+    work, seen = task(), []
+    nets = Networks(work.nets.student, {"copy": Companion(copy.deepcopy)}, {})
+    monkeypatch.setattr(loop, "validation", lambda net, *how: seen.append(net) or validation(net, *how))
+    train(dataclasses.replace(with_method(work, evaluated="copy"), nets=nets), resume, quiet)
+    assert [net is nets["copy"] for net in seen] == [True] * 4
 
 
 @pytest.mark.parametrize("average", [{"begin": 2, "every": 100}, {"begin": 4, "every": 8}])
