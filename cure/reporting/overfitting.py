@@ -15,8 +15,9 @@ On the test split: the evaluated network and that of the last epoch. The epoch w
 neither is biased by the choice. A dash: the last network is of another form than the evaluated one.
 """
 VALIDATION = """
-On the validation split, after each epoch, under the PGD that selects the best epoch. Best is a maximum over epochs, so
-it is biased upward and the difference downward: with noise alone, some fall would be seen.
+On the validation split, after each epoch, under the PGD that selects the best epoch; of the trained network, also where
+a row evaluates an average of its weights. Best is a maximum over epochs, so it is biased upward and the difference
+downward: with noise alone, some fall would be seen.
 """
 NUMBERS = ("best", "last", "difference", "clean_best", "clean_last")
 
