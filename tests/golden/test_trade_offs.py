@@ -26,7 +26,7 @@ def test_hat(golden: Golden) -> None:
         golden.expect(f"logits/{name}", z)
     for name in ("natural", "robust", "helper"):
         golden.expect(f"loss/{name}", done.terms[name])
-    golden.expect("loss/total", sum(weight * mean.detach() for weight, mean in done.seen["means"].values()))
+    golden.expect("loss/total", done.total)
     golden.expect_group("grad", done.gradients())
     golden.expect_group("after/model", done.state())
 
@@ -49,17 +49,13 @@ def guided(golden: Golden, beta: float) -> Iteration:
     return done
 
 
-def total(done: Iteration) -> torch.Tensor:
-    return sum(weight * mean.detach() for weight, mean in done.seen["means"].values())
-
-
 def test_lbgat(golden: Golden) -> None:
     done = guided(golden, golden.hyper["beta"])
-    golden.expect("loss/total", total(done))
+    golden.expect("loss/total", done.total)
     golden.expect_group("grad/robust", done.gradients())
     golden.expect_group("after/robust", done.state())
     plain = guided(golden, 0.0)
-    golden.expect("beta0/loss/total", total(plain))
+    golden.expect("beta0/loss/total", plain.total)
     golden.expect_group("beta0/grad/robust", plain.gradients())
 
 
@@ -169,7 +165,7 @@ def decoupled(golden: Golden, gamma: float) -> Iteration:
 
 def expect_decoupled(golden: Golden, done: Iteration, gamma: float, prefix: str) -> None:
     """What both losses share: logits, losses, perturbation, gradients and the priors of the next epoch."""
-    h, proxy = golden.hyper, total(done)
+    h, proxy = golden.hyper, done.total
     adv, clean = done.forwards["student/train"][-2:]
     golden.expect(f"{prefix}logits/clean", clean)
     golden.expect(f"{prefix}logits/adv", adv)

@@ -207,6 +207,11 @@ class Iteration:
     def x_adv(self) -> Tensor:
         return self.batch.x_adv
 
+    @property
+    def total(self) -> Tensor:
+        """The objective of the last step, at the weights before it."""
+        return torch.stack([weight * mean.detach() for weight, mean in self.seen["means"].values()]).sum()
+
     def gradients(self, network: str = "student") -> dict[str, Tensor]:
         return {name: w.grad for name, w in self.nets[network].named_parameters() if w.grad is not None}
 
