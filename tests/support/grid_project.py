@@ -57,7 +57,8 @@ with progress(name, 3, done) as on_progress:
         while step == 2 and (aside / f"hold-{name}").exists():
             time.sleep(0.02)
         say(f"step-{step}")
-        resume.write_text(str(step))
+        resume.with_suffix(".tmp").write_text(str(step))
+        resume.with_suffix(".tmp").rename(resume)  # a kill leaves the whole file or none
         on_progress("of three")
 Path("out").mkdir(exist_ok=True)
 Path("out", name).write_text(name + "".join(Path("out", parent).read_text() for parent in parents))
@@ -160,7 +161,10 @@ def equal(project, serial):
 
 
 def gone(pid):
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # also one that ends while its status is read
+        return True
 
 
 def line(stage, driver):
