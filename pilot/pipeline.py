@@ -17,6 +17,7 @@ class Step(NamedTuple):
     cmd: list[str]
     deps: list[str]
     outs: list[str]
+    params: tuple[str, ...] = ()  # dotted keys of params.yaml
 
     @property
     def script(self) -> str:
@@ -63,9 +64,9 @@ def steps(pipeline: dict[str, Any], params: dict[str, Any], first: Sequence[str]
         matrix = filled(family.get("matrix", {}), names)
         for values in product(*matrix.values()) if name != "report" else ():
             item = names | {"item": dict(zip(matrix, values, strict=True))}
-            cmd, deps, outs = (filled(family[key], item) for key in ("cmd", "deps", "outs"))
+            cmd, deps, outs, asked = (filled(family[key], item) for key in ("cmd", "deps", "outs", "params"))
             files = [dep for dep in deps if not dep.startswith("code/")]
-            found.append(Step([sys.executable, *cmd.split()[1:]], files, outs))
+            found.append(Step([sys.executable, *cmd.split()[1:]], files, outs, tuple(asked)))
     maker = {out: step for step in found for out in step.outs}
     ordered: dict[str, Step] = {}
 

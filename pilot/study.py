@@ -1,0 +1,222 @@
+"""The evidence: `python -m pilot.study ARCHIVE NAME...` runs the studies of pilot/studies, and goes on where it stopped.
+
+A study is the pilot with other settings: those of pilot/evidence.yaml, then its own. With `variants` it is one pipeline
+for each. Results, curves, provenance and networks of a pipeline lie in pilot/evidence/STUDY[/VARIANT], for git; data and
+trajectories beside them, which git ignores.
+
+What is there is never run again, whatever code made it; every result says its commit in its provenance. A step that
+another pipeline has run with the same settings is taken from there. DVC would do both by its cache, which nobody holds
+for a fresh clone, and by the digests of all code, which change with every commit of the weeks that this takes.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cure.errors import UserError, did_you_mean
+from cure.runtime.terminal import stage
+from cure.settings.params import preset, read
+from cure.storage.files import write_text
+from pilot.gpu import ORDER, TO_DO, write_params
+from pilot.pipeline import ROOT, Step, at, pending, steps
+
+STUDIES, EVIDENCE = ROOT / "pilot" / "studies", ROOT / "pilot" / "evidence"
+ENDS_A_RUN = ("attack", "layers")
+
+
+@dataclass
+class Pipeline:
+    """One folder, its steps in their order, and what was told of those that ran."""
+
+    name: str  # tuning/trades-1
+    folder: Path
+    params: dict[str, Any]
+    steps: list[Step]
+    told: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def log(self) -> Path:
+        """Return the file of what its steps print."""
+        return self.folder / "log"
+
+    def to_do(self) -> list[Step]:
+        """Return the steps that are still needed."""
+        return pending(self.steps, self.folder)
+
+    def keys(self) -> dict[str, str]:
+        """Return a digest of every step: its words, its settings, and the digests of the steps that it needs."""
+        maker = {out: step.name for step in self.steps for out in step.outs}
+        found: dict[str, str] = {}
+        for step in self.steps:
+            settings = {key: preset(at(self.params, key), key) for key in step.params}
+            parents = sorted({found[maker[dep]] for dep in step.deps if dep in maker})
+            text = json.dumps([step.name, settings, parents], sort_keys=True, default=str)
+            found[step.name] = hashlib.sha256(text.encode()).hexdigest()
+        return found
+
+    def tell(self, step: Step, **news: Any) -> None:
+        """Write down how long a step took, or from where it was taken."""
+        self.told[step.name] = news
+        write_text(self.folder / "steps.json", json.dumps(self.told, indent=1, sort_keys=True) + "\n")
+
+
+def pipelines(name: str, evidence: Path = EVIDENCE) -> list[Pipeline]:
+    """Return the pipelines of a study, their folders made. Refuses a folder that began with other settings."""
+    known = sorted(path.stem for path in STUDIES.glob("*.yaml"))
+    if name not in known:
+        raise UserError(f"{name}: no such study{did_you_mean(name, known)}")
+    study = read(STUDIES / f"{name}.yaml")
+    if odd := set(study) - {"stages", "values", "variants"}:
+        raise UserError(f"{STUDIES / name}.yaml: {min(odd)}: unknown; a study has stages, values and variants")
+    values = read(ROOT / "pilot" / "evidence.yaml") | (study.get("values") or {})
+    named = {f"{name}/{one}": values | (own or {}) for one, own in (study.get("variants") or {}).items()}
+    stages = study.get("stages")
+    return [_pipeline(one, evidence / one, own, stages) for one, own in (named or {name: values}).items()]
+
+
+def _pipeline(name: str, folder: Path, values: dict[str, Any], stages: list[str] | None) -> Pipeline:
+    path = folder / "params.yaml"
+    folder.mkdir(parents=True, exist_ok=True)
+    values = values | {"root": os.path.relpath(ROOT, folder)}
+    if path.exists():
+        for key, value in values.items():
+            if at(read(path), key) != value:
+                raise UserError(f"{path}: {key} is another one than in the study; delete what was made with it")
+    else:
+        write_params(path, values)
+    params, told = read(path), folder / "steps.json"
+    ordered = steps(read(ROOT / "pilot" / "dvc.yaml"), params, ORDER)
+    ordered = [step for step in ordered if stages is None or step.script in stages]
+    return Pipeline(name, folder, params, ordered, json.loads(told.read_text()) if told.exists() else {})
+
+
+def shared(every: list[Pipeline]) -> None:
+    """Take what another pipeline has made with the same settings."""
+    made: dict[str, tuple[Pipeline, Step]] = {}
+    for pipeline in every:
+        keys = pipeline.keys()
+        for step in pipeline.steps:
+            if all((pipeline.folder / out).exists() for out in step.outs):
+                made.setdefault(keys[step.name], (pipeline, step))
+    for pipeline in every:
+        keys = pipeline.keys()
+        for step in pipeline.to_do():
+            if keys[step.name] in made:
+                source, _ = made[keys[step.name]]
+                for out in step.outs:
+                    _linked(source.folder / out, pipeline.folder / out)
+                pipeline.tell(step, taken_from=source.name)
+
+
+def _linked(source: Path, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, place, dirs_exist_ok=True)
+    elif not place.exists():
+        os.link(source, place)
+
+
+@dataclass
+class Running:
+    """A step in a process of its own."""
+
+    pipeline: Pipeline
+    step: Step
+    key: str
+    process: subprocess.Popen[bytes]
+    begin: float
+
+    def ended(self) -> int | None:
+        """Return the exit code of a step that ended, and write down what it took."""
+        pid, status, usage = os.wait4(self.process.pid, os.WNOHANG)
+        if not pid:
+            return None
+        self.process.returncode = code = os.waitstatus_to_exitcode(status)
+        took = {"seconds": round(time.monotonic() - self.begin), "cpu": round(usage.ru_utime + usage.ru_stime)}
+        print(f"{self.pipeline.name}: {self.step.name}: {'failed' if code else 'done'}, {took['cpu']} s", flush=True)
+        if not code:
+            self.pipeline.tell(self.step, **took)
+        return code
+
+
+def started(pipeline: Pipeline, step: Step, key: str) -> Running:
+    """Start a step; what it prints is appended to the log of its pipeline."""
+    with pipeline.log.open("ab") as log:
+        process = subprocess.Popen(step.cmd, cwd=pipeline.folder, stdout=log, stderr=log, start_new_session=True)
+    return Running(pipeline, step, key, process, time.monotonic())
+
+
+def ready(every: list[Pipeline], running: list[Running], failed: set[str]) -> Iterator[tuple[Pipeline, Step, str]]:
+    """Yield what could start now: its inputs are there, and neither it nor its like elsewhere runs or has failed."""
+    busy = failed | {one.key for one in running}
+    for pipeline in every:
+        keys = pipeline.keys()
+        for step in pipeline.to_do():
+            if keys[step.name] not in busy and all((pipeline.folder / dep).exists() for dep in step.deps):
+                yield pipeline, step, keys[step.name]
+
+
+def run(every: list[Pipeline], workers: int, seconds: float, commit: bool) -> bool:
+    """Run what is to do in this order, `workers` steps at a time, for so long; return whether all of it is done."""
+    running, failed, end = list[Running](), set[str](), time.monotonic() + seconds
+    try:
+        while time.monotonic() < end:
+            shared(every)
+            while len(running) < workers and (one := next(ready(every, running, failed), None)):
+                running.append(started(*one))
+            if not running:
+                break
+            time.sleep(0.5)
+            for one in list(running):
+                if (code := one.ended()) is not None:
+                    running.remove(one)
+                    failed |= {one.key} if code else set()
+                    if commit and not code and one.step.script in ENDS_A_RUN:
+                        keep(one.pipeline)
+    finally:
+        for one in running:  # they write what they resume from
+            one.process.send_signal(signal.SIGINT)
+        for one in running:
+            one.process.wait()
+        if commit:
+            keep(*every)
+    return not any(pipeline.to_do() for pipeline in every)
+
+
+def keep(*some: Pipeline) -> None:
+    """Commit what lies in the folders of these pipelines."""
+    folders = [str(pipeline.folder) for pipeline in some]
+    subprocess.run(["git", "add", "--", *folders], cwd=ROOT, check=True)
+    if subprocess.run(["git", "diff", "--cached", "--quiet", "--", *folders], cwd=ROOT, check=False).returncode:
+        text = f"Evidence: {', '.join(sorted({pipeline.name for pipeline in some}))}"
+        subprocess.run(["git", "commit", "-q", "-m", text, "--", *folders], cwd=ROOT, check=True)
+
+
+def main(
+    archive: Annotated[Path, typer.Argument(help="A tar archive of train/CLASS/* and test/CLASS/*; never unpacked.")],
+    studies: Annotated[list[str], typer.Argument(help="Files of pilot/studies, by name, in this order.")],
+    workers: Annotated[int, typer.Option(help="Steps at a time, a core each.", min=1)] = 2,
+    minutes: Annotated[float, typer.Option(help="Stop after so long; the same command goes on.", min=0)] = 1e6,
+    commit: Annotated[bool, typer.Option("--commit", help="Commit each run as it ends.")] = False,
+) -> None:
+    """Run studies; exit codes: 0: all done; 2: refused; 3: more to do, or a step failed."""
+    if not archive.is_file():
+        raise UserError(f"{archive}: not found; name a tar archive of train/ and test/")
+    os.environ["CURE_PILOT_IMAGES"] = str(archive.resolve())
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell ignores it, and so would the steps
+    every = [pipeline for name in studies for pipeline in pipelines(name)]
+    raise typer.Exit(0 if run(every, workers, minutes * 60, commit) else TO_DO)
+
+
+if __name__ == "__main__":
+    stage(main)
