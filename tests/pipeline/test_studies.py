@@ -60,7 +60,7 @@ def test_tuning_gives_every_method_four_configurations_and_reads_no_test_split(s
     methods = [one.name.removeprefix("tuning/").rpartition("-")[0] for one in found]
     assert {methods.count(method) for method in methods} == {4}
     assert {one.script for each in found for one in each.steps} <= {"prepare", "pretrain", "update", "revise"}
-    own = [each.keys()[each.steps[-1].name] for each in found]
+    own = [each.keys[each.steps[-1].name] for each in found]
     assert len(set(own)) == len(found)  # no two are the same run
 
 
@@ -98,7 +98,7 @@ def test_steps_with_the_same_settings_run_once(tmp_path):
 def test_a_child_of_other_settings_is_another_run(tmp_path):
     one = pipeline(tmp_path, "a", {"threads": 1}, prepare(), attack(params=("attack",)))
     two = pipeline(tmp_path, "b", {"threads": 2}, prepare(), attack(params=("attack",)))
-    keys = [[each.keys()[step.name] for step in each.steps] for each in (one, two)]
+    keys = [[each.keys[step.name] for step in each.steps] for each in (one, two)]
     assert keys[0][1] != keys[1][1]
 
 
@@ -115,14 +115,17 @@ def test_what_fails_is_told_and_the_rest_goes_on(tmp_path, capfd):
     good = pipeline(tmp_path, "b", {"threads": 2}, prepare(), attack())
     assert not run([bad, good], 1, 60, commit=False)
     assert (good.folder / "results/a").exists()
-    assert "attack: failed" in capfd.readouterr().out
+    assert "attack: exit 1" in capfd.readouterr().out
     assert [step.name for step in bad.to_do()][-1] == bad.steps[1].name
 
 
-def test_time_that_is_up_ends_a_step(tmp_path):
-    one = pipeline(tmp_path, "a", {}, step("attack", ["results/a"], code="import time; time.sleep(60); "))
-    assert not run([one], 1, 1, commit=False)
+def test_time_that_is_up_ends_a_step_and_its_time_counts(tmp_path):
+    waits = "import time; time.sleep(60 if sum(1 for _ in Path('ran').read_text()) == 1 else 0); "
+    one = pipeline(tmp_path, "a", {}, step("attack", ["results/a"], code=waits))
+    assert not run([one], 1, 2, commit=False)
     assert not (one.folder / "results/a").exists()
+    assert run([one], 1, 60, commit=False)
+    assert json.loads((one.folder / "steps.json").read_text())[one.steps[0].name]["seconds"] >= 2
 
 
 def test_each_run_is_committed(tmp_path, monkeypatch):
