@@ -5,7 +5,6 @@ validation split alone. The best has the highest NRR = 2 n r / (n + r) of the ev
 PGD-10 accuracy r there; of natural training, which no attack leaves anything of, the highest n.
 """
 
-import json
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
@@ -96,7 +95,7 @@ def values(chosen: dict[str, Configuration], params: dict[str, Any]) -> dict[str
     return found
 
 
-def page(found: list[Configuration], chosen: dict[str, Configuration], images: int, epochs: int, told: str) -> str:
+def page(found: list[Configuration], chosen: dict[str, Configuration], images: int, epochs: int) -> str:
     """tuning.md: every configuration with its accuracies, and which was chosen."""
     body = []
     for one in found:
@@ -109,17 +108,10 @@ def page(found: list[Configuration], chosen: dict[str, Configuration], images: i
         f"Written by `python -m pilot.tuning`. Percent of {images} validation images; one seed; {epochs} epochs. "
         "Score: NRR of clean and PGD-10, of natural training the clean accuracy. One accuracy has a standard error "
         f"of up to {worst:.1f} points, so neighbours are often not told apart: the rule takes the highest score all "
-        f"the same, and the same for every method. {told}"
+        "the same, and the same for every method. What it took stands in took.md."
     )
     head = ["Method", "Configuration", "Clean", "PGD-10", "Score", ""]
     return "\n".join(["# Equal tuning", "", about, "", *markdown.table(head, body, left=(0, 1, 5))]) + "\n"
-
-
-def hours(place: Path) -> str:
-    """Return how long all steps took."""
-    told = [one for path in place.rglob("steps.json") for one in json.loads(path.read_text()).values()]
-    took = [one["cpu"] for one in told if "cpu" in one]
-    return f"Its {len(took)} steps took {sum(took) / 3600:.1f} core-hours."
 
 
 def main() -> None:
@@ -129,7 +121,7 @@ def main() -> None:
     chosen = best(found)
     params = read(ROOT / "pilot" / "params.yaml")
     images, epochs = (overlays(study)[key] for key in ("datasets.folder.validation", "train.epochs"))
-    write_text(place / "tuning.md", page(found, chosen, images, epochs, hours(place)))
+    write_text(place / "tuning.md", page(found, chosen, images, epochs))
     with replacing(TUNED) as draft:
         draft.write_text("# Chosen by `python -m pilot.tuning`, by dotted key of pilot/params.yaml; not for editing.\n")
         with draft.open("a") as file:

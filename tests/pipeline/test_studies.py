@@ -8,7 +8,7 @@ import pytest
 
 from cure.errors import UserError
 from cure.settings.params import read
-from pilot import study, tuning
+from pilot import study, took, tuning
 from pilot.pipeline import ROOT, Step
 from pilot.study import Pipeline, pipelines, run, shared
 from pilot.tuning import Configuration, best, page, values
@@ -176,7 +176,7 @@ def test_choices_are_settings_of_the_method_under_matched():
 
 
 def test_the_page_marks_what_was_chosen():
-    lines = page(FOUND, best(FOUND), 2000, 4, "").splitlines()
+    lines = page(FOUND, best(FOUND), 2000, 4).splitlines()
     assert [line.split("|")[1].strip() for line in lines if line.endswith("chosen |")] == ["AT", "CURE", "Natural"]
     assert "up to 1.1 points" in lines[2]
     assert "| AT | `train.lr` 0.1, `train.weight_decay` 0.0001 | 60.0 | 29.0 | 39.1 | chosen |" in lines
@@ -186,3 +186,23 @@ def test_the_page_marks_what_was_chosen():
 def test_tuning_that_is_not_whole_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"at-s0.csv: not there yet; `python -m pilot.study` makes it"):
         tuning.configurations({"variants": {"at-1": {}}}, tmp_path)
+
+
+def test_what_it_took_is_summed_by_study_and_stage(tmp_path):
+    for place, told in {
+        "tier1": {"update folder small_resnet at 0": {"cpu": 3600}, "attack folder small_resnet at 0": {"cpu": 360}},
+        "ablations/a": {"update folder small_resnet at 0": {"taken_from": "tier1"}},
+        "ablations/b": {"update folder small_resnet at 1": {"cpu": 1800, "seconds": 4000}},
+    }.items():
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "steps.json").write_text(json.dumps(told))
+    (tmp_path / "tier1/provenance").mkdir()
+    (tmp_path / "tier1/provenance/a.json").write_text(json.dumps({"device": "a CPU", "torch": "2.15"}))
+    lines = took.page(tmp_path).splitlines()
+    assert "1.6 core-hours in all, on a CPU, PyTorch 2.15." in lines
+    assert lines[-4:] == [
+        "| Study | Steps | update | attack | All |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        "| ablations | 1 | 0.50 |  | 0.50 |",
+        "| tier1 | 2 | 1.00 | 0.10 | 1.10 |",
+    ]
