@@ -124,6 +124,9 @@ class Fit(Schedule):
 
 
 class Train(Fit):
-    """Adversarial training. Under `paper` a method's own `train:` overrides this, under `matched` it does not."""
+    """Adversarial training. Under `paper` a method's own `train:` overrides this, under `matched` its `matched.train:`.
+
+    The latter may hold a learning rate, a weight decay and a weight average, and nothing else (settings/params.py).
+    """
 
     protocol: Literal["paper", "matched"]
