@@ -24,7 +24,7 @@ from cure.settings.sections import Train
 S = TypeVar("S", bound=Settings)
 FILE = Path("params.yaml")
 OWN_UNDER_MATCHED = ("average", "lr", "select", "weight_decay")
-"""What the `train:` in a method's `matched:` may hold: what may be tuned for each method, and what a weight average is."""
+"""What the `train:` in a method's `matched:` may hold: two numbers to tune for each method, and a weight average."""
 
 
 def read(path: Path = FILE) -> dict[str, Any]:

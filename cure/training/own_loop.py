@@ -202,7 +202,7 @@ def _fits(name: str, method: Method, net: nn.Module, teachers: dict[str, nn.Modu
 def _networks(method: Method, net: nn.Module, teachers: dict[str, nn.Module], hyper: Any) -> Networks:
     """Return student, companions and teachers on its device, companions in its precision."""
     if method.prepare:
-        method.prepare(net)
+        method.prepare(net, hyper)
     weight = next(net.parameters())
     companions = method.companions(hyper) if method.companions else {}
     nets = Networks(net, companions, teachers)

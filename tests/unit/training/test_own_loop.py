@@ -84,7 +84,7 @@ class TestTheSameBits:
         settings |= {"begin": 2} if "begin" in settings else {}
         student, hyper = small(), entry.Hyper(**settings)
         if entry.METHOD.prepare:
-            entry.METHOD.prepare(student)
+            entry.METHOD.prepare(student, hyper)
         companions = entry.METHOD.companions(hyper) if entry.METHOD.companions else {}
         job = dataclasses.replace(given.job, method=entry.METHOD, hyper=hyper)
         return dataclasses.replace(given, job=job, nets=Networks(student, companions, {})), settings
