@@ -4,9 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from cure.settings.base import Count, Drops, FixedSearch, NonNegative, Number, Positive, Settings, Share
-
-Momentum = Annotated[Number, Field(ge=0, lt=1)]
+from cure.settings.base import Count, Drops, FixedSearch, Momentum, NonNegative, Number, Positive, Settings, Share
 
 
 class OneCycle(Settings):

@@ -46,7 +46,7 @@ def digits(n: int = 12) -> Batch:
 
 
 def stream(net: nn.Module, name: str, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Logits, and of each tap the spatial mean of the ReLU, through the batch norms of this name if there are several."""
+    """Logits, and of each tap the spatial mean of the ReLU, through the batch norms of this name."""
     seen: dict[str, Tensor] = {}
     for norm in net.modules():
         if isinstance(norm, SplitBatchNorm2d):

@@ -381,6 +381,15 @@ class TestRefused:
         with pytest.raises(UserError, match="optimizer: holds no weight of net"):
             training_step(trades, small(), kind(small(1)), epochs=1, **TRADES)
 
+    @pytest.mark.parametrize("scheduled", [True, False])
+    def test_an_optimizer_whose_step_needs_a_closure_is_refused(self, scheduled: bool) -> None:
+        net = small()
+        optimizer = torch.optim.LBFGS(net.parameters())
+        if scheduled:  # which wraps the optimiser's step
+            torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+        with pytest.raises(UserError, match="optimizer: a step of LBFGS needs a closure; take one such as SGD"):
+            training_step(trades, net, optimizer, epochs=1, **TRADES)
+
     def test_several_processes_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(distributed, "count", lambda: 4)
         net = small()
