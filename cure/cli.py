@@ -231,16 +231,5 @@ def download(name: Published) -> None:
 
 
 def main() -> None:
-    """Run the console script; a UserError is printed and exits with 2, and so does a path that cannot be opened."""
-    run(_with_paths_told)
-
-
-def _with_paths_told() -> None:
-    try:
-        app()
-    except BrokenPipeError:
-        raise
-    except OSError as problem:
-        if problem.filename is None:
-            raise
-        raise UserError(f"{problem.filename}: {problem.strerror or problem}") from None
+    """Run the console script."""
+    run(app)

@@ -80,7 +80,7 @@ def networks(method: Method, hyper: Any) -> Networks:
     torch.manual_seed(0)
     student = fresh()
     if method.prepare:
-        method.prepare(student)
+        method.prepare(student, hyper)
     teachers: dict[str, nn.Module] = {role: fresh() for role in method.teachers}
     return Networks(student, method.companions(hyper) if method.companions else {}, teachers)
 

@@ -163,7 +163,7 @@ class Method:
     combine_gradients: CombineGradients | None = None
     after_step: AfterStep | None = None
     companions: Callable[[Any], dict[str, Companion]] | None = None
-    prepare: Callable[[nn.Module], None] | None = None  # what training adds to the student itself: split batch norms
+    prepare: Callable[[nn.Module, Any], None] | None = None  # what training adds to the student: split batch norms
     teachers: tuple[Role, ...] = ()  # networks of other methods, used frozen and in eval mode
     init: Role | None = None  # the one whose weights it starts from
     start: Callable[[Any], Role | None] | None = None  # or the teacher that its settings choose to start from

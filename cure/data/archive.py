@@ -1,5 +1,7 @@
 """Data sets that come as published files, and those that torchvision reads, without surprises."""
 
+import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,9 @@ import numpy as np
 
 from cure.core.dataset import Raw
 from cure.errors import UserError
+
+UNREADABLE = (OSError, SyntaxError, ValueError, IndexError, struct.error, zlib.error)
+"""What Pillow raises at the bytes of a broken image, besides its DecompressionBombError."""
 
 
 @dataclass(frozen=True)

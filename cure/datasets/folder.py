@@ -5,7 +5,6 @@ PATH is a folder, or a tar archive of one, which is read and never unpacked.
 
 import io
 import lzma
-import struct
 import tarfile
 import zlib
 from collections.abc import Callable
@@ -17,6 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from cure.core.dataset import Classes, Pixels, Raw
+from cure.data.archive import UNREADABLE
 from cure.errors import UserError
 from cure.settings.base import DataSettings
 from cure.storage.paths import expanded
@@ -132,13 +132,12 @@ def _split(found: dict[str, Files], hyper: Hyper, most: int | None) -> tuple[Pix
 def _image(path: str, read: Callable[[], IO[bytes]], hyper: Hyper) -> Pixels:
     from PIL import Image
 
-    broken = (OSError, SyntaxError, ValueError, IndexError, struct.error, zlib.error, Image.DecompressionBombError)
     try:
         with read() as file, Image.open(file) as picture:
             if picture.mode[0] in "IF":  # Pillow would clip them to 8 bits
                 raise UserError(f"{path}: has more than 8 bits per channel (mode {picture.mode}); convert it to 8 bits")
             plain = picture.convert({"rgb": "RGB", "grey": "L"}[hyper.colour])
-    except broken as problem:
+    except (*UNREADABLE, Image.DecompressionBombError) as problem:
         raise UserError(f"{path}: not a readable image ({problem})") from None
     if hyper.size is not None:
         plain = plain.resize((hyper.size, hyper.size), Image.Resampling.BILINEAR)

@@ -5,15 +5,13 @@ papers test on `val`, and so does this entry: `test` here is the 10,000 images o
 """
 
 import io
-import struct
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from cure.core.dataset import Classes, Pixels, Raw
-from cure.data.archive import Extent, File
+from cure.data.archive import UNREADABLE, Extent, File
 from cure.errors import UserError
 from cure.settings.base import DataSettings
 
@@ -26,7 +24,7 @@ FILES = (
 )
 EXTENT = Extent(train=100_000, test=10_000, channels=3, size=64, classes=200)
 ROOT = "tiny-imagenet-200/"
-BROKEN = (OSError, EOFError, SyntaxError, ValueError, IndexError, struct.error, zlib.error, NotImplementedError)
+BROKEN = (*UNREADABLE, EOFError, NotImplementedError)
 
 
 class Hyper(DataSettings):

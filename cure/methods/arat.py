@@ -16,31 +16,35 @@ Deviations. a is the training accuracy of the clean stream over the last epoch (
 measure it anew on 1,024 images (`balance_images`). Their attack overwrites the clean batch with its random start, which
 both streams then start from (`start_in_place`): its x' is up to 16/255 away from the image, not 8/255. Here x stays x.
 The preset `released` trains with both, as the published numbers most probably did.
+
+Ablations. Three switches take apart what the paper adds to the naive pull, and each has a preset that turns it off.
+Without `stop_gradient` the pull is 1 - cos(h_l(z'_l), z_l), whose gradient reaches the clean side as well. Without
+`split_batchnorm` both streams pass the network's one set of batch norms, the attack moves its statistics too, and the
+network is exported as it is. Without `predictor` h_l is the identity. All three off are the naive invariance loss.
 """
 
 import copy
 import dataclasses
 from collections.abc import Iterable, Iterator
-from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from cure.adversarial.pgd import begin, ce_objective, pgd
-from cure.core.method import Batch, Consolidation, Method, Networks, Terms
+from cure.core.method import Batch, Companion, Consolidation, Method, Networks, Terms
 from cure.core.tensors import Images
 from cure.errors import UserError
-from cure.methods.parts.predictor import over_taps, pulls
+from cure.methods.parts.predictor import over_taps, predicted, pulls, tapped
 from cure.nn.accuracy import on_first
 from cure.nn.activations import Taps, pooled
-from cure.nn.batchnorm import branch, fold, reestimating, scope, split
+from cure.nn.batchnorm import branch, fold, is_split, reestimating, scope, split
 from cure.nn.losses import cross_entropy
 from cure.settings.base import Count, FixedSearch, MethodSettings, NonNegative, ReviseSettings, Search
 
 
 class Hyper(MethodSettings):
-    """gamma, p, the tapped batch norms S, where a comes from, and the attack."""
+    """gamma, p, the tapped batch norms S, where a comes from, the attack, and the parts that an ablation leaves out."""
 
     gamma: NonNegative
     p: NonNegative
@@ -48,6 +52,9 @@ class Hyper(MethodSettings):
     balance_images: Count | None  # measure a before each epoch on at least so many, in whole batches
     start_in_place: bool  # the released attack's x <- x + U(-eps, eps)
     attack: Search
+    stop_gradient: bool  # sg: the clean features are constant
+    split_batchnorm: bool  # a set of batch norms for each stream
+    predictor: bool  # h_l: else the features are compared directly
 
 
 class Revise(ReviseSettings):
@@ -55,6 +62,18 @@ class Revise(ReviseSettings):
 
     network: Literal["last", "best", "average"]
     attack: FixedSearch
+
+
+def prepare(net: nn.Module, hyper: Hyper) -> None:
+    """Split the batch norms, the adversarial set first, which a forward uses unless told otherwise."""
+    tapped(net, hyper.taps)
+    if hyper.split_batchnorm:
+        split(net, ("adv", "clean"))
+
+
+def companions(hyper: Hyper) -> dict[str, Companion]:
+    """The predictors h_l."""
+    return {"predictor": over_taps(hyper.taps)} if hyper.predictor else {}
 
 
 def before_epoch(nets: Networks, epoch: int, batches: Iterator[Batch], hyper: Hyper) -> dict[str, Any]:
@@ -81,24 +100,28 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
     with branch(nets.student, "adv"):
         adv, z_adv = pooled(nets.student, batch.x_adv, hyper.taps)
     batch.show("features", {"clean": z, "adv": z_adv})
+    towards = {tap: features.detach() for tap, features in z.items()} if hyper.stop_gradient else z
+    moved = predicted(nets.predictor, z_adv) if hyper.predictor else z_adv
     measured = {**batch.position.past_means, **batch.position.found}
     a = measured.get("clean_accuracy", 1 / clean.shape[1])
     right = (clean.detach().argmax(dim=1) == batch.y).to(clean.dtype)
     return {
         "adv": (a**hyper.p, cross_entropy(adv, batch.y)),
         "clean": ((1 - a) ** hyper.p, cross_entropy(clean, batch.y)),
-        **pulls(nets.predictor, z_adv, z, hyper.gamma),
+        **pulls(moved, towards, hyper.gamma),
         "clean_accuracy": (0.0, right),
     }
 
 
 def select_network(found: Consolidation, hyper: Revise) -> tuple[nn.Module, int, dict[str, Any]]:
-    """A plain network with the adversarial batch norms, and how it scores against the clean ones."""
+    """A plain network with the adversarial batch norms, and how it scores against the clean ones if it has them."""
     if hyper.network not in found.nets:
         raise UserError("methods.arat.revise.network: average, but the update kept none; set its train.average")
     both = found.nets[hyper.network]
-    with branch(both, "clean"):
-        scores = {"clean_set": found.score(both)}
+    scores = {}
+    if is_split(both):
+        with branch(both, "clean"):
+            scores["clean_set"] = found.score(both)
     net = copy.deepcopy(both)
     fold(net, "adv")
     if hyper.network == "average":
@@ -126,8 +149,8 @@ METHOD = Method(
     hyper=Hyper,
     loss=loss,
     attack=attack,
-    companions=lambda hyper: {"predictor": over_taps(hyper.taps)},
-    prepare=partial(split, names=("adv", "clean")),
+    companions=companions,
+    prepare=prepare,
     select_network=select_network,
     revise=Revise,
     before_epoch=before_epoch,

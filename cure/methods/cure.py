@@ -14,7 +14,8 @@ x' = PGD on KL(f(x) || f(x')), Eq. (4). Student and revision network both start 
 (conservation); both are forwarded in training mode; the student is what the paper reports.
 
 Choices that the paper leaves open or that its released code contradicts are parameters; docs/decisions.md gives the
-reasons for the defaults. Presets: `paper`; `eq5_literal` (beta 1); `official_soft` (the released signed score, on
+reasons for the defaults. Presets: `paper`; `eq5_literal` (beta 1); the ablations `no_mask` (every weight learns) and
+`no_revision` (no L_CR, and no forward of the revision network); `official_soft` (the released signed score, on
 the first convolution of each block); `official_rgp` (the released |grad L| score with alpha inside the objective) and
 `official_rgp_old` (likewise, with the KL in place of CE on x'); `readme` (what the command in the README runs: it names
 no mask, so nothing is masked and alpha and p have no effect; 120 epochs of its dictionary, and the code's own weight

@@ -52,12 +52,24 @@ class SplitBatchNorm2d(nn.ModuleDict):
 
     def __init__(self, norm: nn.BatchNorm2d, names: tuple[str, ...]) -> None:
         super().__init__({name: copy.deepcopy(norm) for name in names})
-        self.active, self.features = names[0], norm.num_features
+        self.active, self.num_features = names[0], norm.num_features
 
     def forward(self, x: Tensor) -> Tensor:
         """The active branch's normalisation."""
         out: Tensor = self[self.active](x)
         return out
+
+
+def batch_norms(net: nn.Module) -> dict[str, nn.BatchNorm2d | SplitBatchNorm2d]:
+    """Return the 2d batch norms by name; a split one counts once."""
+    found = {name: m for name, m in net.named_modules() if isinstance(m, nn.BatchNorm2d | SplitBatchNorm2d)}
+    inside = {f"{name}.{key}" for name, m in found.items() if isinstance(m, SplitBatchNorm2d) for key in m}
+    return {name: norm for name, norm in found.items() if name not in inside}
+
+
+def is_split(net: nn.Module) -> bool:
+    """Return whether `net` has split batch norms."""
+    return any(isinstance(module, SplitBatchNorm2d) for module in net.modules())
 
 
 def split(net: nn.Module, names: tuple[str, ...]) -> None:

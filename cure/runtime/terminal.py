@@ -49,7 +49,7 @@ def stage(main: Callable[..., None]) -> NoReturn:
 
 
 def run(app: Callable[[], object]) -> None:
-    """Run a command; exit with 2 and a line on stderr where a user, the working folder or the output is at fault."""
+    """Run a command; exit with 2 and a line on stderr where a user, a path, the folder or the output is at fault."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # else a terminal of ASCII would end the command at the first ±
             stream.reconfigure(errors="replace")
@@ -66,7 +66,9 @@ def run(app: Callable[[], object]) -> None:
         _discard(sys.stdout)
         sys.exit(1)
     except OSError as problem:
-        if problem.filename is None and problem.errno in UNWRITTEN:
+        if problem.filename is not None:
+            refuse(UserError(f"{problem.filename}: {problem.strerror or problem}"))
+        if problem.errno in UNWRITTEN:
             _discard(sys.stdout)
             refuse(UserError(f"standard output cannot be written: {problem.strerror}"))
         raise

@@ -190,7 +190,8 @@ def _check_methods(raw: dict[str, Any], problems: Problems) -> None:
             told = problems.of(used=used)
             told.extend(f"methods.{name}.{part}: unknown key{did_you_mean(str(part), parts)}" for part in odd)
         for key, kind in keys.items():
-            known = {line.replace("train", f"{key}.train", 1) for line in problems if line.startswith("train")}
+            common = [line.removeprefix("train") for line in problems if line.startswith("train")]
+            known = {f"{key}.{where}{line}" for line in common for where in ("train", "matched.train")}
             for other, variant in _variants(raw, key):
                 for dataset, model in _runs(raw):
                     found = Problems()

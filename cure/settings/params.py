@@ -3,7 +3,7 @@
 Four rules spare repetition. A section may name a `preset:` of its `presets:`, which is laid over it. Any value may
 be a mapping from data sets or models to values (with `default:`), of which a run takes its own. `threat:` is laid
 under every attack. A method's `train:` is laid over the common `train:` under the protocol `paper`, its `matched:` over
-its settings under `matched`.
+its settings under `matched`; a `train:` in there holds the few numbers of its own that a fair comparison allows.
 """
 
 import json
@@ -23,6 +23,8 @@ from cure.settings.sections import Train
 
 S = TypeVar("S", bound=Settings)
 FILE = Path("params.yaml")
+OWN_UNDER_MATCHED = ("average", "lr", "select", "weight_decay")
+"""What the `train:` in a method's `matched:` may hold: two numbers to tune for each method, and a weight average."""
 
 
 def read(path: Path = FILE) -> dict[str, Any]:
@@ -148,19 +150,22 @@ class Params:
         """A method's settings and its schedule.
 
         Under the protocol `paper` the method's `train:` is laid over the common one. Under `matched` the common one
-        holds, and the method's `matched:` is laid over its settings; the `train:` in it may say that the method is a
-        weight average, and nothing else.
+        holds, and the method's `matched:` is laid over its settings. The `train:` in it may hold a learning rate and a
+        weight decay that were tuned for the method, may say that the method is a weight average (`average`, `select`),
+        and holds nothing else.
         """
         section = dict(mapping(self._section(key, kind), key))
         own = mapping(section.pop("train", None), f"{key}.train")
         common = dict(mapping(section.pop("matched", None), f"{key}.matched"))
-        average = mapping(common.pop("train", None), f"{key}.matched.train")
+        tuned = mapping(common.pop("train", None), f"{key}.matched.train")
         base = mapping(self._section("train", Train), "train")
         problems, matched = Problems(), base.get("protocol") == "matched"
-        for name in average.keys() - {"average", "select"} if matched else ():
-            problems.append(f"{key}.matched.train.{name}: common to all methods; allowed here: average and select")
+        for name in tuned.keys() - set(OWN_UNDER_MATCHED) if matched else ():
+            allowed = ", ".join(OWN_UNDER_MATCHED)
+            problems.append(f"{key}.matched.train.{name}: common to all methods; allowed here: {allowed}")
         hyper = fill(kind, override(section, common) if matched else section, key, problems)
-        train = fill(Train, {**base, **(average if matched else own)}, f"{key}.train", problems)
+        where = f"{key}.matched.train" if matched and tuned else f"{key}.train"
+        train = fill(Train, {**base, **(tuned if matched else own)}, where, problems)
         if train is not None and isinstance(hyper, DelayedSettings) and hyper.begin > train.epochs:
             problems.append(f"{key}.begin: {hyper.begin}, but it is trained for {train.epochs} epochs")
         if hyper is None or train is None or problems:

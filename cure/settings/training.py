@@ -4,9 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from cure.settings.base import Count, Drops, FixedSearch, NonNegative, Number, Positive, Settings, Share
-
-Momentum = Annotated[Number, Field(ge=0, lt=1)]
+from cure.settings.base import Count, Drops, FixedSearch, Momentum, NonNegative, Number, Positive, Settings, Share
 
 
 class OneCycle(Settings):
@@ -124,6 +122,9 @@ class Fit(Schedule):
 
 
 class Train(Fit):
-    """Adversarial training. Under `paper` a method's own `train:` overrides this, under `matched` it does not."""
+    """Adversarial training. Under `paper` a method's own `train:` overrides this, under `matched` its `matched.train:`.
+
+    The latter may hold a learning rate, a weight decay and a weight average, and nothing else (settings/params.py).
+    """
 
     protocol: Literal["paper", "matched"]

@@ -2,24 +2,28 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from cure.core.method import Method
 from cure.core.network import Network
 from cure.errors import UserError
+from cure.settings.params import Params, update_key
 from cure.storage import paths
 from cure.storage.checkpoint import Description, State, described_network, fill, load, refuse_misfits
 from cure.storage.paths import Run
 
 
 def networks(
-    about: Description, states: dict[str, State], path: Path, prepare: Callable[[Network], None] | None = None
+    about: Description, states: dict[str, State], path: Path, method: Method | None = None
 ) -> dict[str, Network]:
     """The networks of the described model in a file, without its snapshots (SHARE/NETWORK), predictors and the like.
 
-    `prepare` is what the method's training adds to a network (Method.prepare).
+    `method` is the one that trained them, of a training checkpoint; what it adds to a network is added here, too.
     """
     found, complaint = {}, f"{path}: weights do not fit {about.model}"
+    prepare = _prepare(about, path, method) if method is not None else None
     for name, state in states.items():
         if "/" in name:
             continue
@@ -32,6 +36,22 @@ def networks(
     if not found:
         raise UserError(f"{path}: holds no network that can be evaluated, but {', '.join(sorted(states)) or 'nothing'}")
     return found
+
+
+def training_settings(about: Description, method: Method) -> Any:
+    """The method's settings as they were in training, from the description that training left."""
+    recorded, key = Params.recorded(about.params, about.dataset, about.model), update_key(about.method, method)
+    return recorded.method(key, method.hyper)[0] if "train" in about.params else recorded.get(key, method.hyper)
+
+
+def _prepare(about: Description, path: Path, method: Method) -> Callable[[Network], None] | None:
+    if (add := method.prepare) is None:
+        return None
+    try:
+        hyper = training_settings(about, method)
+    except UserError as problem:
+        raise UserError(f"{path}: its settings are of another version, so train it again ({problem})") from None
+    return lambda net: add(net, hyper)
 
 
 def load_training_checkpoint(run: Run, digest: str) -> tuple[Description, dict[str, State]]:

@@ -36,7 +36,7 @@ def consolidate(run: Run, method: Method, hyper: Settings, train: Train, params:
         nets: dict[str, Any] = {"robust": net}
     else:
         about, states = load_training_checkpoint(run, source.digest)
-        nets = dict(networks(about, states, run.training_checkpoint, method.prepare))
+        nets = dict(networks(about, states, run.training_checkpoint, method))
     x = as_float(source.splits["val"].images[: train.batch])
     for net in nets.values():
         net.to(where).to(memory_format=FORMATS[chosen_layout(net, x, run_settings.layout)])

@@ -61,7 +61,7 @@ class Job:
             complaint = f"{parent}: does not fit {self.run.model} as params.yaml describes it"
             checkpoint.fill(student, self.parent(init, source).state_dict(), complaint)
         if self.method.prepare:
-            self.method.prepare(student)
+            self.method.prepare(student, self.hyper)
         companions = self.method.companions(self.hyper) if self.method.companions else {}
         return Networks(student, companions, {role: self.parent(role, source) for role in self.method.teachers})
 

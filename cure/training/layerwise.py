@@ -48,7 +48,7 @@ class Study:
     def updating(self, parts: list[str]) -> Method:
         """The method, from the natural network and on `parts` alone, which `reinit` gives fresh weights first."""
 
-        def prepare(net: nn.Module) -> None:
+        def prepare(net: nn.Module, hyper: Any) -> None:
             assert isinstance(net, Network)
             if self.variant == "reinit":
                 reinitialise(net, parts, self.job.run.seed, reinit_bn=self.how.reinit_bn)

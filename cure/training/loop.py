@@ -22,7 +22,7 @@ from cure.training.average import Average
 from cure.training.job import Job
 from cure.training.kept import TrainingCheckpoint, copied
 from cure.training.sanity_checks import Row, check_finite, finite, pgd_has_no_effect
-from cure.training.schedule import epoch_of, momentum, rate, set_rate, sgd
+from cure.training.schedule import epoch_of, rate, rate_and_momentum, set_rate, sgd
 from cure.training.step import Step
 from cure.training.validation import validation
 
@@ -104,8 +104,8 @@ def _epoch(task: Task, step: Step, loader: Loader, epoch: int, average: Average 
     done, sums = (epoch - 1) * steps, dict[str, torch.Tensor]()
     found = _ahead(task, loader, epoch)
     for i, (x, y, index) in enumerate(loader.epoch(epoch)):
-        images, lr = loader.images(i), rate(fit, epoch, i, steps)
-        set_rate(step.optimizer, lr, momentum(fit, epoch, i, steps))
+        images, (lr, momentum) = loader.images(i), rate_and_momentum(fit, epoch, i, steps)
+        set_rate(step.optimizer, lr, momentum)
         position = TrainingPosition(epoch, done + i, lr, steps, past, found, fit.epochs)
         batch = Batch(x, y, index, _draws(noise, images), position, images_on_other_ranks=images - len(y))
         means = step(batch)

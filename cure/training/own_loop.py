@@ -1,6 +1,7 @@
 """`from cure import training_step`: the step of a method in a training loop that the caller writes."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import inspect
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
@@ -49,7 +50,8 @@ class TrainingStep:
         found: dict[str, Any] = {}
         if method.before_epoch is not None:
             ahead = Stream(seed_for(self._seed, epoch, "noise before"), self._device)
-            batches = self._ahead(loader, ahead, TrainingPosition(epoch, epochs=self._epochs))
+            position = TrainingPosition(epoch, epochs=self._epochs)
+            batches = (self._batch(x, y, ahead, position) for x, y, *_ in loader)
             found = method.before_epoch(nets, epoch, batches, self._step.hyper)
         self._position = TrainingPosition(epoch, (epoch - 1) * steps, 0.0, steps, past, found, self._epochs)
         self._noise, self._taken, self._images, self._sums = noise, 0, 0, {}
@@ -63,10 +65,8 @@ class TrainingStep:
         if self._noise is None:
             raise UserError("step: no epoch has begun; call step.begin_epoch(epoch, loader) before each epoch")
         if self._taken == now.steps_per_epoch:
-            raise UserError(
-                f"step: epoch {now.epoch} had its {self._taken} batches; call step.begin_epoch(epoch, loader) before "
-                "the next epoch"
-            )
+            had = f"epoch {now.epoch} had its {self._taken} batches"
+            raise UserError(f"step: {had}; call step.begin_epoch(epoch, loader) before the next epoch")
         if not self._taken:
             _check(x, y)
         lr = float(self._step.optimizer.param_groups[0]["lr"])
@@ -99,9 +99,6 @@ class TrainingStep:
 
     def _companions(self) -> list[str]:
         return [name for name in self.nets if name not in ("student", *self._step.method.teachers)]
-
-    def _ahead(self, loader: Iterable[Any], noise: Stream, position: TrainingPosition) -> Iterator[Batch]:
-        return (self._batch(x, y, noise, position) for x, y, *_ in loader)
 
     def _batch(self, x: Images, y: Labels, noise: Stream, position: TrainingPosition) -> Batch:
         x, y = x.to(self._device, non_blocking=True), y.to(self._device, non_blocking=True)
@@ -148,9 +145,7 @@ def training_step(
     hyper = _hyper(name, entry, settings, epochs)
     given = dict(teachers or {})
     _fits(name, entry, net, given)
-    held = {id(weight) for group in getattr(optimizer, "param_groups", []) for weight in group["params"]}
-    if not held & {id(weight) for weight in net.parameters()}:
-        raise UserError("optimizer: holds no weight of net; build a torch.optim.Optimizer from net.parameters()")
+    held = _held(optimizer, net)
     if not entry.prepare:  # weights of net that the caller leaves out stay out
         held |= {id(weight) for weight in net.parameters()}
     nets = _networks(entry, net, given, hyper)
@@ -199,10 +194,21 @@ def _fits(name: str, method: Method, net: nn.Module, teachers: dict[str, nn.Modu
             raise UserError(f"{what} is net itself, which would be frozen; pass another network or a copy")
 
 
+def _held(optimizer: Any, net: nn.Module) -> set[int]:
+    """Return the identities of the optimiser's weights; refuse one that cannot train `net` in a plain step."""
+    held = {id(weight) for group in getattr(optimizer, "param_groups", []) for weight in group["params"]}
+    if not held & {id(weight) for weight in net.parameters()}:
+        raise UserError("optimizer: holds no weight of net; build a torch.optim.Optimizer from net.parameters()")
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    if closure is not None and closure.default is closure.empty:
+        raise UserError(f"optimizer: a step of {type(optimizer).__name__} needs a closure; take one such as SGD")
+    return held
+
+
 def _networks(method: Method, net: nn.Module, teachers: dict[str, nn.Module], hyper: Any) -> Networks:
     """Return student, companions and teachers on its device, companions in its precision."""
     if method.prepare:
-        method.prepare(net)
+        method.prepare(net, hyper)
     weight = next(net.parameters())
     companions = method.companions(hyper) if method.companions else {}
     nets = Networks(net, companions, teachers)

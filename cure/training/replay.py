@@ -47,7 +47,7 @@ class Course:
         about, method = self.about, self.method
         student = build(about.model, about.settings, about.channels, len(about.classes))
         if method.prepare:
-            method.prepare(student)
+            method.prepare(student, self.hyper)
         nets = Networks(student, method.companions(self.hyper) if method.companions else {}, {})
         for name, net in nets.items():
             key = f"{share:g}/{name}" if share < 1 else name if name in self.states else "last"

@@ -12,14 +12,13 @@ from cure.core.method import Method
 from cure.data import prepared
 from cure.data.loader import as_float
 from cure.runtime import device
-from cure.settings.base import Settings
-from cure.settings.params import Params, update_key
+from cure.settings.params import Params
 from cure.settings.sections import Analyse, RunSettings
 from cure.storage import paths, provenance
 from cure.storage.checkpoint import Description
 from cure.storage.files import replacing
 from cure.storage.paths import Run
-from cure.storage.training_checkpoint import load_training_checkpoint
+from cure.storage.training_checkpoint import load_training_checkpoint, training_settings
 from cure.training.job import parent
 from cure.training.replay import Course, history
 
@@ -32,7 +31,7 @@ def analyse(run: Run, params: Params) -> list[str]:
     about, net = parent(run.weights, run, source.digest, "of the analysed network")
     course, states = load_training_checkpoint(run, source.digest)
     method: Method = catalogue.entry("methods", run.method).METHOD
-    hyper = settings(run, method, course)
+    hyper = training_settings(course, method)
     images = source.splits["val"].evenly_spaced(suite.images)
     batches = list(itertools.islice(images.batches(suite.batch), suite.replays))
     training = Course(method, hyper, course, states, history(run.curve), batches, suite.seed)
@@ -59,12 +58,6 @@ def analyse(run: Run, params: Params) -> list[str]:
             made.append(name)
     provenance.write(run.provenance("analyse"), run_settings, where)
     return made
-
-
-def settings(run: Run, method: Method, about: Description) -> Settings:
-    """The method's settings as they were in training, from the file that training left."""
-    recorded, key = Params.recorded(about.params, run.dataset, run.model), update_key(run.method, method)
-    return recorded.method(key, method.hyper)[0] if "train" in about.params else recorded.get(key, method.hyper)
 
 
 def write(run: Run, name: str, about: Description, found: AnalysisResult) -> None:

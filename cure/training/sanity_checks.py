@@ -14,23 +14,19 @@ Row = dict[str, float | int]
 
 def finite(nets: Networks) -> Tensor:
     """Return whether every number of the networks is finite, still on their device."""
-    return torch.stack([t.isfinite().all() for t in _numbers(nets).values()]).all()
+    return torch.stack([t.isfinite().all() for t in nets.state_dict().values()]).all()
 
 
 def check_finite(epoch: int, row: Row, nets: Networks, sound: bool) -> None:
     """Refuse a loss, or networks after the last step, that are not finite; `sound` is what `finite` says of these."""
     wrong = [f"the term {name} became {value}" for name, value in row.items() if not math.isfinite(value)]
     if not wrong and not sound:
-        wrong = [f"{name} is not finite" for name, t in _numbers(nets).items() if not bool(t.isfinite().all())]
+        wrong = [f"{name} is not finite" for name, t in nets.state_dict().items() if not bool(t.isfinite().all())]
     if wrong:
         raise UserError(
             f"epoch {epoch}: {wrong[0]}; the same command would end here again. Lower lr, or look at the data and the "
             "attack's step; a training with other settings begins at epoch 1"
         )
-
-
-def _numbers(nets: Networks) -> dict[str, Tensor]:
-    return {name: t for name, t in nets.state_dict().items() if t.is_floating_point()}
 
 
 def pgd_has_no_effect(row: Row, val: Split) -> bool:

@@ -49,11 +49,11 @@ def rate(schedule: Schedule, epoch: int, step: int = 0, steps_per_epoch: int = 1
     return schedule.lr * at_epoch(schedule.drops, epoch, 1.0)
 
 
-def momentum(schedule: Schedule, epoch: int, step: int, steps_per_epoch: int) -> float:
-    """The momentum of a step; one cycle alone changes it."""
+def rate_and_momentum(schedule: Schedule, epoch: int, step: int, steps_per_epoch: int) -> tuple[float, float]:
+    """The learning rate and the momentum of a step; one cycle alone changes the latter."""
     if isinstance(schedule.lr_schedule, OneCycle):
-        return _on_cycle(schedule, epoch, step, steps_per_epoch)[1]
-    return schedule.momentum
+        return _on_cycle(schedule, epoch, step, steps_per_epoch)
+    return rate(schedule, epoch), schedule.momentum
 
 
 def _on_cycle(schedule: Schedule, epoch: int, step: int, steps_per_epoch: int) -> tuple[float, float]:

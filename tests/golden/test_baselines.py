@@ -153,7 +153,8 @@ def test_iad_2(golden: Golden) -> None:
 def test_ar_at(golden: Golden) -> None:
     arat, h = method("arat"), golden.hyper
     settings = {"gamma": h["gamma"], "p": h["p"], "taps": h["taps"], "balance_images": None, "start_in_place": False}
-    hyper = arat.Hyper(**settings, attack=golden.search(bn="train"))
+    parts = dict.fromkeys(("stop_gradient", "split_batchnorm", "predictor"), True)
+    hyper = arat.Hyper(**settings, **parts, attack=golden.search(bn="train"))
     predictor = torch.nn.ModuleDict(
         {tap: head(golden.tensors[f"before/predictor/{tap}.0.weight"].shape[1]) for tap in h["taps"]}
     ).double()

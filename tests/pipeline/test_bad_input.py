@@ -247,10 +247,12 @@ def test_broken_settings_are_refused_by_place(tmp_path, where, value, said):
     assert f"\n  {said}" in str(refused.value)
 
 
+@pytest.mark.parametrize("protocol", ["paper", "matched"])
 @pytest.mark.parametrize("where", ["train.lr", "threat.eps", "train.validate_attack.steps"])
-def test_one_mistake_is_told_once(tmp_path, where):
+def test_one_mistake_is_told_once(tmp_path, where, protocol):
     path = tmp_path / "params.yaml"
-    YAML_12.dump(changed(QUICKSTART, where, -1), path)
+    tuned = changed(QUICKSTART, "methods.trades.matched", {"train": {"weight_decay": 1e-3}})
+    YAML_12.dump(changed(changed(tuned, "train.protocol", protocol), where, -1), path)
     with pytest.raises(UserError) as refused:
         load(["run"], path=path)
     assert str(refused.value).count("found -1") == 1

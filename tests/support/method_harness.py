@@ -40,7 +40,7 @@ class MethodHarness:
         weight_decay: float = 5e-4,
     ) -> None:
         if method.prepare:
-            method.prepare(student)
+            method.prepare(student, hyper)
         companions = method.companions(hyper) if method.companions else {}
         teachers = {role: copy.deepcopy(student) for role in method.teachers}
         self.nets = Networks(student, companions, teachers)

@@ -110,7 +110,7 @@ def batch_of(network: str, seed: int = 0) -> Batch:
 def networks(method: Method, hyper: Any, network: str) -> Networks:
     student = fresh(network)
     if method.prepare:
-        method.prepare(student)
+        method.prepare(student, hyper)
     companions = method.companions(hyper) if method.companions else {}
     return Networks(student, companions, {role: fresh(network) for role in method.teachers}).to(DEVICE)
 

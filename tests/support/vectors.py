@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +166,8 @@ class Iteration:
             name: dataclasses.replace(declared[name], build=lambda student, net=net: net)
             for name, net in (companions or {}).items()
         }
-        self.nets = Networks(golden.network(student, method.prepare), built, teachers or {}).double()
+        prepare = method.prepare and partial(method.prepare, hyper=hyper)
+        self.nets = Networks(golden.network(student, prepare), built, teachers or {}).double()
         self.nets.ready()
         self.seen: dict[str, Any] = {}
         self.history: dict[str, list[Any]] = {}

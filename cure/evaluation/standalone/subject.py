@@ -61,8 +61,8 @@ def _own_networks(checkpoint: OwnCheckpoint, key: str | None) -> list[Subject]:
     Those of a training checkpoint are called best, last, revision, ...
     """
     about, path = checkpoint.about, checkpoint.path
-    prepare = catalogue.entry("methods", about.method).METHOD.prepare if about.kind == "trajectory" else None
-    found = dict(sorted(networks(about, checkpoint.states, path, prepare).items()))
+    method = catalogue.entry("methods", about.method).METHOD if about.kind == "trajectory" else None
+    found = dict(sorted(networks(about, checkpoint.states, path, method).items()))
     if key is not None and key not in found:
         raise UserError(f"{path}: --key {key}: no such network{did_you_mean(key, [name for name in found if name])}")
     chosen = found if key is None else {key: found[key]}

@@ -62,7 +62,7 @@ def loss(nets: Networks, batch: Batch, hyper: CureLoop) -> Terms:
         "natural": (natural, cross_entropy(clean, batch.y)),
         "divergence": (divergence, kl(clean, adv)),
         "adversarial": (adversarial, cross_entropy(adv, batch.y)),
-        **consistency(nets, batch, clean, adv, hyper.gamma),
+        **consistency(nets, batch, clean, adv, hyper),
     }
 
 

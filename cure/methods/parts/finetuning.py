@@ -6,12 +6,11 @@ Zhu et al., "Improving Generalization of Adversarial Training via Robust Critica
 """
 
 import copy
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field
 from torch import nn
 
 from cure.core.method import Batch, Consolidation
@@ -19,7 +18,7 @@ from cure.core.tensors import Tensor
 from cure.nn.batchnorm import scope
 from cure.nn.freezing import alone
 from cure.nn.losses import cross_entropy
-from cure.settings.base import Count, MethodSettings, NonNegative, Number, Positive, integer_keys
+from cure.settings.base import Count, Drops, MethodSettings, Momentum, NonNegative, Positive, at_epoch
 
 State = dict[str, Tensor]
 Variant = Literal["update", "freeze", "bn_only"]
@@ -38,16 +37,14 @@ class Tuning(MethodSettings):
 
     epochs: Count
     lr: Positive
-    momentum: Number
+    momentum: Momentum
     weight_decay: NonNegative
-    drops: Annotated[dict[Annotated[int, Field(ge=1)], Positive], BeforeValidator(integer_keys)]
-    """1-based epoch from which the rate is `lr` times this factor."""
+    drops: Drops
     bn: Variant
 
     def rate(self, epoch: int) -> float:
         """The learning rate of a 1-based epoch."""
-        reached = [at for at in self.drops if at <= epoch]
-        return self.lr * (self.drops[max(reached)] if reached else 1.0)
+        return self.lr * at_epoch(self.drops, epoch, 1.0)
 
 
 def tune(net: nn.Module, module: str, batches: list[Batch], hyper: Tuning, state: State | None, lr: float) -> float:

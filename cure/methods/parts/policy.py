@@ -6,10 +6,8 @@ Williams, "Simple statistical gradient-following algorithms for connectionist re
 """
 
 from collections.abc import Callable
-from typing import Annotated
 
 import torch
-from pydantic import Field
 from torch import nn
 
 from cure.core.method import Batch, Companion
@@ -19,7 +17,7 @@ from cure.core.tensors import Images, PerExample, Tensor
 from cure.nn.averaging import warmed
 from cure.nn.batchnorm import scope
 from cure.runtime import distributed
-from cure.settings.base import Count, Drops, MethodSettings, NonNegative, Number, Positive, Share, at_epoch
+from cure.settings.base import Count, Drops, MethodSettings, Momentum, NonNegative, Positive, Share, at_epoch
 
 Actions = dict[str, PerExample]
 Choices = dict[str, list[float]]
@@ -31,7 +29,7 @@ class Learning(MethodSettings):
     every: Count  # steps between updates
     strategy_lr: NonNegative  # 0: never
     strategy_drops: Drops
-    strategy_momentum: Annotated[Number, Field(ge=0, lt=1)]
+    strategy_momentum: Momentum
     strategy_weight_decay: NonNegative
     clip: Positive  # of the gradient's norm
     baseline: Share | None  # b: a running mean of the rewards with this decay, the present one included; null: 0

@@ -1,4 +1,9 @@
-"""Predictors: small trained heads that map one representation towards another (Grill et al. 2020, Chen & He 2021)."""
+"""Pull one representation towards another, through a small trained head, the predictor, or without one.
+
+    D_l = 1 - cos(h_l(moved_l), towards_l),   h_l the predictor of the tapped batch norm l, or the identity
+
+Grill et al. 2020; Chen and He 2021.
+"""
 
 import torch.nn.functional as F
 from torch import nn
@@ -6,7 +11,7 @@ from torch import nn
 from cure.core.method import Companion, Terms
 from cure.core.tensors import PerExample, Tensor
 from cure.errors import UserError
-from cure.nn.batchnorm import SplitBatchNorm2d
+from cure.nn.batchnorm import SplitBatchNorm2d, batch_norms
 
 
 def key(tap: str) -> str:
@@ -22,26 +27,34 @@ def head(features: int) -> nn.Sequential:
     )
 
 
+def tapped(net: nn.Module, taps: list[str]) -> dict[str, nn.BatchNorm2d | SplitBatchNorm2d]:
+    """Return the tapped batch norms, split or not; refuse a name that is none of them."""
+    known = batch_norms(net)
+    if odd := [tap for tap in taps if tap not in known]:
+        raise UserError(f"taps: {odd[0]} is no batch norm of the network; known: {', '.join(known)}")
+    return {tap: known[tap] for tap in taps}
+
+
 def over_taps(taps: list[str]) -> Companion:
-    """One head per tapped split batch norm, trained with the student."""
+    """One head per tapped batch norm, trained with the student."""
 
     def build(student: nn.Module) -> nn.Module:
-        known = {name: module for name, module in student.named_modules() if isinstance(module, SplitBatchNorm2d)}
-        if odd := [tap for tap in taps if tap not in known]:
-            raise UserError(f"taps: {odd[0]} is no batch norm of the network; known: {', '.join(known)}")
-        return nn.ModuleDict({key(tap): head(known[tap].features) for tap in taps})
+        return nn.ModuleDict({key(tap): head(norm.num_features) for tap, norm in tapped(student, taps).items()})
 
     return Companion(build, trained=True, mode="train")
 
 
-def pulls(predictor: nn.Module, moved: dict[str, Tensor], towards: dict[str, Tensor], gamma: float) -> Terms:
-    """gamma / |S| sum_{l in S} distance(h_l(moved_l), towards_l), a term for each l."""
+def predicted(predictor: nn.Module, z: dict[str, Tensor]) -> dict[str, Tensor]:
+    """h_l(z_l) of every l."""
     assert isinstance(predictor, nn.ModuleDict)
-    return {
-        f"align_{tap}": (gamma / len(moved), distance(predictor[key(tap)](z), towards[tap])) for tap, z in moved.items()
-    }
+    return {tap: predictor[key(tap)](features) for tap, features in z.items()}
 
 
-def distance(predicted: Tensor, target: Tensor) -> PerExample:
-    """1 - cos(predicted, target), the target constant."""
-    return 1 - F.cosine_similarity(predicted.to(target.dtype), target.detach(), dim=1)
+def pulls(moved: dict[str, Tensor], towards: dict[str, Tensor], gamma: float) -> Terms:
+    """gamma / |S| sum_{l in S} distance(moved_l, towards_l), a term for each l."""
+    return {f"align_{tap}": (gamma / len(moved), distance(z, towards[tap])) for tap, z in moved.items()}
+
+
+def distance(moved: Tensor, target: Tensor) -> PerExample:
+    """1 - cos(moved, target) of each example, (n, c) each; gradients reach both, unless one of them is detached."""
+    return 1 - F.cosine_similarity(moved.to(target.dtype), target, dim=1)

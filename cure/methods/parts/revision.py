@@ -43,11 +43,16 @@ def companions(hyper: Revision) -> dict[str, Companion]:
     return {"revision": Companion(copy.deepcopy, mode="train")}
 
 
-def consistency(nets: Networks, batch: Batch, clean: Logits, adv: Logits, gamma: float) -> Terms:
-    """gamma L_CR from the student's logits on x and x'; the past is constant."""
+def consistency(nets: Networks, batch: Batch, clean: Logits, adv: Logits, hyper: Revision) -> Terms:
+    """gamma L_CR from the student's logits on x and x'; the past is constant.
+
+    Nothing where gamma and r are 0: no loss needs the forwards then, nor does a moving network need their statistics.
+    """
+    if not hyper.gamma and not hyper.r:
+        return {}
     with torch.no_grad():
         past_clean, past_adv = nets.revision(batch.x), nets.revision(batch.x_adv)
-    return {"revision_clean": (gamma, kl(past_clean, clean)), "revision_adv": (gamma, kl(past_adv, adv))}
+    return {"revision_clean": (hyper.gamma, kl(past_clean, clean)), "revision_adv": (hyper.gamma, kl(past_adv, adv))}
 
 
 def rate(hyper: Revision, epoch: int) -> float:

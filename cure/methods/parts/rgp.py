@@ -41,8 +41,6 @@ def prominence(means: Means, weights: Weights, masked: Weights, hyper: Prominenc
     term = {"ce": "adversarial", "kl": "divergence"}[hyper.score_term]
     if hyper.score == "abs":
         alone, total = separate(means, ["natural", term], weights)
-        if not masked:
-            return {}, total
         natural, robust = (torch._foreach_abs([alone[name][n] for n in masked]) for name in ("natural", term))
         torch._foreach_mul_(natural, hyper.alpha)
         torch._foreach_mul_(robust, 1 - hyper.alpha)
@@ -56,18 +54,19 @@ def prominence(means: Means, weights: Weights, masked: Weights, hyper: Prominenc
     return {n: size(total[n]) for n in masked}, total
 
 
-def masked_gradient(nets: Networks, batch: Batch, hyper: Prominence, means: Means) -> Gradients:
-    """M * grad L, with M = 1 where the score reaches its percentile."""
+def masked_gradient(nets: Networks, batch: Batch, hyper: Prominence, means: Means) -> Gradients | None:
+    """M * grad L, with M = 1 where the score reaches its percentile; None, the plain backward pass, without a mask."""
+    if not hyper.include:
+        return None
     weights = nets.weights()
     masked = {name: weights[name] for name in chosen(list(weights), hyper.include, hyper.exclude)}
-    if hyper.include and not masked:
+    if not masked:
         raise UserError(
             f"include {hyper.include} and exclude {hyper.exclude} leave no weight of the network to the mask"
         )
     score, total = prominence(means, weights, masked, hyper)
     keep = masks(score, hyper.p / 100, hyper.scope)
-    if masked:
-        batch.show("rgp", {"score": score, "mask": keep, "total": total})
+    batch.show("rgp", {"score": score, "mask": keep, "total": total})
     if hyper.apply == "update":
         batch.points["frozen"] = [(w, keep[n], w.detach().clone()) for n, w in masked.items()]
     return applied(total, keep)

@@ -17,18 +17,16 @@ TRAIN, VAL = 2, 3  # images of a batch, which differ to tell their operations ap
 
 
 def consolidated(
-    net: Network, method: Method, hyper: Any, validation_passes: int, splits: tuple[int, int], form: tuple[int, int]
+    student: Network, method: Method, hyper: Any, validation_passes: int, splits: tuple[int, int], form: tuple[int, int]
 ) -> float:
     """Return the passes of `select_network` for `splits` (training and validation images).
 
-    One validation takes `validation_passes`. `form` is (channels, classes). One batch of each split is forwarded, and
-    the passes are scaled to the images of the split.
+    `student` is prepared as for its training. One validation takes `validation_passes`. `form` is (channels, classes).
+    One batch of each split is forwarded, and the passes are scaled to the images of the split.
     """
     channels, classes = form
     batches = {count: _images(count, channels, classes) for count in (TRAIN, VAL)}
-    student, validations = copy.deepcopy(net), [0]
-    if method.prepare and method.revise:
-        method.prepare(student)
+    validations = [0]
     roles = ("last", "best", "average", "revision") if method.revise else ("robust",)
     nets: dict[str, nn.Module] = {name: copy.deepcopy(student).eval() for name in roles}
 
@@ -51,7 +49,7 @@ def consolidated(
         given = Consolidation(nets, {"last": 1, "best": 1}, each, val, score, correct)
         found, _, _ = method.select_network(given, hyper)
     score(found)
-    unit = forward_flops(net, channels, SIZE)
+    unit = forward_flops(student, channels, SIZE)
     of_images = sum(flops.rows[rows] / rows / unit * images for rows, images in zip((TRAIN, VAL), splits, strict=True))
     return of_images + validations[0] * validation_passes
 

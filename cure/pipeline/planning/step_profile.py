@@ -102,7 +102,7 @@ def networks(method: Method, hyper: Any, fresh: Callable[[], Network]) -> Networ
     """Return a student with its companions, and stand-ins for its teachers."""
     student = fresh()
     if method.prepare:
-        method.prepare(student)
+        method.prepare(student, hyper)
     teachers: dict[str, nn.Module] = {role: fresh() for role in method.teachers}
     return Networks(student, method.companions(hyper) if method.companions else {}, teachers)
 

@@ -1,5 +1,6 @@
 """Costs of the stages that train: pretrain, update, revise and layers."""
 
+import copy
 import math
 
 from cure.core.method import Networks
@@ -42,8 +43,10 @@ def revision(task: Task, cost_model: CostModel) -> Estimate:
     extent, natural = facts.extent(run.dataset), run.of("natural")
     method, hyper, train = facts.consolidation(run)
     net, splits = facts.fresh(run.dataset, run.model), (extent.train, facts.validation(run.dataset))
-    form = extent.channels, extent.classes
-    passes = consolidated(net, method, hyper, _validation_passes(cost_model, run, train), splits, form)
+    student, form = copy.deepcopy(net), (extent.channels, extent.classes)
+    if method.prepare:
+        method.prepare(student, facts.training(run)[1])
+    passes = consolidated(student, method, hyper, _validation_passes(cost_model, run, train), splits, form)
     held = cost_model.count(natural, 1).held * extent.size**2 * train.batch
     memory = math.ceil(held) + 4 * size(net) + _data(cost_model, run)
     return Estimate(passes, passes * cost_model.flops(run), cost_model.seconds(natural, passes), memory, size(net), 0)

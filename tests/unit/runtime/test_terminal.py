@@ -30,6 +30,7 @@ def test_a_table_loses_no_character(width: int) -> None:
         (None, 0, ""),
         (KeyboardInterrupt(), 130, "interrupted; rerun to resume\n"),
         (UserError("params.yaml: not found"), 2, "error: params.yaml: not found\n"),
+        (PermissionError(errno.EACCES, "Permission denied", "weights"), 2, "error: weights: Permission denied\n"),
     ],
 )
 def test_a_stage_ends_with_a_code_and_a_line(
@@ -110,8 +111,17 @@ def test_a_reader_that_has_gone_ends_the_command_without_a_word(
 
 
 def test_another_error_of_the_system_is_no_matter_of_the_output() -> None:
-    with pytest.raises(FileNotFoundError):
+    def out_of_processes() -> None:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    with pytest.raises(BlockingIOError, match="Resource temporarily unavailable"):
+        run(out_of_processes)
+
+
+def test_a_path_that_cannot_be_opened_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
         run(lambda: Path("/none/x").read_text())
+    assert (end.value.code, capsys.readouterr().err) == (2, "error: /none/x: No such file or directory\n")
 
 
 def test_characters_that_a_terminal_has_not_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:

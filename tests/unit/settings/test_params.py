@@ -292,14 +292,41 @@ def test_under_matched_a_method_that_is_a_weight_average_stays_one():
     assert of_method(raw, "methods.at_ema", "resnet18")[1] == common.model_copy(update=average)
 
 
+TUNED = {"lr": 0.05, "weight_decay": "1e-3"}
+
+
+@pytest.mark.parametrize("key", ["methods.trades", "methods.arat.update", "methods.cure.update"])
+def test_under_matched_a_method_may_have_a_rate_and_a_decay_of_its_own_and_the_rest_is_common(key):
+    raw = changed(changed(QUICKSTART, "train.protocol", "matched"), f"{key}.train", OWN)
+    tuned = of_method(changed(raw, f"{key}.matched", {"train": TUNED}), key)[1]
+    assert tuned == of_method(raw, "methods.at")[1].model_copy(update={"lr": 0.05, "weight_decay": 1e-3})
+
+
+def test_what_is_tuned_under_matched_may_differ_by_model_and_changes_nothing_under_paper():
+    raw = changed(PAPER, "methods.trades.matched.train", {"lr": {"resnet18": 0.05, "default": 0.02}})
+    found = [
+        of_method(changed(raw, "train.protocol", protocol), "methods.trades", model)[1].lr
+        for protocol, model in (("matched", "resnet18"), ("matched", "wrn_34_10"), ("paper", "resnet18"))
+    ]
+    assert found == [0.05, 0.02, of_method(PAPER, "methods.trades", "resnet18")[1].lr]
+
+
 @pytest.mark.reliability("wrong inputs")
 @pytest.mark.parametrize("protocol", ["paper", "matched"])
-def test_under_matched_a_method_brings_no_schedule_of_its_own(protocol):
-    raw = changed(changed(PAPER, "train.protocol", protocol), "methods.at_ema.matched.train.lr", 0.2)
+@pytest.mark.parametrize("name", ["epochs", "drops", "batch", "momentum"])
+def test_under_matched_a_method_brings_no_schedule_of_its_own(name, protocol):
+    value = {"epochs": 7, "drops": {5: 0.5}, "batch": 32, "momentum": 0.5}[name]
+    raw = changed(changed(PAPER, "train.protocol", protocol), f"methods.at_ema.matched.train.{name}", value)
     found = check(raw)
     told, other = (found, "") if protocol == "matched" else (found.unused, " (protocol matched)")
-    said = "methods.at_ema.matched.train.lr: common to all methods; allowed here: average and select"
-    assert said + other in told
+    said = "common to all methods; allowed here: average, lr, select, weight_decay"
+    assert f"methods.at_ema.matched.train.{name}: {said}{other}" in told
+
+
+@pytest.mark.reliability("wrong inputs")
+def test_a_rate_of_its_own_under_matched_is_checked_like_the_common_one():
+    raw = changed(changed(PAPER, "train.protocol", "matched"), "methods.trades.matched.train", {"lr": -1})
+    assert "methods.trades.matched.train.lr: Input should be greater than 0; found -1" in check(raw)
 
 
 @pytest.mark.parametrize("name", [name for name in PAPER["methods"] if name not in ("natural", "rift")])

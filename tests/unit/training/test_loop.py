@@ -21,7 +21,7 @@ from cure.storage.resume import Scratch
 from cure.training import loop
 from cure.training.kept import TrainingCheckpoint
 from cure.training.loop import Task, train
-from cure.training.schedule import momentum, rate
+from cure.training.schedule import rate, rate_and_momentum
 from cure.training.validation import validation
 from tests.support.saving import every_epoch
 from tests.support.training import RUN, task, with_method, with_run_settings
@@ -260,7 +260,7 @@ def test_one_cycle_reaches_every_step_and_the_history_has_each_epochs_first(
     kept = train(with_method(work, after_step=see), resume, quiet)
     places = [(epoch, step, 3) for epoch in (1, 2, 3, 4) for step in (0, 1, 2)]
     assert seen == [rate(fit, *place) for place in places]
-    assert groups == [(rate(fit, *place), momentum(fit, *place)) for place in places]
+    assert groups == [rate_and_momentum(fit, *place) for place in places]
     assert len(set(seen)) == 12
     assert [row["lr"] for row in kept.history] == seen[::3]
 

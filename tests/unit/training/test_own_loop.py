@@ -84,7 +84,7 @@ class TestTheSameBits:
         settings |= {"begin": 2} if "begin" in settings else {}
         student, hyper = small(), entry.Hyper(**settings)
         if entry.METHOD.prepare:
-            entry.METHOD.prepare(student)
+            entry.METHOD.prepare(student, hyper)
         companions = entry.METHOD.companions(hyper) if entry.METHOD.companions else {}
         job = dataclasses.replace(given.job, method=entry.METHOD, hyper=hyper)
         return dataclasses.replace(given, job=job, nets=Networks(student, companions, {})), settings
@@ -380,6 +380,15 @@ class TestRefused:
     def test_an_optimizer_of_other_weights_is_refused(self, kind) -> None:
         with pytest.raises(UserError, match="optimizer: holds no weight of net"):
             training_step(trades, small(), kind(small(1)), epochs=1, **TRADES)
+
+    @pytest.mark.parametrize("scheduled", [True, False])
+    def test_an_optimizer_whose_step_needs_a_closure_is_refused(self, scheduled: bool) -> None:
+        net = small()
+        optimizer = torch.optim.LBFGS(net.parameters())
+        if scheduled:  # which wraps the optimiser's step
+            torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+        with pytest.raises(UserError, match="optimizer: a step of LBFGS needs a closure; take one such as SGD"):
+            training_step(trades, net, optimizer, epochs=1, **TRADES)
 
     def test_several_processes_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(distributed, "count", lambda: 4)

@@ -6,7 +6,7 @@ from torch import nn
 
 from cure.core.method import Companion, Networks
 from cure.settings.sections import Schedule
-from cure.training.schedule import momentum, rate, set_rate, sgd
+from cure.training.schedule import rate, rate_and_momentum, set_rate, sgd
 
 CYCLE = {"rise": 0.25, "first": 0.04, "last": 4e-6, "low_momentum": 0.85, "high_momentum": 0.95}
 
@@ -56,7 +56,8 @@ def test_one_cycle_is_pytorchs(epochs: int, steps: int) -> None:
     for at in range(epochs * steps):
         epoch, step = 1 + at // steps, at % steps
         (group,) = optimizer.param_groups
-        found = rate(cycle, epoch, step, steps), momentum(cycle, epoch, step, steps)
+        found = rate_and_momentum(cycle, epoch, step, steps)
+        assert rate(cycle, epoch, step, steps) == found[0]
         assert found == pytest.approx((group["lr"], group["momentum"]))
         if at + 1 < epochs * steps:
             optimizer.step()
@@ -64,7 +65,7 @@ def test_one_cycle_is_pytorchs(epochs: int, steps: int) -> None:
 
 
 def test_what_has_no_cycle_keeps_its_momentum() -> None:
-    assert momentum(schedule(momentum=0.8), 3, 2, 10) == 0.8
+    assert rate_and_momentum(schedule(momentum=0.8), 3, 2, 10) == (rate(schedule(momentum=0.8), 3), 0.8)
 
 
 @pytest.mark.reliability("wrong inputs")
