@@ -59,7 +59,7 @@ def _not_told_apart(methods: list[str], alike: dict[str, list[str]]) -> Iterator
 
     So two methods have a bar in common if, and only if, they are not told apart. Bron and Kerbosch, CACM 1973.
     """
-    near = {i: {methods.index(name) for name in alike[method]} for i, method in enumerate(methods)}
+    near = {i: {methods.index(name) for name in alike[method]} - {i} for i, method in enumerate(methods)}
 
     def grown(group: set[int], more: set[int], done: set[int]) -> Iterator[list[int]]:
         if not more and not done and len(group) > 1:

@@ -87,17 +87,10 @@ def measured(
     lines = rows.measured(results)
     means = rows.over_seeds(lines, grid)
     attacked, curves = attacks.measured(results.attacks), rows.curves(results)
-    outcomes = {run: result.outcomes for run, result in results.attacks.items()}
     titled = headings(results.attacks.values())
-    shown, ends = ({name: titled(name) for name in ("clean", *some)} for some in (suite.table, suite.last))
-    ends = ends if suite.last else {}
-    methods_of = sampled(outcomes, list(shown), suite.nrr)
-    told, ranked, overfit = (
-        pairs.compared(outcomes, list(shown), methods_of),
-        ranks.table(methods_of),
-        overfitting.epochs(curves),
-    )
-    shown |= {f"nrr_{suite.nrr}": titled(f"nrr_{suite.nrr}")}
+    ends = {name: titled(name) for name in ("clean", *suite.last)} if suite.last else {}
+    told, ranked, comparing = compared(results, suite, text.against)
+    overfit = overfitting.epochs(curves)
     accepted = acceptance.table(published, results, ours.columns)
     concluded = pd.concat([findings.table(text.figures, results, suite), accepted], ignore_index=True)
     epochs = {rows.key(run): str(made.epochs(results, run) or "?") for run in results.runs}
@@ -109,8 +102,7 @@ def measured(
         "table": table.markdown(body, text, head, about),
         "findings": findings.page(concluded, len(grid.seeds)),
         "claims": beside.page(lines, published, trained, ours),
-        "pairs": pairs_page.page(told, methods_of, text.against, shown),
-        "ranks": ranks.page(ranked, shown),
+        **comparing,
         "overfitting": overfitting.page(overfit, lines, ends),
         "corruptions": corrupted.page(results.corruptions, methods(grid)),
         "attacks": attacks.page(results.attacks),
@@ -129,6 +121,23 @@ def measured(
     left_out = figures.draw(FOLDER / "figures", FOLDER / "data", text.figures, results, suite)
     _write(pages, lists, rows.metrics(means, suite), page.Head(text, head, body, about))
     return left_out
+
+
+def compared(
+    results: Results, suite: AttackSuite, against: list[str]
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, str]]:
+    """Return every two rows compared, the ranks of methods, and the pages of both."""
+    titled = headings(results.attacks.values())
+    columns, nrr = ["clean", *suite.table], f"nrr_{suite.nrr}"
+    outcomes = {run: result.outcomes for run, result in results.attacks.items()}
+    methods_of = sampled(outcomes, columns, suite.nrr)
+    told, ranked = pairs.compared(outcomes, columns, methods_of), ranks.table(methods_of)
+    titles = {name: titled(name) for name in (*columns, nrr)}
+    pages = {
+        "pairs": pairs_page.page(told, methods_of, against, titles),
+        "ranks": ranks.page(ranked, titles),
+    }
+    return told, ranked, pages
 
 
 def _write(pages: dict[str, str], lists: dict[str, pd.DataFrame], metrics: dict[str, Any], head: page.Head) -> None:

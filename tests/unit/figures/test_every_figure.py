@@ -65,10 +65,11 @@ def table(name: str) -> pd.DataFrame:
         return data.assign(clean_accuracy=clean, accuracy=robust, nrr=60.0, **spans).reset_index(drop=True)
     if name == "ranks":
         columns = ["clean", "pgd20", "cw20", "aa", "nrr_cw20"]
-        data = pd.concat([lines(m, column=columns) for m in METHODS]).reset_index(drop=True).assign(images=10_000)
+        methods = dict.fromkeys(METHODS)
+        data = pd.concat([lines(m, column=columns) for m in methods]).reset_index(drop=True).assign(images=10_000)
         data["mean"] = 100 * draws.random(len(data))
         places = data.groupby(["setting", "column"])["mean"].rank(ascending=False).astype(int)
-        data = data.assign(rank=places, rank_low=(places - 3).clip(1), rank_high=(places + 3).clip(upper=len(METHODS)))
+        data = data.assign(rank=places, rank_low=(places - 3).clip(1), rank_high=(places + 3).clip(upper=len(methods)))
         return data.assign(alike=[near(data, line) for line in data.itertuples()])
     if name == "survival":
         data = pd.concat([lines(m, column=["min_linf"], radius=[k / 80 for k in range(17)]) for m in METHODS])

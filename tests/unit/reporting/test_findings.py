@@ -226,7 +226,7 @@ def test_the_same_images_of_more_seeds_are_no_more_images() -> None:
     assert findings.answer([Claim(small.first * 3, small.second * 3)]) == "not told apart"
 
 
-STEADY, MOVED = ([54, 54.5, 53.5], [50, 50.5, 49.5]), ([54, 58, 50], [50, 46, 54])
+STEADY, MOVED = ([54.0, 54.5, 53.5], [50.0, 50.5, 49.5]), ([54.0, 58.0, 50.0], [50.0, 46.0, 54.0])
 
 
 @pytest.mark.parametrize(("seeds", "agrees"), [(STEADY, "yes"), (MOVED, "not told apart")])
@@ -239,7 +239,7 @@ def test_with_several_seeds_a_claim_is_about_methods(seeds: tuple, agrees: str) 
 
 
 def test_networks_of_the_same_runs_are_compared_run_by_run() -> None:
-    runs = [50, 60, 70], [48, 58, 68]
+    runs = [50.0, 60.0, 70.0], [48.0, 58.0, 68.0]
     outcomes = [[right(percent) for percent in side] for side in runs]
     for first, second in (outcomes, [(side, 100 * IMAGES) for side in runs]):
         assert findings.answer([Claim(first, second)]) == "not told apart"
