@@ -5,16 +5,20 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-Side = list[str] | tuple[float, int]
-"""Per-image outcomes seed by seed (1 correct, 0 not), or where none were kept (accuracy in percent, images)."""
+Side = list[str] | tuple[list[float], int]
+"""Per-image outcomes seed by seed (1 correct, 0 not), or where none were kept (accuracies in percent, images)."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """The first network is more accurate than the second on the same images; both sides are of one kind."""
+    """The first is more accurate than the second on the same images; both sides are of one kind, seed by seed.
+
+    `same_runs`: both sides are networks of the same training runs, such as the best and the last of each.
+    """
 
     first: Side
     second: Side
+    same_runs: bool = False
 
 
 Verdict = tuple[str, bool | list[Claim]]
@@ -36,6 +40,12 @@ def outcomes(data: pd.DataFrame, method: str, column: str) -> list[str]:
     """The per-image outcomes of a method, a text for each seed."""
     own = data[data["method"] == method].sort_values("seed")
     return own[column].tolist()
+
+
+def accuracies(data: pd.DataFrame, method: str, column: str) -> list[float]:
+    """The accuracy of a method in each seed, a mean over its lines."""
+    own = data[data["method"] == method].groupby("seed")[column].mean()
+    return own.tolist()
 
 
 def untested(told: str, holds: bool, data: pd.DataFrame) -> Verdict:

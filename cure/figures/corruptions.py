@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure as Sheet
 
 from cure.core.figure import Figure, sheet
-from cure.core.finding import Claim, Finding, Verdict
+from cure.core.finding import Claim, Finding, Verdict, accuracies
 from cure.core.names import NAMES
 
 
@@ -34,9 +34,10 @@ def draw(data: pd.DataFrame) -> Sheet:
 
 def ahead(data: pd.DataFrame) -> Verdict:
     """CURE against the three baselines of the paper's figure, at its severity."""
-    means, images = data[data["severity"] == 3].groupby("method")["accuracy"].mean(), int(data["images"].iloc[0])
-    told = ", ".join(f"{NAMES[method]} {means[method]:.1f} %" for method in ("cure", "at", "trades", "mart"))
-    cure, *others = ((means[method], images) for method in ("cure", "at", "trades", "mart"))
+    part, images, names = data[data["severity"] == 3], int(data["images"].iloc[0]), ("cure", "at", "trades", "mart")
+    means = part.groupby("method")["accuracy"].mean()
+    told = ", ".join(f"{NAMES[method]} {means[method]:.1f} %" for method in names)
+    cure, *others = ((accuracies(part, method, "accuracy"), images) for method in names)
     return f"at severity 3, {images} images: {told}", [Claim(cure, other) for other in others]
 
 

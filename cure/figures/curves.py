@@ -57,7 +57,7 @@ def stable(data: pd.DataFrame) -> Verdict:
         return untested(f"on the validation split, {told}", holds, rows)
     best, last = (outcomes(ends, "at", f"{end}_outcome") for end in ("best", "last"))
     told = f"on {sum(c != '-' for c in best[0])} test images under {heading(ends['tested'].iloc[0])}, {told}"
-    return told, [Claim(best, last)] if holds else False
+    return told, [Claim(best, last, same_runs=True)] if holds else False
 
 
 def _fall_tested(ends: pd.DataFrame, method: str) -> float:

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Sheet
 
 from cure.core.figure import COLOURS, LINES, Figure, sheet, spread
-from cure.core.finding import Claim, Finding, Verdict
+from cure.core.finding import Claim, Finding, Side, Verdict, accuracies
 from cure.core.names import block_set
 
 WORDS = {1: "single blocks", 2: "pairs", 3: "triples"}
@@ -63,23 +63,37 @@ def _told(found: pd.DataFrame, names: tuple[str, ...], images: int) -> str:
     return f"best epoch (last minus best) of {images} images: " + ", ".join(each)
 
 
+def _ends(data: pd.DataFrame, name: str) -> tuple[Side, Side]:
+    """The accuracies of a set, seed by seed, at the best epoch of the mean over seeds and at the last."""
+    mean = data[data["method"] == name].groupby("epoch")["val_pgd"].mean()
+    images = int(data["images"].iloc[0])
+    best, last = (
+        (accuracies(data[data["epoch"] == epoch], name, "val_pgd"), images) for epoch in (mean.idxmax(), mean.index[-1])
+    )
+    return best, last
+
+
+def _fall(data: pd.DataFrame, name: str) -> Claim:
+    """A set is less accurate at the last epoch than at its best."""
+    return Claim(*_ends(data, name), same_runs=True)
+
+
 def middle_is_stable(data: pd.DataFrame) -> Verdict:
     """Everything and U-34 fall behind their best, and further than U-23: where they do not, nothing is to be tested."""
     found, images = _best_and_fall(data), int(data["images"].iloc[0])
     told = _told(found, ("all", "u34", "u23"), images)
     if found["fall"][["all", "u34"]].max() >= found["fall"]["u23"]:
         return told, False
-    return told, [Claim((found["best"][name], images), (found["last"][name], images)) for name in ("all", "u34")]
+    return told, [_fall(data, name) for name in ("all", "u34")]
 
 
 def early_overfits_less(data: pd.DataFrame) -> Verdict:
     """Everything falls behind its best, and further than early blocks, whose best is lower."""
     found, images = _best_and_fall(data), int(data["images"].iloc[0])
-    told, best = _told(found, (*EARLY, "all"), images), {n: (found["best"][n], images) for n in (*EARLY, "all")}
+    told, best = _told(found, (*EARLY, "all"), images), {n: _ends(data, n)[0] for n in (*EARLY, "all")}
     if found["fall"][list(EARLY)].min() <= found["fall"]["all"]:
         return told, False
-    falls = Claim(best["all"], (found["last"]["all"], images))
-    return told, [falls, *(Claim(best["all"], best[early]) for early in EARLY)]
+    return told, [_fall(data, "all"), *(Claim(best["all"], best[early]) for early in EARLY)]
 
 
 EARLY = ("u1", "u2", "u12")

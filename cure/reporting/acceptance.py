@@ -9,6 +9,7 @@ import pandas as pd
 from cure.core.finding import Claim
 from cure.core.names import NAMES, heading
 from cure.evaluation.statistics.intervals import wilson
+from cure.evaluation.statistics.two_level import accuracies
 from cure.published import attacks
 from cure.published.claims import Published
 from cure.published.windows import Window
@@ -91,20 +92,25 @@ class RowInWindow:
         return (texts, "") if "-" not in "".join(texts) else ([], f"{heading(measure)} was not measured on all images")
 
     def _inside(self, measure: str, low: float, high: float) -> Line:
-        """`yes` inside the window, `no` where not even the 95 % interval of our number reaches it."""
+        """`yes` inside the window, `no` where not even the 95 % interval of our number reaches it.
+
+        Of several seeds the interval covers other training runs, too; their variance is that of this row alone.
+        """
         texts, why = self._outcomes(self.row, measure)
         if why:
             return {"ours": why, "agrees": NOT_MEASURED}
         images = self.window.images
         share = sum(text.count("1") for text in texts) / len(texts) / images
-        bottom, top = (100 * end for end in wilson(round(share * images), images))
+        several = len(texts) > 1
+        ends = accuracies({"own": texts}).mean("own").interval() if several else wilson(round(share * images), images)
+        bottom, top = (100 * end for end in ends)
         ours = f"{100 * share:.2f} (95 %: {bottom:.2f} to {top:.2f})"
         if low <= round(100 * share, 2) <= high:
             return {"ours": ours, "agrees": "yes"}
         return {"ours": ours, "agrees": "no" if bottom > high or top < low else "not told apart"}
 
     def _below(self, measure: str, above: str) -> Line:
-        """Whether another method of this setting is more robust, by a paired test on the same images."""
+        """Whether another method of this setting is more robust on the same images, as findings are tested."""
         name = NAMES.get(above, above)
         if self.row.of(above) not in self.results.rows:
             return {"ours": f"no row {name}", "agrees": NOT_MEASURED}

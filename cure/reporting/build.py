@@ -23,10 +23,11 @@ from cure.reporting import (
     made,
     overfitting,
     page,
-    pairs,
     rows,
     table,
 )
+from cure.reporting.comparison import pairs, pairs_page, ranks
+from cure.reporting.comparison.samples import sampled
 from cure.reporting.results import Results, every_row, load_results, methods, setting
 from cure.settings.params import Params
 from cure.settings.sections import AttackSuite, Grid, ReportText, Threat
@@ -86,13 +87,12 @@ def measured(
     lines = rows.measured(results)
     means = rows.over_seeds(lines, grid)
     attacked, curves = attacks.measured(results.attacks), rows.curves(results)
-    outcomes = {run: result.outcomes for run, result in results.attacks.items()}
     titled = headings(results.attacks.values())
-    shown, ends = ({name: titled(name) for name in ("clean", *some)} for some in (suite.table, suite.last))
-    ends = ends if suite.last else {}
-    told, overfit = pairs.compared(outcomes, list(shown)), overfitting.epochs(curves)
+    ends = {name: titled(name) for name in ("clean", *suite.last)} if suite.last else {}
+    told, ranked, comparing = compared(results, suite, text.against)
+    overfit = overfitting.epochs(curves)
     accepted = acceptance.table(published, results, ours.columns)
-    concluded = pd.concat([findings.table(text.figures, results), accepted], ignore_index=True)
+    concluded = pd.concat([findings.table(text.figures, results, suite), accepted], ignore_index=True)
     epochs = {rows.key(run): str(made.epochs(results, run) or "?") for run in results.runs}
     trained = {row: f"{count} epochs, {', '.join(note['devices'])}" for row, count in epochs.items()}
     body = table.rows(lines, means, attacked, pairs.marks(told), epochs, suite)
@@ -100,9 +100,9 @@ def measured(
     head = table.head(suite, titled)
     pages = {
         "table": table.markdown(body, text, head, about),
-        "findings": findings.page(concluded),
+        "findings": findings.page(concluded, len(grid.seeds)),
         "claims": beside.page(lines, published, trained, ours),
-        "pairs": pairs.page(told, text.against, shown),
+        **comparing,
         "overfitting": overfitting.page(overfit, lines, ends),
         "corruptions": corrupted.page(results.corruptions, methods(grid)),
         "attacks": attacks.page(results.attacks),
@@ -111,15 +111,33 @@ def measured(
         "table": lines.round(2),
         "findings": concluded,
         "pairs": pairs.rounded(told),
+        "ranks": ranked,
         "overfitting": overfitting.both(overfit, lines, list(ends)).round(2),
         "curves": curves.round(6),
         "corruptions": corrupted.lines(results.corruptions).round(2),
         "attacks": attacked,
         "survival": attacks.survival(results.attacks),
     }
-    left_out = figures.draw(FOLDER / "figures", FOLDER / "data", text.figures, results)
+    left_out = figures.draw(FOLDER / "figures", FOLDER / "data", text.figures, results, suite)
     _write(pages, lists, rows.metrics(means, suite), page.Head(text, head, body, about))
     return left_out
+
+
+def compared(
+    results: Results, suite: AttackSuite, against: list[str]
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, str]]:
+    """Return every two rows compared, the ranks of methods, and the pages of both."""
+    titled = headings(results.attacks.values())
+    columns, nrr = ["clean", *suite.table], f"nrr_{suite.nrr}"
+    outcomes = {run: result.outcomes for run, result in results.attacks.items()}
+    methods_of = sampled(outcomes, columns, suite.nrr)
+    told, ranked = pairs.compared(outcomes, columns, methods_of), ranks.table(methods_of)
+    titles = {name: titled(name) for name in (*columns, nrr)}
+    pages = {
+        "pairs": pairs_page.page(told, methods_of, against, titles),
+        "ranks": ranks.page(ranked, titles),
+    }
+    return told, ranked, pages
 
 
 def _write(pages: dict[str, str], lists: dict[str, pd.DataFrame], metrics: dict[str, Any], head: page.Head) -> None:
@@ -161,7 +179,7 @@ def facts(params: Params, results: Results, note: dict[str, Any], todo: list[str
         f"Percent of {images} test images; L-inf attacks with {ball}; seeds {grid.seeds}{several}.",
         *(said for method, said in RECONSTRUCTIONS.items() if method in {run.method for run in results.runs}),
         *attacks.notes(results.attacks, suite),
-        f"Bold: the best under {shown}; †: not told apart from it by a paired test on the same images (pairs.md).",
+        unit(len(grid.seeds), f"{shown}, NRR"),
         f"NRR: 2 n r / (n + r) of clean and {titled(suite.nrr)}, of unrounded values.",
         corrupted.note(results.corruptions),
         *(
@@ -174,6 +192,19 @@ def facts(params: Params, results: Results, note: dict[str, Any], todo: list[str
         *todo,
         *(f"Problem: {problem}." for problem in attacks.problems(results.attacks)),
     ]
+
+
+def unit(seeds: int, shown: str) -> str:
+    """Return what the table's marks and intervals are about: methods of several seeds, networks of one."""
+    if seeds == 1:
+        return (
+            "One seed: each row is a single network, none is marked as better than another, and intervals (index.html) "
+            "are over images alone; `grid.seeds` with several seeds compares methods."
+        )
+    return (
+        f"Bold: the best under {shown}; †: not told apart from it. The unit is the method: tests and 95 % intervals "
+        "cover other images and other training runs (two-level model, pairs.md and ranks.md); ± is not an interval."
+    )
 
 
 def show(said: list[str]) -> None:

@@ -1,21 +1,24 @@
 """What figures and their tables are drawn from: one table by name, for the runs that `grid` names."""
 
 from collections.abc import Callable
-from functools import partial
 from math import inf
 from typing import Any
 
 import pandas as pd
 
 from cure.reporting import attacks, corrupted, layers, rows
+from cure.reporting.comparison import ranks
 from cure.reporting.results import AnalysisFile, Results, place
+from cure.settings.sections import AttackSuite
 from cure.storage.paths import Run
 
 STEPS = 16  # radii between 0 and eps
 
 
-def table(name: str, results: Results) -> pd.DataFrame:
+def table(name: str, results: Results, suite: AttackSuite) -> pd.DataFrame:
     """The table of this name, or what the analysis of this name left; empty where the grid has no row for it."""
+    if name in OF_COLUMNS:
+        return OF_COLUMNS[name](results, suite)
     return TABLES[name](results) if name in TABLES else analysed(name, results)
 
 
@@ -100,21 +103,28 @@ def survival(results: Results) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def beside_clean(results: Results, kinds: tuple[str, ...]) -> pd.DataFrame:
-    """Accuracies beside clean ones, of the first column of each kind: pgd, cw, aa; intervals in percent."""
-    found = attacks.measured(results.attacks)
-    columns = list(dict.fromkeys(found["column"]))
-    chosen = [next((name for name in columns if name.startswith(kind)), "") for kind in kinds]
-    key = ["setting", "method", "seed"]
+def tradeoff(results: Results) -> pd.DataFrame:
+    """Accuracies beside clean ones, of the first C&W column and the first AutoAttack column; intervals in percent."""
+    columns = dict.fromkeys(name for result in results.attacks.values() for name in result.outcomes)
+    first = [next((name for name in columns if name.startswith(kind)), "") for kind in ("cw", "aa")]
+    return _beside_clean(results, first)
+
+
+def ratio(results: Results, suite: AttackSuite) -> pd.DataFrame:
+    """Accuracies beside clean ones, of the column that the table's NRR is of; intervals in percent."""
+    return _beside_clean(results, [suite.nrr])
+
+
+def _beside_clean(results: Results, columns: list[str]) -> pd.DataFrame:
+    found, key = attacks.measured(results.attacks), ["setting", "method", "seed"]
     clean = found[found["column"] == "clean"][[*key, "accuracy", "low", "high"]]
     clean = clean.rename(columns={name: f"clean_{name}" for name in ("accuracy", "low", "high")})
-    return found[found["column"].isin(chosen)].merge(clean, on=key)
+    return found[found["column"].isin(columns)].merge(clean, on=key)
 
 
 TABLES: dict[str, Callable[[Results], pd.DataFrame]] = {
     "curves": curves,
-    "tradeoff": partial(beside_clean, kinds=("cw", "aa")),
-    "ratio": partial(beside_clean, kinds=("pgd",)),
+    "tradeoff": tradeoff,
     "survival": survival,
     "minima": minima,
     "corruptions": lambda results: corrupted.shared(results.corruptions),
@@ -124,6 +134,8 @@ TABLES: dict[str, Callable[[Results], pd.DataFrame]] = {
     "layers": layers.bars,
     "layers_curves": layers.curves,
 }
+OF_COLUMNS: dict[str, Callable[[Results, AttackSuite], pd.DataFrame]] = {"ratio": ratio, "ranks": ranks.drawn}
+"""Tables that depend on which columns params.yaml shows."""
 
 
 def analysed(name: str, results: Results) -> pd.DataFrame:

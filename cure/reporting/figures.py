@@ -10,10 +10,11 @@ from cure import catalogue
 from cure.core.figure import Figure
 from cure.reporting import evidence
 from cure.reporting.results import Results
+from cure.settings.sections import AttackSuite
 from cure.storage.files import replacing, write_text
 
 
-def draw(folder: Path, tables: Path, names: list[str], results: Results) -> dict[str, str]:
+def draw(folder: Path, tables: Path, names: list[str], results: Results, suite: AttackSuite) -> dict[str, str]:
     """NAME.png of every named figure that the results have data for, and captions.json; name -> why it was left out.
 
     Beside them, in the folder `tables`, NAME.csv: the table behind each figure, unless its cells are pictures.
@@ -25,7 +26,7 @@ def draw(folder: Path, tables: Path, names: list[str], results: Results) -> dict
     captions, left_out = {}, {}
     for name in names:
         figure: Figure = catalogue.entry("figures", name).FIGURE
-        data = evidence.table(figure.data, results)
+        data = evidence.table(figure.data, results, suite)
         captions[name] = {"caption": figure.caption}
         if data.empty:
             left_out[name] = captions[name]["reason"] = figure.without

@@ -10,22 +10,36 @@ from cure import catalogue
 from cure.core.figure import Figure
 from cure.core.finding import Claim
 from cure.core.names import NAMES
-from cure.evaluation.statistics.paired_tests import LEVEL, paired_test
+from cure.evaluation.statistics.paired_outcomes import paired_outcomes
+from cure.evaluation.statistics.paired_tests import LEVEL
+from cure.evaluation.statistics.two_level import accuracies, of_counts, of_the_same_runs
 from cure.reporting import evidence, markdown
 from cure.reporting.results import Results
+from cure.settings.sections import AttackSuite
 
 COLUMNS = ["figure", "setting", "source", "said", "ours", "agrees"]
 ANSWERS = ("yes", "no", "not told apart", "not measured")
 
 
-def table(names: list[str], results: Results) -> pd.DataFrame:
+UNIT_METHODS = (
+    "What is tested is about methods, as the papers' conclusions are: it holds for other images and other training "
+    "runs, by the two-level model of pairs.md, from {} seeds of each method. Lines with `no interval` are about these "
+    "networks."
+)
+UNIT_NETWORKS = (
+    "The papers' conclusions are about methods, and with one seed all this is about these networks: how another "
+    "training run would come out is not known. `grid.seeds` with several seeds tests methods."
+)
+
+
+def table(names: list[str], results: Results, suite: AttackSuite) -> pd.DataFrame:
     """One line per finding of the named figures and setting; `agrees` is one of ANSWERS."""
-    return pd.DataFrame([line for name in names for line in _lines(name, results)], columns=COLUMNS)
+    return pd.DataFrame([line for name in names for line in _lines(name, results, suite)], columns=COLUMNS)
 
 
-def _lines(name: str, results: Results) -> Iterator[dict[str, str]]:
+def _lines(name: str, results: Results, suite: AttackSuite) -> Iterator[dict[str, str]]:
     figure: Figure = catalogue.entry("figures", name).FIGURE
-    data = evidence.table(figure.data, results) if figure.findings else pd.DataFrame()
+    data = evidence.table(figure.data, results, suite) if figure.findings else pd.DataFrame()
     for finding in figure.findings:
         told = {"figure": name, "source": finding.source, "said": finding.said}
         if data.empty:
@@ -56,33 +70,43 @@ def answer(verdict: bool | list[Claim]) -> str:
 
 
 def _test(claim: Claim) -> tuple[float, float]:
-    """First minus second, and p: paired by image, or Fisher's exact test on the counts where no outcomes were kept.
+    """First minus second, and p: of methods over several seeds (two_level.py), of two networks with one seed.
 
-    The counts are those of one network on its images whatever they are a mean over, which errs on the careful side.
+    Networks are paired by image, or compared by Fisher's exact test on their counts where no outcomes were kept. The
+    counts are those of one network on its images whatever they are a mean over, which errs on the careful side. Of
+    several seeds the variance over training runs is pooled over the two sides alone.
     """
     first, second = claim.first, claim.second
     if isinstance(first, list) and isinstance(second, list):
-        found = paired_test(first, second)
-        return found.difference, found.p()
+        if len(first) == 1:
+            paired = paired_outcomes(first[0], second[0])
+            return paired.difference, paired.p()
+        pair = {"first": first, "second": second}
+        found = of_the_same_runs(first, second) if claim.same_runs else accuracies(pair).difference(*pair)
+        return found.value, found.p()
     assert isinstance(first, tuple)
     assert isinstance(second, tuple)
-    counts = np.array([[round(share * n / 100), n - round(share * n / 100)] for share, n in (first, second)])
-    return float(first[0]) - float(second[0]), float(fisher_exact(counts).pvalue)
+    if len(first[0]) > 1:
+        one, other = (np.array(side) / 100 for side, _ in (first, second))
+        found = of_counts(one, other, first[1], claim.same_runs)
+        return found.value, found.p()
+    counts = np.array([[round(share * n / 100), n - round(share * n / 100)] for (share,), n in (first, second)])
+    return float(first[0][0]) - float(second[0][0]), float(fisher_exact(counts).pvalue)
 
 
-def page(found: pd.DataFrame) -> str:
-    """findings.md: a line for each finding and setting."""
+def page(found: pd.DataFrame, seeds: int) -> str:
+    """findings.md: a line for each finding and setting; `seeds` says whether they are about methods."""
     counts = found["agrees"].value_counts()
     told = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in ANSWERS)
     about = (
         "Each line is computed from the table of its figure (reports/data), means over seeds. Accuracies on the same "
         "images are tested at 95 %, image by image where outcomes are kept, else by their counts: `yes` and `no` are "
         "said where that holds, else `not told apart`; a fall that the numbers do not show is a `no`. Where a line "
-        "says `no interval`, its numbers are compared as they are. All this is about these networks, not about "
-        "training again."
+        "says `no interval`, its numbers are compared as they are."
     )
+    unit = UNIT_METHODS.format(seeds) if seeds > 1 else UNIT_NETWORKS
     head = ["Source", "The paper says", "Setting", "Here", "Agrees"]
     body = found[["source", "said", "setting", "ours", "agrees"]].to_numpy().tolist()
     ruled = markdown.table(head, body, left=range(len(head)))
     title = "# What the papers find, and what is found here"
-    return "\n".join([title, "", f"- {about}", f"- {told}.", "", *ruled]) + "\n"
+    return "\n".join([title, "", f"- {about}", f"- {unit}", f"- {told}.", "", *ruled]) + "\n"

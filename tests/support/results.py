@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cure.reporting.results import Results, load_results
 from cure.settings.layers import LayersGrid
-from cure.settings.sections import Grid
+from cure.settings.sections import AttackSuite, Grid
 from cure.storage.paths import Run
 
 EMPTY = ["update_to_revise", "update_from_natural", "update_from_natural_to_revise", "update_from_teacher"]
@@ -13,16 +13,50 @@ EMPTY += ["update_from_both", "revise_from_robust", "analyse"]
 NO_STUDY: dict[str, list[str]] = {"models": [], "variants": [], "groups": []}
 
 
-def loaded(layers: dict[str, list[str]] = NO_STUDY, **lists: list[str]) -> Results:
+def loaded(layers: dict[str, list[str]] = NO_STUDY, seeds: tuple[int, ...] = (0,), **lists: list[str]) -> Results:
     """The results of digits/small with these lists."""
     listed = {key: list[str]() for key in EMPTY} | {"update": ["at"]} | lists
-    table = {"datasets": ["digits"], "models": ["small"], "seeds": [0]}
+    table = {"datasets": ["digits"], "models": ["small"], "seeds": [*seeds]}
     pretrain = ["small", *layers["models"]]
     return load_results(Grid(**table, **listed, pretrain=pretrain, layers=LayersGrid(**layers)))
 
 
-def run(method: str) -> Run:
-    return Run("digits", "small", method, 0)
+SUITE = AttackSuite(
+    images=4,
+    batch=4,
+    seed=0,
+    layout="contiguous",
+    precision="fp32",
+    subset={},
+    on_request={},
+    table=["pgd20"],
+    nrr="cw20",
+    last=[],
+    columns={"pgd20": {}, "cw20": {}},
+)
+"""Columns of a table, and another for its NRR."""
+
+
+def run(method: str, seed: int = 0) -> Run:
+    return Run("digits", "small", method, seed)
+
+
+def outcomes_of(right: dict[str, list[int]]) -> dict[Run, dict[str, str]]:
+    """Outcomes of 100 images: of each method so many correct clean, seed by seed, and under PGD-20 the same of all."""
+    return {
+        run(method, seed): {"clean": "1" * count + "0" * (100 - count), "pgd20": "01" * 50}
+        for method, counts in right.items()
+        for seed, count in enumerate(counts)
+    }
+
+
+def attack_result(right: int) -> str:
+    """The file of the stage attack: so many of 100 images are correct clean, half of them under each attack."""
+    clean, left = ("1" * count + "0" * (100 - count) for count in (right, right // 2))
+    column = {"label": "", "package": "", "broken_by": {}}
+    about = {"images": 100, "outcomes": {"clean": clean, "pgd20": left, "cw20": left}, "problems": [], "last": None}
+    about |= {"columns": {"pgd20": column, "cw20": column}, "eps": 0.1, "seed": 0, "batch": 4, "epoch": 2}
+    return json.dumps(about)
 
 
 def write(path: Path, text: str) -> None:

@@ -3,6 +3,7 @@
 import io
 import itertools
 import random
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -62,6 +63,14 @@ def table(name: str) -> pd.DataFrame:
         clean, robust = 80 + 15 * draws.random(len(data)), 40 + 20 * draws.random(len(data))
         spans = {"clean_low": clean - 1, "clean_high": clean + 1, "low": robust - 4, "high": robust + 4}
         return data.assign(clean_accuracy=clean, accuracy=robust, nrr=60.0, **spans).reset_index(drop=True)
+    if name == "ranks":
+        columns = ["clean", "pgd20", "cw20", "aa", "nrr_cw20"]
+        methods = dict.fromkeys(METHODS)
+        data = pd.concat([lines(m, column=columns) for m in methods]).reset_index(drop=True).assign(images=10_000)
+        data["mean"] = 100 * draws.random(len(data))
+        places = data.groupby(["setting", "column"])["mean"].rank(ascending=False).astype(int)
+        data = data.assign(rank=places, rank_low=(places - 3).clip(1), rank_high=(places + 3).clip(upper=len(methods)))
+        return data.assign(alike=[near(data, line) for line in data.itertuples()])
     if name == "survival":
         data = pd.concat([lines(m, column=["min_linf"], radius=[k / 80 for k in range(17)]) for m in METHODS])
         return data.assign(eps=0.1, accuracy=100 - 400 * data["radius"] * draws.random(len(data)))
@@ -93,6 +102,12 @@ def table(name: str) -> pd.DataFrame:
     methods = ["part"] if name == "masks" else ANALYSED
     places = [{"setting": setting, "method": method, "seed": 0} for setting in SETTINGS for method in methods]
     return pd.DataFrame([place | pictures(draws) | {"classes": ["automobile"] * 10} for place in places])
+
+
+def near(data: pd.DataFrame, line: Any) -> str:
+    """The methods up to four ranks away."""
+    here = data[(data["setting"] == line.setting) & (data["column"] == line.column)]
+    return " ".join(here["method"][(here["rank"] - line.rank).abs().between(1, 4)])
 
 
 AXES = {
@@ -201,6 +216,36 @@ def test_the_lowest_panel_of_each_column_names_its_values(drawings: list[Drawing
             if ax.get_visible() and (place := ax.get_subplotspec()):
                 lowest[place.get_gridspec(), place.colspan.start] = ax  # panels come from the top
         assert [ax.get_title() for ax in lowest.values() if not ax.xaxis.get_tick_params()["labelbottom"]] == []
+
+
+def ranked(alike: dict[str, str]) -> pd.DataFrame:
+    """One panel: the methods are ranked in this order."""
+    data = pd.DataFrame({"method": list(alike), "alike": list(alike.values()), "rank": range(1, len(alike) + 1)})
+    ends = {"rank_low": data["rank"], "rank_high": data["rank"], "mean": 90.0 - data["rank"], "images": 100}
+    return data.assign(setting="digits/small", column="clean", seed=0, **ends)
+
+
+@pytest.mark.parametrize(
+    ("alike", "bars"),
+    [
+        ({"at": "trades", "trades": "at", "cure": ""}, [[0, 1]]),
+        ({"at": "", "trades": "", "cure": ""}, []),
+        ({"at": "trades cure", "trades": "at cure", "cure": "at trades"}, [[0, 1, 2]]),
+        ({"at": "trades", "trades": "at cure", "cure": "trades"}, [[0, 1], [1, 2]]),
+        ({"at": "cure", "trades": "", "cure": "at"}, [[0, 2]]),  # the test of a pair has a deviation of its own
+    ],
+)
+def test_two_methods_have_a_bar_in_common_where_they_are_not_told_apart(alike: dict, bars: list[list[int]]) -> None:
+    (ax,) = catalogue.entry("figures", "ranks").FIGURE.draw(ranked(alike)).axes
+    black = [line.get_ydata() for line in ax.lines if line.get_color() == "black"]
+    assert [list(places) for places in black] == bars
+    assert [label.get_text().split()[0] for label in ax.get_yticklabels()] == ["AT", "TRADES", "CURE"]
+
+
+def test_the_ratio_names_the_attack_that_it_is_of() -> None:
+    ratio = catalogue.entry("figures", "ratio").FIGURE
+    axes = ratio.draw(table("ratio").assign(column="cw20")).axes
+    assert {ax.get_xlabel() for ax in axes} == {"accuracy (%): clean, and under C&W-20 (hatched)"}
 
 
 @pytest.mark.parametrize(("without", "panels"), [([], 4), (["chosen_beta"], 3)])

@@ -30,6 +30,7 @@ def test_several_seeds_give_mean_and_spread_and_their_number(reports: Path) -> N
     assert f"{ours.mean():.2f} ± {ours.std():.2f}" in table
     assert "mean ± sample standard deviation of 2" in table
     assert "2 seeds" in (reports / "pairs.md").read_text()
+    assert "The unit is the method" in table
     assert "| AT | 2 | 3 | 65.00 ± 7.07 | 50.00 ± 0.00 | -15.00 ± 7.07 |" in (reports / "overfitting.md").read_text()
 
 
@@ -40,6 +41,40 @@ def test_the_best_is_bold_and_what_cannot_be_told_apart_from_it_is_marked(report
     marks = {row[1]: (row[3].startswith("**"), row[3].endswith("†")) for row in rows}  # PGD-20
     assert marks["Natural"] == (False, False)
     assert sorted([marks["AT"], marks["TRADES"]]) == [(False, True), (True, False)]
+
+
+def with_one_seed(folder: Path, place: Path) -> Path:
+    """The report of the first seed alone."""
+    copy = shutil.copytree(folder, place / "one", ignore=shutil.ignore_patterns("reports"))
+    text = (copy / "params.yaml").read_text()
+    assert "seeds: [0, 1]" in text
+    (copy / "params.yaml").write_text(text.replace("seeds: [0, 1]", "seeds: [0]"))
+    report(copy)
+    return copy / "reports"
+
+
+def test_one_seed_ranks_no_method_anywhere(folder: Path, tmp_path: Path) -> None:
+    one = with_one_seed(folder, tmp_path)
+    table = (one / "table.md").read_text()
+    rows = [line for line in table.splitlines() if line.startswith("| digits")]
+    assert len(rows) == 3
+    assert not any("**" in row or "†" in row for row in rows)
+    assert "One seed: each row is a single network" in table
+    assert (one / "pairs.md").read_text().startswith("# Pairs of networks")
+    assert set(pd.read_csv(one / "pairs.csv")["verdict"]) == {"differs", "not told apart"}
+    assert "with one seed" in (one / "ranks.md").read_text()
+    assert pd.read_csv(one / "ranks.csv").empty
+    assert "with one seed all this is about these networks" in (one / "findings.md").read_text()
+
+
+def test_several_seeds_rank_methods_with_the_numbers_of_the_table(reports: Path) -> None:
+    ranks = pd.read_csv(reports / "ranks.csv")
+    lines = pd.read_csv(reports / "table.csv")
+    for column in ("clean", "pgd20", "cw20", "aa", "nrr_cw20"):
+        found = ranks[ranks["column"] == column].set_index("method")["mean"].to_dict()
+        assert found == pytest.approx(lines.groupby("method")[column].mean().to_dict(), abs=0.011)
+    assert "from 2 seeds of each method" in (reports / "findings.md").read_text()
+    assert "| Method | Mean | 95 % | Rank | 95 % | First |" in (reports / "ranks.md").read_text()
 
 
 def test_the_table_tells_the_last_epoch_and_how_much_it_differs(folder: Path, reports: Path) -> None:

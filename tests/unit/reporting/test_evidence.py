@@ -12,7 +12,7 @@ from cure import catalogue
 from cure.errors import UserError
 from cure.reporting import evidence, figures, made, rows
 from cure.reporting.results import Results
-from tests.support.results import loaded, run, write
+from tests.support.results import SUITE, attack_result, loaded, run, write
 
 COLUMN = {"label": "", "package": "", "broken_by": {}}
 
@@ -36,7 +36,7 @@ def rift() -> Results:
 
 
 def test_modules_come_by_criticality_with_drops_in_points() -> None:
-    found = evidence.table("criticality", rift())
+    found = evidence.table("criticality", rift(), SUITE)
     assert found[["module", "mrc", "drop", "chosen"]].to_numpy().tolist() == [
         ["linear", 0.5, 12.5, True],
         ["conv1", 2.5, 25.0, False],
@@ -44,7 +44,7 @@ def test_modules_come_by_criticality_with_drops_in_points() -> None:
 
 
 def test_every_criticality_says_by_what_ascent_on_how_many_images_it_was_found() -> None:
-    found = evidence.table("criticality", rift())
+    found = evidence.table("criticality", rift(), SUITE)
     assert (
         found[["images", "batch", "epochs", "steps", "lr", "eps"]].to_numpy().tolist()
         == [[240, 64, 10, 40, 1, 0.1]] * 2
@@ -52,7 +52,7 @@ def test_every_criticality_says_by_what_ascent_on_how_many_images_it_was_found()
 
 
 def test_every_point_of_every_way_is_there_and_the_chosen_ones_are_marked() -> None:
-    found = evidence.table("interpolation", rift())
+    found = evidence.table("interpolation", rift(), SUITE)
     assert len(found) == 2 * 11
     assert found[found["a"] == 0.3]["clean"].tolist() == [80.3, 80.3]
     assert found[found["chosen"]][["variant", "a"]].to_numpy().tolist() == [["update", 0.3], ["freeze", 0.3]]
@@ -60,7 +60,7 @@ def test_every_point_of_every_way_is_there_and_the_chosen_ones_are_marked() -> N
 
 
 def test_every_point_says_of_how_many_images_and_draws_it_is_and_how_sure_the_choice() -> None:
-    found = evidence.table("interpolation", rift())
+    found = evidence.table("interpolation", rift(), SUITE)
     assert found[["images", "draws", "another", "weaker"]].drop_duplicates().to_numpy().tolist() == [[240, 5, 41.2, 3]]
 
 
@@ -76,7 +76,7 @@ def test_rift_has_no_curve_and_no_one_misses_it() -> None:
 def test_actions_are_the_epochs_of_the_rows_that_choose() -> None:
     header = "epoch,lr,chosen_eps,chosen_step,chosen_steps,val_clean,val_pgd\n"
     write(run("las_at").curve, header + "1,0.1,0.03,0.01,8.5,,\n2,0.1,0.04,0.02,9.5,0.9,0.5\n")
-    found = evidence.table("actions", loaded(update=["at", "las_at"]))
+    found = evidence.table("actions", loaded(update=["at", "las_at"]), SUITE)
     assert found["method"].tolist() == ["las_at", "las_at"]
     assert found[["epoch", "chosen_eps", "chosen_steps"]].to_numpy().tolist() == [[1, 0.03, 8.5], [2, 0.04, 9.5]]
 
@@ -85,7 +85,7 @@ def test_a_row_that_chooses_beta_has_it_beside_those_that_do_not() -> None:
     header = "epoch,lr,chosen_eps,chosen_step,chosen_steps,{}val_clean,val_pgd\n"
     write(run("las_at").curve, header.format("") + "1,0.1,0.03,0.01,8.5,0.9,0.5\n")
     write(run("at").curve, header.format("chosen_beta,") + "1,0.1,0.03,0.01,8.5,7.25,0.9,0.5\n")
-    found = evidence.table("actions", loaded(update=["at", "las_at"]))
+    found = evidence.table("actions", loaded(update=["at", "las_at"]), SUITE)
     assert found.set_index("method")["chosen_beta"].dropna().to_dict() == {"at": 7.25}
 
 
@@ -93,7 +93,7 @@ def test_an_analysis_comes_as_one_line_per_cell_with_its_arrays() -> None:
     path = run("at").analysis("masks")
     left(path, {"map": torch.ones(2, 3)})
     run("natural").analyses.mkdir()
-    (line,) = evidence.table("masks", loaded(analyse=["natural", "at"])).to_dict("records")
+    (line,) = evidence.table("masks", loaded(analyse=["natural", "at"]), SUITE).to_dict("records")
     assert (line["method"], line["classes"], line["map"].shape) == ("at", ["a", "b"], (2, 3))
 
 
@@ -118,7 +118,7 @@ def left(path: Path, arrays: dict[str, torch.Tensor], axes: dict[str, list[Any]]
 
 def test_an_analysis_that_was_not_made_is_refused_with_its_path() -> None:
     with pytest.raises(UserError, match=r"at-s0-analyse/masks\.safetensors: not there"):
-        evidence.table("masks", loaded(analyse=["at"]))
+        evidence.table("masks", loaded(analyse=["at"]), SUITE)
 
 
 def attacked(method: str, last: dict[str, str] | None) -> None:
@@ -131,18 +131,47 @@ def attacked(method: str, last: dict[str, str] | None) -> None:
 def test_curves_come_with_the_outcomes_of_both_ends_on_the_test_split(folder: Path) -> None:
     attacked("natural", None)
     attacked("at", {"clean": "1111", "pgd20": "1010"})
-    found = evidence.table("curves", loaded()).set_index("method")[["tested", "best_outcome", "last_outcome"]]
+    found = evidence.table("curves", loaded(), SUITE).set_index("method")[["tested", "best_outcome", "last_outcome"]]
     assert found.loc["at"].tolist() == ["pgd20", "1110", "1010"]
     assert found.loc["natural"].isna().all()
-    figures.draw(folder / "figures", folder / "data", ["curves"], loaded())
+    figures.draw(folder / "figures", folder / "data", ["curves"], loaded(), SUITE)
     assert "outcome" not in (folder / "data/curves.csv").read_text()
+
+
+def test_the_ratio_is_that_of_the_column_of_the_tables_nrr() -> None:
+    for method in ("natural", "at"):
+        write(run(method).result("attack"), attack_result(60))
+    found = evidence.table("ratio", loaded(), SUITE)
+    assert set(found["column"]) == {SUITE.nrr}
+    assert found.set_index("method")["nrr"].to_dict() == {"natural": 40.0, "at": 40.0}  # of 60 and 30 %
+
+
+def test_with_one_seed_the_figure_of_ranks_is_left_out_and_says_why(folder: Path) -> None:
+    for method in ("natural", "at"):
+        write(run(method).result("attack"), attack_result(60))
+    left_out = figures.draw(folder / "figures", folder / "data", ["ranks"], loaded(), SUITE)
+    assert left_out == {"ranks": "one seed, and single networks rank no methods; list several under grid.seeds"}
+
+
+def test_with_several_seeds_ranks_are_drawn_and_say_from_how_many(folder: Path) -> None:
+    for seed in (0, 1):
+        for method, right in (("natural", 90), ("at", 60)):
+            write(run(method, seed).result("attack"), attack_result(right + seed))
+    assert figures.draw(folder / "figures", folder / "data", ["ranks"], loaded(seeds=(0, 1)), SUITE) == {}
+    said = json.loads((folder / "figures/captions.json").read_text())["ranks"]
+    assert said["caption"].endswith(" From 2 seeds of each method.")
+    assert (folder / "data/ranks.csv").read_text().startswith("setting,column,images,method,mean,")
 
 
 def test_a_figure_without_its_row_is_left_out_with_a_reason_and_no_picture(folder: Path) -> None:
     attacked("natural", None)
     attacked("at", None)
     left_out = figures.draw(
-        folder / "figures", folder / "data", ["criticality", "interpolation", "actions", "masks", "curves"], loaded()
+        folder / "figures",
+        folder / "data",
+        ["criticality", "interpolation", "actions", "masks", "curves"],
+        loaded(),
+        SUITE,
     )
     assert left_out == {
         "criticality": "no RiFT row in this grid",
@@ -158,8 +187,12 @@ def test_a_figure_without_its_row_is_left_out_with_a_reason_and_no_picture(folde
 
 
 def test_tables_without_their_row_are_headers() -> None:
-    assert evidence.table("criticality", loaded()).to_csv(index=False).count("\n") == 1
-    assert evidence.table("interpolation", loaded()).to_csv(index=False).startswith("setting,method,seed,variant,a,")
+    assert evidence.table("criticality", loaded(), SUITE).to_csv(index=False).count("\n") == 1
+    assert (
+        evidence.table("interpolation", loaded(), SUITE)
+        .to_csv(index=False)
+        .startswith("setting,method,seed,variant,a,")
+    )
 
 
 def test_no_table_bears_the_name_of_an_analysis() -> None:

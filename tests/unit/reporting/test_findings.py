@@ -10,7 +10,7 @@ from cure.core.finding import Claim
 from cure.reporting import evidence, findings
 from cure.settings.params import read
 from tests.support.method_harness import QUICKSTART
-from tests.support.results import loaded
+from tests.support.results import SUITE, loaded
 
 Frame = pd.DataFrame
 IMAGES = 1000
@@ -222,10 +222,28 @@ def test_that_one_of_many_comparisons_is_the_other_way_round_must_hold_among_all
 
 def test_the_same_images_of_more_seeds_are_no_more_images() -> None:
     small = Claim([right(50.4)], [right(50)])  # 4 images: p = 0.125
-    other = "1" * 4 + "0" * 496 + "1" * 500  # 4 more in another seed: p = 0.008
     assert findings.answer([small]) == "not told apart"
     assert findings.answer([Claim(small.first * 3, small.second * 3)]) == "not told apart"
-    assert findings.answer([Claim([*small.first, other], [*small.second, "0" * 500 + "1" * 500])]) == "yes"
+
+
+STEADY, MOVED = ([54.0, 54.5, 53.5], [50.0, 50.5, 49.5]), ([54.0, 58.0, 50.0], [50.0, 46.0, 54.0])
+
+
+@pytest.mark.parametrize(("seeds", "agrees"), [(STEADY, "yes"), (MOVED, "not told apart")])
+def test_with_several_seeds_a_claim_is_about_methods(seeds: tuple, agrees: str) -> None:
+    outcomes = [[right(percent) for percent in side] for side in seeds]
+    assert findings.answer([Claim(*outcomes)]) == agrees
+    assert findings.answer([Claim([outcomes[0][0]], [outcomes[1][0]])]) == "yes"  # of the first two networks
+    assert findings.answer([Claim(*((side, 100 * IMAGES) for side in seeds))]) == agrees
+    assert findings.answer([Claim(*(([side[0]], 100 * IMAGES) for side in seeds))]) == "yes"
+
+
+def test_networks_of_the_same_runs_are_compared_run_by_run() -> None:
+    runs = [50.0, 60.0, 70.0], [48.0, 58.0, 68.0]
+    outcomes = [[right(percent) for percent in side] for side in runs]
+    for first, second in (outcomes, [(side, 100 * IMAGES) for side in runs]):
+        assert findings.answer([Claim(first, second)]) == "not told apart"
+        assert findings.answer([Claim(first, second, same_runs=True)]) == "yes"
 
 
 @every_finding
@@ -244,20 +262,35 @@ def test_seeds_are_averaged_before_they_are_judged() -> None:
 
 def test_a_row_that_the_grid_lacks_is_named_and_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
     data = CASES["corruptions"][0][0].assign(setting="digits/small", seed=0)
-    monkeypatch.setattr(evidence, "table", lambda name, results: data[data["method"] != "cure"])
-    (line,) = findings.table(["corruptions"], loaded()).to_dict("records")
+    monkeypatch.setattr(evidence, "table", lambda name, results, suite: data[data["method"] != "cure"])
+    (line,) = findings.table(["corruptions"], loaded(), SUITE).to_dict("records")
     assert (line["agrees"], line["ours"]) == ("not measured", "no row CURE")
 
 
 def test_a_figure_without_data_says_what_it_lacks() -> None:
-    (line,) = findings.table(["criticality"], loaded()).to_dict("records")
+    (line,) = findings.table(["criticality"], loaded(), SUITE).to_dict("records")
     assert (line["agrees"], line["ours"]) == ("not measured", "no RiFT row in this grid")
+
+
+@every_finding
+def test_it_can_come_out_either_way_with_several_seeds(key: str) -> None:
+    finding, name, i = FINDINGS[key]
+    for frame, expected in zip(CASES[name][i], ("yes", "no"), strict=True):
+        seeds = pd.concat([frame.assign(setting="digits/small", seed=seed) for seed in (0, 1, 2)])
+        assert findings.answer(finding.judge(seeds)[1]) == expected
+
+
+def test_the_page_says_which_unit_its_claims_have() -> None:
+    found = findings.table(["criticality"], loaded(), SUITE)
+    assert "about these networks: how another training run would come out is not known" in findings.page(found, 1)
+    assert "What is tested is about methods" in findings.page(found, 3)
+    assert "from 3 seeds of each method" in findings.page(found, 3)
 
 
 def test_the_page_has_a_line_for_each_setting_and_counts_them(monkeypatch: pytest.MonkeyPatch) -> None:
     good, bad = CASES["corruptions"][0]
     data = pd.concat([good.assign(setting="digits/small"), bad.assign(setting="cifar10/resnet18")]).assign(seed=0)
-    monkeypatch.setattr(evidence, "table", lambda name, results: data)
-    text = findings.page(findings.table(["corruptions"], loaded()))
+    monkeypatch.setattr(evidence, "table", lambda name, results, suite: data)
+    text = findings.page(findings.table(["corruptions"], loaded(), SUITE), 1)
     assert "- 1 yes, 1 no, 0 not told apart, 0 not measured." in text
     assert text.count("| digits/small |") == text.count("| cifar10/resnet18 |") == 1

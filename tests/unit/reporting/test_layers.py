@@ -6,11 +6,11 @@ import pytest
 from cure import catalogue
 from cure.errors import UserError
 from cure.reporting import evidence
-from tests.support.results import loaded, studied
+from tests.support.results import SUITE, loaded, studied
 
 
 def test_bars_are_in_percent_and_the_natural_network_comes_once() -> None:
-    found = evidence.table("layers", studied())
+    found = evidence.table("layers", studied(), SUITE)
     assert found["setting"].unique().tolist() == ["digits/small_resnet, re-initialised"]
     assert found[["method", "blocks", "updated", "clean", "pgd"]].to_numpy().tolist() == [
         ["natural", 0, 0.0, 100.0, 0.0],
@@ -22,7 +22,7 @@ def test_bars_are_in_percent_and_the_natural_network_comes_once() -> None:
 
 
 def test_curves_hold_the_validated_epochs() -> None:
-    found = evidence.table("layers_curves", studied())
+    found = evidence.table("layers_curves", studied(), SUITE)
     assert found[["method", "blocks", "epoch", "val_clean", "val_pgd"]].to_numpy().tolist() == [
         ["u1", 1, 2, 75.0, 25.0],
         ["u2", 2, 2, 75.0, 25.0],
@@ -31,7 +31,7 @@ def test_curves_hold_the_validated_epochs() -> None:
 
 @pytest.mark.parametrize("name", ["layers", "layers_curves"])
 def test_without_a_study_the_tables_are_empty(name: str) -> None:
-    found = evidence.table(name, loaded())
+    found = evidence.table(name, loaded(), SUITE)
     assert found.empty
     assert "method" in found.columns
     assert catalogue.entry("figures", name).FIGURE.without
@@ -39,7 +39,7 @@ def test_without_a_study_the_tables_are_empty(name: str) -> None:
 
 def test_a_process_that_has_not_run_is_named() -> None:
     with pytest.raises(UserError, match=r"small_resnet/reinit-third-s0-layers\.json: not there yet"):
-        evidence.table("layers", studied(groups=["first", "third"]))
+        evidence.table("layers", studied(groups=["first", "third"]), SUITE)
 
 
 def test_several_seeds_show_their_spread_in_place_of_an_interval() -> None:

@@ -1,0 +1,240 @@
+"""Means of methods that were trained several times and judged on the same images: both are samples.
+
+y[s, i] is what the network of seed s scores on image i. For each method the crossed random model without replication is
+
+    y[s, i] = m + a_s + b_i + e_si
+
+with independent a (this training run), b (this image) and e (this run on this image) of mean 0. MS_s, MS_i and MS_e are
+the mean squares of its analysis of variance over S seeds and n images. The variance of the grand mean is estimated by
+
+    (MS_s + MS_i - MS_e) / (S n)
+
+A negative estimate of var(a) or var(b) is replaced by 0. So the variance is never below MS_s / (S n), that of the
+seeds alone, nor below MS_i / (S n), that of the images alone. For the difference of two methods images are paired and
+seeds are not: MS_i is that of the differences per image, and MS_s and MS_e count once for either method. This is the
+analysis of several readers on the same cases, with networks as readers (Obuchowski and Rockette, Communications in
+Statistics 1995). Degrees of freedom are Satterthwaite's (Biometrics Bulletin 1946) of the two positive parts alone:
+with the subtracted part they can come near 0 (Hillis, Statistics in Medicine 2007). Together with the floor they are
+never below those of the seeds and those of the images, added like resistors in parallel.
+
+Three seeds tell a variance with 2 degrees of freedom, so MS_s and MS_e are pooled over the k methods of a column,
+which gives k (S - 1). That assumes that training again moves the accuracy of every method by the same deviation. A
+method that is much less steady than the others gets intervals that are too narrow, and the others get too wide ones.
+So a page that shows the pooled deviation shows the smallest and the largest single one beside it. A method whose
+outcomes are all alike is left out of the pool and named in `Trainings.left_out`; it is tested with the pool of the
+others.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+from cure.errors import UserError
+from cure.evaluation.statistics.paired_outcomes import digits
+from cure.evaluation.statistics.paired_tests import LEVEL
+
+POWER = 0.8
+ONE_SEED = (
+    "one seed tells nothing of other training runs; list several in grid.seeds, or compare networks (cure compare)"
+)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one method scores, a line per seed and a place per image; `whole` is the score of an image that is right."""
+
+    values: NDArray[np.float64]
+    whole: float = 1.0
+
+    @cached_property
+    def per_image(self) -> NDArray[np.float64]:
+        """Mean over seeds of each image."""
+        return np.asarray(self.values.mean(axis=0))
+
+    @cached_property
+    def per_seed(self) -> NDArray[np.float64]:
+        """Mean over images of each seed."""
+        return np.asarray(self.values.mean(axis=1))
+
+    @property
+    def mean(self) -> float:
+        """Grand mean."""
+        return float(self.values.mean())
+
+    @property
+    def between(self) -> float:
+        """Variance of the seeds' means, MS_s / n."""
+        return float(self.per_seed.var(ddof=1))
+
+    @property
+    def residual(self) -> float:
+        """What of it is due to these images alone, MS_e / n."""
+        seeds, images = self.values.shape
+        rest = self.values - self.per_seed[:, None] - self.per_image + self.values.mean()
+        return float((rest**2).sum()) / float((seeds - 1) * (images - 1) * images)
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """What training runs differ by: MS_s / n and MS_e / n, each a mean over the pooled methods."""
+
+    between: float
+    residual: float
+    degrees: int
+    left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean or a difference of means in the unit of the scores, and how far it can be trusted."""
+
+    value: float
+    variance: float
+    degrees: float
+    least: float
+    most: float
+
+    def interval(self) -> tuple[float, float]:
+        """Return the ends of the 95 % interval over other images and other training runs, by Student's t."""
+        half = float(student.ppf(1 - LEVEL / 2, self.degrees)) * sqrt(self.variance)
+        return max(self.least, self.value - half), min(self.most, self.value + half)
+
+    def p(self) -> float:
+        """Return the chance of a value as far from 0, were the true one 0; two-sided."""
+        return float(2 * student.sf(abs(self.value) / sqrt(self.variance), self.degrees))
+
+    def detectable(self, level: float) -> float:
+        """Return the true value that a test at this level finds with a chance of about POWER."""
+        quantiles = student.ppf([1 - level / 2, POWER], self.degrees)
+        return float(quantiles.sum()) * sqrt(self.variance)
+
+
+class TwoLevel:
+    """All methods of one column, on the same images.
+
+    Args:
+        scores: by method; every method has the same number of seeds and of images.
+
+    Raises:
+        UserError: there is one seed, or one image, or methods differ in their numbers.
+    """
+
+    def __init__(self, scores: dict[str, Scores]) -> None:
+        shapes = {one.values.shape for one in scores.values()}
+        if len(shapes) != 1:
+            raise UserError("outcomes: methods of different numbers of seeds or images; evaluate all on the same")
+        ((self.seeds, self.images),) = shapes
+        if self.seeds < 2:
+            raise UserError(f"outcomes: {ONE_SEED}")
+        if self.images < 2:
+            raise UserError("outcomes: one image tells nothing of other images; evaluate two or more (attack.images)")
+        self.scores = scores
+
+    @cached_property
+    def trainings(self) -> Trainings:
+        """The pooled variance over seeds; of methods whose outcomes are all alike where there is no other."""
+        left_out = tuple(name for name, one in self.scores.items() if not one.values.std())
+        pooled = [one for name, one in self.scores.items() if name not in left_out] or [*self.scores.values()]
+        between, residual = (float(np.mean([getattr(one, of) for one in pooled])) for of in ("between", "residual"))
+        return Trainings(between, residual, len(pooled) * (self.seeds - 1), left_out)
+
+    def mean(self, method: str) -> Estimate:
+        """Return the mean of a method."""
+        one = self.scores[method]
+        images = _of_images(one.per_image, [(one.whole, 2.0), (0.0, 2.0)])
+        return self._estimate(one.mean, images, 1, 0.0)
+
+    def difference(self, first: str, second: str) -> Estimate:
+        """Return the mean of the first method minus that of the second."""
+        one, other = self.scores[first], self.scores[second]
+        images = _of_images(one.per_image - other.per_image, [(one.whole, 0.5), (-other.whole, 0.5)])
+        return self._estimate(one.mean - other.mean, images, 2, -1.0)
+
+    def _estimate(self, value: float, images: float, methods: int, least: float) -> Estimate:
+        between, residual = (methods * part / self.seeds for part in (self.trainings.between, self.trainings.residual))
+        variance = max(images, between, images + between - residual)
+        degrees = variance**2 / (images**2 / (self.images - 1) + between**2 / self.trainings.degrees)
+        return Estimate(value, variance, degrees, least, 1.0)
+
+
+def _of_images(each: NDArray[np.float64], more: list[tuple[float, float]]) -> float:
+    """MS_i / (S n) of the means per image, with (value, weight) of images that stand for what was not seen.
+
+    For a mean these are two images more that are right and two that are wrong (Agresti and Coull, American Statistician
+    1998), for a difference half an image more for either method (Agresti and Min, Statistics in Medicine 2005). Without
+    them the variance would be 0 where all images come out alike, however few they are.
+    """
+    middle, n = float(each.mean()), len(each)
+    unseen = sum(weight * (value - middle) ** 2 for value, weight in more)
+    return (float(((each - middle) ** 2).sum()) + unseen) / (n * (n - 1))
+
+
+def looked_at(outcomes: dict[str, list[str]]) -> dict[str, NDArray[np.float64]]:
+    """Return 1 and 0 per seed and image, of the images that every network looked at.
+
+    Raises:
+        UserError: seeds or images differ in number, or there is no such image.
+    """
+    if len({len(texts) for texts in outcomes.values()}) != 1:
+        raise UserError("outcomes: methods with different numbers of seeds; compare the same number")
+    if len({len(text) for texts in outcomes.values() for text in texts}) != 1:
+        raise UserError("outcomes: different numbers of images; only the same images can be compared")
+    found = {name: np.stack([digits(text) for text in texts]) for name, texts in outcomes.items()}
+    seen = np.all([(one >= 0).all(axis=0) for one in found.values()], axis=0)
+    if not seen.any():
+        raise UserError("outcomes: no image that all looked at; evaluate them on the same images")
+    return {name: one[:, seen].astype(np.float64) for name, one in found.items()}
+
+
+def of_the_same_runs(first: list[str], second: list[str]) -> Estimate:
+    """Return first minus second of two networks of each training run, such as its best and its last: seeds are paired.
+
+    The difference has a crossed model of its own, and S - 1 degrees of freedom for its seeds.
+    """
+    one, other = looked_at({"first": first, "second": second}).values()
+    gap = Scores(one - other)
+    alone = TwoLevel({"difference": gap})
+    return alone._estimate(gap.mean, _of_images(gap.per_image, [(1.0, 0.5), (-1.0, 0.5)]), 1, -1.0)
+
+
+def of_counts(first: NDArray[np.float64], second: NDArray[np.float64], images: int, same_runs: bool) -> Estimate:
+    """Return first minus second where of each seed only a share of so many images is known.
+
+    Images count as unpaired, p (1 - p) / n for either side with one right and one wrong more (Agresti and Caffo,
+    American Statistician 2000), and all variance over seeds as due to training runs. Both err on the careful side.
+    """
+    if same_runs:
+        between, degrees = float((first - second).var(ddof=1)), len(first) - 1
+    else:
+        between, degrees = float(first.var(ddof=1) + second.var(ddof=1)), 2 * (len(first) - 1)
+    each = [(images * float(side.mean()) + 1) / (images + 2) for side in (first, second)]
+    part, runs = sum(p * (1 - p) for p in each) / (images + 2), between / len(first)
+    freedom = (part + runs) ** 2 / (part**2 / (images - 1) + runs**2 / degrees)
+    return Estimate(float(first.mean() - second.mean()), part + runs, freedom, -1.0, 1.0)
+
+
+def accuracies(outcomes: dict[str, list[str]]) -> TwoLevel:
+    """Return the methods of a column from their outcomes, seed by seed."""
+    return TwoLevel({name: Scores(values) for name, values in looked_at(outcomes).items()})
+
+
+def ratios(clean: dict[str, list[str]], robust: dict[str, list[str]]) -> TwoLevel:
+    """Return the methods of a column by their natural-robustness ratio 2 n r / (n + r), a mean over seeds.
+
+    By the delta method: the ratio of a seed is linearised at its own n and r. It is homogeneous of degree 1, so it is
+    the mean over images of c dR/dn + x dR/dr, where c and x say whether the image is correct clean and under attack.
+    """
+    both = {(name, side): texts for side, one in (("n", clean), ("r", robust)) for name, texts in one.items()}
+    seen = looked_at({" ".join(key): texts for key, texts in both.items()})
+    return TwoLevel({name: _linear_ratio(seen[f"{name} n"], seen[f"{name} r"]) for name in clean})
+
+
+def _linear_ratio(clean: NDArray[np.float64], robust: NDArray[np.float64]) -> Scores:
+    n, r = (one.mean(axis=1, keepdims=True) for one in (clean, robust))
+    total = np.where(n + r > 0, n + r, 1.0)
+    by_n, by_r = 2 * (r / total) ** 2, 2 * (n / total) ** 2
+    return Scores(by_n * clean + by_r * robust, float((by_n + by_r).mean()))

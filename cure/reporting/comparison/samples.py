@@ -1,0 +1,34 @@
+"""The outcomes of several seeds as samples of methods: what pairs, ranks and marks of a report are computed from."""
+
+from cure.evaluation.statistics.two_level import TwoLevel, accuracies, ratios
+from cure.reporting.results import setting
+from cure.storage.paths import Run
+
+Tested = dict[Run, dict[str, str]]
+"""The outcomes of each run, by column."""
+Sampled = dict[tuple[str, str], TwoLevel]
+"""(setting, column) -> its methods, in the order of the runs."""
+
+
+def sampled(tested: Tested, columns: list[str], nrr: str) -> Sampled:
+    """Return every column of every setting, and `nrr_COLUMN` of the column `nrr`; nothing where there is one seed."""
+    if len({run.seed for run in tested}) == 1:
+        return {}
+    found: Sampled = {}
+    for where in dict.fromkeys(map(setting, tested)):
+        outcomes = by_method({run: one for run, one in tested.items() if setting(run) == where})
+        texts = {
+            column: {method: [each[column] for each in runs] for method, runs in outcomes.items()}
+            for column in dict.fromkeys(["clean", *columns, nrr])
+        }
+        found |= {(where, column): accuracies(texts[column]) for column in columns}
+        found[where, f"nrr_{nrr}"] = ratios(texts["clean"], texts[nrr])
+    return found
+
+
+def by_method(tested: Tested) -> dict[str, list[dict[str, str]]]:
+    """method -> its outcomes by column, seed by seed."""
+    found: dict[str, list[dict[str, str]]] = {}
+    for run in sorted(tested, key=lambda run: run.seed):
+        found.setdefault(run.method, []).append(tested[run])
+    return found
