@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from cure.core.method import Batch, Networks
 from cure.methods import fat as friendly
-from cure.methods.parts.predictor import pulls
+from cure.methods.parts.predictor import predicted, pulls
 from cure.methods.st_at import discrepancy, extremes, pick
 from cure.nn.activations import pooled, tapping
 from cure.nn.batchnorm import branch, scope
@@ -139,5 +139,7 @@ def arat(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None
         clean, z = pooled(net, batch.x, hyper.taps)
     with branch(net, "adv"):
         adv, z_adv = pooled(net, x_adv, hyper.taps)
-    invariance = sum(weight * value.mean() for weight, value in pulls(nets.predictor, z_adv, z, hyper.gamma).values())
+    towards = {tap: features.detach() for tap, features in z.items()}
+    pulled = pulls(predicted(nets.predictor, z_adv), towards, hyper.gamma)
+    invariance = sum(weight * value.mean() for weight, value in pulled.values())
     update(optimizer, a * F.cross_entropy(adv, y) + (1 - a) * F.cross_entropy(clean, y) + invariance)
