@@ -23,8 +23,7 @@ from cure.training.step import Step
 class TrainingStep:
     """One step of a method after another, at a position that it counts itself; `training_step` builds it.
 
-    `nets` holds the caller's network as `student`, and the companions and teachers by name. `evaluated` is the one of
-    them that the method is judged by.
+    `nets` holds the caller's network (`student`), companions and teachers by name; `evaluated` is the judged one.
     """
 
     def __init__(self, step: Step, epochs: int, seed: int) -> None:
