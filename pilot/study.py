@@ -1,12 +1,12 @@
-"""The evidence: `python -m pilot.study ARCHIVE NAME...` runs the studies of pilot/studies, and goes on where it stopped.
+"""The evidence: `python -m pilot.study ARCHIVE NAME...` runs studies of pilot/studies, and goes on where it stopped.
 
 A study is the pilot with other settings: those of pilot/evidence.yaml, then its own. With `variants` it is one pipeline
-for each. Results, curves, provenance and networks of a pipeline lie in pilot/evidence/STUDY[/VARIANT], for git; data and
-trajectories beside them, which git ignores.
+for each; `stages` are those that run, all where none are named. What a pipeline leaves lies in
+pilot/evidence/STUDY[/VARIANT], for git, but for data and trajectories.
 
 What is there is never run again, whatever code made it; every result says its commit in its provenance. A step that
-another pipeline has run with the same settings is taken from there. DVC would do both by its cache, which nobody holds
-for a fresh clone, and by the digests of all code, which change with every commit of the weeks that this takes.
+another pipeline has run with the same settings is taken from there. DVC would do both by its cache, which no fresh
+clone has, and by the digests of all code, which change with every commit of the weeks that this takes.
 """
 
 import hashlib
@@ -31,7 +31,6 @@ from pilot.gpu import ORDER, TO_DO, write_params
 from pilot.pipeline import ROOT, Step, at, pending, steps
 
 STUDIES, EVIDENCE = ROOT / "pilot" / "studies", ROOT / "pilot" / "evidence"
-ENDS_A_RUN = ("attack", "layers")
 
 
 @dataclass
@@ -172,8 +171,8 @@ def run(every: list[Pipeline], workers: int, seconds: float, commit: bool) -> bo
     try:
         while time.monotonic() < end:
             shared(every)
-            while len(running) < workers and (one := next(ready(every, running, failed), None)):
-                running.append(started(*one))
+            while len(running) < workers and (could := next(ready(every, running, failed), None)):
+                running.append(started(*could))
             if not running:
                 break
             time.sleep(0.5)
@@ -181,7 +180,7 @@ def run(every: list[Pipeline], workers: int, seconds: float, commit: bool) -> bo
                 if (code := one.ended()) is not None:
                     running.remove(one)
                     failed |= {one.key} if code else set()
-                    if commit and not code and one.step.script in ENDS_A_RUN:
+                    if commit and not code and (one.step.script == "attack" or not one.pipeline.to_do()):
                         keep(one.pipeline)
     finally:
         for one in running:  # they write what they resume from
@@ -213,7 +212,8 @@ def main(
     if not archive.is_file():
         raise UserError(f"{archive}: not found; name a tar archive of train/ and test/")
     os.environ["CURE_PILOT_IMAGES"] = str(archive.resolve())
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell ignores it, and so would the steps
+    for end in (signal.SIGINT, signal.SIGTERM):  # a background shell ignores the first, and so would the steps
+        signal.signal(end, signal.default_int_handler)
     every = [pipeline for name in studies for pipeline in pipelines(name)]
     raise typer.Exit(0 if run(every, workers, minutes * 60, commit) else TO_DO)
 
