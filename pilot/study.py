@@ -1,7 +1,7 @@
 """The evidence: `python -m pilot.study ARCHIVE NAME...` runs studies of pilot/studies, and goes on where it stopped.
 
-A study is the pilot with other settings: those of pilot/evidence.yaml, then its own. With `variants` it is one pipeline
-for each; `stages` are those that run, all where none are named. What a pipeline leaves lies in
+A study is the pilot with other settings: those of the files in `over`, then its `values`. With `variants` it is one
+pipeline for each; `stages` are those that run, all where none are named. What a pipeline leaves lies in
 pilot/evidence/STUDY[/VARIANT], for git, but for data and trajectories.
 
 What is there is never run again, whatever code made it; every result says its commit in its provenance. A step that
@@ -30,6 +30,7 @@ from cure.storage.files import write_text
 from pilot.gpu import ORDER, TO_DO, write_params
 from pilot.pipeline import ROOT, Step, at, pending, steps
 
+KEYS = {"over", "stages", "values", "variants"}
 STUDIES, EVIDENCE = ROOT / "pilot" / "studies", ROOT / "pilot" / "evidence"
 
 
@@ -75,28 +76,44 @@ def pipelines(name: str, evidence: Path = EVIDENCE) -> list[Pipeline]:
     if name not in known:
         raise UserError(f"{name}: no such study{did_you_mean(name, known)}")
     study = read(STUDIES / f"{name}.yaml")
-    if odd := set(study) - {"stages", "values", "variants"}:
-        raise UserError(f"{STUDIES / name}.yaml: {min(odd)}: unknown; a study has stages, values and variants")
-    values = read(ROOT / "pilot" / "evidence.yaml") | (study.get("values") or {})
+    if odd := set(study) - KEYS:
+        raise UserError(f"pilot/studies/{name}.yaml: {min(odd)}: unknown; a study has {', '.join(sorted(KEYS))}")
+    values, stages = overlays(study), study.get("stages")
     named = {f"{name}/{one}": values | (own or {}) for one, own in (study.get("variants") or {}).items()}
-    stages = study.get("stages")
     return [_pipeline(one, evidence / one, own, stages) for one, own in (named or {name: values}).items()]
+
+
+def overlays(study: dict[str, Any]) -> dict[str, Any]:
+    """Return what all variants of a study lay over pilot/params.yaml, by dotted key."""
+    found = dict[str, Any]()
+    for file in study["over"]:
+        found |= read(ROOT / "pilot" / file)
+    return found | (study.get("values") or {})
 
 
 def _pipeline(name: str, folder: Path, values: dict[str, Any], stages: list[str] | None) -> Pipeline:
     path = folder / "params.yaml"
     folder.mkdir(parents=True, exist_ok=True)
     values = values | {"root": os.path.relpath(ROOT, folder)}
-    if path.exists():
-        for key, value in values.items():
-            if at(read(path), key) != value:
-                raise UserError(f"{path}: {key} is another one than in the study; delete what was made with it")
-    else:
+    if not path.exists():
         write_params(path, values)
     params, told = read(path), folder / "steps.json"
     ordered = steps(read(ROOT / "pilot" / "dvc.yaml"), params, ORDER)
     ordered = [step for step in ordered if stages is None or step.script in stages]
+    ordered.sort(key=lambda step: int(step.cmd[-1]) if step.cmd[-1].isdigit() else 0)  # a seed of all, then the next
+    asked = {one for step in ordered for one in step.params}
+    for key, value in values.items():
+        matters = any(f"{key}.".startswith(f"{one}.") or f"{one}.".startswith(f"{key}.") for one in asked)
+        if matters and _found(params, key) != value:
+            raise UserError(f"{path}: {key} is another one than in the study; delete what was made with it")
     return Pipeline(name, folder, params, ordered, json.loads(told.read_text()) if told.exists() else {})
+
+
+def _found(params: dict[str, Any], key: str) -> Any:
+    try:
+        return at(params, key)
+    except (KeyError, TypeError):
+        return None
 
 
 def shared(every: list[Pipeline]) -> None:
@@ -197,7 +214,8 @@ def keep(*some: Pipeline) -> None:
     folders = [str(pipeline.folder) for pipeline in some]
     subprocess.run(["git", "add", "--", *folders], cwd=ROOT, check=True)
     if subprocess.run(["git", "diff", "--cached", "--quiet", "--", *folders], cwd=ROOT, check=False).returncode:
-        text = f"Evidence: {', '.join(sorted({pipeline.name for pipeline in some}))}"
+        one = some[0].name if len(some) == 1 else ", ".join(sorted({each.name.split("/")[0] for each in some}))
+        text = f"Evidence: {one}"
         subprocess.run(["git", "commit", "-q", "-m", text, "--", *folders], cwd=ROOT, check=True)
 
 

@@ -1,0 +1,140 @@
+"""What equal tuning chose: `python -m pilot.tuning` writes pilot/tuned.yaml and pilot/evidence/tuning.md.
+
+Every method of tier 1 had four configurations, two values of each of two numbers (pilot/studies/tuning.yaml), on the
+validation split alone. The best has the highest NRR = 2 n r / (n + r) of the evaluated network's clean accuracy n and
+PGD-10 accuracy r there; of natural training, which no attack leaves anything of, the highest n.
+"""
+
+import json
+from dataclasses import dataclass
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from ruamel.yaml import YAML
+
+from cure.core.names import NAMES
+from cure.errors import UserError
+from cure.evaluation.statistics.intervals import nrr
+from cure.evaluation.statistics.results import parse_rift
+from cure.reporting import markdown
+from cure.runtime.terminal import stage
+from cure.settings.params import read
+from cure.storage.files import replacing, write_text
+from pilot.pipeline import ROOT
+from pilot.study import EVIDENCE, STUDIES, overlays
+
+TUNED = ROOT / "pilot" / "tuned.yaml"
+COMMON = "train."  # a number of the common schedule, which a method has for itself under `matched`
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One variant: its own settings, and its network's accuracies on the validation split."""
+
+    name: str
+    settings: dict[str, Any]
+    clean: float
+    pgd: float
+
+    @property
+    def method(self) -> str:
+        """Return the method that it is a configuration of: trades-3 is one of trades."""
+        return self.name.rpartition("-")[0]
+
+    @property
+    def score(self) -> float:
+        """Return what is maximised, in [0, 1]."""
+        return self.clean if self.method == "natural" else nrr(self.clean, self.pgd)
+
+
+def accuracies(folder: Path, method: str) -> tuple[float, float]:
+    """Clean and PGD accuracy of the evaluated network on the validation split."""
+    where = Path("folder") / "small_resnet"
+    report = folder / "results" / where / f"{method}-s0-revise.json"
+    if report.exists() and (rift := parse_rift(report.read_text())):
+        walk = rift.interpolation[rift.bn]
+        point = walk.points[round(10 * walk.a)]
+        return point.clean, point.pgd
+    curve = pd.read_csv(folder / "curves" / where / f"{method}-s0.csv").dropna(subset=["val_pgd"])
+    row = curve.iloc[-1 if method == "natural" else int(curve["val_pgd"].argmax())]
+    return float(row["val_clean"]), float(row["val_pgd"])
+
+
+def configurations(study: dict[str, Any], place: Path) -> list[Configuration]:
+    """Read every variant; refuses while one is not there yet."""
+    found = []
+    for name, values in study["variants"].items():
+        own = {key: value for key, value in values.items() if not key.startswith("grid.")}
+        try:
+            found.append(Configuration(name, own, *accuracies(place / name, name.rpartition("-")[0])))
+        except FileNotFoundError as problem:
+            raise UserError(f"{problem.filename}: not there yet; `python -m pilot.study` makes it") from None
+    return found
+
+
+def best(found: list[Configuration]) -> dict[str, Configuration]:
+    """Return the best configuration of each method; of equals the first."""
+    methods = dict.fromkeys(one.method for one in found)
+    return {name: max((one for one in found if one.method == name), key=lambda one: one.score) for name in methods}
+
+
+def section(method: str, params: dict[str, Any]) -> str:
+    """Return the section in which a method keeps its `matched`."""
+    return f"methods.{method}.update" if "update" in params["methods"][method] else f"methods.{method}"
+
+
+def values(chosen: dict[str, Configuration], params: dict[str, Any]) -> dict[str, Any]:
+    """Return the choices by dotted key of pilot/params.yaml."""
+    found = dict[str, Any]()
+    for method, one in chosen.items():
+        own = {key.removeprefix(COMMON): value for key, value in one.settings.items() if key.startswith(COMMON)}
+        if own:
+            found[f"{section(method, params)}.matched"] = {"train": own}
+        found |= {key: value for key, value in one.settings.items() if not key.startswith(COMMON)}
+    return found
+
+
+def page(found: list[Configuration], chosen: dict[str, Configuration], images: int, epochs: int, told: str) -> str:
+    """tuning.md: every configuration with its accuracies, and which was chosen."""
+    body = []
+    for one in found:
+        numbers = [f"{100 * share:.1f}" for share in (one.clean, one.pgd, one.score)]
+        settings = ", ".join(f"`{key}` {value:g}" for key, value in one.settings.items())
+        mark = "chosen" if chosen[one.method] is one else ""
+        body.append([NAMES.get(one.method, one.method), settings, *numbers, mark])
+    worst = 100 * sqrt(0.25 / images)
+    about = (
+        f"Written by `python -m pilot.tuning`. Percent of {images} validation images; one seed; {epochs} epochs. "
+        "Score: NRR of clean and PGD-10, of natural training the clean accuracy. One accuracy has a standard error "
+        f"of up to {worst:.1f} points, so neighbours are often not told apart: the rule takes the highest score all "
+        f"the same, and the same for every method. {told}"
+    )
+    head = ["Method", "Configuration", "Clean", "PGD-10", "Score", ""]
+    return "\n".join(["# Equal tuning", "", about, "", *markdown.table(head, body, left=(0, 1, 5))]) + "\n"
+
+
+def hours(place: Path) -> str:
+    """Return how long all steps took."""
+    told = [one for path in place.rglob("steps.json") for one in json.loads(path.read_text()).values()]
+    took = [one["cpu"] for one in told if "cpu" in one]
+    return f"Its {len(took)} steps took {sum(took) / 3600:.1f} core-hours."
+
+
+def main() -> None:
+    """Write what was chosen, and the page of what it was chosen from."""
+    study, place = read(STUDIES / "tuning.yaml"), EVIDENCE / "tuning"
+    found = configurations(study, place)
+    chosen = best(found)
+    params = read(ROOT / "pilot" / "params.yaml")
+    images, epochs = (overlays(study)[key] for key in ("datasets.folder.validation", "train.epochs"))
+    write_text(place / "tuning.md", page(found, chosen, images, epochs, hours(place)))
+    with replacing(TUNED) as draft:
+        draft.write_text("# Chosen by `python -m pilot.tuning`, by dotted key of pilot/params.yaml; not for editing.\n")
+        with draft.open("a") as file:
+            YAML().dump(values(chosen, params), file)
+
+
+if __name__ == "__main__":
+    stage(main)
