@@ -18,6 +18,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +31,7 @@ from cure.storage.files import write_text
 from pilot.gpu import ORDER, TO_DO, write_params
 from pilot.pipeline import ROOT, Step, at, pending, steps
 
+TOOK = ("seconds", "cpu")
 KEYS = {"over", "stages", "values", "variants"}
 STUDIES, EVIDENCE = ROOT / "pilot" / "studies", ROOT / "pilot" / "evidence"
 
@@ -53,6 +55,7 @@ class Pipeline:
         """Return the steps that are still needed."""
         return pending(self.steps, self.folder)
 
+    @cached_property
     def keys(self) -> dict[str, str]:
         """Return a digest of every step: its words, its settings, and the digests of the steps that it needs."""
         maker = {out: step.name for step in self.steps for out in step.outs}
@@ -65,8 +68,11 @@ class Pipeline:
         return found
 
     def tell(self, step: Step, **news: Any) -> None:
-        """Write down how long a step took, or from where it was taken."""
-        self.told[step.name] = news
+        """Write down what a step took, with what it took before it was interrupted, or from where it was taken."""
+        before = self.told.get(step.name, {})
+        self.told[step.name] = {
+            key: value + before.get(key, 0) if key in TOOK else value for key, value in news.items()
+        }
         write_text(self.folder / "steps.json", json.dumps(self.told, indent=1, sort_keys=True) + "\n")
 
 
@@ -118,17 +124,14 @@ def _found(params: dict[str, Any], key: str) -> Any:
 
 def shared(every: list[Pipeline]) -> None:
     """Take what another pipeline has made with the same settings."""
-    made: dict[str, tuple[Pipeline, Step]] = {}
+    made: dict[str, Pipeline] = {}
     for pipeline in every:
-        keys = pipeline.keys()
         for step in pipeline.steps:
             if all((pipeline.folder / out).exists() for out in step.outs):
-                made.setdefault(keys[step.name], (pipeline, step))
+                made.setdefault(pipeline.keys[step.name], pipeline)
     for pipeline in every:
-        keys = pipeline.keys()
         for step in pipeline.to_do():
-            if keys[step.name] in made:
-                source, _ = made[keys[step.name]]
+            if source := made.get(pipeline.keys[step.name]):
                 for out in step.outs:
                     _linked(source.folder / out, pipeline.folder / out)
                 pipeline.tell(step, taken_from=source.name)
@@ -152,16 +155,15 @@ class Running:
     process: subprocess.Popen[bytes]
     begin: float
 
-    def ended(self) -> int | None:
-        """Return the exit code of a step that ended, and write down what it took."""
-        pid, status, usage = os.wait4(self.process.pid, os.WNOHANG)
+    def ended(self, wait: bool = False) -> int | None:
+        """Return the exit code of a step that ended, and write down what it took; None while it runs."""
+        pid, status, usage = os.wait4(self.process.pid, 0 if wait else os.WNOHANG)
         if not pid:
             return None
         self.process.returncode = code = os.waitstatus_to_exitcode(status)
-        took = {"seconds": round(time.monotonic() - self.begin), "cpu": round(usage.ru_utime + usage.ru_stime)}
-        print(f"{self.pipeline.name}: {self.step.name}: {'failed' if code else 'done'}, {took['cpu']} s", flush=True)
-        if not code:
-            self.pipeline.tell(self.step, **took)
+        cpu = round(usage.ru_utime + usage.ru_stime)
+        self.pipeline.tell(self.step, seconds=round(time.monotonic() - self.begin), cpu=cpu)
+        print(f"{self.pipeline.name}: {self.step.name}: {f'exit {code}' if code else 'done'}, {cpu} s", flush=True)
         return code
 
 
@@ -176,10 +178,10 @@ def ready(every: list[Pipeline], running: list[Running], failed: set[str]) -> It
     """Yield what could start now: its inputs are there, and neither it nor its like elsewhere runs or has failed."""
     busy = failed | {one.key for one in running}
     for pipeline in every:
-        keys = pipeline.keys()
         for step in pipeline.to_do():
-            if keys[step.name] not in busy and all((pipeline.folder / dep).exists() for dep in step.deps):
-                yield pipeline, step, keys[step.name]
+            key = pipeline.keys[step.name]
+            if key not in busy and all((pipeline.folder / dep).exists() for dep in step.deps):
+                yield pipeline, step, key
 
 
 def run(every: list[Pipeline], workers: int, seconds: float, commit: bool) -> bool:
@@ -192,21 +194,28 @@ def run(every: list[Pipeline], workers: int, seconds: float, commit: bool) -> bo
                 running.append(started(*could))
             if not running:
                 break
-            time.sleep(0.5)
-            for one in list(running):
-                if (code := one.ended()) is not None:
-                    running.remove(one)
-                    failed |= {one.key} if code else set()
-                    if commit and not code and (one.step.script == "attack" or not one.pipeline.to_do()):
-                        keep(one.pipeline)
+            for one, code in _next_to_end(running, end):
+                running.remove(one)
+                failed |= {one.key} if code else set()
+                if commit and not code and (one.step.script == "attack" or not one.pipeline.to_do()):
+                    keep(one.pipeline)
     finally:
         for one in running:  # they write what they resume from
             one.process.send_signal(signal.SIGINT)
         for one in running:
-            one.process.wait()
+            one.ended(wait=True)
         if commit:
             keep(*every)
     return not any(pipeline.to_do() for pipeline in every)
+
+
+def _next_to_end(running: list[Running], end: float) -> list[tuple[Running, int]]:
+    """Wait until a step ends, or the time is up."""
+    found = list[tuple[Running, int]]()
+    while not found and time.monotonic() < end:
+        time.sleep(0.5)
+        found = [(one, code) for one in running if (code := one.ended()) is not None]
+    return found
 
 
 def keep(*some: Pipeline) -> None:

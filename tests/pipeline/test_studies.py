@@ -1,0 +1,188 @@
+"""The evidence: studies, what they share, how they go on, and what equal tuning chooses."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from cure.errors import UserError
+from cure.settings.params import read
+from pilot import study, tuning
+from pilot.pipeline import ROOT, Step
+from pilot.study import Pipeline, pipelines, run, shared
+from pilot.tuning import Configuration, best, page, values
+
+WRITES = "import sys; from pathlib import Path; Path('ran').open('a').write('x'); "
+
+
+def step(name, outs, deps=(), params=("run",), code=""):
+    """A step that writes its name into its outs."""
+    text = WRITES + code + f"[Path(out).write_text('{name}') for out in {list(outs)!r}]"
+    return Step([sys.executable, "-c", text, name], list(deps), list(outs), params)
+
+
+def pipeline(place, name, settings, *steps):
+    folder = place / name
+    folder.mkdir(parents=True)
+    for sub in ("results", "data"):
+        (folder / sub).mkdir()
+    return Pipeline(name, folder, {"run": settings, "attack": {}}, list(steps))
+
+
+def prepare():
+    return step("prepare", ["data/all"])
+
+
+def attack(**more):
+    return step("attack", ["results/a"], ["data/all"], **more)
+
+
+def runs(one):
+    path = one.folder / "ran"
+    return len(path.read_text()) if path.exists() else 0
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    place = tmp_path_factory.mktemp("evidence")
+    return place, pipelines("tuning", place)
+
+
+def test_a_study_goes_on_in_its_folders(sweep):
+    place, found = sweep
+    assert [one.name for one in pipelines("tuning", place)] == [one.name for one in found]
+    assert all(one.to_do() for one in found)
+
+
+def test_tuning_gives_every_method_four_configurations_and_reads_no_test_split(sweep):
+    _, found = sweep
+    methods = [one.name.removeprefix("tuning/").rpartition("-")[0] for one in found]
+    assert {methods.count(method) for method in methods} == {4}
+    assert {one.script for each in found for one in each.steps} <= {"prepare", "pretrain", "update", "revise"}
+    own = [each.keys[each.steps[-1].name] for each in found]
+    assert len(set(own)) == len(found)  # no two are the same run
+
+
+@pytest.mark.reliability("wrong inputs")
+def test_a_folder_that_began_with_other_settings_is_refused(sweep):
+    place, found = sweep
+    path = found[4].folder / "params.yaml"
+    whole = path.read_text()
+    path.write_text(whole.replace("precision: fp32", "precision: bf16"))  # of which the study says nothing
+    assert pipelines("tuning", place)
+    path.write_text(whole.replace("weight_decay: 0.0005", "weight_decay: 0.0007"))
+    with pytest.raises(UserError, match="weight_decay is another one than in the study"):
+        pipelines("tuning", place)
+    path.write_text(whole)
+
+
+@pytest.mark.reliability("wrong inputs")
+def test_an_unknown_study_is_refused(tmp_path):
+    with pytest.raises(UserError, match="tunning: no such study, did you mean tuning"):
+        pipelines("tunning", tmp_path)
+
+
+def test_steps_with_the_same_settings_run_once(tmp_path):
+    same = [pipeline(tmp_path, name, {"threads": 1}, prepare(), attack()) for name in "ab"]
+    other = pipeline(tmp_path, "c", {"threads": 2}, prepare(), attack())
+    assert run([*same, other], 2, 60, commit=False)
+    assert sorted(map(runs, same)) == [0, 2]
+    assert runs(other) == 2
+    assert all((one.folder / "results/a").read_text() == "attack" for one in (*same, other))
+    told = json.loads((same[1].folder / "steps.json").read_text())
+    assert told[same[1].steps[1].name] == {"taken_from": "a"}
+    assert not same[0].told.keys() ^ told.keys()
+
+
+def test_a_child_of_other_settings_is_another_run(tmp_path):
+    one = pipeline(tmp_path, "a", {"threads": 1}, prepare(), attack(params=("attack",)))
+    two = pipeline(tmp_path, "b", {"threads": 2}, prepare(), attack(params=("attack",)))
+    keys = [[each.keys[step.name] for step in each.steps] for each in (one, two)]
+    assert keys[0][1] != keys[1][1]
+
+
+def test_what_is_there_is_not_run_again(tmp_path):
+    one = pipeline(tmp_path, "a", {}, prepare(), attack())
+    assert run([one], 1, 60, commit=False)
+    (one.folder / "data/all").unlink()  # which a fresh clone has not
+    assert run([one], 1, 60, commit=False)
+    assert runs(one) == 2
+
+
+def test_what_fails_is_told_and_the_rest_goes_on(tmp_path, capfd):
+    bad = pipeline(tmp_path, "a", {}, prepare(), attack(code="sys.exit(1); "))
+    good = pipeline(tmp_path, "b", {"threads": 2}, prepare(), attack())
+    assert not run([bad, good], 1, 60, commit=False)
+    assert (good.folder / "results/a").exists()
+    assert "attack: exit 1" in capfd.readouterr().out
+    assert [step.name for step in bad.to_do()][-1] == bad.steps[1].name
+
+
+def test_time_that_is_up_ends_a_step_and_its_time_counts(tmp_path):
+    waits = "import time; time.sleep(60 if sum(1 for _ in Path('ran').read_text()) == 1 else 0); "
+    one = pipeline(tmp_path, "a", {}, step("attack", ["results/a"], code=waits))
+    assert not run([one], 1, 2, commit=False)
+    assert not (one.folder / "results/a").exists()
+    assert run([one], 1, 60, commit=False)
+    assert json.loads((one.folder / "steps.json").read_text())[one.steps[0].name]["seconds"] >= 2
+
+
+def test_each_run_is_committed(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "ROOT", tmp_path)
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(tmp_path)]
+    subprocess.run([*git, "init", "-q"], check=True)
+    for key in ("name", "email"):
+        subprocess.run([*git, "config", f"user.{key}", "a"], check=True)
+    (tmp_path / "mine").write_text("not of the evidence")
+    subprocess.run([*git, "add", "mine"], check=True)
+    some = [pipeline(tmp_path, name, {"name": name}, prepare(), attack()) for name in ("tier/a", "tier/b")]
+    assert run(some, 1, 60, commit=True)
+    said = subprocess.run([*git, "log", "--format=%s"], capture_output=True, text=True, check=True).stdout.split("\n")
+    assert said[:2] == ["Evidence: tier/b", "Evidence: tier/a"]
+    held = subprocess.run([*git, "ls-files"], capture_output=True, text=True, check=True).stdout.split()
+    assert {"tier/a/results/a", "tier/b/steps.json"} <= set(held)
+    left = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+    assert left.split("\n")[:-1] == ["A  mine"]
+
+
+def test_shared_takes_nothing_where_nothing_is(tmp_path):
+    one = pipeline(tmp_path, "a", {}, prepare(), attack())
+    shared([one])
+    assert one.told == {}
+
+
+FOUND = [
+    Configuration("at-1", {"train.lr": 0.1, "train.weight_decay": 5e-4}, 0.5, 0.30),
+    Configuration("at-2", {"train.lr": 0.1, "train.weight_decay": 1e-4}, 0.6, 0.29),
+    Configuration("cure-1", {"train.lr": 0.1, "methods.cure.update.beta": 5}, 0.6, 0.3),
+    Configuration("cure-2", {"train.lr": 0.03, "methods.cure.update.beta": 5}, 0.5, 0.25),
+    Configuration("natural-1", {"pretrain.lr": 0.1}, 0.6, 0.0),
+    Configuration("natural-2", {"pretrain.lr": 0.03}, 0.7, 0.0),
+]
+
+
+def test_the_highest_nrr_is_chosen_and_clean_accuracy_of_natural_training():
+    assert [one.name for one in best(FOUND).values()] == ["at-2", "cure-1", "natural-2"]
+
+
+def test_choices_are_settings_of_the_method_under_matched():
+    assert values(best(FOUND), read(ROOT / "pilot" / "params.yaml")) == {
+        "methods.at.matched": {"train": {"lr": 0.1, "weight_decay": 1e-4}},
+        "methods.cure.update.matched": {"train": {"lr": 0.1}},
+        "methods.cure.update.beta": 5,
+        "pretrain.lr": 0.03,
+    }
+
+
+def test_the_page_marks_what_was_chosen():
+    lines = page(FOUND, best(FOUND), 2000, 4, "").splitlines()
+    assert [line.split("|")[1].strip() for line in lines if line.endswith("chosen |")] == ["AT", "CURE", "Natural"]
+    assert "up to 1.1 points" in lines[2]
+    assert "| AT | `train.lr` 0.1, `train.weight_decay` 0.0001 | 60.0 | 29.0 | 39.1 | chosen |" in lines
+
+
+@pytest.mark.reliability("wrong inputs")
+def test_tuning_that_is_not_whole_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"at-s0.csv: not there yet; `python -m pilot.study` makes it"):
+        tuning.configurations({"variants": {"at-1": {}}}, tmp_path)
