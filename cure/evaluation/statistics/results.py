@@ -61,6 +61,7 @@ class AttackResult(Record):
     columns: dict[str, MinimumResult | ColumnResult]
     problems: list[str]
     eps: Annotated[float, Field(gt=0)]
+    norm: Literal["linf", "l2"] = "linf"  # of the ball; given where it is not the usual one
     seed: int
     batch: int
     precision: str = "fp32"  # of the attacks' iterates, or tf32 or bf16; what they found was judged in fp32
