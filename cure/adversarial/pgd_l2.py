@@ -51,7 +51,7 @@ def pgd_l2(
 
 
 def start(x: Images, search: L2Search, noise: Noise) -> Images:
-    """x itself, or a point that is uniform in the ball of d values: its distance is eps u^(1/d), u uniform in [0, 1]."""
+    """x itself, or a point that is uniform in the ball of d values: at a distance eps u^(1/d), u uniform in [0, 1]."""
     if search.start == "zero":
         return x
     u = noise.uniform(x[:, :1, :1, :1], 1.0).abs()
@@ -66,7 +66,7 @@ def projected(v: Images, x: Images, eps: float) -> Images:
 
 
 def direction(g: Tensor) -> Tensor:
-    """g / ||g||_2 of each image, 0 where g is 0. Dividing by the largest value first keeps tiny squares from vanishing."""
+    """g / ||g||_2 of each image, 0 where g is 0; divided by its largest value first, so that no square vanishes."""
     largest = g.flatten(1).abs().amax(1)[:, None, None, None]
     g = g / torch.where(largest > 0, largest, 1.0)
     return g / _length(g).clamp(min=1)  # below 1 only of zeros
