@@ -36,9 +36,9 @@ def threat(found: ThreatModel) -> str:
 
 
 def radius(eps: float) -> str:
-    """8/255 where that is what it is, as RobustBench spells it."""
+    """8/255 where that is what it is, as RobustBench spells it; 0.5 and 1 in L2."""
     levels = eps * 255
-    return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 else f"{eps:g}"
+    return f"{round(levels)}/255" if eps < 1 and abs(levels - round(levels)) < 1e-6 else f"{eps:g}"
 
 
 THREATS: dict[Norm, str] = {"linf": "Linf", "l2": "L2"}
