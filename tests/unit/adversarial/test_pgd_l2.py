@@ -111,6 +111,14 @@ def test_an_image_ends_at_its_first_adversarial_iterate(net, batch) -> None:
     assert len(seen) > 1
 
 
+def test_an_image_that_has_ended_stays_so_whatever_the_rule_says_later(net, batch) -> None:
+    answers = [torch.zeros(6, dtype=torch.bool), torch.arange(6) < 2, *[torch.zeros(6, dtype=torch.bool)] * 5]
+    x_adv = pgd_l2(net, batch, search(), ce_objective, stop=lambda _: lambda z: answers.pop(0))
+    one, seven = (pgd_l2(net, batch, search(steps=steps), ce_objective) for steps in (1, 7))
+    assert torch.equal(x_adv[:2], one[:2])
+    assert torch.equal(x_adv[2:], seven[2:])
+
+
 def test_the_search_decides_the_norm(net, batch) -> None:
     flat = Search(eps=0.1, step=0.03, steps=3, start="zero", clip_start=True)
     assert torch.equal(pgd_in_ball(net, batch, flat, ce_objective), pgd(net, batch, flat, ce_objective))

@@ -98,7 +98,7 @@ def test_what_leaves_the_l2_ball_does_not_count(net, data, capsys) -> None:
     def far(net: nn.Module, batch: Batch) -> Tensor:
         return 1 - batch.x
 
-    near = AttackSequence({"far": far}, {"far": 1}, EPS_L2, ball="l2")
+    near = AttackSequence({"far": far}, {"far": 1}, 1.0, ball="l2")  # in the L-inf ball of this radius they are
     reach = float(distance(1 - data.x, data.x, "l2").max())
     assert torch.equal(driver(net, data).run(near).robust, driver(net, data).run(AttackSequence({}, {})).robust)
     assert "left the ball" in capsys.readouterr().err

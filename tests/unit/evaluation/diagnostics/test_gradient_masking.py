@@ -349,7 +349,7 @@ def test_probes_in_l2_leave_the_ball_only_where_they_should(net, make_batch):
     assert reach["pgd20"] == pytest.approx(0.05)
     assert reach["pgd100"] == pytest.approx(0.05)
     assert reach["path"] <= 0.05 + 1e-9
-    assert reach["far"] > 8 * 0.05  # the radius is less than the usual one
+    assert reach["far"] > RULES.radius * 0.05 + 1e-6  # more than the multiple, since the radius is less than the usual
     assert reach["unbounded"] > 0.3 * batch.x[0].numel() ** 0.5
 
 
