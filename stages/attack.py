@@ -65,7 +65,8 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
         distributed.wait()
         if distributed.rank() > 0:
             return
-        whole = RunAttackResult(**vars(found), epoch=evaluated.about.epoch, last=last)
+        given = {name: value for name, value in vars(found).items() if name in found.model_fields_set}
+        whole = RunAttackResult(**given, epoch=evaluated.about.epoch, last=last)
         records.write(run.result("attack"), whole)
         provenance.write(run.provenance("attack"), evaluated.run_settings, evaluated.device)
         scratch.delete()

@@ -36,7 +36,8 @@ def outcomes_of(path: Path) -> Outcomes:
         labels = {column: about.label for column, about in result.columns.items() if about.label}
         titled = headings([result])
         titles = {column: titled(column) for column in result.outcomes}
-        found = Outcomes(name, images, result.outcomes, held.get("data_digest", ""), result.eps, labels, titles)
+        about = held.get("data_digest", ""), result.eps, result.norm
+        found = Outcomes(name, images, result.outcomes, *about, labels, titles)
         return TypeAdapter(Outcomes).validate_python(vars(found))
     except FileNotFoundError:
         raise UserError(
