@@ -8,6 +8,7 @@ import typer
 from cure.errors import UserError
 from cure.pipeline.grid.cli import grid
 from cure.runtime.terminal import page, ruled, run, warn
+from cure.runtime.version_option import version_option
 from cure.settings.base import COUNTS, SEEDS
 
 app = typer.Typer(
@@ -17,6 +18,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.callback()(version_option)
 
 Checkpoints = Annotated[
     list[Path] | None,

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 
 from cure.evaluation.standalone import beside
 from cure.evaluation.standalone.measure import Evaluation
+from cure.runtime.version import version
 from cure.storage.files import replacing, write_text
 
 
@@ -58,7 +59,7 @@ def document(found: Evaluation) -> dict[str, Any]:
         "index": images.examples.index.tolist(),
         "eps": found.plan.threat.eps,
         "device": str(images.examples.x.device),
-        "versions": {name: version(name) for name in ("cure", "torch")},
+        "versions": {"cure": version(), "torch": metadata.version("torch")},
         "accuracy": {name: summary(found, name) for name in found.result.outcomes},
         "preflight": [vars(line) for line in found.preflight],
         "masking": [vars(line) for line in found.masking],
