@@ -70,7 +70,7 @@ def cases(
     )
     options: dict[str, Any] = {"batch": request.batch, "seed": request.seed, "subset": {} if request.images else None}
     changes = {key: value for key, value in options.items() if value is not None}
-    images = of_the_test_split(prepared(name, params, settings.parent), where, about)
+    images = of_the_test_split(prepared(name, params, settings), where, about)
     wanted = plan(params, request.attacks, images.classes, {"attack": changes})
     images = images.some(request.images or wanted.suite.images)
     shape, seconds = Shape(images.channels, images.classes), wanted.preflight.program_seconds
