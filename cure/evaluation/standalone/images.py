@@ -25,6 +25,8 @@ from cure.storage import paths, resume
 from cure.storage.checkpoint import Description
 from cure.storage.files import contents, refuse_special
 
+GIVEN = "given"  # the name of images from memory
+
 
 @dataclass(frozen=True)
 class Images:
@@ -111,4 +113,4 @@ def given(images: Given, labels: Arrays | None, classes: int | None, device: tor
     """Return images from memory, as `tensors` takes them. An image's place is its index."""
     x, y = tensors(images, labels, device)
     index = torch.arange(len(y))
-    return Images("given", Examples(x, y, index), classes or int(y.max()) + 1, digest([], {"x": x, "y": y}))
+    return Images(GIVEN, Examples(x, y, index), classes or int(y.max()) + 1, digest([], {"x": x, "y": y}))
