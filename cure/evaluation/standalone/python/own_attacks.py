@@ -61,9 +61,7 @@ def with_own_attacks(plan: Plan, own: Mapping[str, OwnAttack], order: list[str])
     taken = {*plan.known, *probes, *READ_BY_DIAGNOSTICS}
     for name in own:
         if name in taken:
-            raise UserError(
-                f"attacks: {name} is the name of an attack of cure; call yours otherwise, such as my_{name}"
-            )
+            raise UserError(f"attacks: {name} is an attack of cure; give yours another name, such as my_{name}")
     eps = plan.threat.eps
     mine = {
         name: AttackSequence({name: CheckedAttack(name, attack, eps)}, {"attack": "own", "call": uuid4().hex}, eps)
