@@ -6,10 +6,11 @@ from typing import Annotated
 import typer
 
 from cure.errors import UserError
+from cure.evaluation.standalone import options
 from cure.pipeline.grid.cli import grid
 from cure.runtime.terminal import page, ruled, run, warn
 from cure.runtime.version_option import version_option
-from cure.settings.base import COUNTS, SEEDS
+from cure.settings.base import SEEDS
 
 app = typer.Typer(
     help="Evaluate and compare robust networks. `dvc repro`, in quickstart/ or at the root, runs the pipeline.",
@@ -21,52 +22,6 @@ app = typer.Typer(
 
 app.callback()(version_option)
 
-Checkpoints = Annotated[
-    list[Path] | None,
-    typer.Argument(
-        help="Files of weights/ or trajectories/, or external: a state dict, or a program (TorchScript, torch.export)."
-    ),
-]
-ModelName = Annotated[str | None, typer.Option(help="Entry of cure/models that builds the network of a state dict.")]
-Factory = Annotated[
-    str | None,
-    typer.Option(help="package.module:function that returns the network; its code runs. Found in this folder, too."),
-]
-Key = Annotated[str | None, typer.Option(help="Which of several networks in a file: ema_state_dict, student, best.")]
-TrustCode = Annotated[
-    bool,
-    typer.Option(
-        "--trust-code",
-        help="Run the code in TorchScript and torch.export files: they are programs, and need this word of yours.",
-    ),
-]
-Mean = Annotated[str | None, typer.Option(help="Per-channel mean for input normalisation: 0.49,0.48,0.45.")]
-Std = Annotated[str | None, typer.Option(help="Per-channel standard deviation for input normalisation.")]
-DataName = Annotated[
-    str | None, typer.Option(help="Entry of cure/datasets, or a prepared file. cure's own checkpoints record theirs.")
-]
-ParamsFile = Annotated[
-    Path | None, typer.Option(help="params.yaml to read attack and threat from; default: the nearest.")
-]
-Attacks = Annotated[str | None, typer.Option(help="Attacks, by commas: clean,pgd20,cw20,aa. Default: all of params.")]
-Surrogate = Annotated[Path | None, typer.Option(help="Checkpoint whose adversarial images are tried, too.")]
-Images = Annotated[
-    int | None, typer.Option("--n", "--images", min=1, max=COUNTS - 1, help="Number of test images, evenly spaced.")
-]
-Out = Annotated[Path | None, typer.Option(help="Folder for results and finished work items; rerun to resume.")]
-Batch = Annotated[int | None, typer.Option(min=1, max=COUNTS - 1, help="Images per batch; default: attack.batch.")]
-EvalSeed = Annotated[
-    int | None, typer.Option(min=0, max=SEEDS - 1, help="Seed of the attacks' noise; default: attack.seed.")
-]
-Budget = Annotated[str | None, typer.Option(help="Time to spend (90s, 10m, 2h); sets the number of images.")]
-Force = Annotated[bool, typer.Option("--force", help="Evaluate even if preflight checks fail.")]
-ClaimText = Annotated[
-    str | None,
-    typer.Option(
-        "--claim", help="Published row to set beside the result: 'TRADES, ResNet-18'; a data set or source may follow."
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 RunName = Annotated[
     str, typer.Argument(help="A run, digits/small/at-s0, or a stage, update@digits-small-at-0.", metavar="RUN")
 ]
@@ -84,25 +39,30 @@ BootSeed = Annotated[int, typer.Option(min=0, max=SEEDS - 1, help="Seed of the b
 
 @app.command("eval")
 def evaluate_files(
-    checkpoints: Checkpoints = None,
-    model: ModelName = None,
-    factory: Factory = None,
-    key: Key = None,
-    trust_code: TrustCode = False,
-    mean: Mean = None,
-    std: Std = None,
-    data: DataName = None,
-    params: ParamsFile = None,
-    attacks: Attacks = None,
-    surrogate: Surrogate = None,
-    images: Images = None,
-    out: Out = None,
-    batch: Batch = None,
-    seed: EvalSeed = None,
-    budget: Budget = None,
-    force: Force = False,
-    claim: ClaimText = None,
-    json: Json = False,
+    checkpoints: options.Checkpoints = None,
+    model: options.ModelName = None,
+    factory: options.Factory = None,
+    factory_args: options.FactoryArgs = None,
+    key: options.Key = None,
+    trust_code: options.TrustCode = False,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    data: options.DataName = None,
+    params: options.ParamsFile = None,
+    attacks: options.Attacks = None,
+    norm: options.NormName = "linf",
+    eps: options.Eps = None,
+    step: options.Step = None,
+    corruptions: options.Corruptions = None,
+    surrogate: options.Surrogate = None,
+    images: options.Images = None,
+    out: options.Out = None,
+    batch: options.Batch = None,
+    seed: options.EvalSeed = None,
+    budget: options.Budget = None,
+    force: options.Force = False,
+    claim: options.ClaimText = None,
+    json: options.Json = False,
 ) -> None:
     """Evaluate clean and robust accuracy on the test split: cure's own checkpoints as they are, others with --data.
 
@@ -111,16 +71,19 @@ def evaluate_files(
     with --trust-code alone. Exit codes: 0; 2: a network was refused, results of the others are printed; 3: evaluated,
     but a diagnostic was raised; 130: interrupted, rerun to resume (with --out).
     """
-    from cure.evaluation.standalone import command, options
+    from cure.evaluation.standalone import command
     from cure.evaluation.standalone.cases import Request
     from cure.storage.external_checkpoint import Loading
 
+    arguments, normalisation = options.arguments(factory_args), options.normalisation(mean, std)
     request = Request(
         paths=checkpoints or [],
-        loading=Loading(model, factory, options.normalisation(mean, std), key, trust_code),
+        loading=Loading(model, factory, normalisation, key, trust_code, arguments),
         data=data,
         settings=params,
         attacks=options.names(attacks),
+        threat=options.threat(norm, eps, step),
+        severities=options.severities(corruptions),
         surrogate=surrogate,
         images=images,
         out=out,
@@ -135,7 +98,7 @@ def evaluate_files(
 
 
 @app.command()
-def compare(first: Result, second: Result, seed: BootSeed = 0, json: Json = False) -> None:
+def compare(first: Result, second: Result, seed: BootSeed = 0, json: options.Json = False) -> None:
     """Compare two networks on the same images, and tell whether one is significantly better.
 
     Each attack gets an exact McNemar test, a paired bootstrap of accuracy and NRR, and the networks' agreement.
@@ -209,7 +172,7 @@ app.command()(grid)
 
 
 @app.command()
-def plan(places: Places = None, where: Where = "auto", tflops: Speed = None, json: Json = False) -> None:
+def plan(places: Places = None, where: Where = "auto", tflops: Speed = None, json: options.Json = False) -> None:
     """Estimate what a pipeline will cost: passes, operations, hours, memory and disk of every stage of every run.
 
     A few steps of each run are timed on this machine, on random images. Finished stages are marked and not counted.

@@ -11,7 +11,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the code of this copy, not the installed one
 
-from cure import catalogue
 from cure.runtime.progress import progress
 from cure.runtime.terminal import Dataset, MethodName, Model, Seed, stage
 from cure.settings.check import load
@@ -27,9 +26,7 @@ def reads(run: Run) -> list[str]:
 
 def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None:
     """Corrupt the test images as the section corrupt of params.yaml says and count what the network still sees."""
-    from cure.core.corruption import BENCHMARK, EXTRAS
     from cure.evaluation import corrupted, evaluated_run
-    from cure.evaluation.statistics.results import CorruptResult
     from cure.evaluation.work_items import WorkItemFolder
     from cure.runtime import device
     from cure.storage import provenance, records
@@ -43,24 +40,12 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
     missing = source.missing(suite.corruptions)
     for name, why in missing.items():
         print(f"corrupt {run.name}: without {name}: {why}", file=sys.stderr)
-    names = [name for name in suite.corruptions if name not in missing]
-    own = {name: catalogue.entry("corruptions", name).CORRUPTION.category for name in suite.corruptions}
-    categories = dict(sorted({**BENCHMARK, **EXTRAS, **own}.items()))
-    unlisted = {name: "not listed in params.yaml" for name in categories if name not in own}
-    clean = corrupted.correct(evaluated.net, evaluated.split, suite.batch)
     scratch = Scratch("corrupt", run.name, params.as_text(), [paths.data(dataset), run.weights])
-    total, store = len(names) * len(suite.severities), WorkItemFolder(scratch.folder)
+    total = (len(suite.corruptions) - len(missing)) * len(suite.severities)
+    store = WorkItemFolder(scratch.folder)
     with scratch.locked(), progress(f"corrupt {run.name}", total) as on_progress:
-        correct = corrupted.counts(evaluated.net, evaluated.split, source, names, suite, on_progress, store)
-        found = CorruptResult(
-            images=len(evaluated.split),
-            source=source.kind,
-            version=source.version,
-            missing=missing | unlisted,
-            categories=categories,
-            extra=[name for name in categories if name not in BENCHMARK],
-            clean=clean,
-            correct=correct,
+        found = corrupted.measured(
+            evaluated.net, evaluated.split, source, suite, lambda name, _: on_progress(name), store
         )
         records.write(run.result("corrupt"), found)
         provenance.write(run.provenance("corrupt"), evaluated.run_settings, evaluated.device)

@@ -14,7 +14,9 @@ import torch
 from torch import nn
 
 from cure.core.tensors import Images, Labels, Logits, PerExample
+from cure.errors import UserError
 from cure.nn.losses import margin
+from cure.settings.base import Norm
 
 try:  # a user's install of the repository itself
     from autoattack.autopgd_base import APGDAttack, APGDAttack_targeted
@@ -24,6 +26,10 @@ except ImportError:
     from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
     from pyautoattack.fab_pt import FABAttack_PT
     from pyautoattack.square import SquareAttack
+
+
+SPELLED: dict[Norm, str] = {"linf": "Linf", "l2": "L2"}
+SQUARE_L2_SIDE = 5  # pixels: its L2 form starts with tiles of a fifth of the image
 
 
 def package() -> str:
@@ -44,42 +50,56 @@ class MarginAPGD(APGDAttack):  # type: ignore[misc]
 
 
 def apgd(
-    net: nn.Module, x: Images, y: Labels, *, loss: str, eps: float, iterations: int, seed: int, eot: int = 1
+    net: nn.Module,
+    x: Images,
+    y: Labels,
+    *,
+    loss: str,
+    eps: float,
+    norm: Norm,
+    iterations: int,
+    seed: int,
+    eot: int = 1,
 ) -> Images:
     """APGD with one restart on `ce`, `dlr` or `margin`."""
     kind, named = (MarginAPGD, "dlr") if loss == "margin" else (APGDAttack, loss)
-    attack = kind(net, n_iter=iterations, n_restarts=1, eps=eps, seed=seed, loss=named, eot_iter=eot)
+    how = {"n_iter": iterations, "n_restarts": 1, "eps": eps, "norm": SPELLED[norm], "seed": seed}
+    attack = kind(net, loss=named, eot_iter=eot, **how)
     return _quietly(attack.perturb, x, y)
 
 
 def apgd_targeted(
-    net: nn.Module, x: Images, y: Labels, *, targets: int, eps: float, iterations: int, seed: int
+    net: nn.Module, x: Images, y: Labels, *, targets: int, eps: float, norm: Norm, iterations: int, seed: int
 ) -> Images:
     """APGD on the targeted DLR loss, towards the `targets` most likely wrong classes in turn."""
-    attack = APGDAttack_targeted(net, n_iter=iterations, n_restarts=1, eps=eps, seed=seed, n_target_classes=targets)
+    how = {"n_iter": iterations, "n_restarts": 1, "eps": eps, "norm": SPELLED[norm], "seed": seed}
+    attack = APGDAttack_targeted(net, n_target_classes=targets, **how)
     return _quietly(attack.perturb, x, y)
 
 
 def fab_targeted(
-    net: nn.Module, x: Images, y: Labels, *, targets: int, eps: float, iterations: int, seed: int
+    net: nn.Module, x: Images, y: Labels, *, targets: int, eps: float, norm: Norm, iterations: int, seed: int
 ) -> Images:
-    """FAB in the L-inf norm towards the `targets` most likely wrong classes in turn, until one is within eps."""
-    attack = FABAttack_PT(
-        net, n_iter=iterations, n_restarts=1, eps=eps, seed=seed, targeted=True, n_target_classes=targets
-    )
+    """FAB towards the `targets` most likely wrong classes in turn, until one is within eps."""
+    how = {"n_iter": iterations, "n_restarts": 1, "eps": eps, "norm": SPELLED[norm], "seed": seed}
+    attack = FABAttack_PT(net, targeted=True, n_target_classes=targets, **how)
     return _quietly(attack.perturb, x, y)
 
 
-def fab_towards(net: nn.Module, x: Images, y: Labels, *, rank: int, iterations: int, norm: str) -> Images:
-    """FAB's nearest point of the `rank`-th likeliest wrong class, however far, else x; `norm` is Linf or L2."""
-    attack = FABAttack_PT(net, norm=norm, n_iter=iterations, targeted=True)
+def fab_towards(net: nn.Module, x: Images, y: Labels, *, rank: int, iterations: int, norm: Norm) -> Images:
+    """FAB's nearest point of the `rank`-th likeliest wrong class, however far, else x."""
+    attack = FABAttack_PT(net, norm=SPELLED[norm], n_iter=iterations, targeted=True)
     attack.target_class = rank + 1
     return _quietly(partial(attack.attack_single_run, is_targeted=True), x, y)
 
 
-def square(net: nn.Module, x: Images, y: Labels, *, eps: float, queries: int, seed: int) -> Images:
-    """Square Attack: a random search that sees logits alone."""
-    attack = SquareAttack(net, p_init=0.8, n_queries=queries, eps=eps, n_restarts=1, seed=seed, resc_schedule=False)
+def square(net: nn.Module, x: Images, y: Labels, *, eps: float, norm: Norm, queries: int, seed: int) -> Images:
+    """Square Attack: a random search that sees logits alone. UserError: too few pixels for its L2 form."""
+    if norm == "l2" and min(x.shape[2:]) < SQUARE_L2_SIDE:
+        h, w = x.shape[2:]
+        raise UserError(f"Square in L2 needs images of {SQUARE_L2_SIDE} pixels a side; these are {h}x{w}")
+    how = {"n_queries": queries, "n_restarts": 1, "eps": eps, "norm": SPELLED[norm], "seed": seed}
+    attack = SquareAttack(net, p_init=0.8, resc_schedule=False, **how)
     return _quietly(attack.perturb, x, y)
 
 

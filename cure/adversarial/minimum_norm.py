@@ -11,9 +11,10 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from cure.core.attack import Norm, distance
+from cure.core.attack import distance
 from cure.core.tensors import Flags, Images, Labels, Logits, PerExample, Tensor
 from cure.nn.losses import cross_entropy, margin
+from cure.settings.base import Norm
 
 Loss = Callable[[Logits, Labels], PerExample]
 

@@ -1,4 +1,4 @@
-"""AutoAttack in the L-inf norm: APGD-CE, targeted APGD-DLR, targeted FAB and Square, each on the survivors.
+"""AutoAttack in the L-inf or the L2 norm: APGD-CE, targeted APGD-DLR, targeted FAB and Square, each on the survivors.
 
 Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks", ICML
 2020. `rand` is their version for networks that draw at random: APGD-CE and APGD-DLR on the mean of 20 gradients.
@@ -17,7 +17,7 @@ from cure.adversarial.autoattack_classes import apgd, apgd_targeted, fab_targete
 from cure.core.attack import Attack, AttackSequence
 from cure.core.method import Batch
 from cure.core.tensors import Images
-from cure.settings.base import Ball, Count
+from cure.settings.base import Ball, Count, L2Ball, Norm
 
 PUBLISHED = {"iterations": 100, "queries": 5000, "targets": 9}
 EOT = 20  # gradients, and verifying forwards, of a random network
@@ -32,11 +32,29 @@ class Hyper(Ball):
     targets: Count  # of the targeted attacks, at most the number of wrong classes
 
 
+class L2Hyper(L2Ball):
+    """The same in the L2 ball; its authors publish the same numbers for it."""
+
+    version: Literal["standard", "rand"]
+    iterations: Count
+    queries: Count
+    targets: Count
+
+
 def attack_sequence(hyper: Hyper, classes: int, seed: int) -> AttackSequence:
     """The attacks of the version for a network of so many classes; every batch is attacked from the same seed."""
+    return _sequence(hyper, classes, seed, "linf")
+
+
+def l2_attack_sequence(hyper: L2Hyper, classes: int, seed: int) -> AttackSequence:
+    """The same in the L2 ball."""
+    return _sequence(hyper, classes, seed, "l2")
+
+
+def _sequence(hyper: Hyper | L2Hyper, classes: int, seed: int, ball: Norm) -> AttackSequence:
     targets = min(hyper.targets, classes - 1)
     used = {"iterations": hyper.iterations, "queries": hyper.queries, "targets": targets}
-    how: dict[str, Any] = {"eps": hyper.eps, "iterations": hyper.iterations, "seed": seed}
+    how: dict[str, Any] = {"eps": hyper.eps, "norm": ball, "iterations": hyper.iterations, "seed": seed}
     ce = _attack(apgd, loss="ce", **how)
     if hyper.version == "rand":
         loss = "dlr" if classes >= 3 else "margin"
@@ -48,12 +66,12 @@ def attack_sequence(hyper: Hyper, classes: int, seed: int) -> AttackSequence:
         if classes < 4:
             strong = {"apgd-margin": _attack(apgd, loss="margin", **how)}
         fab = _attack(fab_targeted, targets=targets, **how)
-        search = _attack(square, eps=hyper.eps, queries=hyper.queries, seed=seed)
+        search = _attack(square, eps=hyper.eps, norm=ball, queries=hyper.queries, seed=seed)
         attacks = {"apgd-ce": ce, **strong, "fab-t": fab, "square": search}
         published = used == PUBLISHED
-    facts = {**hyper.model_dump(), **used, "package": package()}
+    facts = {**hyper.model_dump(), **used, "ball": ball, "package": package()}
     label, passes = hyper.version if published else "custom", EOT if hyper.version == "rand" else 1
-    return AttackSequence(attacks, facts, hyper.eps, label, passes)
+    return AttackSequence(attacks, facts, hyper.eps, label, passes, ball=ball)
 
 
 def _attack(function: Any, **how: Any) -> Attack:

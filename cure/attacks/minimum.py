@@ -12,10 +12,10 @@ from torch import nn
 
 from cure.adversarial.autoattack_classes import fab_towards, package
 from cure.adversarial.minimum_norm import ddn, fmn
-from cure.core.attack import Attack, AttackSequence, Norm
+from cure.core.attack import Attack, AttackSequence
 from cure.core.method import Batch
 from cure.core.tensors import Images
-from cure.settings.base import Count, Positive, Settings, Share
+from cure.settings.base import Count, Norm, Positive, Settings, Share
 
 
 class Hyper(Settings):
@@ -49,5 +49,4 @@ def _ddn(net: nn.Module, batch: Batch, hyper: Hyper) -> Images:
 
 
 def _fab(net: nn.Module, batch: Batch, hyper: Hyper, rank: int) -> Images:
-    norm = {"linf": "Linf", "l2": "L2"}[hyper.norm]
-    return fab_towards(net, batch.x, batch.y, rank=rank, iterations=hyper.iterations, norm=norm)
+    return fab_towards(net, batch.x, batch.y, rank=rank, iterations=hyper.iterations, norm=hyper.norm)

@@ -1,6 +1,7 @@
 """PGD: ascent on the cross-entropy. Madry et al., ICLR 2018; the last iterate counts, from one start.
 
-One step of size eps from the image itself is FGSM (Goodfellow et al., ICLR 2015).
+One step of size eps from the image itself is FGSM (Goodfellow et al., ICLR 2015). The L2 form is in
+adversarial/pgd_l2.py.
 """
 
 from functools import partial
@@ -8,14 +9,19 @@ from functools import partial
 from torch import nn
 
 from cure.adversarial.pgd import ce_objective, pgd
+from cure.adversarial.pgd_l2 import pgd_l2
 from cure.core.attack import AttackSequence
 from cure.core.method import Batch
 from cure.core.tensors import Images
-from cure.settings.base import FixedSearch
+from cure.settings.base import FixedSearch, L2Search
 
 
 class Hyper(FixedSearch):
     """The ascent."""
+
+
+class L2Hyper(L2Search):
+    """The ascent in the L2 ball."""
 
 
 def attack(net: nn.Module, batch: Batch, hyper: Hyper) -> Images:
@@ -26,3 +32,9 @@ def attack(net: nn.Module, batch: Batch, hyper: Hyper) -> Images:
 def attack_sequence(hyper: Hyper, classes: int, seed: int) -> AttackSequence:
     """The attack alone; its noise comes with the batch."""
     return AttackSequence({"pgd": partial(attack, hyper=hyper)}, hyper.model_dump(), hyper.eps)
+
+
+def l2_attack_sequence(hyper: L2Hyper, classes: int, seed: int) -> AttackSequence:
+    """The attack in the L2 ball."""
+    ascent = partial(pgd_l2, search=hyper, objective=ce_objective)
+    return AttackSequence({"pgd": ascent}, hyper.model_dump() | {"ball": "l2"}, hyper.eps, ball="l2")

@@ -6,17 +6,16 @@ instead: each of its attacks gets every image, and the shortest verified way out
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from torch import nn
 
 from cure.core.method import Batch
 from cure.core.tensors import Images, PerExample
+from cure.settings.base import Norm
 
 Attack = Callable[[nn.Module, Batch], Images]
 """x' of every image; the driver looks itself whether x' is adversarial."""
-
-Norm = Literal["linf", "l2"]
 
 
 @dataclass(frozen=True)
@@ -25,11 +24,17 @@ class AttackSequence:
 
     attacks: dict[str, Attack]
     facts: dict[str, Any]  # everything that decides what the attacks do besides network, images and seed
-    eps: float | None = None  # radius of the L-inf ball; what lies outside is no success
+    eps: float | None = None  # radius of the ball; what lies outside is no success
     label: str = ""  # of AutoAttack: standard, custom or rand
     passes: int = 1  # forwards whose mean probability decides a prediction; several for networks that draw at random
     norm: Norm | None = None  # of a sequence that seeks the smallest perturbation
+    ball: Norm = "linf"  # the norm of the ball
     title: str = ""  # spells the first word of its columns' names: RayS makes rays100 RayS-100 and not Rays-100
+
+    @property
+    def metric(self) -> Norm:
+        """The norm of its distances: of the ball, or of the perturbation that it makes small."""
+        return self.norm or self.ball
 
 
 def judged_alike(attack_sequences: dict[str, AttackSequence]) -> dict[str, AttackSequence]:

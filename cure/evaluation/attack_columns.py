@@ -11,16 +11,16 @@ from cure import catalogue
 from cure.core.attack import AttackSequence, judged_alike
 from cure.core.tensors import Flags, Images, Labels
 from cure.data.loader import Split, as_float, evenly_spaced
-from cure.evaluation.driver import ROUNDING, Driver, effective, full_precision
+from cure.evaluation.driver import Driver, effective, full_precision, outermost
 from cure.evaluation.statistics.results import AttackResult, ColumnResult, MinimumResult
 from cure.evaluation.work_items import Examples, Outcome, Store
 from cure.nn.bfloat16 import BFloat16
 from cure.nn.folding.folded_copy import faster_layout, folded_copy
 from cure.runtime import distributed
 from cure.runtime.memory import halving
-from cure.settings.base import Layout
+from cure.settings.base import Ball, Layout, Norm
 from cure.settings.params import with_threat_defaults
-from cure.settings.sections import AttackSuite, Threat
+from cure.settings.sections import AttackSuite, ThreatModel
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class AttackColumn:
     outcome: Outcome
 
     def safe(self, eps: float) -> Flags:
-        """Correct, and without a verified adversarial image in the L-inf ball of this radius."""
-        return self.outcome.clean & (self.outcome.distance > eps + ROUNDING)
+        """Correct, and without a verified adversarial image in the ball of this radius, in the sequence's norm."""
+        return self.outcome.clean & (self.outcome.distance > outermost(eps))
 
     def text(self, images: int) -> str:
         """One character per image of all: 1 correct and not broken, 0 not, - not looked at."""
@@ -62,19 +62,33 @@ def examples_of(split: Split) -> Examples:
     return Examples(as_float(split.images), split.labels, split.index)
 
 
-def attack_sequences(suite: AttackSuite, threat: Threat, classes: int) -> dict[str, AttackSequence]:
-    """The columns of the suite, each with its settings over the threat model."""
+def attack_sequences(suite: AttackSuite, threat: ThreatModel, classes: int) -> dict[str, AttackSequence]:
+    """The columns of the suite, each with its settings over the threat model.
+
+    In the L2 ball an attack that lives in a ball needs an L2 form (`in_l2`).
+    """
 
     def bind(settings: dict[str, Any]) -> AttackSequence:
         entry = catalogue.entry("attacks", settings["attack"])
+        kind, make = entry.Hyper, entry.attack_sequence
+        if threat.norm == "l2" and issubclass(kind, Ball):
+            kind, make = entry.L2Hyper, entry.l2_attack_sequence
         own = {key: value for key, value in settings.items() if key != "attack"}
-        hyper = entry.Hyper.model_validate(with_threat_defaults(entry.Hyper, own, threat.model_dump()))
-        sequence: AttackSequence = entry.attack_sequence(hyper, classes, suite.seed)
+        hyper = kind.model_validate(with_threat_defaults(kind, own, threat.model_dump()))
+        sequence: AttackSequence = make(hyper, classes, suite.seed)
         return replace(
             sequence, facts={"attack": settings["attack"], **sequence.facts}
         )  # entries may name theirs alike
 
     return judged_alike({name: bind(settings) for name, settings in suite.columns.items()})
+
+
+def in_l2(settings: dict[str, Any]) -> bool:
+    """Whether a column has a meaning under an L2 threat model: no radius or step of its own, and an L2 form."""
+    entry = catalogue.entry("attacks", settings["attack"])
+    if not issubclass(entry.Hyper, Ball):
+        return True  # a search for the smallest perturbation
+    return hasattr(entry, "L2Hyper") and not {"eps", "step"} & set(settings)
 
 
 def attacked(
@@ -128,21 +142,23 @@ def work_items(images: int, columns: dict[str, AttackSequence], suite: AttackSui
     return 1 + sum(-(-seen[name] // suite.batch) * len(sequence.attacks) for name, sequence in columns.items())
 
 
-def result(columns: dict[str, AttackColumn], data: Examples, suite: AttackSuite, eps: float) -> AttackResult:
+def result(
+    columns: dict[str, AttackColumn], data: Examples, suite: AttackSuite, eps: float, norm: Norm = "linf"
+) -> AttackResult:
     """Judge the columns image by image: one character per image, 1 correct, 0 not, - not looked at.
 
     `worst` is over everything that was run: correct only without any verified adversarial image within `eps`, on the
     images that every column with a ball looked at. AutoAttack's own number is its column alone. A sequence that seeks
-    the smallest perturbation is counted at `eps` in the L-inf norm, and its distances stand apart.
+    the smallest perturbation is counted at `eps` in the norm of the ball, and its distances stand apart.
     """
     images, clean, precision = len(data), columns["clean"].outcome.clean, effective(suite.precision, data.x.device)
     attacks = {name: column for name, column in columns.items() if name != "clean"}
     ball = {name: column for name, column in attacks.items() if column.sequence.norm is None}
-    linf = {name: column for name, column in attacks.items() if column.sequence.norm == "linf"}
+    minima = {name: column for name, column in attacks.items() if column.sequence.norm == norm}
     flags = {name: _spread(column.outcome.robust, column.rows, images) for name, column in ball.items()}
-    flags |= {name: _spread(column.safe(eps), column.rows, images) for name, column in linf.items()}
+    flags |= {name: _spread(column.safe(eps), column.rows, images) for name, column in minima.items()}
     worst = torch.stack([clean.long(), *(_spread(c.safe(eps), c.rows, images) for c in ball.values())]).amin(0)
-    for name in linf:
+    for name in minima:
         worst[(flags[name] == 0) & (worst == 1)] = 0
     outcomes = {"clean": clean.long(), **flags, "worst": worst}
     return AttackResult(
@@ -150,10 +166,11 @@ def result(columns: dict[str, AttackColumn], data: Examples, suite: AttackSuite,
         outcomes={name: _text(flag) for name, flag in outcomes.items()},
         columns={name: _about(column, suite, precision) for name, column in attacks.items()},
         precision=precision,
-        problems=[*_smaller(attacks, suite), *_problems(ball, linf)],
+        problems=[*_smaller(attacks, suite), *_problems(ball, minima)],
         eps=eps,
         seed=suite.seed,
         batch=suite.batch,
+        **({"norm": norm} if norm != "linf" else {}),
     )
 
 
@@ -191,12 +208,12 @@ def _smaller(attacks: dict[str, AttackColumn], suite: AttackSuite) -> list[str]:
     ]
 
 
-def _problems(ball: dict[str, AttackColumn], linf: dict[str, AttackColumn]) -> list[str]:
+def _problems(ball: dict[str, AttackColumn], minima: dict[str, AttackColumn]) -> list[str]:
     """Both count verified images, so both are upper bounds of robustness: where smallest perturbations leave fewer
     images at eps than AutoAttack, its number is too high."""
     found = []
     for name, strong in ball.items():
-        for other, minimum in linf.items() if strong.sequence.label else ():
+        for other, minimum in minima.items() if strong.sequence.label else ():
             eps = strong.sequence.eps or 0.0
             robust = strong.safe(eps)[torch.isin(strong.rows, minimum.rows)]
             curve = minimum.safe(eps)[torch.isin(minimum.rows, strong.rows)]

@@ -8,13 +8,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from cure.core.corruption import VERSION
+from cure import catalogue
+from cure.core.corruption import BENCHMARK, EXTRAS, VERSION
 from cure.core.tensors import Tensor
 from cure.data.generated_corruptions import Generated, lacking
 from cure.data.loader import Split
 from cure.data.published_corruptions import ARCHIVES, Archive
 from cure.errors import UserError
 from cure.evaluation.measure import finite, frozen
+from cure.evaluation.statistics.results import CorruptResult
 from cure.evaluation.work_items import Store, digest, identity
 from cure.runtime.memory import halving
 from cure.settings.sections import CorruptSuite
@@ -82,12 +84,13 @@ def counts(
     found: Source,
     names: list[str],
     suite: CorruptSuite,
-    on_progress: Callable[[str], None],
+    on_progress: Callable[[str, int], object],
     store: Store | None = None,
 ) -> dict[str, dict[str, int]]:
     """Corruption -> severity -> how many images of `split`, corrupted, `net` classifies correctly.
 
-    Each (corruption, severity) is a unit, taken from `store` where it is there.
+    Each (corruption, severity) is a unit, taken from `store` where it is there. `on_progress` receives the corruption
+    and the count.
     """
     store, right = {} if store is None else store, dict[str, dict[str, int]]()
     who = identity(suite.seed, "fp32", net=net)
@@ -100,8 +103,34 @@ def counts(
                 kept = correct(net, corrupt, suite.batch)
                 store[key] = {"correct": torch.tensor(kept)}
             right.setdefault(name, {})[str(severity)] = kept
-            on_progress(name)
+            on_progress(name, kept)
     return right
+
+
+def measured(
+    net: nn.Module,
+    split: Split,
+    found: Source,
+    suite: CorruptSuite,
+    on_progress: Callable[[str, int], object],
+    store: Store | None = None,
+) -> CorruptResult:
+    """Every corruption of the suite that this machine can give, and why others are missing."""
+    missing = found.missing(suite.corruptions)
+    names = [name for name in suite.corruptions if name not in missing]
+    own = {name: catalogue.entry("corruptions", name).CORRUPTION.category for name in suite.corruptions}
+    categories = dict(sorted({**BENCHMARK, **EXTRAS, **own}.items()))
+    unlisted = {name: "not listed in params.yaml" for name in categories if name not in own}
+    return CorruptResult(
+        images=len(split),
+        source=found.kind,
+        version=found.version,
+        missing=missing | unlisted,
+        categories=categories,
+        extra=[name for name in categories if name not in BENCHMARK],
+        clean=correct(net, split, suite.batch),
+        correct=counts(net, split, found, names, suite, on_progress, store),
+    )
 
 
 def _kept(store: Store, key: str, images: int) -> int | None:

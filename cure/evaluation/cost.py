@@ -45,7 +45,7 @@ def images_for(budget: float, total: Callable[[int], float], images: int, robust
     fit = bisect_right(range(1, images + 1), budget, key=total)
     if fit < 1:
         raise UserError(
-            f"budget: {budget:.3g} s are less than the {total(1):.3g} s that one image takes; allow more time"
+            f"--budget: {budget:.3g} s are less than the {total(1):.3g} s that one image takes; allow more time"
         )
     low, high = wilson(round(robust * fit), fit)
     return fit, (

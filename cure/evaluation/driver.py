@@ -25,7 +25,7 @@ from cure.runtime.memory import halving
 from cure.settings.base import AttackPrecision
 
 T = TypeVar("T")
-ROUNDING = 1e-6  # by which float32 may leave the ball
+ROUNDING = 1e-6  # by which float32 may leave the ball, of a radius above 1 this share of it
 
 
 class Unfinished(Exception):
@@ -114,7 +114,7 @@ class Driver:
                 if item is not None:
                     found.keep_shown(part, item)
                     rows = part[item["rows"]]
-                    found.take(name, rows, item, distance(item["x_adv"], x[rows], sequence.norm or "linf"))
+                    found.take(name, rows, item, distance(item["x_adv"], x[rows], sequence.metric))
             for _ in range(len(batches), len(self._cut(everyone, batch))):
                 self.on_progress(name, 0, 0)
         return found
@@ -149,7 +149,7 @@ class Driver:
         wrong = predicted != part.y.cpu()
         allowed = ((x_adv >= 0) & (x_adv <= 1)).flatten(1).all(1)
         if sequence.eps is not None:
-            allowed &= distance(x_adv, part.x, "linf") <= sequence.eps + ROUNDING
+            allowed &= distance(x_adv, part.x, sequence.ball) <= outermost(sequence.eps)
         if outside := int((wrong & ~allowed.cpu()).sum()):
             print(f"{name}: {outside} images left the ball or [0, 1] and do not count", file=sys.stderr, flush=True)
         wrong &= allowed.cpu()
@@ -171,6 +171,11 @@ class Driver:
         with torch.random.fork_rng(devices), frozen(self.net), frozen(self.attacked), full_precision():
             torch.manual_seed(self.seed)
             yield
+
+
+def outermost(eps: float) -> float:
+    """Return the largest distance that counts as within eps."""
+    return eps + ROUNDING * max(1.0, eps)
 
 
 @contextmanager

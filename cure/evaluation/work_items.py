@@ -58,7 +58,7 @@ class Outcome:
     clean: Flags  # classified correctly
     predicted: Labels  # at x_adv
     x_adv: Images  # the adversarial image; the image itself where none was found or needed
-    distance: PerExample  # of x_adv, in the sequence's norm (L-inf without one); infinity where none was found
+    distance: PerExample  # of x_adv, in the sequence's metric; infinity where none was found
     batch: int  # images at a time, on which AutoAttack's numbers depend
     broken_by: dict[str, Tensor] = field(default_factory=dict)  # attack -> rows whose x_adv it made
     shown: dict[str, Tensor] = field(default_factory=dict)  # name -> what an attack showed of each image it met, or NaN

@@ -64,6 +64,7 @@ Scope = Literal["eval", "train", "batch"]
 Layout = Literal["contiguous", "channels_last", "probe"]
 Precision = Literal["fp32", "bf16", "bf16_attack"]
 AttackPrecision = Literal["fp32", "tf32", "bf16"]
+Norm = Literal["linf", "l2"]
 
 
 def integer_keys(value: Any) -> Any:
@@ -154,6 +155,21 @@ class FixedSearch(Search):
     """An ascent of an evaluation: on batch statistics the outcome of an image would depend on its batch."""
 
     bn: Literal["eval"] = "eval"
+
+
+class L2Ball(Ball):
+    """The L2 ball of an evaluation; the Euclidean length of a change of all pixels may be far above 1."""
+
+    eps: Positive
+
+
+class L2Search(L2Ball):
+    """An L2 ascent: `steps` steps of Euclidean length `step` in the ball of radius `eps` (units of [0, 1])."""
+
+    step: Positive
+    steps: Count
+    start: Literal["uniform", "zero"]  # uniform in the ball, or the image itself
+    clip_start: bool  # whether the start is clipped to [0, 1] before the first gradient
 
 
 class MethodSettings(Settings):

@@ -1,6 +1,6 @@
 """The sections of params.yaml that belong to no catalogue entry."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -10,8 +10,10 @@ from cure.settings.base import (
     Ball,
     Count,
     FixedSearch,
+    L2Ball,
     Layout,
     Name,
+    Norm,
     Number,
     Positive,
     Precision,
@@ -144,7 +146,18 @@ class Grid(Settings):
 class Threat(Ball):
     """The L-infinity ball; laid under every attack, training and evaluation, that does not name its own."""
 
+    norm: ClassVar[Norm] = "linf"
     step: Positive
+
+
+class L2Threat(L2Ball):
+    """The L2 ball; laid under the attacks of `cure eval --norm l2`. Training has none."""
+
+    norm: ClassVar[Norm] = "l2"
+    step: Positive
+
+
+ThreatModel = Threat | L2Threat
 
 
 class Roles(Settings):

@@ -12,12 +12,14 @@ from torch import nn
 
 from cure import catalogue
 from cure.core.network import Normalisation, Normalise
-from cure.errors import UserError, exit_refused, first_sentence
+from cure.errors import UserError, did_you_mean, exit_refused, first_sentence
 from cure.settings import problems
 from cure.storage.checkpoint import build
 from cure.storage.fitted_network import fitted
 from cure.storage.open_checkpoint import ExternalCheckpoint
 from cure.storage.state_dict_layouts import state_dicts
+
+LIBRARIES = ("timm", "torchvision")  # whose models --model builds
 
 
 @dataclass
@@ -40,16 +42,17 @@ class Shape:
 class Loading:
     """The options that say how an external checkpoint becomes a network."""
 
-    model: str | None = None  # an entry of cure/models that builds the network of a state dict
+    model: str | None = None  # what builds the network of a state dict: an entry of cure/models, or LIBRARY:NAME
     factory: str | None = None  # pkg.mod:fn, which builds it
     normalisation: Normalisation | None = None
     key: str | None = None  # which of several networks in a file
     trust_code: bool = False  # whether a file that is a program may be run
+    factory_args: dict[str, Any] = field(default_factory=dict)  # arguments of the factory, or of the library's builder
 
     @property
     def external(self) -> bool:
         """Whether an option was given that makes no sense for a file of this pipeline."""
-        return any((self.model, self.factory, self.normalisation))
+        return any((self.model, self.factory, self.normalisation, self.factory_args))
 
 
 def network(
@@ -62,8 +65,8 @@ def network(
 ) -> ExternalNetwork:
     """Load the network of an external checkpoint.
 
-    A state dict is loaded into the catalogue's model, or into what the factory builds. One that fits exactly one model
-    of the catalogue needs neither.
+    A state dict is loaded into the catalogue's model, or into what the factory or a library builds. One that fits
+    exactly one model of the catalogue needs none of them.
 
     Args:
         checkpoint: the file; None for the factory's own network.
@@ -79,10 +82,12 @@ def network(
     Raises:
         UserError: the file or an option is wrong, or the file is a program that is not trusted.
     """
+    if loading.factory_args and not loading.factory and _library(loading.model) is None:
+        raise UserError("--factory-args: belong to --factory, or to --model timm:NAME or torchvision:NAME")
     if loading.key is not None and (checkpoint is None or checkpoint.is_program(loading.trust_code)):
         raise UserError(f"--key {loading.key}: there is one network alone in {_place(checkpoint)}; leave it out")
     if checkpoint is None:
-        found = ExternalNetwork(_factory_alone(loading.factory))
+        found = ExternalNetwork(_factory_alone(loading))
     elif checkpoint.is_program(loading.trust_code):
         found = ExternalNetwork(checkpoint.program(example, program_seconds))
     else:
@@ -109,10 +114,10 @@ def _normalise(found: ExternalNetwork, normalisation: Normalisation, shape: Shap
     found.net = nn.Sequential(Normalise(normalisation), found.net)
 
 
-def _factory_alone(factory: str | None) -> nn.Module:
-    if factory is None:
+def _factory_alone(loading: Loading) -> nn.Module:
+    if loading.factory is None:
         raise UserError("nothing to evaluate: name a checkpoint, or a --factory that returns a network with weights")
-    return from_factory(factory)
+    return from_factory(loading.factory, loading.factory_args)
 
 
 def _from_tensors(
@@ -123,7 +128,9 @@ def _from_tensors(
         raise UserError(f"{path}: holds no state dict (no mapping from names to tensors)")
     nets: dict[str, nn.Module]
     if loading.factory is not None:
-        nets = {loading.factory: from_factory(loading.factory)}
+        nets = {loading.factory: from_factory(loading.factory, loading.factory_args)}
+    elif loading.model is not None and (library := _library(loading.model)) is not None:
+        nets = {loading.model: from_library(library, loading.model, shape, loading.factory_args)}
     else:
         names = [loading.model] if loading.model else [n for n in catalogue.names("models") if n in settings]
         for name in names:
@@ -138,11 +145,53 @@ def _check_settings(model: str, settings: Any) -> None:
         raise UserError(f"--model {model}: {'; '.join(found)}; name a params.yaml that has its settings by --params")
 
 
-def from_factory(factory: str) -> nn.Module:
+def _library(model: str | None) -> str | None:
+    """Return the library of a model that is written LIBRARY:NAME; None for an entry of the catalogue."""
+    library, colon, _ = (model or "").partition(":")
+    if colon and library not in LIBRARIES:
+        raise UserError(f"--model {model}: no such library; known: {', '.join(f'{name}:NAME' for name in LIBRARIES)}")
+    return library if colon else None
+
+
+def from_library(library: str, model: str, shape: Shape, arguments: dict[str, Any]) -> nn.Module:
+    """Build an untrained network of timm or of torchvision.
+
+    Args:
+        library: timm or torchvision.
+        model: LIBRARY:NAME.
+        shape: its classes and, for timm, its channels.
+        arguments: more arguments of the builder, or others than these.
+
+    Raises:
+        UserError: the library is not installed, has no such model, or cannot build it like this.
+    """
+    name = model.partition(":")[2]
+    with exit_refused(f"--model {model}"):
+        try:
+            module = importlib.import_module("timm" if library == "timm" else "torchvision.models")
+        except ImportError:
+            told = f"the package {library} is not installed; `uv pip install {library}` installs it"
+            raise UserError(f"--model {model}: {told}") from None
+        known = module.list_models() if library == "timm" else module.list_models(module=module)
+        if name not in known:
+            raise UserError(f"--model {model}: {library} has no such model{did_you_mean(name, known)}")
+        how: dict[str, Any] = {"pretrained": False, "in_chans": shape.channels}
+        if library == "torchvision":
+            how = {"weights": None}
+        make = module.create_model if library == "timm" else module.get_model
+        try:
+            net: nn.Module = make(name, **{**how, "num_classes": shape.classes, **arguments})
+        except Exception as problem:  # a library's code may fail in any way
+            raise UserError(f"--model {model}: {first_sentence(problem)}") from None
+    return net
+
+
+def from_factory(factory: str, arguments: dict[str, Any] | None = None) -> nn.Module:
     """Build a network by a function of the user's own.
 
     Args:
-        factory: pkg.mod:fn; fn takes no argument. The module may lie in the working folder.
+        factory: pkg.mod:fn. The module may lie in the working folder.
+        arguments: of fn, by name.
 
     Raises:
         UserError: there is no such function, it fails or exits, or returns no torch.nn.Module.
@@ -152,12 +201,13 @@ def from_factory(factory: str) -> nn.Module:
         sys.path.append(here)  # behind all else, and it stays: the network may import more when it runs
     try:
         with exit_refused(f"--factory {factory}"):
-            net = getattr(importlib.import_module(module), name)()
+            net = getattr(importlib.import_module(module), name)(**(arguments or {}))
     except UserError:
         raise
     except Exception as problem:  # the user's own code may fail in any way
         raise UserError(
-            f"--factory {factory}: {first_sentence(problem)}; it must be package.module:function of no arguments"
+            f"--factory {factory}: {first_sentence(problem)}; it must be package.module:function of no arguments but "
+            "those of --factory-args"
         ) from None
     if not isinstance(net, nn.Module):
         raise UserError(f"--factory {factory}: returned a {type(net).__name__}, not a torch.nn.Module")

@@ -12,6 +12,7 @@ for _name in catalogue.names("attacks"):  # before any evaluation, since work it
     catalogue.entry("attacks", _name)
 
 EPS = 0.01
+EPS_L2 = 0.05
 SHORT = {"version": "standard", "iterations": 12, "queries": 60, "targets": 9}
 ASCENT = {"eps": EPS, "step": EPS / 4, "steps": 8, "start": "uniform", "clip_start": True}
 
@@ -27,6 +28,11 @@ def sequence(name: str, classes: int = 10, seed: int = 0, **how) -> AttackSequen
 
 def autoattack(**changes) -> AttackSequence:
     return sequence("autoattack", eps=EPS, **(SHORT | changes))
+
+
+def autoattack_l2(**changes) -> AttackSequence:
+    entry = catalogue.entry("attacks", "autoattack")
+    return entry.l2_attack_sequence(entry.L2Hyper(eps=EPS_L2, **(SHORT | changes)), 10, 0)
 
 
 def pgd() -> AttackSequence:

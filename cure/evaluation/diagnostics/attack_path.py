@@ -7,19 +7,20 @@ cross-entropy rounds to zero and the margin does not, so the margin tells whethe
 import torch
 from torch import nn
 
-from cure.adversarial.pgd import misclassified, pgd
+from cure.adversarial.pgd import misclassified
+from cure.adversarial.pgd_l2 import pgd_in_ball
 from cure.adversarial.pgd_loop import Objective
 from cure.core.method import Batch
 from cure.core.tensors import Flags, Images, Logits, PerExample, Tensor
 from cure.evaluation.diagnostics.check import Check, more_than
 from cure.nn.losses import cross_entropy, margin
-from cure.settings.base import Search
+from cure.settings.base import L2Search, Norm, Search
 from cure.settings.sections import Masking
 
 MARGINS = "margins"
 
 
-def first_adversarial(net: nn.Module, batch: Batch, search: Search) -> Images:
+def first_adversarial(net: nn.Module, batch: Batch, search: Search | L2Search) -> Images:
     """Return the first adversarial iterate of PGD, the last iterate where there was none.
 
     Show the margin before each step, (n, steps), as `margins`; an image that has ended keeps its last one.
@@ -33,16 +34,17 @@ def first_adversarial(net: nn.Module, batch: Batch, search: Search) -> Images:
 
         return noted
 
-    x_adv = pgd(net, batch, search, objective, stop=misclassified)
+    x_adv = pgd_in_ball(net, batch, search, objective, stop=misclassified)
     margins += margins[-1:] * (search.steps - len(margins))  # no pass is spent once every image has ended
     batch.show(MARGINS, torch.stack(margins, 1).float())
     return x_adv
 
 
-USUAL = 8 / 255  # the radius of most threat models; a network may withstand several of a much smaller one
+USUAL: dict[Norm, float] = {"linf": 8 / 255, "l2": 0.5}
+"""The radius of most threat models; a network may withstand several of a much smaller one."""
 
 
-def convergence(margins: Tensor, eps: float, rules: Masking) -> list[Check]:
+def convergence(margins: Tensor, eps: float, rules: Masking, norm: Norm = "linf") -> list[Check]:
     """Return the lines `converged` and `progress`, from the margins (n, steps) of images that the attack did not break.
 
     What an attack can raise a margin by falls with its radius, and so does what counts as no rise. A line is red if
@@ -53,7 +55,7 @@ def convergence(margins: Tensor, eps: float, rules: Masking) -> list[Check]:
     best = margins.cummax(1).values
     rise = best[:, -1] - margins[:, 0]
     moving = best[:, -1] - best[:, -1 - late] > rules.late_rise * rise
-    stuck = rise <= rules.least_rise * min(1.0, eps / USUAL) * margins[:, 0].abs()
+    stuck = rise <= rules.least_rise * min(1.0, eps / USUAL[norm]) * margins[:, 0].abs()
     return [
         _line("converged", moving, f"the margin still rises in the last {late} of {steps} steps", rules, UNFINISHED),
         _line("progress", stuck, f"{steps} steps do not raise the margin", rules, STUCK),

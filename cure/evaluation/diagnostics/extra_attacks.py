@@ -1,6 +1,6 @@
 """What the masking report asks for and an evaluation did not measure, on a few images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from cure.adversarial.pgd import ce_objective, pgd
+from cure.adversarial.pgd_l2 import pgd_in_ball
 from cure.core.attack import AttackSequence
 from cure.core.method import Batch
 from cure.core.tensors import Images
@@ -21,8 +22,8 @@ from cure.evaluation.driver import Driver
 from cure.evaluation.measure import frozen
 from cure.evaluation.statistics.results import AttackResult
 from cure.evaluation.work_items import Examples, digest
-from cure.settings.base import Search
-from cure.settings.sections import Masking, Threat
+from cure.settings.base import L2Search, Search
+from cure.settings.sections import Masking, ThreatModel
 
 
 def masking_checks(
@@ -41,29 +42,30 @@ def masking_checks(
     found = missing(net, data, seen, attack_sequences, rules, **how)
     lines = masking(seen | {name: column.text(len(data)) for name, column in found.items()}, rules)
     if "path" in found and bool((left := found["path"].outcome.robust).any()):
-        eps = attack_sequences["path"].eps or 0.0
-        lines += convergence(found["path"].outcome.shown[MARGINS][left], eps, rules)
+        path = attack_sequences["path"]
+        lines += convergence(found["path"].outcome.shown[MARGINS][left], path.eps or 0.0, rules, path.ball)
     return lines, found
 
 
-def probes(threat: Threat, rules: Masking) -> dict[str, AttackSequence]:
+def probes(threat: ThreatModel, rules: Masking) -> dict[str, AttackSequence]:
     """What every masking report wants: `pgd20` under the threat model; `pgd100`, with 100 steps; `far`, with ball and
-    steps `radius` times as large, or more where eps is less than the usual one; `unbounded`, from the image itself in a
-    ball of radius 1, which is every image; `path`, which is `pgd20` up to its first adversarial iterate."""
-    pgd20 = _pgd20(threat)
-    radius = rules.radius * max(1.0, USUAL / threat.eps)
+    steps `radius` times as large, or more where eps is less than the usual one; `unbounded`, by sign steps from the
+    image itself to any image; `path`, which is `pgd20` up to its first adversarial iterate."""
+    pgd20, ball = _pgd20(threat), threat.norm
+    radius = rules.radius * max(1.0, USUAL[ball] / threat.eps)
     far = {"eps": threat.eps * radius, "step": threat.step * radius}
-    unbounded = {"eps": 1.0, "step": threat.step / threat.eps, "start": "zero"}
     searches = {"pgd20": pgd20, "pgd100": pgd20.model_copy(update={"steps": 100}), "far": pgd20.model_copy(update=far)}
-    searches["unbounded"] = pgd20.model_copy(update=unbounded)
     found = {
-        name: AttackSequence(
-            {"pgd": partial(pgd, search=search, objective=ce_objective)}, search.model_dump(), search.eps
-        )
+        name: AttackSequence({"pgd": partial(pgd_in_ball, search=search, objective=ce_objective)}, facts, search.eps)
         for name, search in searches.items()
+        for facts in [search.model_dump() | {"ball": ball}]
     }
-    facts = pgd20.model_dump() | {"returns": "the first adversarial iterate"}
-    return found | {"path": AttackSequence({"pgd": partial(first_adversarial, search=pgd20)}, facts, pgd20.eps)}
+    everywhere = Search(eps=1.0, step=threat.step / threat.eps, steps=20, start="zero", clip_start=True)
+    ascent, facts = partial(pgd, search=everywhere, objective=ce_objective), pgd20.model_dump()
+    found["unbounded"] = AttackSequence({"pgd": ascent}, everywhere.model_dump() | {"ball": ball})
+    facts |= {"ball": ball, "returns": "the first adversarial iterate"}
+    found["path"] = AttackSequence({"pgd": partial(first_adversarial, search=pgd20)}, facts, pgd20.eps)
+    return {name: replace(sequence, ball=ball) for name, sequence in found.items()}
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Transfer:
     """An ascent on another network, whose images are tried on the evaluated one."""
 
     surrogate: nn.Module
-    search: Search
+    search: Search | L2Search
 
     def __call__(self, net: nn.Module, batch: Batch) -> Images:
         """x' of every image, found on the surrogate."""
@@ -80,14 +82,15 @@ class Transfer:
 
     def on(self, net: nn.Module, batch: Batch) -> Images:
         """The same ascent on a network itself, which takes as many passes."""
-        return pgd(net, batch, self.search, ce_objective)
+        return pgd_in_ball(net, batch, self.search, ce_objective)
 
 
-def transfer(surrogate: nn.Module, threat: Threat, x: Images) -> AttackSequence:
+def transfer(surrogate: nn.Module, threat: ThreatModel, x: Images) -> AttackSequence:
     """PGD-20 on another network; `x` are some of the images."""
     does, pgd20 = behaviour(surrogate, x.shape[1:], x.device), _pgd20(threat)
     facts = {"surrogate": digest([str(surrogate), does], surrogate.state_dict()), **pgd20.model_dump()}
-    return AttackSequence({"pgd": Transfer(surrogate, pgd20)}, facts, threat.eps)
+    facts |= {"ball": threat.norm}
+    return AttackSequence({"pgd": Transfer(surrogate, pgd20)}, facts, threat.eps, ball=threat.norm)
 
 
 def missing(
@@ -121,5 +124,7 @@ def missing(
     return found
 
 
-def _pgd20(threat: Threat) -> Search:
-    return Search(eps=threat.eps, step=threat.step, steps=20, start="uniform", clip_start=True)
+def _pgd20(threat: ThreatModel) -> Search | L2Search:
+    how: dict[str, Any] = {"steps": 20, "start": "uniform", "clip_start": True}
+    kind = Search if threat.norm == "linf" else L2Search
+    return kind(eps=threat.eps, step=threat.step, **how)

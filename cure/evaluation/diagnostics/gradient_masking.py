@@ -2,8 +2,9 @@
 
 Carlini et al., "On evaluating adversarial robustness", 2019; Croce and Hein, ICML 2020. Outcomes
 (evaluation/statistics/paired_outcomes.py) go by the names of columns: `clean`; white-box attacks, whose names begin
-with pgd, cw, fgsm, apgd or fab; `aa`, `square`, `transfer`, `min_linf` (counted at eps); `far`, PGD-20 at a multiple
-of eps; `unbounded`, PGD-20 within [0, 1] alone; and `path`, PGD-20 up to its first adversarial iterate.
+with pgd, cw, fgsm, apgd or fab; `aa`, `square`, `transfer`, `min_linf` or, in the L2 ball, `min_l2` (counted at eps);
+`far`, PGD-20 at a multiple of eps; `unbounded`, PGD-20 within [0, 1] alone, by sign steps whatever the norm; and
+`path`, PGD-20 up to its first adversarial iterate.
 
 Pintor et al., "Indicators of attack failure", NeurIPS 2022, name six ways in which an attack fails. Where they show:
 
@@ -140,9 +141,10 @@ def _autoattack(outcomes: Outcomes, rules: Masking) -> Verdict | None:
 
 
 def _minimum(outcomes: Outcomes, rules: Masking) -> Verdict | None:
-    if not {"aa", "min_linf"} <= set(outcomes):
+    minimum = next((name for name in ("min_linf", "min_l2") if name in outcomes), None)
+    if minimum is None or "aa" not in outcomes:
         return None
-    return _below(("min_linf at eps", "aa"), outcomes["min_linf"], outcomes["aa"], rules.slack, rules)
+    return _below((f"{minimum} at eps", "aa"), outcomes[minimum], outcomes["aa"], rules.slack, rules)
 
 
 def _clean(outcomes: Outcomes, rules: Masking) -> Verdict | None:

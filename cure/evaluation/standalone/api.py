@@ -38,9 +38,10 @@ def evaluate(
     labels: Arrays | None = None,
     *,
     norm: str = "Linf",
-    attacks: Named | Sequence[Named] = ("clean", "pgd20", "cw20", "aa"),
-    eps: float | str = "8/255",
+    attacks: Named | Sequence[Named] | None = None,
+    eps: float | str | None = None,
     step: float | str | None = None,
+    corruptions: str | Sequence[int] | None = None,
     n: int | None = None,
     device: str | torch.device | None = None,
     classes: int | None = None,
@@ -61,9 +62,12 @@ def evaluate(
         images: the name of a data set, whose test images are prepared; or (n, c, h, w), uint8 or floats in [0, 1]: a
             tensor, an array, a list, or a DataLoader or Dataset of (image, label). `n` takes evenly spaced ones.
         labels: (n), from 0, for images that do not bring theirs.
-        norm, eps, step: the ball, its radius and the attacks' step size, eps/4 by default. Fractions may be text.
+        norm, eps, step: the ball, "Linf" (by default with eps 8/255 and step eps/4) or "L2" (with eps 0.5), its radius
+            and PGD's step size. Fractions may be text.
         attacks: columns of the published params.yaml (clean, fgsm, pgd20, cw20, aa, min_linf, ...), as one text or a
-            list; or {"mine": attack}, alone or in the list, for a function (net, x, y) -> x_adv of yours.
+            list; or {"mine": attack}, alone or in the list, for a function (net, x, y) -> x_adv of yours. By default
+            clean, pgd20, aa and, in Linf, cw20.
+        corruptions: severities (1 to 5, or "all") of the 15 corruptions of CIFAR-10-C, which are measured, too.
         device: where to compute, by default where the network is; the network is put back afterwards.
         out: a folder for the files of `cure eval`, in which finished batches outlive a killed run.
         progress: whether to show a bar, on a terminal or in a notebook.
@@ -71,7 +75,7 @@ def evaluate(
     Raises:
         cure.errors.UserError: input makes no sense or, unless `force`, the preflight finds the network unfit.
     """
-    asked = Options(norm, attacks, eps, step, n, device, classes, batch, seed, out, progress, force)
+    asked = Options(norm, attacks, eps, step, corruptions, n, device, classes, batch, seed, out, progress, force)
     with exit_refused(type(net).__name__ if isinstance(net, nn.Module) else str(net)):
         return _evaluate(net, images, labels, Loading(model=model, key=key, trust_code=trust_code), asked)
 
@@ -106,7 +110,8 @@ def _evaluate(
 
 def _plan(params: Params, classes: int, asked: Options) -> Plan:
     """Return the plan of the published columns and of the caller's own attacks."""
-    changes = {"threat": asked.threat, "attack": {"batch": asked.batch, "seed": asked.seed, "subset": {}}}
+    suite = {"batch": asked.batch, "seed": asked.seed, "subset": {}}
+    changes = {"threat": asked.threat, "attack": suite, "severities": asked.severities}
     known = [name for name in asked.columns if name not in asked.own]
     wanted = plan(params, ["clean", *known] if asked.own else known, classes, changes)
     return with_own_attacks(wanted, asked.own, asked.columns)

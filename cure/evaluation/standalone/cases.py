@@ -1,7 +1,7 @@
 """The options of `cure eval`, and the networks, images and columns that follow from them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ class Request:
     data: str | None = None
     settings: Path | None = None
     attacks: list[str] | None = None
+    threat: dict[str, Any] = field(default_factory=dict)  # keyword arguments of `plan.threat_model`
+    severities: list[int] | None = None  # of the corruptions that are measured, too
     surrogate: Path | None = None  # the checkpoint whose adversarial images are tried as well
     images: int | None = None
     out: Path | None = None
@@ -53,7 +55,8 @@ def cases(
     about = checkpoint.about if isinstance(checkpoint, OwnCheckpoint) else None
     if about and request.loading.external:
         raise UserError(
-            f"{path}: says itself what it is; --model, --factory, --mean and --std are for others' checkpoints"
+            f"{path}: says itself what it is; --model, --factory, --factory-args, --mean and --std are for others' "
+            "checkpoints"
         )
     name = request.data or (about.dataset if about else None)
     if name is None:
@@ -71,7 +74,10 @@ def cases(
     options: dict[str, Any] = {"batch": request.batch, "seed": request.seed, "subset": {} if request.images else None}
     changes = {key: value for key, value in options.items() if value is not None}
     images = of_the_test_split(prepared(name, params, settings), where, about)
-    wanted = plan(params, request.attacks, images.classes, {"attack": changes})
+    asked = {"attack": changes, "threat": request.threat, "severities": request.severities}
+    wanted = plan(params, request.attacks, images.classes, asked, "--attacks")
+    if wanted.left_out:
+        say(f"--norm l2: without {', '.join(wanted.left_out)}, of the L-inf ball alone")
     images = images.some(request.images or wanted.suite.images)
     shape, seconds = Shape(images.channels, images.classes), wanted.preflight.program_seconds
     how = (request.loading, shape, model_settings(params), images.examples.x[:2], seconds)

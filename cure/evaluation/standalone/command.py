@@ -100,6 +100,8 @@ def _check_request(request: Request) -> None:
         raise UserError(f"--out: two checkpoints are called {twice}; evaluate them into different folders")
     if request.surrogate and request.attacks is not None and set(request.attacks) <= {"clean"}:
         raise UserError("--surrogate: nothing is attacked; name a column beside clean under --attacks, such as pgd20")
+    if request.claim is not None and request.threat.get("norm") == "l2":
+        raise UserError("--claim: every published number here is of the L-inf ball; leave --claim or --norm l2 out")
 
 
 def _writable(out: Path) -> None:
@@ -142,13 +144,13 @@ def _one(
     note_network = claimed(folder, subject.net, file, images.examples.x)
     for note in subject.notes:
         _say(console, f"{subject.name}: {note}")
-    preflight_checks = run_preflight(subject, images, wanted, force=request.force)
+    preflight_checks = run_preflight(subject, images, wanted, force=request.force, option="--force")
     console.print(show.lines("preflight", preflight_checks, every=console.is_terminal), highlight=False, soft_wrap=True)
     note_network()
     speed = wanted.measure_speed(subject.net, images.examples.x)
     units = folder / "units" if folder else None
     images, said = _affordable(images, wanted, speed, request.budget, units)
-    _say(console, f"{subject.name} on {said}, eps {outputs.radius(wanted.threat.eps)}, {images.examples.x.device}")
+    _say(console, f"{subject.name} on {said}, {outputs.threat(wanted.threat)}, {images.examples.x.device}")
     with watching(Watch(subject.name, wanted, len(images.examples), speed), console) as on_progress:
         try:
             found = measure(subject, images, wanted, preflight_checks, units=units, on_progress=on_progress)
@@ -175,7 +177,8 @@ def _affordable(
     if budget is None:
         about = clock(wanted.seconds(speed, count))
         return images, f"{count} test images of {images.name}: about {about} if {100 * robust:g} % of them survive"
-    facts = [budget, count, wanted.suite.model_dump(), wanted.threat.model_dump()]
+    facts = [budget, count, wanted.suite.model_dump(), wanted.threat.norm, wanted.threat.model_dump()]
+    facts.append(wanted.corrupt.model_dump() if wanted.corrupt else None)
     note = units / f"images-{digest(facts, {})}" if units else None
     if note and (fit := noted(note, number(count))):
         return images.some(fit), f"{images.name}: {fit} of {count} images, as begun"

@@ -52,7 +52,8 @@ def evaluated(path: Path) -> Evaluated:
         titles = {column: titled(column) for column in result.outcomes}
         if len(images) != result.images:
             raise ValueError("index")
-        found = Outcomes(name, images, result.outcomes, held.get("data_digest", ""), result.eps, labels, titles)
+        about = held.get("data_digest", ""), result.eps, result.norm
+        found = Outcomes(name, images, result.outcomes, *about, labels, titles)
         return Evaluated(path, TypeAdapter(Outcomes).validate_python(vars(found)), places is not None)
     except FileNotFoundError:
         raise UserError(

@@ -11,7 +11,7 @@ from torch import nn
 
 from cure import catalogue
 from cure.data import prepared as prepared_file
-from cure.data.loader import evenly_spaced
+from cure.data.loader import Split, as_float, evenly_spaced
 from cure.data.prepare import lacking, prepare
 from cure.errors import UserError, did_you_mean
 from cure.evaluation.attack_columns import examples_of
@@ -41,6 +41,12 @@ class Images:
         """`count` of the images, evenly spread; all of them if there are fewer."""
         rows = evenly_spaced(len(self.examples), count).to(self.examples.y.device)
         return replace(self, examples=self.examples[rows])
+
+    def in_levels(self) -> tuple[Split, bool]:
+        """The images as uint8 on their device, for corruptions, and whether that rounded them."""
+        levels = (self.examples.x * 255).round().to(torch.uint8)
+        rounded = not torch.equal(as_float(levels), self.examples.x)
+        return Split(levels, self.examples.y, self.examples.index), rounded
 
     @property
     def channels(self) -> int:

@@ -9,9 +9,13 @@ from typing import Any
 
 import torch
 
+from cure.core.corruption import BENCHMARK
 from cure.evaluation.standalone import beside
 from cure.evaluation.standalone.measure import Evaluation
+from cure.evaluation.statistics.results import CorruptResult
 from cure.runtime.version import version
+from cure.settings.base import Norm
+from cure.settings.sections import ThreatModel
 from cure.storage.files import replacing, write_text
 
 
@@ -26,10 +30,20 @@ def write(found: Evaluation, folder: Path) -> None:
         draft.write_bytes(buffer.getbuffer())
 
 
+def threat(found: ThreatModel) -> str:
+    """Linf, eps 8/255, or L2, eps 0.5, step 0.0586."""
+    step = f", step {found.step:.3g}" if found.norm == "l2" else ""  # no file says it
+    return f"{THREATS[found.norm]}, eps {radius(found.eps)}{step}"
+
+
 def radius(eps: float) -> str:
-    """8/255 where that is what it is, as RobustBench spells it."""
+    """8/255 where that is what it is, as RobustBench spells it; 0.5 and 1 in L2."""
     levels = eps * 255
-    return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 else f"{eps:g}"
+    return f"{round(levels)}/255" if eps < 1 and abs(levels - round(levels)) < 1e-6 else f"{eps:g}"
+
+
+THREATS: dict[Norm, str] = {"linf": "Linf", "l2": "L2"}
+"""RobustBench's names."""
 
 
 def document(found: Evaluation) -> dict[str, Any]:
@@ -51,12 +65,16 @@ def document(found: Evaluation) -> dict[str, Any]:
         "reported": None,
         "autoattack_acc": f"{100 * found.accuracy(strong[0]):.2f}" if strong else None,
     }
+    if found.corrupted and _is_whole(found.corrupted):
+        entry["corruptions_acc"] = f"{100 * (found.corrupted_accuracy or 0):.2f}"
     ours = {
         "subject": subject.name,
         "notes": subject.notes,
         "data": images.name,
         "data_digest": images.digest,
         "index": images.examples.index.tolist(),
+        "threat_model": THREATS[found.plan.threat.norm],
+        "norm": found.plan.threat.norm,
         "eps": found.plan.threat.eps,
         "device": str(images.examples.x.device),
         "versions": {"cure": version(), "torch": metadata.version("torch")},
@@ -67,7 +85,32 @@ def document(found: Evaluation) -> dict[str, Any]:
     }
     if found.beside:
         ours["published"] = [beside.document(one) for one in found.beside]
+    if found.corrupted:
+        ours["corruptions"] = _corruptions(found, found.corrupted)
     return {"robustbench": entry, **ours, "result": found.result.document()}
+
+
+def _is_whole(corrupted: CorruptResult) -> bool:
+    """Whether RobustBench's mean is measured: 15 corruptions at 5 severities."""
+    return set(corrupted.correct) == set(BENCHMARK) and all(len(by) == 5 for by in corrupted.correct.values())
+
+
+def _corruptions(found: Evaluation, corrupted: CorruptResult) -> dict[str, Any]:
+    """The mean with its interval, what it is missing, and the accuracy under each corruption at each severity."""
+    share, (low, high) = found.corrupted_accuracy or 0.0, found.corrupted_interval or (0.0, 1.0)
+    return {
+        "accuracy": round(share, 6),
+        "low": round(low, 6),
+        "high": round(high, 6),
+        "images": corrupted.images,
+        "source": corrupted.source,
+        "version": corrupted.version,
+        "missing": {name: why for name, why in corrupted.missing.items() if name in BENCHMARK},
+        "each": {
+            name: {severity: round(count / corrupted.images, 6) for severity, count in by.items()}
+            for name, by in corrupted.correct.items()
+        },
+    }
 
 
 def _clean(found: Evaluation, column: str) -> float:

@@ -9,6 +9,7 @@ from torch import nn
 
 from cure import catalogue
 from cure.core.attack import AttackSequence, judged_alike
+from cure.core.corruption import BENCHMARK, refuse_empty_mean
 from cure.core.tensors import Images
 from cure.data.loader import evenly_spaced
 from cure.errors import UserError, did_you_mean
@@ -17,12 +18,15 @@ from cure.evaluation.diagnostics import extra_attacks
 from cure.evaluation.driver import full_precision, multiplying
 from cure.evaluation.speed import AttackSpeed, measure_speed
 from cure.evaluation.survivor import Work, works
+from cure.settings.base import Norm
 from cure.settings.check import check
 from cure.settings.params import FILE, Params, read
-from cure.settings.sections import AttackSuite, Masking, Preflight, Threat
+from cure.settings.sections import AttackSuite, CorruptSuite, L2Threat, Masking, Preflight, Threat, ThreatModel
 
-EVERYTHING = ["run", "threat", "attack", "preflight", "masking"]
+EVERYTHING = ["run", "threat", "attack", "preflight", "masking", "corrupt"]
 OURS = re.compile(r"(?m)^(threat|attack)\s*:")
+USUAL_L2 = L2Threat(eps=0.5, step=15 / 256)
+"""RobustBench's radius in L2, and the step of Rice et al., ICML 2020, in proportion: 15/255 at a radius of 128/255."""
 SHORT = {"steps": 4, "iterations": 4, "queries": 20}  # enough to time what an attack computes besides the network
 
 
@@ -31,7 +35,7 @@ class Plan:
     """Chains by column, and the settings that they share."""
 
     suite: AttackSuite
-    threat: Threat
+    threat: ThreatModel
     preflight: Preflight
     masking: Masking
     classes: int
@@ -41,6 +45,8 @@ class Plan:
     known: dict[str, dict[str, Any]] = field(
         default_factory=dict
     )  # every column that could be named, with its settings
+    left_out: list[str] = field(default_factory=list)  # columns of params.yaml that have no meaning in the L2 ball
+    corrupt: CorruptSuite | None = None  # the corruptions that are measured, too
 
     @property
     def probes(self) -> dict[str, AttackSequence]:
@@ -57,7 +63,11 @@ class Plan:
         """How many images the probes see: among those that every column with an accuracy sees."""
         common = set(range(images))
         for name, sequence in self.attack_sequences.items():
-            common &= set(evenly_spaced(images, self.sees(name, images)).tolist()) if sequence.norm != "l2" else common
+            common &= (
+                set(evenly_spaced(images, self.sees(name, images)).tolist())
+                if sequence.norm in (None, self.threat.norm)
+                else common
+            )
         return min(self.masking.images, len(common))
 
     def sees(self, column: str, images: int) -> int:
@@ -79,7 +89,12 @@ class Plan:
             cost.ColumnCost(self.works(sequence), subset=self.probed(images)) for sequence in self.probes.values()
         ]
         probing = sum((column.seconds(speed, images, clean, robust) for column in probes), 0.0)
-        return speed.check(images) + self.of_columns(speed, images) + probing
+        return speed.check(images) * (1 + self.corrupted_sets) + self.of_columns(speed, images) + probing
+
+    @property
+    def corrupted_sets(self) -> int:
+        """How often every image is seen corrupted: corruptions x severities."""
+        return len(self.corrupt.corruptions) * len(self.corrupt.severities) if self.corrupt else 0
 
     def of_columns(self, speed: AttackSpeed, images: int) -> float:
         """The part of it that the columns take: all that the stage attack does."""
@@ -134,21 +149,40 @@ def opened(settings: Path, dataset: str, model: str) -> Params:
     return Params(raw, [*EVERYTHING, *sections], dataset, model)
 
 
-def plan(params: Params, attacks: list[str] | None, classes: int, changes: dict[str, Any]) -> Plan:
-    """The named columns, by default those of the table. `changes` are laid over the sections attack and threat.
+def threat_model(
+    params: Params, norm: Norm = "linf", eps: float | None = None, step: float | None = None
+) -> ThreatModel:
+    """The threat model of the file, or the usual one in L2, with another radius or step.
 
-    A column that the file lacks may be one of the published file.
+    Without a step of its own, another radius has steps in proportion.
+    """
+    usual = params.get("threat", Threat) if norm == "linf" else USUAL_L2
+    eps = usual.eps if eps is None else eps
+    return type(usual)(eps=eps, step=usual.step * (eps / usual.eps) if step is None else step)
+
+
+def plan(
+    params: Params, attacks: list[str] | None, classes: int, changes: dict[str, Any], option: str = "attacks"
+) -> Plan:
+    """The named columns, by default those of the file. A column that the file lacks may be one of the published file.
+
+    `changes` are laid over the section attack (`attack`), choose the threat model (`threat`, as `threat_model` takes
+    it), and ask for corruptions (`severities`), which are the file's among the 15 of CIFAR-10-C. `option` is what the
+    user calls the names.
     """
     if attacks is not None and not attacks:
-        raise UserError("attacks: names no column; clean alone is a column, too")
-    suite, threat = params.get("attack", AttackSuite), params.get("threat", Threat)
-    threat = Threat.model_validate(threat.model_dump() | changes.get("threat", {}))
+        raise UserError(f"{option}: names no column; clean alone is a column, too")
+    suite, threat = params.get("attack", AttackSuite), threat_model(params, **changes.get("threat", {}))
     section = read(published())["attack"]
     known = {**section["on_request"], **section["columns"], **suite.on_request, **suite.columns}
     names = [name for name in (attacks if attacks is not None else suite.columns) if name != "clean"]
     for name in names:
         if name not in known:
-            raise UserError(f"attacks: no column {name!r}{did_you_mean(name, ['clean', *known])}")
+            raise UserError(f"{option}: no column {name!r}{did_you_mean(name, ['clean', *known])}")
+    left_out = _without_l2(names, known) if threat.norm == "l2" else []
+    if left_out and attacks is not None:
+        raise UserError(f"{option}: {_why(left_out[0], known)}")
+    names = [name for name in names if name not in left_out]
     columns = {name: known[name] for name in names}
     shown = [name for name in names if "norm" not in columns[name]]
     narrowed = suite.model_copy(
@@ -157,10 +191,34 @@ def plan(params: Params, attacks: list[str] | None, classes: int, changes: dict[
     )
     fit, rules = params.get("preflight", Preflight), params.get("masking", Masking)
     attack_sequences = attack_columns.attack_sequences(narrowed, threat, classes)
-    return Plan(narrowed, threat, fit, rules, classes, attack_sequences, _short(narrowed, threat, classes), known=known)
+    found = Plan(narrowed, threat, fit, rules, classes, attack_sequences, _short(narrowed, threat, classes))
+    corrupt = _corruptions(params, changes["severities"]) if changes.get("severities") else None
+    return replace(found, known=known, left_out=left_out, corrupt=corrupt)
 
 
-def _short(suite: AttackSuite, threat: Threat, classes: int) -> list[AttackSequence]:
+def _without_l2(names: list[str], known: dict[str, dict[str, Any]]) -> list[str]:
+    return [name for name in names if not attack_columns.in_l2(known[name])]
+
+
+def _why(name: str, known: dict[str, dict[str, Any]]) -> str:
+    """Why a column has no meaning in the L2 ball, and which ones have."""
+    others = ", ".join(other for other in known if other not in _without_l2([*known], known))
+    kind = known[name]["attack"]
+    why = f"{name} has a radius or a step of its own, of the L-inf ball"
+    if not {"eps", "step"} & set(known[name]):
+        why = f"{name} ({kind}) is an attack in the L-inf ball, and has no L2 form"
+    return f"{why}; in L2 there are {others}"
+
+
+def _corruptions(params: Params, severities: list[int]) -> CorruptSuite:
+    """The file's section corrupt at these severities, without what enters no mean."""
+    suite = params.get("corrupt", CorruptSuite)
+    refuse_empty_mean(suite.corruptions)
+    names = [name for name in suite.corruptions if name in BENCHMARK]
+    return suite.model_copy(update={"severities": severities, "corruptions": names})
+
+
+def _short(suite: AttackSuite, threat: ThreatModel, classes: int) -> list[AttackSequence]:
     """The columns with few iterations."""
     columns = {
         name: settings | {key: min(count, settings[key]) for key, count in SHORT.items() if key in settings}

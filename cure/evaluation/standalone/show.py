@@ -5,7 +5,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from cure.core.corruption import BENCHMARK
 from cure.evaluation.diagnostics.check import Check
+from cure.evaluation.standalone import outputs
 from cure.evaluation.standalone.measure import Evaluation
 from cure.evaluation.statistics.comparison import Comparison
 from cure.evaluation.statistics.headings import headings
@@ -14,6 +16,12 @@ from cure.runtime.terminal import page
 NOTE = (
     "percent; below each its 95 % interval: Wilson's, and for NRR the intervals of clean accuracy and of the share of "
     "clean-correct images that survive, combined (MOVER)"
+)
+
+
+CORRUPTED = (
+    "corrupted: mean over the 15 corruptions of CIFAR-10-C at 5 severities, or over those that are named; the interval "
+    "is that of one share of as many images"
 )
 
 
@@ -28,10 +36,26 @@ def table(found: list[Evaluation]) -> Group:
     ratio = [usual] if usual in attacked else attacked[-1:]
     for name in ratio:
         shown.add_column(f"NRR ({titled(name)})", justify="right", no_wrap=True)
+    corrupted = all(one.corrupted for one in found)
+    if corrupted:
+        shown.add_column(_corrupted_heading(found[0]), justify="right", no_wrap=True)
     for one in sorted(found, key=lambda one: -one.accuracy("worst")):
         shares = [_over(one.accuracy(name), one.interval(name)) for name in columns]
-        shown.add_row(one.subject.name, *shares, *(_over(one.nrr(name), one.nrr_interval(name)) for name in ratio))
-    return Group(shown, Text(NOTE, style="dim"))
+        shares += [_over(one.nrr(name), one.nrr_interval(name)) for name in ratio]
+        if corrupted:
+            shares.append(_over(one.corrupted_accuracy or 0.0, one.corrupted_interval or (0.0, 1.0)))
+        shown.add_row(one.subject.name, *shares)
+    threats = " and ".join(dict.fromkeys(outputs.threat(one.plan.threat) for one in found))
+    note = f"{threats}; {NOTE}" + (f"; {CORRUPTED}" if corrupted else "")
+    return Group(shown, Text(note, style="dim"))
+
+
+def _corrupted_heading(found: Evaluation) -> str:
+    """Which of the 15 corruptions and of the 5 severities the mean is over."""
+    correct = found.corrupted.correct if found.corrupted else {}
+    levels = ",".join(next(iter(correct.values()), {}))
+    all_of_them = len(correct) == len(BENCHMARK) and levels == "1,2,3,4,5"
+    return "Corrupted" if all_of_them else f"Corrupted ({len(correct)} of {len(BENCHMARK)}, severity {levels})"
 
 
 def _over(share: float, interval: tuple[float, float]) -> str:

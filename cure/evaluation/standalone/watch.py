@@ -11,6 +11,7 @@ from rich.text import Text
 
 from cure.evaluation.attack_columns import AttackProgress
 from cure.evaluation.speed import AttackSpeed
+from cure.evaluation.standalone.measure import CORRUPTED
 from cure.evaluation.standalone.plan import Plan
 from cure.evaluation.statistics.intervals import wilson
 from cure.runtime.progress import clock, shown
@@ -33,6 +34,10 @@ class Watch:
             for column, sequence in self.attack_sequences.items()
             for attack, work in plan.works(sequence).items()
         }
+        if plan.corrupt:  # a corruption at a severity sees every image once
+            self.counts[CORRUPTED] = images * len(plan.corrupt.severities)
+            each = speed.check(plan.suite.batch) / plan.suite.batch
+            self.each |= {(CORRUPTED, name): each for name in plan.corrupt.corruptions}
 
     def take(self, event: AttackProgress) -> None:
         """Take in one batch, the clean predictions first."""
@@ -48,6 +53,8 @@ class Watch:
         self.attack_ended = self._ended(key)
 
     def _ended(self, key: tuple[str, str]) -> bool:
+        if key[0] == CORRUPTED:
+            return self.done[key][0] == self.counts[CORRUPTED]
         return self.batches[key] == -(-self.counts[key[0]] // self.plan.suite.batch)
 
     def meets(self, column: str, attack: str) -> int:
@@ -55,9 +62,12 @@ class Watch:
 
         Of a column on fewer images, the right ones among them are taken to be in proportion until they are known.
         """
-        key, sequence = (column, attack), self.attack_sequences[column]
+        key = column, attack
+        if column == CORRUPTED:
+            return self.counts[column]
         if self._ended(key):
             return self.done[key][0]
+        sequence = self.attack_sequences[column]
         left = round(self.clean * self.counts[column] / self.images)
         for name in sequence.attacks:
             if name == attack:
@@ -82,7 +92,13 @@ class Watch:
         """Attack, images done and met, survivors, and the accuracy if all images to come survive, with its interval."""
         lines = [["clean", str(self.images), str(self.clean), _share(self.clean, self.images)]]
         for (column, attack), (seen, broken) in self.done.items():
-            sequence, met = self.attack_sequences[column], self.meets(column, attack)
+            met = self.meets(column, attack)
+            if column == CORRUPTED:
+                lines.append(
+                    [f"corrupted {attack}", f"{seen}/{met}", str(seen - broken), _percent(seen - broken, seen)]
+                )
+                continue
+            sequence = self.attack_sequences[column]
             name = column if len(sequence.attacks) == 1 else f"{column} {attack}"
             name = f"probe {name}" if column in self.plan.probes else name
             share = "" if sequence.norm else _share(met - broken, self.counts[column])
@@ -97,7 +113,8 @@ class Watch:
         name, seen, survive, share = self.rows()[-1]
         left = self.left()
         end = f"; about {clock(left)} to go" if left else ""
-        said = f"{name}: {survive} of {seen.partition('/')[0]} survive" + (f", {share} %" if share else "")
+        what = "are right" if name.startswith("corrupted ") else "survive"
+        said = f"{name}: {survive} of {seen.partition('/')[0]} {what}" + (f", {share} %" if share else "")
         yield f"{self.title}: {said}{end}"
 
     def __rich__(self) -> Group:
@@ -110,9 +127,13 @@ class Watch:
         return Group(table, Text("" if left is None else f"about {clock(left)} to go", style="dim"))
 
 
+def _percent(right: int, images: int) -> str:
+    return f"{100 * right / images:.1f}"
+
+
 def _share(right: int, images: int) -> str:
     low, high = wilson(right, images)
-    return f"{100 * right / images:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+    return f"{_percent(right, images)} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 @contextmanager

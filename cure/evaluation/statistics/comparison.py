@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 from cure.errors import UserError
 from cure.evaluation.statistics.intervals import nrr
 from cure.evaluation.statistics.paired_outcomes import PairedOutcomes, digits, paired_outcomes
+from cure.settings.base import Norm
 
 LEVEL = 0.05  # of the exact McNemar test; a definition: every interval that this project prints is a 95 % one
 RESAMPLES = 10_000  # so many that the ends of an interval move by less than what is printed of them
+
+NORMS: dict[Norm, str] = {"linf": "L-inf", "l2": "L2"}
 
 Interval = tuple[float, float, float]
 """Measured, lower end, upper end."""
@@ -28,6 +31,7 @@ class Table:
     outcomes: dict[str, str]
     data: str = ""  # digest of the data set, where known
     eps: float | None = None  # radius of the ball, where known
+    norm: Norm = "linf"  # of the ball
     labels: dict[str, str] = field(default_factory=dict)  # of AutoAttack columns: standard, custom, rand
     titles: dict[str, str] = field(default_factory=dict)  # what tables put above the columns
 
@@ -60,6 +64,13 @@ def _same_images(a: Table, b: Table) -> None:
                 raise UserError(f"{table.name}: {column} has {len(outcome)} outcomes of {len(table.images)} images")
     if a.data and b.data and a.data != b.data:
         raise UserError(f"compare: {a.name} and {b.name} were evaluated on different data sets; use one data file")
+    if a.norm != b.norm:
+        of_a, of_b = (
+            f"the {NORMS[table.norm]} ball" + (f", eps {table.eps:g}" if table.eps else "") for table in (a, b)
+        )
+        raise UserError(
+            f"compare: {a.name} was attacked in {of_a}, {b.name} in {of_b}; evaluate both under one threat model"
+        )
     if a.eps is not None and b.eps is not None and a.eps != b.eps:
         raise UserError(
             f"compare: {a.name} was attacked with eps {a.eps:g}, {b.name} with {b.eps:g}; use one threat model"

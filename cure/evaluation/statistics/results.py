@@ -61,6 +61,7 @@ class AttackResult(Record):
     columns: dict[str, MinimumResult | ColumnResult]
     problems: list[str]
     eps: Annotated[float, Field(gt=0)]
+    norm: Literal["linf", "l2"] = "linf"  # of the ball; given where it is not the usual one
     seed: int
     batch: int
     precision: str = "fp32"  # of the attacks' iterates, or tf32 or bf16; what they found was judged in fp32
@@ -68,8 +69,8 @@ class AttackResult(Record):
     @model_validator(mode="after")
     def _is_whole(self) -> "AttackResult":
         whole.refuse_odd_outcomes(self.outcomes, self.images)
-        attacks = [name for name in self.outcomes if name not in ("clean", "worst")]
-        whole.refuse_missing(attacks, self.columns, "settings of the column")
+        others = (name for name in self.outcomes if name not in ("clean", "worst"))
+        whole.refuse_missing(others, self.columns, "settings of the column")
         for name, column in self.columns.items():
             for attack, rows in column.broken_by.items():
                 whole.refuse_odd_rows(rows, self.images, f"columns.{name}.broken_by.{attack}")
@@ -112,8 +113,7 @@ class AttackResult(Record):
     def quantile(self, column: str, share: float) -> float:
         """Return the perturbation at which accuracy on clean-correct images falls to 1 - share, in units of [0, 1].
 
-        It is the smallest distance within which at least this share of them has a verified adversarial image, and
-        infinity if no distance has.
+        It is the smallest distance within which at least this share has a verified adversarial image, else infinity.
         """
         found = sorted(self.distances(column))
         rank = ceil(share * len(found) - 1e-9)  # 0.55 * 20 is a little more than 11

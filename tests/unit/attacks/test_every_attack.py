@@ -8,9 +8,10 @@ from torch import nn
 
 from cure import catalogue
 from cure.adversarial.pgd import ce_objective, margin_objective, pgd
-from cure.core.attack import AttackSequence
+from cure.core.attack import AttackSequence, distance
 from cure.core.method import Batch
 from cure.core.noise import PerImage
+from cure.errors import UserError
 
 ASCENT = {"eps": 0.1, "step": 0.03, "steps": 6, "start": "uniform", "clip_start": True}
 HOW = {
@@ -164,3 +165,57 @@ def test_pgd_is_the_released_loop_of_trades_bit_for_bit(net, make_batch) -> None
         ball = torch.min(torch.max(moved, batch.x - 0.031), batch.x + 0.031)
         x_adv = ball.clamp(0, 1)
     assert torch.equal(catalogue_entry.attack(net, batch, hyper), x_adv)
+
+
+# ---- in the L2 ball
+
+HOW_L2 = {"pgd": ASCENT | {"eps": 0.4, "step": 0.1}, "autoattack": HOW["autoattack"] | {"eps": 0.4}}
+
+
+def sequence_l2(name: str, **changes) -> AttackSequence:
+    kind = entry(name)
+    return kind.l2_attack_sequence(kind.L2Hyper(**(HOW_L2[name] | changes)), 10, seed=0)
+
+
+def test_these_have_an_l2_form() -> None:
+    assert [name for name in catalogue.names("attacks") if hasattr(entry(name), "L2Hyper")] == sorted(HOW_L2)
+
+
+@pytest.mark.parametrize("name", HOW_L2)
+def test_in_l2_images_stay_in_the_ball_and_in_the_unit_cube(name: str, net, make_batch) -> None:
+    batch, found = images(net, make_batch), sequence_l2(name)
+    assert (found.eps, found.ball, found.metric) == (0.4, "l2", "l2")
+    for attack in found.attacks.values():
+        x_adv = attack(net, batch)
+        assert distance(x_adv, batch.x, "l2").max() <= 0.4 + 1e-6
+        assert 0 <= x_adv.min() <= x_adv.max() <= 1
+        assert not x_adv.requires_grad
+
+
+@pytest.mark.parametrize("name", HOW_L2)
+def test_in_l2_some_image_leaves_the_l_inf_ball_that_lies_in_the_l2_ball(name: str, net, make_batch) -> None:
+    batch = images(net, make_batch)
+    side = 0.4 / batch.x[0].numel() ** 0.5
+    assert any((attack(net, batch) - batch.x).abs().max() > side for attack in sequence_l2(name).attacks.values())
+
+
+@pytest.mark.parametrize("name", HOW_L2)
+def test_facts_tell_the_norms_apart(name: str) -> None:
+    same = {"eps": 0.1, "step": 0.03} if "step" in HOW_L2[name] else {"eps": 0.1}
+    assert sequence_l2(name, **same).facts != sequence(name).facts
+
+
+def test_in_l2_a_radius_may_exceed_one(net, make_batch) -> None:
+    batch = images(net, make_batch)
+    (attack,) = sequence_l2("pgd", eps=3.0, step=1.0).attacks.values()
+    assert distance(attack(net, batch), batch.x, "l2").max() > 1
+    with pytest.raises(ValueError, match="eps"):
+        entry("pgd").Hyper(**(ASCENT | {"eps": 3.0}))
+
+
+@pytest.mark.reliability("wrong inputs")
+def test_squares_l2_form_refuses_images_without_room_for_its_tiles(net) -> None:
+    x = torch.rand(2, 1, 4, 9)
+    batch = Batch(x, torch.zeros(2).long(), torch.arange(2), PerImage(0, torch.arange(2)))
+    with pytest.raises(UserError, match="Square in L2 needs images of 5 pixels a side; these are 4x9"):
+        sequence_l2("autoattack").attacks["square"](net, batch)

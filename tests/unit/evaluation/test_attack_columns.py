@@ -16,6 +16,7 @@ from cure.evaluation.attack_columns import (
     attack_sequences,
     attacked,
     examples_of,
+    in_l2,
     result,
     work_items,
 )
@@ -23,10 +24,13 @@ from cure.evaluation.driver import Driver
 from cure.evaluation.statistics.intervals import nrr, nrr_interval, wilson
 from cure.evaluation.statistics.results import AttackResult
 from cure.evaluation.work_items import Examples, Outcome
-from cure.settings.sections import AttackSuite, Threat
+from cure.settings.base import Norm
+from cure.settings.params import read as read_params
+from cure.settings.sections import AttackSuite, L2Threat, Threat
 from cure.storage.checkpoint import build
 from cure.storage.records import parse
 from tests.support.attacks import COLUMNS, suite
+from tests.support.method_harness import QUICKSTART
 from tests.support.pretend_cuda import pretending
 
 EPS = 0.1
@@ -50,10 +54,10 @@ FAR = column([1, 1, 0], [0.11, 0.3, 0], [1, 3, 4], norm="linf")
 L2 = column([1, 1, 0], [0.05, INF, 0], [1, 3, 4], norm="l2")
 
 
-def judged(columns: dict[str, AttackColumn]) -> AttackResult:
+def judged(columns: dict[str, AttackColumn], norm: Norm = "linf") -> AttackResult:
     """The result of these columns on five images, of which the fifth is wrong from the start."""
     five = Examples(torch.zeros(5, 1, 1, 1), torch.zeros(5).long(), torch.arange(5))
-    return result({"clean": column([1, 1, 1, 1, 0], [INF, INF, INF, INF, 0]), **columns}, five, suite(), EPS)
+    return result({"clean": column([1, 1, 1, 1, 0], [INF, INF, INF, INF, 0]), **columns}, five, suite(), EPS, norm)
 
 
 def test_each_image_has_a_character_in_each_column() -> None:
@@ -74,6 +78,33 @@ def test_an_adversarial_image_outside_eps_does_not_enter_the_worst_case() -> Non
     small = column([1, 1, 1, 1, 0], [INF, INF, 0.05, INF, 0], eps=0.05)
     found = judged({"wide": wide, "small": small}).outcomes
     assert (found["wide"], found["small"], found["worst"]) == ("00110", "11010", "11010")
+
+
+def test_in_l2_the_smallest_l2_perturbations_are_counted_and_those_of_l_inf_stand_apart() -> None:
+    pgd, near = column([1, 1, 1, 1, 0], [0.1, INF, INF, INF, 0], eps=EPS, ball="l2"), L2
+    found = judged({"pgd": pgd, "min_linf": NEAR, "min_l2": near}, "l2")
+    assert found.outcomes == {"clean": "11110", "pgd": "01110", "min_l2": "-0-10", "worst": "00110"}
+    assert found.minima["min_linf"].distances == [pytest.approx(0.05), pytest.approx(0.3), 0]
+
+
+def test_a_result_records_the_norm_and_one_without_it_is_of_l_inf() -> None:
+    found = judged({"pgd": PGD}, "l2").document()
+    assert found["norm"] == "l2"
+    assert "norm" not in judged({"pgd": PGD}).document()
+    assert parse(AttackResult, json.dumps(found)).norm == "l2"
+    assert parse(AttackResult, json.dumps({key: value for key, value in found.items() if key != "norm"})).norm == "linf"
+
+
+def test_a_column_has_a_meaning_in_l2_without_a_radius_or_step_of_its_own_and_with_an_l2_form() -> None:
+    columns = read_params(QUICKSTART)["attack"]["columns"]
+    assert [name for name, settings in columns.items() if in_l2(settings)] == ["pgd20", "aa", "min_linf", "min_l2"]
+
+
+def test_l2_columns_lie_under_the_l2_threat_model() -> None:
+    alone = suite().model_copy(update={"columns": {"pgd20": COLUMNS["pgd20"]}})
+    found = attack_sequences(alone, L2Threat(eps=0.5, step=0.1), 10)["pgd20"]
+    assert (found.eps, found.ball) == (0.5, "l2")
+    assert {"eps": 0.5, "step": 0.1, "ball": "l2", "attack": "pgd"}.items() <= found.facts.items()
 
 
 def test_a_way_of_exactly_eps_is_inside() -> None:

@@ -279,10 +279,10 @@ def test_counts_are_of_the_images_that_stay_right():
     found = corrupted.source(suite(corruptions=["brightness"]), "digits", DIGEST, split)
     ticks = []
     # V + 0.05, 0.3: 112, 122, 132, 152 and 176, 186, 196, 216 of 255
-    right = corrupted.counts(Brightest(), split, found, ["brightness"], suite(), ticks.append)
+    right = corrupted.counts(Brightest(), split, found, ["brightness"], suite(), lambda *tick: ticks.append(tick))
     assert right == {"brightness": {"1": 3, "5": 1}}
     assert corrupted.correct(Brightest(), split, 3) == 4
-    assert ticks == ["brightness"] * 2
+    assert ticks == [("brightness", 3), ("brightness", 1)]
 
 
 class Killed(Exception):
@@ -305,7 +305,7 @@ class Fragile(WorkItemFolder):
 def test_killed_after_some_units_and_run_again_it_counts_the_rest_alone(tmp_path, monkeypatch, lives):
     split, names = clean(channels=1), ["contrast", "fog"]
     found = corrupted.source(suite(corruptions=names), "digits", DIGEST, split)
-    how = Brightest(), split, found, names, suite(corruptions=names), lambda _: None
+    how = Brightest(), split, found, names, suite(corruptions=names), lambda *_: None
     whole = corrupted.counts(*how)
     store = Fragile(tmp_path / "units")
     store.lives = lives
@@ -333,9 +333,9 @@ def test_a_unit_that_no_count_can_be_is_counted_again(unit):
     split, how = clean(channels=1), suite(corruptions=["contrast"])
     found = corrupted.source(how, "digits", DIGEST, split)
     store = {}
-    whole = corrupted.counts(Brightest(), split, found, ["contrast"], how, lambda _: None, store)
+    whole = corrupted.counts(Brightest(), split, found, ["contrast"], how, lambda *_: None, store)
     store.update(dict.fromkeys(store, unit))
-    assert corrupted.counts(Brightest(), split, found, ["contrast"], how, lambda _: None, store) == whole
+    assert corrupted.counts(Brightest(), split, found, ["contrast"], how, lambda *_: None, store) == whole
     assert all(set(kept) == {"correct"} for kept in store.values())
 
 
@@ -344,13 +344,13 @@ def test_a_unit_is_of_its_network_and_images_alone(tmp_path, other):
     split, net, how = clean(channels=1), nn.Flatten(), suite(corruptions=["gaussian_noise"])
     store = WorkItemFolder(tmp_path / "units")
     images = corrupted.source(how, "digits", DIGEST, split)
-    corrupted.counts(net, split, images, ["gaussian_noise"], how, lambda _: None, store)
+    corrupted.counts(net, split, images, ["gaussian_noise"], how, lambda *_: None, store)
     net = Brightest() if other == "network" else net
     images = dataclasses.replace(images, arrays=Generated(split, DIGEST, 4)) if other == "images" else images
     split = Split(split.images, split.labels.flip(0)) if other == "labels" else split
     how = suite(corruptions=["gaussian_noise"], batch=3) if other == "batch" else how
     before = len(store)
-    corrupted.counts(net, split, images, ["gaussian_noise"], how, lambda _: None, store)
+    corrupted.counts(net, split, images, ["gaussian_noise"], how, lambda *_: None, store)
     assert len(store) == 2 * before
 
 

@@ -103,7 +103,7 @@ def test_a_budget_picks_the_number_of_images_and_says_so():
 
 
 def test_a_budget_below_one_image_is_refused():
-    with pytest.raises(UserError, match=r"budget: 3 s are less than the 12 s that one image takes; allow more time"):
+    with pytest.raises(UserError, match=r"--budget: 3 s are less than the 12 s that one image takes; allow more time"):
         images_for(3.0, total=lambda n: 12.0 * n, images=1000, robust=0.5)
 
 

@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyautoattack
@@ -13,13 +13,14 @@ from pyautoattack.fab_pt import FABAttack_PT
 from pyautoattack.square import SquareAttack
 from torch import Tensor, nn
 
-from cure.core.attack import AttackSequence
+from cure.core.attack import AttackSequence, distance
+from cure.core.method import Batch
 from cure.data.loader import Split
 from cure.errors import UserError
 from cure.evaluation.driver import Driver, Unfinished
 from cure.evaluation.measure import outcomes
 from cure.evaluation.work_items import Examples, Outcome, WorkItemFolder
-from tests.support.attacks import ASCENT, EPS, SHORT, autoattack, images, pgd, sequence
+from tests.support.attacks import ASCENT, EPS, EPS_L2, SHORT, autoattack, autoattack_l2, images, pgd, sequence
 
 MINIMUM = {"norm": "linf", "steps": 30, "step": 1.0, "gamma": 0.05, "targets": 2, "iterations": 10}
 
@@ -48,13 +49,16 @@ def driver(net: nn.Module, data: Examples, **more) -> Driver:
     return Driver(net, data, **({"batch": 16, "seed": 0} | more))
 
 
-def reference(net: nn.Module, data: Examples, batch: int, iterations: int, queries: int) -> tuple[Tensor, Tensor]:
+def reference(
+    net: nn.Module, data: Examples, batch: int, iterations: int, queries: int, eps: float = EPS, norm: str = "Linf"
+) -> tuple[Tensor, Tensor]:
     """The package's own evaluation, with its published settings but for two numbers."""
-    whole = pyautoattack.AutoAttack(net.eval(), eps=EPS, seed=0)
-    how = {"n_iter": iterations, "n_restarts": 1, "eps": EPS, "seed": 0}
+    whole = pyautoattack.AutoAttack(net.eval(), eps=eps, norm=norm, seed=0)
+    ball = {"n_restarts": 1, "eps": eps, "norm": norm, "seed": 0}
+    how = {"n_iter": iterations, **ball}
     whole.apgd, whole.apgd_targeted = APGDAttack(net, **how), APGDAttack_targeted(net, n_target_classes=9, **how)
     whole.fab = FABAttack_PT(net, n_target_classes=9, **how)
-    whole.square = SquareAttack(net, n_queries=queries, n_restarts=1, eps=EPS, seed=0, p_init=0.8, resc_schedule=False)
+    whole.square = SquareAttack(net, n_queries=queries, p_init=0.8, resc_schedule=False, **ball)
     return whole.run_standard_evaluation(data.x, data.y, batch_size=batch)
 
 
@@ -72,6 +76,33 @@ def test_it_is_the_references_own_evaluation_bit_for_bit(net, data, images, batc
     assert torch.equal(found.predicted, y_adv)
     assert 0 < found.robust.sum() < found.clean.sum()
     assert sum(map(len, found.broken_by.values())) == found.clean.sum() - found.robust.sum()
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "iterations", "queries"), [(60, 16, 12, 60), (60, 100, 12, 60), (9, 1, 12, 60), PUBLISHED]
+)
+def test_in_l2_too_it_is_the_references_own_evaluation_bit_for_bit(
+    net, data, images, batch, iterations, queries
+) -> None:
+    data, short = data[torch.arange(images)], {"iterations": iterations, "queries": queries}
+    found = driver(net, data, batch=batch).run(autoattack_l2(**short))
+    x_adv, y_adv = reference(net, data, batch, iterations, queries, EPS_L2, "L2")
+    assert torch.equal(found.x_adv, x_adv)
+    assert torch.equal(found.predicted, y_adv)
+    assert 0 < found.robust.sum() < found.clean.sum()
+    broken = ~found.distance.isinf() & found.clean
+    assert torch.equal(found.distance[broken], distance(x_adv, data.x, "l2")[broken])
+
+
+def test_what_leaves_the_l2_ball_does_not_count(net, data, capsys) -> None:
+    def far(net: nn.Module, batch: Batch) -> Tensor:
+        return 1 - batch.x
+
+    near = AttackSequence({"far": far}, {"far": 1}, EPS_L2, ball="l2")
+    reach = float(distance(1 - data.x, data.x, "l2").max())
+    assert torch.equal(driver(net, data).run(near).robust, driver(net, data).run(AttackSequence({}, {})).robust)
+    assert "left the ball" in capsys.readouterr().err
+    assert driver(net, data).run(replace(near, eps=reach, facts={"far": 2})).robust.sum() < 54
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import nn
 
+from cure import catalogue
 from cure.adversarial.autoattack_classes import apgd
 from cure.core.attack import AttackSequence
 from cure.evaluation.attack_columns import attack_sequences
 from cure.evaluation.diagnostics.extra_attacks import probes, transfer
 from cure.evaluation.standalone.plan import opened, plan, published
 from cure.evaluation.survivor import Unbeaten, Work, passes, works
-from cure.settings.sections import Masking, Threat
+from cure.settings.sections import L2Threat, Masking, Threat
 from tests.support.attacks import COLUMNS, sequence, spending, suite
 
 STANDARD = {"eps": 8 / 255, "version": "standard", "iterations": 100, "queries": 5000, "targets": 9}
@@ -53,7 +54,8 @@ def test_there_are_as_many_classes_as_the_attack_was_made_for(classes, targets, 
 def test_each_of_the_gradients_that_one_step_averages_is_a_pass() -> None:
     found = works(sequence("autoattack", **(STANDARD | {"version": "rand", "iterations": 3})), 10)
     assert found == {"apgd-ce": Work(81, 80), "apgd-dlr": Work(81, 80)}
-    four = passes(lambda net, batch: apgd(net, batch.x, batch.y, loss="dlr", eps=0.1, iterations=5, seed=0, eot=4), 10)
+    how = {"loss": "dlr", "eps": 0.1, "norm": "linf", "iterations": 5, "seed": 0, "eot": 4}
+    four = passes(lambda net, batch: apgd(net, batch.x, batch.y, **how), 10)
     assert four == Work(25, 24)
 
 
@@ -75,6 +77,19 @@ def test_a_probe_of_the_masking_report_takes_its_steps(name) -> None:
     found = probes(Threat(eps=0.1, step=0.025), Masking.model_construct(radius=2))[name]
     steps = 100 if name == "pgd100" else 20
     assert works(found, 10) == {"pgd": Work(steps, steps)}
+
+
+@pytest.mark.parametrize("name", ["pgd20", "pgd100", "far", "unbounded", "path"])
+def test_a_probe_in_l2_takes_its_steps_too(name) -> None:
+    found = probes(L2Threat(eps=0.5, step=0.1), Masking.model_construct(radius=2))[name]
+    steps = 100 if name == "pgd100" else 20
+    assert (found.ball, works(found, 10)) == ("l2", {"pgd": Work(steps, steps)})
+
+
+def test_autoattack_takes_the_same_passes_in_l2() -> None:
+    kind, short = catalogue.entry("attacks", "autoattack"), STANDARD | {"iterations": 6, "queries": 20}
+    found = works(kind.l2_attack_sequence(kind.L2Hyper(**short), 10, 0), 10)
+    assert found == works(sequence("autoattack", **short), 10)
 
 
 def test_images_are_counted_and_not_calls() -> None:

@@ -264,7 +264,7 @@ def test_no_image_is_normalised_twice(net, tmp_path):
 
 def test_a_normalisation_before_another_is_doubted(net, monkeypatch):
     net.register_buffer("mean", torch.tensor(MEAN))
-    monkeypatch.setattr("cure.storage.external_checkpoint.from_factory", lambda _: net)
+    monkeypatch.setattr("cure.storage.external_checkpoint.from_factory", lambda *_: net)
     how = Normalisation(mean=MEAN, std=STD)
     found = read(None, model=None, factory="a:b", normalisation=how)
     assert found.notes == ["--mean and --std come before the network's own mean: is it normalised twice?"]

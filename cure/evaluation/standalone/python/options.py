@@ -3,17 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from cure.errors import UserError
+from cure.evaluation.standalone import options as command_options
 from cure.evaluation.standalone.python.own_attacks import OwnAttack
 from cure.settings import base
 from cure.settings.base import COUNTS, SEEDS
 from cure.settings.check import TAKEN
-from cure.settings.sections import Threat
 
+USUAL = {"linf": "clean, pgd20, cw20, aa", "l2": "clean, pgd20, aa"}
 ATTACKS = "a text such as 'clean, pgd20', a list of names, or {'mine': attack} for a function (net, x, y) -> x_adv"
 
 
@@ -25,6 +26,7 @@ class Options:
     attacks: Any
     eps: Any
     step: Any
+    corruptions: Any
     n: Any
     device: Any
     classes: Any
@@ -35,9 +37,7 @@ class Options:
     force: bool
 
     def __post_init__(self) -> None:
-        _ = self.columns, self.own, self.threat, self.where
-        if str(self.norm).lower() != "linf":
-            raise UserError(f"norm is {self.norm!r}; allowed: 'Linf'")
+        _ = self.columns, self.own, self.threat, self.severities, self.where
         whole = [("batch", self.batch, 1, COUNTS), ("seed", self.seed, 0, SEEDS)]
         whole += [(what, value, 1, COUNTS) for what, value in (("n", self.n),) if value is not None]
         for what, value, least, end in whole:
@@ -57,7 +57,8 @@ class Options:
         return {name: attack for name, attack in self._named() if attack is not None}
 
     def _named(self) -> list[tuple[str, OwnAttack | None]]:
-        listed = self.attacks.split(",") if isinstance(self.attacks, str) else self.attacks
+        asked = USUAL[self.threat["norm"]] if self.attacks is None else self.attacks
+        listed = asked.split(",") if isinstance(asked, str) else asked
         listed = [listed] if isinstance(listed, Mapping) else listed
         if not isinstance(listed, Sequence):
             raise UserError(f"attacks is {self.attacks!r}; needed: {ATTACKS}")
@@ -75,10 +76,19 @@ class Options:
         return found
 
     @property
-    def threat(self) -> dict[str, float]:
-        """Radius and step size; by default a quarter of the radius."""
-        eps = _length("eps", self.eps)
-        return {"eps": eps, "step": eps / 4 if self.step is None else _length("step", self.step)}
+    def threat(self) -> dict[str, Any]:
+        """The norm, and radius and step size where they are given, as `plan.threat_model` takes them."""
+        return command_options.threat(self.norm, self.eps, self.step, dashes="")
+
+    @property
+    def severities(self) -> list[int] | None:
+        """Severities of the corruptions that are measured, too."""
+        asked = self.corruptions
+        if isinstance(asked, Sequence) and not isinstance(asked, str):
+            asked = ",".join(map(str, asked))
+        if not isinstance(asked, str | None):
+            raise UserError(f"corruptions is {asked!r}; needed: 'all', or severities such as '1,3,5' or [1, 3, 5]")
+        return command_options.severities(asked, option="corruptions")
 
     @property
     def where(self) -> torch.device | None:
@@ -92,16 +102,6 @@ class Options:
             why = str(problem).splitlines()[0]
             raise UserError(f"device is {self.device!r}, which PyTorch does not have here: {why}") from None
         return device
-
-
-def _length(what: Literal["eps", "step"], value: Any) -> float:
-    try:
-        threat = Threat.model_validate({"eps": 1, "step": 1} | {what: value})
-    except ValueError:
-        told = {"eps": "a radius above 0 and up to 1, such as 8/255", "step": "a step size above 0, such as 2/255"}
-        grey = "images are in [0, 1], and 8 grey levels are 8/255"
-        raise UserError(f"{what} is {value!r}; {told[what]}: {grey}") from None
-    return threat.eps if what == "eps" else threat.step
 
 
 def _own_name(name: Any) -> str:

@@ -12,8 +12,10 @@ from cure.core.method import Batch
 from cure.core.tensors import Images, Tensor
 from cure.errors import UserError
 from cure.evaluation.diagnostics import extra_attacks
-from cure.evaluation.driver import ROUNDING
+from cure.evaluation.driver import ROUNDING, outermost
+from cure.evaluation.standalone.outputs import THREATS
 from cure.evaluation.standalone.plan import Plan
+from cure.settings.sections import ThreatModel
 
 OwnAttack = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """(net, x, y) -> x': x are images (n, c, h, w) in [0, 1] and y their labels (n)."""
@@ -29,7 +31,7 @@ class CheckedAttack:
 
     name: str
     attack: OwnAttack
-    eps: float
+    threat: ThreatModel
 
     def __call__(self, net: nn.Module, batch: Batch) -> Images:
         """Return x' of every image; raise UserError on anything else."""
@@ -43,11 +45,11 @@ class CheckedAttack:
         if not -ROUNDING <= low <= high <= 1 + ROUNDING:  # NaN, too
             raise UserError(f"attacks: {self.name} returns values from {low:g} to {high:g}; needed: images in [0, 1]")
         inside: Images = found.clamp(0, 1)
-        change = distance(inside, x, "linf")
-        if outside := int((change > self.eps + ROUNDING).sum()):
+        change, eps = distance(inside, x, self.threat.norm), self.threat.eps
+        if outside := int((change > outermost(eps)).sum()):
             raise UserError(
-                f"attacks: {self.name} moves {outside} of {len(x)} images by up to {float(change.max()):g}, but eps is "
-                f"{self.eps:g}; project them into the ball"
+                f"attacks: {self.name} moves {outside} of {len(x)} images by up to {float(change.max()):g} in "
+                f"{THREATS[self.threat.norm]}, but eps is {eps:g}; project them into the ball"
             )
         return inside
 
@@ -62,12 +64,13 @@ def with_own_attacks(plan: Plan, own: Mapping[str, OwnAttack], order: list[str])
     for name in own:
         if name in taken:
             raise UserError(f"attacks: {name} is an attack of cure; give yours another name, such as my_{name}")
-    eps = plan.threat.eps
-    mine = {
-        name: AttackSequence({name: CheckedAttack(name, attack, eps)}, {"attack": "own", "call": uuid4().hex}, eps)
-        for name, attack in own.items()
-    }
+    mine = {name: _sequence(CheckedAttack(name, attack, plan.threat)) for name, attack in own.items()}
     both = judged_alike({**plan.attack_sequences, **mine})
     table = [name for name in order if name in {*plan.suite.table, *mine}]
     suite = plan.suite.model_copy(update={"table": table})
     return replace(plan, suite=suite, attack_sequences={name: both[name] for name in order if name in both})
+
+
+def _sequence(attack: CheckedAttack) -> AttackSequence:
+    facts, threat = {"attack": "own", "call": uuid4().hex}, attack.threat
+    return AttackSequence({attack.name: attack}, facts, threat.eps, ball=threat.norm)

@@ -11,9 +11,9 @@ from cure.evaluation.standalone.plan import Plan
 
 
 def batches(plan: Plan, images: int) -> int:
-    """Return how many events an evaluation of so many images reports, if memory suffices for its batches."""
+    """Return how many events an evaluation of so many images reports, if all its batches and corruptions can be had."""
     probes = -(-plan.probed(images) // plan.suite.batch) * sum(len(one.attacks) for one in plan.probes.values())
-    return work_items(images, plan.attack_sequences, plan.suite) + probes
+    return work_items(images, plan.attack_sequences, plan.suite) + probes + plan.corrupted_sets
 
 
 @contextmanager

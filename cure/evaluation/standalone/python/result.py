@@ -16,13 +16,14 @@ HEADS = ("attack", "images", "accuracy", "95 % interval", "NRR", "95 % interval"
 class EvaluationResult(Evaluation):
     """One network's accuracy under every attack, with intervals and with what the diagnostics raised.
 
-    `accuracy`, `interval`, `nrr`, `nrr_interval` take the name of an attack, or `clean` or `worst`; `flags` are signs
-    that a number is not to be trusted; `adversarial()` are the images found; `result.outcomes` has a text for each
-    attack with a character for each image: 1 correct, 0 not, - not looked at.
+    `accuracy`, `interval`, `nrr`, `nrr_interval` take the name of an attack, or `clean` or `worst`;
+    `corrupted_accuracy` is the mean over corruptions; `flags` are signs that a number is not to be trusted;
+    `adversarial()` are the images found; `result.outcomes` has a text for each attack with a character for each image:
+    1 correct, 0 not, - not looked at.
     """
 
     def __repr__(self) -> str:
-        shares = ", ".join(f"{name} {100 * self.accuracy(name):.2f} %" for name in self.result.outcomes)
+        shares = ", ".join(f"{name} {100 * numbers['accuracy']:.2f} %" for name, numbers in self._numbers().items())
         flags = f"; {len(self.flags)} flag{'s' * (len(self.flags) > 1)}" if self.flags else ""
         return f"<{self._title()}: {shares}{flags}>"
 
@@ -37,8 +38,7 @@ class EvaluationResult(Evaluation):
         """Return a row for each attack: images, and accuracy and NRR in [0, 1] with the ends of their intervals."""
         import pandas as pd
 
-        rows = {name: outputs.summary(self, name) for name in self.result.outcomes}
-        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("attack")
+        return pd.DataFrame.from_dict(self._numbers(), orient="index").rename_axis("attack")
 
     def _repr_html_(self) -> str:
         """Return the summary as notebooks show it."""
@@ -48,12 +48,20 @@ class EvaluationResult(Evaluation):
         return f"<table><caption>{escape(self._title())}</caption><tr>{head}</tr>{rows}</table>{flags}"
 
     def _title(self) -> str:
-        name, eps = self.images.name, outputs.radius(self.plan.threat.eps)
-        of = "" if name == GIVEN else f" of {name}"
-        return f"{self.subject.name} on {len(self.images.examples)} images{of}, Linf, eps {eps}"
+        of = "" if self.images.name == GIVEN else f" of {self.images.name}"
+        return f"{self.subject.name} on {len(self.images.examples)} images{of}, {outputs.threat(self.plan.threat)}"
 
     def _rows(self) -> list[tuple[str, ...]]:
-        return [_row(name, outputs.summary(self, name)) for name in self.result.outcomes]
+        return [_row(name, numbers) for name, numbers in self._numbers().items()]
+
+    def _numbers(self) -> dict[str, dict[str, Any]]:
+        """Return the numbers of every attack, then the mean over corruptions where some were measured."""
+        found = {name: outputs.summary(self, name) for name in self.result.outcomes}
+        if self.corrupted and self.corrupted_accuracy is not None and self.corrupted_interval:
+            low, high = self.corrupted_interval
+            shares = {"accuracy": self.corrupted_accuracy, "low": low, "high": high}
+            found["corrupted"] = {"images": self.corrupted.images, **shares}
+        return found
 
 
 def _row(name: str, numbers: dict[str, Any]) -> tuple[str, ...]:

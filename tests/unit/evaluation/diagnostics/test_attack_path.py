@@ -134,7 +134,7 @@ def path(*margins):
 
 
 def names(margins, rules=RULES):
-    return [line.name for line in convergence(margins, USUAL, rules) if not line.passed]
+    return [line.name for line in convergence(margins, USUAL["linf"], rules) if not line.passed]
 
 
 SETTLED, MOVING, STUCK = path(-5, -2, -1, -1), path(-5, -4, -3, -2), path(-5, -4.99, -5, -5)

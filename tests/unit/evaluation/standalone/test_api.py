@@ -215,8 +215,8 @@ def test_input_that_makes_no_sense_is_refused(trained, images, labels, said):
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ({"eps": "abc"}, "a radius above 0 and up to 1, such as 8/255"),
-        ({"eps": 0.0}, "a radius above 0 and up to 1"),
+        ({"eps": "abc"}, "eps abc: not a number above 0, such as 8/255"),
+        ({"eps": 0.0}, "eps 0.0: not a number above 0"),
         ({"eps": 8.0}, "8 grey levels are 8/255"),
         ({"batch": 0}, "batch is 0; a whole number from 1 to 2147483647"),
         ({"batch": 10**23}, "from 1 to 2147483647"),

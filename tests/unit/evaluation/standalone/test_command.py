@@ -421,7 +421,7 @@ REFUSALS = {
         ["{weights}", "--attacks", "clean", "--surrogate", "{weights}"],
         "--surrogate: nothing is attacked; name a column beside clean",
     ),
-    "no column": (["{weights}", "--attacks", ","], "attacks: names no column"),
+    "no column": (["{weights}", "--attacks", ","], "--attacks: names no column"),
     "no folder": (["{weights}", "--out", "{theirs}"], "theirs.pt: a file; name a folder"),
     "other data": (["{weights}", "--data", "{other}"], "not the file that these weights were trained with"),
 }
@@ -524,7 +524,7 @@ class Exhausted(nn.Module):
 
 
 def test_a_network_that_fails_under_attack_is_refused_in_one_sentence(run, trained, monkeypatch):
-    monkeypatch.setattr("cure.storage.external_checkpoint.from_factory", lambda factory: Exhausted(trained))
+    monkeypatch.setattr("cure.storage.external_checkpoint.from_factory", lambda *_: Exhausted(trained))
     code, _, said = run("eval", "--factory", "a:b", "--data", "digits", *FEW)
     assert (code, said) == (2, "a:b: failed under attack (RuntimeError: out of memory)")
 
@@ -561,7 +561,7 @@ def test_another_projects_params_are_passed_over(run, theirs, tmp_path, monkeypa
     monkeypatch.chdir(project)
     data = ["--data", pipeline / "data/digits.safetensors", "--attacks", "clean"]
     monkeypatch.setattr(
-        "cure.storage.external_checkpoint.from_factory", lambda _: nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+        "cure.storage.external_checkpoint.from_factory", lambda *_: nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     )
     _, _, said = run("eval", "--factory", "a:b", *data, "--force")
     assert f"{project / 'params.yaml'}: another project's (no section threat or attack), passed over" in said

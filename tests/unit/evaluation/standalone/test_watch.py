@@ -1,6 +1,7 @@
 """What is seen of a running evaluation: counts, running accuracy and the time that is left."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -12,7 +13,7 @@ from cure.evaluation.standalone import watch as module
 from cure.evaluation.standalone.plan import Plan
 from cure.evaluation.standalone.watch import Watch, watching
 from cure.evaluation.statistics.intervals import wilson
-from cure.settings.sections import AttackSuite, Masking, Preflight, Threat
+from cure.settings.sections import AttackSuite, CorruptSuite, Masking, Preflight, Threat
 from tests.support.attacks import spending
 
 PGD = AttackSequence({"pgd": spending(10, 10)}, {"steps": 10})
@@ -104,3 +105,19 @@ def test_where_nobody_watches_each_attack_leaves_a_line_at_its_end(watch):
     assert lines[2].startswith(f"net: aa apgd-ce: 0 of 45 survive, {share(0, 50)} %; about ")
     assert lines[3].startswith(f"net: aa square: 0 of 0 survive, {share(0, 50)} %; about ")
     assert len(lines) == 4
+
+
+def test_corruptions_have_a_line_each_and_their_passes_are_part_of_the_time(watch):
+    corrupt = CorruptSuite.model_construct(corruptions=["fog", "snow"], severities=[1, 3])
+    plan = replace(watch.plan, attack_sequences={"pgd20": PGD}, corrupt=corrupt)
+    made = Watch("net", plan, 100, AttackSpeed(PassTime(0.0, 1.0), PassTime(0.0, 2.0), 20))
+    made.take(AttackProgress("clean", "clean", 10, 100))
+    made.take(AttackProgress("pgd20", "pgd", 0, 90))
+    made.take(AttackProgress("corruptions", "fog", 20, 100))
+    assert made.rows()[2:] == [["corrupted fog", "100/200", "80", "80.0"]]
+    lines = [line.partition(";")[0] for line in made.new_lines()]
+    made.take(AttackProgress("corruptions", "fog", 30, 100))
+    lines += [line.partition(";")[0] for line in made.new_lines()]
+    assert lines == ["net: corrupted fog: 150 of 200 are right, 75.0 %"]
+    watch.now[0] = made.spent / 2  # twice as fast as was thought
+    assert made.left() == pytest.approx(2 * 100 * 1.0 / 2)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -129,6 +131,12 @@ def test_the_seed_decides():
             table("A", data="x", aa="1"),
             table("B", data="y", aa="1"),
             "compare: A and B were evaluated on different data sets; use one data file",
+        ),
+        (
+            replace(table("A", aa="1"), norm="l2", eps=0.5),
+            replace(table("B", aa="1"), eps=0.25),
+            "compare: A was attacked in the L2 ball, eps 0.5, B in the L-inf ball, eps 0.25; "
+            "evaluate both under one threat model",
         ),
         (table("A", [0], aa="10"), table("B", [0], aa="1"), "A: aa has 2 outcomes of 1 images"),
         (table("A", aa="1"), table("B", pgd="1"), "compare: no column in common; A has aa, B pgd"),

@@ -10,6 +10,7 @@ from cure import evaluate
 from cure.errors import UserError
 from cure.evaluation.standalone.plan import opened, plan, published
 from cure.evaluation.standalone.python.own_attacks import CheckedAttack, with_own_attacks
+from cure.settings.sections import L2Threat, Threat
 
 FEW = slice(0, 20)
 EPS = 38 / 255
@@ -84,7 +85,10 @@ def test_random_numbers_are_those_of_the_seed(trained, test_images):
 
 
 WRONG = {
-    "far": (lambda net, x, y: (x + 0.2).clamp(0, 1), "moves 20 of 20 images by up to 0.2, but eps is 0.1; project"),
+    "far": (
+        lambda net, x, y: (x + 0.2).clamp(0, 1),
+        "moves 20 of 20 images by up to 0.2 in Linf, but eps is 0.1; project",
+    ),
     "dark": (lambda net, x, y: x - 0.1, "returns values from -0.1 to 0.9; needed: images in [0, 1]"),
     "nan": (lambda net, x, y: x * float("nan"), "returns values from nan to nan"),
     "labels": (lambda net, x, y: y, "returns torch.int64 (20,); needed: floats (20, 1, 8, 8)"),
@@ -101,12 +105,12 @@ def test_what_is_no_adversarial_image_is_refused(make_batch, kind):
     batch = make_batch(20, size=8, dtype=torch.float32)
     batch.x.copy_(torch.linspace(0, 1, 64).mul(10).round().div(10).reshape(1, 1, 8, 8).expand(20, -1, -1, -1))
     with pytest.raises(UserError, match=re.escape(f"attacks: mine {said}")):
-        CheckedAttack("mine", attack, 0.1)(torch.nn.Identity(), batch)
+        CheckedAttack("mine", attack, Threat(eps=0.1, step=1))(torch.nn.Identity(), batch)
 
 
 def test_rounding_is_no_way_out_of_the_ball(make_batch):
     batch = make_batch(4, dtype=torch.float32)
-    found = CheckedAttack("mine", lambda net, x, y: (x.double() - 5e-7).requires_grad_(), 0.0)(
+    found = CheckedAttack("mine", lambda net, x, y: (x.double() - 5e-7).requires_grad_(), Threat(eps=1e-9, step=1))(
         torch.nn.Identity(), batch
     )
     assert (found.dtype, found.requires_grad, float(found.min()) >= 0) == (torch.float32, False, True)
@@ -124,3 +128,27 @@ def test_beside_an_attack_on_random_networks_it_is_judged_as_carefully():
     known = plan(opened(published(), "", ""), ["aa_rand"], 10, {})
     both = with_own_attacks(known, {"mine": sign_step}, ["mine", "aa_rand"])
     assert {name: one.passes for name, one in both.attack_sequences.items()} == {"mine": 20, "aa_rand": 20}
+
+
+@pytest.mark.reliability("wrong inputs")
+def test_the_ball_is_that_of_the_norm(make_batch):
+    batch = make_batch(4, size=8, dtype=torch.float32)
+    batch.x.fill_(0.5)
+    net, whole = torch.nn.Identity(), L2Threat(eps=0.8, step=1)
+    moved = CheckedAttack("mine", lambda net, x, y: x + 0.1, whole)(net, batch)  # by sqrt(64) 0.1 = 0.8
+    assert float((moved - batch.x).flatten(1).norm(dim=1).max()) == pytest.approx(0.8)
+    with pytest.raises(UserError, match=r"moves 4 of 4 images by up to 0\.88 in L2, but eps is 0\.8"):
+        CheckedAttack("mine", lambda net, x, y: x + 0.11, whole)(net, batch)
+
+
+def test_in_l2_its_images_count(trained, test_images):
+    def bright(net, x, y):
+        change = 1 - x
+        return x + change * (2.5 / change.flatten(1).norm(dim=1).clamp(min=2.5))[:, None, None, None]
+
+    x, y = test_images[0][FEW].float() / 255, test_images[1][FEW]
+    found = evaluate(trained, x, y, norm="L2", eps=2.5, attacks={"mine": bright})
+    robust = (trained(x).argmax(1) == y) & (trained(bright(trained, x, y)).argmax(1) == y)
+    assert found.result.outcomes["mine"] == "".join("01"[int(hit)] for hit in robust)
+    assert found.accuracy("mine") < found.accuracy("clean")
+    assert found.result.norm == "l2"

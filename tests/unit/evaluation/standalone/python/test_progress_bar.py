@@ -38,8 +38,11 @@ def test_without_a_terminal_nothing_is_shown(trained, test_images, monkeypatch, 
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("attacks", ["clean", "pgd20", "pgd20, min_l2, fgsm"])
-def test_as_many_events_come_as_are_expected(trained, test_images, attacks, monkeypatch):
+@pytest.mark.parametrize(
+    ("attacks", "how"),
+    [("clean", {}), ("pgd20", {}), ("pgd20, min_l2, fgsm", {}), ("pgd20", {"norm": "L2", "corruptions": [1, 2]})],
+)
+def test_as_many_events_come_as_are_expected(trained, test_images, attacks, how, monkeypatch):
     events, expected = [], []
 
     def counting(subject, images, plan, checks, units, on_progress):
@@ -47,5 +50,6 @@ def test_as_many_events_come_as_are_expected(trained, test_images, attacks, monk
         return measure(subject, images, plan, checks, units=units, on_progress=events.append)
 
     monkeypatch.setattr(api, "measure", counting)
-    evaluated(trained, test_images, attacks)
-    assert expected == [len(events)]
+    found = evaluated(trained, test_images, attacks, **how)
+    measured = 2 * len(found.corrupted.correct) if found.corrupted else 0  # of two severities; frost needs a package
+    assert expected == [len(events) - measured + found.plan.corrupted_sets]

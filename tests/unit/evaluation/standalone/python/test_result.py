@@ -74,3 +74,12 @@ def test_a_notebook_gets_the_same_table(found):
     assert cells.texts[0] == "<b>net</b> on 20 images, Linf, eps 38/255"
     words = [text for line in found.summary().splitlines()[3:] for text in line.split("  ") if text]
     assert [word.strip() for word in words] == cells.texts[7:]
+
+
+def test_corruptions_are_a_row_of_their_own(trained, test_images):
+    how = {"attacks": "clean", "norm": "L2", "corruptions": [1], "classes": 10}
+    found = evaluate(trained, test_images[0][:10], test_images[1][:10], **how)
+    assert repr(found).startswith("<Small on 10 images, L2, eps 0.5, step 0.0586: clean ")
+    assert found.to_pandas().loc["corrupted", "accuracy"] == found.corrupted_accuracy
+    line = found.summary().splitlines()[-1]
+    assert line.split()[:3] == ["corrupted", "10", f"{100 * found.corrupted_accuracy:.2f}"]
