@@ -1,5 +1,6 @@
 """Run the `cure` command: verbs beside the pipeline. Heavy imports wait until a verb needs them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -75,25 +76,12 @@ def evaluate_files(
     from cure.evaluation.standalone.cases import Request
     from cure.storage.external_checkpoint import Loading
 
-    arguments, normalisation = options.arguments(factory_args), options.normalisation(mean, std)
-    request = Request(
-        paths=checkpoints or [],
-        loading=Loading(model, factory, normalisation, key, trust_code, arguments),
-        data=data,
-        settings=params,
-        attacks=options.names(attacks),
-        threat=options.threat(norm, eps, step),
-        severities=options.severities(corruptions),
-        surrogate=surrogate,
-        images=images,
-        out=out,
-        batch=batch,
-        seed=seed,
-        budget=options.seconds(budget),
-        force=force,
-        claim=claim,
-        json=json,
-    )
+    given, normalisation = options.arguments(factory_args), options.normalisation(mean, std)
+    loading, ball = Loading(model, factory, normalisation, key, trust_code, given), options.threat(norm, eps, step)
+    request = Request(checkpoints or [], loading, data, params, options.names(attacks), ball)
+    request = replace(request, severities=options.severities(corruptions), surrogate=surrogate, images=images, out=out)
+    request = replace(request, batch=batch, seed=seed, budget=options.seconds(budget))
+    request = replace(request, force=force, claim=claim, json=json)
     raise typer.Exit(command.evaluate_files(request))
 
 
