@@ -6,6 +6,10 @@ if TYPE_CHECKING:
     from cure.evaluation.standalone.api import evaluate as evaluate
     from cure.training.own_loop import training_step as training_step
 
+    __version__: str
+
+__all__ = ["__version__", "evaluate", "training_step"]
+
 
 def __getattr__(name: str) -> Any:
     """`from cure import evaluate, training_step`, without importing PyTorch for everything else."""
@@ -17,4 +21,12 @@ def __getattr__(name: str) -> Any:
         from cure.training.own_loop import training_step
 
         return training_step
+    if name == "__version__":
+        from cure.runtime.version import version
+
+        return version()
     raise AttributeError(f"module 'cure' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

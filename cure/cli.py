@@ -10,6 +10,7 @@ from cure.errors import UserError
 from cure.evaluation.standalone import options
 from cure.pipeline.grid.cli import grid
 from cure.runtime.terminal import page, ruled, run, warn
+from cure.runtime.version_option import version_option
 from cure.settings.base import SEEDS
 
 app = typer.Typer(
@@ -19,6 +20,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.callback()(version_option)
 
 RunName = Annotated[
     str, typer.Argument(help="A run, digits/small/at-s0, or a stage, update@digits-small-at-0.", metavar="RUN")

@@ -50,6 +50,7 @@ LONG = (  # files that take more than some seconds: all tests of cure/ and of ru
     "unit/training/test_layerwise.py",
     "policy/test_own_loop_page.py",
     "policy/test_startup.py",
+    "policy/test_wheel.py",
 )
 
 

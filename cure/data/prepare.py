@@ -29,7 +29,7 @@ def prepare(dataset: str, hyper: Any, path: Path) -> dict[str, int]:
     """Write uint8 images and labels of train, val and test to `path`; how many each has."""
     raw = _raw(dataset, hyper)
     images, labels = raw.train
-    val = stratified(labels, hyper.validation, hyper.split_seed)
+    val = stratified(labels, hyper.validation_images(len(labels), len(raw.classes)), hyper.split_seed)
     splits = {"train": (images[~val], labels[~val]), "val": (images[val], labels[val]), "test": raw.test}
     tensors = {f"{name}/images": np.ascontiguousarray(x) for name, (x, _) in splits.items()}
     tensors |= {f"{name}/labels": np.ascontiguousarray(y.astype(np.int64)) for name, (_, y) in splits.items()}

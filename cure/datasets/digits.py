@@ -10,15 +10,21 @@ import numpy as np
 from pydantic import Field
 
 from cure.core.dataset import Raw, stratified
-from cure.settings.base import DataSettings, Number
+from cure.settings.base import Augment, Count, DataSettings, Number, Seed
 
 FILES = ()  # to be downloaded
 
 
 class Hyper(DataSettings):
-    """Digits has no official test split, so a stratified share of it is set aside, with split_seed."""
+    """Digits has no official test split, so a stratified share of it is set aside, with split_seed.
 
-    test: Annotated[Number, Field(gt=0, lt=1)]
+    The defaults are the quickstart's settings: its networks meet the same test images anywhere.
+    """
+
+    test: Annotated[Number, Field(gt=0, lt=1)] = 0.3
+    validation: Count | None = 240
+    split_seed: Seed = 0
+    augment: Augment = Augment(crop=1, padding="zero", flip=False)
 
 
 def read(hyper: Hyper, downloads: Path) -> Raw:

@@ -18,7 +18,7 @@ from pydantic import Field
 from cure.core.dataset import Classes, Pixels, Raw
 from cure.data.archive import UNREADABLE
 from cure.errors import UserError
-from cure.settings.base import DataSettings
+from cure.settings.base import Augment, Count, DataSettings, Seed
 from cure.storage.paths import expanded
 
 FILES = ()  # to be downloaded
@@ -29,12 +29,15 @@ Found = dict[str, dict[str, Files]]  # split -> class -> its files, by name
 
 
 class Hyper(DataSettings):
-    """Where the images are and what they become."""
+    """Where the images are, what they become, and how they are split and augmented; `path` alone has no default."""
 
     path: str  # absolute, or relative to params.yaml; $VARIABLES and ~ are expanded
-    size: Annotated[int, Field(ge=1)] | None  # images are scaled to size x size; null: all must be of one size
-    colour: Literal["rgb", "grey"]
-    train_images: Annotated[int, Field(ge=1)] | None  # of each class, the first by name; null: all
+    size: Annotated[int, Field(ge=1)] | None = None  # images are scaled to size x size; null: all must be of one size
+    colour: Literal["rgb", "grey"] = "rgb"
+    train_images: Annotated[int, Field(ge=1)] | None = None  # of each class, the first by name; null: all
+    validation: Count | None = None
+    split_seed: Seed = 0
+    augment: Augment = Augment(crop=4, padding="zero", flip=True)
 
 
 def _found(root: Path) -> Found:

@@ -1,6 +1,7 @@
 """Outputs of external networks beside logits."""
 
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from torch import nn
@@ -9,9 +10,9 @@ from cure.core.tensors import Images, Tensor
 
 
 class FirstOutput(nn.Module):
-    """`net`, of whose several outputs (a tuple, a list or a mapping, such as logits and features) the first counts.
+    """`net`, of whose several outputs (a tuple, a list, a mapping or a record) the first counts.
 
-    Of a mapping it is the one that is called `logits`, where there is one.
+    Of outputs with names it is the one that is called `logits`, where there is one.
     """
 
     def __init__(self, net: nn.Module) -> None:
@@ -25,7 +26,18 @@ class FirstOutput(nn.Module):
 
 
 def outputs(found: Any) -> list[Any]:
-    """Everything that a network returned, in its order, but `logits` of a mapping first."""
-    if isinstance(found, Mapping):
-        return [found[key] for key in sorted(found, key=lambda key: key != "logits")]
+    """Everything that a network returned, in its order, but `logits` first where outputs have names."""
+    if (names := named(found)) is not None:
+        return [names[key] for key in sorted(names, key=lambda key: key != "logits")]
     return list(found) if isinstance(found, tuple | list) else [found]
+
+
+def named(found: Any) -> Mapping[str, Any] | None:
+    """Return the outputs by name, of a mapping, a named tuple or a dataclass; None where they have no names."""
+    if isinstance(found, Mapping):
+        return found
+    if isinstance(found, tuple) and hasattr(found, "_fields"):
+        return dict(zip(found._fields, found, strict=True))
+    if is_dataclass(found) and not isinstance(found, type):
+        return {field.name: getattr(found, field.name) for field in fields(found)}
+    return None

@@ -115,11 +115,18 @@ class Augment(Settings):
 
 
 class DataSettings(Settings):
-    """What every data set's section holds besides the fields of its own."""
+    """What every data set's section holds besides the fields of its own.
 
-    validation: Count  # images taken from the training split, stratified
+    An entry of cure/datasets may declare defaults, with which it can be evaluated where no params.yaml names it.
+    """
+
+    validation: Count | None  # images taken from the training split, stratified; null: a tenth of them
     split_seed: Seed
     augment: Augment
+
+    def validation_images(self, images: int, classes: int) -> int:
+        """Return how many of so many training images are taken; a tenth has at least one of each class."""
+        return self.validation or max(classes, images // 10)
 
 
 class Ball(Settings):

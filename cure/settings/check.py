@@ -105,7 +105,12 @@ def _check_entries(raw: dict[str, Any], folder: str, problems: Problems) -> None
         if name not in known:
             told.append(f"{folder}.{name}: no such entry{did_you_mean(str(name), known)}")
         elif folder != "methods":
-            fill(catalogue.hyper(folder, name), section[name] or {}, f"{folder}.{name}", told)
+            found = fill(catalogue.hyper(folder, name), section[name] or {}, f"{folder}.{name}", told)
+            if found is not None and folder == "datasets" and "augment" not in found.model_fields_set:
+                told.append(
+                    f"{folder}.{name}.augment: missing; DVC tracks it for every training, so a pipeline needs it: "
+                    f"{found.augment.model_dump()}"
+                )
     lists = {"methods": [all_methods(grid)], "models": _lists(grid, "models", "pretrain")}.get(
         folder, _lists(grid, folder)
     )

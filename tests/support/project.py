@@ -1,5 +1,7 @@
-"""Where the project is."""
+"""Where the project is, and its version."""
 
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+VERSION: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]

@@ -1,109 +1,123 @@
-"""`from cure import evaluate`: the evaluation of `cure eval` for a network and arrays in memory."""
+"""`from cure import evaluate`: the evaluation of `cure eval` for a network and images in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from cure import catalogue
 from cure.errors import UserError, exit_refused
 from cure.evaluation.standalone import images as sets
 from cure.evaluation.standalone import outputs
 from cure.evaluation.standalone.arrays import Arrays, Given
 from cure.evaluation.standalone.cases import model_settings
-from cure.evaluation.standalone.measure import Evaluation, measure, run_preflight
-from cure.evaluation.standalone.plan import opened, plan, published
+from cure.evaluation.standalone.measure import measure, run_preflight
+from cure.evaluation.standalone.plan import Plan, opened, plan, published
+from cure.evaluation.standalone.python.options import Options
+from cure.evaluation.standalone.python.own_attacks import OwnAttack, with_own_attacks
+from cure.evaluation.standalone.python.progress_bar import batches, progress_bar
+from cure.evaluation.standalone.python.result import EvaluationResult
 from cure.evaluation.standalone.results_folder import claimed
 from cure.evaluation.standalone.subject import Subject, subjects, with_single_float32_output
 from cure.nn.batchnorm import scope
-from cure.settings.base import COUNTS, SEEDS
 from cure.settings.params import Params
-from cure.settings.sections import Preflight, Threat
+from cure.settings.sections import Preflight
 from cure.storage.exported_program import frozen_program
 from cure.storage.external_checkpoint import Loading, Shape
-from cure.storage.open_checkpoint import OwnCheckpoint, open_checkpoint
+from cure.storage.open_checkpoint import Checkpoint, OwnCheckpoint, open_checkpoint
 
-
-def _radius(eps: float | str) -> float:
-    try:
-        return Threat.model_validate({"eps": eps, "step": 1}).eps
-    except ValueError:
-        told = "a radius above 0 and up to 1, such as 8/255: images are in [0, 1], and 8 grey levels are 8/255"
-        raise UserError(f"eps is {eps!r}; {told}") from None
+Named = str | Mapping[str, OwnAttack]
 
 
 def evaluate(
     net: nn.Module | str | Path,
-    images: Given,
+    images: str | Path | Given,
     labels: Arrays | None = None,
     *,
-    attacks: Sequence[str] | str = ("clean", "pgd20", "cw20", "aa"),
-    eps: float | str = "8/255",
+    norm: str = "Linf",
+    attacks: Named | Sequence[Named] | None = None,
+    eps: float | str | None = None,
+    step: float | str | None = None,
+    corruptions: str | Sequence[int] | None = None,
+    n: int | None = None,
+    device: str | torch.device | None = None,
     classes: int | None = None,
     batch: int = 250,
     seed: int = 0,
     out: str | Path | None = None,
+    progress: bool = True,
     force: bool = False,
     model: str | None = None,
     key: str | None = None,
     trust_code: bool = False,
-) -> Evaluation:
-    """Clean and robust accuracy of `net`, a classifier of images in [0, 1] that returns logits (n, classes).
+) -> EvaluationResult:
+    """Measure clean and robust accuracy of a classifier of images in [0, 1] that returns logits (n, classes).
 
-    images are (n, c, h, w), uint8 or floats in [0, 1], and labels are (n), from 0: tensors, arrays or lists. A
-    DataLoader or Dataset of (image, label) brings its own labels. `attacks` are columns of the published params.yaml:
-    clean, fgsm, pgd20, pgd100, cw20, cw100, aa (AutoAttack), min_linf, min_l2, ... The L-inf radius `eps` may be a
-    fraction; steps are eps/4. The network stays where it is and is evaluated in eval mode; of several outputs the first
-    (or `logits`) counts, and weights that are not float32 are copied. With `out`, finished batches outlive a killed
-    run, and the files of `cure eval` are written there.
+    Args:
+        net: a module, evaluated in eval mode, or a checkpoint file: `model` names the entry of cure/models of a state
+            dict, `key` one of several networks; `trust_code` runs the code in a TorchScript or torch.export file.
+        images: the name of a data set, whose test images are prepared; or (n, c, h, w), uint8 or floats in [0, 1]: a
+            tensor, an array, a list, or a DataLoader or Dataset of (image, label). `n` takes evenly spaced ones.
+        labels: (n), from 0, for images that do not bring theirs.
+        norm, eps, step: the ball, "Linf" (by default with eps 8/255 and step eps/4) or "L2" (with eps 0.5), its radius
+            and PGD's step size. Fractions may be text.
+        attacks: columns of the published params.yaml (clean, fgsm, pgd20, cw20, aa, min_linf, ...), as one text or a
+            list; or {"mine": attack}, alone or in the list, for a function (net, x, y) -> x_adv of yours. By default
+            clean, pgd20, aa and, in Linf, cw20.
+        corruptions: severities (1 to 5, or "all") of the 15 corruptions of CIFAR-10-C, which are measured, too.
+        device: where to compute, by default where the network is; the network is put back afterwards.
+        out: a folder for the files of `cure eval`, in which finished batches outlive a killed run.
+        progress: whether to show a bar, on a terminal or in a notebook.
 
-    `net` may be a checkpoint file. Of a state dict, `model` names the entry of cure/models, and `key` which of several
-    networks is meant. `trust_code` runs the code in a TorchScript or torch.export file, which is a program. Raises
-    `cure.errors.UserError` on input that makes no sense and, unless `force`, where the preflight finds the network
-    unfit.
+    Raises:
+        cure.errors.UserError: input makes no sense or, unless `force`, the preflight finds the network unfit.
     """
-    name = type(net).__name__ if isinstance(net, nn.Module) else str(net)
-    # gradients are wanted also where the caller has switched them off
-    with exit_refused(name), torch.inference_mode(False), torch.enable_grad():
-        changes, names = _changes(eps, batch, seed, classes), _names(attacks)
-        given = sets.given(images, labels, classes, _device(net, images))
-        params = opened(published(), "", "")
-        subject = _subject(net, given, Loading(model=model, key=key, trust_code=trust_code), params)
-        if classes is None:
+    asked = Options(norm, attacks, eps, step, corruptions, n, device, classes, batch, seed, out, progress, force)
+    with exit_refused(type(net).__name__ if isinstance(net, nn.Module) else str(net)):
+        return _evaluate(net, images, labels, Loading(model=model, key=key, trust_code=trust_code), asked)
+
+
+@torch.inference_mode(False)
+@torch.enable_grad()  # gradients are wanted also where the caller has switched them off
+def _evaluate(
+    net: nn.Module | str | Path, images: str | Path | Given, labels: Arrays | None, loading: Loading, asked: Options
+) -> EvaluationResult:
+    own, folder = _device(net, images), Path(asked.out) if asked.out else None
+    dataset = str(images) if str(images) in catalogue.names("datasets") else ""
+    params, checkpoint = opened(published(), dataset, ""), None
+    if not isinstance(net, nn.Module):
+        checkpoint = open_checkpoint(Path(net))
+    given = _images(images, labels, checkpoint, params, asked.where or own, asked)
+    with _moved(net, asked.where):
+        subject = _subject(net, checkpoint, given, loading, params)
+        if asked.classes is None:
             given = sets.classes_of(subject.net, given)
-        wanted = plan(params, names, given.classes, changes)
-        folder = Path(out) if out else None
+        wanted = _plan(params, given.classes, asked)
         with scope(subject.net, "eval"):
-            file = None if isinstance(net, nn.Module) else Path(net)
-            note_network = claimed(folder, subject.net, file, given.examples.x)
-            preflight_checks = run_preflight(subject, given, wanted, force=force)
+            note_network = claimed(folder, subject.net, checkpoint.path if checkpoint else None, given.examples.x)
+            preflight_checks = run_preflight(subject, given, wanted, force=asked.force)
             note_network()
-            found = measure(subject, given, wanted, preflight_checks, units=folder / "units" if folder else None)
+            total, units = batches(wanted, len(given.examples)), folder / "units" if folder else None
+            with progress_bar(subject.name, total, shown=asked.progress) as on_progress:
+                found = measure(subject, given, wanted, preflight_checks, units=units, on_progress=on_progress)
     if folder:
         outputs.write(found, folder)
-    return found
+    return EvaluationResult(**vars(found))
 
 
-def _names(attacks: Any) -> list[str]:
-    names = attacks.split(",") if isinstance(attacks, str) else attacks
-    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
-        raise UserError(f"attacks is {attacks!r}; a text such as 'clean,pgd20', or a list of names")
-    return [name.strip() for name in names]
+def _plan(params: Params, classes: int, asked: Options) -> Plan:
+    """Return the plan of the published columns and of the caller's own attacks."""
+    suite = {"batch": asked.batch, "seed": asked.seed, "subset": {}}
+    changes = {"threat": asked.threat, "attack": suite, "severities": asked.severities}
+    known = [name for name in asked.columns if name not in asked.own]
+    wanted = plan(params, ["clean", *known] if asked.own else known, classes, changes)
+    return with_own_attacks(wanted, asked.own, asked.columns)
 
 
-def _changes(eps: float | str, batch: Any, seed: Any, classes: Any) -> dict[str, Any]:
-    """Return what is laid over the published settings."""
-    radius = _radius(eps)
-    if classes is not None and (not isinstance(classes, int) or classes < 2):
-        raise UserError(f"classes is {classes!r}; a whole number of at least 2, or None to ask the network")
-    for what, value, least, end in (("batch", batch, 1, COUNTS), ("seed", seed, 0, SEEDS)):
-        if not isinstance(value, int) or not least <= value < end:
-            raise UserError(f"{what} is {value!r}; a whole number from {least} to {end - 1}")
-    return {"threat": {"eps": radius, "step": radius / 4}, "attack": {"batch": batch, "seed": seed, "subset": {}}}
-
-
-def _device(net: nn.Module | str | Path, images: Given) -> torch.device:
+def _device(net: nn.Module | str | Path, images: str | Path | Given) -> torch.device:
     """Return where a network is; a file is loaded to where the images are."""
     if not isinstance(net, nn.Module | str | Path):
         raise UserError(
@@ -116,7 +130,46 @@ def _device(net: nn.Module | str | Path, images: Given) -> torch.device:
     return images.device if isinstance(images, Tensor) else torch.device("cpu")
 
 
-def _subject(net: nn.Module | str | Path, given: sets.Images, loading: Loading, params: Params) -> Subject:
+@contextmanager
+def _moved(net: nn.Module | str | Path, where: torch.device | None) -> Iterator[None]:
+    """Put a module on a device, and back at the end."""
+    if where is None or not isinstance(net, nn.Module):
+        yield
+        return
+    places = {t.device for t in (*net.parameters(), *net.buffers())}
+    if len(places) > 1:
+        raise UserError(f"net is on {' and '.join(sorted(map(str, places)))}; leave device out, or put it on one")
+    net.to(where)
+    try:
+        yield
+    finally:
+        for before in places:
+            net.to(before)
+
+
+def _images(
+    images: str | Path | Given,
+    labels: Arrays | None,
+    checkpoint: Checkpoint | None,
+    params: Params,
+    where: torch.device,
+    asked: Options,
+) -> sets.Images:
+    """Return the images that are given, or those of the named data set."""
+    if isinstance(images, str | Path):
+        if labels is not None:
+            raise UserError(f"labels: the data set {images} brings its own; give none")
+        about = checkpoint.about if isinstance(checkpoint, OwnCheckpoint) else None
+        found = sets.of_the_test_split(sets.prepared(str(images), params, published(), "images"), where, about)
+        found = replace(found, classes=asked.classes or found.classes)
+    else:
+        found = sets.given(images, labels, asked.classes, where)
+    return found.some(asked.n) if asked.n is not None else found
+
+
+def _subject(
+    net: nn.Module | str | Path, checkpoint: Checkpoint | None, given: sets.Images, loading: Loading, params: Params
+) -> Subject:
     """Return the given network, or the one network in a file."""
     example = given.examples.x[:2]
     if isinstance(net, nn.Module):
@@ -127,7 +180,6 @@ def _subject(net: nn.Module | str | Path, given: sets.Images, loading: Loading, 
             net = frozen_program(net)
         used, notes = with_single_float32_output(net, example)
         return Subject(name, used, notes)
-    checkpoint = open_checkpoint(Path(net))
     if isinstance(checkpoint, OwnCheckpoint) and loading.external:
         raise UserError(f"{net}: says itself what it is; model is for others' checkpoints")
     shape = Shape(given.channels, given.classes)

@@ -73,7 +73,7 @@ def cases(
     )
     options: dict[str, Any] = {"batch": request.batch, "seed": request.seed, "subset": {} if request.images else None}
     changes = {key: value for key, value in options.items() if value is not None}
-    images = of_the_test_split(prepared(name, params, settings.parent), where, about)
+    images = of_the_test_split(prepared(name, params, settings), where, about)
     asked = {"attack": changes, "threat": request.threat, "severities": request.severities}
     wanted = plan(params, request.attacks, images.classes, asked, "--attacks")
     if wanted.left_out:

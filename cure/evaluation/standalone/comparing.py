@@ -1,10 +1,13 @@
 """What `cure compare` does with two evaluations."""
 
 import json
-from dataclasses import replace
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter
+from safetensors import SafetensorError, safe_open
 
 from cure.errors import UserError
 from cure.evaluation.standalone import show
@@ -13,6 +16,7 @@ from cure.evaluation.statistics.comparison import compare
 from cure.evaluation.statistics.contradictions import refuse_contradictions
 from cure.evaluation.statistics.headings import headings
 from cure.evaluation.statistics.results import AttackResult
+from cure.storage import paths
 from cure.storage.files import read_bytes
 
 LONGEST_NAME = 80  # characters of a network's name in headings and sentences
@@ -24,21 +28,33 @@ def _plain(name: str) -> str:
     return shown + ("..." if len(name) > LONGEST_NAME else "")
 
 
-def outcomes_of(path: Path) -> Outcomes:
-    """Per-image outcomes from a folder of `cure eval`, its results.json, or a result of the stage attack."""
+@dataclass(frozen=True)
+class Evaluated:
+    """Per-image outcomes, and whether the file or its pipeline says which test images they are of."""
+
+    path: Path
+    table: Outcomes
+    known: bool
+
+
+def evaluated(path: Path) -> Evaluated:
+    """Read a folder of `cure eval`, its results.json, or a result of the stage attack."""
     path = path / "results.json" if path.is_dir() else path
     try:
         held = json.loads(read_bytes(path))
         result = AttackResult.model_validate(held.get("result", held))
         refuse_contradictions(result)
-        images = held.get("index", list(range(result.images)))
+        places = held["index"] if "index" in held else _places(path, result.images)
+        images = list(range(result.images)) if places is None else places
         name = _plain(held.get("subject", path.stem))
         labels = {column: about.label for column, about in result.columns.items() if about.label}
         titled = headings([result])
         titles = {column: titled(column) for column in result.outcomes}
+        if len(images) != result.images:
+            raise ValueError("index")
         about = held.get("data_digest", ""), result.eps, result.norm
         found = Outcomes(name, images, result.outcomes, *about, labels, titles)
-        return TypeAdapter(Outcomes).validate_python(vars(found))
+        return Evaluated(path, TypeAdapter(Outcomes).validate_python(vars(found)), places is not None)
     except FileNotFoundError:
         raise UserError(
             f"{path}: not found; name a folder that `cure eval --out` wrote, or results/...-attack.json"
@@ -47,11 +63,57 @@ def outcomes_of(path: Path) -> Outcomes:
         raise UserError(f"{path}: not a result of `cure eval` or of the stage attack") from None
 
 
+def _places(path: Path, count: int) -> list[int] | None:
+    """Return where in the test split the images of a result of the stage attack are, which says only how many.
+
+    They are evenly spaced. Of how many, the data file of the pipeline says; None where it is absent or damaged.
+    """
+    parents = path.absolute().parents  # project/results/DATASET/MODEL
+    data = parents[3] / paths.data(parents[1].name) if len(parents) > 3 else path
+    if data == path or not data.is_file():
+        return None
+    with suppress(SafetensorError, ValueError), safe_open(data, framework="np") as file:
+        (total,) = file.get_slice("test/labels").get_shape()
+        return [place * total // count for place in range(count)] if count <= total else None
+    return None
+
+
+def on_shared_images(first: Evaluated, second: Evaluated) -> tuple[Outcomes, Outcomes]:
+    """Return both tables on the test images that both evaluations looked at, in the order of the first.
+
+    Raises:
+        UserError: there are none, or a file does not say which images it is of.
+    """
+    a, b = first.table, second.table
+    if a.images == b.images:
+        return a, b
+    counts = f"{a.name} is of {len(a.images)} test images, {b.name} of {len(b.images)}"
+    for one in (first, second):
+        if not one.known:
+            raise UserError(
+                f"compare: {counts}, and {one.path} does not say which; `dvc pull` the data of its pipeline, or "
+                "evaluate both on the same number"
+            )
+    there = set(b.images)
+    places = [place for place in a.images if place in there]
+    if not places:
+        raise UserError(f"compare: {counts}, none of them the same; evaluate both on the same images")
+    print(f"on the {len(places)} test images that both share: {counts}", file=sys.stderr)
+    return _at(a, places), _at(b, places)
+
+
+def _at(table: Outcomes, places: list[int]) -> Outcomes:
+    rows = {place: row for row, place in enumerate(table.images)}
+    kept = {column: "".join(outcome[rows[place]] for place in places) for column, outcome in table.outcomes.items()}
+    return replace(table, images=places, outcomes=kept)
+
+
 def compare_files(first: Path, second: Path, seed: int, as_json: bool) -> None:
     """Print, for every column of both, who is better and whether that can be claimed."""
-    a, b = outcomes_of(first), outcomes_of(second)
-    if a.name == b.name:
-        a, b = (replace(table, name=str(path)) for path, table in ((first, a), (second, b)))
+    one, other = evaluated(first), evaluated(second)
+    if one.table.name == other.table.name:
+        one, other = (replace(of, table=replace(of.table, name=str(of.path))) for of in (one, other))
+    a, b = on_shared_images(one, other)
     found = compare(a, b, seed)
     if as_json:
         print(json.dumps([{**vars(one), "counts": vars(one.counts)} for one in found], indent=1))

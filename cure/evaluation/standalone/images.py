@@ -19,10 +19,13 @@ from cure.evaluation.evaluated_run import test_split
 from cure.evaluation.standalone.arrays import Arrays, Given, tensors
 from cure.evaluation.work_items import Examples, digest
 from cure.nn.batchnorm import scope
+from cure.settings.base import DataSettings
 from cure.settings.params import Params
 from cure.storage import paths, resume
 from cure.storage.checkpoint import Description
 from cure.storage.files import contents, refuse_special
+
+GIVEN = "given"  # the name of images from memory
 
 
 @dataclass(frozen=True)
@@ -51,28 +54,44 @@ class Images:
         return int(self.examples.x.shape[1])
 
 
-def prepared(name: str, params: Params, folder: Path) -> Path:
-    """The prepared file of a data set: FILE.safetensors itself, the pipeline's own, or one made now.
+def prepared(name: str, params: Params, settings: Path, named: str = "--data") -> Path:
+    """Return the prepared file of a data set: FILE.safetensors itself, the pipeline's own, or one made now.
 
     That one is kept in $CURE_SCRATCH/prepared, named by its settings.
+
+    Args:
+        name: an entry of cure/datasets, or a file.
+        params: what the file `settings` holds.
+        settings: the params.yaml that was read; the pipeline's own data lies beside it.
+        named: what the caller calls the argument, for messages.
     """
     if name.endswith(".safetensors"):
         refuse_special(Path(name))
         return Path(name)
     if name not in catalogue.names("datasets"):
-        raise UserError(f"--data {name}: no such data set{did_you_mean(name, catalogue.names('datasets'))}")
-    if (path := folder / paths.data(name)).exists():
+        raise UserError(f"{named} {name}: no such data set{did_you_mean(name, catalogue.names('datasets'))}")
+    if (path := settings.parent / paths.data(name)).exists():
         return path
-    if name not in params.raw["datasets"]:
-        raise UserError(f"--data {name}: the params.yaml in use has no section datasets.{name}; name one by --params")
-    hyper = params.get(f"datasets.{name}", catalogue.entry("datasets", name).Hyper)
-    own = hyper.model_dump()
-    files = contents(paths.expanded(own["path"]), _stamp) if "path" in own else ""  # a folder may get and lose images
+    hyper = _settings(name, params, settings, named)
+    own, files = hyper.model_dump(), ""
+    if "path" in own:  # relative to params.yaml; a folder may get and lose images
+        own["path"] = str(settings.parent / paths.expanded(own["path"]))
+        hyper, files = hyper.model_copy(update=own), contents(Path(own["path"]), _stamp)
     key = hashlib.sha256(f"{json.dumps(own, sort_keys=True)}{files}".encode()).hexdigest()[:16]
     if not (path := resume.FOLDER / "prepared" / f"{name}-{key}.safetensors").exists():
         lacking(name, hyper)
         prepare(name, hyper, path)
     return path
+
+
+def _settings(name: str, params: Params, settings: Path, named: str) -> DataSettings:
+    """Return a data set's section of the params.yaml in use, or its entry's defaults where it declares all of them."""
+    kind: type[DataSettings] = catalogue.hyper("datasets", name)
+    if name in params.raw["datasets"]:
+        return params.get(f"datasets.{name}", kind)
+    if any(field.is_required() for field in kind.model_fields.values()):
+        raise UserError(f"{named} {name}: {settings} has no section datasets.{name}; name one by --params")
+    return kind.model_validate({})
 
 
 def _stamp(path: Path) -> str:
@@ -100,4 +119,4 @@ def given(images: Given, labels: Arrays | None, classes: int | None, device: tor
     """Return images from memory, as `tensors` takes them. An image's place is its index."""
     x, y = tensors(images, labels, device)
     index = torch.arange(len(y))
-    return Images("given", Examples(x, y, index), classes or int(y.max()) + 1, digest([], {"x": x, "y": y}))
+    return Images(GIVEN, Examples(x, y, index), classes or int(y.max()) + 1, digest([], {"x": x, "y": y}))

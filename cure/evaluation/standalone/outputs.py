@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from cure.core.corruption import BENCHMARK
 from cure.evaluation.standalone import beside
 from cure.evaluation.standalone.measure import Evaluation
 from cure.evaluation.statistics.results import CorruptResult
+from cure.runtime.version import version
 from cure.settings.base import Norm
 from cure.settings.sections import ThreatModel
 from cure.storage.files import replacing, write_text
@@ -76,7 +77,7 @@ def document(found: Evaluation) -> dict[str, Any]:
         "norm": found.plan.threat.norm,
         "eps": found.plan.threat.eps,
         "device": str(images.examples.x.device),
-        "versions": {name: version(name) for name in ("cure", "torch")},
+        "versions": {"cure": version(), "torch": metadata.version("torch")},
         "accuracy": {name: summary(found, name) for name in found.result.outcomes},
         "preflight": [vars(line) for line in found.preflight],
         "masking": [vars(line) for line in found.masking],

@@ -14,7 +14,7 @@ from cure.core.names import RECONSTRUCTIONS
 from cure.errors import UserError, did_you_mean
 from cure.nn.batchnorm import scope
 from cure.nn.inputs import OnACopy
-from cure.nn.outputs import FirstOutput, outputs
+from cure.nn.outputs import FirstOutput, named, outputs
 from cure.storage import external_checkpoint
 from cure.storage.checkpoint import Description
 from cure.storage.exported_program import Fixed
@@ -89,7 +89,7 @@ def with_single_float32_output(net: nn.Module, example: torch.Tensor) -> tuple[n
     if found is None or isinstance(found, torch.Tensor):
         return net, notes
     count = len(outputs(found))
-    which = "`logits` count" if isinstance(found, Mapping) and "logits" in found else "the first counts"
+    which = "`logits` count" if "logits" in (named(found) or {}) else "the first counts"
     return FirstOutput(net).eval(), [*notes, f"of its {count} output{'s' * (count > 1)} {which}"]
 
 

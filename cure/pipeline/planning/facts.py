@@ -13,7 +13,7 @@ from cure.core.method import Method
 from cure.core.network import Network
 from cure.data.archive import Extent
 from cure.errors import UserError
-from cure.settings.base import Augment
+from cure.settings.base import Augment, DataSettings
 from cure.settings.check import check
 from cure.settings.layers import Blocks, Freezing
 from cure.settings.params import FILE, Params, read, revise_key, update_key
@@ -78,29 +78,57 @@ class Facts:
 
     def validation(self, dataset: str) -> int:
         """Return the number of images of the validation split."""
-        return int(self.raw["datasets"][dataset]["validation"])
+        hyper = self.data(dataset)
+        if hyper.validation is not None:
+            return hyper.validation
+        if (prepared := self.folder / paths.data(dataset)).exists():
+            return _shape(prepared, "val")[0]
+        whole = _whole(self, dataset)
+        return hyper.validation_images(whole.train, whole.classes)
+
+    def data(self, dataset: str) -> DataSettings:
+        """Return the settings of a data set."""
+        settings: DataSettings = self.params(dataset, "").get(
+            f"datasets.{dataset}", catalogue.hyper("datasets", dataset)
+        )
+        return settings
 
 
 @cache
 def _extent(facts: Facts, dataset: str) -> Extent:
-    """Read the prepared file, else take the published numbers, else read a source that needs no download."""
-    prepared, entry = facts.folder / paths.data(dataset), catalogue.entry("datasets", dataset)
+    """Read the prepared file, else count what it would be made of."""
+    prepared = facts.folder / paths.data(dataset)
     if prepared.exists():
         return _prepared(prepared)
-    whole = entry.EXTENT if entry.FILES else _read(facts, dataset)
+    whole = _whole(facts, dataset)
     return replace(whole, train=whole.train - facts.validation(dataset))
+
+
+@cache
+def _whole(facts: Facts, dataset: str) -> Extent:
+    """Take the published numbers, else read a source that needs no download; train includes validation."""
+    entry = catalogue.entry("datasets", dataset)
+    published: Extent | None = entry.EXTENT if entry.FILES else None
+    return published or _read(facts, dataset)
 
 
 def _prepared(path: Path) -> Extent:
     with safe_open(path, framework="pt") as file:
         about = json.loads(file.metadata()["cure"])
-        train, test = (file.get_slice(f"{name}/images").get_shape() for name in ("train", "test"))
+    train, test = _shape(path, "train"), _shape(path, "test")
     return Extent(train[0], test[0], train[1], max(train[2:]), len(about["classes"]))
+
+
+def _shape(path: Path, split: str) -> list[int]:
+    """Return the shape (n, c, h, w) of the images of a split."""
+    with safe_open(path, framework="pt") as file:
+        shape: list[int] = file.get_slice(f"{split}/images").get_shape()
+    return shape
 
 
 def _read(facts: Facts, dataset: str) -> Extent:
     entry, where = catalogue.entry("datasets", dataset), paths.downloads(dataset)
-    hyper = facts.params(dataset, "").get(f"datasets.{dataset}", entry.Hyper)
+    hyper = facts.data(dataset)
     if missing := entry.missing(hyper, where):
         raise UserError(missing)
     raw = entry.read(hyper, where)

@@ -7,6 +7,7 @@ from sklearn.datasets import load_digits
 
 from cure.core.dataset import Raw
 from cure.datasets.digits import Hyper, missing, read
+from tests.support.settings import QUICKSTART
 
 
 def hyper(test: float = 0.3, split_seed: int = 0) -> Hyper:
@@ -60,3 +61,7 @@ def test_the_split_is_a_function_of_its_seed(raw: Raw) -> None:
 def test_a_share_outside_the_open_unit_interval_is_refused(share: float) -> None:
     with pytest.raises(ValueError, match="test"):
         hyper(test=share)
+
+
+def test_without_a_section_the_digits_are_the_quickstarts() -> None:
+    assert Hyper() == Hyper.model_validate(QUICKSTART["datasets"]["digits"])

@@ -8,6 +8,7 @@ from PIL import Image
 
 from cure.datasets.folder import Hyper, missing, read
 from cure.errors import UserError
+from tests.support.settings import SCALES
 
 
 def hyper(path: Path | str, size: int | None = None, colour: str = "rgb", train_images: int | None = None) -> Hyper:
@@ -272,3 +273,10 @@ def test_what_is_wrong_with_an_archive_is_said(folder: Path, tmp_path_factory, d
         return
     said = {"of one split": "has no folder test"}.get(damage, "cannot be read")
     assert said in str(missing(hyper(path), path))
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_a_path_suffices_and_the_shipped_section_names_the_defaults(scale: str) -> None:
+    shipped = Hyper.model_validate(SCALES[scale]["datasets"]["folder"])
+    assert shipped == Hyper(path=shipped.path, size=shipped.size)
+    assert Hyper(path="images").validation is None

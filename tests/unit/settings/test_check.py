@@ -98,3 +98,16 @@ def test_drops_written_as_words_replace_the_others_as_numbers_do() -> None:
     key = "methods.cure.update"
     _, train = Params(raw, [key, "train", "threat", "alpha"], "digits", "small").method(key, METHOD.hyper)
     assert train.drops == {3: 0.5}
+
+
+def test_a_folder_of_ones_own_needs_its_path_and_what_dvc_tracks() -> None:
+    raw = changed(changed(QUICKSTART, "datasets.folder", {"path": "mine"}), "grid.datasets", ["folder"])
+    said = "datasets.folder.augment: missing; DVC tracks it for every training, so a pipeline needs it: {'crop': 4, "
+    assert check(raw) == [said + "'padding': 'zero', 'flip': True}"]
+    assert check(changed(raw, "datasets.folder.augment", {"crop": 0, "padding": "zero", "flip": False})) == []
+
+
+def test_a_data_set_of_no_run_may_lack_what_has_a_default() -> None:
+    found = check(changed(QUICKSTART, "datasets.folder", {"path": "mine"}))
+    assert found == []
+    assert [line.partition(":")[0] for line in found.unused] == ["datasets.folder.augment"]

@@ -1,7 +1,10 @@
 """`from cure import evaluate`, and what it returns."""
 
 import copy
+import dataclasses
 import re
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -10,10 +13,13 @@ from torch import nn
 
 import cure
 from cure import evaluate
+from cure.data.loader import evenly_spaced
+from cure.data.prepare import prepare
+from cure.datasets.digits import Hyper
 from cure.errors import UserError
 from cure.evaluation.standalone.plan import opened, plan, published
 from cure.evaluation.statistics.intervals import nrr, wilson
-from cure.storage import checkpoint
+from cure.storage import checkpoint, resume
 from tests.support.networks import Behind
 
 FEW = slice(0, 40)
@@ -209,8 +215,8 @@ def test_input_that_makes_no_sense_is_refused(trained, images, labels, said):
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ({"eps": "abc"}, "a radius above 0 and up to 1, such as 8/255"),
-        ({"eps": 0.0}, "a radius above 0 and up to 1"),
+        ({"eps": "abc"}, "eps abc: not a number above 0, such as 8/255"),
+        ({"eps": 0.0}, "eps 0.0: not a number above 0"),
         ({"eps": 8.0}, "8 grey levels are 8/255"),
         ({"batch": 0}, "batch is 0; a whole number from 1 to 2147483647"),
         ({"batch": 10**23}, "from 1 to 2147483647"),
@@ -236,6 +242,23 @@ def test_a_folder_of_another_network_is_refused_and_left_as_it_is(trained, test_
     evaluate(trained, test_images[0][FEW], test_images[1][FEW], **how)
 
 
+class NamedOutput(NamedTuple):
+    features: torch.Tensor
+    logits: torch.Tensor
+
+
+@dataclasses.dataclass
+class Output:
+    loss: torch.Tensor | None
+    logits: torch.Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Unnamed:
+    scores: torch.Tensor
+    features: torch.Tensor
+
+
 class Wrapped(nn.Module):
     """A network whose output something else is made of."""
 
@@ -253,8 +276,11 @@ class Wrapped(nn.Module):
         (lambda z: (z,), "of its 1 output the first counts"),
         (lambda z: [z, z.sum()], "of its 2 outputs the first counts"),
         (lambda z: {"features": -z, "logits": z}, "of its 2 outputs `logits` count"),
+        (lambda z: NamedOutput(-z, z), "of its 2 outputs `logits` count"),
+        (lambda z: Output(None, z), "of its 2 outputs `logits` count"),
+        (lambda z: Unnamed(z, -z), "of its 2 outputs the first counts"),
     ],
-    ids=["tuple of one", "list", "mapping"],
+    ids=["tuple of one", "list", "mapping", "named tuple", "dataclass", "dataclass without logits"],
 )
 def test_logits_among_other_outputs_are_found(found, trained, test_images, way, note):
     again = evaluate(Wrapped(trained, way).eval(), test_images[0][FEW], test_images[1][FEW], **CHEAP)
@@ -385,6 +411,87 @@ def test_of_a_file_of_several_networks_one_is_named(found, trained, weights, tes
 def test_what_is_no_network_and_no_file_is_refused(test_images, net, how, said):
     with pytest.raises(UserError, match=re.escape(said)):
         evaluate(net, test_images[0][FEW], test_images[1][FEW], **(CHEAP | how))
+
+
+@pytest.fixture
+def scratch(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(resume, "FOLDER", tmp_path / "scratch")
+
+
+def test_a_data_sets_name_brings_its_test_images(trained, pipeline, scratch):
+    named = evaluate(trained, "digits", n=40, **CHEAP)
+    path = pipeline / "data/digits.safetensors"
+    again = evaluate(trained, path, n=40, **CHEAP)
+    assert (named.images.name, named.images.classes, named.images.digest) == ("digits", 10, again.images.digest)
+    assert (
+        named.images.examples.index.tolist() == again.images.examples.index.tolist() == evenly_spaced(539, 40).tolist()
+    )
+    assert named.result.outcomes == again.result.outcomes
+    assert repr(named).startswith("<Small on 40 images of digits, ")
+
+
+def test_a_network_of_ours_is_not_shown_its_training_images(weights, pipeline, scratch):
+    other = Path("other.safetensors")
+    prepare("digits", Hyper(split_seed=1), other)
+    with pytest.raises(UserError, match="not the file that these weights were trained with"):
+        evaluate(weights, other, n=40, **CHEAP)
+    assert evaluate(weights, "digits", n=40, **CHEAP).subject.about.dataset == "digits"
+
+
+@pytest.mark.reliability("wrong inputs")
+@pytest.mark.parametrize(
+    ("images", "labels", "said"),
+    [
+        ("digts", None, "images digts: no such data set, did you mean digits?"),
+        ("digits", [1, 2], "labels: the data set digits brings its own; give none"),
+        (Path("none.safetensors"), None, "none.safetensors: not found"),
+    ],
+)
+def test_a_name_of_no_data_set_is_refused(trained, scratch, images, labels, said):
+    with pytest.raises(UserError, match=re.escape(said)):
+        evaluate(trained, images, labels, **CHEAP)
+
+
+def test_n_takes_evenly_spaced_images(found, trained, test_images):
+    some = evaluate(trained, test_images[0][FEW], test_images[1][FEW], n=10, **CHEAP)
+    assert some.images.examples.index.tolist() == list(range(0, 40, 4))
+    assert some.result.outcomes["clean"] == found.result.outcomes["clean"][::4]
+
+
+def test_the_step_size_is_that_of_the_attacks(trained, test_images):
+    few = test_images[0][FEW], test_images[1][FEW]
+    short = evaluate(trained, *few, **(CHEAP | {"attacks": ["pgd20"]}), step=1e-6)
+    (sequence,) = short.plan.attack_sequences.values()
+    assert (sequence.facts["step"], sequence.facts["eps"]) == (1e-6, 38 / 255)
+    assert short.accuracy("pgd20") > evaluate(trained, *few, **(CHEAP | {"attacks": ["pgd20"]})).accuracy("pgd20")
+
+
+def test_a_network_computes_on_the_device_and_is_put_back(trained, test_images, monkeypatch):
+    moves, move = [], nn.Module.to
+
+    def noted(self, *places, **how):
+        moves.extend(str(place) for place in places if self is trained)
+        return move(self, *places, **how)
+
+    monkeypatch.setattr(nn.Module, "to", noted)
+    evaluate(trained, test_images[0][:5], test_images[1][:5], device="cpu", **(CHEAP | {"attacks": "clean"}))
+    assert moves == ["cpu", "cpu"]
+    with pytest.raises(UserError, match="normalise inside the network"):
+        evaluate(trained, test_images[0][:5].float() * 9, test_images[1][:5], device="cpu", **CHEAP)
+    assert moves == ["cpu"] * 4  # one that is refused, too
+
+
+@pytest.mark.reliability("wrong inputs")
+def test_a_network_on_two_devices_is_not_moved(test_images):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Linear(10, 10, device="meta"))
+    with pytest.raises(UserError, match="net is on cpu and meta; leave device out, or put it on one"):
+        evaluate(net, test_images[0][FEW], test_images[1][FEW], device="cpu", **CHEAP)
+
+
+def test_the_package_shows_what_it_has():
+    assert {"evaluate", "training_step", "__version__"} <= set(dir(cure))
+    assert cure.evaluate is evaluate
 
 
 def test_the_package_says_what_it_lacks():

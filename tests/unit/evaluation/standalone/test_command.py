@@ -10,19 +10,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from cure.data.prepared import load
 from cure.errors import UserError
 from cure.evaluation.standalone import command
-from cure.evaluation.standalone.images import prepared
 from cure.evaluation.standalone.options import normalisation, seconds
 from cure.evaluation.standalone.plan import Plan
 from cure.evaluation.statistics.results import counts
-from cure.settings.params import Params
 from cure.storage import resume
 from tests.support.command_line import FEW, call
 from tests.support.method_harness import QUICKSTART
@@ -589,24 +585,6 @@ def test_a_prepared_data_set_is_kept_in_the_scratch_folder(run, weights, monkeyp
         code, _, _ = run("eval", weights, "--params", tmp_path / "params.yaml", "--attacks", "clean")
         assert code == 0
     assert len(list((tmp_path / "scratch/prepared").glob("digits-*.safetensors"))) == 1
-
-
-def test_a_folder_that_gets_an_image_is_prepared_again(monkeypatch, tmp_path):
-    monkeypatch.setattr(resume, "FOLDER", tmp_path / "scratch")
-    for name in ("train/a/1", "train/a/2", "train/a/3", "train/b/1", "train/b/2", "train/b/3", "test/a/1", "test/b/1"):
-        path = tmp_path / "images" / f"{name}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("L", (4, 4), len(name)).save(path)
-    section = {"path": str(tmp_path / "images"), "size": None, "colour": "grey", "train_images": None}
-    section |= {"validation": 2, "split_seed": 0, "augment": {"padding": "zero", "crop": 0, "flip": False}}
-    params = Params({"datasets": {"folder": section}}, ["datasets.folder"], "folder", "")
-    first = prepared("folder", params, tmp_path)
-    assert prepared("folder", params, tmp_path) == first
-    Image.new("L", (4, 4), 9).save(tmp_path / "images/test/a/2.png")
-    again = prepared("folder", params, tmp_path)
-    assert again != first
-    counts = [len(load(path, ("test",), torch.device("cpu")).splits["test"]) for path in (first, again)]
-    assert counts == [2, 3]
 
 
 def test_the_number_of_images_is_kept_for_the_same_command_alone(run, weights, tmp_path, monkeypatch):
