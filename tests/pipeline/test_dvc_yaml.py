@@ -35,7 +35,7 @@ from tests.support.settings import parsed
 
 PILOT = ROOT / "pilot"
 PROJECTS = (ROOT, ROOT / "quickstart", PILOT)
-PAGES = ("table.md", "attacks.md", "corruptions.md", "claims.md", "findings.md", "pairs.md", "overfitting.md")
+PAGES = ("table.md", "attacks.md", "corruptions.md", "claims.md", "findings.md", "pairs.md", "ranks.md", "overfitting.md")
 LISTS = (
     "table.csv",
     "attacks.csv",
@@ -44,6 +44,7 @@ LISTS = (
     "corruptions.csv",
     "findings.csv",
     "pairs.csv",
+    "ranks.csv",
     "overfitting.csv",
 )
 REPORTS = ("index.html", *PAGES, *LISTS, "data", "figures", "metrics.json")
