@@ -35,7 +35,16 @@ from tests.support.settings import parsed
 
 PILOT = ROOT / "pilot"
 PROJECTS = (ROOT, ROOT / "quickstart", PILOT)
-PAGES = ("table.md", "attacks.md", "corruptions.md", "claims.md", "findings.md", "pairs.md", "ranks.md", "overfitting.md")
+PAGES = (
+    "table.md",
+    "attacks.md",
+    "corruptions.md",
+    "claims.md",
+    "findings.md",
+    "pairs.md",
+    "ranks.md",
+    "overfitting.md",
+)
 LISTS = (
     "table.csv",
     "attacks.csv",
