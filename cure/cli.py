@@ -9,7 +9,8 @@ import typer
 from cure.errors import UserError
 from cure.evaluation.standalone import options
 from cure.pipeline.grid.cli import grid
-from cure.runtime.terminal import page, ruled, run, warn
+from cure.runtime.console import page, ruled
+from cure.runtime.terminal import run, warn
 from cure.runtime.version_option import version_option
 from cure.settings.base import SEEDS
 
@@ -99,7 +100,7 @@ def compare(first: Result, second: Result, seed: BootSeed = 0, json: options.Jso
 @app.command()
 def table(folder: Folder = Path()) -> None:
     """Print the table that the last `dvc repro` of FOLDER wrote to reports/table.md."""
-    from cure.reporting.table import show
+    from cure.reporting.printed import show
 
     path = folder / "reports" / "table.md"
     if not path.exists():

@@ -23,6 +23,7 @@ from cure.reporting import (
     made,
     overfitting,
     page,
+    printed,
     rows,
     table,
 )
@@ -209,7 +210,7 @@ def unit(seeds: int, shown: str) -> str:
 
 def show(said: list[str]) -> None:
     """Print the table, what is missing in the report and why, and where the page lies."""
-    table.show(FOLDER / "table.md")
+    printed.show(FOLDER / "table.md")
     for line in said:
         print(f"report: {line}")
     print(f"report: {FOLDER.resolve() / 'index.html'}")

@@ -1,21 +1,17 @@
-"""The table, as Markdown for git and as rich for a terminal."""
+"""The table, as Markdown for git."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from cure.core.names import NAMES, RELEASED_LAST
-from cure.errors import UserError, first_sentence
 from cure.reporting.costs import Costs
 from cure.reporting.markdown import last
 from cure.reporting.markdown import table as ruled
 from cure.reporting.results import Results, every_row, setting
-from cure.runtime.terminal import page
 from cure.settings.sections import AttackSuite, Grid, ReportText
-from cure.storage.files import read_bytes
 
 EARLIER = "‡"
 """Marks the epoch of a row whose release evaluates the last one."""
@@ -143,36 +139,3 @@ def markdown(body: list[Row], text: ReportText, head: list[str], about: list[str
     cells = [[row.setting, row.method, *(one.text if one else "" for one in row.numbers), *row.words] for row in body]
     lines = ruled(head, cells, left=(0, 1))
     return "\n".join([f"# {text.title}", "", text.note, "", *lines, "", *(f"- {fact}" for fact in about)]) + "\n"
-
-
-def _read(path: Path) -> str:
-    try:
-        text = read_bytes(path).decode("utf-8")
-    except (OSError, UnicodeDecodeError) as problem:
-        raise UserError(f"{path}: not a whole table: {first_sentence(problem)}; `cure report` makes it anew") from None
-    if sum(row.startswith("|") for row in text.splitlines()) < len(("head", "rule")):
-        raise UserError(f"{path}: not a whole table: it has no rows; `cure report` makes it anew")
-    return text
-
-
-def show(path: Path) -> None:
-    """Print the table of a table.md on the terminal; a narrow one breaks cells and loses no digit."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    text = _read(path)
-    split = [[part.strip() for part in row.strip("|").split("|")] for row in text.splitlines() if row.startswith("|")]
-    title, settings = text.splitlines()[0].removeprefix("# "), {row[0] for row in split[2:]}
-    if len(settings) == 1:
-        title, split = f"{title}: {settings.pop()}", [row[1:] for row in split]
-    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in split[0]:
-        table.add_column(name, justify="left" if name in ("Data / model", "Method") else "right", overflow="fold")
-    for row in split[2:]:
-        table.add_row(*(Text(part.strip("*"), style="bold" if part.startswith("**") else "") for part in row))
-    console = page()
-    console.print(table)
-    for line in text.splitlines():
-        if line.startswith("- "):
-            console.print(line, style="dim", highlight=False)

@@ -1,4 +1,4 @@
-"""What commands have in common: their arguments, their exit codes, errors in plain words, and printed tables."""
+"""What commands have in common: their arguments, their exit codes, and errors in plain words."""
 
 import contextlib
 import errno
@@ -8,16 +8,12 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, TextIO
+from typing import Annotated, NoReturn, TextIO
 
 import typer
 
 from cure.errors import UserError
 from cure.settings.base import SEEDS
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
 
 Dataset = Annotated[
     str, typer.Argument(help="A data set of params.yaml: an entry of cure/datasets.", metavar="DATASET")
@@ -112,18 +108,3 @@ def warn(path: object, lines: Sequence[str]) -> None:
     if lines:
         said = "\n  ".join([f"warning: {path}: mistakes in what no run of the grid uses:", *lines])
         print(said, file=sys.stderr)
-
-
-def page() -> "Console":
-    """Return a console for standard output: as wide as the terminal, or wide enough for any table without one."""
-    from rich.console import Console
-
-    console = Console(emoji=False, markup=False)
-    return console if console.is_terminal else Console(width=160, emoji=False, markup=False)
-
-
-def ruled(*names: str) -> "Table":
-    """Return a table with these headings; on a narrow terminal it breaks the text of its cells and loses no digit."""
-    from rich.table import Column, Table
-
-    return Table(*(Column(name, overflow="fold") for name in names))

@@ -21,8 +21,8 @@ from cure.evaluation.standalone.results_folder import claimed, noted, number
 from cure.evaluation.standalone.subject import Subject
 from cure.evaluation.standalone.watch import Watch, watching
 from cure.evaluation.work_items import digest
+from cure.runtime.console import page
 from cure.runtime.progress import clock
-from cure.runtime.terminal import page
 from cure.storage.files import refuse_special, write_text
 from cure.storage.open_checkpoint import Checkpoint, open_checkpoint
 

@@ -11,7 +11,7 @@ from cure.evaluation.standalone import outputs
 from cure.evaluation.standalone.measure import Evaluation
 from cure.evaluation.statistics.comparison import Comparison
 from cure.evaluation.statistics.headings import headings
-from cure.runtime.terminal import page
+from cure.runtime.console import page
 
 NOTE = (
     "percent; below each its 95 % interval: Wilson's, and for NRR the intervals of clean accuracy and of the share of "

@@ -19,8 +19,8 @@ from cure.pipeline.planning.step_profile import LONGEST, STEPS, Clock
 from cure.pipeline.planning.tasks import KINDS, Task, tasks
 from cure.pipeline.planning.training import revision, study, training
 from cure.runtime import device
+from cure.runtime.console import page, ruled
 from cure.runtime.progress import progress
-from cure.runtime.terminal import page, ruled
 from cure.settings.sections import RunSettings
 
 ESTIMATES: dict[str, Callable[[Task, CostModel], Estimate]] = {

@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from cure.errors import UserError
-from cure.runtime.terminal import ruled, run, stage, warn
+from cure.runtime.console import ruled
+from cure.runtime.terminal import run, stage, warn
 
 VALUES = ("trajectories/digits/small/at-s0.safetensors", "25fa27ebebb3d4aa988bb7273c3de7f9", "no")
 

@@ -1,0 +1,40 @@
+"""The table on a terminal, from the Markdown in git; it imports little, since `dvc repro` ends with it every time."""
+
+from pathlib import Path
+
+from cure.errors import UserError, first_sentence
+from cure.runtime.console import page
+from cure.storage.files import read_bytes
+
+
+def _read(path: Path) -> str:
+    try:
+        text = read_bytes(path).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise UserError(f"{path}: not a whole table: {first_sentence(problem)}; `cure report` makes it anew") from None
+    if sum(row.startswith("|") for row in text.splitlines()) < len(("head", "rule")):
+        raise UserError(f"{path}: not a whole table: it has no rows; `cure report` makes it anew")
+    return text
+
+
+def show(path: Path) -> None:
+    """Print the table of a table.md on the terminal; a narrow one breaks cells and loses no digit."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    text = _read(path)
+    split = [[part.strip() for part in row.strip("|").split("|")] for row in text.splitlines() if row.startswith("|")]
+    title, settings = text.splitlines()[0].removeprefix("# "), {row[0] for row in split[2:]}
+    if len(settings) == 1:
+        title, split = f"{title}: {settings.pop()}", [row[1:] for row in split]
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in split[0]:
+        table.add_column(name, justify="left" if name in ("Data / model", "Method") else "right", overflow="fold")
+    for row in split[2:]:
+        table.add_row(*(Text(part.strip("*"), style="bold" if part.startswith("**") else "") for part in row))
+    console = page()
+    console.print(table)
+    for line in text.splitlines():
+        if line.startswith("- "):
+            console.print(line, style="dim", highlight=False)
