@@ -1,4 +1,4 @@
-"""A data set as its source gives it, before validation is split off; and how images are set aside."""
+"""The contract of a data set: its images as the source gives them, before validation images are taken from training."""
 
 from dataclasses import dataclass
 
@@ -13,12 +13,22 @@ Classes = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Raw:
-    """Images (n, c, h, w) uint8 with labels (n), for training and for testing."""
+    """Images and labels of a data set, checked when it is made.
+
+    Attributes:
+        train: images (n, c, h, w) uint8 with c = 1 or 3, and labels (n) from 0 to classes - 1.
+        test: the same, with images of the same shape.
+        classes: names of the classes, at least two; each has images in both splits.
+        source: where the images came from, with the checksum that identifies them.
+
+    Raises:
+        UserError: a shape, a type or a label is not as above.
+    """
 
     train: tuple[Pixels, Classes]
     test: tuple[Pixels, Classes]
     classes: list[str]
-    source: str  # where the images came from, with the checksum that vouches for them
+    source: str
 
     def __post_init__(self) -> None:
         for name, (images, labels) in (("train", self.train), ("test", self.test)):
@@ -37,9 +47,18 @@ class Raw:
 
 
 def stratified(labels: Classes, count: int, seed: int) -> NDArray[np.bool_]:
-    """A mask of `count` images, each class in proportion (largest remainders first), drawn with `seed`.
+    """Draw a mask of images with each class in proportion (largest remainders first) and on both sides of the mask.
 
-    Every class keeps at least one image on each side.
+    Args:
+        labels: (n) class of each image.
+        count: images to select.
+        seed: decides which images of a class are selected.
+
+    Returns:
+        (n) mask with `count` true values.
+
+    Raises:
+        UserError: `count` is too small or too large to keep every class on both sides.
     """
     classes, sizes = np.unique(labels, return_counts=True)
     if sizes.min() < 2 or not len(classes) <= count <= len(labels) - len(classes):
@@ -56,7 +75,7 @@ def stratified(labels: Classes, count: int, seed: int) -> NDArray[np.bool_]:
 
 
 def _shares(quota: NDArray[np.float64], sizes: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Whole numbers near `quota` that add up to `count`, each from 1 to size - 1."""
+    """Return whole numbers near `quota` that add up to `count`, each from 1 to size - 1."""
     share = np.clip(np.floor(quota).astype(np.int64), 1, sizes - 1)
     while (short := count - int(share.sum())) != 0:
         step = 1 if short > 0 else -1
