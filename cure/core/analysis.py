@@ -139,12 +139,12 @@ def by_layer(names: Iterable[str]) -> dict[str, list[str]]:
 
 
 def dimensions(weights: Mapping[str, Tensor]) -> Tensor:
-    """Return a tensor (layers): 4 for a convolution, 2 for a linear map, 1 for a batch norm, whose weights are vectors."""
+    """Return (layers): 4 for a convolution, 2 for a linear map, 1 for a batch norm, whose weights are vectors."""
     return torch.tensor([max(weights[name].ndim for name in names) for names in by_layer(weights).values()])
 
 
 def per_layer(weights: Mapping[str, Tensor], of: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return a tensor (layers): the number that `of` computes from all weights of a layer, flattened into one vector."""
+    """Return (layers): the number that `of` computes from all weights of a layer, flattened into one vector."""
     layers = by_layer(weights).values()
     found = [of(torch.cat([weights[name].flatten() for name in names])) for names in layers]
     return torch.stack(found) if found else torch.empty(0)

@@ -39,7 +39,7 @@ class AttackSequence:
 
 
 def judged_alike(attack_sequences: dict[str, AttackSequence]) -> dict[str, AttackSequence]:
-    """Return the same sequences, all judged by the largest number of forwards among them, so that none gains by luck."""
+    """Return the sequences, all judged by the largest number of forwards among them, so that none gains by luck."""
     most = max((sequence.passes for sequence in attack_sequences.values()), default=1)
     return {name: replace(sequence, passes=most) for name, sequence in attack_sequences.items()}
 

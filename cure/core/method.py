@@ -23,8 +23,7 @@ from cure.core.tensors import Flags, Images, Labels, PerExample, Tensor
 from cure.settings.base import MethodSettings, ReviseSettings
 
 Terms = dict[str, tuple[float, PerExample]]
-"""Name -> (weight, values). The objective is the weighted sum of means. A term of weight 0 is reported, not optimised.
-"""
+"""Name -> (weight, values). The objective is the weighted sum of means. Terms of weight 0 are only reported."""
 
 Means = dict[str, tuple[float, Tensor]]
 Gradients = dict[str, Tensor]
@@ -135,8 +134,7 @@ Role = Literal["natural", "robust", "teacher"]
 """`natural` is the conserved network. params.yaml sets under `roles` which methods are `robust` and `teacher`."""
 
 BeforeEpoch = Callable[[Networks, int, Iterator[Batch], Any], dict[str, Any]]
-"""The batches are another shuffled and augmented pass over the training split, drawn only as far as the slot iterates.
-"""
+"""The batches are another shuffled and augmented pass over the training split, drawn only as far as it iterates."""
 
 AttackSlot = Callable[[Networks, Batch, Any], dict[str, Any]]
 Loss = Callable[[Networks, Batch, Any], Terms]

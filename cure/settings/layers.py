@@ -12,7 +12,7 @@ Variant = Literal["reinit", "finetune"]
 
 
 class LayersGrid(Settings):
-    """The processes of the study: models x variants x groups of block sets, for every data set and seed."""
+    """The runs of the layer-wise study: models x variants x groups of block sets, for every data set and seed."""
 
     models: list[str]  # none: no study
     variants: list[Variant]
@@ -20,7 +20,7 @@ class LayersGrid(Settings):
 
 
 class Freezing(Settings):
-    """What of the network outside the chosen blocks stays as it is; the released code has `false` throughout."""
+    """Which weights and statistics outside the chosen blocks stay fixed; the released code has `false` throughout."""
 
     freeze_stem: bool
     bn_frozen_eval: bool  # else its batch norms normalise by the batch, and their running statistics drift
@@ -28,7 +28,7 @@ class Freezing(Settings):
 
 
 class Blocks(Settings):
-    """The block sets that one process of the layer-wise study trains: name -> parts of the model."""
+    """The block sets that one run of the layer-wise study trains: name -> parts of the model."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Annotated[list[str], Field(min_length=1)]]
@@ -46,5 +46,5 @@ class Blocks(Settings):
 
     @property
     def sets(self) -> dict[str, list[str]]:
-        """As in params.yaml, in its order."""
+        """Return the sets in the order of params.yaml."""
         return dict(self.__pydantic_extra__)
