@@ -3,6 +3,12 @@
 A column of an evaluation runs one sequence. PGD is a sequence of one, AutoAttack a sequence of four. A sequence with a
 `norm` searches for the smallest perturbation instead: each of its attacks gets every image, and the shortest verified
 perturbation counts.
+
+An entry cure/attacks/NAME.py defines `Hyper`, the settings of a column (a `Ball` if it has a radius), and
+
+    attack_sequence(hyper, classes, seed) -> AttackSequence
+
+for a network of so many classes. `L2Hyper` and `l2_attack_sequence` are the same for the L2 ball, and optional.
 """
 
 from collections.abc import Callable
@@ -21,7 +27,11 @@ Attack = Callable[[nn.Module, Batch], Images]
 
 @dataclass(frozen=True)
 class AttackSequence:
-    """Attacks by name, in the order in which they run, and how their results are judged."""
+    """Attacks by name, in the order in which they run, and how their results are judged.
+
+    Example:
+        AttackSequence({"pgd": partial(attack, hyper=hyper)}, facts=hyper.model_dump(), eps=hyper.eps)
+    """
 
     attacks: dict[str, Attack]
     facts: dict[str, Any]  # everything besides network, images and seed that decides the result

@@ -1,4 +1,14 @@
-"""The contract of a data set: its images as the source gives them, before validation images are taken from training."""
+"""The contract of a data set: its images as the source gives them, before validation images are taken from training.
+
+An entry cure/datasets/NAME.py defines
+
+    Hyper(DataSettings)            its section of params.yaml
+    FILES                          a tuple of `cure.data.archive.File` to download, empty if there are none
+    missing(hyper, downloads)      why the images cannot be read here, apart from FILES, or None
+    read(hyper, downloads)         the images as `Raw`
+
+and EXTENT (`cure.data.archive.Extent`) if it has FILES. `downloads` is the folder of the downloaded files.
+"""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,8 @@
-"""The contract of a model: a named chain of parts from images to logits."""
+"""The contract of a model: a named chain of parts from images to logits.
+
+An entry cure/models/NAME.py defines `Hyper(Settings)`, its section of params.yaml, and `MODEL`, a subclass of `Network`
+that is built as `MODEL(hyper, channels=c, classes=k)`.
+"""
 
 import copy
 from collections.abc import Callable
@@ -47,8 +51,20 @@ class Normalise(nn.Module):
 class Network(nn.Module):
     """A classifier made of `parts`, the base class of every `MODEL` in cure/models.
 
-    The last part returns logits and must be a linear layer for `width`; the part before it returns pooled features. A
-    subclass is built as `MODEL(hyper, channels=c, classes=k)` and passes its normalisation on.
+    The last part returns logits and must be a linear layer for `width`; the part before it returns pooled features.
+
+    Args:
+        normalisation: mean and standard deviation per channel, or None. Images come in [0, 1], so the model normalises.
+
+    Example:
+        class Linear(Network):
+            def __init__(self, hyper: Hyper, channels: int, classes: int) -> None:
+                super().__init__()
+                self.stem = conv(channels, 16)
+                self.linear = nn.Linear(16, classes)
+
+            def parts(self) -> list[Part]:
+                return [("stem", self.stem), ("pooled", pool), ("logits", self.linear)]
     """
 
     normalise: nn.Module
