@@ -18,15 +18,10 @@ LATE = TrainingPosition(epoch=10**6)
 
 @dataclass(frozen=True)
 class Replay:
-    """A repeated training step that leaves the weights in place.
+    """A repeated training step that leaves the weights in place."""
 
-    Attributes:
-        gradients: name of a weight -> gradient of the objective, shaped like the weight.
-        shown: name -> the value that the method passed to `batch.show`.
-    """
-
-    gradients: Gradients
-    shown: dict[str, Any]
+    gradients: Gradients  # name of a weight -> gradient of the objective, shaped like the weight
+    shown: dict[str, Any]  # name -> value that the method passed to `batch.show`
 
 
 @dataclass(frozen=True)
@@ -95,16 +90,13 @@ class Subject:
 
 @dataclass(frozen=True)
 class AnalysisResult:
-    """The arrays that an analysis returns.
+    """The arrays that an analysis returns by name: one table, or pictures.
 
-    Attributes:
-        arrays: arrays by name. With `axes`, every array has these axes, and all become one table with a line for each
-            combination of labels. Without, they are pictures with the image as first axis.
-        axes: name of an axis -> its labels, in the order of the arrays' dimensions.
+    A table has a line for each combination of the axes' labels.
     """
 
-    arrays: dict[str, Tensor]
-    axes: dict[str, list[Any]]
+    arrays: dict[str, Tensor]  # with `axes`, all have these axes and become one table; else pictures, image first
+    axes: dict[str, list[Any]]  # name of an axis -> its labels, in the order of the arrays' dimensions
 
 
 def every(method: Method) -> bool:
@@ -119,15 +111,10 @@ def replayable(method: Method) -> bool:
 
 @dataclass(frozen=True)
 class Analysis:
-    """An entry of cure/analyses, as its module names it `ANALYSIS`; the settings class `Hyper` is beside it.
+    """An entry of cure/analyses, as its module names it `ANALYSIS`; the settings class `Hyper` is beside it."""
 
-    Attributes:
-        measure: takes the `Subject` and the settings, and returns an `AnalysisResult`.
-        suits: whether the analysis applies to a method; the runs of other methods are left out.
-    """
-
-    measure: Callable[[Subject, Any], AnalysisResult]
-    suits: Callable[[Method], bool]
+    measure: Callable[[Subject, Any], AnalysisResult]  # from the `Subject` and the settings
+    suits: Callable[[Method], bool]  # whether it applies to a method; the runs of others are left out
 
 
 def by_layer(names: Iterable[str]) -> dict[str, list[str]]:

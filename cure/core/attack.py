@@ -30,7 +30,7 @@ class AttackSequence:
     """Attacks by name, in the order in which they run, and how their results are judged.
 
     Example:
-        AttackSequence({"pgd": partial(attack, hyper=hyper)}, facts=hyper.model_dump(), eps=hyper.eps)
+        >>> AttackSequence({"pgd": partial(attack, hyper=hyper)}, facts=hyper.model_dump(), eps=hyper.eps)
     """
 
     attacks: dict[str, Attack]

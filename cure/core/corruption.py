@@ -50,22 +50,13 @@ Picture = NDArray[np.uint8]  # (h, w, 3)
 
 @dataclass(frozen=True)
 class Corruption:
-    """An entry of cure/corruptions, as its module names it `CORRUPTION`.
-
-    Attributes:
-        category: noise, blur, weather or digital.
-        severities: constants of severity 1, 2, 3, 4, 5.
-        apply: takes x (n, c, h, w) in [0, 1], the constants of one severity and the noise, and the pictures if it has
-            any. Returns images like x, which need not be clipped.
-        needs: modules of the optional packages.
-        pictures: names of picture files in the first of these packages, which the caller reads.
-    """
+    """An entry of cure/corruptions, as its module names it `CORRUPTION`."""
 
     category: Literal["noise", "blur", "weather", "digital"]
-    severities: tuple[Any, Any, Any, Any, Any]
-    apply: Callable[..., Images]
-    needs: tuple[str, ...] = ()
-    pictures: tuple[str, ...] = ()
+    severities: tuple[Any, Any, Any, Any, Any]  # constants of severity 1, 2, 3, 4, 5
+    apply: Callable[..., Images]  # (x, constants, noise[, pictures]) -> images like x, not yet clipped
+    needs: tuple[str, ...] = ()  # modules of the optional packages
+    pictures: tuple[str, ...] = ()  # picture files in the first of these packages; the caller reads them
 
     def __call__(self, x: Images, severity: int, noise: PerImage, pictures: Sequence[Picture] = ()) -> Images:
         """Corrupt images, clip them to [0, 1] and, as in CIFAR-10-C, truncate them (not round them) to 8 bits.

@@ -25,20 +25,14 @@ Classes = NDArray[np.int64]
 class Raw:
     """Images and labels of a data set, checked when it is made.
 
-    Attributes:
-        train: images (n, c, h, w) uint8 with c = 1 or 3, and labels (n) from 0 to classes - 1.
-        test: the same, with images of the same shape.
-        classes: names of the classes, at least two; each has images in both splits.
-        source: where the images came from, with the checksum that identifies them.
-
     Raises:
-        UserError: a shape, a type or a label is not as above.
+        UserError: a shape, a type or a label is not as the fields describe.
     """
 
-    train: tuple[Pixels, Classes]
-    test: tuple[Pixels, Classes]
-    classes: list[str]
-    source: str
+    train: tuple[Pixels, Classes]  # images (n, 1 or 3, h, w) and labels (n), 0 to classes - 1
+    test: tuple[Pixels, Classes]  # likewise; images of the same shape
+    classes: list[str]  # names, at least two; each class has images in both splits
+    source: str  # where the images came from, with the checksum that identifies them
 
     def __post_init__(self) -> None:
         for name, (images, labels) in (("train", self.train), ("test", self.test)):

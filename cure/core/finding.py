@@ -12,17 +12,11 @@ images)."""
 
 @dataclass(frozen=True)
 class Claim:
-    """The claim that one network is more accurate than another on the same images, seed by seed.
+    """The claim that one network is more accurate than another on the same images, seed by seed."""
 
-    Attributes:
-        first: outcomes or accuracies of the network that is claimed to be better.
-        second: those of the other network, of the same kind and with the same seeds.
-        same_runs: whether both are networks of the same training runs, such as the best and the last epoch.
-    """
-
-    first: Side
-    second: Side
-    same_runs: bool = False
+    first: Side  # of the network that is claimed to be better
+    second: Side  # of the other network: the same kind, the same seeds
+    same_runs: bool = False  # both are networks of the same training runs, such as best and last epoch
 
 
 Verdict = tuple[str, bool | list[Claim]]
@@ -32,19 +26,12 @@ reporting/findings.py, and all of them must hold."""
 
 @dataclass(frozen=True)
 class Finding:
-    """A conclusion that a paper draws from a figure, and the function that compares our table with it.
+    """A conclusion that a paper draws from a figure, and the function that compares our table with it."""
 
-    Attributes:
-        source: paper and figure.
-        said: the conclusion, in one sentence of our own.
-        rows: methods that the table must have.
-        judge: takes the figure's table of one data set and model, all seeds, and returns a `Verdict`.
-    """
-
-    source: str
-    said: str
-    rows: tuple[str, ...]
-    judge: Callable[[pd.DataFrame], Verdict]
+    source: str  # paper and figure
+    said: str  # the conclusion, in one sentence of our own
+    rows: tuple[str, ...]  # methods that the table must have
+    judge: Callable[[pd.DataFrame], Verdict]  # takes the figure's table of one data set and model, all seeds
 
 
 def outcomes(data: pd.DataFrame, method: str, column: str) -> list[str]:

@@ -74,19 +74,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Companion:
-    """A network beside the student: a second student, a predictor, an averaged copy.
+    """A network beside the student: a second student, a predictor, an averaged copy."""
 
-    Attributes:
-        build: makes it from the freshly initialised student.
-        trained: whether the optimiser moves it, with the student's settings except for `weight_decay`.
-        mode: mode in which the step forwards it.
-        weight_decay: its own weight decay; None: that of the schedule.
-    """
-
-    build: Callable[[nn.Module], nn.Module]
-    trained: bool = False
-    mode: Literal["train", "eval"] = "eval"
-    weight_decay: float | None = None
+    build: Callable[[nn.Module], nn.Module]  # from the freshly initialised student
+    trained: bool = False  # whether the optimiser moves it, with the student's settings
+    mode: Literal["train", "eval"] = "eval"  # mode in which the step forwards it
+    weight_decay: float | None = None  # of a trained one; None: that of the schedule
 
 
 class Networks(nn.ModuleDict):
@@ -137,8 +130,14 @@ BeforeEpoch = Callable[[Networks, int, Iterator[Batch], Any], dict[str, Any]]
 """The batches are another shuffled and augmented pass over the training split, drawn only as far as it iterates."""
 
 AttackSlot = Callable[[Networks, Batch, Any], dict[str, Any]]
+"""From networks, batch and settings to the points by name; adversarial images (n, c, h, w) have the name `adv`."""
+
 Loss = Callable[[Networks, Batch, Any], Terms]
+"""Its terms have one value per image (n)."""
+
 CombineGradients = Callable[[Networks, Batch, Any, Means], Gradients | None]
+"""It gets the mean of every term with its graph, and returns a gradient for each of `nets.weights()`."""
+
 AfterStep = Callable[[Networks, Batch, Any], None]
 
 
@@ -162,29 +161,18 @@ SelectNetwork = Callable[[Consolidation, Any], tuple[nn.Module, int, dict[str, A
 class Method:
     """One entry of cure/methods, as its module names it `METHOD`: citation, settings class and the slots that it fills.
 
-    Args:
-        cite: authors and year of the paper.
-        hyper: settings class of the section methods.NAME, or methods.NAME.update if `revise` is set.
-        loss: terms of the objective, each with a weight and one value per image (n).
-        attack: finds the points that later slots read from `batch.points`; adversarial images have the name `adv`.
-        combine_gradients: computes the gradients of the weights; None, as a slot or a result, means a plain backward
-            pass.
-        after_step: moves companions by a rule of their own.
-        companions: takes the settings and returns the networks beside the student.
-        prepare: changes the student in place before training, for example to split its batch norms.
-
     Example:
-        METHOD = Method(cite="Madry et al. 2018", hyper=Hyper, attack=attack, loss=loss)
+        >>> METHOD = Method(cite="Madry et al. 2018", hyper=Hyper, attack=attack, loss=loss)
     """
 
-    cite: str
-    hyper: type[MethodSettings]
-    loss: Loss
-    attack: AttackSlot | None = None
-    combine_gradients: CombineGradients | None = None
-    after_step: AfterStep | None = None
-    companions: Callable[[Any], dict[str, Companion]] | None = None
-    prepare: Callable[[nn.Module, Any], None] | None = None
+    cite: str  # authors and year of the paper
+    hyper: type[MethodSettings]  # settings class of the section methods.NAME, or methods.NAME.update with `revise`
+    loss: Loss  # terms of the objective
+    attack: AttackSlot | None = None  # finds the points that later slots read from `batch.points`; x' is `adv`
+    combine_gradients: CombineGradients | None = None  # None, as a slot or a result: a plain backward pass
+    after_step: AfterStep | None = None  # moves companions by a rule of their own
+    companions: Callable[[Any], dict[str, Companion]] | None = None  # from the settings: networks beside the student
+    prepare: Callable[[nn.Module, Any], None] | None = None  # changes the student before training: split batch norms
     teachers: tuple[Role, ...] = ()  # networks of other methods, frozen and in eval mode
     init: Role | None = None  # the role whose weights the student starts from
     start: Callable[[Any], Role | None] | None = None  # or the teacher that the settings choose as the start

@@ -57,14 +57,14 @@ class Network(nn.Module):
         normalisation: mean and standard deviation per channel, or None. Images come in [0, 1], so the model normalises.
 
     Example:
-        class Linear(Network):
-            def __init__(self, hyper: Hyper, channels: int, classes: int) -> None:
-                super().__init__()
-                self.stem = conv(channels, 16)
-                self.linear = nn.Linear(16, classes)
-
-            def parts(self) -> list[Part]:
-                return [("stem", self.stem), ("pooled", pool), ("logits", self.linear)]
+        >>> class Linear(Network):
+        ...     def __init__(self, hyper: Hyper, channels: int, classes: int) -> None:
+        ...         super().__init__()
+        ...         self.stem = conv(channels, 16)
+        ...         self.linear = nn.Linear(16, classes)
+        ...
+        ...     def parts(self) -> list[Part]:
+        ...         return [("stem", self.stem), ("pooled", pool), ("logits", self.linear)]
     """
 
     normalise: nn.Module

@@ -142,8 +142,8 @@ class Params:
     `declared` are the keys under `params:` of the stage in dvc.yaml, so a stage cannot read what DVC does not track.
 
     Example:
-        params = Params(read(), ["methods.trades", "train", "threat"], "cifar10", "resnet18")
-        hyper, train = params.method("methods.trades", trades.Hyper)
+        >>> params = Params(read(), ["methods.trades", "train", "threat"], "cifar10", "resnet18")
+        >>> hyper, train = params.method("methods.trades", trades.Hyper)
     """
 
     def __init__(self, raw: dict[str, Any], declared: list[str], dataset: str = "", model: str = "") -> None:
