@@ -46,9 +46,9 @@ class TrainingPosition:
 class Batch:
     """One mini-batch: images, their noise, and the position of training.
 
-    `index` is each image's place in its split. `points` carries what `attack` found to the later slots. `watch`
-    receives named tensors for an analysis or a test. If several ranks share a batch, this is the part of one of them,
-    and the others hold `images_on_other_ranks` more images.
+    `index` is the place of each image in its split. `points` holds the results of `attack` for the later slots.
+    `watch` receives named tensors for an analysis or a test. If several ranks share a batch, this is the part of one of
+    them, and the others hold `images_on_other_ranks` more images.
     """
 
     x: Images  # (n, c, h, w) in [0, 1]

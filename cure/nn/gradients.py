@@ -27,8 +27,8 @@ def objective(means: Means) -> Tensor:
 def gradients(value: Tensor, weights: Weights, *, keep: bool = True) -> Gradients:
     """Return d value / d w for every w, which is zero where value does not depend on w.
 
-    With several ranks, return the gradient of the mean over all of them, so that no later rule sees one rank's rows
-    alone.
+    With several ranks, return the gradient of the mean over all of them, so that later rules never use one rank's
+    rows alone.
 
     Args:
         value: scalar.

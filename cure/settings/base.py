@@ -118,7 +118,7 @@ def between(table: Mapping[int, float], epoch: int) -> float:
 
 
 class Augment(Settings):
-    """Training-time augmentation, drawn anew each epoch."""
+    """Augmentation of training images, with new draws in each epoch."""
 
     crop: Annotated[int, Field(ge=0, lt=COUNTS)]  # padding in pixels around each image before a random crop
     padding: Literal["zero", "reflect"]
@@ -192,8 +192,8 @@ class L2Search(L2Ball):
 class MethodSettings(Settings):
     """The settings of a method: the base class of every `Hyper` in cure/methods.
 
-    The two properties say how the cost of a step changes during training. `cure plan` and docs/methods.md read them. A
-    method whose steps are all alike keeps the defaults.
+    The two properties describe how the cost of a step changes during training, for `cure plan` and docs/methods.md.
+    A method whose steps are all alike keeps the defaults.
     """
 
     @property

@@ -43,7 +43,7 @@ def _size(value: Any, known: dict[int, int]) -> int:
     if not isinstance(value, dict | list | tuple):
         return 1
     if id(value) not in known:
-        known[id(value)] = 0  # a mapping that an anchor puts into itself is told by the caller
+        known[id(value)] = 0  # `read` reports a mapping that contains itself
         known[id(value)] = 1 + sum(_size(key, known) + _size(part, known) for key, part in _parts(value))
     return known[id(value)]
 

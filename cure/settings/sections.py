@@ -64,7 +64,7 @@ class Masking(Settings):
     late_rise: Share  # largest part of the rise of an image's margin that the last quarter of the steps may add
     least_rise: Share  # smallest rise of the margin, relative to its start, of an attack that makes progress
     exceptions: Share  # of the surviving images, on which these two may fail
-    images: Count  # for what the evaluation itself did not measure
+    images: Count  # of an extra attack that the evaluation itself did not run
 
 
 Few = Annotated[Count, Field(le=1024)]  # a CPU library that is asked for a million threads ends the process
