@@ -62,26 +62,17 @@ def pgd(
     each: dict[str, Any] | None = None,
     given: dict[str, Tensor] | None = None,
 ) -> Images:
-    """Attack with PGD and return the last iterate; gradients are taken with respect to the images only.
+    """Attack with PGD and return the last iterate, (n, c, h, w); gradients are taken with respect to the images only.
 
     In eval mode the folded copy is attacked (nn/folding/folded_copy.py), the same function in fewer operations.
 
     Args:
-        net: network from images to logits.
-        batch: images (n, c, h, w) in [0, 1], labels (n) and noise.
         search: eps, step, number of steps, start and batch-norm scope.
-        objective: what is maximised, such as `ce_objective`.
+        objective: the quantity to maximise, such as `ce_objective`.
         stop: rule that ends images early; None: all take every step.
         jitter: standard deviation of Gaussian noise that is added after each step, before clipping.
-        each: replaces eps, step and steps by values per image or pixel, as `pgd_loop` takes them; not those of the
-            start.
+        each: eps, step, steps per image or pixel, as `pgd_loop` takes them; the start remains that of `search`.
         given: further tensors, which the objective reads from `batch.points`.
-
-    Returns:
-        (n, c, h, w) images in the ball and in [0, 1].
-
-    Example:
-        >>> x_adv = pgd(nets.student, batch, hyper.attack, ce_objective)
     """
     bounds: dict[str, Any] = {"eps": search.eps, "step": search.step, "steps": search.steps} | (each or {})
     with scope(net, search.bn):
