@@ -44,7 +44,7 @@ class Raw:
             if set(np.unique(labels)) != set(range(len(self.classes))):
                 raise UserError(f"{self.source}: {name} does not hold each of the {len(self.classes)} classes")
         if len(self.classes) < 2:
-            raise UserError(f"{self.source}: one class only; there is nothing to tell apart")
+            raise UserError(f"{self.source}: one class only; at least two are needed")
         if self.train[0].shape[1:] != self.test[0].shape[1:]:
             shapes = f"train images are {self.train[0].shape[1:]}, test images {self.test[0].shape[1:]}"
             raise UserError(f"{self.source}: {shapes}; they must agree")

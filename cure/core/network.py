@@ -79,7 +79,7 @@ class Network(nn.Module):
         Raises:
             TypeError: the subclass does not define its parts.
         """
-        raise TypeError(f"{type(self).__name__} does not say what it is made of")
+        raise TypeError(f"{type(self).__name__} does not define its parts")
 
     def forward(self, x: Images) -> Logits:
         """Classify images.
@@ -180,7 +180,7 @@ class PreActivation(nn.Module):
 
     def skip(self, x: Tensor, h: Tensor) -> Tensor:
         """Return the tensor that is added to the convolutions' output, from the input x and its activation h."""
-        raise TypeError(f"{type(self).__name__} does not say what it skips")
+        raise TypeError(f"{type(self).__name__} does not define its skip")
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, inputs, h, w) to (n, outputs, h/stride, w/stride)."""

@@ -48,7 +48,7 @@ def verified(kind: Any, folder: Path, **which: Any) -> Any:
         return kind(folder, download=False, **which)
     except (RuntimeError, OSError, EOFError, ValueError) as problem:
         raise UserError(
-            f"{folder}: {kind.__name__} is not whole ({problem}); delete the folder and run again"
+            f"{folder}: {kind.__name__} is incomplete or damaged ({problem}); delete the folder and run again"
         ) from problem
 
 

@@ -50,7 +50,7 @@ def _unpack(wanted: Archive, tar: Path) -> None:
     wrong = [name for name, md5 in wanted.md5s.items() if not _is(draft / f"{name}.npy", md5)]
     if wrong:
         shutil.rmtree(draft)
-        raise UserError(f"{tar}: without its published {', '.join(wrong)}; delete it and run the command again")
+        raise UserError(f"{tar}: lacks the published {', '.join(wrong)}; delete it and run the command again")
     shutil.rmtree(wanted.folder, ignore_errors=True)
     draft.replace(wanted.folder)
     tar.unlink()

@@ -60,7 +60,7 @@ def fetch(file: File, folder: Path) -> Path:
     except (OSError, EOFError, http.client.HTTPException) as problem:
         raise UserError(
             f"{file.url}: cannot be downloaded ({getattr(problem, 'reason', problem)}). Connect to a network and run "
-            f"the command again, which goes on where it stopped; or put the file there yourself as {path} (md5 "
+            f"the command again, which resumes the download; or put the file there yourself as {path} (md5 "
             f"{file.md5})"
         ) from problem
     if md5sum(part) != file.md5:
@@ -136,7 +136,7 @@ def _length(answer: Any) -> int:
     """Return the number of bytes that the server announces, or 0 if it does not."""
     said = answer.headers.get("Content-Length") or "0"
     if not (said.isascii() and said.isdecimal() and len(said) < LONGEST):
-        raise OSError(f"the server's Content-Length is {said[:LONGEST]!r}, which is no number of bytes")
+        raise OSError(f"the server's Content-Length is {said[:LONGEST]!r}, which is not a number of bytes")
     return int(said)
 
 

@@ -58,5 +58,5 @@ def _twice(dataset: str, raw: Raw) -> dict[str, int]:
     seen = {image.tobytes() for image in raw.train[0]}
     both = sum(image.tobytes() in seen for image in raw.test[0])
     if both:
-        print(f"{dataset}: {both} test images are also training images, so accuracies flatter", file=sys.stderr)
+        print(f"{dataset}: {both} test images are also training images, so accuracies are too high", file=sys.stderr)
     return {"test_images_in_train": both} if both else {}

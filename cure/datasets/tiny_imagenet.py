@@ -109,7 +109,7 @@ def _val(members: _Members, classes: list[str]) -> Listed:
         name, _, rest = line.partition("\t")
         wnid = rest.partition("\t")[0]
         if wnid not in classes:
-            raise UserError(f"{members.path}: {where}, line {number}: {wnid!r} is no class of wnids.txt")
+            raise UserError(f"{members.path}: {where}, line {number}: {wnid!r} is not a class of wnids.txt")
         names.append(f"val/images/{name}")
         labels.append(classes.index(wnid))
     return names, labels

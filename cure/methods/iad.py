@@ -42,7 +42,9 @@ class Hyper(DelayedSettings):
     @model_validator(mode="after")
     def _labels_keep_a_share(self) -> "Hyper":
         if self.variant == 2 and self.alpha1 + self.alpha2 > 1:
-            raise ValueError(f"alpha1 + alpha2 is {self.alpha1 + self.alpha2:g}; at most 1, the rest is the labels'")
+            raise ValueError(
+                f"alpha1 + alpha2 is {self.alpha1 + self.alpha2:g}; at most 1, since the labels get the rest"
+            )
         return self
 
 

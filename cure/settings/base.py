@@ -75,7 +75,7 @@ def integer_keys(value: Any) -> Any:
     found = [(int(k) if is_epoch(k) else k, v) for k, v in value.items()]
     keys = [key for key, _ in found]
     if twice := next((key for key in keys if keys.count(key) > 1), None):
-        raise ValueError(f"epoch {twice} stands there twice, as {twice} and as '{twice}'; leave one of them out")
+        raise ValueError(f"epoch {twice} is given twice, as {twice} and as '{twice}'; remove one of them")
     return dict(found)
 
 

@@ -41,7 +41,7 @@ class Blocks(Settings):
             except ValueError as problem:
                 raise ValueError(f"{key!r} is {problem}") from None
             if key == NATURAL:
-                raise ValueError(f"a set is called {NATURAL}, as the network that all of them start from")
+                raise ValueError(f"a set is named {NATURAL}, like the network that all sets start from; rename it")
         return self
 
     @property

@@ -95,7 +95,7 @@ def for_run(value: Any, dataset: str, model: str, where: str) -> Any:
     if value and set(value) <= {*places, "default"} and set(value) & places:
         hits = [key for key in (dataset, model) if key in value] or ["default"]
         if len(hits) > 1:
-            raise UserError(f"{where}: both {dataset} and {model} have a value; say which by leaving one out")
+            raise UserError(f"{where}: both {dataset} and {model} have a value; remove one of them")
         if hits[0] not in value:
             raise UserError(f"{where}: no value for {dataset} or {model}, and no default")
         return for_run(value[hits[0]], dataset, model, where)

@@ -13,7 +13,7 @@ UNWRITABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 def refuse_odd(raw: Any) -> None:
     """Raise ValueError if aliases expand to more than MOST values, or if a character cannot be in a text file."""
     if _size(raw, {}) > MOST:
-        raise ValueError(f"its aliases stand for more than {MOST:,} values; write out what is meant")
+        raise ValueError(f"its aliases expand to more than {MOST:,} values; use fewer of them")
     for where, value in _walk(raw, "", set()):
         if isinstance(value, str) and (found := UNWRITABLE.search(value)):
             raise ValueError(f"{where}: holds U+{ord(found[0]):04X}, a character that no text file can hold")

@@ -44,7 +44,7 @@ class Preflight(Settings):
     @model_validator(mode="after")
     def _robust_is_clean(self) -> "Preflight":
         if self.robust > self.clean:
-            raise ValueError(f"robust is {self.robust:g}, but only {self.clean:g} are clean; it may be at most that")
+            raise ValueError(f"robust is {self.robust:g}, but clean is {self.clean:g}; robust may be at most clean")
         return self
 
 
@@ -139,7 +139,7 @@ class Grid(Settings):
             if isinstance(values, list) and len(set(values)) != len(values):
                 raise ValueError(f"{name} names something twice")
         if twice := [method for method in dict.fromkeys(self.methods) if self.methods.count(method) > 1]:
-            raise ValueError(f"{', '.join(twice)} stands there twice (natural is a method without being listed)")
+            raise ValueError(f"{', '.join(twice)} is listed twice (natural is a method without being listed)")
         return self
 
 
@@ -194,7 +194,7 @@ class AttackSuite(Suite):
                 if name not in self.columns:
                     raise ValueError(f"{key} names {name!r}, which is not among columns: {', '.join(self.columns)}")
         if self.columns and set(self.columns) <= set(self.subset):
-            raise ValueError("subset names every column; at least one must see all images")
+            raise ValueError("subset names every column; at least one must use all images")
         return self
 
 

@@ -105,7 +105,7 @@ class Fit(Schedule):
     @model_validator(mode="after")
     def _snapshots_follow_each_other(self) -> "Fit":
         if self.snapshots != sorted(set(self.snapshots)):
-            raise ValueError(f"snapshots must rise; found {', '.join(f'{share:g}' for share in self.snapshots)}")
+            raise ValueError(f"snapshots must increase; found {', '.join(f'{share:g}' for share in self.snapshots)}")
         return self
 
     @model_validator(mode="after")

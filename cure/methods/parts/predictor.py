@@ -31,7 +31,7 @@ def tapped(net: nn.Module, taps: list[str]) -> dict[str, nn.BatchNorm2d | SplitB
     """Return the tapped batch norms, split or not; refuse other names."""
     known = batch_norms(net)
     if odd := [tap for tap in taps if tap not in known]:
-        raise UserError(f"taps: {odd[0]} is no batch norm of the network; known: {', '.join(known)}")
+        raise UserError(f"taps: {odd[0]} is not a batch norm of the network; known: {', '.join(known)}")
     return {tap: known[tap] for tap in taps}
 
 
