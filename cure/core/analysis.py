@@ -29,7 +29,7 @@ class Phase:
     """A moment of training: the student's weights after this share of the schedule, and its step on each batch."""
 
     share: float  # from 0 (start) to 1 (end)
-    weights: dict[str, Tensor]
+    weights: dict[str, Tensor]  # of the student, by name
     replays: Callable[[], Iterator[Replay]]  # a new iterator with each call; all phases share the batches
 
 
@@ -40,14 +40,14 @@ class Subject:
     The images are unaugmented and evenly spread over the validation split. `perturb` makes every adversarial image.
     """
 
-    net: Network
+    net: Network  # in eval mode
     method: Method
-    hyper: Any
-    x: Images
-    y: Labels
+    hyper: Any  # settings of the method
+    x: Images  # (n, c, h, w) in [0, 1]
+    y: Labels  # (n)
     index: Labels  # (n), on the CPU: position of each image in its split, which seeds its noise
-    batch: int
-    seed: int
+    batch: int  # images of a batch of gradients
+    seed: int  # of the noise
     eps: float  # L-inf radius of the attack, in units of [0, 1]
     perturb: Callable[[Batch], Images]  # adversarial images of a batch, by an attack on the network's cross-entropy
     phases: list[Phase]  # empty for a method with teachers, which are networks of other runs
@@ -75,7 +75,7 @@ class Subject:
 
     @cached_property
     def x_adv(self) -> Images:
-        """Return the adversarial image of every image: (n, c, h, w) in [0, 1]. The first access runs the attack."""
+        """Return the adversarial image of every image, (n, c, h, w) in [0, 1]. The first access runs the attack."""
         return torch.cat([self.perturb(batch) for batch in self.batches(self.batch)])
 
     def pairs(self, size: int) -> Iterator[tuple[Images, Images, Labels]]:

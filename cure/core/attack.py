@@ -33,7 +33,7 @@ class AttackSequence:
         >>> AttackSequence({"pgd": partial(attack, hyper=hyper)}, facts=hyper.model_dump(), eps=hyper.eps)
     """
 
-    attacks: dict[str, Attack]
+    attacks: dict[str, Attack]  # in the order in which they run
     facts: dict[str, Any]  # everything besides network, images and seed that decides the result
     eps: float | None = None  # radius of the ball; images outside are not counted as adversarial
     label: str = ""  # version of AutoAttack: standard, custom or rand
@@ -44,7 +44,7 @@ class AttackSequence:
 
     @property
     def metric(self) -> Norm:
-        """Return the norm of its distances: of the perturbation that it minimises, else of the ball."""
+        """Return the norm of the perturbation that it minimises, else that of the ball."""
         return self.norm or self.ball
 
 
@@ -63,7 +63,7 @@ def distance(x_adv: Images, x: Images, norm: Norm) -> PerExample:
         norm: `linf` for the largest change of a pixel, `l2` for the Euclidean length.
 
     Returns:
-        (n) distances, in units of [0, 1].
+        Distances of shape (n), in units of [0, 1].
     """
     change = (x_adv - x).flatten(1)
     return change.abs().amax(1) if norm == "linf" else change.norm(dim=1)

@@ -36,14 +36,14 @@ BENCHMARK = {
     "pixelate": "digital",
     "jpeg_compression": "digital",
 }
-"""The 15 corruptions of CIFAR-10-C with their categories: the mean of a table is over these alone."""
+"""The 15 corruptions of CIFAR-10-C with their categories. The mean of a table is over these alone."""
 EXTRAS = {"speckle_noise": "noise", "gaussian_blur": "blur", "spatter": "weather", "saturate": "digital"}
 """The four extra corruptions of CIFAR-10-C."""
 WHOLE = 5e-4
-"""In grey levels: a value this little below a whole level counts as that level, so that all machines truncate alike."""
+"""A value this part of a grey level below a whole level counts as that level, so that all machines truncate alike."""
 
 SMALLEST = 3
-"""Smallest side of an image in pixels: a shorter one has no neighbours on both sides to blur with."""
+"""Smallest side of an image in pixels. A shorter one has no neighbours on both sides to blur with."""
 
 Picture = NDArray[np.uint8]  # (h, w, 3)
 

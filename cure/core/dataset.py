@@ -54,12 +54,12 @@ def stratified(labels: Classes, count: int, seed: int) -> NDArray[np.bool_]:
     """Draw a mask of images with each class in proportion (largest remainders first) and on both sides of the mask.
 
     Args:
-        labels: (n) class of each image.
+        labels: class of each image, of shape (n).
         count: images to select.
         seed: decides which images of a class are selected.
 
     Returns:
-        (n) mask with `count` true values.
+        Mask of shape (n) with `count` true values.
 
     Raises:
         UserError: `count` is too small or too large to keep every class on both sides.

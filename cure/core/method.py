@@ -36,7 +36,7 @@ class TrainingPosition:
     epoch: int = 1  # counts from 1
     step: int = 0  # optimiser steps taken before this one, over all epochs
     lr: float = 0.0  # learning rate of the epoch
-    steps_per_epoch: int = 1
+    steps_per_epoch: int = 1  # optimiser steps of an epoch
     past_means: Mapping[str, float | int] = field(default_factory=dict)  # mean of each term over the previous epoch
     found: Mapping[str, Any] = field(default_factory=dict)  # the result of `before_epoch`
     epochs: int = 1  # of the whole schedule
@@ -54,11 +54,11 @@ class Batch:
     x: Images  # (n, c, h, w) in [0, 1]
     y: Labels  # (n)
     index: Labels  # (n)
-    noise: Noise
-    position: TrainingPosition = field(default_factory=TrainingPosition)
-    points: dict[str, Any] = field(default_factory=dict)
+    noise: Noise  # source of the random draws
+    position: TrainingPosition = field(default_factory=TrainingPosition)  # of the step in training
+    points: dict[str, Any] = field(default_factory=dict)  # name -> result of `attack`
     watch: Callable[[str, Any], None] | None = None
-    images_on_other_ranks: int = 0
+    images_on_other_ranks: int = 0  # 0 without several ranks
 
     @property
     def x_adv(self) -> Images:
@@ -148,7 +148,7 @@ class Consolidation:
     nets: dict[str, nn.Module]  # last, best and companions; only `robust` if there is no training checkpoint
     epochs: dict[str, int]  # 1-based epoch of last, best and average
     batches: Callable[[int], Iterator[Batch]]  # augmented training batches of a 1-based epoch
-    val: list[Batch]
+    val: list[Batch]  # batches of the validation split
     score: Callable[[nn.Module], dict[str, float]]  # clean and PGD accuracy on the validation split
     correct: Callable[[nn.Module, int], dict[str, Flags]]  # the same per image; the number seeds PGD's starts
 
@@ -177,9 +177,9 @@ class Method:
     init: Role | None = None  # the role whose weights the student starts from
     start: Callable[[Any], Role | None] | None = None  # or the teacher that the settings choose as the start
     reads_parts: bool = False  # reads parts by name: its networks must be a `Network` (core/network.py)
-    before_epoch: BeforeEpoch | None = None
+    before_epoch: BeforeEpoch | None = None  # runs ahead of every epoch
     evaluated: str = "student"  # the network that is validated, selected by its best epoch, and evaluated
-    select_network: SelectNetwork | None = None
+    select_network: SelectNetwork | None = None  # turns a training checkpoint into one network
     shows: tuple[str, ...] = ()  # names that its slots pass to `batch.show`, for analyses
     revise: type[ReviseSettings] | None = None  # settings class of `select_network`; None: it takes `hyper`
 

@@ -23,8 +23,8 @@ Part = tuple[str, Callable[[Tensor], Tensor]]
 class Normalisation(Settings):
     """Per-channel mean and standard deviation, subtracted and divided by the first layer of the model."""
 
-    mean: list[NonNegative]
-    std: list[Positive]
+    mean: list[NonNegative]  # one value per channel, for images in [0, 1]
+    std: list[Positive]  # one value per channel
 
 
 class Normalise(nn.Module):

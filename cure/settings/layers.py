@@ -15,14 +15,14 @@ class LayersGrid(Settings):
     """The runs of the layer-wise study: models x variants x groups of block sets, for every data set and seed."""
 
     models: list[str]  # none: no study
-    variants: list[Variant]
+    variants: list[Variant]  # how the chosen blocks start
     groups: list[Name]  # keys of layers.blocks
 
 
 class Freezing(Settings):
     """Which weights and statistics outside the chosen blocks stay fixed; the released code has `false` throughout."""
 
-    freeze_stem: bool
+    freeze_stem: bool  # whether the stem is frozen as well
     bn_frozen_eval: bool  # else its batch norms normalise by the batch, and their running statistics drift
     reinit_bn: bool  # whether re-initialised blocks forget their batch norms
 

@@ -39,7 +39,7 @@ class Preflight(Settings):
     alive: Share  # of the images with a gradient; nearly all in a network without a fault
     level: Annotated[Number, Field(gt=0, lt=1)]  # p-value below which the accuracy is better than guessing
     clean: Share  # assumed accuracies, before anything is measured
-    robust: Share
+    robust: Share  # at most `clean`
 
     @model_validator(mode="after")
     def _robust_is_clean(self) -> "Preflight":
@@ -73,11 +73,11 @@ Few = Annotated[Count, Field(le=1024)]  # a CPU library that is asked for a mill
 class RunSettings(Settings):
     """Where and how to compute. These are part of every result, and so of every hash."""
 
-    device: Literal["cuda", "cpu", "auto"]
+    device: Literal["cuda", "cpu", "auto"]  # auto: cuda if there is a GPU
     threads: Few  # of one CPU process; another number rounds differently
     processes: Few  # that train or attack one run together on this machine, each on its own GPU
     sync_batchnorm: bool  # batch statistics over the images of all processes, or of each alone
-    deterministic: bool
+    deterministic: bool  # whether a kernel that does not repeat its bits is an error
     cpu_isa: Literal["native", "avx2"]  # avx2: newer CPUs round as older ones do, so that hashes agree
     layout: Layout  # of networks in training, and so of their attacks; probe: the faster one on this machine
     precision: Precision  # of forwards in training: all in bfloat16, or the attack's alone; validation uses fp32
@@ -101,23 +101,23 @@ FAMILIES = (
 class Grid(Settings):
     """The runs of the table: data sets x models x methods x seeds."""
 
-    datasets: Annotated[list[str], Field(min_length=1)]
-    models: Annotated[list[str], Field(min_length=1)]
-    seeds: Annotated[list[Seed], Field(min_length=1)]
+    datasets: Annotated[list[str], Field(min_length=1)]  # entries of cure/datasets
+    models: Annotated[list[str], Field(min_length=1)]  # entries of cure/models
+    seeds: Annotated[list[Seed], Field(min_length=1)]  # one run of every method for each
     pretrain: list[str]  # models with a natural network: those of the table and of the layer-wise study
-    update: list[str]
-    update_to_revise: list[str]
-    update_from_natural: list[str]
-    update_from_natural_to_revise: list[str]
-    update_from_teacher: list[str]
+    update: list[str]  # random start, evaluated as trained
+    update_to_revise: list[str]  # random start, then the stage revise
+    update_from_natural: list[str]  # need the natural network
+    update_from_natural_to_revise: list[str]  # need it, then the stage revise
+    update_from_teacher: list[str]  # need the method of `roles.teacher`
     update_from_both: list[str]  # natural and teacher
-    revise_from_robust: list[str]
+    revise_from_robust: list[str]  # start from the method of `roles.robust`
     analyse: list[str]  # methods to analyse; each analysis skips those that it does not suit
-    layers: LayersGrid
+    layers: LayersGrid  # runs of the layer-wise study
 
     @property
     def methods(self) -> list[str]:
-        """Return every method with an evaluated network: the natural one, then those of the lists, family by family."""
+        """Return all methods with an evaluated network, first `natural`, then the lists family by family."""
         return ["natural", *(method for family in FAMILIES for method in getattr(self, family))]
 
     @property
@@ -163,16 +163,16 @@ ThreatModel = Threat | L2Threat
 class Roles(Settings):
     """Which methods serve others: RiFT starts from `robust`, ARD and IAD learn from `teacher`."""
 
-    robust: str
-    teacher: str
+    robust: str  # a method of the grid
+    teacher: str  # a method of the grid
 
 
 class Suite(Settings):
     """The images of the test split that an evaluation uses."""
 
     images: Count  # evenly spaced over the test split; all if there are fewer
-    batch: Count
-    seed: Seed
+    batch: Count  # images of a batch
+    seed: Seed  # of the random draws, image by image
 
 
 class AttackSuite(Suite):
@@ -184,7 +184,7 @@ class AttackSuite(Suite):
     table: list[str]  # columns of the table; reports/attacks.md has all
     nrr: str  # the column that the table's natural-robustness ratio combines with clean accuracy
     last: list[str]  # columns that also run on the network of the last epoch
-    columns: dict[Name, dict[str, Any]]
+    columns: dict[Name, dict[str, Any]]  # name of a column -> `attack`, an entry of cure/attacks, and its settings
     on_request: dict[Name, dict[str, Any]]  # columns that `cure eval --attacks` accepts and the stage does not run
 
     @model_validator(mode="after")
@@ -202,8 +202,8 @@ class CorruptSuite(Suite):
     """The corruptions, which are entries of cure/corruptions, and the severities of the evaluation."""
 
     source: Literal["official", "generated", "auto"]  # auto: the arrays of CIFAR-10-C and CIFAR-100-C if downloaded
-    severities: Annotated[list[Annotated[int, Field(ge=1, le=5)]], Field(min_length=1)]
-    corruptions: Annotated[list[str], Field(min_length=1)]
+    severities: Annotated[list[Annotated[int, Field(ge=1, le=5)]], Field(min_length=1)]  # 1 is the weakest
+    corruptions: Annotated[list[str], Field(min_length=1)]  # entries of cure/corruptions
 
 
 class Analyse(Settings):
@@ -212,7 +212,7 @@ class Analyse(Settings):
     images: Count  # evenly spaced over the validation split; all if there are fewer
     batch: Count  # of gradients, which are means over batches; the same as in training
     replays: Count  # batches on which training steps are repeated
-    seed: Seed
+    seed: Seed  # of the random draws, image by image
     attack: FixedSearch  # on the cross-entropy of the evaluated network
     entries: dict[str, dict[str, Any]]  # entries of cure/analyses and their settings
 
@@ -220,7 +220,7 @@ class Analyse(Settings):
 class ReportText(Settings):
     """The texts of the table, and the figures beside it."""
 
-    title: str
+    title: str  # of the table
     note: str  # names a stand-in data set or a shortened schedule
     against: list[str]  # methods that pairs.md compares every method with, beside the best
     figures: list[str]  # entries of cure/figures

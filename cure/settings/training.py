@@ -33,13 +33,13 @@ LrSchedule = Annotated[
 class Schedule(Settings):
     """SGD with momentum and its learning rate over the epochs (training/schedule.py has the formulas)."""
 
-    epochs: Count
-    batch: Count
-    lr: Positive
-    momentum: Momentum
-    nesterov: bool
-    weight_decay: NonNegative
-    drops: Drops
+    epochs: Count  # length of the training
+    batch: Count  # images of a batch, over all processes
+    lr: Positive  # learning rate, which `lr_schedule` scales over the epochs
+    momentum: Momentum  # of SGD
+    nesterov: bool  # whether momentum is Nesterov's
+    weight_decay: NonNegative  # of SGD
+    drops: Drops  # factors of lr by epoch
     lr_schedule: LrSchedule  # linear: between the drops
 
     @model_validator(mode="after")
@@ -67,13 +67,13 @@ class Snapshots(Settings):
     """The equal mean of the weights after every `every`-th step of the epochs from `begin` on (SWA)."""
 
     begin: Count  # 1-based epoch
-    every: Count
+    every: Count  # steps from one snapshot to the next
 
 
 class EpochAverage(Settings):
     """The mean of the weights after each epoch from `begin` on; each epoch counts `decay` times as much as the next."""
 
-    decay: Share
+    decay: Share  # weight of the previous average at each epoch
     begin: Count  # 1-based epoch
 
 
@@ -98,7 +98,7 @@ class Fit(Schedule):
     average: Average | None  # a weight average beside the evaluated network: its decay per step, or one of these
     average_images: Count  # training images, in whole batches, that its batch-norm statistics are estimated from
     validate_every: Count  # in epochs; the last epoch is always validated
-    validate_attack: FixedSearch
+    validate_attack: FixedSearch  # PGD on the validation split
     snapshots: list[Annotated[Number, Field(ge=0, lt=1)]]
     """Shares of the schedule after which all networks are kept for analyses, beside the last; 0 is the start."""
 
@@ -127,4 +127,4 @@ class Train(Fit):
     The latter may hold a learning rate, a weight decay and a weight average, and nothing else (settings/params.py).
     """
 
-    protocol: Literal["paper", "matched"]
+    protocol: Literal["paper", "matched"]  # each method's own schedule, or one for all
