@@ -6,8 +6,8 @@ https://openreview.net/forum?id=rklOg6EFwS
     min_theta  mean [ BCE(f(x'), y) + lambda (1 - p_y) KL(p || q) ],   p = softmax f(x), q = softmax f(x')
     BCE(f(x'), y) = -log q_y - log(1.0001 - max_{k != y} q_k)
 
-There is no clean cross-entropy: the clean branch learns through the weight and the KL, in which nothing is detached. x'
-= PGD on CE from 0.001 N(0, 1), as in the released scripts, which set lambda to 5 for ResNet-18 and 6 for WRN-34-10.
+There is no clean cross-entropy: the clean branch learns through the weight and the KL, in which nothing is detached.
+x' = PGD on CE from 0.001 N(0, 1), as in the released scripts, which set lambda to 5 for ResNet-18 and 6 for WRN-34-10.
 """
 
 from cure.adversarial.pgd import pgd_on_error
