@@ -1,4 +1,4 @@
-"""A pipeline of four short stages for tests of `cure grid`: what its stages say, and how they are held and released."""
+"""A pipeline of four short stages, and one that shows what they made, for tests of `cure grid`: what its stages say, and how they are held and released."""
 
 import contextlib
 import os
@@ -31,7 +31,12 @@ stages:
     outs:
     - out/report:
         cache: false
+  show:
+    cmd: cat out/report
+    deps: [out/report]
+    always_changed: true
 """
+SHOWN = "reporttrain-aprepare" + "train-bprepare"
 STEP = '''
 """A stage with a resume file; it stays at its second step as long as a file hold-NAME is there."""
 import os, sys, time

@@ -24,7 +24,7 @@ from cure.pipeline.grid.options import WorkerOptions
 from cure.pipeline.grid.work import KILLED
 from cure.pipeline.grid.workers import connected, shares
 from cure.runtime.progress import append, clock
-from tests.support.grid_project import SERIAL, Project, equal, gone, line, resumable, until
+from tests.support.grid_project import SERIAL, SHOWN, Project, equal, gone, line, resumable, until
 
 
 def test_two_workers_leave_the_lock_of_a_serial_run_and_no_stage_starts_before_its_parents(project, serial):
@@ -39,6 +39,18 @@ def test_two_workers_leave_the_lock_of_a_serial_run_and_no_stage_starts_before_i
     assert names[-2:] == ["report", "report"]
     assert equal(project, serial)
     assert "4 up to date" in project.grid()
+
+
+def test_it_ends_with_what_the_last_stage_shows_each_time_and_after_a_failure_shows_nothing(project, serial):
+    assert SHOWN in project.grid()
+    assert equal(project, serial)
+    again = project.grid()
+    assert SHOWN in again
+    assert "4 up to date" in again
+    assert equal(project, serial)
+    (project.root / "step.py").write_text((project.root / "step.py").read_text() + "\n")
+    (project.aside / "wrong-train-a").touch()
+    assert SHOWN not in project.grid(expect=1)
 
 
 def test_a_pipeline_folder_is_named_from_outside_of_it(project, serial):
@@ -221,7 +233,7 @@ def test_clones_that_share_nothing_but_a_remote_merge_in_a_third(project, serial
         clone.run("dvc", "repro", "--pull", f"train@{row}")
         clone.run("dvc", "push", "--run-cache")
     said = project.run("dvc", "repro", "--pull")
-    assert re.findall(r"Running stage '(.+)'", said) == ["report"]  # what git keeps, the run cache does not
+    assert re.findall(r"Running stage '(.+)'", said) == ["report", "show"]  # what git keeps, the run cache does not
     assert [project.said(name).count("ends") for name in SERIAL] == [1, 1, 1, 1]
     assert equal(project, serial)
 
