@@ -55,7 +55,7 @@ def save(path: Path, states: dict[str, State], about: Description) -> None:
     header = {"cure": json.dumps(about.model_dump(), sort_keys=True)}
     with replacing(path) as draft:
         whole = {key: t.detach().cpu().contiguous() for key, t in tensors.items()}
-        draft.write_bytes(to_bytes(whole, metadata=header))  # not save_file, which reports a full disk not as an OSError
+        draft.write_bytes(to_bytes(whole, metadata=header))  # save_file has its own error for a full disk
 
 
 def load(path: Path) -> tuple[Description, dict[str, State]]:

@@ -33,7 +33,7 @@ class Fixed(nn.Module):
         self.digest = digest  # of the file; the state dict of this wrapper is empty
 
     def train(self, mode: bool = True) -> "Fixed":
-        """Set `training` as the innermost modules of a TorchScript program have it, False for an export; ignore `mode`."""
+        """Set `training` to that of a TorchScript program's innermost modules, False for an export; ignore `mode`."""
         inside = self.held[0].modules() if isinstance(self.held[0], torch.jit.ScriptModule) else ()
         # a frozen program has no mode of its own: it was frozen in eval mode
         self.training = any(getattr(module, "training", False) for module in inside if not [*module.children()])
