@@ -46,7 +46,7 @@ class Driver:
         precision: of attacks; tf32 multiplies with 10-bit mantissas, on CUDA alone.
         store: finished work items, which are not computed again.
         share: (rank, ranks): this process computes every ranks-th work item.
-        patience: seconds between looks for another process' work items; None raises `Unfinished` at once.
+        patience: seconds to wait for another process' work items before checking again; None raises `Unfinished`.
         on_progress: receives each batch of each attack: its name, images broken, images attacked.
     """
 

@@ -1,4 +1,4 @@
-"""The options of `cure eval`: what `--help` says of each, and how those written as text are read.
+"""Declare the options of `cure eval` with their help, and read those that are written as text.
 
 The command imports this at its start, so heavy imports wait.
 """
@@ -125,12 +125,12 @@ def seconds(budget: str | None) -> float | None:
 
 
 def threat(norm: str, eps: Any = None, step: Any = None, dashes: str = "--") -> dict[str, Any]:
-    """Read the options of the threat model as keyword arguments of `plan.threat_model`; what is not given is left out.
+    """Read the options of the threat model as keyword arguments of `plan.threat_model`; omit those not given.
 
     Args:
         norm: linf or l2, in any case.
         eps, step: numbers, or texts such as 8/255.
-        dashes: what stands before the names of options in messages.
+        dashes: prefix of the options' names in messages.
     """
     if not isinstance(norm, str) or norm.lower() not in NORMS:
         raise UserError(f"{dashes}norm {norm}: no such norm; allowed: {', '.join(NORMS)}")
@@ -154,7 +154,7 @@ def _positive(option: str, text: Any) -> float:
 
 
 def severities(corruptions: str | None, option: str = "--corruptions") -> list[int] | None:
-    """Read --corruptions all or 1,3,5 as severities in their order."""
+    """Read --corruptions all or 1,3,5 as sorted severities."""
     if corruptions is None:
         return None
     parts = [part.strip() for part in corruptions.split(",") if part.strip()]

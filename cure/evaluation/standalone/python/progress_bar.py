@@ -1,4 +1,4 @@
-"""How far `evaluate` is: a bar on a terminal and in a notebook, and nothing elsewhere."""
+"""Show the progress of `evaluate`: a bar on a terminal and in a notebook, nothing elsewhere."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,14 +11,14 @@ from cure.evaluation.standalone.plan import Plan
 
 
 def batches(plan: Plan, images: int) -> int:
-    """Return how many events an evaluation of so many images reports, if all its batches and corruptions can be had."""
+    """Return how many events an evaluation of these images reports if every corruption is available."""
     probes = -(-plan.probed(images) // plan.suite.batch) * sum(len(one.attacks) for one in plan.probes.values())
     return work_items(images, plan.attack_sequences, plan.suite) + probes + plan.corrupted_sets
 
 
 @contextmanager
 def progress_bar(title: str, total: int, *, shown: bool) -> Iterator[OnProgress]:
-    """Yield what takes the events; the bar counts batches and names the attack of the last one."""
+    """Yield the callback for events. The bar counts batches and shows the attack of the last one."""
     console = Console(stderr=True)
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
     columns += [TimeRemainingColumn(), TextColumn("{task.fields[note]}")]
