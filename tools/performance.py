@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
-Benchmark = dict[str, Any]  # what one benchmark recorded
+Benchmark = dict[str, Any]  # the record of one benchmark
 HEAD = """# Performance
 
 Written by `make bench` from a run of tests/benchmarks, or several, of which the last one counts for a line. A ratio
@@ -62,7 +62,7 @@ def page(files: list[Path]) -> str:
 
 
 def part(files: list[dict[str, Any]]) -> str:
-    """Return what was measured on one device; where files overlap, the last one wins."""
+    """Return the measurements of one device; if runs overlap, the last one wins."""
     each: list[Benchmark] = [one["extra_info"] for found in files for one in found["benchmarks"]]
     runs = list({(run["table"], run["row"], run["network"]): run for run in each}.values())
     of = {name: [run for run in runs if run["table"] == name] for name in (*SECTIONS, "peak", "precision")}
@@ -155,7 +155,7 @@ def halves(runs: list[Benchmark]) -> list[str]:
 
 
 def limits(of: dict[str, list[Benchmark]]) -> list[str]:
-    """Return the part that says why bars are not met, if there are such."""
+    """Return the part that explains why bars are not met, or nothing if all are."""
     own = next((run["own"] for run in of["attacks"] if "own" in run), 0.0)
     lines = []
     for name, words in LIMITS.items():

@@ -1,7 +1,7 @@
-"""Write docs/reliability.md: count what the tests marked `reliability(topic)` tried, and how often it held.
+"""Write docs/reliability.md: count what the tests marked `reliability(topic)` tried, and how often it succeeded.
 
-`make reliability` runs these tests and writes the page, which tests/policy/test_reliability_page.py compares with
-what is collected.
+`make reliability` runs these tests and writes the page; tests/policy/test_reliability_page.py compares it with the
+tests that pytest collects.
 """
 
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-TOPICS = {  # topic -> (what was tried, what held)
+TOPICS = {  # topic -> (what was tried, what happened)
     "moments": ("moments at which a stage is killed", "resumed to the same bytes"),
     "second process": ("second processes on one run or download", "waited, never two at once"),
     "faults of disk and memory": ("ends of disk and memory", "told, nothing half-written"),
@@ -63,13 +63,13 @@ def page(tried: Counter[str], held: Counter[str]) -> str:
 
 
 class Ledger:
-    """Count the marked tests that run and those that pass, as a plugin of pytest, also of several processes."""
+    """A pytest plugin that counts the marked tests that run and those that pass, also over several processes."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.tried, self.held = path, Counter[str](), Counter[str]()
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Write the topic of every marked test onto its reports; print the counts where pytest only collects."""
+        """Write the topic of every marked test onto its reports; print the counts if pytest only collects."""
         marked = [(item, item.get_closest_marker("reliability")) for item in session.items]
         topics = [(item, marker.args[0]) for item, marker in marked if marker]
         for item, topic in topics:
@@ -78,13 +78,13 @@ class Ledger:
             print(json.dumps(Counter(topic for _, topic in topics)))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Count a marked test, and that it passed."""
+        """Count a marked test, and whether it passed."""
         for topic in (value for name, value in report.user_properties if name == "reliability"):
             self.tried[str(topic)] += report.when == "setup"
             self.held[str(topic)] += report.when == "call" and report.passed
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Write the page after a whole run of the tests; of several processes, in the one that hears of all."""
+        """Write the page after a whole run of the tests, in the process that receives all reports."""
         aside = session.config.option.collectonly or hasattr(session.config, "workerinput")
         if exitstatus != pytest.ExitCode.INTERRUPTED and not aside:
             self.path.write_text(page(self.tried, self.held), encoding="utf-8")

@@ -68,5 +68,5 @@ def _line(name: str, odd: Flags, what: str, rules: Masking, advice: str) -> Chec
     return Check(name, not red, f"{what} on {seen} of {images} images that survive", advice)
 
 
-UNFINISHED = "the attack was stopped on its way: take more or larger steps, or AutoAttack"
-STUCK = "the gradients are zero or mislead: find what hides them, attack through it"
+UNFINISHED = "the attack has not converged: use more or larger steps, or AutoAttack"
+STUCK = "the gradients are zero or misleading: find what hides them and attack through it"

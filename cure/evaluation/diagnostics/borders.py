@@ -35,7 +35,7 @@ def borders(context: PreflightContext) -> Verdict:
     lost = [side for side, share in shares.items() if share["at"] < context.rules.alive * share["near"]]
     if lost:
         return None, (
-            f"gradients vanish at pixels that are exactly {' or '.join(lost)} and come back {MARGIN:g} inside; "
+            f"gradients vanish at pixels that are exactly {' or '.join(lost)} and return {MARGIN:g} inside; "
             "attacks keep that distance"
         )
     return True, "gradients at pixels of 0 and 1 are as near them"

@@ -159,7 +159,7 @@ def _clean(outcomes: Outcomes, rules: Masking) -> Verdict | None:
     return _below(("clean", name), outcomes["clean"], attacked[name], 0.0, rules)
 
 
-BLIND = "the gradients mislead: find what hides them, attack through it, believe the lowest number at most"
+BLIND = "misleading gradients: find what hides them and attack through it; the lowest number is an upper bound"
 CHECKS: dict[str, tuple[Callable[[Outcomes, Masking], Verdict | None], str]] = {
     "black box": (_black_box, BLIND),
     "transfer": (_transfer, BLIND),
@@ -169,9 +169,9 @@ CHECKS: dict[str, tuple[Callable[[Outcomes, Masking], Verdict | None], str]] = {
     "unbounded": (_unbounded, BLIND),
     "silent success": (
         _silent_success,
-        "PGD-20 loses what it found: report an attack that keeps its first adversarial iterate, such as AutoAttack",
+        "PGD-20 loses adversarial images: report an attack that keeps its first adversarial iterate, e.g. AutoAttack",
     ),
     "autoattack": (_autoattack, "AutoAttack was misled: report the worst case over all attacks, look for randomness"),
     "minimum": (_minimum, "AutoAttack missed images that a search for the smallest perturbation found: report both"),
-    "clean": (_clean, "no attack can help: the images, labels or preprocessing of the two differ"),
+    "clean": (_clean, "an attack cannot raise accuracy: the images, labels or preprocessing of the two differ"),
 }

@@ -179,7 +179,7 @@ def _accuracy(context: PreflightContext) -> Verdict:
         return True, found
     half_way = binomtest(right, len(y), (1 + chance) / 2, alternative="less")
     if half_way.pvalue >= context.rules.level:
-        return None, f"{found}: too few to tell guessing from knowing"
+        return None, f"{found}: too few to distinguish it from chance"
     seen = np.zeros((context.classes, context.classes), dtype=int)
     np.add.at(seen, (y, predicted), 1)
     best = int(seen[linear_sum_assignment(seen, maximize=True)].sum())
@@ -188,22 +188,25 @@ def _accuracy(context: PreflightContext) -> Verdict:
 
 CHECKS: dict[str, tuple[Callable[[PreflightContext], Verdict], str]] = {  # check, and what to do if it is red
     "images": (_images, "give float images (n, c, h, w) in [0, 1]: divide by 255, normalise inside the network"),
-    "forward": (_forward, "it fails on such images: it may want other channels, another size, batch or precision"),
+    "forward": (_forward, "it fails on such images: it may need other channels, another size, batch or precision"),
     "output": (_output, "return one tensor (n, classes); wrap a network of several outputs in FirstOutput"),
     "precision": (_precision, "compute in float32: half precision blinds gradient attacks and ties predictions"),
     "autograd": (_inside, "an optimisation loop at inference needs an attack made for it (Croce et al. 2022)"),
     "classes": (_classes, "build the network with as many logits as the data set has classes, labelled from 0"),
     "logits": (
         _logits,
-        "return logits, before softmax: saturated probabilities hide the gradient; take it off by "
+        "return logits, before softmax: saturated probabilities hide the gradient; remove it by "
         "net.softmax = torch.nn.Identity(), of a Sequential by net[:-1], in a forward by return z for z.softmax(1)",
     ),
     "finite": (_finite, "look for overflow, a division by zero, or 16-bit arithmetic"),
     "eval mode": (_mode, "call net.eval(), of a saved program before it is saved"),
     "determinism": (_repeated, "a network that draws at random needs aa_rand: AutoAttack on the mean of 20 gradients"),
     "batch": (_batch, "a prediction must depend on its image alone: use running batch-norm statistics"),
-    "gradients": (_gradients, "rounding, detaching or saturation blinds gradient attacks: trust black boxes alone"),
-    BORDERS: (borders, "clipping in the forward hides the gradient: take it out, an attack's images are in [0, 1]"),
+    "gradients": (
+        _gradients,
+        "rounding, detaching or saturation blinds gradient attacks: trust only black-box attacks",
+    ),
+    BORDERS: (borders, "clipping in the forward hides the gradient: remove it, since attacks keep images in [0, 1]"),
     "accuracy": (_accuracy, "check the order of the classes, the normalisation and the order of channels"),
     "normalisation": (normalisation, "normalise inside the network, as it was trained"),
 }

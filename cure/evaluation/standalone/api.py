@@ -194,7 +194,7 @@ def _subject(
         used, notes = with_single_float32_output(net, example)
         return Subject(name, used, notes)
     if isinstance(checkpoint, OwnCheckpoint) and loading.external:
-        raise UserError(f"{net}: says itself what it is; model is for others' checkpoints")
+        raise UserError(f"{net}: cure's own checkpoints describe themselves; leave out model")
     shape = Shape(given.channels, given.classes)
     seconds = params.get("preflight", Preflight).program_seconds
     one, *others = subjects(checkpoint, loading, shape, model_settings(params), example, seconds)

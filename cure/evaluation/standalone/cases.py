@@ -55,8 +55,8 @@ def cases(
     about = checkpoint.about if isinstance(checkpoint, OwnCheckpoint) else None
     if about and request.loading.external:
         raise UserError(
-            f"{path}: says itself what it is; --model, --factory, --factory-args, --mean and --std are for others' "
-            "checkpoints"
+            f"{path}: cure's own checkpoints describe themselves; leave out --model, --factory, --factory-args, --mean "
+            "and --std"
         )
     name = request.data or (about.dataset if about else None)
     if name is None:
@@ -114,7 +114,7 @@ def _seen_by_attacks(path: Path, surrogate: Subject, images: Images, wanted: Pla
     try:
         surrogate.net.to(x.device)(x[:2])
     except Exception as problem:  # external code may raise anything
-        raise UserError(f"--surrogate {path}: cannot see these images ({first_sentence(problem)})") from None
+        raise UserError(f"--surrogate {path}: cannot process these images ({first_sentence(problem)})") from None
     lines = preflight(surrogate.net, x, y, images.classes, wanted.preflight)
     for line in lines:
         if line.red and line.name in ("finite", "gradients", BORDERS):

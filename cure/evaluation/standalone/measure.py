@@ -120,7 +120,7 @@ def run_preflight(
     red = [line for line in lines if line.red and line.name not in allowed]
     if red and not force:
         said = "\n  ".join(map(str, red))
-        raise UserError(f"{subject.name}: preflight checks failed; pass {option} to evaluate it all the same\n  {said}")
+        raise UserError(f"{subject.name}: preflight checks failed; pass {option} to continue\n  {said}")
     return lines
 
 

@@ -23,13 +23,13 @@ Checkpoints = Annotated[
 ]
 ModelName = Annotated[
     str | None,
-    typer.Option(
-        help="What builds the network of a state dict: an entry of cure/models, timm:NAME or torchvision:NAME."
-    ),
+    typer.Option(help="Model of a state dict: an entry of cure/models, timm:NAME or torchvision:NAME."),
 ]
 Factory = Annotated[
     str | None,
-    typer.Option(help="package.module:function that returns the network; its code runs. Found in this folder, too."),
+    typer.Option(
+        help="package.module:function that returns the network; its code runs. Modules in this folder are found, too."
+    ),
 ]
 FactoryArgs = Annotated[
     str | None,
@@ -37,12 +37,12 @@ FactoryArgs = Annotated[
         help="""Arguments by name for --factory, timm: or torchvision:, as JSON: '{"num_classes": 10}'.""",
     ),
 ]
-Key = Annotated[str | None, typer.Option(help="Which of several networks in a file: ema_state_dict, student, best.")]
+Key = Annotated[str | None, typer.Option(help="Network to use if a file has several: ema_state_dict, student, best.")]
 TrustCode = Annotated[
     bool,
     typer.Option(
         "--trust-code",
-        help="Run the code in TorchScript and torch.export files: they are programs, and need this word of yours.",
+        help="Run the code in TorchScript and torch.export files, which are programs. Only for files that you trust.",
     ),
 ]
 Mean = Annotated[str | None, typer.Option(help="Per-channel mean for input normalisation: 0.49,0.48,0.45.")]
@@ -68,7 +68,7 @@ Corruptions = Annotated[
     str | None,
     typer.Option(help="Measure the 15 corruptions of CIFAR-10-C, too, at these severities: all, or 1,3,5."),
 ]
-Surrogate = Annotated[Path | None, typer.Option(help="Checkpoint whose adversarial images are tried, too.")]
+Surrogate = Annotated[Path | None, typer.Option(help="Checkpoint whose adversarial images are tested, too.")]
 Images = Annotated[
     int | None, typer.Option("--n", "--images", min=1, max=COUNTS - 1, help="Number of test images, evenly spaced.")
 ]

@@ -136,8 +136,8 @@ def nearest(path: Path | None) -> tuple[Path, list[str]]:
         if file.is_file():
             if OURS.search(file.read_text(encoding="utf-8", errors="replace")):
                 return file, passed
-            passed.append(f"{file}: another project's (no section threat or attack), passed over")
-    return published(), [*passed, "the published settings count"] if passed else []
+            passed.append(f"{file}: another project's (no section threat or attack), skipped")
+    return published(), [*passed, "using the published settings"] if passed else []
 
 
 def opened(settings: Path, dataset: str, model: str) -> Params:
@@ -174,7 +174,7 @@ def plan(
         option: the option of `attacks` in messages.
     """
     if attacks is not None and not attacks:
-        raise UserError(f"{option}: names no column; clean alone is a column, too")
+        raise UserError(f"{option}: no attack given; use `clean` for clean accuracy only")
     suite, threat = params.get("attack", AttackSuite), threat_model(params, **changes.get("threat", {}))
     section = read(published())["attack"]
     known = {**section["on_request"], **section["columns"], **suite.on_request, **suite.columns}

@@ -62,9 +62,7 @@ def refuse_other_network(folder: Path, mine: Owner) -> None:
     """Raise UserError for a folder with the evaluation of another network, whose files would be replaced silently."""
     owner = noted(folder / OWNER, Owner.read)
     if owner is None and (folder / "results.json").exists():
-        raise UserError(
-            f"{folder}: its results do not say of which network they are; name another folder, or delete it"
-        )
+        raise UserError(f"{folder}: its results do not record their network; name another folder, or delete it")
     if owner is not None and owner.is_other(mine):
         raise UserError(f"{folder}: holds the evaluation of another network; name another folder, or delete it")
 

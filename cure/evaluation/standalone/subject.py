@@ -87,7 +87,7 @@ def with_single_float32_output(net: nn.Module, example: torch.Tensor) -> tuple[n
     untouched = own._version, own.shape
     found = _output_or_none(net, own)
     if (own._version, own.shape) != untouched:  # also if the values end unchanged, as under clamp_(0, 1)
-        net, notes = OnACopy(net).eval(), ["changes its images in place, so each forward gets a copy of them"]
+        net, notes = OnACopy(net).eval(), ["changes its images in place, so each forward pass receives a copy of them"]
     if found is None and (other := _other_precision(net)):
         copied = _in_float32(net)
         if copied is not None and (found := _output_or_none(copied, example)) is not None:
@@ -95,8 +95,8 @@ def with_single_float32_output(net: nn.Module, example: torch.Tensor) -> tuple[n
     if found is None or isinstance(found, torch.Tensor):
         return net, notes
     count = len(outputs(found))
-    which = "`logits` count" if "logits" in (named(found) or {}) else "the first counts"
-    return FirstOutput(net).eval(), [*notes, f"of its {count} output{'s' * (count > 1)} {which}"]
+    which = "`logits`" if "logits" in (named(found) or {}) else "the first"
+    return FirstOutput(net).eval(), [*notes, f"uses {which} of its {count} output{'s' * (count > 1)}"]
 
 
 def _output_or_none(net: nn.Module, example: torch.Tensor) -> Any:

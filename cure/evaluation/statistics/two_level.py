@@ -39,7 +39,7 @@ from cure.evaluation.statistics.paired_tests import LEVEL
 
 POWER = 0.8
 ONE_SEED = (
-    "one seed tells nothing of other training runs; list several in grid.seeds, or compare networks (cure compare)"
+    "one seed does not represent other training runs; list several in grid.seeds, or compare networks (cure compare)"
 )
 
 
@@ -131,7 +131,7 @@ class TwoLevel:
         if self.seeds < 2:
             raise UserError(f"outcomes: {ONE_SEED}")
         if self.images < 2:
-            raise UserError("outcomes: one image tells nothing of other images; evaluate two or more (attack.images)")
+            raise UserError("outcomes: one image does not represent other images; evaluate two or more (attack.images)")
         self.scores = scores
 
     @cached_property
@@ -186,7 +186,7 @@ def looked_at(outcomes: dict[str, list[str]]) -> dict[str, NDArray[np.float64]]:
     found = {name: np.stack([digits(text) for text in texts]) for name, texts in outcomes.items()}
     seen = np.all([(one >= 0).all(axis=0) for one in found.values()], axis=0)
     if not seen.any():
-        raise UserError("outcomes: no image that all looked at; evaluate them on the same images")
+        raise UserError("outcomes: no image that all cover; evaluate them on the same images")
     return {name: one[:, seen].astype(np.float64) for name, one in found.items()}
 
 

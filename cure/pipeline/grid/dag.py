@@ -1,4 +1,4 @@
-"""The stages of a pipeline folder and their order, read from DVC, and dvc.lock as a serial `dvc repro` leaves it."""
+"""Read the stages of a pipeline folder and their order from DVC; leave dvc.lock as a serial `dvc repro` does."""
 
 import contextlib
 import json
@@ -22,13 +22,13 @@ from cure.storage.files import write_text
 
 @dataclass(frozen=True)
 class Dag:
-    """The stages of a pipeline folder: every stage of its dvc.yaml, and the stages that each one needs."""
+    """The stages of a pipeline folder's dvc.yaml, and the stages that each one needs."""
 
     folder: Path
     needs: dict[str, list[str]]  # stage -> stages that it depends on; in the order of a serial `dvc repro`
     dependents: dict[str, int]  # stage -> number of stages that depend on it, directly or not
-    done: frozenset[str]  # stages that are up to date together with all stages that they need
-    without_gpu: frozenset[str]  # stages whose `meta` in dvc.yaml says gpu: false
+    done: frozenset[str]  # stages that are up to date, together with all stages that they need
+    without_gpu: frozenset[str]  # stages whose `meta` in dvc.yaml has gpu: false
     logs: Path  # of this folder's stages, in .dvc/tmp, which git ignores
 
     def log(self, stage: str) -> Path:
@@ -46,15 +46,15 @@ def read(folder: Path) -> Dag:
         raise UserError(f"{folder / 'dvc.yaml'}: not found; name a pipeline folder, such as quickstart")
     try:
         (logs := logs_of(folder)).mkdir(parents=True, exist_ok=True)
-        rwlock.strangers(folder.resolve(), partial(log, logs))  # mends what killed stages left
+        rwlock.strangers(folder.resolve(), partial(log, logs))  # repairs what killed stages left
         with contextlib.chdir(folder), Repo(_wait_for_lock=True) as repo:
             code = [stage.addressing for stage in repo.index.stages if code_texts.first(stage)]
-            for stage in code:  # here, since its texts say which stages are stale
+            for stage in code:  # now, since its texts decide which stages are stale
                 repo.reproduce(stage, single_item=True)
             graph = get_active_graph(repo.index.graph)
             steps = plan_repro(graph, collect_stages(repo, ["dvc.yaml"]))
             changed = repo.status(targets=["dvc.yaml"]).keys() - set(code)
-            # in here, since DVC names a stage as it is called from the working folder
+            # inside the block, since DVC names stages relative to the working folder
             needs = {stage.addressing: [need.addressing for need in graph.successors(stage)] for stage in steps}
             without_gpu = {stage.addressing for stage in steps if (stage.meta or {}).get("gpu") is False}
             dependents = {stage.addressing: len(nx.ancestors(graph, stage)) for stage in steps}
@@ -77,7 +77,7 @@ def logs_of(folder: Path) -> Path:
 
 
 def record_order(dag: Dag) -> None:
-    """Write down the order of dvc.lock, unless an interrupted call has done so."""
+    """Record the order of stages in dvc.lock, unless an interrupted call has done so."""
     if not (file := _order_file(dag)).exists():
         write_text(file, json.dumps(_stage_names(dag.folder / "dvc.lock")))
 
@@ -85,7 +85,7 @@ def record_order(dag: Dag) -> None:
 def restore_order(dag: Dag) -> None:
     """Sort dvc.lock as a serial `dvc repro` does: recorded stages keep their places, the others follow as in `needs`.
 
-    DVC appends a stage when it ends, so several workers leave another order of the same lines.
+    DVC appends a stage when it ends, so several workers leave the same lines in another order.
     """
     file, path = _order_file(dag), dag.folder / "dvc.lock"
     known = json.loads(file.read_text())
