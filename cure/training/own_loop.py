@@ -137,7 +137,7 @@ def training_step(
         UserError: wrong settings, teachers, network or optimiser.
 
     Example:
-        step = training_step(trades, net, optimizer, epochs=76, beta=6, forward_again=False, attack={...})
+        >>> step = training_step(trades, net, optimizer, epochs=76, beta=6, forward_again=False, attack={...})
     """
     name, entry = _entry(method)
     for what, value, least in (("epochs", epochs, 1), ("seed", seed, 0)):

@@ -1,4 +1,4 @@
-"""A newcomer's method, attack, analysis and figure: one file each, and the lines of params.yaml that name them."""
+"""A newcomer's method, attack, analysis and figure: a file each, and the lines of params.yaml that name them."""
 
 METHOD = '''"""TOY: adversarial training by the Brier score, sum_k (p_k - 1[k = y])^2, p = softmax f(x')."""
 
@@ -117,7 +117,7 @@ FILES = {
     "cure/analyses/entropy.py": ANALYSIS,
     "cure/figures/entropy.py": FIGURE,
 }
-LINES = {  # place in params.yaml, as CONTRIBUTING names it -> the line there and its new next line
+LINES = {  # place in params.yaml, as CONTRIBUTING names it -> the line there and the one that follows it now
     "methods.NAME": ("methods:\n", "  toy: {attack: {steps: 2, start: uniform, clip_start: true}}\n"),
     "grid.update": ("  update:\n", "  - toy\n"),
     "attack.columns": ("  columns:\n", "    spsa4: {attack: spsa, steps: 4, delta: 0.01}\n"),
@@ -128,7 +128,7 @@ LINES = {  # place in params.yaml, as CONTRIBUTING names it -> the line there an
 
 
 def added(params: str) -> str:
-    """Return the text of params.yaml with these lines."""
+    """The text of params.yaml with these lines."""
     for before, line in LINES.values():
         assert f"\n{before}" in params
         params = params.replace(f"\n{before}", f"\n{before}{line}", 1)

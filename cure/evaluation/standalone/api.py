@@ -54,39 +54,28 @@ def evaluate(
     key: str | None = None,
     trust_code: bool = False,
 ) -> EvaluationResult:
-    """Measure clean and robust accuracy of a classifier.
+    """Measure clean and robust accuracy of a classifier; return accuracies with intervals, and flags.
 
     Args:
-        net: a module, evaluated in eval mode: images (n, c, h, w) in [0, 1] to logits (n, classes). Or a checkpoint
-            file: `model` is the entry of cure/models for its state dict, `key` selects one of several networks, and
-            `trust_code` runs the code in a TorchScript or torch.export file.
-        images: the name of a data set, whose test images are prepared. Or (n, c, h, w), uint8 or floats in [0, 1]: a
-            tensor, an array, a list, or a DataLoader or Dataset of (image, label).
-        labels: (n) class numbers from 0, for images that come without labels.
-        norm, eps, step: the ball, "Linf" (by default eps 8/255, step eps/4) or "L2" (eps 0.5), its radius and PGD's
-        step size. Fractions may be text.
-        attacks: columns of the published params.yaml (clean, fgsm, pgd20, cw20, aa, min_linf, ...), as one text or a
-            list; or {"mine": attack}, alone or in the list, for your own function (net, x, y) -> x_adv. By default
-            clean, pgd20, aa and, in Linf, cw20.
+        net: a module: images (n, c, h, w) in [0, 1] to logits (n, classes). Or a checkpoint file: `model` is the entry
+            of cure/models for its state dict, `key` selects one of several networks, `trust_code` runs a program.
+        images: the name of a data set, of which the test images are used; or (n, c, h, w), uint8 or floats in [0, 1],
+            as tensor, array, list, DataLoader or Dataset of (image, label). `n` selects evenly spaced ones.
+        labels: (n) class numbers from 0, if images lack them; `classes` is their number, by default the network's.
+        norm, eps, step: "Linf" (eps 8/255, step eps/4) or "L2" (eps 0.5), radius, PGD's step; fractions may be text.
+        attacks: names of columns (pgd20, aa, min_linf, ...), one text or a list; also {"mine": attack} for a function
+            (net, x, y) -> x_adv of yours. By default clean, pgd20, aa and, in Linf, cw20.
         corruptions: severities (1 to 5, or "all") at which the 15 corruptions of CIFAR-10-C are measured, too.
-        n: number of images, evenly spaced; all by default.
         device: the device to compute on, by default the network's; the network is moved back afterwards.
-        classes: the number of classes, by default the network's.
-        batch: images per batch. AutoAttack's numbers depend on it.
-        seed: of the attacks' noise.
-        out: a folder for the files of `cure eval`; call again with it to resume an interrupted evaluation.
-        progress: whether to show a bar, on a terminal or in a notebook.
-        force: evaluate even if preflight checks fail.
-
-    Returns:
-        Accuracies, intervals and flags.
+        batch, seed: images per batch, on which AutoAttack's numbers depend, and the seed of the attacks' noise.
+        out: a folder for the files of `cure eval`; call again to resume an interrupted evaluation.
+        progress, force: show a bar, on a terminal or in a notebook; evaluate even if preflight checks fail.
 
     Raises:
         cure.errors.UserError: an argument is invalid or, without `force`, a preflight check fails.
 
     Example:
         >>> found = evaluate(net, x, y, attacks="clean, pgd20, aa")
-        >>> print(found.summary())
     """
     asked = Options(norm, attacks, eps, step, corruptions, n, device, classes, batch, seed, out, progress, force)
     with exit_refused(type(net).__name__ if isinstance(net, nn.Module) else str(net)):
