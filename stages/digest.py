@@ -84,7 +84,7 @@ def read(path: Path) -> tuple[str, list[str]]:
 
 
 KNOWN: dict[str, tuple[int, int, str, list[str]]] = {}
-"""File -> its size and time of change, and what `read` said of it then; DVC trusts these two as well."""
+"""File -> its size and time of change, and the result of `read` then; DVC trusts these two as well."""
 
 
 @cache

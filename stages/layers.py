@@ -31,7 +31,7 @@ def reads(run: Run, group: str) -> list[str]:
     return ["run", "threat", "train", "layers.update", f"layers.blocks.{group}", *entries]
 
 
-def main(dataset: Dataset, model: Model, variant: VariantName, group: Group, seed: Seed) -> None:
+def main(dataset: Dataset, model: Model, variant: VariantName, group: Group, seed: Seed) -> str:
     """Update blocks of the natural network by AT: every set of layers.blocks.GROUP, one after the other.
 
     `reinit` first gives the chosen blocks fresh weights, `finetune` continues from the natural ones. The section
@@ -49,7 +49,7 @@ def main(dataset: Dataset, model: Model, variant: VariantName, group: Group, see
     how, train = params.method("layers.update", Freezing)
     sets = params.get(f"layers.blocks.{group}", Blocks).sets
     fit = train.model_copy(update={"snapshots": []})  # later stages do not use networks of the study
-    execute(Study(Job("layers", run, params, method, hyper, fit), variant, sets, how))
+    return execute(Study(Job("layers", run, params, method, hyper, fit), variant, sets, how))
 
 
 if __name__ == "__main__":

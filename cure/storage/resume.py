@@ -152,7 +152,7 @@ def _save(path: Path, value: Any) -> None:
 
 @contextmanager
 def locked(path: Path, label: str, what: str) -> Iterator[None]:
-    """Lock `path`; if another process holds it, print that it works at this `what`, and wait. The file itself stays."""
+    """Lock `path`; if another process holds it, print its number with `what`, and wait. The file itself stays."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+")

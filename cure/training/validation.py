@@ -40,3 +40,9 @@ def validated(net: nn.Module, val: Split, fit: Fit, seed: int) -> dict[str, Flag
 def validation(net: nn.Module, val: Split, fit: Fit, seed: int) -> dict[str, float]:
     """Return the accuracies on `val` in [0, 1], under `clean` and `pgd`."""
     return accuracies(validated(net, val, fit, seed))
+
+
+def told(scores: dict[str, float], fit: Fit) -> str:
+    """Return validation accuracies in percent, such as `Clean 95.6, PGD-10 75.0`, from scores named as in a curve."""
+    titles = {"val_clean": "Clean", "val_pgd": f"PGD-{fit.validate_attack.steps}"}
+    return ", ".join(f"{title} {100 * scores[name]:.1f}" for name, title in titles.items() if name in scores)

@@ -1,4 +1,4 @@
-"""Run stages in a folder of their own, with damaged inputs where a test wants that."""
+"""Run stages in a folder of their own, also with damaged inputs."""
 
 import contextlib
 import importlib

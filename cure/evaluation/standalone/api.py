@@ -57,8 +57,8 @@ def evaluate(
     """Measure clean and robust accuracy of a classifier; return accuracies with intervals, and flags.
 
     Args:
-        net: a module: images (n, c, h, w) in [0, 1] to logits (n, classes). Or a checkpoint file: `model` is the entry
-            of cure/models for its state dict, `key` selects one of several networks, `trust_code` runs a program.
+        net: a module, used in eval mode: images (n, c, h, w) in [0, 1] to logits (n, classes). Or a checkpoint file:
+            `model` is its entry of cure/models, `key` selects one of several networks, `trust_code` runs a program.
         images: the name of a data set, of which the test images are used; or (n, c, h, w), uint8 or floats in [0, 1],
             as tensor, array, list, DataLoader or Dataset of (image, label). `n` selects evenly spaced ones.
         labels: (n) class numbers from 0, if images lack them; `classes` is their number, by default the network's.

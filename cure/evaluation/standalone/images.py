@@ -109,7 +109,7 @@ def of_the_test_split(path: Path, device: torch.device, about: Description | Non
 
 
 def classes_of(net: nn.Module, images: Images) -> Images:
-    """Set the number of classes to the network's logits if a forward pass succeeds, else to what the labels require."""
+    """Return images with as many classes as the network has logits; unchanged if its forward pass fails."""
     with scope(net, "eval"), torch.no_grad(), suppress(Exception):  # the preflight checks report why a network fails
         return replace(images, classes=int(net(images.examples.x[:1]).shape[1]))
     return images

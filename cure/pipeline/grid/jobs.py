@@ -24,7 +24,7 @@ SECTION, CPU_SECTION = "slurm", "slurm-cpu"  # of jobqueue; the first is the def
 OWN_PAGE = {"dashboard", "dashboard_address"}  # among the site's scheduler options
 TLS = ("ca_file", "cert", "key")
 UNTIL_THE_WORKER_ENDS = "trap : TERM"
-"""A job lives until its worker has ended, though SLURM tells all of its processes to end at once."""
+"""Keep the job until its worker has ended, although SLURM sends SIGTERM to all of its processes at once."""
 
 
 @contextmanager

@@ -24,7 +24,7 @@ Entry = dict[str, Any]  # pid and cmd, the command line
 OF_GRID = re.compile(r"--cd (?P<folder>.+) --wait-for-lock repro -s (?P<stage>\S+)$")
 """The end of the command line that work.py gives to DVC."""
 MODULE = re.compile(r"^.*/dvc/__main__\.py ")
-"""How Python names what was started as `python -m dvc`."""
+"""The beginning of the command line of `python -m dvc`, as Python writes it."""
 
 
 def mend(folder: Path) -> None:

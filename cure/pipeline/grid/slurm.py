@@ -118,7 +118,7 @@ class Pool:
         path = Path(self.output.replace("%J", job))
         lines = path.read_text(errors="replace").split("\n") if path.exists() else []
         last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
-        self.trouble = f"job {job} ended before its worker came: {last} (its output: {path})"
+        self.trouble = f"job {job} ended before its worker connected: {last} (its output: {path})"
         if self.deaths >= MOST_DEATHS and not self.here:
             raise UserError(f"--slurm {self.partition}: {self.trouble}; {self.deaths} submissions in a row ended so")
         self._submit_at = time.monotonic() + min(2.0 ** (self.deaths - 1), RETRY_SECONDS)

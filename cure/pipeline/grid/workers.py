@@ -53,7 +53,7 @@ class Workers:
             pool.tend(names, left.get(pool.name, 0))
         said = [(pool.partition, pool.status()) for pool in self.pools]
         if not self.pools and not names:
-            return "no worker is there"
+            return "no worker is connected"
         return "; ".join(f"{name}: {text}" if len(said) > 1 else text for name, text in said if text)
 
     def _seen(self) -> list[dict[str, Any]]:
@@ -80,7 +80,7 @@ def _client(address: str) -> Client:
     except (OSError, ValueError, TypeError) as problem:  # TypeError: tls:// without certificates
         advice = "`dask scheduler` starts one"
         if address.startswith("tls:"):
-            advice = "its certificates stand in ~/.config/dask/distributed.yaml under distributed.comm.tls"
+            advice = "set its certificates in ~/.config/dask/distributed.yaml under distributed.comm.tls"
         raise UserError(f"--cluster {address}: no Dask scheduler answers ({problem}); {advice}") from None
 
 

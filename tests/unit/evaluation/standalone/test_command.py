@@ -388,7 +388,7 @@ def test_networks_that_share_a_surrogate_open_it_once(run, weights, external, pa
 def test_help_and_readme_say_that_a_file_may_be_a_program(monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
     _, shown, _ = call("eval", "--help")
-    assert "Run the code in TorchScript and torch.export files: they are programs" in " ".join(shown.split())
+    assert "Run the code in TorchScript and torch.export files, which are programs" in " ".join(shown.split())
     readme = " ".join((ROOT / "README.md").read_text().split())
     assert "A TorchScript or torch.export file is a program, and to load it is to run its code" in readme
 
