@@ -18,7 +18,7 @@ def batches(plan: Plan, images: int) -> int:
 
 @contextmanager
 def progress_bar(title: str, total: int, *, shown: bool) -> Iterator[OnProgress]:
-    """Yield the callback for events. The bar counts batches and shows the attack of the last one."""
+    """Yield what takes the events; the bar counts batches and names the attack of the last one."""
     console = Console(stderr=True)
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
     columns += [TimeRemainingColumn(), TextColumn("{task.fields[note]}")]
