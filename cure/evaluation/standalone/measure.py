@@ -38,14 +38,14 @@ RANDOM = ("determinism", "batch")  # checks that a network which draws at random
 class Evaluation:
     """The measurements of one network, in [0, 1], with the network, images and plan they belong to."""
 
-    subject: Subject
-    images: Images
-    plan: Plan
-    columns: dict[str, AttackColumn]
+    subject: Subject  # the network, its name and notes
+    images: Images  # the test images
+    plan: Plan  # attacks and settings
+    columns: dict[str, AttackColumn]  # adversarial images and predictions, by attack
     probes: dict[str, AttackColumn]  # extra attacks for the gradient-masking checks, on fewer images
-    result: AttackResult
-    preflight: list[Check]
-    masking: list[Check]
+    result: AttackResult  # outcomes per image, as in results.json
+    preflight: list[Check]  # checks before the attacks
+    masking: list[Check]  # checks for gradient masking
     beside: list[Agreement] = field(default_factory=list)  # published numbers, if any were named
     corrupted: CorruptResult | None = None  # if corruptions were requested
 
