@@ -50,7 +50,7 @@ class Evaluation:
     corrupted: CorruptResult | None = None  # if corruptions were requested
 
     def accuracy(self, column: str) -> float:
-        """Return the share of correct images among those that the column covers.
+        """Return the share of correct images among those that the column covers, in [0, 1].
 
         Args:
             column: an attack column, `clean` or `worst`.
@@ -59,21 +59,21 @@ class Evaluation:
         return correct / images
 
     def interval(self, column: str) -> tuple[float, float]:
-        """Return the Wilson 95 % interval of the accuracy."""
+        """Return the ends of the Wilson 95 % interval of a column's accuracy, in [0, 1]."""
         correct, images, _ = self.result.counts(column)
         return wilson(correct, images)
 
     def nrr(self, column: str) -> float:
-        """Return the natural-robustness ratio 2 n r / (n + r) of clean accuracy and the column's."""
+        """Return the natural-robustness ratio 2 n r / (n + r), in [0, 1], of clean and robust accuracy n and r."""
         return self.result.ratio(column)
 
     def nrr_interval(self, column: str) -> tuple[float, float]:
-        """Return the 95 % interval of the natural-robustness ratio."""
+        """Return the ends of the 95 % interval of a column's natural-robustness ratio, in [0, 1]."""
         return self.result.ratio_interval(column)
 
     @property
     def corrupted_accuracy(self) -> float | None:
-        """Return the mean accuracy over the measured ones of CIFAR-10-C's 15 corruptions, with equal weights."""
+        """Return the mean accuracy over those of CIFAR-10-C's 15 corruptions that were measured, with equal weights."""
         if self.corrupted is None:
             return None
         counts = [count for by in self.corrupted.correct.values() for count in by.values()]
@@ -81,7 +81,7 @@ class Evaluation:
 
     @property
     def corrupted_interval(self) -> tuple[float, float] | None:
-        """Return a 95 % interval of it: Wilson's for one share of as many images. A mean per image varies less."""
+        """Return a 95 % interval of the mean: Wilson's for one share of as many images, which is wider than needed."""
         share = self.corrupted_accuracy
         if share is None or self.corrupted is None:
             return None

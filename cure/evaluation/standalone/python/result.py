@@ -16,10 +16,9 @@ HEADS = ("attack", "images", "accuracy", "95 % interval", "NRR", "95 % interval"
 class EvaluationResult(Evaluation):
     """One network's accuracy under every attack, with intervals and with the flags that diagnostics raised.
 
-    `accuracy`, `interval`, `nrr`, `nrr_interval` take the name of an attack, `clean` or `worst`. `corrupted_accuracy`
-    is the mean over corruptions. `flags` are signs that a number is not reliable. `adversarial()` returns the
-    adversarial images. `result.outcomes` has a text for each attack with one character per image: 1 correct, 0 not, -
-    not evaluated.
+    `accuracy`, `interval`, `nrr`, `nrr_interval` take the name of an attack, `clean` or `worst`. `flags` are signs that
+    a number is not reliable. `result.outcomes` has a text for each attack with one character per image: 1 correct, 0
+    not, - not evaluated.
 
     Example:
         >>> found = evaluate(net, "cifar10", attacks="clean, aa")
