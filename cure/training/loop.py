@@ -45,9 +45,15 @@ class Task:
 
 
 def train(task: Task, scratch: Scratch, on_progress: Callable[[str], None]) -> TrainingCheckpoint:
-    """Run the remaining epochs of `task`, whose networks end in the state of the last epoch.
+    """Run the remaining epochs of a training run.
 
-    `scratch` holds the state to resume from. `on_progress` receives the validation accuracies as text after each epoch.
+    Args:
+        task: the job; after the call its networks are those of the last epoch.
+        scratch: the state to resume from, read at the start and saved after epochs.
+        on_progress: called after each epoch with its validation accuracies as text.
+
+    Returns:
+        The history, the best networks and the snapshots.
     """
     job, fit, run_settings = task.job, task.job.fit, task.job.run_settings
     state = scratch.load()

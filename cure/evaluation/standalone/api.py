@@ -54,28 +54,41 @@ def evaluate(
     key: str | None = None,
     trust_code: bool = False,
 ) -> EvaluationResult:
-    """Measure clean and robust accuracy of a classifier; return accuracies with intervals, and flags.
+    """Measure clean and robust accuracy of a classifier.
 
     Args:
-        net: a module, used in eval mode: images (n, c, h, w) in [0, 1] to logits (n, classes). Or a checkpoint file:
-            `model` is its entry of cure/models, `key` selects one of several networks, `trust_code` runs a program.
+        net: a module, used in eval mode: images (n, c, h, w) in [0, 1] to logits (n, classes); or a checkpoint file.
         images: the name of a data set, of which the test images are used; or (n, c, h, w), uint8 or floats in [0, 1],
-            as tensor, array, list, DataLoader or Dataset of (image, label). `n` selects evenly spaced ones.
-        labels: (n) class numbers from 0, if images lack them; `classes` is their number, by default the network's.
-        norm, eps, step: "Linf" (eps 8/255, step eps/4) or "L2" (eps 0.5), radius, PGD's step; fractions may be text.
-        attacks: names of columns (pgd20, aa, min_linf, ...), one text or a list; also {"mine": attack} for a function
-            (net, x, y) -> x_adv of yours. By default clean, pgd20, aa and, in Linf, cw20.
+            as tensor, array, list, DataLoader or Dataset of (image, label).
+        labels: class numbers (n) from 0, for images without labels.
+        norm: the ball, "Linf" or "L2".
+        attacks: names of columns of the published params.yaml (clean, fgsm, pgd20, cw20, aa, min_linf, ...), as one
+            text or a list; or {"mine": attack}, alone or in the list, with a function (net, x, y) -> x_adv. By default
+            clean, pgd20, aa and, in Linf, cw20.
+        eps: radius of the ball, a number or a text such as "8/255"; by default 8/255 in Linf and 0.5 in L2.
+        step: PGD's step size; by default in proportion to eps.
         corruptions: severities (1 to 5, or "all") at which the 15 corruptions of CIFAR-10-C are measured, too.
+        n: the number of images, evenly spaced; by default all.
         device: the device to compute on, by default the network's; the network is moved back afterwards.
-        batch, seed: images per batch, on which AutoAttack's numbers depend, and the seed of the attacks' noise.
+        classes: the number of classes, by default the network's.
+        batch: images per batch, on which AutoAttack's numbers depend.
+        seed: of the attacks' noise.
         out: a folder for the files of `cure eval`; call again to resume an interrupted evaluation.
-        progress, force: show a bar, on a terminal or in a notebook; evaluate even if preflight checks fail.
+        progress: show a bar, on a terminal or in a notebook.
+        force: evaluate even if preflight checks fail.
+        model: for a state dict, its entry of cure/models.
+        key: selects one of several networks in a file.
+        trust_code: run the code in a TorchScript or torch.export file.
+
+    Returns:
+        Accuracies with intervals, and flags.
 
     Raises:
         cure.errors.UserError: an argument is invalid or, without `force`, a preflight check fails.
 
     Example:
         >>> found = evaluate(net, x, y, attacks="clean, pgd20, aa")
+        >>> print(found.summary())
     """
     asked = Options(norm, attacks, eps, step, corruptions, n, device, classes, batch, seed, out, progress, force)
     with exit_refused(type(net).__name__ if isinstance(net, nn.Module) else str(net)):

@@ -81,7 +81,7 @@ class Evaluation:
 
     @property
     def corrupted_interval(self) -> tuple[float, float] | None:
-        """Return a 95 % interval of the mean: Wilson's for one share of as many images, which is wider than needed."""
+        """Return a 95 % interval of the mean, Wilson's for one share of as many images, which is wider than needed."""
         share = self.corrupted_accuracy
         if share is None or self.corrupted is None:
             return None
