@@ -23,7 +23,9 @@ from cure.training.step import Step
 class TrainingStep:
     """The training step of a method, which counts its own position in the training. Build it with `training_step`.
 
-    `nets` holds the caller's network (`student`), companions and teachers by name; `evaluated` is the one to evaluate.
+    Call it with images x (n, c, h, w) in [0, 1] and class numbers y (n), int64. It returns the mean of each loss term
+    as a tensor on the device. `nets` holds the caller's network (`student`), companions and teachers by name;
+    `evaluated` is the one to evaluate.
     """
 
     def __init__(self, step: Step, epochs: int, seed: int) -> None:
@@ -56,10 +58,7 @@ class TrainingStep:
         self._noise, self._taken, self._images, self._sums = noise, 0, 0, {}
 
     def __call__(self, x: Images, y: Labels) -> dict[str, Tensor]:
-        """Take one step: attack, losses, backward, optimiser, companions; return the mean of each term on the device.
-
-        x (n, c, h, w) are images in [0, 1], y (n) int64 class numbers. Only the first batch of an epoch is checked.
-        """
+        """Take one step: attack, losses, backward, optimiser, companions. The first batch of an epoch is checked."""
         now = self._position
         if self._noise is None:
             raise UserError("step: no epoch has begun; call step.begin_epoch(epoch, loader) before each epoch")
