@@ -174,7 +174,7 @@ def plan(
         option: the option of `attacks` in messages.
     """
     if attacks is not None and not attacks:
-        raise UserError(f"{option}: no attack given; use `clean` for clean accuracy only")
+        raise UserError(f"{option}: no attack given; use `clean` for clean accuracy alone")
     suite, threat = params.get("attack", AttackSuite), threat_model(params, **changes.get("threat", {}))
     section = read(published())["attack"]
     known = {**section["on_request"], **section["columns"], **suite.on_request, **suite.columns}

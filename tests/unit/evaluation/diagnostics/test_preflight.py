@@ -332,7 +332,7 @@ def test_thresholds_are_settings(sound):
 
 
 def test_no_more_images_can_be_robust_than_clean():
-    with pytest.raises(ValueError, match=r"robust is 0.95, but only 0.9 are clean"):
+    with pytest.raises(ValueError, match=r"robust is 0.95, but clean is 0.9; robust may be at most clean"):
         Preflight(**RULES.model_dump() | {"robust": 0.95})
 
 
