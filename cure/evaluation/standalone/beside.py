@@ -1,4 +1,4 @@
-"""What an evaluation measured beside what is published: `cure eval --claim "TRADES, ResNet-18"`."""
+"""Compare an evaluation with published numbers: `cure eval --claim "TRADES, ResNet-18"`."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -33,12 +33,12 @@ class Named:
 
     @classmethod
     def by(cls, text: str) -> "Named":
-        """Return the rows that `text` names; refuses a text that names none, or several methods or networks."""
+        """Return the rows that `text` names; raise UserError if it names none, or several methods or networks."""
         published = claims.load(claims.path())
         return cls(text, find.claims(text, published), published)
 
     def on(self, images: str, model: str | None) -> list[tuple[Claim, int]]:
-        """Return the rows about a data set, each with the size of its test split; refuses another known model."""
+        """Return the rows about a data set, each with its number of test images; raise UserError for another model."""
         if model is not None and model != self.rows[0].model:
             raise UserError(f"--claim {self.text!r}: is about a {self.rows[0].model}, but this network is a {model}")
         return [(row, self.published.images[row.dataset]) for row in find.on(self.rows, self.text, images)]
@@ -84,7 +84,7 @@ def _measured(one: Agreement) -> list[str]:
 
 
 def _attack(one: Agreement) -> str:
-    """Return what is to be known of the attack: whether it is the published one, and what would measure that."""
+    """Return whether the attack is the published one, its differences, and the column that would measure that one."""
     ask = f"--attacks {one.same} is nearer" if one.same and one.ours is not None else f"--attacks {one.same}"
     said = (
         []

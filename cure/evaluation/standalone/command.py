@@ -1,4 +1,4 @@
-"""What `cure eval` does with its checkpoints."""
+"""Evaluate the checkpoints of `cure eval`."""
 
 import json
 import os
@@ -30,10 +30,13 @@ CLEAN, REFUSED, FLAGGED = 0, 2, 3
 
 
 def evaluate_files(request: Request) -> int:
-    """Evaluate every checkpoint, print and write what was found; returns the exit code.
+    """Evaluate every checkpoint; print and write the results; return the exit code.
 
-    2 where one of several networks was refused, which is said after the table of the others; else 3 where a doubt was
-    raised. What is the only one raises its refusal.
+    The code is 2 if one of several networks was rejected, which is printed after the table of the others, else 3 if a
+    check failed.
+
+    Raises:
+        UserError: the only network was rejected.
     """
     console, found, refused = Console(stderr=True, emoji=False, markup=False), list[Evaluation](), list[UserError]()
     _check_request(request)
@@ -43,7 +46,7 @@ def evaluate_files(request: Request) -> int:
     try:
         for path in paths or [None]:
             for one in _evaluated(path, request, published, open_surrogate, console, refused):
-                found.append(one)  # one by one: what is finished outlives an interruption
+                found.append(one)  # one by one: results so far survive an interruption
     except KeyboardInterrupt:
         if found:
             _shown(found, request, console)
@@ -81,7 +84,7 @@ def _evaluated(
             yield done
         except UserError as why:
             refuse(subject.name, why)
-        except RuntimeError as problem:  # PyTorch's own: no memory left, a shape that does not fit
+        except RuntimeError as problem:  # raised by PyTorch: out of memory, or a shape that does not fit
             refuse(subject.name, f"failed under attack ({first_sentence(problem)})")
 
 
@@ -105,7 +108,7 @@ def _check_request(request: Request) -> None:
 
 
 def _writable(out: Path) -> None:
-    """Refuse a folder that cannot be made or written; nothing is made yet."""
+    """Raise UserError for a folder that cannot be made or written; nothing is made yet."""
     held = next(path for path in (out, *out.absolute().parents) if path.exists())
     if not held.is_dir():
         raise UserError(f"--out {out}: {'' if held == out else f'{held} is '}a file; name a folder")
@@ -135,7 +138,7 @@ def _one(
     console: Console,
     file: Path | None,
 ) -> Evaluation:
-    """Preflight, estimate, measure, write."""
+    """Run the preflight checks, estimate the time, measure, and write the files."""
     rows = (
         published.on(images.name, subject.about.model if subject.about else request.loading.model) if published else []
     )
@@ -169,9 +172,9 @@ def _one(
 def _affordable(
     images: Images, wanted: Plan, speed: AttackSpeed, budget: float | None, units: Path | None
 ) -> tuple[Images, str]:
-    """As many images as the budget allows, and a sentence about images and time.
+    """Return as many images as the budget allows, and a sentence about images and time.
 
-    The same command again keeps the number that it began with, which is noted beside the units.
+    The number is recorded beside the work items, so a rerun keeps it.
     """
     count, robust = len(images.examples), wanted.preflight.robust
     if budget is None:

@@ -1,4 +1,4 @@
-"""What a person sees of an evaluation at its end: the numbers, the doubts, a comparison."""
+"""Print an evaluation at its end: the numbers, failed checks, a comparison."""
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
@@ -51,7 +51,7 @@ def table(found: list[Evaluation]) -> Group:
 
 
 def _corrupted_heading(found: Evaluation) -> str:
-    """Which of the 15 corruptions and of the 5 severities the mean is over."""
+    """Return the heading of the mean, with the corruptions and severities it is over if these are not all."""
     correct = found.corrupted.correct if found.corrupted else {}
     levels = ",".join(next(iter(correct.values()), {}))
     all_of_them = len(correct) == len(BENCHMARK) and levels == "1,2,3,4,5"

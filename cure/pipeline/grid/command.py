@@ -137,12 +137,12 @@ class GridDriver:
                 self.board.ended(stage, "failed", str(future.exception()))
             else:
                 raise UserError("lost the Dask scheduler; rerun to resume")
-            future.release()  # else Dask would run it again where the worker that holds its result dies
+            future.release()  # else Dask would run it again if the worker that holds its result dies
         return done
 
 
 def _refuse_wrong_settings(path: Path) -> None:
-    """Refuse a params.yaml of ours at once with all its mistakes, which its last stage would tell; others are DVC's."""
+    """Raise UserError with all mistakes in a params.yaml of cure before any stage runs; DVC reads other projects'."""
     from cure.evaluation.standalone.plan import OURS  # imports PyTorch, as the check does
     from cure.settings.check import load, unused
 

@@ -245,7 +245,7 @@ def test_clones_that_share_nothing_but_a_remote_merge_in_a_third(project, serial
         ({"slurm": "gpus", "devices": ["0"]}, "--device-per-worker: only for workers of this machine"),
         ({"cluster": "tcp://127.0.0.1:9", "workers": 2}, "--workers: not with --cluster, which has workers of its own"),
         ({"cluster": "nonsense://x"}, "--cluster nonsense://x: no Dask scheduler answers"),
-        ({"cluster": "tls://127.0.0.1:9"}, "its certificates stand in ~/.config/dask/distributed.yaml"),
+        ({"cluster": "tls://127.0.0.1:9"}, "set its certificates in ~/.config/dask/distributed.yaml"),
         ({"cpu_partition": "cpu"}, "--cpu-partition: only beside --slurm"),
         (
             {"slurm": "gpus"},

@@ -1,4 +1,4 @@
-"""How far `evaluate` is: a bar on a terminal and in a notebook, and nothing elsewhere."""
+"""Show the progress of `evaluate`: a bar on a terminal and in a notebook, nothing elsewhere."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from cure.evaluation.standalone.plan import Plan
 
 
 def batches(plan: Plan, images: int) -> int:
-    """Return how many events an evaluation of so many images reports, if all its batches and corruptions can be had."""
+    """Return how many events an evaluation of these images reports if every corruption is available."""
     probes = -(-plan.probed(images) // plan.suite.batch) * sum(len(one.attacks) for one in plan.probes.values())
     return work_items(images, plan.attack_sequences, plan.suite) + probes + plan.corrupted_sets
 
