@@ -15,10 +15,13 @@ from typing import Any
 
 from cure.errors import UserError, did_you_mean
 from cure.pipeline import code_texts
+from cure.runtime.console import WholeTable, page, say
 from cure.settings.params import FILE, read
 from cure.storage.files import md5sum
 
 SOURCES = ("cure", "stages")
+SHOWN = 12  # digits of a digest
+EQUAL, DIFFERS = 0, 3
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,26 @@ class Line:
     def equal(self) -> bool:
         """Return whether the bytes are the same."""
         return self.lock == self.again != "-"
+
+
+def show(run: str, folder: Path) -> int:
+    """Verify a run, print a line for each output and a sentence about all of them, and return the exit code."""
+    found = verify(run, folder)
+    table = WholeTable("out", "equal", "dvc.lock", "again")
+    for line in found:
+        table.add_row(line.out, "yes" if line.equal else "NO", line.lock[:SHOWN], line.again[:SHOWN])
+    console = page()
+    console.print(table, "", sep="\n")
+    say(console, conclusion(run, found))
+    return EQUAL if all(line.equal for line in found) else DIFFERS
+
+
+def conclusion(run: str, found: list[Line]) -> str:
+    """Return a sentence: whether all outputs are equal, else which ones are not."""
+    unequal = [line.out for line in found if not line.equal]
+    if unequal:
+        return f"{run}: {len(unequal)} of {len(found)} outputs differ from dvc.lock: {', '.join(unequal)}"
+    return f"{run}: every output ({len(found)}) has the bytes that dvc.lock records"
 
 
 def verify(run: str, folder: Path) -> list[Line]:

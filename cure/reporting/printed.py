@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from cure.errors import UserError, first_sentence
-from cure.runtime.console import page
+from cure.runtime.console import WholeTable, page, say
 from cure.storage.files import read_bytes
 
 
@@ -18,9 +18,7 @@ def _read(path: Path) -> str:
 
 
 def show(path: Path) -> None:
-    """Print the table of a table.md on the terminal; a narrow one breaks cells and loses no digit."""
-    from rich import box
-    from rich.table import Table
+    """Print the table of a table.md: on a terminal of any width, names and numbers are whole."""
     from rich.text import Text
 
     text = _read(path)
@@ -28,13 +26,11 @@ def show(path: Path) -> None:
     title, settings = text.splitlines()[0].removeprefix("# "), {row[0] for row in split[2:]}
     if len(settings) == 1:
         title, split = f"{title}: {settings.pop()}", [row[1:] for row in split]
-    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in split[0]:
-        table.add_column(name, justify="left" if name in ("Data / model", "Method") else "right", overflow="fold")
+    table = WholeTable(*split[0], names=len({"Data / model", "Method"} & {*split[0]}), title=title)
     for row in split[2:]:
         table.add_row(*(Text(part.strip("*"), style="bold" if part.startswith("**") else "") for part in row))
     console = page()
-    console.print(table)
+    console.print(table, "", sep="\n")
     for line in text.splitlines():
         if line.startswith("- "):
-            console.print(line, style="dim", highlight=False)
+            say(console, line, "dim")
