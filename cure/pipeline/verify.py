@@ -45,7 +45,7 @@ def show(run: str, folder: Path) -> int:
     for line in found:
         table.add_row(line.out, "yes" if line.equal else "NO", line.lock[:SHOWN], line.again[:SHOWN])
     console = page()
-    console.print(table, "", sep="\n")
+    console.print(table, "")
     say(console, conclusion(run, found))
     return EQUAL if all(line.equal for line in found) else DIFFERS
 

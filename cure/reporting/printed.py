@@ -30,7 +30,7 @@ def show(path: Path) -> None:
     for row in split[2:]:
         table.add_row(*(Text(part.strip("*"), style="bold" if part.startswith("**") else "") for part in row))
     console = page()
-    console.print(table, "", sep="\n")
+    console.print(table, "")
     for line in text.splitlines():
         if line.startswith("- "):
             say(console, line, "dim")

@@ -63,7 +63,7 @@ def show(found: Evaluation) -> None:
         source = one.source + (" (reproduced)" if one.kind == "reproduction" else "")
         table.add_row(source, heading(one.measure), _printed(one), *_measured(one), _attack(one))
     console = page()
-    console.print(table, "", sep="\n")
+    console.print(table, "")
     for text in (NOTE, *dict.fromkeys(f"{one.source}: {one.caveat}" for one in found.beside if one.caveat)):
         say(console, text, "dim")
 

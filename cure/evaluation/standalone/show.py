@@ -45,7 +45,7 @@ def results(found: list[Evaluation]) -> None:
     """Print the table, and below it the threat model, the unit and what the intervals are."""
     threats = " and ".join(dict.fromkeys(outputs.threat(one.plan.threat) for one in found))
     console = page()
-    console.print(table(found), "", sep="\n")
+    console.print(table(found), "")
     say(console, f"{threats}; {NOTE}" + (f"; {CORRUPTED}" if all(one.corrupted for one in found) else ""), "dim")
 
 
@@ -93,7 +93,7 @@ def comparison(a: str, b: str, found: list[Comparison], titles: dict[str, str]) 
         counts.add_row(titles[one.column], *(str(n) for n in (seen.both, seen.first, seen.second, seen.neither)))
         spans.add_row(titles[one.column], _span(one.accuracy), _span(one.ratio) if one.ratio else "", f"{one.p:.2g}")
     console = page()
-    console.print(counts, "", spans, "", sep="\n")
+    console.print(counts, "", spans, "")
     for one in found:
         say(console, one.sentence)
 

@@ -87,8 +87,11 @@ def show(arguments: list[str], device_name: str, tflops: float | None, json: boo
     if json:
         print(text.dumps(as_json(found, cost_model), indent=1))
     else:
-        console = page()
-        console.print(each_run(found), "", sums(counted(found)), "", sep="\n")
+        console, (table, members) = page(), each_run(found)
+        console.print(table, "")
+        for line in members:
+            say(console, line, "dim")
+        console.print("", sums(counted(found)), "")
         say(console, basis(cost_model))
 
 

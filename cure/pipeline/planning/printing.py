@@ -8,18 +8,22 @@ HEADS = ("passes", "FLOP", "time", "memory", "disk", "resume file")
 Costs = list[tuple[Task, Estimate]]
 
 
-def each_run(found: Costs) -> WholeTable:
-    """Return a table with a line for each cost; stages of one kind and setting that cost the same are one line."""
+def each_run(found: Costs) -> tuple[WholeTable, list[str]]:
+    """Return a table with a line for each cost, and sentences that name the methods of a line for several runs.
+
+    Stages of one kind and setting that cost the same are one line.
+    """
     groups = dict[tuple[object, ...], list[Task]]()
     for task, cost in found:
         key = task.kind, task.run.dataset, task.run.model, task.done, *formatted(cost)
         groups.setdefault(key, []).append(task)
-    table = WholeTable("stage", "runs", "done", *HEADS, "methods", prose=("methods",), title="Cost of each run")
+    table, members = WholeTable("stage", "runs", "done", *HEADS, title="Cost of each run"), list[str]()
     for (kind, dataset, model, done, *numbers), tasks in groups.items():
         name = f"{kind} {dataset}/{model}" if len(tasks) > 1 else f"{kind} {tasks[0].run.name}"
-        methods = _methods(tasks) if len(tasks) > 1 else ""
-        table.add_row(name, str(len(tasks)), "yes" if done else "", *map(str, numbers), methods)
-    return table
+        table.add_row(name, str(len(tasks)), "yes" if done else "", *map(str, numbers))
+        if len(tasks) > 1:
+            members.append(f"- {name}, {len(tasks)} runs: {_methods(tasks)}")
+    return table, members
 
 
 def _methods(tasks: list[Task]) -> str:
@@ -30,10 +34,11 @@ def _methods(tasks: list[Task]) -> str:
 
 
 def sums(counted: list[tuple[str, int, Estimate]]) -> WholeTable:
-    """Return a table with the stages to be done of each kind and their cost; the last line is their sum."""
+    """Return a table with the number of stages to be done of each kind and their cost; the last line sums them."""
     table = WholeTable("stage", "to be done", *HEADS, title="To be done")
     for name, count, cost in counted:
-        table.add_row(name, str(count), *formatted(cost), style="bold" if name == counted[-1][0] else "")
+        if count or name == counted[-1][0]:
+            table.add_row(name, str(count), *formatted(cost), style="bold" if name == counted[-1][0] else "")
     return table
 
 
