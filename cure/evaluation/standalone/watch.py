@@ -137,7 +137,7 @@ def _share(right: int, images: int) -> str:
 @contextmanager
 def watching(watch: Watch, console: Console) -> Iterator[Callable[[AttackProgress], object]]:
     """Show `watch` while the block runs; yield its `on_progress`."""
-    with shown(watch, watch.new_lines, console, transient=True) as report:
+    with shown(watch, watch.new_lines, console) as report:
 
         def on_progress(event: AttackProgress) -> None:
             watch.take(event)
