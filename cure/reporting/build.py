@@ -23,7 +23,6 @@ from cure.reporting import (
     made,
     overfitting,
     page,
-    printed,
     rows,
     table,
 )
@@ -209,8 +208,6 @@ def unit(seeds: int, shown: str) -> str:
 
 
 def show(said: list[str]) -> None:
-    """Print the table, what is missing in the report and why, and where the page lies."""
-    printed.show(FOLDER / "table.md")
+    """Print what is missing in the report and why."""
     for line in said:
         print(f"report: {line}")
-    print(f"report: {FOLDER.resolve() / 'index.html'}")

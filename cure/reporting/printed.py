@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from rich.text import Text
+
 from cure.errors import UserError, first_sentence
 from cure.runtime.console import WholeTable, page, say
 from cure.storage.files import read_bytes
@@ -18,9 +20,7 @@ def _read(path: Path) -> str:
 
 
 def show(path: Path) -> None:
-    """Print the table of a table.md: on a terminal of any width, names and numbers are whole."""
-    from rich.text import Text
-
+    """Print the table of a table.md, whole on a terminal of any width, and where the page beside it is."""
     text = _read(path)
     split = [[part.strip() for part in row.strip("|").split("|")] for row in text.splitlines() if row.startswith("|")]
     title, settings = text.splitlines()[0].removeprefix("# "), {row[0] for row in split[2:]}
@@ -34,3 +34,5 @@ def show(path: Path) -> None:
     for line in text.splitlines():
         if line.startswith("- "):
             say(console, line, "dim")
+    if (index := path.with_name("index.html")).exists():
+        print(f"report: {index.resolve()}")
