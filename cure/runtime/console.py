@@ -74,6 +74,14 @@ class WholeTable:
                 yield Text()
             yield self._table(block, width)
 
+    @property
+    def width(self) -> int:
+        """Return how wide a terminal must be for all columns beside each other, with no heading broken."""
+        return sum(map(self._whole, range(len(self.heads)))) + GAP * (len(self.heads) - 1)
+
+    def _whole(self, column: int) -> int:
+        return max(map(cell_len, [self.heads[column], *self._lines(column)]))
+
     def _lines(self, column: int) -> list[str]:
         return [line for cells, _ in self.rows for line in cells[column].plain.split("\n")]
 
@@ -103,7 +111,7 @@ class WholeTable:
 
     def _table(self, block: list[int], width: int) -> Table:
         """Return the table of some columns: headings are broken, and sentences take what is left, if they must."""
-        wide = [max(map(cell_len, [self.heads[column], *self._lines(column)])) for column in block]
+        wide = [self._whole(column) for column in block]
         room = width - GAP * (len(block) - 1)
         if sum(wide) > room:
             wide = [self._need(column) for column in block]
