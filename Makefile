@@ -38,14 +38,18 @@ bench: $(UV) ## times against the packages and the authors' structures, into doc
 costs: $(UV) ## what `cure plan` says of the paper run, into docs/reproducing.md and reports/costs.csv (5 minutes)
 	$(RUN) python -m tools.costs
 
+.PHONY: seeds
+seeds: $(UV) ## how far robust accuracy moves over seeds in the quickstart, into quickstart/reports/seeds.csv (10 minutes)
+	$(RUN) python -m tools.seeds
+
 .PHONY: audit
 audit: $(UV) ## known vulnerabilities of the locked dependencies (asks a public database)
 	$(UV) export --locked --all-extras --no-emit-project --format requirements-txt -o .uv/requirements.txt --quiet
 	$(UV) tool run pip-audit==2.10.1 --strict --disable-pip --require-hashes -r .uv/requirements.txt
 
 .PHONY: quickstart
-quickstart: $(UV) ## the embedded default: digits on a CPU
-	$(RUN) dvc --cd quickstart repro
+quickstart: $(UV) ## the embedded default on all cores: digits on a CPU
+	$(RUN) --extra grid cure grid quickstart
 
 .PHONY: repro
 repro: $(UV) ## the paper: CIFAR-10 on CUDA

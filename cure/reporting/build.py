@@ -26,7 +26,7 @@ from cure.reporting import (
     rows,
     table,
 )
-from cure.reporting.comparison import pairs, pairs_page, ranks
+from cure.reporting.comparison import pairs, pairs_page, ranks, seeds
 from cure.reporting.comparison.samples import sampled
 from cure.reporting.results import Results, every_row, load_results, methods, setting
 from cure.settings.params import Params
@@ -180,6 +180,7 @@ def facts(params: Params, results: Results, note: dict[str, Any], todo: list[str
         *(said for method, said in RECONSTRUCTIONS.items() if method in {run.method for run in results.runs}),
         *attacks.notes(results.attacks, suite),
         unit(len(grid.seeds), f"{shown}, NRR"),
+        *(seeds.told(FOLDER / "seeds.csv", suite.table[0], titled(suite.table[0])) if len(grid.seeds) == 1 else []),
         f"NRR: 2 n r / (n + r) of clean and {titled(suite.nrr)}, of unrounded values.",
         corrupted.note(results.corruptions),
         *(

@@ -33,6 +33,6 @@ def validation(net: nn.Module, val: Split, fit: Fit, seed: int) -> dict[str, flo
 
 
 def told(scores: dict[str, float], fit: Fit) -> str:
-    """Return `Clean 95.6, PGD-10 75.0`: the accuracies in percent, of their names in a curve."""
-    titles = {"val_clean": "Clean", "val_pgd": f"PGD-{fit.validate_attack.steps}"}
+    """Return `clean 95.6, PGD-10 75.0`: the accuracies in percent, of their names in a curve."""
+    titles = {"val_clean": "clean", "val_pgd": f"PGD-{fit.validate_attack.steps}"}
     return ", ".join(f"{title} {100 * scores[name]:.1f}" for name, title in titles.items() if name in scores)

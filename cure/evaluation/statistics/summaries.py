@@ -7,9 +7,9 @@ from cure.evaluation.statistics.results import AttackResult, CorruptResult
 
 
 def attack_summary(result: AttackResult, columns: Iterable[str]) -> str:
-    """Return `Clean 95.6, PGD-20 75.0`: the accuracies in percent of these columns."""
+    """Return `clean 95.6, PGD-20 75.0`: the accuracies in percent of these columns."""
     titled, shares = headings([result]), result.shares()
-    return ", ".join(f"{titled(name)} {100 * shares[name]:.1f}" for name in columns)
+    return ", ".join(f"{name if name == 'clean' else titled(name)} {100 * shares[name]:.1f}" for name in columns)
 
 
 def corrupted_mean(result: CorruptResult, names: Iterable[str]) -> float:
@@ -19,6 +19,6 @@ def corrupted_mean(result: CorruptResult, names: Iterable[str]) -> float:
 
 
 def corrupted_summary(result: CorruptResult) -> str:
-    """Return `Clean 95.6, corrupted 80.1`: accuracies in percent, the mean over the corruptions that enter it."""
+    """Return `clean 95.6, corrupted 80.1`: accuracies in percent, the mean over the corruptions that enter it."""
     mean = corrupted_mean(result, [name for name in result.correct if name not in result.extra])
-    return f"Clean {100 * result.clean / result.images:.1f}, corrupted {mean:.1f}"
+    return f"clean {100 * result.clean / result.images:.1f}, corrupted {mean:.1f}"

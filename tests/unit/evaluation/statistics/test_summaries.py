@@ -24,10 +24,10 @@ def test_accuracies_are_of_the_images_that_a_column_looked_at() -> None:
     result = AttackResult.model_validate(
         {"images": 4, "outcomes": outcomes, "columns": columns, "problems": [], "eps": 0.1, "seed": 0, "batch": 4}
     )
-    assert attack_summary(result, ["clean", "aa", "pgd20"]) == "Clean 75.0, AA 50.0, PGD-20 50.0"
+    assert attack_summary(result, ["clean", "aa", "pgd20"]) == "clean 75.0, AA 50.0, PGD-20 50.0"
 
 
 def test_the_mean_is_over_corruptions_and_severities_and_not_over_the_extra_ones() -> None:
     assert corrupted_mean(CORRUPTED, ["fog"]) == pytest.approx(50)
     assert corrupted_mean(CORRUPTED, ["fog", "saturate"]) == pytest.approx(25)
-    assert corrupted_summary(CORRUPTED) == "Clean 90.0, corrupted 50.0"
+    assert corrupted_summary(CORRUPTED) == "clean 90.0, corrupted 50.0"
