@@ -155,7 +155,11 @@ def _one(
         try:
             found = measure(subject, images, wanted, preflight_checks, units=units, on_progress=on_progress)
         except KeyboardInterrupt:
-            say(console, "interrupted" + ("; the same command continues at the last batch" if units else ""), "dim")
+            say(
+                console,
+                "interrupted" + ("; rerun to resume at the last batch" if units else "; nothing is kept without --out"),
+                "dim",
+            )
             raise
     found = replace(found, beside=beside.agreements(found, rows))
     if folder:

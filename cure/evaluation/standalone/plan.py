@@ -171,7 +171,7 @@ def plan(
     user calls the names.
     """
     if attacks is not None and not attacks:
-        raise UserError(f"{option}: names no column; clean alone is a column, too")
+        raise UserError(f"{option}: no attack given; use `clean` for clean accuracy alone")
     suite, threat = params.get("attack", AttackSuite), threat_model(params, **changes.get("threat", {}))
     section = read(published())["attack"]
     known = {**section["on_request"], **section["columns"], **suite.on_request, **suite.columns}

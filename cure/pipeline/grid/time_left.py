@@ -1,5 +1,6 @@
 """The time until all stages have ended: an estimate from the stages that ended and those that run."""
 
+import re
 from collections.abc import Collection, Mapping
 from heapq import heappop, heappush
 from itertools import count
@@ -9,8 +10,8 @@ ENOUGH = 0.5  # of the stages to come are of a kind that is known
 
 
 def kind(stage: str) -> str:
-    """Return the kind of a stage: attack, of attack@digits-small-at-0."""
-    return stage.partition("@")[0]
+    """Return the kind of a stage: attack, of attack_update_from_natural@digits-small-vfd-0."""
+    return re.split("[@_]", stage)[0]
 
 
 def expected(took: Mapping[str, float], stages: Collection[str]) -> dict[str, float]:

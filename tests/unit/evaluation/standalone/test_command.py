@@ -421,7 +421,7 @@ REFUSALS = {
         ["{weights}", "--attacks", "clean", "--surrogate", "{weights}"],
         "--surrogate: nothing is attacked; name a column beside clean",
     ),
-    "no column": (["{weights}", "--attacks", ","], "--attacks: names no column"),
+    "no column": (["{weights}", "--attacks", ","], "--attacks: no attack given"),
     "no folder": (["{weights}", "--out", "{theirs}"], "theirs.pt: a file; name a folder"),
     "other data": (["{weights}", "--data", "{other}"], "not the file that these weights were trained with"),
 }

@@ -8,8 +8,9 @@ NEEDS = {"prepare": [], "train@a": ["prepare"], "train@b": ["prepare"], "train@c
 
 
 def test_a_stage_takes_as_long_as_others_of_its_kind_else_as_the_others() -> None:
-    took = {"prepare": 3.0, "train@a": 9.0, "train@b": 12.0}
-    assert expected(took, ["train@c", "report"]) == {"train@c": 10.5, "report": 8.0}
+    took = {"prepare": 3.0, "train@a": 9.0, "train_to_revise@b": 12.0}
+    stages = ["train_from_natural@c", "report"]
+    assert expected(took, stages) == {"train_from_natural@c": 10.5, "report": 8.0}
 
 
 @pytest.mark.parametrize(("took", "said"), [({}, False), ({"prepare": 3.0}, False), ({"train@a": 3.0}, True)])
