@@ -84,7 +84,7 @@ def test_cure_verify_tells_what_differs_and_which_input_is_another(made):
     [
         ("digits/small/att-s0", "no stage and no run 'digits/small/att-s0'"),
         ("update@digits-small-at-1", "did you mean update@digits-small-at-0?"),
-        ("report", "report is not a run: its files are in git, and `git diff` shows"),
+        ("report", "report is not a run; `git diff` shows"),
     ],
 )
 def test_cure_verify_refuses_what_is_no_cell(made, run, said):

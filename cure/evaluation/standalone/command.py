@@ -155,11 +155,8 @@ def _one(
         try:
             found = measure(subject, images, wanted, preflight_checks, units=units, on_progress=on_progress)
         except KeyboardInterrupt:
-            say(
-                console,
-                "interrupted" + ("; rerun to resume at the last batch" if units else "; nothing is kept without --out"),
-                "dim",
-            )
+            kept = "rerun to resume at the last batch" if units else "nothing is kept without --out"
+            say(console, f"interrupted; {kept}", "dim")
             raise
     found = replace(found, beside=beside.agreements(found, rows))
     if folder:
