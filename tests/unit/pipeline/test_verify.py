@@ -9,12 +9,13 @@ from cure.pipeline.verify import DIFFERS, EQUAL, Line
 from tests.support import terminal
 from tests.support.terminal import broken
 
-RUN = "digits/small_resnet/finetune-every-s0"
+RUN = "digits/small/cure_eff-s0"
 DIGEST, OTHER = "25fa27ebebb3d4aa988bb7273c3de7f9", "ef12d39134b4d4aa988bb7273c3de7f9"
 SAME = Line(f"trajectories/{RUN}.safetensors", DIGEST, DIGEST)
 ANOTHER = Line(f"results/{RUN}-attack.json", DIGEST, OTHER)
 MISSING = Line(f"curves/{RUN}.csv", DIGEST, "-")
-EVERY, SOME = (
+EVERY = f"{RUN}: every output (2) has"
+SOME = f"{RUN}: 2 of 3 outputs differ from dvc.lock: {ANOTHER.out}, {MISSING.out}"
     f"{RUN}: every output (2) has",
     f"{RUN}: 2 of 3 outputs differ from dvc.lock: {ANOTHER.out}, {MISSING.out}",
 )
