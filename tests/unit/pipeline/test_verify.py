@@ -16,9 +16,6 @@ ANOTHER = Line(f"results/{RUN}-attack.json", DIGEST, OTHER)
 MISSING = Line(f"curves/{RUN}.csv", DIGEST, "-")
 EVERY = f"{RUN}: every output (2) has"
 SOME = f"{RUN}: 2 of 3 outputs differ from dvc.lock: {ANOTHER.out}, {MISSING.out}"
-    f"{RUN}: every output (2) has",
-    f"{RUN}: 2 of 3 outputs differ from dvc.lock: {ANOTHER.out}, {MISSING.out}",
-)
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
