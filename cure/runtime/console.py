@@ -34,7 +34,10 @@ def wrapped(text: str, width: int) -> str:
     """Break each line of a text into lines of at most `width` columns, between words and never within an interval."""
     held = UNBROKEN.sub(lambda part: part[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
     fill = partial(textwrap.fill, width=width, break_long_words=False, break_on_hyphens=False)
-    lines = [fill(line, subsequent_indent="  " if line.startswith("- ") else "") for line in held.split("\n")]
+    lines = []
+    for line in held.split("\n"):
+        indent = len(line) - len(line.lstrip(" ")) + 2 if line.startswith(("- ", " ")) else 0
+        lines.append(fill(line, subsequent_indent=" " * indent))
     return "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
 
 

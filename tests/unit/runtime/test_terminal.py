@@ -10,6 +10,7 @@ import pytest
 
 from cure.errors import UserError
 from cure.runtime.terminal import run, stage, warn
+from tests.support.terminal import ran
 
 
 @pytest.mark.parametrize(
@@ -104,6 +105,19 @@ def test_another_error_of_the_system_is_no_matter_of_the_output() -> None:
 
     with pytest.raises(BlockingIOError, match="Resource temporarily unavailable"):
         run(out_of_processes)
+
+
+def test_on_a_terminal_a_refusal_is_broken_between_words(tmp_path: Path) -> None:
+    why = "weights: not whole; allowed: 0.15 to 0.25, at most 1000 images\\n  run.threads: 0; a number from 1 to 1024"
+    code = f"from cure.runtime.terminal import refuse\nfrom cure.errors import UserError\nrefuse(UserError('{why}'))"
+    ended, lines = ran([sys.executable, "-c", code], 40, tmp_path)
+    assert ended == 2
+    assert lines == [
+        "error: weights: not whole; allowed:",
+        "0.15 to 0.25, at most 1000 images",
+        "  run.threads: 0; a number from",
+        "    1 to 1024",
+    ]
 
 
 def test_a_path_that_cannot_be_opened_is_named(capsys: pytest.CaptureFixture[str]) -> None:
