@@ -78,7 +78,7 @@ def execute(study: Study) -> str:
     whole, *each = (Scratch(job.stage, label, job.params.as_text(), inputs) for label in labels)
     history, networks = list[dict[str, Any]](), {"natural": _natural(job, source, where)}
     with whole.locked():
-        with progress(f"{job.stage} {job.run.name}", len(study.sets) * job.fit.epochs) as on_progress:
+        with progress(f"{job.stage} {job.run.name}", len(study.sets) * job.fit.epochs, unit="epoch") as on_progress:
             for name, scratch in zip(study.sets, each, strict=True):
                 lines, networks[name] = _trained(study, name, source, where, scratch, on_progress)
                 history += lines

@@ -36,7 +36,10 @@ def execute(job: Job) -> str:
     scratch = Scratch(job.stage, job.run.name, job.params.as_text(), [source.path, *job.parents()])
     with torchrun.alone(scratch.locked):
         key = "pretrain.batch" if job.stage == "pretrain" else "train.batch"
-        with progress(f"{job.stage} {job.run.name}", job.fit.epochs) as on_progress, fitting(key, job.fit.batch):
+        with (
+            progress(f"{job.stage} {job.run.name}", job.fit.epochs, unit="epoch") as on_progress,
+            fitting(key, job.fit.batch),
+        ):
             kept = train(task, scratch, on_progress)
         if distributed.rank() > 0:
             return ""

@@ -3,11 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
-
 from cure.core.names import heading
 from cure.errors import UserError
 from cure.evaluation.standalone.measure import Evaluation
@@ -15,6 +10,7 @@ from cure.published import claims, find
 from cure.published.agreement import Agreement, compare
 from cure.published.attacks import UNKNOWN, columns
 from cure.published.claims import Claim, Published
+from cure.runtime.console import WholeTable, page, say
 
 NOTE = (
     "percent; difference: measured minus published, with its 95 % interval, as of two networks on images of their own "
@@ -59,17 +55,17 @@ def document(one: Agreement) -> dict[str, Any]:
     return {name: value for name, value in vars(one).items() if name != "difference"} | ends | {"agrees": one.agrees}
 
 
-def table(found: Evaluation) -> Group:
-    """A line per published number: what papers print first, then what others reproduced."""
-    shown = Table(box=SIMPLE_HEAD, pad_edge=False)
+def show(found: Evaluation) -> None:
+    """Print a line per published number: what papers print first, then what others reproduced; and the caveats."""
     heads = ("Published", "Measure", "There", found.subject.name, "Difference", "Can agree", "Attack")
-    for name in heads:
-        shown.add_column(name, justify="left" if name in (heads[0], heads[1], heads[-1]) else "right", overflow="fold")
+    table = WholeTable(*heads, names=2, prose=heads[-1:])
     for one in found.beside:
         source = one.source + (" (reproduced)" if one.kind == "reproduction" else "")
-        shown.add_row(source, heading(one.measure), _printed(one), *_measured(one), _attack(one))
-    caveats = dict.fromkeys(f"{one.source}: {one.caveat}" for one in found.beside if one.caveat)
-    return Group(shown, *(Text(text, style="dim") for text in (NOTE, *caveats)))
+        table.add_row(source, heading(one.measure), _printed(one), *_measured(one), _attack(one))
+    console = page()
+    console.print(table, "")
+    for text in (NOTE, *dict.fromkeys(f"{one.source}: {one.caveat}" for one in found.beside if one.caveat)):
+        say(console, text, "dim")
 
 
 def _printed(one: Agreement) -> str:

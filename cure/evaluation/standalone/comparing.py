@@ -102,7 +102,7 @@ def on_shared_images(first: Evaluated, second: Evaluated) -> tuple[Outcomes, Out
         if not one.known:
             raise UserError(
                 f"compare: {counts}, and {one.path} does not say which; `dvc pull` the data of its pipeline, or "
-                "evaluate both on the same number"
+                "evaluate both with the same --n"
             )
     there = set(b.images)
     places = [place for place in a.images if place in there]

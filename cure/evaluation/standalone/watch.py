@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console, Group
-from rich.table import Table
 from rich.text import Text
 
 from cure.evaluation.attack_columns import AttackProgress
@@ -14,6 +13,7 @@ from cure.evaluation.speed import AttackSpeed
 from cure.evaluation.standalone.measure import CORRUPTED
 from cure.evaluation.standalone.plan import Plan
 from cure.evaluation.statistics.intervals import wilson
+from cure.runtime.console import WholeTable
 from cure.runtime.progress import clock, shown
 
 
@@ -118,9 +118,7 @@ class Watch:
         yield f"{self.title}: {said}{end}"
 
     def __rich__(self) -> Group:
-        table = Table(title=self.title, box=None, pad_edge=False, title_justify="left")
-        for name in ("attack", "images", "survive", "at most (95 %)"):
-            table.add_column(name, justify="left" if name == "attack" else "right")
+        table = WholeTable("attack", "images", "survive", "at most (95 %)", title=self.title)
         for row in self.rows() if self.clean else ():
             table.add_row(*row)
         left = self.left()
@@ -139,7 +137,7 @@ def _share(right: int, images: int) -> str:
 @contextmanager
 def watching(watch: Watch, console: Console) -> Iterator[Callable[[AttackProgress], object]]:
     """Show `watch` while the block runs; yield its `on_progress`."""
-    with shown(watch, watch.new_lines, console, transient=True) as report:
+    with shown(watch, watch.new_lines, console) as report:
 
         def on_progress(event: AttackProgress) -> None:
             watch.take(event)

@@ -8,22 +8,18 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
 from distributed import Client, Security, SpecCluster
-from rich.console import Console
 from ruamel.yaml import YAML
 
 from cure.errors import UserError
-from cure.pipeline.grid import attempts, dag
-from cure.pipeline.grid.board import INTERVAL, Board, Row
+from cure.pipeline.grid import dag
 from cure.pipeline.grid.command import reproduce
 from cure.pipeline.grid.options import WorkerOptions
 from cure.pipeline.grid.work import KILLED
 from cure.pipeline.grid.workers import connected, shares
-from cure.runtime.progress import append, clock
 from tests.support.grid_project import SERIAL, SHOWN, Project, equal, gone, line, resumable, until
 
 
@@ -300,49 +296,3 @@ def test_a_worker_gets_a_gpu_or_a_share_of_the_cores(tmp_path, monkeypatch, run,
 )
 def test_a_stage_or_one_of_its_processes_that_a_signal_ended_is_told_from_an_error(said, killed):
     assert bool(KILLED.search(said)) is killed
-
-
-def test_a_row_has_the_step_and_the_time_to_go_of_the_last_attempt():
-    def event(done, note, time):
-        return {"label": "train a", "done": done, "total": 9, "note": note, "time": time}
-
-    row = Row("train@a")
-    row.read(attempts.parse([{"worker": "node cpu", "time": 0}, event(0, "", 1.0)]))
-    assert (row.state, row.step, row.to_go, row.attempts) == ("running", "0/9", "", 1)
-    again = [{"worker": "node cuda:1", "time": 20.0}, event(0, "", 30.0)]
-    resumed = [event(n, "resumed", 30.0) for n in (1, 2, 3)]
-    trained = [event(n, "val_pgd 0.5", 100.0 * n) for n in (4, 5)]
-    row.read(attempts.parse([{"worker": "node cpu", "time": 0}, *again, *resumed, *trained]))
-    assert (row.worker, row.attempts, row.step, row.note) == ("node cuda:1", 2, "5/9", "val_pgd 0.5")
-    assert row.to_go == clock(4 * (100 + 370) / 2, hours=True) == "0:15:40"
-
-
-def test_a_board_prints_a_line_for_each_new_state_and_attempt_and_now_and_then_one_for_a_running_stage(
-    tmp_path, monkeypatch
-):
-    now = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(time, "time", lambda: now[0])
-    needs = {"prepare": [], "train@a": ["prepare"], "report": ["train@a"]}
-    board = Board(dag.Dag(tmp_path, needs, {}, frozenset({"prepare"}), frozenset(), tmp_path), Console())
-    path = board.dag.progress("train@a")
-    board.queued("train@a")
-    assert list(board.new_lines()) == []
-    append(path, {"worker": "node cpu", "time": now[0]})
-    board.refresh()
-    assert list(board.new_lines()) == ["train@a: running on node cpu"]
-    append(path, {"label": "train a", "done": 1, "total": 3, "note": "val_pgd 0.5", "time": now[0]})
-    board.refresh()
-    assert list(board.new_lines()) == []
-    now[0] += INTERVAL + 1
-    assert list(board.new_lines()) == ["train@a: running on node cpu 1/3 val_pgd 0.5"]
-    append(path, {"worker": "node cpu", "time": now[0]})
-    board.refresh()
-    assert list(board.new_lines()) == ["train@a: running on node cpu, attempt 2"]
-    now[0] += 1
-    board.ended("train@a", "done")
-    assert list(board.new_lines()) == ["train@a: done on node cpu, attempt 2 after 0:01:02"]
-    assert list(board.new_lines()) == []
-    assert {state: board.count(state) for state in ("done", "up to date", "waiting")} == dict.fromkeys(
-        ("done", "up to date", "waiting"), 1
-    )

@@ -1,13 +1,15 @@
 """Show the progress of `evaluate`: a bar on a terminal and in a notebook, nothing elsewhere."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from itertools import count
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.live import Live
 
 from cure.evaluation.attack_columns import AttackProgress, OnProgress, work_items
 from cure.evaluation.standalone.plan import Plan
+from cure.runtime.progress import Bar, drawing
 
 
 def batches(plan: Plan, images: int) -> int:
@@ -19,14 +21,10 @@ def batches(plan: Plan, images: int) -> int:
 @contextmanager
 def progress_bar(title: str, total: int, *, shown: bool) -> Iterator[OnProgress]:
     """Yield what takes the events; the bar counts batches and names the attack of the last one."""
-    console = Console(stderr=True)
-    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
-    columns += [TimeRemainingColumn(), TextColumn("{task.fields[note]}")]
-    hidden = not shown or not (console.is_terminal or console.is_jupyter)
-    with Progress(*columns, console=console, disable=hidden) as bar:
-        task = bar.add_task(title, total=total, note="")
+    console, bar, numbers = Console(stderr=True), Bar(title, total), count(1)
+    with Live(bar, console=console) if shown and (drawing(console) or console.is_jupyter) else nullcontext():
 
         def on_progress(event: AttackProgress) -> None:
-            bar.update(task, advance=1, note=str(event))
+            bar.step(next(numbers), str(event))
 
         yield on_progress

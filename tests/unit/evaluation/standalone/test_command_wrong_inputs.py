@@ -476,7 +476,7 @@ def test_a_name_without_end_or_of_other_characters_is_shown_in_short(user, subje
     shown = capsys.readouterr().out
     assert len(shown) < 10_000
     assert subject not in shown
-    assert "points by which mine leads" in shown
+    assert "Points by which mine leads" in shown
 
 
 TABLES = {  # reports/table.md -> what must be said
