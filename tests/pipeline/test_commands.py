@@ -62,7 +62,7 @@ def test_cure_verify_runs_a_cell_again_and_finds_the_same_bytes(made):
     lines = [line.split() for line in shown.splitlines() if re.match(r"\w+/digits/small/at-s0\S* ", line)]
     assert len(lines) == 8  # update: weights, trajectory, curve, sidecar; attack and corrupt: result, sidecar
     assert all(lock == again and said == "yes" for _, said, lock, again in lines)
-    assert shown.splitlines()[-1] == "digits/small/at-s0: every output (8) has the bytes that dvc.lock records"
+    assert "digits/small/at-s0: every output (8) has the bytes that dvc.lock records" in shown.splitlines()
     assert "no longer as in dvc.lock" not in shown
     assert made.run("git", "status", "--porcelain") == ""
 
