@@ -38,6 +38,10 @@ bench: $(UV) ## times against the packages and the authors' structures, into doc
 costs: $(UV) ## what `cure plan` says of the paper run, into docs/reproducing.md and reports/costs.csv (5 minutes)
 	$(RUN) python -m tools.costs
 
+.PHONY: docs
+docs: $(UV) ## the documentation site, into docs/_build/html; a warning is an error
+	$(RUN) sphinx-build -qW --keep-going docs docs/_build/html
+
 .PHONY: audit
 audit: $(UV) ## known vulnerabilities of the locked dependencies (asks a public database)
 	$(UV) export --locked --all-extras --no-emit-project --format requirements-txt -o .uv/requirements.txt --quiet

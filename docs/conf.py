@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
@@ -42,6 +43,18 @@ def list_fields(app: Sphinx, what: str, name: str, thing: Any, options: Any, lin
         lines.extend(["", f"- ``{found[1]}`` (``{found[2]}``)" + (f": {found[3]}" if found[3] else "")])
 
 
+def link_files_outside(app: Sphinx, name: str, source: list[str]) -> None:
+    """Make links to files outside docs/ download links, so that one text works on the site and on GitHub."""
+    here = (Path(app.srcdir) / name).parent
+
+    def link(found: re.Match[str]) -> str:
+        inside = (here / found[2]).resolve().is_relative_to(app.srcdir)
+        return found[0] if inside else f"{{download}}`{found[1]} <{found[2]}>`"
+
+    source[0] = re.sub(r"(?<!!)\[([^\]]+)\]\(((?:\.\./)+[^)#]+)\)", link, source[0])
+
+
 def setup(app: Sphinx) -> None:
-    """Connect the hook."""
+    """Connect the hooks."""
     app.connect("autodoc-process-docstring", list_fields)
+    app.connect("source-read", link_files_outside)

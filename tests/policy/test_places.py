@@ -6,16 +6,18 @@ import pytest
 
 from tests.support.project import ROOT
 
-TEXTS = ["README.md", "CONTRIBUTING.md", "Makefile", *sorted(f"docs/{path.name}" for path in ROOT.glob("docs/*.md"))]
+PAGES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/**/*.md"))
+TEXTS = ["README.md", "CONTRIBUTING.md", "Makefile", *PAGES]
 FILE = re.compile(r"(?<![\w./-])((?:[\w-]+/)+\w+\.(?:py|yaml|md))\b")
-AROUND = ("", "cure", "quickstart")
+AROUND = ("", "cure", "docs", "quickstart")
+SHOWN = re.compile(r"`(\S+\.py)`:\n\n```python")
 MODULE = re.compile(r"python3? -m ((?:cure|pilot|tests|tools)\.[\w.]*\w)")
 
 
 def named(text):
-    """Every file that the text names, from one of the folders AROUND; what stands for any name is left out."""
+    """Every file that the text names, from one of the folders AROUND; what stands for any name or is shown is left out."""
     words = {*FILE.findall(text), *(module.replace(".", "/") + ".py" for module in MODULE.findall(text))}
-    return {word for word in words if not word.endswith("/NAME.py")}
+    return {word for word in words if not word.endswith("/NAME.py")} - {*SHOWN.findall(text)}
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -26,4 +28,5 @@ def test_the_files_that_a_text_names_are_there(text):
 
 def test_files_and_modules_are_told_from_other_words():
     text = "cure/methods/NAME.py, nn/masks.py, results/x-attack.json; `python -m tools.costs`: core/gone.py."
+    text += "\n`cure/models/new.py`:\n\n```python\n"
     assert named(text) == {"nn/masks.py", "tools/costs.py", "core/gone.py"}
