@@ -15,7 +15,7 @@ MODULE = re.compile(r"python3? -m ((?:cure|pilot|tests|tools)\.[\w.]*\w)")
 
 
 def named(text):
-    """Every file that the text names, from one of the folders AROUND; what stands for any name or is shown is left out."""
+    """Every file that the text names, from one of the folders AROUND; neither stand-ins for names nor what it shows."""
     words = {*FILE.findall(text), *(module.replace(".", "/") + ".py" for module in MODULE.findall(text))}
     return {word for word in words if not word.endswith("/NAME.py")} - {*SHOWN.findall(text)}
 
