@@ -42,14 +42,18 @@ costs: $(UV) ## what `cure plan` says of the paper run, into docs/reproducing.md
 docs: $(UV) ## the documentation site, into docs/_build/html; a warning is an error
 	$(RUN) sphinx-build -qW --keep-going docs docs/_build/html
 
+.PHONY: seeds
+seeds: $(UV) ## how far robust accuracy moves over seeds in the quickstart, into quickstart/reports/seeds.csv (10 minutes)
+	$(RUN) python -m tools.seeds
+
 .PHONY: audit
 audit: $(UV) ## known vulnerabilities of the locked dependencies (asks a public database)
 	$(UV) export --locked --all-extras --no-emit-project --format requirements-txt -o .uv/requirements.txt --quiet
 	$(UV) tool run pip-audit==2.10.1 --strict --disable-pip --require-hashes -r .uv/requirements.txt
 
 .PHONY: quickstart
-quickstart: $(UV) ## the embedded default: digits on a CPU
-	$(RUN) dvc --cd quickstart repro
+quickstart: $(UV) ## the embedded default on all cores: digits on a CPU
+	$(RUN) --extra grid cure grid quickstart
 
 .PHONY: repro
 repro: $(UV) ## the paper: CIFAR-10 on CUDA

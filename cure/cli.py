@@ -117,12 +117,14 @@ def report(folder: Folder = Path()) -> None:
     import contextlib
 
     from cure.reporting import build
+    from cure.reporting.printed import show
     from cure.settings.check import load
 
     if not (folder / "params.yaml").exists():
         raise UserError(f"{folder / 'params.yaml'}: not found; name a pipeline folder, such as quickstart")
     with contextlib.chdir(folder):
         build.show(build.build(load(build.READS), whole=False))
+        show(build.FOLDER / "table.md")
 
 
 @app.command()

@@ -1,14 +1,15 @@
 """The steps of a dvc.yaml without DVC: their order, and which of them are still needed."""
 
-import re
 import sys
 from collections.abc import Sequence
-from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cure.settings import matrix
+
 ROOT = Path(__file__).parents[1]
 WANTED = ("results", "curves", "provenance")  # what the report reads
+ENDS = ("report", "show")  # of the whole pipeline
 
 
 class Step(NamedTuple):
@@ -34,37 +35,16 @@ class Step(NamedTuple):
         return next((i for i, method in enumerate(methods) if method in self.cmd[2:]), len(methods))
 
 
-def at(tree: Any, key: str) -> Any:
-    """Return the value at a dotted key."""
-    for part in key.split("."):
-        tree = tree[part]
-    return tree
-
-
-def filled(value: Any, names: dict[str, Any]) -> Any:
-    """Replace every ${a.b} in `value` as DVC does: alone it keeps its type, inside a text it becomes text."""
-    if isinstance(value, dict):
-        return {key: filled(inner, names) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [filled(inner, names) for inner in value]
-    if isinstance(value, str) and (alone := re.fullmatch(r"\$\{([\w.]+)\}", value)):
-        return at(names, alone[1])
-    return re.sub(r"\$\{([\w.]+)\}", lambda hit: str(at(names, hit[1])), value) if isinstance(value, str) else value
-
-
 def steps(pipeline: dict[str, Any], params: dict[str, Any], first: Sequence[str] = ()) -> list[Step]:
-    """Return every step but the report, each after those that it needs, right before the first that needs it.
+    """Return every step but those that report, each after those that it needs, right before the first that needs it.
 
     A run is trained, revised and attacked before the next one begins, the methods `first` in their order; corruptions
     come last.
     The texts of code/ are left out: they tell DVC which results are stale, and here none is.
     """
     names, found = params | {"root": str(ROOT)}, list[Step]()
-    for name, family in pipeline["stages"].items():
-        matrix = filled(family.get("matrix", {}), names)
-        for values in product(*matrix.values()) if name != "report" else ():
-            item = names | {"item": dict(zip(matrix, values, strict=True))}
-            cmd, deps, outs, asked = (filled(family[key], item) for key in ("cmd", "deps", "outs", "params"))
+    for name, (cmd, deps, outs, asked) in matrix.stages(pipeline, names, ("cmd", "deps", "outs", "params")):
+        if name not in ENDS:
             files = [dep for dep in deps if not dep.startswith("code/")]
             found.append(Step([sys.executable, *cmd.split()[1:]], files, outs, tuple(asked)))
     maker = {out: step for step in found for out in step.outs}

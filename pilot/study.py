@@ -26,10 +26,11 @@ import typer
 
 from cure.errors import UserError, did_you_mean
 from cure.runtime.terminal import stage
+from cure.settings.matrix import at
 from cure.settings.params import preset, read
 from cure.storage.files import write_text
 from pilot.gpu import ORDER, TO_DO, write_params
-from pilot.pipeline import ROOT, Step, at, pending, steps
+from pilot.pipeline import ROOT, Step, pending, steps
 
 TOOK = ("seconds", "cpu")
 KEYS = {"over", "stages", "values", "variants"}

@@ -19,7 +19,7 @@ def reads(run: Run) -> list[str]:
     return ["run", "threat", "analyse"]
 
 
-def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None:
+def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> str:
     """Analyse weights/DATASET/MODEL/METHOD-sSEED and its training, as the section analyse of params.yaml says.
 
     The method's own settings are those that its trajectory was trained with.
@@ -27,8 +27,7 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
     from cure.training.run_analyses import analyse
 
     run = Run(dataset, model, method, seed)
-    made = analyse(run, load(reads(run), dataset, model))
-    print(f"analyse {run.name}: {', '.join(made)}")
+    return ", ".join(analyse(run, load(reads(run), dataset, model)))
 
 
 if __name__ == "__main__":

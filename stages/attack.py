@@ -24,7 +24,7 @@ def reads(run: Run) -> list[str]:
     return ["run", "threat", "attack"]
 
 
-def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None:
+def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> str:
     """Attack weights/DATASET/MODEL/METHOD-sSEED with the columns of the section attack of params.yaml.
 
     An image is robust in a column if it is classified correctly clean and after every attack of the column.
@@ -33,6 +33,7 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
     from cure.evaluation import attack_columns, evaluated_run
     from cure.evaluation.last_epoch import LastEpoch
     from cure.evaluation.statistics.results import RunAttackResult
+    from cure.evaluation.statistics.summaries import attack_summary
     from cure.evaluation.work_items import WorkItemFolder
     from cure.runtime import distributed, torchrun
     from cure.storage import provenance, records
@@ -64,12 +65,13 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
         last = last_epoch.outcomes(found, lambda event: on_progress(f"last epoch: {event}"), store)
         distributed.wait()
         if distributed.rank() > 0:
-            return
+            return ""
         given = {name: value for name, value in vars(found).items() if name in found.model_fields_set}
         whole = RunAttackResult(**given, epoch=evaluated.about.epoch, last=last)
         records.write(run.result("attack"), whole)
         provenance.write(run.provenance("attack"), evaluated.run_settings, evaluated.device)
         scratch.delete()
+        return attack_summary(whole, ["clean", *suite.table])
 
 
 if __name__ == "__main__":

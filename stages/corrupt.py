@@ -24,9 +24,10 @@ def reads(run: Run) -> list[str]:
     return ["run", "corrupt"]
 
 
-def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None:
+def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> str:
     """Corrupt the test images as the section corrupt of params.yaml says and count what the network still sees."""
     from cure.evaluation import corrupted, evaluated_run
+    from cure.evaluation.statistics.summaries import corrupted_summary
     from cure.evaluation.work_items import WorkItemFolder
     from cure.runtime import device
     from cure.storage import provenance, records
@@ -50,6 +51,7 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
         records.write(run.result("corrupt"), found)
         provenance.write(run.provenance("corrupt"), evaluated.run_settings, evaluated.device)
         scratch.delete()
+        return corrupted_summary(found)
 
 
 if __name__ == "__main__":

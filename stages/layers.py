@@ -31,7 +31,7 @@ def reads(run: Run, group: str) -> list[str]:
     return ["run", "threat", "train", "layers.update", f"layers.blocks.{group}", *entries]
 
 
-def main(dataset: Dataset, model: Model, variant: VariantName, group: Group, seed: Seed) -> None:
+def main(dataset: Dataset, model: Model, variant: VariantName, group: Group, seed: Seed) -> str:
     """Update blocks of the natural network by AT: every set of layers.blocks.GROUP, one after the other.
 
     `reinit` gives the chosen blocks fresh weights first, `finetune` goes on from the natural ones. Which else may move
@@ -48,7 +48,7 @@ def main(dataset: Dataset, model: Model, variant: VariantName, group: Group, see
     how, train = params.method("layers.update", Freezing)
     sets = params.get(f"layers.blocks.{group}", Blocks).sets
     fit = train.model_copy(update={"snapshots": []})  # no network of the study is looked into later
-    execute(Study(Job("layers", run, params, method, hyper, fit), variant, sets, how))
+    return execute(Study(Job("layers", run, params, method, hyper, fit), variant, sets, how))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def reads(dataset: str) -> list[str]:
     return ["run", f"datasets.{dataset}"]
 
 
-def main(dataset: Dataset) -> None:
+def main(dataset: Dataset) -> str:
     """Prepare DATASET: its source -> data/DATASET.safetensors.
 
     Being the first stage, it also says at once what would stop a later one: a mistake in what the grid uses of
@@ -39,7 +39,7 @@ def main(dataset: Dataset) -> None:
     hyper = params.get(f"datasets.{dataset}", catalogue.entry("datasets", dataset).Hyper)
     lacking(dataset, hyper, missing_device(params.get("run", RunSettings)))
     sizes = prepare(dataset, hyper, paths.data(dataset))
-    print(f"{dataset}: " + ", ".join(f"{size:,} {name}" for name, size in sizes.items()))
+    return ", ".join(f"{size:,} {name}" for name, size in sizes.items()) + " images"
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def reads(run: Run) -> list[str]:
     return ["run", "threat", "pretrain", f"datasets.{run.dataset}.augment", f"models.{run.model}", "methods.natural"]
 
 
-def main(dataset: Dataset, model: Model, seed: Seed) -> None:
+def main(dataset: Dataset, model: Model, seed: Seed) -> str:
     """Train the natural network (conservation): data/DATASET -> weights/DATASET/MODEL/natural-sSEED.
 
     Settings come from the sections run, pretrain, datasets and models of params.yaml in the current folder. An
@@ -34,7 +34,7 @@ def main(dataset: Dataset, model: Model, seed: Seed) -> None:
     params = load(reads(run), dataset, model)
     method = catalogue.entry("methods", "natural").METHOD
     hyper = params.get("methods.natural", method.hyper)
-    execute(Job("pretrain", run, params, method, hyper, params.get("pretrain", Fit)))
+    return execute(Job("pretrain", run, params, method, hyper, params.get("pretrain", Fit)))
 
 
 if __name__ == "__main__":

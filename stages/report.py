@@ -23,11 +23,12 @@ def reads() -> list[str]:
     return READS
 
 
-def main() -> None:
-    """Rebuild reports/ from results/ and curves/ and print the table."""
+def main() -> str:
+    """Rebuild reports/ from results/ and curves/."""
     from cure.reporting import build
 
     build.show(build.build(load(reads())))
+    return f"{build.FOLDER / 'index.html'}"
 
 
 if __name__ == "__main__":

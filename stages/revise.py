@@ -26,7 +26,7 @@ def reads(run: Run) -> list[str]:
     return [*role, "run", "threat", "train", augment, revise_key(run.method, method)]
 
 
-def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None:
+def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> str:
     """Consolidate METHOD: trajectories/DATASET/MODEL/METHOD-sSEED -> weights/DATASET/MODEL/METHOD-sSEED.
 
     RiFT, which has no training of its own, takes the weights of the method `roles.robust`.
@@ -42,7 +42,7 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
         raise UserError(f"{method} does not consolidate: its update already writes the evaluated network")
     params = load(reads(run), dataset, model)
     hyper, train = params.method(revise_key(method, entry), entry.revise or entry.hyper)
-    consolidate(run, entry, hyper, train, params)
+    return consolidate(run, entry, hyper, train, params)
 
 
 if __name__ == "__main__":

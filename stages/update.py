@@ -26,7 +26,7 @@ def reads(run: Run) -> list[str]:
     return [*method.hyper.top_level, *roles, "run", "threat", "train", *entries]
 
 
-def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None:
+def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> str:
     """Train METHOD: data/DATASET (and its parents' weights) -> trajectories/DATASET/MODEL/METHOD-sSEED.
 
     Settings come from the sections run, train, datasets, models and methods.METHOD of params.yaml in the current
@@ -43,7 +43,7 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> None
         raise UserError(f"{method} has no update: its stage is revise")
     params = load(reads(run), dataset, model)
     hyper, train = params.method(update_key(method, entry), entry.hyper)
-    execute(Job("update", run, params, entry, hyper, train))
+    return execute(Job("update", run, params, entry, hyper, train))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,11 @@ def first(stage: Any) -> bool:
     return bool(stage.always_changed and not stage.deps)
 
 
+def last(stage: Any) -> bool:
+    """Return whether DVC runs this stage every time and after others, as it does with the stage `show`."""
+    return bool(stage.always_changed and stage.deps)
+
+
 def rewrite(stages: Iterable[Any], folder: Path) -> None:
     """Run the command of the stage `code` in `folder`, a pipeline folder or a copy of one, without DVC."""
     for stage in filter(first, stages):

@@ -52,7 +52,7 @@ def named(run: str, known: dict[str, Any]) -> list[Any]:
     found = [one for name, one in known.items() if name == run or any(own.match(out.def_path) for out in one.outs)]
     if not found:
         raise UserError(f"verify: no stage and no run {run!r}{did_you_mean(run, list(known))}")
-    if in_git := [one.name for one in found if any(not out.use_cache for out in one.outs)]:
+    if in_git := [one.name for one in found if not all(out.use_cache for out in one.outs) or not one.outs]:
         raise UserError(f"verify: the stage {in_git[0]} is no run; `git diff` shows whether its files changed")
     if unknown := [one.name for one in found if not all(out.hash_info.value for out in one.outs)]:
         raise UserError(f"verify: dvc.lock has no outputs of {', '.join(unknown)}; run `dvc repro` first")

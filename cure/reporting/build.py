@@ -23,11 +23,10 @@ from cure.reporting import (
     made,
     overfitting,
     page,
-    printed,
     rows,
     table,
 )
-from cure.reporting.comparison import pairs, pairs_page, ranks
+from cure.reporting.comparison import pairs, pairs_page, ranks, seeds
 from cure.reporting.comparison.samples import sampled
 from cure.reporting.results import Results, every_row, load_results, methods, setting
 from cure.settings.params import Params
@@ -181,6 +180,7 @@ def facts(params: Params, results: Results, note: dict[str, Any], todo: list[str
         *(said for method, said in RECONSTRUCTIONS.items() if method in {run.method for run in results.runs}),
         *attacks.notes(results.attacks, suite),
         unit(len(grid.seeds), f"{shown}, NRR"),
+        *(seeds.told(FOLDER / "seeds.csv", suite.table[0], titled(suite.table[0])) if len(grid.seeds) == 1 else []),
         f"NRR: 2 n r / (n + r) of clean and {titled(suite.nrr)}, of unrounded values.",
         corrupted.note(results.corruptions),
         *(
@@ -209,8 +209,6 @@ def unit(seeds: int, shown: str) -> str:
 
 
 def show(said: list[str]) -> None:
-    """Print the table, what is missing in the report and why, and where the page lies."""
-    printed.show(FOLDER / "table.md")
+    """Print what is missing in the report and why."""
     for line in said:
         print(f"report: {line}")
-    print(f"report: {FOLDER.resolve() / 'index.html'}")

@@ -7,7 +7,7 @@ import pandas as pd
 from cure.core.corruption import CATEGORIES
 from cure.core.names import NAMES
 from cure.errors import UserError
-from cure.evaluation.statistics.results import CorruptResult
+from cure.evaluation.statistics.summaries import corrupted_mean
 from cure.reporting import markdown
 from cure.reporting.results import CorruptResults, not_whole, place, setting
 
@@ -67,12 +67,6 @@ def shared(results: CorruptResults) -> pd.DataFrame:
     return found[found["corruption"].isin(counted(results))]
 
 
-def mean(found: CorruptResult, names: list[str]) -> float:
-    """Percent, over these corruptions at each severity, every run of corruption and severity alike."""
-    shares = [100 * right / found.images for name in names for right in found.correct[name].values()]
-    return sum(shares) / len(shares)
-
-
 def note(results: CorruptResults) -> str:
     """What the mean runs over: never silently over fewer than 15 x 5."""
     names, all_names = counted(results), benchmark(results)
@@ -110,7 +104,7 @@ def _summary(results: CorruptResults, where: str, part: pd.DataFrame, names: lis
     for method in rows:
         own = [r for c, r in results.items() if setting(c) == where and c.method == method]
         clean = [100 * found.clean / found.images for found in own]
-        corrupted = [mean(found, names) for found in own]
+        corrupted = [corrupted_mean(found, names) for found in own]
         drops = [100 * (a - b) / a for a, b in zip(clean, corrupted, strict=True) if a]
         numbers = [*map(pd.Series, (clean, corrupted, drops)), *(by[method, name] for name in head)]
         source = ", ".join(sorted({f"{found.source}, {found.images} images" for found in own}))

@@ -2,6 +2,10 @@
 
 from pathlib import Path
 
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
 from cure.errors import UserError, first_sentence
 from cure.runtime.console import page
 from cure.storage.files import read_bytes
@@ -18,11 +22,7 @@ def _read(path: Path) -> str:
 
 
 def show(path: Path) -> None:
-    """Print the table of a table.md on the terminal; a narrow one breaks cells and loses no digit."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
+    """Print the table of a table.md, and where the page beside it is; a narrow terminal breaks cells, no number."""
     text = _read(path)
     split = [[part.strip() for part in row.strip("|").split("|")] for row in text.splitlines() if row.startswith("|")]
     title, settings = text.splitlines()[0].removeprefix("# "), {row[0] for row in split[2:]}
@@ -38,3 +38,5 @@ def show(path: Path) -> None:
     for line in text.splitlines():
         if line.startswith("- "):
             console.print(line, style="dim", highlight=False)
+    if (index := path.with_name("index.html")).exists():
+        print(f"report: {index.resolve()}")

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from cure.evaluation.statistics.results import RunAttackResult, counts
+from cure.evaluation.statistics.summaries import corrupted_mean
 from cure.reporting import corrupted
 from cure.reporting.results import Results, methods, place, setting
 from cure.settings.sections import AttackSuite, Grid
@@ -24,7 +25,7 @@ def measured(results: Results) -> pd.DataFrame:
     found = results.corruptions
     counted = corrupted.counted(found)
     return pd.DataFrame(
-        [_line(run, attack, corrupted.mean(found[run], counted)) for run, attack in results.attacks.items()]
+        [_line(run, attack, corrupted_mean(found[run], counted)) for run, attack in results.attacks.items()]
     )
 
 

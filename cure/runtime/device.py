@@ -6,6 +6,7 @@ import shutil
 import torch
 
 from cure.errors import UserError
+from cure.runtime.memory import keep_freed_memory
 from cure.settings.sections import RunSettings
 
 WITHOUT_GPU = "CURE_WITHOUT_GPU"
@@ -34,6 +35,7 @@ def set_up(run_settings: RunSettings) -> torch.device:
     if run_settings.cpu_isa == "avx2":  # read by the libraries at their first call, which is still to come
         os.environ.update(_PORTABLE)
     torch.set_num_threads(run_settings.threads)
+    keep_freed_memory()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = run_settings.tf32
     if run_settings.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -5,6 +5,7 @@ import errno
 import io
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Annotated, NoReturn, TextIO
 import typer
 
 from cure.errors import UserError
+from cure.runtime.stage_line import stage_line
 from cure.settings.base import SEEDS
 
 Dataset = Annotated[
@@ -28,15 +30,21 @@ Seed = Annotated[
 INTERRUPTED = 130
 
 
-def stage(main: Callable[..., None]) -> NoReturn:
-    """Run a stage's main function as a command that exits with 2 after a UserError and with 130 after Ctrl-C."""
+def stage(main: Callable[..., str | None]) -> NoReturn:
+    """Run a stage's main function as a command that exits with 2 after a UserError and with 130 after Ctrl-C.
+
+    What it returns is printed in the stage's last line.
+    """
+    begin = time.monotonic()
 
     @wraps(main)
-    def interruptible(*args: object, **kwargs: object) -> None:
+    def interruptible(**given: object) -> None:
         try:
-            main(*args, **kwargs)
+            facts = main(**given)
         except KeyboardInterrupt:
             interrupted()
+        if facts:
+            print(stage_line(sys.argv, given, facts, time.monotonic() - begin))
 
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
     app.command()(interruptible)

@@ -23,11 +23,11 @@ from cure.storage.files import write_text
 from cure.storage.paths import Run
 from cure.storage.training_checkpoint import load_training_checkpoint, networks
 from cure.training.job import parent
-from cure.training.validation import validated, validation
+from cure.training.validation import told, validated, validation
 
 
-def consolidate(run: Run, method: Method, hyper: Settings, train: Train, params: Params) -> None:
-    """Apply `select_network` and write the network, its report and its sidecar."""
+def consolidate(run: Run, method: Method, hyper: Settings, train: Train, params: Params) -> str:
+    """Apply `select_network`, write the network, its report and its sidecar, and return its validation accuracies."""
     run_settings = params.get("run", RunSettings)
     where = device.set_up(run_settings)
     source = prepared.load(paths.data(run.dataset), ("train", "val"), where)
@@ -64,3 +64,4 @@ def consolidate(run: Run, method: Method, hyper: Settings, train: Train, params:
     checkpoint.save(run.weights, {"": final.state_dict()}, described)
     write_text(run.result("revise"), json.dumps(report, indent=1, sort_keys=True) + "\n")
     provenance.write(run.provenance("revise"), run_settings, where, epochs=report.get("epochs", about.epoch))
+    return f"network of epoch {epoch}, {told(scores, train)}"

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from cure.core.method import Method
+from cure.core.names import block_set
 from cure.core.network import Network
 from cure.core.tensors import Flags
 from cure.data import prepared
@@ -57,7 +58,7 @@ class Study:
         return replace(self.job.method, init="natural", prepare=prepare)
 
 
-def execute(study: Study) -> None:
+def execute(study: Study) -> str:
     """Train every set, or finish an interrupted run, and write one curve, one result and one sidecar.
 
     A set that is done keeps its resume file until all are, so that a run continues at the epoch where it was cut off.
@@ -80,6 +81,11 @@ def execute(study: Study) -> None:
         provenance.write(job.run.provenance(job.stage), job.run_settings, where, epochs=job.fit.epochs)
         for scratch in each:
             scratch.delete()
+    best = max(found.networks, key=lambda name: found.networks[name].pgd.count("1"))
+    robust = 100 * found.networks[best].pgd.count("1") / found.images
+    return (
+        f"{len(study.sets)} block sets, most robust {block_set(best)}: PGD-{job.fit.validate_attack.steps} {robust:.1f}"
+    )
 
 
 def _natural(job: Job, source: prepared.Data, where: torch.device) -> LayersNetwork:

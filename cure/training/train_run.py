@@ -16,13 +16,15 @@ from cure.storage.resume import Scratch
 from cure.training.job import Job
 from cure.training.kept import TrainingCheckpoint
 from cure.training.loop import Task, train
+from cure.training.validation import told
 
 
-def execute(job: Job) -> None:
+def execute(job: Job) -> str:
     """Train, or finish an interrupted run, and write the outputs of the run: curve, sidecar, networks.
 
     The one network of a method that consolidates is written by the stage revise, that of any other method here. The
-    resume file is deleted when everything is on disk. Of several ranks the first one locks the run, saves and writes.
+    resume file is deleted when everything is on disk. Of several ranks the first one locks the run, saves and writes,
+    and returns how good the chosen epoch is on the validation split.
     """
     where = torchrun.set_up(job.run_settings)
     source = prepared.load(paths.data(job.run.dataset), ("train", "val"), where)
@@ -34,15 +36,17 @@ def execute(job: Job) -> None:
         with progress(f"{job.stage} {job.run.name}", job.fit.epochs) as on_progress, fitting(key, job.fit.batch):
             kept = train(task, scratch, on_progress)
         if distributed.rank() > 0:
-            return
+            return ""
         states = networks(job, nets, kept)
         described = description(job, source, kept, "trajectory")
         checkpoint.save(job.run.training_checkpoint, states | kept.snapshots, described)
+        chosen = description(job, source, kept, "network")
         if job.method.select_network is None:
-            checkpoint.save(job.run.weights, {"": states[job.fit.select]}, description(job, source, kept, "network"))
+            checkpoint.save(job.run.weights, {"": states[job.fit.select]}, chosen)
         write_text(job.run.curve, curve(kept.history))
         provenance.write(job.run.provenance(job.stage), job.run_settings, where, epochs=job.fit.epochs)
         scratch.delete()
+        return f"{job.fit.select} epoch {chosen.epoch} of {job.fit.epochs}, {told(chosen.validation, job.fit)}"
 
 
 def networks(job: Job, nets: Networks, kept: TrainingCheckpoint) -> dict[str, State]:

@@ -30,3 +30,9 @@ def validated(net: nn.Module, val: Split, fit: Fit, seed: int) -> dict[str, Flag
 def validation(net: nn.Module, val: Split, fit: Fit, seed: int) -> dict[str, float]:
     """Return the clean and the PGD accuracy on `val`."""
     return accuracies(validated(net, val, fit, seed))
+
+
+def told(scores: dict[str, float], fit: Fit) -> str:
+    """Return `clean 95.6, PGD-10 75.0`: the accuracies in percent, of their names in a curve."""
+    titles = {"val_clean": "clean", "val_pgd": f"PGD-{fit.validate_attack.steps}"}
+    return ", ".join(f"{title} {100 * scores[name]:.1f}" for name, title in titles.items() if name in scores)

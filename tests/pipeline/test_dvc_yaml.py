@@ -17,15 +17,16 @@ from cure import catalogue
 from cure.settings import sections
 from cure.settings.check import check
 from cure.settings.families import all_methods
+from cure.settings.matrix import at
 from cure.settings.params import read
 from cure.storage import paths
-from pilot.pipeline import at
 from stages import digest
 from tests.support.dvc_items import (
     SCALES,
     asked_of_catalogue,
     code_files,
     items,
+    made,
     of,
     reached,
     texts_of,
@@ -57,7 +58,7 @@ LISTS = (
     "overfitting.csv",
 )
 REPORTS = ("index.html", *PAGES, *LISTS, "data", "figures", "metrics.json")
-FAMILIES = list(parsed(ROOT / "dvc.yaml")["stages"])
+FAMILIES = list(made(parsed(ROOT / "dvc.yaml")))
 every_scale = pytest.mark.parametrize("scale", SCALES)
 every_family = pytest.mark.parametrize("family", FAMILIES)
 
@@ -141,6 +142,15 @@ def test_the_stage_code_runs_every_time_and_its_texts_stand_in_git():
     assert stage["outs"] == [{f"code/{folder}": flags} for folder in ("stages", *digest.CATALOGUES, *digest.NAMED)]
     assert stage["always_changed"]
     assert "deps" not in stage
+
+
+def test_the_stage_show_runs_every_time_after_the_report_and_makes_nothing():
+    families = parsed(ROOT / "dvc.yaml")["stages"]
+    assert list(families)[-2:] == ["report", "show"]
+    show = families["show"]
+    assert show["always_changed"]
+    assert set(show) == {"cmd", "meta", "deps", "always_changed"}
+    assert set(show["deps"]) <= {name for out in families["report"]["outs"] for name in out}
 
 
 def test_root_is_the_way_from_the_folder_to_the_project():
@@ -358,5 +368,5 @@ def test_params_are_written_as_dvc_writes_them(scale, tmp_path):
 def test_the_stages_that_need_no_gpu_are_marked(scale):
     stages = parsed(SCALES[scale] / "dvc.yaml")["stages"]
     for name, stage in stages.items():
-        light = name.partition("_")[0] in ("prepare", "corrupt", "report")
+        light = name.partition("_")[0] in ("prepare", "corrupt", "report", "show")
         assert stage.get("meta") == ({"gpu": False} if light else None), name

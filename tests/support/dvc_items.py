@@ -6,8 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from cure.settings.matrix import filled
 from cure.storage.paths import Run
-from pilot.pipeline import filled
 from stages import digest
 from tests.support.project import ROOT
 from tests.support.settings import parsed
@@ -62,13 +62,18 @@ def wider(params):
     return grid | more | {"seeds": [*grid["seeds"], max(grid["seeds"]) + 1]}
 
 
+def made(pipeline):
+    """The families that make something, which is all but `show`."""
+    return {family: stage for family, stage in pipeline["stages"].items() if family != "show"}
+
+
 @cache
 def items(scale):
     pipeline, params = (parsed(SCALES[scale] / name) for name in ("dvc.yaml", "params.yaml"))
     names, found = dict(params), []
     names["grid"] = wider(params)
     corner = {"dataset": names["grid"]["datasets"][0], "model": names["grid"]["models"][0]}
-    for family, stage in pipeline["stages"].items():
+    for family, stage in made(pipeline).items():
         matrix = filled(stage.get("matrix", {}), names)
         for values in itertools.product(*matrix.values()):
             place = dict(zip(matrix, values, strict=True))

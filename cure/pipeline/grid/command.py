@@ -46,6 +46,8 @@ def reproduce(folder: Path, options: WorkerOptions) -> int:
         if row.state == "failed":
             print(f"error: {row.stage}: {row.note}; its output: {dag.log(row.stage)}", file=sys.stderr)
     counts = {state: board.count(state) for state in ("done", "up to date", "failed", "skipped")}
+    if not counts["failed"]:
+        dags.show(dag)
     print(f"{dag.folder.name}: " + ", ".join(f"{n} {state}" for state, n in counts.items() if n))
     return int(counts["failed"] > 0)
 

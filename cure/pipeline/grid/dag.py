@@ -29,6 +29,7 @@ class Dag:
     dependents: dict[str, int]  # stage -> number of stages that depend on it, directly or not
     done: frozenset[str]  # stages that are up to date together with all stages that they need
     without_gpu: frozenset[str]  # stages whose `meta` in dvc.yaml says gpu: false
+    shows: list[str]  # stages that print what there is, after all others
     logs: Path  # of this folder's stages, in .dvc/tmp, which git ignores
 
     def log(self, stage: str) -> Path:
@@ -53,10 +54,13 @@ def read(folder: Path) -> Dag:
                 repo.reproduce(stage, single_item=True)
             graph = get_active_graph(repo.index.graph)
             steps = plan_repro(graph, collect_stages(repo, ["dvc.yaml"]))
+            shows = [stage for stage in steps if code_texts.last(stage)]
+            steps = [stage for stage in steps if stage not in shows]
             changed = repo.status(targets=["dvc.yaml"]).keys() - set(code)
             # in here, since DVC names a stage as it is called from the working folder
             needs = {stage.addressing: [need.addressing for need in graph.successors(stage)] for stage in steps}
             without_gpu = {stage.addressing for stage in steps if (stage.meta or {}).get("gpu") is False}
+            shows = [stage.addressing for stage in shows]
             dependents = {stage.addressing: len(nx.ancestors(graph, stage)) for stage in steps}
     except DvcException as problem:
         raise UserError(f"{folder / 'dvc.yaml'}: {problem}; fix it and rerun") from None
@@ -64,7 +68,7 @@ def read(folder: Path) -> Dag:
     for stage, first in needs.items():
         if stage not in changed and done.issuperset(first):
             done.add(stage)
-    return Dag(folder.resolve(), needs, dependents, frozenset(done), frozenset(without_gpu), logs)
+    return Dag(folder.resolve(), needs, dependents, frozenset(done), frozenset(without_gpu), shows, logs)
 
 
 def logs_of(folder: Path) -> Path:
@@ -98,6 +102,13 @@ def restore_order(dag: Dag) -> None:
                 stages.move_to_end(name)
             write_text(path, dumps_yaml(data))
     file.unlink()
+
+
+def show(dag: Dag) -> None:
+    """Run the stages that print what there is, as `dvc repro` ends with them."""
+    with contextlib.chdir(dag.folder), Repo(_wait_for_lock=True) as repo:
+        for stage in dag.shows:
+            repo.reproduce(stage, single_item=True)
 
 
 def _order_file(dag: Dag) -> Path:

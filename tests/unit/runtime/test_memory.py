@@ -1,6 +1,9 @@
 """Memory that runs out: training says which batch to try, an evaluation takes it by itself and says so."""
 
 import copy
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -22,6 +25,7 @@ from cure.storage.paths import Run
 from cure.storage.records import parse, write
 from cure.training.validation import validation
 from tests.support.attacks import EPS, SHORT, autoattack, images, pgd, suite
+from tests.support.project import ROOT
 from tests.support.saving import every_epoch
 from tests.support.training import task, with_method
 
@@ -180,3 +184,30 @@ def test_a_stage_that_runs_out_of_memory_keeps_its_files_and_finished_epochs(tmp
     state = kept.load()
     assert state is not None
     assert len(state["kept"]["history"]) == 2
+
+
+FAULTS = """
+import resource, sys, torch
+from cure.runtime.memory import keep_freed_memory
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+def work():
+    for _ in range(20):
+        parts = [torch.ones(1 << 20) for _ in range(4)]
+work()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+work()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a setting of the GNU C library")
+def test_freed_memory_is_kept_also_where_the_environment_says_otherwise() -> None:
+    def faults(how: str) -> int:
+        environment = os.environ | {"MALLOC_TRIM_THRESHOLD_": "65536"}  # as Dask sets it
+        done = subprocess.run(
+            [sys.executable, "-c", FAULTS, how], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+        )
+        return int(done.stdout)
+
+    assert faults("kept") < faults("returned") / 10
