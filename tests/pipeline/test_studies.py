@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from cure import catalogue
 from cure.errors import UserError
 from cure.settings.params import read
 from pilot import study, took, tuning
@@ -62,6 +63,51 @@ def test_tuning_gives_every_method_four_configurations_and_reads_no_test_split(s
     assert {one.script for each in found for one in each.steps} <= {"prepare", "pretrain", "update", "revise"}
     own = [each.keys[each.steps[-1].name] for each in found]
     assert len(set(own)) == len(found)  # no two are the same run
+
+
+TIER_1 = {"natural", "at", "trades", "mart", "awp", "rift", "arat", "cure"}
+
+
+def made_of(found):
+    """Method, seed and stage of every step of pipelines; the natural network is pretrained, and named elsewhere."""
+    words = [step.name.split() for each in found for step in each.steps]
+    return {(one[3] if len(one) > 4 else "natural", int(one[-1]), one[0]) for one in words if len(one) > 2}
+
+
+def test_tier_1_has_three_seeds_and_tier_2_every_method_of_the_catalogue(tmp_path):
+    one, two = (pipelines(name, tmp_path) for name in ("tier1", "tier2"))
+    attacked = {(method, seed) for method, seed, stage in made_of(one) if stage == "attack"}
+    assert attacked == {(method, seed) for method in TIER_1 for seed in range(3)}
+    every = {method for method, _, stage in made_of(two) if stage == "attack"}
+    assert every == set(catalogue.names("methods"))
+    assert one[0].params["train"]["protocol"] == two[0].params["train"]["protocol"] == "matched"
+
+
+def test_tier_2_and_the_ablations_take_from_tier_1_what_it_has(tmp_path):
+    (one,), (two,) = (pipelines(name, tmp_path) for name in ("tier1", "tier2"))
+    again = set(one.keys.values())
+    shared = {step.name for step in two.steps if two.keys[step.name] in again}
+    assert {name.split()[3] for name in shared if name.startswith("attack")} == TIER_1
+    for each in pipelines("ablations", tmp_path):
+        names = {
+            step.name.split()[3] for step in each.steps if each.keys[step.name] in again and step.script == "attack"
+        }
+        assert names >= {"natural"} | ({each.name.split("/")[1]} & TIER_1)
+        new = {step.name.split()[3] for step in each.steps if each.keys[step.name] not in again}
+        assert bool(new) == ("_" in each.name)
+
+
+def test_longer_training_runs_four_times_as_long_on_fewer_images(tmp_path):
+    (longer,), (one,) = (pipelines(name, tmp_path) for name in ("longer", "tier1"))
+    assert longer.params["train"]["epochs"] == 4 * one.params["train"]["epochs"]
+    assert longer.params["datasets"]["folder"]["train_images"] < one.params["datasets"]["folder"]["train_images"]
+    assert {"at", "trades", "cure"} <= {method for method, _, _ in made_of([longer])}
+    assert [step.name for step in longer.steps if step.script == "layers"]
+
+
+def test_what_is_tuned_is_what_the_committed_curves_choose():
+    chosen = best(tuning.configurations(read(study.STUDIES / "tuning.yaml"), study.EVIDENCE / "tuning"))
+    assert values(chosen, read(ROOT / "pilot" / "params.yaml")) == read(tuning.TUNED)
 
 
 @pytest.mark.reliability("wrong inputs")

@@ -39,7 +39,7 @@ class Evaluated:
 
 def evaluated(path: Path) -> Evaluated:
     """Read a folder of `cure eval`, its results.json, or a result of the stage attack."""
-    path = path / "results.json" if path.is_dir() else path
+    path = _only_result(path) if path.is_dir() else path
     try:
         held = json.loads(read_bytes(path))
         result = AttackResult.model_validate(held.get("result", held))
@@ -61,6 +61,16 @@ def evaluated(path: Path) -> Evaluated:
         ) from None
     except (OSError, ValueError, KeyError, AttributeError, TypeError, MemoryError, RecursionError):
         raise UserError(f"{path}: not a result of `cure eval` or of the stage attack") from None
+
+
+def _only_result(folder: Path) -> Path:
+    """Return the results.json of a folder of one network, or of the folder of `--out` if it holds one network."""
+    if (own := folder / "results.json").exists():
+        return own
+    found = sorted(folder.glob("*/results.json"))
+    if len(found) > 1:
+        raise UserError(f"{folder}: holds several networks, name one: {', '.join(str(path.parent) for path in found)}")
+    return found[0] if found else own
 
 
 def _places(path: Path, count: int) -> list[int] | None:

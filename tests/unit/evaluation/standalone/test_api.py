@@ -491,6 +491,7 @@ def test_a_network_on_two_devices_is_not_moved(test_images):
 
 def test_the_package_shows_what_it_has():
     assert {"evaluate", "training_step", "__version__"} <= set(dir(cure))
+    assert not {"Any", "TYPE_CHECKING"} & set(dir(cure))
     assert cure.evaluate is evaluate
 
 

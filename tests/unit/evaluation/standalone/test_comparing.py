@@ -102,3 +102,15 @@ def test_of_two_results_with_one_name_each_is_called_by_its_file(tmp_path):
     every = written(tmp_path / "a.json", result(index=list(range(10)), subject="net"))
     some = written(tmp_path / "b.json", result("110", "010", index=[2, 5, 9], subject="net"))
     assert f"{every} is of 10 test images, {some} of 3" in call("compare", every, some)[2]
+
+
+def test_a_folder_of_one_network_stands_for_it_and_of_several_one_is_named(tmp_path):
+    for network in ("a/net", "b/one"):
+        written(tmp_path / network / "results.json", result(index=list(range(10)), subject=network))
+    assert call("compare", tmp_path / "a", tmp_path / "b")[0] == 0
+    written(tmp_path / "b/two/results.json", result(index=list(range(10))))
+    code, _, said = call("compare", tmp_path / "a", tmp_path / "b")
+    assert code == 2
+    assert f"{tmp_path / 'b'}: holds several networks, name one: {tmp_path / 'b/one'}, {tmp_path / 'b/two'}" in said
+    (tmp_path / "c").mkdir()
+    assert "c/results.json: not found; name a folder that" in call("compare", tmp_path / "a", tmp_path / "c")[2]

@@ -1,0 +1,89 @@
+"""What the ablations show: `python -m pilot.ablations` writes pilot/evidence/ablations/ablations.md.
+
+Every variant of pilot/studies/ablations.yaml is compared with the method that it takes a part from, RiFT with the
+network that it starts from. The unit is the method: intervals cover other images and other training runs, and the
+variance over seeds is pooled over all variants.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from cure.core.names import NAMES, heading
+from cure.errors import UserError
+from cure.evaluation.statistics.contradictions import parse_attack
+from cure.evaluation.statistics.paired_tests import LEVEL, holm
+from cure.reporting import markdown
+from cure.reporting.comparison.samples import Tested, sampled
+from cure.runtime.terminal import stage
+from cure.settings.params import read
+from cure.storage.files import write_text
+from cure.storage.paths import Run
+from pilot.study import EVIDENCE, STUDIES
+
+COLUMNS, RATIO = ["clean", "pgd20", "aa"], "cw20"
+STARTS = {"rift": "at", "rift_on_trades": "trades"}
+ABOUT = (
+    "Written by `python -m pilot.ablations`. Percent of the test images (AutoAttack: of its subset), mean of {seeds} "
+    "seeds; then the difference from the row's reference in points with its 95 % interval over other images and other "
+    "training runs. \\*: not zero, by a test at 5 % after Holm over all {tests} differences of this table. Two seeds "
+    "show large effects alone; what is not marked was not shown to be zero."
+)
+
+
+def reference(variant: str) -> str:
+    """Return what a variant is compared with: the method before the first underscore, or where RiFT starts."""
+    return STARTS.get(variant, variant.partition("_")[0])
+
+
+def outcomes(variants: list[str], place: Path) -> Tested:
+    """Return the outcomes of every run, its method named by the variant; refuses while some are not there yet."""
+    found: Tested = {}
+    for variant in variants:
+        paths = sorted((place / variant).glob("results/*/*/*-attack.json"))
+        if not paths:
+            raise UserError(f"{place / variant}: no results yet; `python -m pilot.study ARCHIVE ablations` makes them")
+        for path in paths:
+            method, _, seed = path.name.removesuffix("-attack.json").rpartition("-s")
+            if method != "natural":
+                name = method if method in STARTS.values() else variant
+                dataset, model = path.parent.parts[-2:]
+                found[Run(dataset, model, name, int(seed))] = parse_attack(path.read_bytes()).outcomes
+    return found
+
+
+def page(tested: Tested, variants: list[str]) -> str:
+    """ablations.md: a row for each variant that has a reference of its own, in the order of the study."""
+    compared = [name for name in variants if reference(name) != name]
+    columns = {column: methods for (_, column), methods in sampled(tested, COLUMNS, RATIO).items()}
+    found = {
+        (name, column): methods.difference(name, reference(name))
+        for name in compared
+        for column, methods in columns.items()
+    }
+    adjusted = dict(zip(found, holm(np.array([one.p() for one in found.values()])), strict=True))
+    body = []
+    for name in compared:
+        cells = []
+        for column, methods in columns.items():
+            one = found[name, column]
+            low, high = (100 * end for end in one.interval())
+            mark = r"\*" if adjusted[name, column] < LEVEL else ""
+            mean = 100 * methods.scores[name].mean
+            cells.append(f"{mean:.1f}, {100 * one.value:+.1f} [{low:+.1f}, {high:+.1f}]{mark}")
+        method, _, part = name.partition("_")
+        body.append([f"{NAMES[method]} {part.replace('_', ' ')}".strip(), NAMES[reference(name)], *cells])
+    seeds = {methods.seeds for methods in columns.values()}
+    about = ABOUT.format(seeds=max(seeds), tests=len(found))
+    head = ["Variant", "Reference", *(heading(column) for column in columns)]
+    return "\n".join(["# Ablations", "", about, "", *markdown.table(head, body, left=(0, 1))]) + "\n"
+
+
+def main() -> None:
+    """Write the page."""
+    variants, place = [*read(STUDIES / "ablations.yaml")["variants"]], EVIDENCE / "ablations"
+    write_text(place / "ablations.md", page(outcomes(variants, place), variants))
+
+
+if __name__ == "__main__":
+    stage(main)
