@@ -40,7 +40,7 @@ costs: $(UV) ## what `cure plan` says of the paper run, into docs/reproducing.md
 
 .PHONY: docs
 docs: $(UV) ## the documentation site, into docs/_build/html; a warning is an error
-	$(RUN) sphinx-build -qW --keep-going docs docs/_build/html
+	$(RUN) sphinx-build -qEW --keep-going docs docs/_build/html
 
 .PHONY: seeds
 seeds: $(UV) ## how far robust accuracy moves over seeds in the quickstart, into quickstart/reports/seeds.csv (10 minutes)

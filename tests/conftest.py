@@ -49,6 +49,7 @@ LONG = (  # files that take more than some seconds: all tests of cure/ and of ru
     "unit/runtime/test_distributed.py",
     "unit/training/test_layerwise.py",
     "policy/test_commands.py",
+    "policy/test_front_page.py",
     "policy/test_own_loop_page.py",
     "policy/test_site.py",
     "policy/test_startup.py",
