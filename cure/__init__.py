@@ -1,4 +1,4 @@
-"""cure: adversarial training methods in one engine, their step for any loop, and an evaluation for any network."""
+"""cure trains with methods of adversarial training, takes their steps into other loops and evaluates any network."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ __all__ = ["__version__", "evaluate", "training_step"]
 
 
 def __getattr__(name: str) -> Any:
-    """`from cure import evaluate, training_step`, without importing PyTorch for everything else."""
+    """Import `evaluate`, `training_step` or `__version__` on first use, so that `import cure` does not load PyTorch."""
     if name == "evaluate":
         from cure.evaluation.standalone.api import evaluate
 

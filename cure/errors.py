@@ -1,4 +1,4 @@
-"""The one exception that a user is meant to read."""
+"""The exception class for errors that a user can fix, and helpers for its messages."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,27 +6,31 @@ from difflib import get_close_matches
 
 
 class UserError(Exception):
-    """Something the user can mend: where it is, what was found, what is allowed, what to do. Exit code 2."""
+    """An error that the user can fix. Its message gives the place, the value found and those allowed. Exit code 2."""
 
 
 def did_you_mean(found: str, allowed: list[str]) -> str:
-    """`, did you mean beta?` or, without a near miss, `; known: alpha, beta`."""
+    """Return the end of a message about an unknown name: the nearest allowed name, or all of them.
+
+    `did_you_mean("bets", ["alpha", "beta"])` is ", did you mean beta?"; without a similar name it is "; known: alpha,
+    beta".
+    """
     near = get_close_matches(found, allowed, n=1)
     return f", did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(allowed)) or 'none'}"
 
 
 def first_sentence(problem: Exception) -> str:
-    """Kind and first sentence of an exception, of at most 200 characters."""
+    """Return the class and the first sentence of an exception, in at most 200 characters."""
     said = (str(problem).strip().splitlines() or [""])[0].split(". ")[0]
     return f"{type(problem).__name__}: {said}"[:200].rstrip(": ")
 
 
 @contextmanager
 def exit_refused(who: str) -> Iterator[None]:
-    """Turn sys.exit() in code that is not ours into a refusal, where it would end the command without a word.
+    """Turn sys.exit() in third-party code into a `UserError`, since it would end the command without a message.
 
     Args:
-        who: whose code it is, as the message names it.
+        who: owner of the code, as the message names it.
 
     Raises:
         UserError: the block called sys.exit().

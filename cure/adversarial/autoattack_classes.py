@@ -1,8 +1,8 @@
-"""AutoAttack's own attack classes, under whichever name they are installed.
+"""Call AutoAttack's own attack classes, from whichever package has them.
 
-The reference implementation (Croce and Hein, ICML 2020) is no package of the index; `pyautoattack` is the same code.
-Both are frozen: their classes are called, never their evaluation loop, whose resume, counters and tracer are defective.
-Every call makes a new object, so that no unit of an evaluation sees the state of another.
+The reference implementation (Croce and Hein, ICML 2020) is not a package of the index; `pyautoattack` is the same code.
+Both are frozen. Their classes are called, never their evaluation loop, whose resume, counters and tracer are defective.
+Every call makes a new object, so that no work item of an evaluation reads the state of another.
 """
 
 import warnings
@@ -33,7 +33,7 @@ SQUARE_L2_SIDE = 5  # pixels: its L2 form starts with tiles of a fifth of the im
 
 
 def package() -> str:
-    """Name and version of what is used here, such as `pyautoattack 0.2.0`; a checkout on the path has no version."""
+    """Return name and version of the package, such as `pyautoattack 0.2.0`; a checkout on the path has no version."""
     name = APGDAttack.__module__.partition(".")[0]
     try:
         return f"{name} {metadata.version(name)}"
@@ -42,10 +42,10 @@ def package() -> str:
 
 
 class MarginAPGD(APGDAttack):  # type: ignore[misc]
-    """APGD on the logit margin, for so few classes that the DLR loss, which divides by a third logit, has no value."""
+    """APGD on the logit margin, for so few classes that the DLR loss, which divides by a third logit, is undefined."""
 
     def dlr_loss(self, z: Logits, y: Labels) -> PerExample:
-        """max_{k != y} z_k - z_y."""
+        """Return max_{k != y} z_k - z_y."""
         return margin(z, y)
 
 
@@ -61,7 +61,7 @@ def apgd(
     seed: int,
     eot: int = 1,
 ) -> Images:
-    """APGD with one restart on `ce`, `dlr` or `margin`."""
+    """Attack with APGD with one restart on `ce`, `dlr` or `margin`."""
     kind, named = (MarginAPGD, "dlr") if loss == "margin" else (APGDAttack, loss)
     how = {"n_iter": iterations, "n_restarts": 1, "eps": eps, "norm": SPELLED[norm], "seed": seed}
     attack = kind(net, loss=named, eot_iter=eot, **how)
@@ -71,7 +71,7 @@ def apgd(
 def apgd_targeted(
     net: nn.Module, x: Images, y: Labels, *, targets: int, eps: float, norm: Norm, iterations: int, seed: int
 ) -> Images:
-    """APGD on the targeted DLR loss, towards the `targets` most likely wrong classes in turn."""
+    """Attack with APGD on the targeted DLR loss, towards the `targets` most likely wrong classes in turn."""
     how = {"n_iter": iterations, "n_restarts": 1, "eps": eps, "norm": SPELLED[norm], "seed": seed}
     attack = APGDAttack_targeted(net, n_target_classes=targets, **how)
     return _quietly(attack.perturb, x, y)
@@ -80,21 +80,21 @@ def apgd_targeted(
 def fab_targeted(
     net: nn.Module, x: Images, y: Labels, *, targets: int, eps: float, norm: Norm, iterations: int, seed: int
 ) -> Images:
-    """FAB towards the `targets` most likely wrong classes in turn, until one is within eps."""
+    """Attack with FAB towards the `targets` most likely wrong classes in turn, until one result is within eps."""
     how = {"n_iter": iterations, "n_restarts": 1, "eps": eps, "norm": SPELLED[norm], "seed": seed}
     attack = FABAttack_PT(net, targeted=True, n_target_classes=targets, **how)
     return _quietly(attack.perturb, x, y)
 
 
 def fab_towards(net: nn.Module, x: Images, y: Labels, *, rank: int, iterations: int, norm: Norm) -> Images:
-    """FAB's nearest point of the `rank`-th likeliest wrong class, however far, else x."""
+    """Return FAB's nearest point of the `rank`-th likeliest wrong class at any distance, or x if it finds none."""
     attack = FABAttack_PT(net, norm=SPELLED[norm], n_iter=iterations, targeted=True)
     attack.target_class = rank + 1
     return _quietly(partial(attack.attack_single_run, is_targeted=True), x, y)
 
 
 def square(net: nn.Module, x: Images, y: Labels, *, eps: float, norm: Norm, queries: int, seed: int) -> Images:
-    """Square Attack: a random search that sees logits alone. UserError: too few pixels for its L2 form."""
+    """Attack with Square, a random search on logits alone; raise `UserError` if its L2 form has too few pixels."""
     if norm == "l2" and min(x.shape[2:]) < SQUARE_L2_SIDE:
         h, w = x.shape[2:]
         raise UserError(f"Square in L2 needs images of {SQUARE_L2_SIDE} pixels a side; these are {h}x{w}")

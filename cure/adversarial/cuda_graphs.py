@@ -1,7 +1,7 @@
-"""An ascent as one CUDA graph: the host starts all its kernels at once, since a small network's outrun it.
+"""Run PGD as one CUDA graph: the host launches all kernels at once, since it is slower than a small network's kernels.
 
-A graph computes on the tensors that it was recorded with, by the numbers that it was recorded with. So whatever an
-ascent reads besides its network is copied in, and whatever decides its kernels is part of the graph's key.
+A graph computes on the tensors and with the numbers that it was recorded with. So everything that an attack reads
+besides its network is copied in, and everything that decides its kernels is part of the graph's key.
 """
 
 from collections.abc import Callable, Hashable, Iterator
@@ -30,7 +30,7 @@ _shared: dict[str, Any] = {}  # the stream of all recordings, and the memory of 
 
 @contextmanager
 def graphs(wanted: bool) -> Iterator[None]:
-    """Inside, ascents on a GPU that come again are recorded and replayed."""
+    """Turn the recording and replaying of repeated attacks on a GPU on or off inside the block."""
     token = _wanted.set(wanted)
     try:
         yield
@@ -39,14 +39,14 @@ def graphs(wanted: bool) -> Iterator[None]:
 
 
 class Fixed:
-    """Marks an objective or a stop rule that is a value: equal ones compute the same of the network and the batch."""
+    """A mark of an objective or a stop rule that is a value: equal ones compute the same from network and batch."""
 
 
 def ascended(net: nn.Module, kind: Hashable, inputs: Inputs, ascent: Ascent) -> Tensor:
-    """Return ascent(inputs): where graphs are wanted, from the second call of its kind on by a graph.
+    """Return ascent(inputs), from the second call of its kind on through a graph if graphs are on.
 
-    `kind` holds all that the ascent is made of besides its inputs and the present state of `net`; of None there is no
-    graph. One of the inputs is called `x`.
+    `kind` holds everything that decides the ascent besides its inputs and the present state of `net`; None means no
+    graph. One of the inputs is named `x`.
     """
     if kind is None or not _recordable(net, inputs):
         return ascent(inputs)
@@ -62,7 +62,7 @@ def ascended(net: nn.Module, kind: Hashable, inputs: Inputs, ascent: Ascent) -> 
 
 
 def _recordable(net: nn.Module, inputs: Inputs) -> bool:
-    """Return whether an ascent may be a graph: of a network that we know, and that waits for no other process."""
+    """Return whether PGD may become a graph: on a `Network` without hooks that waits for no other process."""
     if not _wanted.get() or not isinstance(net, Network) or has_hooks(net):
         return False
     alone = distributed.count() == 1 or not net.training
@@ -70,7 +70,7 @@ def _recordable(net: nn.Module, inputs: Inputs) -> bool:
 
 
 def _state(net: nn.Module) -> Hashable:
-    """Return where the network's tensors lie, and the modes that decide how it computes with them."""
+    """Return the addresses of the network's tensors, and the modes that decide how it computes with them."""
     places = tuple(t.data_ptr() for t in chain(net.parameters(), net.buffers()))
     modes = tuple((module.training, getattr(module, "track_running_stats", None)) for module in net.modules())
     return places, modes, tuple(module.active for module in net.modules() if isinstance(module, SplitBatchNorm2d))
@@ -83,14 +83,14 @@ class Recorded:
         self.inputs = {name: t.clone() for name, t in inputs.items()}
         moved = [(t, t.clone()) for t in net.buffers()] if net.training else []  # batch statistics move running ones
         stream = _shared.setdefault("stream", torch.cuda.Stream())  # type: ignore[no-untyped-call]
-        pool = _shared.setdefault("pool", torch.cuda.graph_pool_handle())  # results leave it before another graph runs
+        pool = _shared.setdefault("pool", torch.cuda.graph_pool_handle())  # results leave it before another runs
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):  # libraries are set up before the recording
+        with torch.cuda.stream(stream):  # libraries are initialised before the recording
             ascent(self.inputs)
         torch.cuda.current_stream().wait_stream(stream)
         torch.cuda.empty_cache()
         self.graph = torch.cuda.CUDAGraph()
-        # other threads, which save, may go on
+        # other threads may continue, such as the one that saves
         with torch.cuda.graph(self.graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
             self.found = ascent(self.inputs)
         with torch.no_grad():
@@ -98,7 +98,7 @@ class Recorded:
                 t.copy_(before)
 
     def __call__(self, inputs: Inputs) -> Tensor:
-        """Copy in, replay, copy out."""
+        """Copy the inputs in, replay, and copy the result out."""
         for name, t in inputs.items():
             self.inputs[name].copy_(t)
         self.graph.replay()

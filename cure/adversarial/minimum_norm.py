@@ -1,8 +1,8 @@
 """The smallest perturbation that changes a prediction: FMN in the L-inf norm, DDN in the L2 norm.
 
-Both walk along the normalised gradient with a step a_k that falls from a to a/100 on half a cosine, and hold the
+Both step along the normalised gradient with a step a_k that falls from a to a/100 on half a cosine. They keep the
 iterate in a ball around x whose radius shrinks while it is adversarial and grows while it is not. The smallest
-adversarial iterate is returned, x itself where there was none.
+adversarial iterate is returned, or x itself if there was none.
 """
 
 import math
@@ -20,10 +20,11 @@ Loss = Callable[[Logits, Labels], PerExample]
 
 
 def fmn(net: nn.Module, x: Images, y: Labels, *, steps: int, step: float, gamma: float) -> Images:
-    """Fast minimum norm, L-inf. Pintor et al., NeurIPS 2021, Algorithm 1; L is the logit margin.
+    """Search with Fast Minimum Norm, L-inf. Pintor et al., NeurIPS 2021, Algorithm 1; L is the logit margin.
 
-    e = ||d||_inf + |L| / ||grad L||_1 until adversarial once; then e (1 + g_k), or, while adversarial, e (1 - g_k) and
-    at most the smallest norm found.   d = clip(d + a_k grad L / ||grad L||_2, to [-e, e] and to the images)
+    e = ||d||_inf + |L| / ||grad L||_1 until adversarial once; then e (1 + g_k), or, while adversarial, e (1 - g_k)
+    and at most the smallest norm found
+    d = clip(d + a_k grad L / ||grad L||_2, to [-e, e] and to the images)
     """
     e, found = torch.full_like(x[:, 0, 0, 0], math.inf), torch.zeros_like(y, dtype=torch.bool)
 
@@ -41,7 +42,7 @@ def fmn(net: nn.Module, x: Images, y: Labels, *, steps: int, step: float, gamma:
 
 
 def ddn(net: nn.Module, x: Images, y: Labels, *, steps: int, step: float, gamma: float, radius: float) -> Images:
-    """Decoupled direction and norm, L2. Rony et al., CVPR 2019, Algorithm 1, not quantised; e starts at `radius`.
+    """Search with Decoupled Direction and Norm, L2. Rony et al., CVPR 2019, Algorithm 1, not quantised; e_0 = `radius`.
 
     d = e u / ||u||_2,   u = d + a_k grad CE / ||grad CE||_2,   e = e (1 - g) while adversarial, else e (1 + g)
     """
@@ -73,7 +74,7 @@ def _shortest(
 
 
 def _farthest(x: Images, norm: Norm) -> PerExample:
-    """The norm of the way to the farthest corner of the unit cube."""
+    """Return the distance to the farthest corner of the unit cube."""
     return distance(torch.maximum(x, 1 - x), torch.zeros_like(x), norm)
 
 

@@ -1,4 +1,4 @@
-"""Attacks by projected gradient ascent (adversarial/pgd_loop.py): their objectives, their starts, and the network."""
+"""PGD attacks on a network: their objectives, their starts, and the copy that is attacked (the loop is pgd_loop.py)."""
 
 import dataclasses
 from collections.abc import Callable
@@ -22,24 +22,24 @@ StopOf = Callable[[Batch], Stop]
 
 
 def ce_objective(net: nn.Module, batch: Batch) -> Objective:
-    """Maximise CE(f(x'), y)."""
+    """Return the objective CE(f(x'), y)."""
     return lambda z: cross_entropy(z, batch.y)
 
 
 def margin_objective(net: nn.Module, batch: Batch) -> Objective:
-    """Maximise the logit margin of the best wrong class (C&W, L-inf)."""
+    """Return the logit margin of the best wrong class as the objective (C&W, L-inf)."""
     return lambda z: margin(z, batch.y)
 
 
 def kl_objective(net: nn.Module, batch: Batch) -> Objective:
-    """Maximise KL(f(x) || f(x')), f(x) computed once and held constant (TRADES, Eq. 5)."""
+    """Return the objective KL(f(x) || f(x')), with f(x) computed once and held constant (TRADES, Eq. 5)."""
     with torch.no_grad():
         p = net(batch.x)
     return lambda z: kl(p, z)
 
 
 def misclassified(batch: Batch) -> Stop:
-    """The stop rule of an attack that wants errors alone: an image ends at its first wrong iterate."""
+    """Return the stop rule of an attack that only needs errors: an image ends at its first misclassified iterate."""
 
     def wrong(z: Logits) -> Flags:
         return z.argmax(dim=1) != batch.y
@@ -48,7 +48,7 @@ def misclassified(batch: Batch) -> Stop:
 
 
 FIXED = (None, ce_objective, margin_objective, kl_objective, misclassified)
-"""Objectives and stop rules that a graph may hold, besides those that are `Fixed`."""
+"""Objectives and stop rules that a graph may record, in addition to those that are `Fixed`."""
 
 
 def pgd(
@@ -62,12 +62,17 @@ def pgd(
     each: dict[str, Any] | None = None,
     given: dict[str, Tensor] | None = None,
 ) -> Images:
-    """The last iterate of the ascent that `search` describes; gradients are taken to the images only.
+    """Attack with PGD and return the last iterate, (n, c, h, w); gradients are taken with respect to the images only.
 
     In eval mode the folded copy is attacked (nn/folding/folded_copy.py), the same function in fewer operations.
 
-    `each` may replace the search's eps, step and steps by values of each image or pixel, as `pgd_loop` takes them; the
-    start remains the search's own. `given` are further tensors, which the objective finds in `batch.points`.
+    Args:
+        search: eps, step, number of steps, start and batch-norm scope.
+        objective: the quantity to maximise, such as `ce_objective`.
+        stop: rule that ends images early; None: all take every step.
+        jitter: standard deviation of Gaussian noise that is added after each step, before clipping.
+        each: eps, step, steps per image or pixel, as `pgd_loop` takes them; the start remains that of `search`.
+        given: further tensors, which the objective reads from `batch.points`.
     """
     bounds: dict[str, Any] = {"eps": search.eps, "step": search.step, "steps": search.steps} | (each or {})
     with scope(net, search.bn):
@@ -100,9 +105,10 @@ def pgd(
 def strongest(
     net: nn.Module, batch: Batch, search: Search, objective: ObjectiveOf, *, restarts: int, stop: StopOf | None = None
 ) -> Images:
-    """Of the last iterates of several ascents, for each image the one of the highest objective; one ascent's as it is.
+    """Return for each image the last iterate with the highest objective among several restarts.
 
-    The objective is taken by one more forward of every last iterate, in the search's batch-norm scope.
+    One more forward of every last iterate computes the objective, in the search's batch-norm scope. With one restart,
+    its result is returned as it is.
     """
     found = [pgd(net, batch, search, objective, stop=stop) for _ in range(restarts)]
     if restarts == 1:
@@ -114,12 +120,12 @@ def strongest(
 
 
 def pgd_on_error(nets: Networks, batch: Batch, hyper: Any) -> dict[str, Images]:
-    """The slot `attack` of a method that attacks its student with `hyper.attack` on the cross-entropy."""
+    """Fill the slot `attack` of a method that attacks its student with `hyper.attack` on the cross-entropy."""
     return {"adv": pgd(nets.student, batch, hyper.attack, ce_objective)}
 
 
 def begin(x: Images, search: Search, noise: Noise) -> Images:
-    """The start: x plus U(-eps, eps), plus sigma N(0, 1), or x itself."""
+    """Return the start: x plus U(-eps, eps), x plus sigma N(0, 1), or x itself."""
     x_adv = x
     if search.start == "uniform":
         x_adv = x + noise.uniform(x, search.eps)

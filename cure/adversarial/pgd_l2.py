@@ -4,7 +4,7 @@
     P(v) = x + (v - x) min(1, eps / ||v - x||_2)
 
 Madry et al., ICLR 2018. Images are clipped last: x is in [0, 1], so clipping shortens v - x and never leaves the ball.
-An image whose gradient is zero stays where it is. The last iterate is returned; nothing is chosen by its loss.
+An image whose gradient is zero does not move. The last iterate is returned; no iterate is chosen by its loss.
 """
 
 import torch
@@ -22,7 +22,7 @@ from cure.settings.base import L2Search, Search
 def pgd_in_ball(
     net: nn.Module, batch: Batch, search: Search | L2Search, objective: ObjectiveOf, *, stop: StopOf | None = None
 ) -> Images:
-    """The last iterate of the ascent in the ball of `search`, L-inf or L2."""
+    """Attack with PGD in the ball of `search`, L-inf or L2, and return the last iterate."""
     if isinstance(search, L2Search):
         return pgd_l2(net, batch, search, objective, stop=stop)
     return pgd(net, batch, search, objective, stop=stop)
@@ -31,7 +31,7 @@ def pgd_in_ball(
 def pgd_l2(
     net: nn.Module, batch: Batch, search: L2Search, objective: ObjectiveOf, *, stop: StopOf | None = None
 ) -> Images:
-    """The last iterate in eval mode; an image ends early at the first iterate that the stop rule accepts."""
+    """Attack in eval mode and return the last iterate; an image ends early at the first iterate that `stop` accepts."""
     with scope(net, "eval"):
         attacked = current_folded_copy(net, batch.x)
         of_logits, ends = objective(attacked, batch), stop(batch) if stop else None
@@ -51,7 +51,7 @@ def pgd_l2(
 
 
 def start(x: Images, search: L2Search, noise: Noise) -> Images:
-    """x itself, or a point that is uniform in the ball of d values: at a distance eps u^(1/d), u uniform in [0, 1]."""
+    """Return x itself, or a uniform point of the ball of d values: at distance eps u^(1/d), u uniform in [0, 1]."""
     if search.start == "zero":
         return x
     u = noise.uniform(x[:, :1, :1, :1], 1.0).abs()
@@ -60,16 +60,16 @@ def start(x: Images, search: L2Search, noise: Noise) -> Images:
 
 
 def projected(v: Images, x: Images, eps: float) -> Images:
-    """The nearest point of the L2 ball around x in [0, 1], then the nearest image."""
+    """Return the nearest point of the L2 ball around x in [0, 1], then the nearest image."""
     change = v - x
     return (x + change * (eps / _length(change)).clamp(max=1)).clamp(0, 1)
 
 
 def direction(g: Tensor) -> Tensor:
-    """g / ||g||_2 of each image, 0 where g is 0; divided by its largest value first, so that no square vanishes."""
+    """Return g / ||g||_2 of each image, 0 where g is 0; it is first divided by its largest value, against underflow."""
     largest = g.flatten(1).abs().amax(1)[:, None, None, None]
     g = g / torch.where(largest > 0, largest, 1.0)
-    return g / _length(g).clamp(min=1)  # below 1 only of zeros
+    return g / _length(g).clamp(min=1)  # below 1 only if all are zero
 
 
 def _length(v: Tensor) -> Tensor:

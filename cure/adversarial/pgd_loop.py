@@ -1,8 +1,8 @@
-"""Projected gradient ascent: the one inner loop of training, of PGD and of C&W.
+"""Projected gradient ascent: the inner loop of adversarial training, of PGD and of C&W.
 
     x_0 = start(x);   x_{k+1} = clip(x_k + a * sign grad J(x_k), to the eps-ball around x and to [0, 1])
 
-Madry et al., ICLR 2018, Eq. (4). The last iterate is returned; nothing is chosen by its loss.
+Madry et al., ICLR 2018, Eq. (4). The last iterate is returned; no iterate is chosen by its loss.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,17 +22,17 @@ _ALL_ROWS = ContextVar("all_rows", default=False)
 
 @runtime_checkable
 class Stop(Protocol):
-    """A stop rule with the state of one attack: given the logits of the iterate, which rows end here?"""
+    """A stop rule with the state of one attack."""
 
     def __call__(self, z: Logits) -> Flags:
-        """True where the present iterate is final."""
+        """Return which rows end here, given the logits of the present iterate."""
 
 
 @contextmanager
 def all_rows() -> Iterator[None]:
-    """Forward every row while the block runs, also rows that have ended, as a GPU always does.
+    """Forward every row inside the block, including rows that have ended, as a GPU always does.
 
-    A step then costs the same whatever the network is, so that one on stand-ins has the cost of any other.
+    A step then costs the same for every network, so a step on stand-ins shows the cost of any other.
     """
     before = _ALL_ROWS.set(True)
     try:
@@ -55,14 +55,21 @@ def pgd_loop(
     jitter: Tensor | None = None,
     rows_independent: bool = False,
 ) -> Images:
-    """The loop. eps, step and steps are numbers, one per example (n) or, eps and step, one per pixel (n, 1, h, w).
+    """Run the loop of projected gradient ascent and return the last iterate.
 
-    `jitter` (steps, n, c, h, w) is added to the iterate of each step before it is clipped.
-
-    A row ends early when the stop rule says so, asked before the step, or after its own number of steps; a GPU need not
-    wait for their maximum where a bound, `most`, is known. Where rows do not depend on each other (`rows_independent`),
-    those that have ended are left out of the passes once they are many; the rule then sees the last logits that they
-    had.
+    Args:
+        net: network from images to logits.
+        x: (n, c, h, w) images in [0, 1], the centres of the balls.
+        x_adv: start, shaped like x.
+        objective: from logits (n, k) to the values (n) that are maximised.
+        eps: radius; a number, or one per image (n) or pixel (n, 1, h, w).
+        step: step size, likewise.
+        steps: number of steps; a number, or one per image (n).
+        most: bound of `steps` if it is a tensor, so that a GPU need not wait for its maximum.
+        stop: is called before each step; the rows that it returns end.
+        jitter: (steps, n, c, h, w), added to the iterate of each step before it is clipped.
+        rows_independent: whether rows do not affect each other. If so, rows that have ended are left out of the passes
+            once they are many, and the stop rule gets their last logits.
     """
     eps, step = _per_pixel(eps), _per_pixel(step)
     low, high = (x - eps).clamp(min=0), (x + eps).clamp(max=1)  # both clips at once, since x is in [0, 1]
@@ -79,16 +86,16 @@ def pgd_loop(
             moved = x_adv + step * g.sign()
             moved = (moved if jitter is None else moved + jitter[k]).clamp_(low, high)
             x_adv = moved if live is None else torch.where(live[:, None, None, None], moved, x_adv)
-    # a row that never stepped is still at its start, which may lie outside
+    # a row that never stepped is still at its start, which may be outside
     return x_adv.detach() if live is None else x_adv.detach().clamp(low, high)
 
 
 def _gradient(
     net: nn.Module, x: Images, objective: Objective, live: Flags | None, before: Logits | None
 ) -> tuple[Logits, Images]:
-    """Logits, and the objective's gradient to the images; of rows that have ended the logits `before`, and zero.
+    """Return logits, and the objective's gradient to the images; for ended rows the logits `before`, and zero.
 
-    They are left out where they are a quarter or more, and never on a GPU, which would have to wait to count them.
+    Ended rows are left out if they are a quarter or more, and never on a GPU, which would have to wait to count them.
     """
     if live is None or before is None or live.is_cuda or 4 * int(live.sum()) > 3 * len(live):
         x = x.detach().requires_grad_()

@@ -1,9 +1,10 @@
-"""Reliability: how often the network is right where it is so confident, on clean and on adversarial images.
+"""Reliability: how often the network is right at each confidence, on clean and on adversarial images.
 
     images = share of all images in the bin;   accuracy, confidence = means over its images, 0 where it has none
     ECE = sum over bins of images * |accuracy - confidence|
 
-All (view, bin), bins of equal width over [0, 1], confidence the largest probability. Guo et al., ICML 2017.
+All have axes (view, bin). Bins have equal width over [0, 1], and confidence is the largest probability. Guo et al.,
+ICML 2017.
 """
 
 from typing import Annotated
@@ -17,13 +18,13 @@ from cure.settings.base import Count, Settings
 
 
 class Hyper(Settings):
-    """How many bins."""
+    """Settings: number of bins."""
 
-    bins: Annotated[Count, Field(le=1024)]  # a matrix holds every image in every bin
+    bins: Annotated[Count, Field(le=1024)]  # a matrix has an entry for every image and bin
 
 
 def reliability(p: Tensor, y: Labels, bins: int) -> Tensor:
-    """(3, bins): images, accuracy and confidence of probabilities (n, k)."""
+    """Return (3, bins): share of images, accuracy and confidence of probabilities (n, k)."""
     confidence, predicted = p.double().max(dim=1)
     places = (confidence * bins).long().clamp(max=bins - 1)
     members = torch.nn.functional.one_hot(places, bins).double()  # (n, bins)
@@ -33,7 +34,7 @@ def reliability(p: Tensor, y: Labels, bins: int) -> Tensor:
 
 
 def measure(subject: Subject, hyper: Hyper) -> AnalysisResult:
-    """Of all images."""
+    """Compute both views on all images."""
 
     def probabilities(images: Images) -> Tensor:
         with torch.no_grad():

@@ -23,9 +23,9 @@ from cure.settings.base import Settings
 
 
 def gram(features: Tensor) -> Tensor:
-    """(n, n), U-centred: X X^T without its diagonal, every row and column summing to zero, in double precision.
+    """Return (n, n): X X^T U-centred, without its diagonal, every row and column summing to zero, in double precision.
 
-    U-centring removes what a constant shift of the features adds; they are centred first for precision alone.
+    U-centring removes the effect of a constant shift of the features. They are centred first for precision alone.
     """
     x = features.flatten(1)
     x = x - x.mean(dim=0)
@@ -36,37 +36,37 @@ def gram(features: Tensor) -> Tensor:
 
 
 def hsic(a: Tensor, b: Tensor) -> Tensor:
-    """HSIC_1 of every pair of (p, n, n) and (q, n, n) U-centred Gram matrices: (p, q)."""
+    """Return (p, q): HSIC_1 of every pair of (p, n, n) and (q, n, n) U-centred Gram matrices."""
     n = a.shape[-1]
     return a.flatten(1) @ b.flatten(1).T / (n * (n - 3))
 
 
 def cka(cross: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """(p, q) from the mean HSIC_1 across (p, q) and of each with itself, (p) and (q). It may fall outside [0, 1]."""
+    """Return (p, q) from the mean HSIC_1 of the pairs (p, q) and of each with itself, (p), (q). It may leave [0, 1]."""
     return cross / (a[:, None] * b[None, :]).sqrt()
 
 
 class Hyper(Settings):
-    """Images in a batch; the paper has 1024."""
+    """Settings: images in a batch; the paper has 1024."""
 
     batch: Annotated[int, Field(ge=4)]  # the unbiased estimator needs four
 
 
 def layers(net: nn.Module) -> list[str]:
-    """The modules that are compared."""
+    """Return the names of the modules that are compared."""
     kinds = nn.Conv2d, nn.Linear, _BatchNorm
     return [name for name, module in net.named_modules() if isinstance(module, kinds)]
 
 
 def grams(net: nn.Module, x: Images, names: list[str]) -> Tensor:
-    """(layers, n, n)."""
+    """Return the Gram matrix of every layer, (layers, n, n)."""
     with torch.no_grad(), tapping(net, names, gram) as found:
         net(x)
     return torch.stack([found[name] for name in names])
 
 
 def measure(subject: Subject, hyper: Hyper) -> AnalysisResult:
-    """The mean over batches of one size; images that fill none are left out."""
+    """Compute the mean over batches of equal size; images that do not fill one are left out."""
     names, sums = layers(subject.net), list[tuple[Tensor, Tensor, Tensor]]()
     for x, x_adv, _ in subject.pairs(hyper.batch):
         if sums and len(x) < hyper.batch:

@@ -1,11 +1,11 @@
-"""Gradient conflict: whether what lowers the clean loss lowers the adversarial one, layer by layer.
+"""Gradient conflict: whether a step that lowers the clean loss also lowers the adversarial one, layer by layer.
 
     cosine = <g, g'> / (|g| |g'|),   g = d CE(f(x), y) / dW,   g' = d CE(f(x'), y) / dW      of each layer's weights W
     opposed = the share of W in which g and g' differ in sign
     dims: 4 a convolution, 2 a linear map, 1 a batch norm
 
-All (layer), per batch in eval mode, and averaged over batches. The two cross-entropies are those of CURE's Eq. (6), the
-same for every method, so that methods compare whatever they were trained with.
+All have the axis (layer). They are computed per batch in eval mode, and averaged over batches. The two cross-entropies
+are those of CURE's Eq. (6) for every method, so methods are comparable whatever objective they were trained with.
 """
 
 import torch
@@ -18,11 +18,11 @@ from cure.settings.base import Settings
 
 
 class Hyper(Settings):
-    """Nothing: images and batches are those of the section."""
+    """No settings; images and batches are those of the section."""
 
 
 def measure(subject: Subject, hyper: Hyper) -> AnalysisResult:
-    """Means over batches."""
+    """Compute means over batches."""
     weights, net = dict(subject.net.named_parameters()), subject.net
     cosines, opposed = [], []
     for x, x_adv, y in subject.pairs(subject.batch):

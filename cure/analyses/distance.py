@@ -1,9 +1,9 @@
-"""How far the adversarial representation of an image lies from its clean one, at every batch norm.
+"""The distance of an image's adversarial representation from its clean one, at every batch norm.
 
     distance = 1 - cos(z', z),   relative = |z' - z| / |z|,   z the spatial mean of the ReLU of the batch norm's output
 
-Both (layer), means over images, in the evaluated network, whose one set of batch norms sees x and x'. z is what AR-AT
-regularises: Waseda et al., ICLR 2025.
+Both have the axis (layer) and are means over images, in the evaluated network, whose one set of batch norms takes x and
+x'. AR-AT regularises z: Waseda et al., ICLR 2025.
 """
 
 import torch
@@ -17,16 +17,16 @@ from cure.settings.base import Settings
 
 
 class Hyper(Settings):
-    """Nothing: images are those of the section."""
+    """No settings; images are those of the section."""
 
 
 def pooled(h: Tensor) -> Tensor:
-    """(n, c)."""
+    """Return the spatial mean of the ReLU, (n, c)."""
     return F.relu(h).mean(dim=(2, 3))
 
 
 def measure(subject: Subject, hyper: Hyper) -> AnalysisResult:
-    """Means over all images."""
+    """Compute means over all images."""
     net = subject.net
     names = [name for name, module in net.named_modules() if isinstance(module, _BatchNorm)]
 

@@ -1,9 +1,10 @@
-"""How large the gradients of training are: the mean |g| of each layer's weights, in each phase of the training.
+"""The size of the gradients of training: the mean |g| of each layer's weights, in each phase of the training.
 
     magnitude (share of the schedule, layer); dims: 4 a convolution, 2 a linear map, 1 a batch norm
 
-g is what the optimiser got, masks included: the method's own attack, loss and mask, in training mode, on the same
-images in every phase; a mean over batches. Gowda et al., ICLR 2024, Fig. 6a, has it over iterations.
+g is the gradient that the optimiser gets, masks included: with the method's own attack, loss and mask, in training
+mode, on the same images in every phase. It is a mean over batches. Gowda et al., ICLR 2024, Fig. 6a, shows it over
+iterations.
 """
 
 import torch
@@ -14,17 +15,17 @@ from cure.settings.base import Settings
 
 
 class Hyper(Settings):
-    """Nothing: images, batches and phases are given."""
+    """No settings; images, batches and phases are given."""
 
 
 def magnitudes(phase: Phase) -> Tensor:
-    """(layers)."""
+    """Return (layers): the mean |g| of each layer in one phase."""
     each = [per_layer(replay.gradients, lambda g: g.abs().mean()) for replay in phase.replays()]
     return torch.stack(each).mean(dim=0)
 
 
 def measure(subject: Subject, hyper: Hyper) -> AnalysisResult:
-    """One row of numbers for each phase."""
+    """Compute one row of numbers for each phase."""
     phases, weights = subject.phases, subject.phases[0].weights
     dims = dimensions(weights).expand(len(phases), -1)
     found = {"magnitude": torch.stack([magnitudes(phase) for phase in phases]), "dims": dims}

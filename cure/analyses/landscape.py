@@ -3,7 +3,7 @@
     loss, wrong (adversarial, random) = mean CE, and share of misclassified images, at
     clip(x + a (x' - x) + b eps r, to [0, 1]),   r random signs per image;   a and b as multiples of the radius
 
-Means over a few images. A smooth, even rise along a speaks against gradient masking.
+Both are means over a few images. A smooth, even rise along a is evidence against gradient masking.
 """
 
 from typing import Annotated
@@ -17,15 +17,15 @@ from cure.settings.base import Count, Positive, Settings
 
 
 class Hyper(Settings):
-    """How many images, points along either way, and how far the ways reach."""
+    """Settings: number of images, points along either direction, and their reach."""
 
     images: Count
-    points: Annotated[Count, Field(le=1024)]  # of either way; their square is drawn
+    points: Annotated[Count, Field(le=1024)]  # in each direction; their square is drawn
     reach: Positive  # in radii
 
 
 def measure(subject: Subject, hyper: Hyper) -> AnalysisResult:
-    """All images at one point at a time."""
+    """Compute loss and error of all images, one point after the other."""
     net, batch = subject.net, subject.few(hyper.images)
     way = subject.perturb(batch) - batch.x
     signs = subject.eps * subject.few(hyper.images).noise.uniform(batch.x, 1.0).sign()

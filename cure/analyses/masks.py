@@ -1,10 +1,10 @@
-"""What a method that weighs pixels attacks with its full radius: PART's maps and masks on a few images.
+"""The pixels that PART attacks with its full radius: maps and masks on a few images.
 
     image (n, c, h, w) in [0, 1]; map (n, 1, h, w) in [0, 1]; full (n, 1, h, w), 1 where the full radius holds;
     label, predicted (n)
 
-The method's own search runs on the evaluated network, and a watcher takes the masks that it shows, so they are those
-of training behind its warm-up.
+The method's own attack runs on the evaluated network, and `watch` records the masks that it shows. So they are those of
+training after its warm-up.
 """
 
 import dataclasses
@@ -18,18 +18,18 @@ from cure.settings.base import Count, Settings
 
 
 class Hyper(Settings):
-    """How many images."""
+    """Settings: number of images."""
 
     images: Count
 
 
 def suits(method: Method) -> bool:
-    """Methods that show masks in a search that needs their own network alone."""
+    """Accept methods that show masks in an attack that needs only their own network."""
     return "masks" in method.shows and method.attack is not None and not method.teachers and method.companions is None
 
 
 def measure(subject: Subject, hyper: Hyper) -> AnalysisResult:
-    """The images with their maps, masks, labels and predictions."""
+    """Return the images with their maps, masks, labels and predictions."""
     shown: dict[str, Any] = {}
     batch = dataclasses.replace(subject.few(hyper.images), watch=shown.__setitem__)
     assert subject.method.attack is not None

@@ -4,8 +4,8 @@
                                      itself, on two successive batches
     chance  = a b / (a + b - a b)    of independent masks with the densities a, b
 
-Both (share of the schedule, other share, layer); means over batches, not a number where the method has no mask yet.
-Gowda et al., ICLR 2024, speak of weights that differ from step to step and give no number.
+Both have axes (share of the schedule, other share, layer) and are means over batches, NaN where the method has no mask
+yet. Gowda et al., ICLR 2024, write that weights differ from step to step and give no number.
 """
 
 import math
@@ -22,16 +22,16 @@ from cure.settings.base import Settings
 
 
 class Hyper(Settings):
-    """Nothing: images, batches and phases are given."""
+    """No settings; images, batches and phases are given."""
 
 
 def suits(method: Method) -> bool:
-    """Methods with a mask of their own."""
+    """Accept methods with a mask of their own."""
     return "rgp" in method.shows and replayable(method)
 
 
 def overlap(a: Masks, b: Masks) -> Tensor:
-    """(2, layers): Jaccard overlap, and that of chance."""
+    """Return (2, layers): Jaccard overlap, and that of chance."""
 
     def share(keep: Masks) -> Tensor:
         return per_layer(keep, lambda mask: mask.double().mean())
@@ -42,7 +42,7 @@ def overlap(a: Masks, b: Masks) -> Tensor:
 
 
 def measure(subject: Subject, hyper: Hyper) -> AnalysisResult:
-    """Every phase with every phase."""
+    """Compare every phase with every phase."""
     kept, phases = [own(phase) for phase in subject.phases], [phase.share for phase in subject.phases]
     layers = list(by_layer(chosen(list(subject.phases[0].weights), subject.hyper.include, subject.hyper.exclude)))
     none = torch.full((2, len(layers)), math.nan, device=subject.x.device, dtype=torch.float64)
@@ -60,7 +60,7 @@ def measure(subject: Subject, hyper: Hyper) -> AnalysisResult:
 
 
 def own(phase: Phase) -> list[Masks]:
-    """The method's masks on each batch; none before it has any."""
+    """Return the method's masks on each batch; the list is empty before it has any."""
     return [replay.shown["rgp"]["mask"] for replay in phase.replays() if "rgp" in replay.shown]
 
 

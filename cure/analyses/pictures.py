@@ -1,11 +1,11 @@
-"""The smallest perturbations that change the prediction of a few images, and what the network looks at in them.
+"""The smallest perturbations that change the prediction of a few images, and the gradients of the loss in them.
 
-    image, adversarial (n, c, h, w) in [0, 1]; distance (n), the L-inf norm of the way between them; label (n);
+    image, adversarial (n, c, h, w) in [0, 1]; distance (n), the L-inf norm of their difference; label (n);
     predicted, fooled (n), on the image and on the adversarial one; gradient (n, c, h, w), d CE(f(x), y) / dx
 
-By FMN (adversarial/minimum_norm.py), so the distances are upper bounds; 0 for an image that is misclassified as it is,
-not a number where none was found. All methods see the same images. Gowda et al., ICLR 2024, Fig. 8, does not name its
-attack.
+FMN finds them (adversarial/minimum_norm.py), so the distances are upper bounds. The distance is 0 for a misclassified
+image, and NaN where FMN found nothing. All methods get the same images. Gowda et al., ICLR 2024, Fig. 8, does not name
+its attack.
 """
 
 import math
@@ -21,16 +21,16 @@ from cure.settings.base import Count, Positive, Settings, Share
 
 
 class Hyper(Settings):
-    """How many images, and FMN's settings."""
+    """Settings: number of images, and FMN's settings."""
 
     images: Count
     steps: Count
     step: Positive  # length of the first step in the L2 norm
-    gamma: Share  # by how much the radius shrinks or grows at first
+    gamma: Share  # relative change of the radius in the first steps
 
 
 def measure(subject: Subject, hyper: Hyper) -> AnalysisResult:
-    """The images with their nearest adversarial ones."""
+    """Return the images with their nearest adversarial ones."""
     batch, net = subject.few(hyper.images), subject.net
     adversarial = fmn(net, batch.x, batch.y, steps=hyper.steps, step=hyper.step, gamma=hyper.gamma)
     x = batch.x.clone().requires_grad_()

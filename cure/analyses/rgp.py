@@ -1,13 +1,13 @@
-"""CURE's mask at work: which share of each layer a step updates, in each phase of the training.
+"""CURE's mask during training: the share of each layer that a step updates, in each phase of the training.
 
     per_tensor, network_wide   share of a layer's weights whose score reaches the p-th percentile of their tensor, of
                                the network: the method's own score, the other threshold beside the one it trains with
-    moved                      share of them among the weights that move most until the next phase: |delta w| reaches
-                               its p-th percentile over the network; not a number at the end
+    moved                      share of them that are among the weights that move most until the next phase: |delta w|
+                               reaches its p-th percentile over the network; NaN at the end
 
-All (share of the schedule, layer), of the layers that the mask reaches; dims: 4 a convolution, 1 a batch norm. Means
-over batches. Gowda et al., ICLR 2024, Figs. 6b and 10: a threshold per tensor leaves every layer the same share, so
-their picture needs the network's.
+All have axes (share of the schedule, layer), for the layers that the mask reaches; dims: 4 a convolution, 1 a batch
+norm. They are means over batches. Gowda et al., ICLR 2024, Figs. 6b and 10: a threshold per tensor leaves every layer
+the same share, so their picture needs the network's threshold.
 """
 
 import math
@@ -23,33 +23,33 @@ from cure.settings.base import Settings
 
 
 class Hyper(Settings):
-    """Nothing: p is the method's."""
+    """No settings; p is the method's."""
 
 
 def suits(method: Method) -> bool:
-    """Methods with a mask of their own."""
+    """Accept methods with a mask of their own."""
     return "rgp" in method.shows and replayable(method)
 
 
 def density(keep: Masks) -> Tensor:
-    """(layers): the share of weights that are kept."""
+    """Return (layers): the share of weights that are kept."""
     return per_layer(keep, lambda mask: mask.float().mean())
 
 
 def thresholded(score: dict[str, Tensor], conserved: float) -> tuple[Masks, Masks]:
-    """The masks of a threshold per tensor, and of one for the network."""
+    """Return the masks of a threshold per tensor, and of one for the network."""
     return masks(score, conserved, "layer"), masks(score, conserved, "global")
 
 
 def updated(phase: Phase, conserved: float) -> Tensor | None:
-    """(2, layers), under either threshold; None before the method has a mask."""
+    """Return (2, layers): the shares under either threshold, or None before the method has a mask."""
     scores = (replay.shown["rgp"]["score"] for replay in phase.replays() if "rgp" in replay.shown)
     found = [torch.stack([density(keep) for keep in thresholded(score, conserved)]) for score in scores]
     return torch.stack(found).mean(dim=0) if found else None
 
 
 def measure(subject: Subject, hyper: Hyper) -> AnalysisResult:
-    """One row of numbers for each phase."""
+    """Compute one row of numbers for each phase."""
     method, phases = subject.hyper, subject.phases
     reached = chosen(list(phases[0].weights), method.include, method.exclude)
     weights = [{name: phase.weights[name].detach() for name in reached} for phase in phases]

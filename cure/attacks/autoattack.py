@@ -4,8 +4,8 @@ Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble 
 2020. `rand` is their version for networks that draw at random: APGD-CE and APGD-DLR on the mean of 20 gradients.
 
 The label is `standard` or `rand` only for the published settings. With fewer than 10 classes there are fewer than nine
-targets, and with fewer than four (three, for the untargeted loss) the DLR loss has no value and the logit margin takes
-its place; both are labelled `custom`.
+targets. With fewer than four classes (three, for the untargeted loss) the DLR loss is undefined, and the logit margin
+replaces it. Both cases are labelled `custom`.
 """
 
 from functools import partial
@@ -20,11 +20,11 @@ from cure.core.tensors import Images
 from cure.settings.base import Ball, Count, L2Ball, Norm
 
 PUBLISHED = {"iterations": 100, "queries": 5000, "targets": 9}
-EOT = 20  # gradients, and verifying forwards, of a random network
+EOT = 20  # gradients, and verifying forwards, for a network that draws at random
 
 
 class Hyper(Ball):
-    """The published values are 100, 5000 and 9; with others the result is labelled `custom`."""
+    """Settings of AutoAttack; the published values are 100, 5000 and 9, and others give the label `custom`."""
 
     version: Literal["standard", "rand"]
     iterations: Count  # of APGD and FAB, per target
@@ -33,7 +33,7 @@ class Hyper(Ball):
 
 
 class L2Hyper(L2Ball):
-    """The same in the L2 ball; its authors publish the same numbers for it."""
+    """Settings of AutoAttack in the L2 ball; its authors publish the same values for it."""
 
     version: Literal["standard", "rand"]
     iterations: Count
@@ -42,12 +42,12 @@ class L2Hyper(L2Ball):
 
 
 def attack_sequence(hyper: Hyper, classes: int, seed: int) -> AttackSequence:
-    """The attacks of the version for a network of so many classes; every batch is attacked from the same seed."""
+    """Return the attacks of the version for a network of so many classes; every batch is attacked with this seed."""
     return _sequence(hyper, classes, seed, "linf")
 
 
 def l2_attack_sequence(hyper: L2Hyper, classes: int, seed: int) -> AttackSequence:
-    """The same in the L2 ball."""
+    """Return the same attacks in the L2 ball."""
     return _sequence(hyper, classes, seed, "l2")
 
 

@@ -1,4 +1,4 @@
-"""C&W as tables of L-inf results mean it: the PGD ascent on the margin max_{k != y} z_k - z_y.
+"""C&W as in tables of L-inf results: PGD on the logit margin max_{k != y} z_k - z_y.
 
 Carlini & Wagner, S&P 2017, for the loss; the L-inf form is that of Madry et al. 2018 and of every baseline's script.
 """
@@ -15,14 +15,14 @@ from cure.settings.base import FixedSearch
 
 
 class Hyper(FixedSearch):
-    """The ascent."""
+    """Settings of PGD."""
 
 
 def attack(net: nn.Module, batch: Batch, hyper: Hyper) -> Images:
-    """x' of every image."""
+    """Return x' of every image."""
     return pgd(net, batch, hyper, margin_objective)
 
 
 def attack_sequence(hyper: Hyper, classes: int, seed: int) -> AttackSequence:
-    """The attack alone; its noise comes with the batch."""
+    """Return the attack as a sequence of one; its noise comes with the batch."""
     return AttackSequence({"cw": partial(attack, hyper=hyper)}, hyper.model_dump(), hyper.eps)

@@ -1,7 +1,7 @@
-"""The smallest perturbation per image: a fast search, then FAB towards the likeliest classes; the shorter way counts.
+"""The smallest perturbation of each image: a fast search, then FAB towards the likeliest classes; the shortest counts.
 
 L-inf: FMN (Pintor et al., NeurIPS 2021) and FAB (Croce and Hein, ICML 2020). L2: DDN (Rony et al., CVPR 2019) and FAB.
-Every distance belongs to an image that the network itself was seen to misclassify, so it is an upper bound.
+Every distance belongs to an image that the network itself misclassified, so it is an upper bound.
 """
 
 from functools import partial
@@ -19,19 +19,19 @@ from cure.settings.base import Count, Norm, Positive, Settings, Share
 
 
 class Hyper(Settings):
-    """`steps`, `step` and `gamma` are of the fast search; FAB takes `iterations` towards each of `targets` classes."""
+    """Settings of the fast search, and `iterations` of FAB towards each of `targets` classes."""
 
     norm: Norm
     steps: Count
     step: Positive  # length of the first step in the L2 norm
-    gamma: Share  # by how much the radius shrinks or grows at first
-    radius: Positive = 1.0  # DDN's first
+    gamma: Share  # relative change of the radius in the first steps
+    radius: Positive = 1.0  # DDN's first radius
     targets: Annotated[int, Field(ge=0)]  # 0: the fast search alone
     iterations: Count
 
 
 def attack_sequence(hyper: Hyper, classes: int, seed: int) -> AttackSequence:
-    """The fast search and FAB towards each target, all on every image; none of them draws anything."""
+    """Return the fast search and FAB towards each target, each on every image; none of them draws at random."""
     fast: dict[str, Attack] = {"fmn": partial(_fmn, hyper=hyper)}
     if hyper.norm == "l2":
         fast = {"ddn": partial(_ddn, hyper=hyper)}

@@ -1,4 +1,4 @@
-"""PGD: ascent on the cross-entropy. Madry et al., ICLR 2018; the last iterate counts, from one start.
+"""PGD on the cross-entropy. Madry et al., ICLR 2018; one start, and the last iterate counts.
 
 One step of size eps from the image itself is FGSM (Goodfellow et al., ICLR 2015). The L2 form is in
 adversarial/pgd_l2.py.
@@ -17,24 +17,24 @@ from cure.settings.base import FixedSearch, L2Search
 
 
 class Hyper(FixedSearch):
-    """The ascent."""
+    """Settings of PGD."""
 
 
 class L2Hyper(L2Search):
-    """The ascent in the L2 ball."""
+    """Settings of PGD in the L2 ball."""
 
 
 def attack(net: nn.Module, batch: Batch, hyper: Hyper) -> Images:
-    """x' of every image."""
+    """Return x' of every image."""
     return pgd(net, batch, hyper, ce_objective)
 
 
 def attack_sequence(hyper: Hyper, classes: int, seed: int) -> AttackSequence:
-    """The attack alone; its noise comes with the batch."""
+    """Return the attack as a sequence of one; its noise comes with the batch."""
     return AttackSequence({"pgd": partial(attack, hyper=hyper)}, hyper.model_dump(), hyper.eps)
 
 
 def l2_attack_sequence(hyper: L2Hyper, classes: int, seed: int) -> AttackSequence:
-    """The attack in the L2 ball."""
+    """Return the same attack in the L2 ball."""
     ascent = partial(pgd_l2, search=hyper, objective=ce_objective)
     return AttackSequence({"pgd": ascent}, hyper.model_dump() | {"ball": "l2"}, hyper.eps, ball="l2")

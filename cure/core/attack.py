@@ -1,7 +1,14 @@
-"""What a column of an evaluation is: a sequence of attacks, each on the images that survived those before it.
+"""The contract of an attack: a sequence of attacks, each on the images that survived those before it.
 
-PGD is a sequence of one, AutoAttack a sequence of four. A sequence with a `norm` seeks the smallest perturbation
-instead: each of its attacks gets every image, and the shortest verified way out counts.
+A column of an evaluation runs one sequence. PGD is a sequence of one, AutoAttack a sequence of four. A sequence with a
+`norm` searches for the smallest perturbation instead: each of its attacks gets every image, and the shortest verified
+perturbation counts.
+
+An entry cure/attacks/NAME.py defines `Hyper`, the settings of a column (a `Ball` if it has a radius), and
+
+    attack_sequence(hyper, classes, seed) -> AttackSequence
+
+for a network of so many classes. `L2Hyper` and `l2_attack_sequence` are the same for the L2 ball, and optional.
 """
 
 from collections.abc import Callable
@@ -15,35 +22,48 @@ from cure.core.tensors import Images, PerExample
 from cure.settings.base import Norm
 
 Attack = Callable[[nn.Module, Batch], Images]
-"""x' of every image; the driver looks itself whether x' is adversarial."""
+"""From a network in eval mode and a batch to (n, c, h, w) images. The driver verifies whether they are adversarial."""
 
 
 @dataclass(frozen=True)
 class AttackSequence:
-    """Attacks by name, in their order."""
+    """Attacks by name, in the order in which they run, and how their results are judged.
 
-    attacks: dict[str, Attack]
-    facts: dict[str, Any]  # everything that decides what the attacks do besides network, images and seed
-    eps: float | None = None  # radius of the ball; what lies outside is no success
-    label: str = ""  # of AutoAttack: standard, custom or rand
-    passes: int = 1  # forwards whose mean probability decides a prediction; several for networks that draw at random
-    norm: Norm | None = None  # of a sequence that seeks the smallest perturbation
-    ball: Norm = "linf"  # the norm of the ball
-    title: str = ""  # spells the first word of its columns' names: RayS makes rays100 RayS-100 and not Rays-100
+    Example:
+        >>> AttackSequence({"pgd": partial(attack, hyper=hyper)}, facts=hyper.model_dump(), eps=hyper.eps)
+    """
+
+    attacks: dict[str, Attack]  # in the order in which they run
+    facts: dict[str, Any]  # everything besides network, images and seed that decides the result
+    eps: float | None = None  # radius of the ball; images outside are not counted as adversarial
+    label: str = ""  # version of AutoAttack: standard, custom or rand
+    passes: int = 1  # forwards whose mean probability decides a prediction; above 1 for networks that draw at random
+    norm: Norm | None = None  # of the perturbation that the sequence minimises; None: it attacks within the ball
+    ball: Norm = "linf"  # norm of the ball
+    title: str = ""  # spelling of the first word of a column's name: rays100 is RayS-100 and not Rays-100
 
     @property
     def metric(self) -> Norm:
-        """The norm of its distances: of the ball, or of the perturbation that it makes small."""
+        """Return the norm of the perturbation that it minimises, else that of the ball."""
         return self.norm or self.ball
 
 
 def judged_alike(attack_sequences: dict[str, AttackSequence]) -> dict[str, AttackSequence]:
-    """The same attacks, each judged by as many forwards as the most careful of them, so that none gains by luck."""
+    """Return the sequences, all judged by the largest number of forwards among them, so that none gains by luck."""
     most = max((sequence.passes for sequence in attack_sequences.values()), default=1)
     return {name: replace(sequence, passes=most) for name, sequence in attack_sequences.items()}
 
 
 def distance(x_adv: Images, x: Images, norm: Norm) -> PerExample:
-    """||x' - x|| per image, in units of [0, 1]: the largest pixel change, or the Euclidean length."""
+    """Return the size of each perturbation.
+
+    Args:
+        x_adv: (n, c, h, w) adversarial images.
+        x: (n, c, h, w) images.
+        norm: `linf` for the largest change of a pixel, `l2` for the Euclidean length.
+
+    Returns:
+        Distances of shape (n), in units of [0, 1].
+    """
     change = (x_adv - x).flatten(1)
     return change.abs().amax(1) if norm == "linf" else change.norm(dim=1)

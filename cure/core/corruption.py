@@ -1,8 +1,8 @@
-"""What a corruption is: a function of images, a severity 1..5 and noise, with CIFAR-10-C's constants.
+"""The contract of a corruption: a function of images, a severity 1..5 and noise, with CIFAR-10-C's constants.
 
 Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations", ICLR 2019; the
-constants are those of the CIFAR version. Lengths that it gives in pixels stay pixels whatever the image size; what it
-derives from the side of the image (zoom, pixelate, the elastic field, the fog map) follows the side.
+constants are those of the CIFAR version. Lengths that it gives in pixels stay the same at every image size. Lengths
+that it derives from the side of the image (zoom, pixelate, the elastic field, the fog map) follow the side.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from cure.core.tensors import Images
 from cure.errors import UserError
 
 VERSION = "cifar-c 1"
-"""Stands in every result; a change to a generated image needs another one."""
+"""Version of the generated images, written into every result; raise it with any change that alters an image."""
 CATEGORIES = ("noise", "blur", "weather", "digital")
 BENCHMARK = {
     "gaussian_noise": "noise",
@@ -36,32 +36,42 @@ BENCHMARK = {
     "pixelate": "digital",
     "jpeg_compression": "digital",
 }
-"""The 15 of CIFAR-10-C with their categories: the mean of a table runs over these and no others."""
+"""The 15 corruptions of CIFAR-10-C with their categories. The mean of a table is over these alone."""
 EXTRAS = {"speckle_noise": "noise", "gaussian_blur": "blur", "spatter": "weather", "saturate": "digital"}
-"""The four that CIFAR-10-C has besides."""
+"""The four extra corruptions of CIFAR-10-C."""
 WHOLE = 5e-4
-"""Levels by which rounding errors may miss a whole level, so that it stays one on every machine."""
+"""A value this part of a grey level below a whole level counts as that level, so that all machines truncate alike."""
 
 SMALLEST = 3
-"""Pixels of a side: less has no neighbours on both sides to blur with."""
+"""Smallest side of an image in pixels. A shorter one has no neighbours on both sides to blur with."""
 
 Picture = NDArray[np.uint8]  # (h, w, 3)
 
 
 @dataclass(frozen=True)
 class Corruption:
-    """An entry of cure/corruptions: `severities` holds its constants at severity 1, 2, 3, 4, 5."""
+    """An entry of cure/corruptions, as its module names it `CORRUPTION`."""
 
     category: Literal["noise", "blur", "weather", "digital"]
-    severities: tuple[Any, Any, Any, Any, Any]
-    apply: Callable[..., Images]  # (x, constants, noise), and the pictures where there are some
+    severities: tuple[Any, Any, Any, Any, Any]  # constants of severity 1, 2, 3, 4, 5
+    apply: Callable[..., Images]  # (x, constants, noise[, pictures]) -> images like x, not yet clipped
     needs: tuple[str, ...] = ()  # modules of the optional packages
-    pictures: tuple[str, ...] = ()  # files of the first of them, read by the engine
+    pictures: tuple[str, ...] = ()  # picture files in the first of these packages; the caller reads them
 
     def __call__(self, x: Images, severity: int, noise: PerImage, pictures: Sequence[Picture] = ()) -> Images:
-        """Corrupt x in [0, 1], clip it and, as in CIFAR-10-C, truncate it (not round it) to 8 bits.
+        """Corrupt images, clip them to [0, 1] and, as in CIFAR-10-C, truncate them (not round them) to 8 bits.
 
-        UserError: a side is shorter than SMALLEST pixels.
+        Args:
+            x: (n, c, h, w) images in [0, 1].
+            severity: 1 (weakest) to 5.
+            noise: a source of draws for each image.
+            pictures: the pictures named by `self.pictures`, each (h, w, 3) uint8.
+
+        Returns:
+            (n, c, h, w) images in [0, 1], whole multiples of 1/255.
+
+        Raises:
+            UserError: a side is shorter than SMALLEST pixels.
         """
         if min(x.shape[2:]) < SMALLEST:
             h, w = x.shape[2:]
@@ -73,7 +83,7 @@ class Corruption:
 
 
 def refuse_empty_mean(names: list[str]) -> None:
-    """Refuse a list of corruptions with none of the 15, over which the table's mean would run."""
+    """Raise `UserError` if none of these corruptions is among the 15 that the table's mean is taken over."""
     if not set(names) & set(BENCHMARK):
         raise UserError(
             f"corrupt.corruptions: none of the 15 of CIFAR-10-C, over which the table's mean runs; add one of "
@@ -82,5 +92,5 @@ def refuse_empty_mean(names: list[str]) -> None:
 
 
 def truncated(x: Images) -> Images:
-    """floor(255 x) / 255 of x clipped to [0, 1]."""
+    """Return floor(255 x) / 255 of x clipped to [0, 1]."""
     return (x.clamp(0, 1) * 255 + WHOLE).floor() / 255

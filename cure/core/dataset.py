@@ -1,4 +1,14 @@
-"""A data set as its source gives it, before validation is split off; and how images are set aside."""
+"""The contract of a data set: its images as the source gives them, before validation images are taken from training.
+
+An entry cure/datasets/NAME.py defines
+
+    Hyper(DataSettings)            its section of params.yaml
+    FILES                          a tuple of `cure.data.archive.File` to download, empty if there are none
+    missing(hyper, downloads)      why the images cannot be read here, apart from FILES, or None
+    read(hyper, downloads)         the images as `Raw`
+
+and EXTENT (`cure.data.archive.Extent`) if it has FILES. `downloads` is the folder of the downloaded files.
+"""
 
 from dataclasses import dataclass
 
@@ -13,12 +23,16 @@ Classes = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Raw:
-    """Images (n, c, h, w) uint8 with labels (n), for training and for testing."""
+    """Images and labels of a data set, checked when it is made.
 
-    train: tuple[Pixels, Classes]
-    test: tuple[Pixels, Classes]
-    classes: list[str]
-    source: str  # where the images came from, with the checksum that vouches for them
+    Raises:
+        UserError: a shape, a type or a label is not as the fields describe.
+    """
+
+    train: tuple[Pixels, Classes]  # images (n, 1 or 3, h, w) and labels (n), 0 to classes - 1
+    test: tuple[Pixels, Classes]  # likewise; images of the same shape
+    classes: list[str]  # names, at least two; each class has images in both splits
+    source: str  # where the images came from, with the checksum that identifies them
 
     def __post_init__(self) -> None:
         for name, (images, labels) in (("train", self.train), ("test", self.test)):
@@ -30,16 +44,25 @@ class Raw:
             if set(np.unique(labels)) != set(range(len(self.classes))):
                 raise UserError(f"{self.source}: {name} does not hold each of the {len(self.classes)} classes")
         if len(self.classes) < 2:
-            raise UserError(f"{self.source}: one class only; there is nothing to tell apart")
+            raise UserError(f"{self.source}: one class only; at least two are needed")
         if self.train[0].shape[1:] != self.test[0].shape[1:]:
             shapes = f"train images are {self.train[0].shape[1:]}, test images {self.test[0].shape[1:]}"
             raise UserError(f"{self.source}: {shapes}; they must agree")
 
 
 def stratified(labels: Classes, count: int, seed: int) -> NDArray[np.bool_]:
-    """A mask of `count` images, each class in proportion (largest remainders first), drawn with `seed`.
+    """Draw a mask of images with each class in proportion (largest remainders first) and on both sides of the mask.
 
-    Every class keeps at least one image on each side.
+    Args:
+        labels: class of each image, of shape (n).
+        count: images to select.
+        seed: decides which images of a class are selected.
+
+    Returns:
+        Mask of shape (n) with `count` true values.
+
+    Raises:
+        UserError: `count` is too small or too large to keep every class on both sides.
     """
     classes, sizes = np.unique(labels, return_counts=True)
     if sizes.min() < 2 or not len(classes) <= count <= len(labels) - len(classes):
@@ -56,7 +79,7 @@ def stratified(labels: Classes, count: int, seed: int) -> NDArray[np.bool_]:
 
 
 def _shares(quota: NDArray[np.float64], sizes: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Whole numbers near `quota` that add up to `count`, each from 1 to size - 1."""
+    """Return whole numbers near `quota` that add up to `count`, each from 1 to size - 1."""
     share = np.clip(np.floor(quota).astype(np.int64), 1, sizes - 1)
     while (short := count - int(share.sum())) != 0:
         step = 1 if short > 0 else -1

@@ -1,4 +1,4 @@
-"""What a paper says of one of its figures, to be held against our own numbers."""
+"""The contract of a finding: a paper's conclusion from one of its figures, which our numbers are tested against."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,49 +6,47 @@ from dataclasses import dataclass
 import pandas as pd
 
 Side = list[str] | tuple[list[float], int]
-"""Per-image outcomes seed by seed (1 correct, 0 not), or where none were kept (accuracies in percent, images)."""
+"""One text of per-image outcomes (1 correct, 0 not) for each seed; where none were kept, (accuracies in percent,
+images)."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """The first is more accurate than the second on the same images; both sides are of one kind, seed by seed.
+    """The claim that one network is more accurate than another on the same images, seed by seed."""
 
-    `same_runs`: both sides are networks of the same training runs, such as the best and the last of each.
-    """
-
-    first: Side
-    second: Side
-    same_runs: bool = False
+    first: Side  # of the network that is claimed to be better
+    second: Side  # of the other network: the same kind, the same seeds
+    same_runs: bool = False  # both are networks of the same training runs, such as best and last epoch
 
 
 Verdict = tuple[str, bool | list[Claim]]
-"""Our numbers as a phrase, and whether they agree with the paper's words: claims about accuracies, all of which must
-hold, are tested by reporting/findings.py."""
+"""Our numbers as a phrase, and whether they agree with the paper. A list of claims about accuracies is tested by
+reporting/findings.py, and all of them must hold."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """`judge` gets the figure's table of one data set and model, all seeds, once it has every method of `rows`."""
+    """A conclusion that a paper draws from a figure, and the function that compares our table with it."""
 
     source: str  # paper and figure
-    said: str  # one sentence, in our words
-    rows: tuple[str, ...]
-    judge: Callable[[pd.DataFrame], Verdict]
+    said: str  # the conclusion, in one sentence of our own
+    rows: tuple[str, ...]  # methods that the table must have
+    judge: Callable[[pd.DataFrame], Verdict]  # takes the figure's table of one data set and model, all seeds
 
 
 def outcomes(data: pd.DataFrame, method: str, column: str) -> list[str]:
-    """The per-image outcomes of a method, a text for each seed."""
+    """Return the per-image outcomes of a method, one text for each seed."""
     own = data[data["method"] == method].sort_values("seed")
     return own[column].tolist()
 
 
 def accuracies(data: pd.DataFrame, method: str, column: str) -> list[float]:
-    """The accuracy of a method in each seed, a mean over its lines."""
+    """Return the accuracy of a method for each seed, averaged over its lines of the table."""
     own = data[data["method"] == method].groupby("seed")[column].mean()
     return own.tolist()
 
 
 def untested(told: str, holds: bool, data: pd.DataFrame) -> Verdict:
-    """A comparison of numbers that no interval belongs to, which the phrase then says."""
+    """Return a verdict on numbers that have no interval, and add this to the phrase."""
     seeds = data["seed"].nunique()
     return f"{told}; {'one network' if seeds == 1 else f'mean of {seeds} networks'}, no interval", holds

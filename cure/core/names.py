@@ -1,4 +1,4 @@
-"""How methods and columns are spelt in tables and figures."""
+"""Spellings of methods and columns in tables and figures."""
 
 import re
 
@@ -26,10 +26,10 @@ NAMES = {
     "lbgat": "LBGAT",
     "at_ema": "AT-EMA",
 }
-"""Spellings of the papers; a method without one is shown by its key."""
+"""The papers' spellings; a method without one is shown by its key."""
 
 RECONSTRUCTIONS = {"vfd": "VFD is a reconstruction from the paper's abstract; neither code nor numbers were found."}
-"""What stands beside the numbers of a method that nobody can compare with its authors' own."""
+"""Notes beside the numbers of methods that cannot be compared with the numbers of their authors."""
 
 ORDER = [
     "natural",
@@ -55,12 +55,12 @@ ORDER = [
     "cure",
     "cure_eff",
 ]
-"""Of the rows in tables; others follow behind. NAMES has an order of its own, which gives every method its look."""
+"""Order of the rows in tables; other methods follow. The order of NAMES is another: it decides colours and markers."""
 
 RELEASED_LAST = ("trades", "fat", "act", "ikl_at", "part", "arat", "cure", "cure_eff")
 """Methods whose authors' release evaluates the network of the last epoch."""
 
-WORDS = {  # in names of figures and of columns; an attack that is not here gives its title itself
+WORDS = {  # spellings in names of figures and columns; an attack without one here has its own in `title`
     "pgd": "PGD",
     "cw": "C&W",
     "aa": "AA",
@@ -78,14 +78,16 @@ WORDS = {  # in names of figures and of columns; an attack that is not here give
 
 
 def block_set(name: str) -> str:
-    """A block set of the layer-wise study as CURE's authors spell it: u23 is U-23, the natural network is ST."""
+    """Return a block set of the layer-wise study as CURE's authors spell it: u23 is U-23, the natural network is ST."""
     return "ST" if name == "natural" else re.sub(r"^u(\d+)$", r"U-\1", name)
 
 
 def heading(column: str, title: str = "") -> str:
-    """Of a column or a figure: pgd20_trades -> PGD-20 TRADES, nrr_cw20 -> NRR, clean -> Clean, cka -> CKA.
+    """Spell the name of a column or figure: pgd20_trades -> PGD-20 TRADES, nrr_cw20 -> NRR, clean -> Clean, cka -> CKA.
 
-    `title`, where the column's attack has one, spells the first word: with RayS, rays100_far is RayS-100 Far.
+    Args:
+        column: a column of an evaluation, or a figure.
+        title: spelling of the first word, if the column's attack has one; with RayS, rays100_far is RayS-100 Far.
     """
     if column.startswith("nrr_"):
         return "NRR"

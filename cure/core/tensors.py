@@ -1,4 +1,4 @@
-"""Names for tensors, with their shapes: n images, c channels, h x w pixels, k classes."""
+"""Types of tensors with their shapes: n images, c channels, h x w pixels, k classes."""
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor

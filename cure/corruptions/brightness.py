@@ -8,7 +8,7 @@ from cure.core.tensors import Images
 
 
 def apply(x: Images, shift: float, noise: PerImage) -> Images:
-    """V = max over channels. Hue and saturation stay, so all channels scale by V'/V; black becomes grey V'."""
+    """Raise V = max over channels. Hue and saturation stay, so all channels scale by V'/V; black becomes grey V'."""
     value = x.amax(dim=1, keepdim=True)
     raised = (value + shift).clamp(max=1)
     return torch.where(value > 0, x * (raised / value.clamp(min=1e-8)), raised)

@@ -1,4 +1,4 @@
-"""Contrast: each channel is drawn towards its own mean over the pixels of the image."""
+"""Contrast: each channel is moved towards its own mean over the pixels of the image."""
 
 from cure.core.corruption import Corruption
 from cure.core.noise import PerImage
@@ -6,7 +6,7 @@ from cure.core.tensors import Images
 
 
 def apply(x: Images, factor: float, noise: PerImage) -> Images:
-    """factor of the distance from the mean that is left."""
+    """Keep `factor` of the distance from the mean."""
     mean = x.mean(dim=(2, 3), keepdim=True)
     return (x - mean) * factor + mean
 

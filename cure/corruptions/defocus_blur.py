@@ -1,4 +1,4 @@
-"""Defocus blur: convolution with a disk whose edge is softened, the border mirrored without repeating it."""
+"""Defocus blur: convolution with a disk with a softened edge; the border is mirrored without being repeated."""
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,7 @@ from cure.core.tensors import Images, Tensor
 
 
 def disk(radius: float, edge: float) -> Tensor:
-    """(k, k), sum 1: u^2 + v^2 <= radius^2, then the three taps of a Gaussian of `edge` pixels along both axes."""
+    """Return (k, k) with sum 1: u^2 + v^2 <= radius^2, blurred along both axes by a 3-tap Gaussian of `edge` pixels."""
     reach = int(radius) + 1
     place = torch.arange(-reach, reach + 1, dtype=torch.float64)
     inside = (place[:, None] ** 2 + place**2 <= radius**2).double()
@@ -19,7 +19,7 @@ def disk(radius: float, edge: float) -> Tensor:
 
 
 def apply(x: Images, constants: tuple[float, float], noise: PerImage) -> Images:
-    """constants: radius and softness of the edge, in pixels."""
+    """Blur with the constants radius and softness of the edge, in pixels."""
     kernel = disk(*constants).to(x.dtype)
     reach, channels = len(kernel) // 2, x.shape[1]
     padded = F.pad(x, [reach] * 4, mode="reflect")

@@ -10,10 +10,10 @@ from cure.data.image_filters import gaussian
 
 
 def sources(moves: Tensor, h: int, w: int) -> Tensor:
-    """(n, h, w, 2), x before y: where each pixel of the affine image comes from.
+    """Return (n, h, w, 2), x before y: the place that each pixel of the affine image comes from.
 
-    Three corners of the middle third move by `moves` (n, 3, 2); OpenCV, which the original calls, rounds the result to
-    1/32 of a pixel, and we do not.
+    Three corners of the middle third move by `moves` (n, 3, 2). The original calls OpenCV, which rounds the result to
+    1/32 of a pixel; this code does not round.
     """
     centre, arm = torch.tensor([w // 2, h // 2], dtype=torch.float64), min(h, w) // 3
     corners = centre + arm * torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]], dtype=torch.float64)
@@ -23,20 +23,20 @@ def sources(moves: Tensor, h: int, w: int) -> Tensor:
 
 
 def pixels(h: int, w: int) -> Tensor:
-    """(h, w, 2): every pixel's own place, x before y."""
+    """Return (h, w, 2): the place of every pixel, x before y."""
     rows, columns = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
     return torch.stack([columns, rows], dim=2).double()
 
 
 def sampled(x: Images, place: Tensor, edge: bool) -> Images:
-    """Bilinear values at `place` (n, h, w, 2), mirrored at the border pixels' outer edges, or else at their centres."""
+    """Return bilinear values at `place` (n, h, w, 2), mirrored at border pixels' outer edges (`edge`) or centres."""
     side = torch.tensor([x.shape[3], x.shape[2]])
     grid = (2 * place + 1) / side - 1 if edge else 2 * place / (side - 1) - 1
     return F.grid_sample(x, grid.to(x.dtype), padding_mode="reflection", align_corners=not edge)
 
 
 def apply(x: Images, constants: tuple[float, float, float], noise: PerImage) -> Images:
-    """constants: length and smoothness of the displacement and reach of the affine map, as shares of the side."""
+    """Warp by length and smoothness of the displacement and reach of the affine map, as shares of the side."""
     h, w = x.shape[2:]
     alpha, sigma, reach = (min(h, w) * share for share in constants)
     moves = noise.each(lambda g: torch.rand(3, 2, generator=g, dtype=torch.float64)) * 2 - 1

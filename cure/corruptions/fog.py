@@ -1,4 +1,4 @@
-"""Fog: a plasma fractal is added, and the result scaled so that the brightest value of the image stays in range."""
+"""Fog: a plasma fractal is added, and the result is scaled so that the brightest value of the image stays in range."""
 
 import torch
 
@@ -8,7 +8,7 @@ from cure.core.tensors import Images, Tensor
 
 
 def plasma(noise: PerImage, size: int, decay: float) -> Tensor:
-    """(n, size, size) in [0, 1]: diamond-square on a torus of 2^k; jitter r^2 U(-1, 1), r = 100 / decay^level."""
+    """Return (n, size, size) in [0, 1]: diamond-square on a 2^k torus; jitter r^2 U(-1, 1), r = 100 / decay^level."""
     draws = noise.each(lambda g: torch.rand(size * size - 1, generator=g, dtype=torch.float64)) * 2 - 1
     maps = torch.zeros(len(draws), size, size, dtype=torch.float64)
     step, reach, used = size, 100.0, 0
@@ -27,7 +27,7 @@ def plasma(noise: PerImage, size: int, decay: float) -> Tensor:
 
 
 def apply(x: Images, constants: tuple[float, float], noise: PerImage) -> Images:
-    """constants: strength s and decay; y = (x + s plasma) max(x) / (max(x) + s), the map no smaller than the image."""
+    """Compute y = (x + s plasma) max(x) / (max(x) + s) with strength s and decay; the map covers the image."""
     strength, decay = constants
     h, w = x.shape[2:]
     size = 2 ** (max(h, w) - 1).bit_length()

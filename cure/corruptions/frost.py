@@ -1,7 +1,7 @@
 """Frost: a crop of a photograph of frost is added to the image.
 
 The photographs are those of the authors, from the package imagecorruptions-imaug. The original lists six and draws from
-the first five. It scales them by 0.2; for images as large as that we scale them less.
+the first five. It scales them by 0.2. Where the result would be smaller than the image, this code shrinks them less.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from cure.data.image_filters import grey
 
 
 def scaled(picture: Picture, side: int) -> Picture:
-    """By 0.2, bilinear without anti-aliasing, yet larger than `side`."""
+    """Scale by 0.2, bilinear without anti-aliasing, but to more than `side` pixels."""
     import cv2
 
     scale = max(0.2, (side + 1) / min(picture.shape[:2]))
@@ -24,7 +24,7 @@ def scaled(picture: Picture, side: int) -> Picture:
 
 
 def apply(x: Images, constants: tuple[float, float], noise: PerImage, pictures: Sequence[Picture]) -> Images:
-    """constants: a, b of a x + b frost."""
+    """Compute a x + b frost with the constants a and b."""
     a, b = constants
     h, w = x.shape[2:]
     sheets = [scaled(picture, max(h, w)) for picture in pictures]

@@ -1,4 +1,4 @@
-"""Gaussian blur: convolution with a Gaussian of sigma pixels, the border repeated (one of CIFAR-10-C's extras)."""
+"""Gaussian blur: convolution with a Gaussian of sigma pixels; the border is repeated (one of CIFAR-10-C's extras)."""
 
 from cure.core.corruption import Corruption
 from cure.core.noise import PerImage
@@ -7,7 +7,7 @@ from cure.data.image_filters import gaussian
 
 
 def apply(x: Images, sigma: float, noise: PerImage) -> Images:
-    """sigma in pixels."""
+    """Blur with sigma in pixels."""
     return gaussian(x, sigma)
 
 

@@ -6,7 +6,7 @@ from cure.core.tensors import Images
 
 
 def apply(x: Images, sigma: float, noise: PerImage) -> Images:
-    """sigma in units of [0, 1]."""
+    """Add noise with sigma in units of [0, 1]."""
     return x + noise.normal(x, sigma)
 
 

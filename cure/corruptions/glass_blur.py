@@ -1,8 +1,8 @@
 """Glass blur: between two Gaussian blurs, every pixel takes the value of itself or of a neighbour above or left of it.
 
-The original walks from the bottom right to the top left and means to swap a pixel with its neighbour, but its
-assignment between array rows only overwrites the pixel. A neighbour is thus always one that the walk has yet to reach,
-and one walk equals one gather from the image before it. The first two rows and columns stay.
+The original walks from the bottom right to the top left and is meant to swap a pixel with its neighbour, but its
+assignment between array rows only overwrites the pixel. So the walk always reaches the neighbour later than the pixel,
+and one walk equals one gather from the image before it. The first two rows and columns stay as they are.
 """
 
 import torch
@@ -14,7 +14,7 @@ from cure.data.image_filters import gaussian
 
 
 def apply(x: Images, constants: tuple[float, int, int], noise: PerImage) -> Images:
-    """constants: sigma of the blurs, largest shift s (shifts are drawn from -s..s-1), number of walks."""
+    """Blur with the constants sigma, largest shift s (shifts are drawn from -s..s-1) and number of walks."""
     sigma, reach, walks = constants
     n, c, h, w = x.shape
     shifts = noise.each(lambda g: torch.randint(-reach, reach, (walks, 2, h, w), generator=g))

@@ -1,4 +1,4 @@
-"""Impulse noise: a share of the values, each channel by itself, becomes 0 or 1, either as likely (salt and pepper)."""
+"""Impulse noise: a share of the values, channel by channel, becomes 0 or 1 with equal probability (salt and pepper)."""
 
 import torch
 
@@ -8,7 +8,7 @@ from cure.core.tensors import Images
 
 
 def apply(x: Images, share: float, noise: PerImage) -> Images:
-    """`share` of the values is replaced."""
+    """Replace `share` of the values."""
     hit, salt = noise.each(lambda g: torch.rand(2, *x.shape[1:], generator=g)).unbind(1)
     return torch.where(hit <= share, (salt <= 0.5).to(x.dtype), x)
 

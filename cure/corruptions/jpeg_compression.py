@@ -1,4 +1,4 @@
-"""JPEG compression: saved by Pillow at a quality and read again; grey images as grey JPEG."""
+"""JPEG compression: Pillow saves the image at a quality and reads it again; grey images become grey JPEG."""
 
 from io import BytesIO
 
@@ -12,7 +12,7 @@ from cure.data.image_filters import by_picture
 
 
 def apply(x: Images, quality: int, noise: PerImage) -> Images:
-    """Pillow's quality, 1 to 95."""
+    """Compress with Pillow's quality, 1 to 95."""
 
     def saved(picture: Image) -> Image:
         buffer = BytesIO()

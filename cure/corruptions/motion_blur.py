@@ -9,7 +9,7 @@ from cure.data.image_filters import motion
 
 
 def apply(x: Images, constants: tuple[int, float], noise: PerImage) -> Images:
-    """constants: radius and sigma in pixels."""
+    """Blur with the constants radius and sigma in pixels."""
     degrees = noise.each(lambda g: torch.rand((), generator=g)) * 90 - 45
     return motion(x, *constants, degrees)
 

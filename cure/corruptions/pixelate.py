@@ -1,4 +1,4 @@
-"""Pixelate: box-filtered down to int(share side) pixels and up again."""
+"""Pixelate: box filters reduce the image to int(share side) pixels and enlarge it again."""
 
 from PIL import Image
 
@@ -9,7 +9,7 @@ from cure.data.image_filters import by_picture
 
 
 def apply(x: Images, share: float, noise: PerImage) -> Images:
-    """`share` of the side that is kept."""
+    """Keep `share` of the side."""
     h, w = x.shape[2:]
     small = max(1, int(w * share)), max(1, int(h * share))
     box = Image.Resampling.BOX

@@ -1,6 +1,6 @@
 """Saturate: the saturation S of hue, saturation, value is scaled and shifted (one of CIFAR-10-C's extras).
 
-Grey images have no saturation and stay.
+Grey images have no saturation and do not change.
 """
 
 import torch
@@ -11,7 +11,7 @@ from cure.core.tensors import Images
 
 
 def apply(x: Images, constants: tuple[float, float], noise: PerImage) -> Images:
-    """constants: scale and shift. Hue and V = max over channels stay, so V - x scales by S'/S; grey pixels turn red."""
+    """Scale and shift S. Hue and V = max over channels stay, so V - x scales by S'/S; grey pixels turn red."""
     if x.shape[1] == 1:
         return x
     scale, shift = constants

@@ -6,7 +6,7 @@ from cure.core.tensors import Images
 
 
 def apply(x: Images, rate: float, noise: PerImage) -> Images:
-    """`rate` photons at x = 1."""
+    """Draw Poisson counts with `rate` photons at x = 1."""
     return noise.poisson(x * rate) / rate
 
 

@@ -1,4 +1,4 @@
-"""Snow: flakes, drawn out by motion blur, over an image that is mixed with a whitened version of itself."""
+"""Snow: flakes, smeared by motion blur, on an image that is mixed with a whitened version of itself."""
 
 import torch
 
@@ -11,10 +11,10 @@ Constants = tuple[float, float, float, float, int, float, float]
 
 
 def apply(x: Images, constants: Constants, noise: PerImage) -> Images:
-    """constants: mean, sd, zoom and threshold of the flakes, radius and sigma of their blur, what is kept of x.
+    """Add snow: y = k x + (1 - k) max(x, 1.5 grey(x) + 0.5) + flakes + flakes turned by 180 degrees.
 
-    y = k x + (1 - k) max(x, 1.5 grey(x) + 0.5) + flakes + flakes turned by 180 degrees; they fall within 45 degrees of
-    the vertical.
+    The constants are mean, sd, zoom and threshold of the flakes, radius and sigma of their blur, and the share k of x.
+    The flakes fall within 45 degrees of the vertical.
     """
     mean, sd, zoom, threshold, radius, sigma, kept = constants
     flakes = zoomed(mean + noise.normal(x[:, :1], sd), zoom)

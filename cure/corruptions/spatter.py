@@ -13,7 +13,7 @@ RELIEF = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])
 
 
 def relief(layer: Picture) -> Picture:
-    """(h, w): how bright the drops of an 8-bit layer shine, by the distance from their edges."""
+    """Return (h, w): the brightness of the drops of an 8-bit layer, by the distance from their edges."""
     import cv2
 
     edges = cv2.Canny(layer, 50, 150)
@@ -23,7 +23,7 @@ def relief(layer: Picture) -> Picture:
 
 
 def water(liquid: Tensor, strength: float) -> Tensor:
-    """(n, 1, h, w): the layer times its relief, `strength` at its brightest; an image without a drop stays dry."""
+    """Return (n, 1, h, w): the layer times its relief, `strength` at its brightest; 0 for an image without drops."""
     layers = (liquid.clamp(0, 1) * 255).to(torch.uint8)
     shine = torch.stack([torch.from_numpy(relief(layer.numpy())) for layer in layers[:, 0]])[:, None]
     drops = layers.to(liquid.dtype) * shine
@@ -31,15 +31,16 @@ def water(liquid: Tensor, strength: float) -> Tensor:
 
 
 def mud(liquid: Tensor, threshold: float, sigma: float) -> Tensor:
-    """(n, 1, h, w): where the layer is above the threshold, smoothed, what stays below 0.8 dropped."""
+    """Return (n, 1, h, w): where the layer is above the threshold, smoothed; values below 0.8 become 0."""
     smooth = gaussian((liquid > threshold).to(liquid.dtype), sigma)
     return torch.where(smooth < 0.8, 0, smooth)
 
 
 def apply(x: Images, constants: tuple[float, float, float, float, float, bool], noise: PerImage) -> Images:
-    """constants: mean, sd, blur and threshold of the layer; the water's strength or the sigma of the mud; which one.
+    """Add water, x + m colour, or mud, (1 - m) x + m colour; grey images take the colour's grey.
 
-    Water is x + m colour, mud (1 - m) x + m colour; in grey images the colour's grey.
+    The constants are mean, sd, blur and threshold of the layer, the water's strength or the sigma of the mud, and
+    whether it is mud.
     """
     mean, sd, blur, threshold, strength, muddy = constants
     liquid = gaussian(mean + noise.normal(x[:, :1], sd), blur)

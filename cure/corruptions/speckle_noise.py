@@ -6,7 +6,7 @@ from cure.core.tensors import Images
 
 
 def apply(x: Images, sigma: float, noise: PerImage) -> Images:
-    """sigma relative to the value."""
+    """Add noise with sigma relative to the value."""
     return x + x * noise.normal(x, sigma)
 
 

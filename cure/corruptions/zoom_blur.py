@@ -1,4 +1,4 @@
-"""Zoom blur: the mean of the image and of itself zoomed by 1, 1.01, 1.02, ... (the image as such counts twice)."""
+"""Zoom blur: the mean of the image and its copies zoomed by 1, 1.01, 1.02, ... (the image itself counts twice)."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from cure.data.image_filters import zoomed
 
 
 def apply(x: Images, end: float, noise: PerImage) -> Images:
-    """Zoom factors up to `end`, which floating point includes at 1.06 and 1.11 and leaves out above, as originally."""
+    """Zoom up to `end`, which floating point includes at 1.06 and 1.11 and excludes above, as in the original."""
     factors = np.arange(1, end, 0.01).tolist()
     total = x.clone()
     for factor in factors:

@@ -1,4 +1,4 @@
-"""Data sets that come as published files, and those that torchvision reads, without surprises."""
+"""Read data sets that are published as files, through torchvision for some, with errors that a user can act on."""
 
 import struct
 import zlib
@@ -12,12 +12,12 @@ from cure.core.dataset import Raw
 from cure.errors import UserError
 
 UNREADABLE = (OSError, SyntaxError, ValueError, IndexError, struct.error, zlib.error)
-"""What Pillow raises at the bytes of a broken image, besides its DecompressionBombError."""
+"""Errors of Pillow for the bytes of a broken image, in addition to its DecompressionBombError."""
 
 
 @dataclass(frozen=True)
 class File:
-    """One published file; the engine fetches it before a data set is read."""
+    """One published file with its checksum; `prepare` downloads it before a data set is read."""
 
     name: str
     url: str
@@ -26,34 +26,34 @@ class File:
 
 @dataclass(frozen=True)
 class Extent:
-    """How much a published data set holds, for whoever plans before it is there: images, and what they are like."""
+    """The size of a published data set, so that `cure plan` can count before it is downloaded."""
 
     train: int
     test: int
     channels: int
-    size: int  # pixels of a side
+    size: int  # side in pixels
     classes: int
 
 
 def torchvision(name: str) -> Any:
-    """The class of torchvision.datasets called `name`; imported here, since the import takes seconds."""
+    """Return the class of torchvision.datasets with this name; it is imported here, since the import takes seconds."""
     from torchvision import datasets
 
     return getattr(datasets, name)
 
 
 def verified(kind: Any, folder: Path, **which: Any) -> Any:
-    """A torchvision data set from what lies in `folder`, whose checksums torchvision looks at again."""
+    """Return a torchvision data set from the files in `folder`, whose checksums torchvision verifies again."""
     try:
         return kind(folder, download=False, **which)
     except (RuntimeError, OSError, EOFError, ValueError) as problem:
         raise UserError(
-            f"{folder}: {kind.__name__} is not whole ({problem}); delete the folder and run again"
+            f"{folder}: {kind.__name__} is incomplete or damaged ({problem}); delete the folder and run again"
         ) from problem
 
 
 def cifar(name: str, file: File, folder: Path) -> Raw:
-    """CIFAR10 or CIFAR100 from the pickles in `file`, which torchvision extracts and checks one by one."""
+    """Return CIFAR10 or CIFAR100 from the pickles in `file`, which torchvision extracts and verifies one by one."""
     from torchvision.datasets.utils import extract_archive
 
     kind = torchvision(name)

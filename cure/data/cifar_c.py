@@ -1,4 +1,4 @@
-"""CIFAR-10-C and CIFAR-100-C, fetched when somebody asks, each array verified."""
+"""Download CIFAR-10-C and CIFAR-100-C on request, and verify each array."""
 
 import shutil
 import tarfile
@@ -13,7 +13,7 @@ from cure.storage.files import md5sum
 
 
 def archive(name: str) -> Archive:
-    """cifar10-c -> the archive CIFAR-10-C; refuses other names."""
+    """Return the archive with this name on the command line (cifar10-c is CIFAR-10-C); refuse other names."""
     known = {one.command: one for one in ARCHIVES.values()}
     if name not in known:
         raise UserError(f"download: nothing called {name!r}{did_you_mean(name, list(known))}")
@@ -21,12 +21,12 @@ def archive(name: str) -> Archive:
 
 
 def download(wanted: Archive) -> bool:
-    """Fetch and unpack `wanted` where all its arrays are not there yet; whether there was anything to do."""
+    """Download and unpack an archive unless all its arrays are there; return whether there was anything to do."""
     folder = wanted.folder.parent
     with resume.locked(folder / f"{wanted.name}.lock", f"download {wanted.name}", "download"):
         if not wanted.absent(wanted.md5s):
             for name in wanted.md5s:
-                wanted.array(name)  # refuses a damaged file
+                wanted.array(name)  # raises UserError for a damaged file
             return False
         tar = fetch(File(f"{wanted.name}.tar", wanted.url, wanted.md5), folder)
         try:
@@ -37,7 +37,7 @@ def download(wanted: Archive) -> bool:
 
 
 def _unpack(wanted: Archive, tar: Path) -> None:
-    """The arrays, each verified, in the archive's folder, which appears as a whole."""
+    """Verify the arrays and move them into the archive's folder, which appears only when it is complete."""
     draft = wanted.folder.with_name(f".{wanted.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
@@ -50,7 +50,7 @@ def _unpack(wanted: Archive, tar: Path) -> None:
     wrong = [name for name, md5 in wanted.md5s.items() if not _is(draft / f"{name}.npy", md5)]
     if wrong:
         shutil.rmtree(draft)
-        raise UserError(f"{tar}: without its published {', '.join(wrong)}; delete it and run the command again")
+        raise UserError(f"{tar}: lacks the published {', '.join(wrong)}; delete it and run the command again")
     shutil.rmtree(wanted.folder, ignore_errors=True)
     draft.replace(wanted.folder)
     tar.unlink()

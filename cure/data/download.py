@@ -1,4 +1,4 @@
-"""Published files, fetched once for all processes of a machine: resumed, verified, and only then put in place."""
+"""Download published files once for all processes of a machine: resumed, verified, and only then moved in place."""
 
 import http.client
 import os
@@ -17,22 +17,22 @@ from cure.runtime.progress import progress
 from cure.storage.files import md5sum
 
 BLOCK = 2**20
-ASKING = 10.0  # seconds in which a server must answer whether it is there
-PATIENCE = 60.0  # seconds in which a server must answer, and over which its speed is looked at
-SLOWEST = 1024  # bytes a second; at this speed CIFAR-10-C would take a month
-INTERVAL = 30.0  # seconds between two lines about a download where there is no terminal
-LONGEST = 16  # digits of a number of bytes
+ASKING = 10.0  # seconds until a server must answer a check that it is reachable
+PATIENCE = 60.0  # seconds until a server must answer, and over which its speed is measured
+SLOWEST = 1024  # bytes per second; at this speed CIFAR-10-C would take a month
+INTERVAL = 30.0  # seconds between two lines about a download without a terminal
+LONGEST = 16  # most digits of a Content-Length
 
 
 def offline() -> bool:
-    """Whether CURE_OFFLINE forbids the network."""
+    """Return whether CURE_OFFLINE forbids the network."""
     return os.environ.get("CURE_OFFLINE", "0") not in ("", "0")
 
 
 def lacking(files: tuple[File, ...], folder: Path) -> str | None:
-    """What keeps `files` from being in `folder`, and what to do; None if nothing does.
+    """Return why `files` cannot be in `folder`, and what to do, or None if they can.
 
-    A file that is there must have its checksum; one that is not must be reachable.
+    An existing file must have its checksum; the server of a missing one must be reachable.
     """
     for file in files:
         if (folder / file.name).exists():
@@ -47,7 +47,7 @@ def lacking(files: tuple[File, ...], folder: Path) -> str | None:
 
 
 def fetch(file: File, folder: Path) -> Path:
-    """The whole file in `folder`; one that broke off is continued. Two processes hold a lock around this."""
+    """Return the path of the complete file in `folder`, and resume an interrupted download. The caller holds a lock."""
     path, part = folder / file.name, folder / f"{file.name}.part"
     if path.exists():
         if said := _altered(file, path):
@@ -60,7 +60,7 @@ def fetch(file: File, folder: Path) -> Path:
     except (OSError, EOFError, http.client.HTTPException) as problem:
         raise UserError(
             f"{file.url}: cannot be downloaded ({getattr(problem, 'reason', problem)}). Connect to a network and run "
-            f"the command again, which goes on where it stopped; or put the file there yourself as {path} (md5 "
+            f"the command again, which resumes the download; or put the file there yourself as {path} (md5 "
             f"{file.md5})"
         ) from problem
     if md5sum(part) != file.md5:
@@ -89,7 +89,7 @@ def _unreachable(file: File) -> str | None:
 
 
 def _answer(request: urllib.request.Request, seconds: float) -> Any:
-    """The server's answer with its headers, within so many seconds, however slowly they trickle."""
+    """Return the server's answer with its headers within this many seconds, however slowly they arrive."""
     found: SimpleQueue[Any] = SimpleQueue()
 
     def ask() -> None:
@@ -109,12 +109,12 @@ def _answer(request: urllib.request.Request, seconds: float) -> Any:
 
 
 def _stream(file: File, part: Path, have: int) -> None:
-    """Append what is missing to `part`; a server that does not continue starts it anew."""
+    """Append the missing bytes to `part`, or start it again if the server does not resume."""
     request = urllib.request.Request(file.url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
         answer = _answer(request, PATIENCE)
     except urllib.error.HTTPError as problem:
-        if problem.code == 416:  # nothing beyond what is there
+        if problem.code == 416:  # no bytes beyond those in the file
             return
         raise
     with answer:
@@ -122,7 +122,7 @@ def _stream(file: File, part: Path, have: int) -> None:
         pace = Pace(file.name, have, have + _length(answer))
         ticks = have // BLOCK
         with part.open("ab" if have else "wb") as out, progress(file.name, pace.total // BLOCK, ticks) as on_progress:
-            while block := answer.read1(BLOCK):  # what is there, so that a trickle is seen
+            while block := answer.read1(BLOCK):  # read1 returns early, so that a slow server is noticed
                 out.write(block)
                 pace.take(len(block))
                 while ticks < pace.done // BLOCK:
@@ -133,15 +133,15 @@ def _stream(file: File, part: Path, have: int) -> None:
 
 
 def _length(answer: Any) -> int:
-    """How many bytes the server says will come; 0 if it does not say."""
+    """Return the number of bytes that the server announces, or 0 if it does not."""
     said = answer.headers.get("Content-Length") or "0"
     if not (said.isascii() and said.isdecimal() and len(said) < LONGEST):
-        raise OSError(f"the server's Content-Length is {said[:LONGEST]!r}, which is no number of bytes")
+        raise OSError(f"the server's Content-Length is {said[:LONGEST]!r}, which is not a number of bytes")
     return int(said)
 
 
 class Pace:
-    """How fast a file comes: refuses less than SLOWEST, and tells of it where there is no terminal with a bar."""
+    """The speed of a download: raises below SLOWEST, and prints progress where there is no terminal with a bar."""
 
     def __init__(self, name: str, done: int, total: int) -> None:
         self.name, self.done, self.total = name, done, total
@@ -149,7 +149,7 @@ class Pace:
         self.came = 0  # bytes since `begun`
 
     def take(self, count: int) -> None:
-        """Count so many bytes. Raises OSError where fewer than SLOWEST a second came during PATIENCE seconds."""
+        """Count received bytes; raise OSError if fewer than SLOWEST a second arrived during PATIENCE seconds."""
         self.done += count
         self.came += count
         now = time.monotonic()
@@ -162,6 +162,6 @@ class Pace:
             self.told = now
 
     def _so_far(self) -> str:
-        """312 of 2,780 MiB, or 312 MiB where the server did not say how many."""
+        """Return "312 of 2,780 MiB", or "312 MiB" if the server did not announce the length."""
         of = f" of {self.total // BLOCK:,}" if self.total else ""
         return f"{self.done // BLOCK:,}{of} MiB"

@@ -1,4 +1,4 @@
-"""Corrupted images of our own making, kept outside DVC so that every network of a data set meets the same ones."""
+"""Generate corrupted images and cache them outside DVC, so that all networks of a data set get the same ones."""
 
 import contextlib
 import hashlib
@@ -24,13 +24,13 @@ from cure.storage.files import replacing, sha256
 
 LEVELS = (1, 2, 3, 4, 5)
 CHUNK = 500
-"""Images at a time; bounds the memory and changes no result."""
+"""Images at a time; limits the memory and does not change any result."""
 SHARED = (__file__, definition.__file__, image_filters.__file__, draws.__file__)
 LIBRARIES = ("numpy", "scipy", "pillow", "torch")
 
 
 def lacking(name: str) -> str | None:
-    """Which optional packages a corruption wants and this machine has not, or None."""
+    """Return which optional packages of a corruption this machine lacks, or None."""
     needs = catalogue.entry("corruptions", name).CORRUPTION.needs
     absent = [module for module in needs if importlib.util.find_spec(module) is None]
     return f"needs the optional extra `corruptions`, no module {' or '.join(absent)}" if absent else None
@@ -38,16 +38,16 @@ def lacking(name: str) -> str | None:
 
 @dataclass(frozen=True)
 class Generated:
-    """The corrupted images of `split`; noise is a function of (seed, corruption, severity, place in the test split)."""
+    """The corrupted images of `split`. Noise depends on (seed, corruption, severity, place in the test split) alone."""
 
     split: Split  # on the CPU
     digest: str  # sha256 of the prepared file
     seed: int
 
     def array(self, name: str) -> NDArray[np.uint8]:
-        """(5 n, h, w, c), severity s in rows (s - 1) n .. s n, memory-mapped; made and cached where it is not there.
+        """Return (5 n, h, w, c) memory-mapped, severity s in rows (s - 1) n .. s n; generate and cache it if needed.
 
-        Two processes that want the same array make it once.
+        Two processes that need the same array generate it once.
         """
         path = self._path(name)
         if (found := self._cached(path)) is None:
@@ -58,7 +58,7 @@ class Generated:
         return found
 
     def _path(self, name: str) -> Path:
-        """Its folder is named by what decides the images: test images, seed, constants, code, libraries, pictures."""
+        """Return a path whose folder is a hash of test images, seed, constants, code, libraries and pictures."""
         entry = catalogue.entry("corruptions", name)
         code = [sha256(Path(str(file))) for file in (entry.__file__, *SHARED)]
         index = hashlib.sha256(self.split.index.numpy().tobytes()).hexdigest()
@@ -91,21 +91,21 @@ class Generated:
 
 
 def _version(module: str) -> list[str]:
-    """Return the version of an optional module, by each of the packages that may bring it."""
+    """Return the versions of all packages that may provide an optional module."""
     return sorted(f"{package} {version(package)}" for package in packages_distributions().get(module, []))
 
 
 def photographs(corruption: Corruption) -> list[Path]:
-    """Return the files that a corruption lays over images, from the first package that it needs."""
+    """Return the picture files that a corruption lays over images, from the first package that it needs."""
     if not corruption.pictures:
         return []
-    spec = importlib.util.find_spec(corruption.needs[0])  # found, not imported: the package itself imports for seconds
+    spec = importlib.util.find_spec(corruption.needs[0])  # found, not imported: the import of the package takes seconds
     folder = Path(str(spec.origin)).parent / "frost" if spec else Path()
     return [folder / name for name in corruption.pictures]
 
 
 def pictures(corruption: Corruption) -> list[Picture]:
-    """Return the photographs themselves, RGB."""
+    """Return the photographs as RGB arrays."""
     from PIL import Image
 
     return [np.asarray(Image.open(path).convert("RGB")) for path in photographs(corruption)]

@@ -1,4 +1,4 @@
-"""Image operations that several corruptions share; batches (n, c, h, w) in [0, 1], each image by itself."""
+"""Image operations that several corruptions share, on batches (n, c, h, w) in [0, 1], each image by itself."""
 
 from collections.abc import Callable
 
@@ -12,23 +12,24 @@ from cure.core.tensors import Images, PerExample, Tensor
 
 
 def grey(x: Images) -> Tensor:
-    """(n, 1, h, w): 0.299 R + 0.587 G + 0.114 B; grey images as they are."""
+    """Return (n, 1, h, w): 0.299 R + 0.587 G + 0.114 B; grey images are returned as they are."""
     if x.shape[1] == 1:
         return x
     return (x * x.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(dim=1, keepdim=True)
 
 
 def gaussian(x: Tensor, sigma: float, mode: str = "nearest", truncate: float = 4.0) -> Tensor:
-    """Over the last two axes, with a Gaussian of `sigma` pixels, cut off at `truncate` sigmas."""
+    """Blur the last two axes with a Gaussian of `sigma` pixels, cut off at `truncate` sigmas."""
     axes = (x.ndim - 2, x.ndim - 1)
     return torch.from_numpy(gaussian_filter(x.numpy(), sigma, mode=mode, truncate=truncate, axes=axes))
 
 
 def motion(x: Images, radius: int, sigma: float, degrees: PerExample) -> Images:
-    """ImageMagick's motion blur: half a Gaussian along a line of 2 radius + 1 pixels, truncated to 8 bits.
+    """Blur along a line of 2 radius + 1 pixels with half a Gaussian, as ImageMagick does, truncated to 8 bits.
 
-    y[p] = sum_i k_i x[p + ceil(i (cos a, sin a) - 1/2)], k_i ~ exp(-i^2 / (2 sigma^2)), the border repeated. It
-    goes through 16 bits, so that one or two of its values in a thousand differ from ours by a level (as 8-bit PNG).
+    y[p] = sum_i k_i x[p + ceil(i (cos a, sin a) - 1/2)], k_i ~ exp(-i^2 / (2 sigma^2)), with the border repeated.
+    ImageMagick computes in 16 bits, so one or two of its values in a thousand differ from these by a level (as 8-bit
+    PNG).
     """
     n, c, h, w = x.shape
     steps = torch.arange(2 * radius + 1, dtype=torch.float64)
@@ -46,7 +47,7 @@ def motion(x: Images, radius: int, sigma: float, degrees: PerExample) -> Images:
 
 
 def zoomed(x: Images, factor: float) -> Images:
-    """The middle ceil(side / factor) pixels, interpolated linearly between their centres to the side of x."""
+    """Enlarge the middle ceil(side / factor) pixels to the side of x, linearly between their centres."""
     for axis in (2, 3):
         side = x.shape[axis]
         kept = int(np.ceil(side / factor))
@@ -61,7 +62,7 @@ def zoomed(x: Images, factor: float) -> Images:
 
 
 def by_picture(x: Images, change: Callable[[Image.Image], Image.Image]) -> Images:
-    """`change` of every image as an 8-bit picture of Pillow."""
+    """Apply `change` to every image as an 8-bit picture of Pillow."""
     levels = (x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     levels = levels[..., 0] if x.shape[1] == 1 else levels
     changed = np.stack([np.asarray(change(Image.fromarray(picture))) for picture in levels])

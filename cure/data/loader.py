@@ -1,4 +1,4 @@
-"""A split that lives on the device as uint8, and its batches: one gather for crops, one select for flips."""
+"""A split on the device as uint8, and its batches: crops take one gather, flips one select."""
 
 from collections.abc import Iterator
 
@@ -15,12 +15,12 @@ FEWEST = 2  # images of a batch on each rank
 
 
 def as_float(images: Tensor) -> Images:
-    """uint8 0..255 -> float32 in [0, 1]."""
+    """Convert uint8 0..255 to float32 in [0, 1]."""
     return images.float().div_(255)
 
 
 def evenly_spaced(images: int, count: int) -> Labels:
-    """The places of `count` of so many images, evenly spread; of all if there are fewer."""
+    """Return the indices of `count` evenly spaced images, or of all if there are fewer."""
     count = min(count, images)
     return torch.arange(count) * images // count
 
@@ -28,7 +28,7 @@ def evenly_spaced(images: int, count: int) -> Labels:
 class Split:
     """Images (n, c, h, w) uint8 and labels (n) of one split, on one device.
 
-    `index` is their place in the whole, on the host, where it seeds their noise.
+    `index` (n) is the place of each image in the whole split. It is on the CPU, where it seeds the noise.
     """
 
     def __init__(self, images: Tensor, labels: Labels, index: Labels | None = None) -> None:
@@ -39,23 +39,23 @@ class Split:
         return len(self.labels)
 
     def batches(self, size: int) -> Iterator[tuple[Images, Labels, Labels]]:
-        """(x, y, index) in order, unaugmented."""
+        """Yield (x, y, index) in order, without augmentation."""
         for begin in range(0, len(self), size):
             rows = slice(begin, begin + size)
             yield as_float(self.images[rows]), self.labels[rows], self.index[rows]
 
     def evenly_spaced(self, count: int) -> "Split":
-        """`count` images, evenly spread over the split (all of them if there are fewer)."""
+        """Return `count` evenly spaced images of the split, or all if there are fewer."""
         return self.at(evenly_spaced(len(self), count))
 
     def at(self, rows: Labels | slice) -> "Split":
-        """The images at these places of the split, which are on the host."""
+        """Return the images at these places of the split; the places are on the CPU."""
         there = rows.to(self.labels.device) if isinstance(rows, Tensor) else rows
         return Split(self.images[there], self.labels[there], self.index[rows])
 
 
 def pad(images: Tensor, augment: Augment) -> Tensor:
-    """(n, c, h + 2 crop, w + 2 crop): zeros around each image, or its mirror image beyond the border pixels."""
+    """Return (n, c, h + 2 crop, w + 2 crop): with zeros around each image, or its reflection at the border pixels."""
     if augment.padding == "zero":
         return F.pad(images, [augment.crop] * 4)
     for axis in (2, 3):
@@ -72,8 +72,8 @@ def pad(images: Tensor, augment: Augment) -> Tensor:
 class Loader:
     """Shuffled, augmented training batches; epoch e is a function of (seed, e) alone.
 
-    What is left at the end of an epoch is a smaller batch. It joins the one before where it has fewer than two images
-    for each rank, of which batch norm can take no variance. UserError: no batch has as many.
+    The rest of an epoch is a smaller batch. It joins the batch before if it has fewer than two images for each rank,
+    since batch norm could not take a variance. A batch that is too small itself raises `UserError`.
     """
 
     def __init__(self, split: Split, batch: int, augment: Augment, seed: int) -> None:
@@ -93,12 +93,14 @@ class Loader:
         return whole + (rest >= self.fewest)
 
     def images(self, i: int) -> int:
-        """How many images the i-th batch of an epoch holds on all ranks."""
+        """Return the number of images in the i-th batch of an epoch, over all ranks."""
         return self.batch if i < len(self) - 1 else len(self.split) - i * self.batch
 
     def epoch(self, epoch: int, purpose: str = "batches") -> Iterator[tuple[Images, Labels, Labels]]:
-        """(x, y, index) of this rank's rows of every batch; the last one may be smaller. Another purpose is another
-        draw."""
+        """Yield this rank's rows (x, y, index) of every batch; the last batch may be smaller.
+
+        Another `purpose` gives other draws.
+        """
         n, device = len(self.split), self.split.labels.device
         draws = torch.Generator(device).manual_seed(seed_for(self.seed, epoch, purpose))
         order = torch.randperm(n, generator=draws, device=device)

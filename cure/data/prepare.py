@@ -1,4 +1,4 @@
-"""From a data set's own source to one file with its images, labels, class names and fixed splits."""
+"""Convert a data set from its source to one file with images, labels, class names and fixed splits."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ from cure.storage.files import replacing
 
 
 def lacking(dataset: str, hyper: DataSettings, *others: str | None) -> None:
-    """Refuse, all reasons together, if the data set cannot be read here or `others` name something missing."""
+    """Raise `UserError` with all reasons why the data set cannot be read here, together with those in `others`."""
     entry, folder = catalogue.entry("datasets", dataset), paths.downloads(dataset)
     reasons = [*others, entry.missing(hyper, folder), download.lacking(entry.FILES, folder)]
     if any(reasons):
@@ -26,7 +26,7 @@ def lacking(dataset: str, hyper: DataSettings, *others: str | None) -> None:
 
 
 def prepare(dataset: str, hyper: Any, path: Path) -> dict[str, int]:
-    """Write uint8 images and labels of train, val and test to `path`; how many each has."""
+    """Write uint8 images and labels of train, val and test to `path`; return the number of images of each."""
     raw = _raw(dataset, hyper)
     images, labels = raw.train
     val = stratified(labels, hyper.validation_images(len(labels), len(raw.classes)), hyper.split_seed)
@@ -41,7 +41,7 @@ def prepare(dataset: str, hyper: Any, path: Path) -> dict[str, int]:
 
 
 def _raw(dataset: str, hyper: Any) -> Raw:
-    """The data set as its source gives it, downloaded where it must be."""
+    """Return the data set from its source, after any downloads."""
     entry, folder = catalogue.entry("datasets", dataset), paths.downloads(dataset)
     if not entry.FILES:
         raw: Raw = entry.read(hyper, folder)
@@ -54,9 +54,9 @@ def _raw(dataset: str, hyper: Any) -> Raw:
 
 
 def _twice(dataset: str, raw: Raw) -> dict[str, int]:
-    """How many test images are, byte for byte, among the training images; said and recorded if there are any."""
+    """Count the test images that are also training images, byte for byte; report and record them if there are any."""
     seen = {image.tobytes() for image in raw.train[0]}
     both = sum(image.tobytes() in seen for image in raw.test[0])
     if both:
-        print(f"{dataset}: {both} test images are also training images, so accuracies flatter", file=sys.stderr)
+        print(f"{dataset}: {both} test images are also training images, so accuracies are too high", file=sys.stderr)
     return {"test_images_in_train": both} if both else {}

@@ -1,4 +1,4 @@
-"""The prepared file of a data set: uint8 images, labels, class names, and the three splits."""
+"""Read the prepared file of a data set: uint8 images, labels, class names, and the three splits."""
 
 import json
 from dataclasses import dataclass
@@ -17,27 +17,36 @@ PARTS = ("images", "labels")
 
 @dataclass(frozen=True)
 class Data:
-    """The splits that were asked for, and what the file says of itself."""
+    """The requested splits of a data set, and its description."""
 
     path: Path
     digest: str  # sha256 of the file
-    about: dict[str, Any]  # name, source, classes, channels, size, how validation was split off
+    about: dict[str, Any]  # name, source, classes, channels, test images that are also training images
     splits: dict[str, Split]
 
     @property
     def classes(self) -> list[str]:
-        """Class names, in the order of the labels."""
+        """Return the class names in the order of the labels."""
         names: list[str] = self.about["classes"]
         return names
 
     @property
     def channels(self) -> int:
-        """1 for grey images, 3 for colour."""
+        """Return 1 for grey images, 3 for colour."""
         return int(self.about["channels"])
 
 
 def load(path: Path, splits: tuple[str, ...], device: torch.device) -> Data:
-    """Read the named splits (train, val, test) of a prepared file and no others."""
+    """Read splits of a prepared file.
+
+    Args:
+        path: the file.
+        splits: names of splits (train, val, test); the others are not read.
+        device: where the images are put.
+
+    Raises:
+        UserError: the file is missing, damaged, or has other contents.
+    """
     if not path.exists():
         raise UserError(f"{path}: not found; `dvc repro` makes it in its stage prepare")
     refuse_special(path)

@@ -1,4 +1,4 @@
-"""CIFAR-10-C and CIFAR-100-C as published: which files, with which checksums, and where they lie.
+"""CIFAR-10-C and CIFAR-100-C as published: their files, checksums and folders.
 
 Hendrycks & Dietterich, Zenodo records 2535967 and 3555552: one array per corruption, (5 x 10,000, 32, 32, 3) uint8,
 severity s in rows (s - 1) 10,000 .. s 10,000, in the order of the test split.
@@ -68,7 +68,7 @@ STAMP = ".verified.json"
 
 @dataclass(frozen=True)
 class Archive:
-    """One published archive; `md5s` has its arrays by name, and `labels`."""
+    """One published archive; `md5s` maps the names of its arrays, and `labels`, to checksums."""
 
     dataset: str
     name: str
@@ -78,20 +78,20 @@ class Archive:
 
     @property
     def folder(self) -> Path:
-        """Where its arrays lie once they are downloaded."""
+        """Return the folder of the downloaded arrays."""
         return paths.downloads(self.dataset) / self.name
 
     @property
     def command(self) -> str:
-        """What `cure download` calls it: cifar10-c."""
+        """Return its name for `cure download`, such as cifar10-c."""
         return f"{self.dataset}-c"
 
     def absent(self, corruptions: Iterable[str]) -> list[str]:
-        """The files that these corruptions need and that are not there."""
+        """Return the missing files that these corruptions need."""
         return [f"{name}.npy" for name in (*corruptions, "labels") if not (self.folder / f"{name}.npy").exists()]
 
     def array(self, name: str) -> NDArray[np.uint8]:
-        """One array, memory-mapped; refuses one that is not the published one."""
+        """Return one array, memory-mapped; refuse one that differs from the published one."""
         path = self.folder / f"{name}.npy"
         if not self._verified(path, self.md5s[name]):
             raise UserError(
@@ -102,7 +102,7 @@ class Archive:
         return found
 
     def _verified(self, path: Path, md5: str) -> bool:
-        """Whether the file has this md5; what was found once is remembered by size and time."""
+        """Return whether the file has this md5; a verified file is remembered by size and time."""
         stamp, about = self.folder / STAMP, path.stat()
         known = _read(stamp)
         facts = [about.st_size, about.st_mtime_ns, md5]

@@ -21,14 +21,14 @@ EXTENT = Extent(train=50_000, test=10_000, channels=3, size=32, classes=10)
 
 
 class Hyper(DataSettings):
-    """Nothing of its own."""
+    """Settings that every data set has."""
 
 
 def missing(hyper: Hyper, downloads: Path) -> str | None:
-    """Nothing besides its files."""
+    """Return None, since it needs its downloads only."""
     return None
 
 
 def read(hyper: Hyper, downloads: Path) -> Raw:
-    """The official splits."""
+    """Return the official splits."""
     return archive.cifar("CIFAR10", FILES[0], downloads)

@@ -1,4 +1,4 @@
-"""digits: 1,797 grey 8x8 images of handwritten digits that come inside scikit-learn. No download.
+"""digits: 1,797 grey 8x8 images of handwritten digits that are part of scikit-learn. No download.
 
 Alpaydin & Kaynak, UCI Optical Recognition of Handwritten Digits. The 17 grey levels 0..16 become 0..255.
 """
@@ -16,9 +16,9 @@ FILES = ()  # to be downloaded
 
 
 class Hyper(DataSettings):
-    """Digits has no official test split, so a stratified share of it is set aside, with split_seed.
+    """Settings of the split: digits has no official test split, so `split_seed` draws a stratified share `test` of it.
 
-    The defaults are the quickstart's settings: its networks meet the same test images anywhere.
+    The defaults are those of the quickstart, so its networks are evaluated on the same test images everywhere.
     """
 
     test: Annotated[Number, Field(gt=0, lt=1)] = 0.3
@@ -28,7 +28,7 @@ class Hyper(DataSettings):
 
 
 def read(hyper: Hyper, downloads: Path) -> Raw:
-    """All images, split by hyper.test."""
+    """Return all images, split by hyper.test."""
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
@@ -43,5 +43,5 @@ def read(hyper: Hyper, downloads: Path) -> Raw:
 
 
 def missing(hyper: Hyper, downloads: Path) -> str | None:
-    """Nothing can be missing: the images are part of scikit-learn."""
+    """Return None, since the images are part of scikit-learn."""
     return None

@@ -1,6 +1,6 @@
 """folder: your own images, as PATH/train/CLASS/* and PATH/test/CLASS/*, in any format that Pillow reads.
 
-PATH is a folder, or a tar archive of one, which is read and never unpacked.
+PATH is a folder, or a tar archive of one, which is read without being unpacked.
 """
 
 import io
@@ -29,10 +29,10 @@ Found = dict[str, dict[str, Files]]  # split -> class -> its files, by name
 
 
 class Hyper(DataSettings):
-    """Where the images are, what they become, and how they are split and augmented; `path` alone has no default."""
+    """Settings: where the images are, their size and colours, and how they are split; only `path` has no default."""
 
     path: str  # absolute, or relative to params.yaml; $VARIABLES and ~ are expanded
-    size: Annotated[int, Field(ge=1)] | None = None  # images are scaled to size x size; null: all must be of one size
+    size: Annotated[int, Field(ge=1)] | None = None  # images are scaled to size x size; null: all must have one size
     colour: Literal["rgb", "grey"] = "rgb"
     train_images: Annotated[int, Field(ge=1)] | None = None  # of each class, the first by name; null: all
     validation: Count | None = None
@@ -45,7 +45,7 @@ def _found(root: Path) -> Found:
 
 
 def _classes(root: Path) -> dict[str, set[str]]:
-    """Return split -> its classes, of a folder without a look at its images."""
+    """Return split -> its classes, without reading the images of a folder."""
     if root.is_file():
         return {split: set(classes) for split, classes in _found(root).items()}
     there = (root / name for name in SPLITS)
@@ -66,9 +66,9 @@ def _in_folder(root: Path) -> Found:
 
 @lru_cache(maxsize=1)
 def _in_archive(root: Path, changed: int) -> Found:
-    """Read it from its beginning to its end: members of a compressed archive cannot be looked up.
+    """Read an archive from beginning to end, since members of a compressed archive cannot be looked up.
 
-    It is kept, as long as the file is the same one, for `read`, which comes after `missing`.
+    The result is cached while the file stays the same, since `missing` and `read` both need it.
     """
     found: Found = {}
     try:
@@ -99,7 +99,7 @@ def _shown(name: str) -> bool:
 
 
 def missing(hyper: Hyper, downloads: Path) -> str | None:
-    """Why it cannot be read, or None."""
+    """Return why the images cannot be read, or None."""
     root = expanded(hyper.path)
     try:
         found = _classes(root)
@@ -113,7 +113,7 @@ def missing(hyper: Hyper, downloads: Path) -> str | None:
 
 
 def read(hyper: Hyper, downloads: Path) -> Raw:
-    """Every image, classes in the order of their names."""
+    """Return every image, with the classes in the order of their names."""
     root = expanded(hyper.path)
     found = _found(root)
     train, test = _split(found["train"], hyper, hyper.train_images), _split(found["test"], hyper, None)

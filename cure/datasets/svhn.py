@@ -29,16 +29,16 @@ EXTENT = Extent(train=73_257, test=26_032, channels=3, size=32, classes=10)
 
 
 class Hyper(DataSettings):
-    """Nothing of its own."""
+    """Settings that every data set has."""
 
 
 def missing(hyper: Hyper, downloads: Path) -> str | None:
-    """Nothing besides its files."""
+    """Return None, since it needs its downloads only."""
     return None
 
 
 def read(hyper: Hyper, downloads: Path) -> Raw:
-    """The official train and test splits."""
+    """Return the official train and test splits."""
     parts = [archive.verified(archive.torchvision("SVHN"), downloads, split=name) for name in ("train", "test")]
     train, test = ((part.data, np.asarray(part.labels, dtype=np.int64)) for part in parts)
     md5s = ", ".join(file.md5 for file in FILES)

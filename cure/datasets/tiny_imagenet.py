@@ -28,16 +28,16 @@ BROKEN = (*UNREADABLE, EOFError, NotImplementedError)
 
 
 class Hyper(DataSettings):
-    """Nothing of its own."""
+    """Settings that every data set has."""
 
 
 def missing(hyper: Hyper, downloads: Path) -> str | None:
-    """Nothing besides its files."""
+    """Return None, since it needs its downloads only."""
     return None
 
 
 def read(hyper: Hyper, downloads: Path) -> Raw:
-    """train/ID/images/*.JPEG and val/images with val_annotations.txt; classes in the order of wnids.txt."""
+    """Read train/ID/images/*.JPEG and val/images with val_annotations.txt; classes in the order of wnids.txt."""
     path = downloads / FILES[0].name
     try:
         with zipfile.ZipFile(path) as archive:
@@ -55,7 +55,7 @@ Listed = tuple[list[str], list[int]]
 
 
 class _Members:
-    """The files of the archive by name below ROOT. Nothing is written anywhere, so no name can lead out of a folder."""
+    """The files of the archive by name below ROOT, read in memory, so that no name can point outside a folder."""
 
     def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
         self.path, self.archive = path, archive
@@ -71,7 +71,7 @@ class _Members:
         return self.raw(name).decode()
 
     def split(self, names: list[str], labels: list[int]) -> tuple[Pixels, Classes]:
-        """(n, 3, 64, 64) and (n); the archive has some grey images, whose three channels become equal."""
+        """Return (n, 3, 64, 64) and (n); the three channels of a grey image are equal."""
         pixels = np.empty((len(names), EXTENT.channels, EXTENT.size, EXTENT.size), np.uint8)
         for i, name in enumerate(names):
             pixels[i] = self._image(name)
@@ -92,7 +92,7 @@ class _Members:
 
 
 def _train(members: _Members, classes: list[str]) -> Listed:
-    """Class by class, images in the order of their names."""
+    """Return the training images class by class, in the order of their names."""
     names, labels = list[str](), list[int]()
     for label, wnid in enumerate(classes):
         folder = f"train/{wnid}/images/"
@@ -103,13 +103,13 @@ def _train(members: _Members, classes: list[str]) -> Listed:
 
 
 def _val(members: _Members, classes: list[str]) -> Listed:
-    """In the order of val_annotations.txt, whose lines are: file, class, and a box, tab by tab."""
+    """Return the images of val_annotations.txt in its order; a line has file, class and box, separated by tabs."""
     where, names, labels = "val/val_annotations.txt", list[str](), list[int]()
     for number, line in enumerate(members.text(where).splitlines(), 1):
         name, _, rest = line.partition("\t")
         wnid = rest.partition("\t")[0]
         if wnid not in classes:
-            raise UserError(f"{members.path}: {where}, line {number}: {wnid!r} is no class of wnids.txt")
+            raise UserError(f"{members.path}: {where}, line {number}: {wnid!r} is not a class of wnids.txt")
         names.append(f"val/images/{name}")
         labels.append(classes.index(wnid))
     return names, labels

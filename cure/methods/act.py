@@ -6,9 +6,10 @@ Networks", BMVC 2020. https://arxiv.org/abs/2008.07015
     L_F = (1 - a_F) CE(F(x'), y) + a_F T^2 KL(G(x)/T || F(x')/T),   G(x) constant
     L_G = (1 - a_G) CE(G(x), y)  + a_G T^2 KL(F(x')/T || G(x)/T),   F(x') constant
 
-F, the student, never sees clean images; G, `natural_peer`, never sees adversarial ones; F is reported and G dropped.
-x' climbs (1 - a_F) CE(F(x'), y) + a_F KL(G(x) || F(x')) at T = 1, with the one training-mode forward of G(x). In the
-released attack the CE is a batch mean and the KL a batch sum (`reduction: sum`); `mean` is the paper's formula.
+F, the student, is trained on adversarial images only, and G, `natural_peer`, on clean images only. F is evaluated and G
+is dropped. x' maximises (1 - a_F) CE(F(x'), y) + a_F KL(G(x) || F(x')) at T = 1, and G(x) is the only forward of G, in
+training mode. In the released attack the CE is a batch mean and the KL a batch sum (`reduction: sum`); `mean` is the
+paper's formula.
 """
 
 import copy
@@ -27,31 +28,31 @@ from cure.settings.base import MethodSettings, Positive, Search, Share
 
 
 class Hyper(MethodSettings):
-    """T, a_F, a_G and the attack."""
+    """Settings: T, a_F, a_G and the attack."""
 
     temperature: Positive
     alpha_robust: Share
     alpha_natural: Share
     reduction: Literal["sum", "mean"]  # of the KL in the attack, beside a batch mean of the CE
-    shared_start: bool  # G begins with F's weights
+    shared_start: bool  # G starts from F's initial weights
     attack: Search
 
 
 @dataclass(frozen=True)
 class Both(Fixed):
-    """(1 - a_F) / share CE(F(x'), y) + a_F KL(G(x) || F(x'))."""
+    """The attack's objective (1 - a_F) / share CE(F(x'), y) + a_F KL(G(x) || F(x'))."""
 
     a: float
     share: int
 
     def __call__(self, net: nn.Module, batch: Batch) -> Objective:
-        """G(x) stands in the batch's points."""
+        """Read G(x) from the batch's points and return the objective."""
         fixed = batch.points["fixed peer"]
         return lambda z: (1 - self.a) / self.share * cross_entropy(z, batch.y) + self.a * kl(fixed, z)
 
 
 def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Any]:
-    """G(x), forwarded once, and x' on F."""
+    """Forward G(x) once, and attack F."""
     peer = nets.natural_peer(batch.x)
     share = len(batch.y) + batch.images_on_other_ranks if hyper.reduction == "sum" else 1
 
@@ -60,7 +61,7 @@ def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Any]:
 
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
-    """L_F + L_G; each side of a distillation is constant to the other, so the two gradients do not mix."""
+    """Return L_F + L_G; each side of a distillation is constant for the other, so the two gradients do not mix."""
     robust, natural, t = nets.student(batch.x_adv), batch.points["peer"], hyper.temperature
     a_f, a_g = hyper.alpha_robust, hyper.alpha_natural
     return {
@@ -72,7 +73,7 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
 
 
 def companions(hyper: Hyper) -> dict[str, Companion]:
-    """G: the same architecture with weights of its own, trained by the same schedule."""
+    """Return G: the same architecture with its own weights, trained with the same schedule."""
     return {
         "natural_peer": Companion(copy.deepcopy if hyper.shared_start else reinitialised, trained=True, mode="train")
     }

@@ -5,22 +5,23 @@ Trade-off", ICLR 2025. https://arxiv.org/abs/2402.14648
 
     L = a^p CE(f_adv(x'), y) + (1 - a)^p CE(f_cln(x), y) + gamma / |S| sum_{l in S} [1 - cos(h_l(z'_l), sg z_l)]
 
-One set of weights with two sets of batch norms, `adv` for x' (deployed) and `clean` for x. z are spatial means of the
-ReLU of the tapped batch norms, h_l a two-layer predictor, sg a stop-gradient: only the adversarial side is pulled. x' =
-PGD on CE through the adversarial set in training mode. `select_network` keeps the adversarial set and drops the rest.
-AR-AT+SWA exports the `average` of the weights instead (`train.average`), its statistics estimated anew on attacked
-images. The release evaluates the last epoch, and so does this row under its own schedule; under `protocol: matched` it
-is the best by validation PGD, as every row.
+One set of weights has two sets of batch norms, `adv` for x' (deployed) and `clean` for x. z are spatial means of the
+ReLU of the tapped batch norms, h_l is a two-layer predictor, and sg is a stop-gradient: only the adversarial side is
+pulled. x' = PGD on CE through the adversarial set in training mode. `select_network` keeps the adversarial set and
+drops the rest. AR-AT+SWA exports the `average` of the weights instead (`train.average`), with statistics re-estimated
+on attacked images. The release evaluates the last epoch, and so does this row under its own schedule. Under `protocol:
+matched` the row is the best epoch by validation PGD, like every row.
 
-Deviations. a is the training accuracy of the clean stream over the last epoch (1/classes at first), where the authors
-measure it anew on 1,024 images (`balance_images`). Their attack overwrites the clean batch with its random start, which
-both streams then start from (`start_in_place`): its x' is up to 16/255 away from the image, not 8/255. Here x stays x.
-The preset `released` trains with both, as the published numbers most probably did.
+Deviations. a is the training accuracy of the clean stream over the previous epoch (1/classes at first). The authors
+measure it again on 1,024 images before each epoch (`balance_images`). Their attack overwrites the clean batch with its
+random start, and both streams then start from it (`start_in_place`). So their x' is up to 16/255 away from the image,
+not 8/255. Here x is unchanged. The preset `released` trains with both, as the published numbers most probably did.
 
-Ablations. Three switches take apart what the paper adds to the naive pull, and each has a preset that turns it off.
-Without `stop_gradient` the pull is 1 - cos(h_l(z'_l), z_l), whose gradient reaches the clean side as well. Without
-`split_batchnorm` both streams pass the network's one set of batch norms, the attack moves its statistics too, and the
-network is exported as it is. Without `predictor` h_l is the identity. All three off are the naive invariance loss.
+Ablations. Three switches remove the parts that the paper adds to the naive pull, and each has a preset that turns it
+off. Without `stop_gradient` the pull is 1 - cos(h_l(z'_l), z_l), whose gradient also reaches the clean side. Without
+`split_batchnorm` both streams use the network's one set of batch norms, the attack also moves its statistics, and the
+network is exported as it is. Without `predictor` h_l is the identity. With all three off, this is the naive invariance
+loss.
 """
 
 import copy
@@ -44,40 +45,40 @@ from cure.settings.base import Count, FixedSearch, MethodSettings, NonNegative, 
 
 
 class Hyper(MethodSettings):
-    """gamma, p, the tapped batch norms S, where a comes from, the attack, and the parts that an ablation leaves out."""
+    """Settings: gamma, p, the tapped batch norms S, the source of a, the attack, and the switches of the ablations."""
 
     gamma: NonNegative
     p: NonNegative
     taps: Taps
-    balance_images: Count | None  # measure a before each epoch on at least so many, in whole batches
-    start_in_place: bool  # the released attack's x <- x + U(-eps, eps)
+    balance_images: Count | None  # measure a before each epoch on at least this many images, in whole batches
+    start_in_place: bool  # x <- x + U(-eps, eps), as in the released attack
     attack: Search
     stop_gradient: bool  # sg: the clean features are constant
-    split_batchnorm: bool  # a set of batch norms for each stream
-    predictor: bool  # h_l: else the features are compared directly
+    split_batchnorm: bool  # separate batch norms for each stream
+    predictor: bool  # h_l; without it the features are compared directly
 
 
 class Revise(ReviseSettings):
-    """AR-AT reports its last or best epoch, AR-AT+SWA the average; `attack` is for the statistics of the average."""
+    """AR-AT exports its last or best epoch, AR-AT+SWA the average, whose statistics `attack` is for."""
 
     network: Literal["last", "best", "average"]
     attack: FixedSearch
 
 
 def prepare(net: nn.Module, hyper: Hyper) -> None:
-    """Split the batch norms, the adversarial set first, which a forward uses unless told otherwise."""
+    """Split the batch norms; the adversarial set is first, and so the default of a forward."""
     tapped(net, hyper.taps)
     if hyper.split_batchnorm:
         split(net, ("adv", "clean"))
 
 
 def companions(hyper: Hyper) -> dict[str, Companion]:
-    """The predictors h_l."""
+    """Return the predictors h_l."""
     return {"predictor": over_taps(hyper.taps)} if hyper.predictor else {}
 
 
 def before_epoch(nets: Networks, epoch: int, batches: Iterator[Batch], hyper: Hyper) -> dict[str, Any]:
-    """a, measured on augmented training images through the clean batch norms in eval mode."""
+    """Measure a on augmented training images through the clean batch norms in eval mode."""
     if hyper.balance_images is None:
         return {}
     with scope(nets.student, "eval"), branch(nets.student, "clean"):
@@ -85,7 +86,7 @@ def before_epoch(nets: Networks, epoch: int, batches: Iterator[Batch], hyper: Hy
 
 
 def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
-    """x' = PGD on CE through the adversarial batch norms, and the x of the clean stream."""
+    """Return x' = PGD on CE through the adversarial batch norms, and the x of the clean stream."""
     x, attack = batch.x, hyper.attack
     if hyper.start_in_place:
         x, attack = begin(x, attack, batch.noise), attack.model_copy(update={"start": "zero"})
@@ -94,7 +95,7 @@ def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
 
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
-    """The balanced cross-entropies and the pulls; the clean stream goes first."""
+    """Return the balanced cross-entropies and the pulls; the clean stream is forwarded first."""
     with branch(nets.student, "clean"):
         clean, z = pooled(nets.student, batch.points["clean"], hyper.taps)
     with branch(nets.student, "adv"):
@@ -114,7 +115,7 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
 
 
 def select_network(found: Consolidation, hyper: Revise) -> tuple[nn.Module, int, dict[str, Any]]:
-    """A plain network with the adversarial batch norms, and how it scores against the clean ones if it has them."""
+    """Return a plain network with the adversarial batch norms, and its scores beside those of the clean set."""
     if hyper.network not in found.nets:
         raise UserError("methods.arat.revise.network: average, but the update kept none; set its train.average")
     both = found.nets[hyper.network]
@@ -134,7 +135,7 @@ def select_network(found: Consolidation, hyper: Revise) -> tuple[nn.Module, int,
 
 
 def attacked_statistics(net: nn.Module, batches: Iterable[Batch], attack: Search) -> nn.Module:
-    """A copy of `net` whose running statistics are a plain average over batches that are attacked against `net`."""
+    """Return a copy of `net` whose running statistics are a plain average over batches attacked against `net`."""
     fresh = copy.deepcopy(net)
     with reestimating(fresh):
         for batch in batches:

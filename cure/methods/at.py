@@ -5,13 +5,13 @@ https://arxiv.org/abs/1706.06083
 
     min_theta  mean max_{|x' - x|_inf <= eps} CE(f(x'), y)
 
-Deviations. The attack runs on running batch-norm statistics unless `attack.bn` says otherwise; so the training
-forward is the only one that moves them. Rice et al. (ICML 2020) attack in training mode, forward the last iterate
-once more to choose among restarts (void with one) and log a clean forward after the step: all three move running
-statistics and nothing else. `forward_final` and `forward_clean` are those two forwards, on in the preset `rice`.
-The preset `rift` is the schedule of the network that RiFT's authors start from: 110 epochs, drops at 100 and 105.
-Rice et al. also normalise the input by CIFAR-10's mean and deviation and pad crops by reflection. Both concern every
-row of a table, so they are keys of the model (`models.NAME.normalise`) and of the data set (`augment.padding`).
+Deviations. The attack runs on running batch-norm statistics unless `attack.bn` sets another scope, so only the training
+forward moves them. Rice et al. (ICML 2020) attack in training mode, forward the last iterate once more to choose among
+restarts (without effect with one restart) and log a clean forward after the step. All three move running statistics and
+nothing else. `forward_final` and `forward_clean` are those two forwards, which the preset `rice` turns on. The preset
+`rift` is the schedule of the network that RiFT's authors start from: 110 epochs, drops at 100 and 105. Rice et al. also
+normalise the input by CIFAR-10's mean and deviation and pad crops by reflection. Both concern every row of a table, so
+they are keys of the model (`models.NAME.normalise`) and of the data set (`augment.padding`).
 """
 
 from cure.adversarial.pgd import ce_objective, pgd
@@ -22,18 +22,18 @@ from cure.methods.parts.rice import RiceForwards, forward_clean, forward_final
 
 
 class Hyper(RiceForwards):
-    """The attack, and Rice et al.'s two extra forwards."""
+    """Settings: the attack, and Rice et al.'s two extra forwards."""
 
 
 def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
-    """x' = PGD on CE."""
+    """Return x' = PGD on CE."""
     x_adv = pgd(nets.student, batch, hyper.attack, ce_objective)
     forward_final(nets, x_adv, hyper)
     return {"adv": x_adv}
 
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
-    """CE(f(x'), y)."""
+    """Return CE(f(x'), y)."""
     return AT.loss(nets, batch, 1.0)
 
 

@@ -1,12 +1,13 @@
 """AT with an exponential moving average of its weights, which is evaluated.
 
-Madry et al., ICLR 2018, trained; Gowal, Qin, Uesato, Mann, Kohli, "Uncovering the Limits of Adversarial Training
-against Norm-Bounded Adversarial Examples", 2020. https://arxiv.org/abs/2010.03593
+Training is that of Madry et al., ICLR 2018, the average that of Gowal, Qin, Uesato, Mann, Kohli, "Uncovering the Limits
+of Adversarial Training against Norm-Bounded Adversarial Examples", 2020. https://arxiv.org/abs/2010.03593
 
     min_theta  mean max_{|x' - x|_inf <= eps} CE(f(x'), y),        theta_avg <- tau theta_avg + (1 - tau) theta
 
-The student is AT's. The average is that of `train.average`, with running statistics of its own (training/average.py);
-`train.select` evaluates it. Under `protocol: matched` both stay, since they are the method, and the rest is common.
+The student is AT's. `train.average` sets the average, which has running statistics of its own (training/average.py),
+and `train.select` evaluates it. Under `protocol: matched` both settings stay, since they are the method; the rest is
+common.
 """
 
 from cure.adversarial.pgd import pgd_on_error
@@ -16,13 +17,13 @@ from cure.settings.base import MethodSettings, Search
 
 
 class Hyper(MethodSettings):
-    """The attack."""
+    """Settings: the attack."""
 
     attack: Search
 
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
-    """CE(f(x'), y)."""
+    """Return CE(f(x'), y)."""
     return AT.loss(nets, batch, 1.0)
 
 

@@ -1,4 +1,4 @@
-"""AWP: adversarial training whose weights are perturbed against it as well.
+"""AWP: adversarial training whose weights are adversarially perturbed as well.
 
 Wu, Xia, Wang, "Adversarial Weight Perturbation Helps Robust Generalization", NeurIPS 2020.
 https://arxiv.org/abs/2004.05884
@@ -6,14 +6,14 @@ https://arxiv.org/abs/2004.05884
     min_w max_{||v_l|| <= gamma ||w_l||} L_base(w + v; x, x', y)        AT-AWP, TRADES-AWP, MART-AWP by the base
 
 x' is the base's, found at w. v is one normalised gradient step per layer (methods/parts/awp.py). Before epoch `begin`
-the base trains alone. The released proxy network is a copy that shares this batch's statistics; here the student itself
-is moved and moved back.
+the base trains alone. The released code uses a proxy network, a copy that shares this batch's statistics. Here the
+student itself is moved and moved back.
 
-The released TRADES-AWP perturbs from epoch 10 on (preset `trades`) and forwards x', x and x again: the order is kept,
-the second x is `forward_again`. The released AT-AWP is built on Rice et al.'s AT: its drops at epochs 101 and 151 are
+The released TRADES-AWP perturbs from epoch 10 on (preset `trades`) and forwards x', x and x again. The order is kept;
+the second x is `forward_again`. The released AT-AWP is built on Rice et al.'s AT. Its drops at epochs 101 and 151 are
 in the preset `at`; `at_rice` also attacks in training mode and has Rice et al.'s two forwards (methods/parts/rice.py).
-It normalises the input and pads by reflection, as that AT does (`models.NAME.normalise`, `augment.padding` of the data
-set). Not imitated: it attacks the first batch of most epochs in eval mode.
+Like that AT, it normalises the input and pads by reflection (`models.NAME.normalise`, `augment.padding` of the data
+set). It also attacks the first batch of most epochs in eval mode, which is not imitated.
 """
 
 from cure.core.method import Batch, Method, Networks, Terms
@@ -25,25 +25,25 @@ from cure.settings.base import DelayedSettings, NonNegative
 
 
 class Hyper(WrappedLoss, RiceForwards, DelayedSettings):
-    """gamma and the base; weights are first perturbed in epoch `begin`."""
+    """Settings: gamma and the base; weights are first perturbed in epoch `begin`."""
 
     gamma: NonNegative
 
 
 def gamma(hyper: Hyper, epoch: int) -> float:
-    """gamma of an epoch."""
+    """Return gamma of an epoch, 0 before `begin`."""
     return hyper.gamma if epoch >= hyper.begin else 0.0
 
 
 def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
-    """x' of the base."""
+    """Return x' of the base."""
     found = pgd_on_base(nets, batch, hyper)
     forward_final(nets, found["adv"], hyper)
     return found
 
 
 def terms(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
-    """The base's terms at the weights as they are; x' goes first, as released."""
+    """Return the base's terms at the current weights; x' is forwarded first, as released."""
     return BASES[hyper.base].loss(nets, batch, hyper.weight, forward_again=hyper.forward_again, adv_first=True)
 
 
@@ -51,7 +51,7 @@ loss, combine_gradients, restore = perturbing(terms, gamma)
 
 
 def after_step(nets: Networks, batch: Batch, hyper: Hyper) -> None:
-    """w + v -> w."""
+    """Restore w from w + v."""
     restore(nets, batch, hyper)
     forward_clean(nets, batch, hyper)
 

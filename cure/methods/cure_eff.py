@@ -4,13 +4,13 @@ Gowda, Zonooz, Arani, ICLR 2024, Appendix B. https://arxiv.org/abs/2401.14948
 
     epoch < begin:   L = CE(f(x), y)
     epoch = begin:   theta_rev <- theta
-    from there on:   CURE's loop, Eqs. (4) to (8), under the same optimiser and learning-rate schedule
+    epoch >= begin:  CURE's loop, Eqs. (4) to (8), under the same optimiser and learning-rate schedule
 
-The clock of the revision (its warm-up and its rate's rule) starts at `begin`. Masked weights still move by momentum,
-which the natural epochs filled, and by weight decay (`apply`).
+The epochs and steps of the revision (its warm-up and the rule of its rate) count from `begin`. Masked weights still
+move by momentum, which the natural epochs have filled, and by weight decay (`apply`).
 
-Deviations of the released script from its paper are the preset `official`: the |grad L| score with alpha inside the
-objective and, because it makes the revision network an alias of the student, no revision at all. That aliasing also
+The preset `official` holds the deviations of the released script from its paper: the |grad L| score with alpha inside
+the objective, and no revision, since the script makes the revision network an alias of the student. That alias also
 shrinks the student's weights at every revision, which is not imitated.
 """
 
@@ -27,23 +27,23 @@ from cure.settings.base import DelayedSettings
 
 
 class Hyper(CureLoop, DelayedSettings):
-    """CURE's settings, alpha among them; `begin` is the first epoch of CURE's loop."""
+    """Settings of CURE's loop, alpha included; `begin` is its first epoch."""
 
 
 def natural(batch: Batch, hyper: Hyper) -> bool:
-    """Whether this step still belongs to the conservation."""
+    """Return whether this step belongs to the natural epochs."""
     return batch.position.epoch < hyper.begin
 
 
 def since_begin(batch: Batch, hyper: Hyper) -> Batch:
-    """The batch as CURE's loop sees it: its epochs and steps count from `begin`."""
+    """Return the batch with epochs and steps counted from `begin`, as CURE's loop expects them."""
     now, before = batch.position, hyper.begin - 1
     position = replace(now, epoch=now.epoch - before, step=now.step - before * now.steps_per_epoch)
     return replace(batch, position=position)
 
 
 def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
-    """x', once there is a revision network to learn from."""
+    """Return x' from epoch `begin` on, where the revision network starts as a copy of the student."""
     if natural(batch, hyper):
         return {}
     if since_begin(batch, hyper).position.step == 0:
@@ -52,19 +52,19 @@ def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
 
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
-    """CE(f(x), y), then L."""
+    """Return CE(f(x), y), from `begin` on L."""
     if natural(batch, hyper):
         return {"natural": (1.0, cross_entropy(nets.student(batch.x), batch.y))}
     return cure_loop.loss(nets, batch, hyper)
 
 
 def combine_gradients(nets: Networks, batch: Batch, hyper: Hyper, means: Means) -> Gradients | None:
-    """grad L, masked in CURE's loop."""
+    """Return grad L, masked in CURE's loop."""
     return None if natural(batch, hyper) else masked_gradient(nets, batch, hyper, means)
 
 
 def after_step(nets: Networks, batch: Batch, hyper: Hyper) -> None:
-    """Eq. (7), by the clock of CURE's loop."""
+    """Apply Eq. (7), with steps counted from `begin`."""
     if not natural(batch, hyper):
         cure_loop.after_step(nets, since_begin(batch, hyper), hyper)
 

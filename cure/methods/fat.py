@@ -6,8 +6,8 @@ https://arxiv.org/abs/2002.11242
     before each of at most K steps, an example that is misclassified and has no patience left keeps its iterate;
     a misclassified one with patience left loses one unit; then x' <- clip(x' + a sign grad + omega N(0, 1))
 
-on the base loss CE (FAT), TRADES (FAT-TRADES) or MART (FAT-MART). Patience counts misclassified visits and is not
-reset. The released code emits examples sorted by stopping time; here each keeps its place, which changes nothing.
+The base loss is CE (FAT), TRADES (FAT-TRADES) or MART (FAT-MART). Patience counts the misclassified iterates and is not
+reset. The released code returns examples sorted by stopping time. Here each keeps its place, which changes nothing.
 omega is 0.001 for the base `at` and 0 for the others. The released FAT-TRADES forwards x once; `forward_again` adds
 TRADES' second forward.
 """
@@ -27,7 +27,7 @@ from cure.settings.base import Epoch, NonNegative, at_epoch, integer_keys
 
 
 class Hyper(WrappedLoss):
-    """tau by 1-based epoch, omega, and the base."""
+    """Settings: tau by 1-based epoch, omega, and the base."""
 
     tau: Annotated[dict[Epoch, Annotated[int, Field(ge=0)]], BeforeValidator(integer_keys)]
     omega: NonNegative
@@ -42,7 +42,7 @@ class Hyper(WrappedLoss):
 
 @dataclass(frozen=True)
 class Friendly(Fixed):
-    """The stop rule: a row ends at its first misclassified visit without patience."""
+    """The stop rule: a row ends at its first misclassified iterate without patience."""
 
     tau: int
 
@@ -52,14 +52,14 @@ class Friendly(Fixed):
 
 
 class Patience:
-    """What is left of each row's patience."""
+    """The remaining patience of each row."""
 
     def __init__(self, batch: Batch, tau: int) -> None:
         self.y = batch.y
         self.patience = torch.full_like(batch.y, tau)
 
     def __call__(self, z: Logits) -> Flags:
-        """True where the present iterate is final."""
+        """Return where the present iterate is final."""
         wrong = z.argmax(dim=1) != self.y
         done = wrong & (self.patience == 0)
         self.patience -= (wrong & ~done).long()
@@ -67,19 +67,19 @@ class Patience:
 
 
 def patience(hyper: Hyper, epoch: int) -> int:
-    """tau of an epoch."""
+    """Return tau of an epoch."""
     return at_epoch(hyper.tau, epoch, 0)
 
 
 def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
-    """x' = the base's PGD, stopped early."""
+    """Return x' by the base's PGD, stopped early."""
     stop = Friendly(patience(hyper, batch.position.epoch))
     objective = BASES[hyper.base].objective
     return {"adv": pgd(nets.student, batch, hyper.attack, objective, stop=stop, jitter=hyper.omega)}
 
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
-    """The base's loss on x'."""
+    """Return the base's loss on x'."""
     return BASES[hyper.base].loss(nets, batch, hyper.weight, forward_again=hyper.forward_again)
 
 

@@ -1,4 +1,4 @@
-"""Generalist: a robust and a natural expert trained apart, whose averaged weights are mixed and handed back.
+"""Generalist: a robust and a natural expert are trained apart; their averaged weights are mixed and handed back.
 
 Wang, Wang, "Generalist: Decoupling Natural and Robust Generalization", CVPR 2023. https://arxiv.org/abs/2303.13813
 
@@ -7,14 +7,14 @@ Wang, Wang, "Generalist: Decoupling Natural and Robust Generalization", CVPR 202
     E   <- d_t E + (1 - d_t) (beta E_r + (1 - beta) E_n)
     theta_r, theta_n <- E   after every step of the epochs begin, begin + hand_over_every, ...
 
-The student is the robust expert; E is evaluated. Averages take in running statistics as well as weights; momenta stay
-at a hand-over. beta is linear between the epochs that params.yaml names, and so is the learning rate, which both
-experts share (`lr_schedule: linear`).
+The student is the robust expert; E is evaluated. The averages include running statistics. The momenta are kept at a
+hand-over. beta is linear between the epochs that params.yaml names. So is the learning rate, which both experts share
+(`lr_schedule: linear`).
 
 Deviations. The authors take the epoch with the best sum of clean and PGD accuracy on the test split, among those with
-88 % clean; here the best by validation PGD, as for every row. Their averages count batches too, an integer that the
-average truncates and nothing reads; here it stays. As released the program stops before its first step; the published
-numbers come from other code.
+88 % clean accuracy. Here it is the best by validation PGD, as for every row. Their averages also include the counters
+of batches, integers that the average truncates and nothing reads; here they are left out. The released program stops
+before its first step, so the published numbers come from other code.
 """
 
 import copy
@@ -33,7 +33,7 @@ Mixture = Annotated[dict[Epoch, Share], BeforeValidator(integer_keys), Field(min
 
 
 class Hyper(DelayedSettings):
-    """beta by epoch, d, when the mixture is handed over, the natural expert's weight decay, and the attack."""
+    """Settings: beta by epoch, d, the hand-overs, the natural expert's weight decay, and the attack."""
 
     beta: Mixture  # 1-based epoch -> weight of the robust average
     d: Share
@@ -43,7 +43,7 @@ class Hyper(DelayedSettings):
 
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
-    """CE(f_r(x'), y) + CE(f_n(x), y): the two share no weight, so each expert gets the gradient of its own."""
+    """Return CE(f_r(x'), y) + CE(f_n(x), y); the experts share no weights, so each gets its own gradient."""
     return {
         "robust": (1.0, cross_entropy(nets.student(batch.x_adv), batch.y)),
         "natural": (1.0, cross_entropy(nets.natural_expert(batch.x), batch.y)),
@@ -51,13 +51,13 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
 
 
 def hands_over(hyper: Hyper, epoch: int) -> bool:
-    """Whether the experts are overwritten by the mixture in this epoch."""
+    """Return whether the mixture overwrites the experts in this epoch."""
     return epoch >= hyper.begin and (epoch - hyper.begin) % hyper.hand_over_every == 0
 
 
 @torch.no_grad()
 def after_step(nets: Networks, batch: Batch, hyper: Hyper) -> None:
-    """The three averages, then the hand-over."""
+    """Move the three averages, then hand over."""
     position = batch.position
     d = min(hyper.d, (position.step + 1) / (position.step + 10))
     names = ("student", "natural_expert", "average_robust", "average_natural", "mixed")
@@ -70,7 +70,7 @@ def after_step(nets: Networks, batch: Batch, hyper: Hyper) -> None:
 
 
 def companions(hyper: Hyper) -> dict[str, Companion]:
-    """The natural expert, both averages and their mixture, all from the student's first weights."""
+    """Return the natural expert, both averages and their mixture, all with the student's initial weights."""
     averages = {name: Companion(copy.deepcopy) for name in ("average_robust", "average_natural", "mixed")}
     natural = Companion(copy.deepcopy, trained=True, mode="train", weight_decay=hyper.natural_weight_decay)
     return {"natural_expert": natural, **averages}

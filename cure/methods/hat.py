@@ -1,4 +1,4 @@
-"""HAT: label what lies beyond the adversarial image as a standard network sees the adversarial one.
+"""HAT: train on a point beyond the adversarial image, with a standard network's label of the adversarial image.
 
 Rade, Moosavi-Dezfooli, "Reducing Excessive Margin to Achieve a Better Accuracy vs. Robustness Trade-off", ICLR 2022.
 https://openreview.net/forum?id=Azh9QBQ4tR7
@@ -6,10 +6,10 @@ https://openreview.net/forum?id=Azh9QBQ4tR7
     L   = CE(f(x), y) + beta KL(f(x) || f(x')) + gamma CE(f(x_h), y_h)
     x_h = x + h (x' - x),   y_h = argmax_k N(x')_k
 
-x' = PGD on KL(f(x) || f(x')). N is the naturally trained network, frozen and in eval mode; the authors' is trained for
-50 epochs, ours by the section `pretrain`. x_h is not clipped to [0, 1], and y_h is N's label of x', not of x_h, both as
-released. x, x' and x_h are three training-mode forwards in this order, so running statistics end at x_h. The release
-also has a form around plain AT, which its commands do not use; it is not here.
+x' = PGD on KL(f(x) || f(x')). N is the naturally trained network, frozen and in eval mode. The authors train it for 50
+epochs; here the section `pretrain` sets its training. As released, x_h is not clipped to [0, 1], and y_h is N's label
+of x', not of x_h. x, x' and x_h are three training-mode forwards in this order, so the running statistics end with
+those of x_h. The release also has a form around plain AT, which its commands do not use and this code leaves out.
 """
 
 import torch
@@ -23,7 +23,7 @@ from cure.settings.base import MethodSettings, NonNegative, Positive, Search
 
 
 class Hyper(MethodSettings):
-    """h, beta, gamma and the attack."""
+    """Settings: h, beta, gamma and the attack."""
 
     h: Positive
     beta: NonNegative
@@ -32,7 +32,7 @@ class Hyper(MethodSettings):
 
 
 def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Tensor]:
-    """x', x_h and y_h."""
+    """Return x', x_h and y_h."""
     x_adv = pgd(nets.student, batch, hyper.attack, kl_objective)
     with torch.no_grad():
         y_helper = nets.natural(x_adv).argmax(dim=1)
@@ -40,7 +40,7 @@ def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Tensor]:
 
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
-    """TRADES' two terms, then CE(f(x_h), y_h)."""
+    """Return TRADES' two terms, then CE(f(x_h), y_h)."""
     terms = TRADES.loss(nets, batch, hyper.beta)
     helper = nets.student(batch.points["helper"])
     return terms | {"helper": (hyper.gamma, cross_entropy(helper, batch.points["helper_label"]))}

@@ -7,11 +7,11 @@ Zhu et al., "Reliable Adversarial Distillation with Unreliable Teachers", ICLR 2
     IAD-II = (1 - a_1 - a_2) CE(f(x'), y) + a_2 T^2 KL(natural(x') || f(x'))
              + a_1 { T^2 mean w_i KL(teacher(x') || f(x'))_i + T^2 mean (1 - w_i) KL(f(x) || f(x'))_i }
 
-Before epoch `begin` the self terms are left out and w is 1: IAD-I is then ARD at T = 1, IAD-II is AKD2. The released
-IAD-I does not weigh its teacher term by w, IAD-II does (`weight_teacher`). f(x) is not detached in the self term. The
-released IAD-I forwards x' once and x once more than it uses, which moves running statistics (`spare_forwards`). The
-released schedule is ARD's: 0.1 for epochs 1 to 100 and 0.01 to the end, since its second drop repeats the first.
-`drops: {101: 0.1, 151: 0.01}` is the schedule that its names mean.
+Before epoch `begin` the self terms are left out and w is 1: IAD-I is then ARD at T = 1, and IAD-II is AKD2. The
+released IAD-I does not weight its teacher term by w, but IAD-II does (`weight_teacher`). f(x) is not detached in the
+self term. The released IAD-I forwards x' once and x once more than it uses, which moves running statistics
+(`spare_forwards`). The released schedule is ARD's: 0.1 for epochs 1 to 100 and 0.01 to the end, since its second drop
+repeats the first. `drops: {101: 0.1, 151: 0.01}` is the schedule that its names mean.
 """
 
 from typing import Literal
@@ -27,7 +27,7 @@ from cure.settings.base import DelayedSettings, NonNegative, Positive, Search, S
 
 
 class Hyper(DelayedSettings):
-    """The variant, its weights, and the attack; from epoch `begin` on, the student also trusts itself."""
+    """Settings: the variant, its weights, and the attack; the self terms begin in epoch `begin`."""
 
     variant: Literal[1, 2]
     beta: NonNegative
@@ -42,22 +42,24 @@ class Hyper(DelayedSettings):
     @model_validator(mode="after")
     def _labels_keep_a_share(self) -> "Hyper":
         if self.variant == 2 and self.alpha1 + self.alpha2 > 1:
-            raise ValueError(f"alpha1 + alpha2 is {self.alpha1 + self.alpha2:g}; at most 1, the rest is the labels'")
+            raise ValueError(
+                f"alpha1 + alpha2 is {self.alpha1 + self.alpha2:g}; at most 1, since the labels get the rest"
+            )
         return self
 
 
 def trust(teacher_adv: Logits, batch: Batch, beta: float) -> PerExample:
-    """w_i."""
+    """Return w_i."""
     return teacher_adv.softmax(dim=1).gather(1, batch.y[:, None])[:, 0] ** beta
 
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
-    """IAD-I or IAD-II, in its phase."""
+    """Return the terms of IAD-I or IAD-II in its phase."""
     return {1: first, 2: second}[hyper.variant](nets, batch, hyper)
 
 
 def first(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
-    """IAD-I."""
+    """Return the terms of IAD-I."""
     introspective = batch.position.epoch >= hyper.begin
     adv, target = nets.student(batch.x_adv), nets.teacher(batch.x).detach()
     if hyper.spare_forwards:
@@ -76,7 +78,7 @@ def first(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
 
 
 def second(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
-    """IAD-II."""
+    """Return the terms of IAD-II."""
     introspective, t = batch.position.epoch >= hyper.begin, hyper.temperature
     adv, target = nets.student(batch.x_adv), nets.teacher(batch.x_adv).detach()
     w = trust(target, batch, hyper.beta) if introspective and hyper.weight_teacher else torch.ones_like(adv[:, 0])

@@ -1,4 +1,4 @@
-"""IKL-AT: the two parts of the KL divergence apart, differences of logits and soft labels, each repaired.
+"""IKL-AT: improve both parts of the KL divergence, the differences of logits and the soft labels, separately.
 
 Cui, Tian, Zhong, Qi, Yu, Zhang, "Decoupled Kullback-Leibler Divergence Loss", NeurIPS 2024.
 https://arxiv.org/abs/2305.13948; GKL by the same authors, "Generalized Kullback-Leibler Divergence Loss", 2025.
@@ -8,16 +8,18 @@ https://arxiv.org/abs/2503.08038
     wMSE = 1/4 sum_{j,k} s_j s_k ((n_j - n_k) - (a_j - a_k))^2        both sides differentiated
     SCE  = - sum_k sg(softmax(n))_k log softmax(a)_k
 
-s is the row of y in the class priors: the mean of softmax(f(x) / T) over last epoch's images of the class, uniform in
-the first epoch. GKL has s^gamma for s, and divides the batch's sum of wMSE by its sum of (sum_j s_j^gamma)^2; gamma 1
-is IKL. From epoch `begin` on the weights are perturbed (methods/parts/awp.py), and the priors come from there.
+s is the row of y in the class priors: the mean of softmax(f(x) / T) over the previous epoch's images of the class,
+uniform in the first epoch. GKL replaces s by s^gamma, and divides the batch's sum of wMSE by its sum of (sum_j
+s_j^gamma)^2; gamma 1 is IKL. From epoch `begin` on the weights are perturbed (methods/parts/awp.py), and the priors are
+collected at the perturbed weights.
 
-x' = PGD on KL(f(x) || f(x')), which has SCE's gradient, five steps of half the radius. With `ramp` radius and step grow
-linearly with the epoch and are whole in the last. x' is forwarded first. All as released, where the stages of its
-"high" budget are so written that the last one counts from epoch 1 on.
+x' = PGD on KL(f(x) || f(x')), which has SCE's gradient, with five steps of half the radius. With `ramp`, radius and
+step grow linearly with the epoch and reach their full size in the last. x' is forwarded first. All this is as released:
+the stages of its "high" budget are written so that the last one applies from epoch 1 on.
 
-Deviations. The release averages the weights at the end of every epoch (`train.average`) with their running statistics;
-ours are estimated anew. A class of which an epoch has no image keeps its prior, where the release divides 0 by 0.
+Deviations. The release averages the weights and their running statistics at the end of every epoch (`train.average`).
+Here the statistics are re-estimated. A class without an image in an epoch keeps its prior, where the release divides 0
+by 0.
 """
 
 from typing import Any
@@ -35,7 +37,7 @@ from cure.settings.base import DelayedSettings, NonNegative, Positive, Search
 
 
 class Hyper(DelayedSettings):
-    """alpha, beta, GKL's gamma, T, the weight perturbation, and the attack; perturbed from epoch `begin` on."""
+    """Settings: alpha, beta, GKL's gamma, T, the weight perturbation from epoch `begin` on, and the attack."""
 
     alpha: NonNegative
     beta: NonNegative
@@ -47,13 +49,13 @@ class Hyper(DelayedSettings):
 
 
 def before_epoch(nets: Networks, epoch: int, batches: Any, hyper: Hyper) -> dict[str, Any]:
-    """Turn what the last epoch collected, if there was one, into priors; no image is looked at."""
+    """Turn the sums of the previous epoch into priors; this reads no image."""
     _priors(nets).turn()
     return {}
 
 
 def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
-    """x' in the ball of this epoch. Radius and step are tensors, so that one CUDA graph serves all epochs."""
+    """Return x' in this epoch's ball. Radius and step are tensors, so that one CUDA graph serves all epochs."""
     position = batch.position
     share = min(1.0, position.epoch / position.epochs) if hyper.ramp else 1.0
     each = {name: batch.x.new_full((len(batch.x),), share * getattr(hyper.attack, name)) for name in ("eps", "step")}
@@ -61,12 +63,12 @@ def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
 
 
 def terms(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
-    """The three terms at the weights as they are."""
+    """Return the three terms at the current weights."""
     a, n = nets.student(batch.x_adv), nets.student(batch.x)
     batch.points["clean_logits"] = n.detach()
     s = _priors(nets).of(n, batch.y) ** hyper.gamma
     wmse = weighted_differences(n, a, s)
-    if hyper.gamma != 1:  # else a row sums to one
+    if hyper.gamma != 1:  # a row sums to one if gamma is 1
         wmse = wmse / distributed.mean([distributed.part(s.sum(dim=1).square())])[0]
     return {
         "natural": (1.0, cross_entropy(n, batch.y)),
@@ -76,7 +78,7 @@ def terms(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
 
 
 def gamma(hyper: Hyper, epoch: int) -> float:
-    """The size of the weight perturbation in an epoch."""
+    """Return the relative size of the weight perturbation in an epoch."""
     return hyper.awp_gamma if epoch >= hyper.begin else 0.0
 
 
@@ -84,14 +86,14 @@ loss, combine_gradients, restore = perturbing(terms, gamma)
 
 
 def after_step(nets: Networks, batch: Batch, hyper: Hyper) -> None:
-    """w + v -> w, then the priors."""
+    """Restore w from w + v, then collect the priors."""
     restore(nets, batch, hyper)
     with torch.no_grad():
         _priors(nets).collect(batch.points["clean_logits"], batch.y, hyper.temperature)
 
 
 def companions(hyper: Hyper) -> dict[str, Companion]:
-    """The class priors, which move by their own rule."""
+    """Return the class priors, which have their own update rule."""
     return {"priors": Companion(ClassPriors)}
 
 

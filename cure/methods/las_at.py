@@ -7,16 +7,16 @@ Jia et al., "LAS-AT: Adversarial Training with Learnable Attack Strategy", CVPR 
     LAS-AWP: L at the weights perturbed by methods/parts/awp.py, y not smoothed, x' finally clipped to `outer`
     every `every` steps: minimise -log pi(a | x) (r - b),   r = R1 + c2 R2 + c3 R3
 
-R1 is the loss on x', R2 and R3 the robust and clean accuracy of a copy of the network after one more SGD step on x',
-all on the same batch, as released: the reward is one positive number for the batch. `baseline` subtracts its running
-mean b, which the authors do not. The start is uniform in the ball of `attack.eps` whatever the image's own eps. The
-mean of each chosen action is kept per epoch. Training radii reach 15/255, so a LAS-AT row is not trained under an
-8/255 constraint.
+R1 is the loss on x'. R2 and R3 are the robust and clean accuracy of a copy of the network after one more SGD step on
+x'. As released, all use the same batch, so the reward is one positive number for the batch. `baseline` subtracts its
+running mean b, which the authors do not. The start is uniform in the ball of `attack.eps` whatever the image's own eps.
+The mean of each chosen action is recorded per epoch. Training radii reach 15/255, so a LAS-AT row is not trained under
+an 8/255 constraint.
 
-Deviations: the strategy's trunk has the student's architecture (released: always ResNet-18). It is updated after the
-student's step instead of before it, and R1 is L in the copy's batch statistics, as its step needs it (released: the
-plain CE, on running ones). The released LAS-AWP does not run. The released LAS-TRADES forwards x once; `forward_again`
-adds TRADES' second forward.
+Deviations. The strategy's trunk has the student's architecture (released: always ResNet-18). It is updated after the
+student's step instead of before it. R1 is L in the copy's batch statistics, as its step needs it (released: the plain
+CE, on running ones). The released LAS-AWP does not run. The released LAS-TRADES forwards x once; `forward_again` adds
+TRADES' second forward.
 """
 
 from typing import Annotated, Any, Literal
@@ -37,10 +37,10 @@ from cure.settings.base import Count, NonNegative, Positive, Radius, Share
 
 
 class Hyper(RewardSettings, Learning):
-    """The action sets and the target's loss; `attack` gives the start, and the attack on the copy."""
+    """Settings: the sets of actions and the target's loss; `attack` gives the start, and the attack on the copy."""
 
     loss: Literal["at", "trades"]
-    beta: list[NonNegative]  # LAS-TRADES; may be empty for the others
+    beta: list[NonNegative]  # for LAS-TRADES; may be empty for the others
     label: Share  # of the true class in the smoothed target; the rest is spread evenly
     forward_again: bool  # LAS-TRADES: TRADES' second f(x)
     gamma: NonNegative  # LAS-AWP: relative size of the weight perturbation
@@ -59,7 +59,7 @@ class Hyper(RewardSettings, Learning):
 
 
 def search(nets: Networks, batch: Batch, hyper: Hyper, actions: Actions) -> Images:
-    """x' under each image's own radius, step size and number of steps."""
+    """Return x' with each image's own radius, step size and number of steps."""
     objective = kl_objective if hyper.loss == "trades" else ce_objective
     each = {"eps": actions["eps"], "step": actions["step"], "steps": actions["steps"].long(), "most": max(hyper.steps)}
     x_adv = pgd(nets.student, batch, hyper.attack, objective, each=each)
@@ -67,13 +67,13 @@ def search(nets: Networks, batch: Batch, hyper: Hyper, actions: Actions) -> Imag
 
 
 def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Any]:
-    """Actions drawn from the strategy, and x' by them."""
+    """Draw actions from the strategy, and attack with them."""
     actions = policy.choose(nets.strategy, batch)
     return {"adv": search(nets, batch, hyper, actions), "actions": actions}
 
 
 def target_loss(net: nn.Module, batch: Batch, hyper: Hyper, x_adv: Images, actions: Actions) -> PerExample:
-    """L per example."""
+    """Return L per example."""
     if hyper.loss == "at":
         return smoothed_cross_entropy(net(x_adv), batch.y, hyper.label)
     clean, adv = net(batch.x), net(x_adv)
@@ -81,7 +81,7 @@ def target_loss(net: nn.Module, batch: Batch, hyper: Hyper, x_adv: Images, actio
 
 
 def terms(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
-    """L at the weights as they are, and the chosen actions, which carry no weight."""
+    """Return L at the current weights, and the chosen actions with weight zero."""
     actions = batch.points["actions"]
     robust = target_loss(nets.student, batch, hyper, batch.x_adv, actions)
     if hyper.forward_again:
@@ -94,7 +94,7 @@ loss, combine_gradients, restore = awp.perturbing(terms, lambda hyper, _epoch: h
 
 
 def reward(nets: Networks, batch: Batch, hyper: Hyper, actions: Actions) -> Tensor:
-    """r, for new x' by these actions."""
+    """Return r of these actions, for a new x'."""
     x_adv = search(nets, batch, hyper, actions)
 
     def on_x_adv(net: nn.Module) -> Tensor:
@@ -104,7 +104,7 @@ def reward(nets: Networks, batch: Batch, hyper: Hyper, actions: Actions) -> Tens
 
 
 def after_step(nets: Networks, batch: Batch, hyper: Hyper) -> None:
-    """w + v -> w, and the strategy's update."""
+    """Restore w from w + v, and update the strategy."""
     restore(nets, batch, hyper)
     policy.learn(nets.strategy, batch, hyper, lambda actions: reward(nets, batch, hyper, actions))
 

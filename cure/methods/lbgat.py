@@ -1,14 +1,14 @@
-"""LBGAT: a robust network whose logits of x' follow those that a natural network, trained beside it, has of x.
+"""LBGAT: the logits of a robust network on x' follow those of a natural network on x, which is trained beside it.
 
 Cui, Liu, Wang, Jia, "Learnable Boundary Guided Adversarial Training", ICCV 2021. https://arxiv.org/abs/2011.11164
 
     L = ||M(x') - N(x)||^2 / K + CE(N(x), y) + beta KL(M(x) || M(x'))        K classes; beta 0 is LBGAT0, 6 is LBGAT6
 
-x' = PGD on KL(M(x) || M(x')), also where beta is 0. M, the student, and N, `natural_peer`, are trained from scratch by
-one optimiser; nothing is detached, so N is pulled towards M too. M is reported and N dropped. As released, the squared
-error is a mean over classes, and M forwards x also where beta is 0, which moves running statistics and nothing else.
+x' = PGD on KL(M(x) || M(x')), also if beta is 0. M, the student, and N, `natural_peer`, are trained from scratch by one
+optimiser. Nothing is detached, so N is also pulled towards M. M is evaluated and N is dropped. As released, the squared
+error is a mean over classes. M forwards x also if beta is 0, which moves running statistics and nothing else.
 
-Deviation. The authors' N is a ResNet-18 with larger feature maps beside any M; here N has the architecture of M.
+Deviation. The authors' N is always a ResNet-18 with larger feature maps; here N has the architecture of M.
 """
 
 import torch
@@ -22,19 +22,19 @@ from cure.settings.base import MethodSettings, NonNegative, Search
 
 
 class Hyper(MethodSettings):
-    """beta and the attack."""
+    """Settings: beta and the attack."""
 
     beta: NonNegative
     attack: Search
 
 
 def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
-    """x' = PGD on KL(M(x) || M(x')), M(x) held constant."""
+    """Return x' = PGD on KL(M(x) || M(x')), with M(x) held constant."""
     return {"adv": pgd(nets.student, batch, hyper.attack, kl_objective)}
 
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
-    """The squared error between the networks, N's cross-entropy, and M's divergence."""
+    """Return the squared error between the networks, N's cross-entropy, and M's divergence."""
     adv = nets.student(batch.x_adv)
     with torch.set_grad_enabled(hyper.beta > 0):
         clean = nets.student(batch.x)
@@ -47,7 +47,7 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
 
 
 def companions(hyper: Hyper) -> dict[str, Companion]:
-    """N, with weights of its own."""
+    """Return N, with weights of its own."""
     return {"natural_peer": Companion(reinitialised, trained=True, mode="train")}
 
 

@@ -1,4 +1,4 @@
-"""MART: weigh the consistency by how wrong the clean prediction is.
+"""MART: weight the consistency by how wrong the clean prediction is.
 
 Wang et al., "Improving Adversarial Robustness Requires Revisiting Misclassified Examples", ICLR 2020.
 https://openreview.net/forum?id=rklOg6EFwS
@@ -6,8 +6,8 @@ https://openreview.net/forum?id=rklOg6EFwS
     min_theta  mean [ BCE(f(x'), y) + lambda (1 - p_y) KL(p || q) ],   p = softmax f(x), q = softmax f(x')
     BCE(f(x'), y) = -log q_y - log(1.0001 - max_{k != y} q_k)
 
-There is no clean cross-entropy: the clean branch learns through the weight and the KL, of which nothing is detached.
-x' = PGD on CE from 0.001 N(0, 1), as in the released scripts, which give lambda 5 for ResNet-18 and 6 for WRN-34-10.
+There is no clean cross-entropy: the clean branch learns through the weight and the KL, in which nothing is detached.
+x' = PGD on CE from 0.001 N(0, 1), as in the released scripts, which set lambda to 5 for ResNet-18 and 6 for WRN-34-10.
 """
 
 from cure.adversarial.pgd import pgd_on_error
@@ -17,14 +17,14 @@ from cure.settings.base import MethodSettings, NonNegative, Search
 
 
 class Hyper(MethodSettings):
-    """lambda, and the attack."""
+    """Settings: lambda, and the attack."""
 
     lam: NonNegative
     attack: Search
 
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
-    """BCE + lambda (1 - p_y) KL."""
+    """Return BCE + lambda (1 - p_y) KL."""
     return MART.loss(nets, batch, hyper.lam)
 
 

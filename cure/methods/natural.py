@@ -1,4 +1,4 @@
-"""Standard training: what CURE conserves, and the accuracy that robust methods trade against.
+"""Standard training: the network that CURE conserves, and the accuracy that robust methods trade against.
 
 min_theta  mean CE(f(x), y)
 """
@@ -9,11 +9,11 @@ from cure.settings.base import MethodSettings
 
 
 class Hyper(MethodSettings):
-    """Standard training has no parameter of its own."""
+    """No settings of its own."""
 
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
-    """CE(f(x), y)."""
+    """Return CE(f(x), y)."""
     return {"natural": (1.0, cross_entropy(nets.student(batch.x), batch.y))}
 
 

@@ -7,12 +7,12 @@ https://arxiv.org/abs/2406.00685
     x'   = the base's PGD with |x' - x|_ij <= r_ij;   L = L_base(x, x', y)      (PART, PART-T, PART-M: at, trades, mart)
 
 The map is Grad-CAM of the predicted class on the clean image (methods/parts/cam.py), scaled to [0, 1] and resized to
-the image. It is made anew for every batch, in eval mode, from the network being trained. Before epoch `begin` the base
+the image. It is computed for every batch, in eval mode, from the network in training. Before epoch `begin` the base
 trains with eps alone.
 
 Deviation. The released code computes maps in one shuffled pass before an epoch and uses them by batch number in
-another, so that each image gets another image's mask, and thresholds a colour-coded map per channel. Here every image
-has its own mask; `masks: released` is what the code does, an ablation. The released PART-T forwards x twice, as TRADES
+another, so each image gets another image's mask. It also thresholds a colour-coded map per channel. Here every image
+has its own mask; `masks: released` imitates the code, as an ablation. The released PART-T forwards x twice, as TRADES
 does (`forward_again`).
 """
 
@@ -33,7 +33,7 @@ from cure.settings.base import DelayedSettings, Positive
 
 
 class Hyper(WrappedLoss, DelayedSettings):
-    """The lower radius, whose masks count, and the base; the first masks are those of epoch `begin`."""
+    """Settings: the lower radius, the kind of masks, and the base; epoch `begin` has the first masks."""
 
     eps_low: Positive
     masks: Literal["own", "released"]
@@ -46,7 +46,7 @@ class Hyper(WrappedLoss, DelayedSettings):
 
 
 def important(nets: Networks, batch: Batch, hyper: Hyper) -> tuple[Tensor, Tensor]:
-    """The map and the mask of each image of a batch."""
+    """Return the map and the mask of each image of a batch."""
     assert isinstance(nets.student, Network)
     with scope(nets.student, hyper.attack.bn):
         cam = grad_cam(nets.student, batch.x)
@@ -54,14 +54,14 @@ def important(nets: Networks, batch: Batch, hyper: Hyper) -> tuple[Tensor, Tenso
 
 
 def before_epoch(nets: Networks, epoch: int, batches: Iterator[Batch], hyper: Hyper) -> dict[str, Any]:
-    """As released: the masks of another pass over the training images, by the number of the batch."""
+    """Compute the masks of another pass over the training images, which are used by batch number, as released."""
     if hyper.masks == "own" or epoch < hyper.begin:
         return {}
     return {"masks": [important(nets, batch, hyper)[1] for batch in batches]}
 
 
 def full_radius(nets: Networks, batch: Batch, hyper: Hyper) -> Tensor:
-    """Where the full radius holds, (n, 1 or c, h, w) bool; everywhere before the first masks."""
+    """Return where the full radius holds, (n, 1 or c, h, w) bool; everywhere before epoch `begin`."""
     position = batch.position
     if position.epoch < hyper.begin:
         return torch.ones_like(batch.x[:, :1], dtype=torch.bool)
@@ -74,7 +74,7 @@ def full_radius(nets: Networks, batch: Batch, hyper: Hyper) -> Tensor:
 
 
 def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
-    """The masks, and x' within them."""
+    """Compute the masks, and attack within them."""
     mask, one = full_radius(nets, batch, hyper), torch.ones_like(batch.x[:, :1])
     r = torch.where(mask, hyper.attack.eps * one, hyper.eps_low * one)
     adv = pgd(nets.student, batch, hyper.attack, BASES[hyper.base].objective, each={"eps": r})
@@ -82,7 +82,7 @@ def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
 
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
-    """The base's loss, and the share of pixels that kept the full radius, which carries no weight."""
+    """Return the base's loss, and with weight zero the share of pixels with the full radius."""
     terms = BASES[hyper.base].loss(nets, batch, hyper.weight, forward_again=hyper.forward_again)
     return terms | {"important": (0.0, batch.points["important"])}
 

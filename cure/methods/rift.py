@@ -1,4 +1,4 @@
-"""RiFT: fine-tune the module that robustness needs least, then walk back as far as robustness asks.
+"""RiFT: fine-tune the module that robustness needs least, then interpolate back as far as robustness requires.
 
 Zhu, Hu, Wang, Xie, Yang, "Improving Generalization of Adversarial Training via Robust Critical Fine-Tuning", ICCV 2023.
 https://arxiv.org/abs/2308.02533
@@ -9,16 +9,16 @@ https://arxiv.org/abs/2308.02533
     a*   = the most clean accuracy among the points whose PGD accuracy is at most `slack` points below t_AT's
            (of several draws of the start)
 
-It starts from the robust network of another method and trains nothing adversarially. The released fine-tuning lets
-every batch norm drift to clean statistics (`bn: update`); `freeze` moves the one weight only, `bn_only` is the control
-that moves statistics and no weight. All three are reported; the one named is exported. Algorithm 1 ends an ascent where
-it first leaves the ball, the released code goes on and takes the highest loss (`mrc_rule`).
+RiFT starts from the robust network of another method and does not train adversarially. The released fine-tuning lets
+every batch norm drift to clean statistics (`bn: update`). `freeze` moves the one weight only, and `bn_only` is the
+control that moves statistics and no weight. All three are reported; the one that `bn` names is exported. Algorithm 1
+ends an ascent where it first leaves the ball. The released code continues and takes the highest loss (`mrc_rule`).
 
 Deviations. Modules, epochs and a are chosen on the validation split, where the authors use the test split. The paper's
-slack of 0.1 points is one image of a split of 1,000, and another start of the attack moves several. So a PGD accuracy
-that a is chosen by is the mean over `draws` starts, and the report says how often resampled validation images would
-choose another a (`another`), and how often they find the chosen one below the slack (`weaker`). The step of the attack
-is the threat model's, where the released code has 2/225. RiFT's own AT network is the preset `rift` of `methods.at`.
+slack of 0.1 points is one image of a split of 1,000, and another start of the attack changes several. So a is chosen by
+the mean PGD accuracy over `draws` starts. The report adds two shares of resampled validation images: those that would
+choose another a (`another`), and those in which the chosen one is below the slack (`weaker`). The step of the attack is
+the threat model's, where the released code has 2/225. RiFT's own AT network is the preset `rift` of `methods.at`.
 """
 
 from typing import Any
@@ -37,30 +37,30 @@ from cure.settings.base import Count, NonNegative, Positive, Search
 
 
 class Hyper(Tuning):
-    """Criticality, fine-tuning and the choice of a."""
+    """Settings: criticality, fine-tuning and the choice of a."""
 
-    module: str  # `auto`, or a module by name
+    module: str  # `auto`, or the name of a module
     mrc_eps: NonNegative
     mrc_epochs: Count
     mrc_lr: Positive
     mrc_rule: Rule
-    slack: NonNegative  # percentage points of PGD accuracy
-    draws: Count  # random starts of every validation image at every point
+    slack: NonNegative  # in percentage points of PGD accuracy
+    draws: Count  # random starts for every validation image at every point
     attack: Search
 
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
-    """Fine-tuning: CE(f(x), y)."""
+    """Return the loss of fine-tuning, CE(f(x), y)."""
     return {"natural": (1.0, cross_entropy(nets.student(batch.x), batch.y))}
 
 
 def adversarial_set(net: nn.Module, batches: list[Batch], attack: Search) -> Fixed:
-    """Images attacked once, for the network as it is."""
+    """Return images attacked once, against the network as it is."""
     return [(pgd(net, batch, attack, ce_objective), batch.y) for batch in batches]
 
 
 def select_network(found: Consolidation, hyper: Hyper) -> tuple[nn.Module, int, dict[str, Any]]:
-    """Criticality, fine-tuning by each variant, interpolation, and the network at a* of the one named."""
+    """Compute criticality, fine-tune in each variant, interpolate, and return the network at a* of the variant `bn`."""
     net = found.nets["robust"]
     names = modules(net)
     if hyper.module not in ("auto", *names):
@@ -89,14 +89,14 @@ def select_network(found: Consolidation, hyper: Hyper) -> tuple[nn.Module, int, 
 
 
 def ascent(fixed: Fixed, hyper: Hyper) -> dict[str, Any]:
-    """What every MRC depends on besides the network: |D|, its batch, and the steps of the ascent on it."""
+    """Return the conditions of every MRC besides the network: |D|, its batch, and the steps of the ascent on it."""
     steps = {"epochs": hyper.mrc_epochs, "steps": hyper.mrc_epochs * len(fixed)}
     sizes = [len(y) for _, y in fixed]
     return {"images": sum(sizes), "batch": max(sizes), **steps, "lr": hyper.mrc_lr, "eps": hyper.mrc_eps}
 
 
 def walked(net: nn.Module, states: list[State], found: Consolidation, hyper: Hyper) -> tuple[int, dict[str, Any]]:
-    """The chosen point, every point's accuracies, and how likely the choice is wrong."""
+    """Return the chosen point, every point's accuracies, and how likely the choice is wrong."""
     outcomes = [_outcomes(net, state, found, hyper.draws) for state in states]
     clean, robust = (torch.stack(part) for part in zip(*outcomes, strict=True))
     points = [{"clean": float(c), "pgd": float(r)} for c, r in zip(clean.mean(1), robust.mean(1), strict=True)]
@@ -106,7 +106,7 @@ def walked(net: nn.Module, states: list[State], found: Consolidation, hyper: Hyp
 
 
 def _outcomes(net: nn.Module, state: State, found: Consolidation, draws: int) -> tuple[Tensor, Tensor]:
-    """Of each validation image: whether it is correct, and under what share of the draws it stays so."""
+    """Return for each validation image whether it is correct, and the share of draws in which it stays correct."""
     net.load_state_dict(state)
     flags = [found.correct(net, draw) for draw in range(draws)]
     return flags[0]["clean"].double(), torch.stack([one["pgd"] for one in flags]).double().mean(0)

@@ -6,10 +6,10 @@ Li et al., "Squeeze Training for Adversarial Robustness", ICLR 2023. https://arx
     J    = 1/2 [ KL(sg p_L || p_U) + KL(sg p_U || p_L) ]
     U, L = of {x, x_col, x_adv} the point with the lowest and the one with the highest true-class probability
 
-x_adv and x_col both climb J, each stepping from whichever point holds its role. Batch statistics everywhere; the
-running ones are moved by the last forwards of x and of x_adv only. The clean logits of the search are computed once,
-where the released code computes them at every step: same batch, same weights, same values. The released code does not
-reroute points in a step in which no example needs x; here points and gradients are always routed together.
+x_adv and x_col both maximise J, each stepping from whichever point has its role. Batch statistics are used everywhere;
+only the last forwards of x and of x_adv move the running ones. The clean logits of the search are computed once. The
+released code computes them at every step, with the same batch, weights and values. The released code does not exchange
+points in a step in which no example needs x. Here points and gradients are always exchanged together.
 """
 
 import torch
@@ -25,30 +25,30 @@ from cure.settings.base import MethodSettings, NonNegative, Search
 
 
 class Hyper(MethodSettings):
-    """beta, and the search (whose batch-norm scope is `batch`)."""
+    """Settings: beta, and the search (whose batch-norm scope is `batch`)."""
 
     beta: NonNegative
     attack: Search
 
 
 def extremes(z: Tensor, y: Labels) -> tuple[Labels, Labels]:
-    """Of stacked logits (3, n, k): which point has the lowest, which the highest probability of the label."""
+    """Return which point of stacked logits (3, n, k) has the lowest and which the highest probability of the label."""
     true = z.detach().softmax(dim=2).gather(2, y[None, :, None].expand(len(z), -1, 1))[..., 0]
     return true.argmin(dim=0), true.argmax(dim=0)
 
 
 def pick(points: Tensor, role: Labels) -> Tensor:
-    """points[role[i], i] for every example i."""
+    """Return points[role[i], i] for every example i."""
     return points[role, torch.arange(len(role), device=role.device)]
 
 
 def discrepancy(lowest: Logits, highest: Logits) -> PerExample:
-    """J, each direction pulling on one side only."""
+    """Return J; each direction pulls on one side only."""
     return 0.5 * (kl(highest.detach(), lowest) + kl(lowest.detach(), highest))
 
 
 def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
-    """x_adv and x_col, from two independent starts (x_adv draws first)."""
+    """Return x_adv and x_col, from two independent starts (x_adv draws first)."""
     search, kind = hyper.attack, None if batch.watch else tuple(hyper.attack)
 
     def ascent(t: Inputs) -> Tensor:
@@ -70,7 +70,7 @@ def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
 def squeeze_step(
     net: nn.Module, points: list[Images], clean: Logits, y: Labels, batch: Batch, step: float
 ) -> tuple[Images, Images]:
-    """One ascent on J of the points that hold the roles L (collaborative) and U (adversarial)."""
+    """Take one ascent step on J of the points with the roles L (collaborative) and U (adversarial)."""
     z = torch.stack([clean, net(points[1]), net(points[2])])
     lowest, highest = extremes(z, y)
     value = discrepancy(pick(z, lowest), pick(z, highest)).sum()
@@ -82,7 +82,7 @@ def squeeze_step(
 
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
-    """CE(f(x), y) + beta J; x_col is forwarded first, without moving running statistics."""
+    """Return CE(f(x), y) + beta J; x_col is forwarded first, without moving running statistics."""
     with scope(nets.student, hyper.attack.bn):
         col = nets.student(batch.points["col"])
     clean, adv = nets.student(batch.x), nets.student(batch.x_adv)

@@ -5,9 +5,9 @@ https://arxiv.org/abs/1901.08573
 
     min_theta  mean CE(f(x), y) + beta * mean max_{|x' - x|_inf <= eps} KL(f(x) || f(x'))
 
-Deviation. The authors forward x twice in training mode (x, x', x); the two clean gradients add up to the gradient
-of one forward, so here x is forwarded once. Only the running batch-norm statistics differ: they see x once, unless
-`forward_again` says otherwise. Gradients flow through both arguments of the KL.
+Deviation. The authors forward x twice in training mode (x, x', x). The two clean gradients add up to the gradient of
+one forward, so here x is forwarded once. Only the running batch-norm statistics differ: x moves them once, unless
+`forward_again` is set. Gradients flow through both arguments of the KL.
 """
 
 from cure.adversarial.pgd import kl_objective, pgd
@@ -18,7 +18,7 @@ from cure.settings.base import MethodSettings, NonNegative, Search
 
 
 class Hyper(MethodSettings):
-    """beta is the paper's 1/lambda."""
+    """Settings: beta, the paper's 1/lambda, and the attack."""
 
     beta: NonNegative
     forward_again: bool  # the authors' second f(x)
@@ -26,12 +26,12 @@ class Hyper(MethodSettings):
 
 
 def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Images]:
-    """x' = PGD on KL(f(x) || f(x')), f(x) held constant."""
+    """Return x' = PGD on KL(f(x) || f(x')), with f(x) held constant."""
     return {"adv": pgd(nets.student, batch, hyper.attack, kl_objective)}
 
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
-    """CE(f(x), y) + beta KL(f(x) || f(x'))."""
+    """Return CE(f(x), y) + beta KL(f(x) || f(x'))."""
     return TRADES.loss(nets, batch, hyper.beta, forward_again=hyper.forward_again)
 
 

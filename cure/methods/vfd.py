@@ -5,10 +5,10 @@ https://arxiv.org/abs/2206.02158
 
     L = L_base(x, x', y) + lambda [ D(z(x'), z_N(x)) + D(z(x), z_N(x)) ]
 
-z are the pooled features before the classifier, or the logits, N the naturally trained network, frozen and in eval
-mode, on the same augmented x. The abstract names the idea and these two pulls; D (the squared error, averaged over
-features), the layer and lambda are ours. The attack is the base's own. The student starts from random weights, or,
-which is another method, from N's (`start`).
+z are the pooled features before the classifier, or the logits. N is the naturally trained network, frozen and in eval
+mode, on the same augmented x. The abstract names the idea and these two pulls. D (the squared error, averaged over
+features), the layer and lambda are ours. The attack is the base's own. The student starts from random weights, or from
+N's, which is another method (`start`).
 """
 
 from typing import Literal
@@ -24,7 +24,7 @@ from cure.settings.base import NonNegative
 
 
 class Hyper(Wrapped):
-    """lambda, z, D, where the student starts, and the base."""
+    """Settings: lambda, z, D, the start of the student, and the base."""
 
     lam: NonNegative
     layer: Literal["pooled", "logits"]
@@ -33,14 +33,14 @@ class Hyper(Wrapped):
 
 
 def distance(z: Tensor, target: Tensor, kind: str) -> PerExample:
-    """D: mean squared difference, or one minus the cosine."""
+    """Return D: the mean squared difference, or one minus the cosine."""
     if kind == "cosine":
         return 1 - F.cosine_similarity(z, target, dim=1)
     return (z - target).square().mean(dim=1)
 
 
 def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
-    """The base's terms and the two pulls, from one forward each of x and x'."""
+    """Return the base's terms and the two pulls, from one forward each of x and x'."""
     student, natural, z = nets.student, nets.natural, hyper.layer
     assert isinstance(student, Network)
     assert isinstance(natural, Network)
@@ -54,7 +54,7 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
 
 
 def start(hyper: Hyper) -> Role | None:
-    """N, where the student starts from its weights."""
+    """Return `natural` if the student starts from N's weights."""
     return "natural" if hyper.start == "natural" else None
 
 

@@ -11,13 +11,13 @@ from cure.settings.base import Settings
 
 
 class Hyper(Settings):
-    """Nothing but an optional input normalisation."""
+    """Settings: an optional input normalisation."""
 
     normalise: Normalisation | None = None
 
 
 class PreActBlock(PreActivation):
-    """Where size or width changes, a 1x1 shortcut sees the activated input."""
+    """A pre-activation block; where size or width changes, a 1x1 shortcut takes the activated input."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__(inputs, outputs, stride)
@@ -25,7 +25,7 @@ class PreActBlock(PreActivation):
             self.shortcut = nn.Sequential(conv(inputs, outputs, 1, stride))
 
     def skip(self, x: Tensor, h: Tensor) -> Tensor:
-        """The shortcut of h, or x itself."""
+        """Return the shortcut of h, or x itself."""
         past: Tensor = self.shortcut(h) if hasattr(self, "shortcut") else x
         return past
 
@@ -42,7 +42,7 @@ class PreActResNet18(Network):
         self.linear = nn.Linear(512, classes)
 
     def parts(self) -> list[Part]:
-        """stem, layer1 .. layer4, pooled (after the final batch norm and ReLU), logits."""
+        """Return stem, layer1 .. layer4, pooled (after the final batch norm and ReLU), logits."""
         return [
             ("stem", self.conv1),
             *((f"layer{i}", getattr(self, f"layer{i}")) for i in (1, 2, 3, 4)),

@@ -10,7 +10,7 @@ from cure.settings.base import Settings
 
 
 class Hyper(Settings):
-    """Nothing but an optional input normalisation."""
+    """Settings: an optional input normalisation."""
 
     normalise: Normalisation | None = None
 

@@ -2,8 +2,8 @@
 
 He et al., "Deep Residual Learning for Image Recognition", CVPR 2016.
 
-RiFT's authors pool 4x4 pixels, which on 64x64 images leaves 2x2 of them and a classifier of 2048 features; here the
-pool is global whatever the size.
+RiFT's authors pool 4x4 pixels, which leaves 2x2 of them and a classifier of 2048 features on 64x64 images. Here the
+pool is global at every size.
 """
 
 from cure.core.network import Normalisation
@@ -12,7 +12,7 @@ from cure.settings.base import Settings
 
 
 class Hyper(Settings):
-    """Nothing but an optional input normalisation."""
+    """Settings: an optional input normalisation."""
 
     normalise: Normalisation | None = None
 

@@ -2,8 +2,8 @@
 
 He et al., "Deep Residual Learning for Image Recognition", CVPR 2016.
 
-CURE's authors gave theirs the stem of ImageNet (7x7 with stride 2, max-pool), which on 32x32 images leaves the last
-stage a single pixel; here the stem is that of ResNet-18.
+CURE's authors use ImageNet's stem (7x7 with stride 2, max-pool), which reduces 32x32 images to a single pixel in the
+last stage. Here the stem is that of ResNet-18.
 """
 
 from cure.core.network import Normalisation
@@ -12,7 +12,7 @@ from cure.settings.base import Settings
 
 
 class Hyper(Settings):
-    """Nothing but an optional input normalisation."""
+    """Settings: an optional input normalisation."""
 
     normalise: Normalisation | None = None
 

@@ -1,4 +1,4 @@
-"""A three-convolution network for 8x8 digits: the embedded default, trained on a CPU in seconds."""
+"""A network of three convolutions for 8x8 digits, the model of the quickstart: it trains on a CPU in seconds."""
 
 from typing import Annotated
 
@@ -11,14 +11,14 @@ from cure.settings.base import Count, Settings
 
 
 class Hyper(Settings):
-    """Channels of the first block; the second has twice as many."""
+    """Settings: channels of the first block; the second has twice as many."""
 
-    width: Annotated[Count, Field(le=4096)]  # a wider one has no memory
+    width: Annotated[Count, Field(le=4096)]  # a wider one does not fit into memory
     normalise: Normalisation | None = None
 
 
 class Block(nn.Module):
-    """conv, batch norm, ReLU."""
+    """Convolution, batch norm, ReLU."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Block(nn.Module):
         self.bn1 = nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, inputs, h, w) -> (n, outputs, h/stride, w/stride)."""
+        """Map (n, inputs, h, w) to (n, outputs, h/stride, w/stride)."""
         return F.relu(self.bn1(self.conv1(x)))
 
 
@@ -42,7 +42,7 @@ class Small(Network):
         self.linear = nn.Linear(2 * w, classes)
 
     def parts(self) -> list[Part]:
-        """stem, layer1, layer2, pooled, logits."""
+        """Return stem, layer1, layer2, pooled, logits."""
         return [
             ("stem", self.stem),
             ("layer1", self.layer1),

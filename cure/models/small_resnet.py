@@ -1,7 +1,7 @@
-"""A ResNet of four one-block stages, for a CPU: what ResNet-18 is, at half its depth and any width.
+"""A ResNet of four one-block stages for a CPU: ResNet-18 at half its depth and any width.
 
 He et al., "Deep Residual Learning for Image Recognition", CVPR 2016. With width 8, 3 channels and 10 classes it has
-78,002 parameters. Images of 8x8 pixels reach the last stage as a single one, of 32x32 as 4x4.
+78,002 parameters. Images of 8x8 pixels have one pixel in the last stage, images of 32x32 have 4x4.
 """
 
 from typing import Annotated
@@ -14,9 +14,9 @@ from cure.settings.base import Count, Settings
 
 
 class Hyper(Settings):
-    """Channels of stem and first stage; every other stage has twice as many as the one before."""
+    """Settings: channels of stem and first stage; every other stage has twice as many as the one before."""
 
-    width: Annotated[Count, Field(le=1024)]  # a wider one has no memory
+    width: Annotated[Count, Field(le=1024)]  # a wider one does not fit into memory
     normalise: Normalisation | None = None
 
 

@@ -1,7 +1,7 @@
 """WideResNet-34-10 for 32x32 images: 46,160,474 parameters (3 channels, 10 classes).
 
-Zagoruyko & Komodakis, "Wide Residual Networks", BMVC 2016. Parameter names are those of the released TRADES network;
-its extra first block, built but never used (2,102,112 parameters), is left out.
+Zagoruyko & Komodakis, "Wide Residual Networks", BMVC 2016. Parameter names are those of the released TRADES network.
+That network has an extra first block which it never uses (2,102,112 parameters); it is left out here.
 """
 
 import math
@@ -14,33 +14,33 @@ from cure.settings.base import Settings
 
 
 class Hyper(Settings):
-    """Nothing but an optional input normalisation."""
+    """Settings: an optional input normalisation."""
 
     normalise: Normalisation | None = None
 
 
 class WideBlock(PreActivation):
-    """Where the width changes, a 1x1 shortcut sees the activated input."""
+    """A pre-activation block; where the width changes, a 1x1 shortcut takes the activated input."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__(inputs, outputs, stride)
         self.convShortcut = conv(inputs, outputs, 1, stride) if inputs != outputs else None
 
     def skip(self, x: Tensor, h: Tensor) -> Tensor:
-        """The shortcut of h, or x itself."""
+        """Return the shortcut of h, or x itself."""
         past: Tensor = self.convShortcut(h) if self.convShortcut is not None else x
         return past
 
 
 class Stage(nn.Module):
-    """A stage under the released name `layer`."""
+    """A stage whose blocks are named `layer`, as in the released network."""
 
     def __init__(self, layer: nn.Sequential) -> None:
         super().__init__()
         self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
-        """Its blocks, one after the other."""
+        """Run the blocks one after the other."""
         out: Tensor = self.layer(x)
         return out
 
@@ -58,7 +58,7 @@ class WideResNet(Network):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """He initialisation by fan-out; the classifier starts without bias."""
+        """Draw He-initialised weights by fan-out; the classifier starts without bias."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
@@ -66,7 +66,7 @@ class WideResNet(Network):
         nn.init.zeros_(self.fc.bias)
 
     def parts(self) -> list[Part]:
-        """stem, block1 .. block3, pooled (after the final batch norm and ReLU), logits."""
+        """Return stem, block1 .. block3, pooled (after the final batch norm and ReLU), logits."""
         return [
             ("stem", self.conv1),
             *((f"block{i}", getattr(self, f"block{i}")) for i in (1, 2, 3)),

@@ -1,4 +1,4 @@
-"""Shares of correct predictions, left on the device."""
+"""Accuracies as tensors that stay on the device."""
 
 from collections.abc import Iterator
 
@@ -11,14 +11,14 @@ from cure.runtime import distributed
 
 
 def right(net: nn.Module, x: Images, y: Labels) -> Flags:
-    """Where `net`, as it stands, predicts the label."""
+    """Return where `net`, in its present mode, predicts the label."""
     with torch.no_grad():
         correct: Flags = net(x).argmax(dim=1) == y
     return correct
 
 
 def on_first(net: nn.Module, batches: Iterator[Batch], images: int) -> Tensor:
-    """Accuracy in [0, 1] on as many batches as hold at least so many images, those of other ranks included."""
+    """Return the accuracy in [0, 1] on the first batches that hold at least `images` images, over all ranks."""
     found: list[Flags] = []
     while distributed.count() * sum(map(len, found)) < images and (batch := next(batches, None)):
         found.append(right(net, batch.x, batch.y))

@@ -1,4 +1,4 @@
-"""Looking inside a forward pass, by module names, for as long as a block lasts."""
+"""Record the outputs of modules by name while a block runs."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,14 +18,23 @@ def _once(taps: list[str]) -> list[str]:
 
 
 Taps = Annotated[list[str], Field(min_length=1), AfterValidator(_once)]
-"""Modules by name, as a setting."""
+"""Setting: names of modules."""
 
 
 @contextmanager
 def tapping(
     net: nn.Module, names: list[str], of: Callable[[Tensor], Tensor] = lambda out: out
 ) -> Iterator[dict[str, Tensor]]:
-    """`of` the latest output of each named module, and no more of it; the hooks are gone when the block ends."""
+    """Record `of` the latest output of each named module; the hooks are removed when the block ends.
+
+    Args:
+        net: the network.
+        names: modules, as `named_modules` names them.
+        of: computed from the output; nothing else of it is kept.
+
+    Yields:
+        Name -> recorded tensor, filled by the forwards inside the block.
+    """
     found: dict[str, Tensor] = {}
 
     def keeper(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
@@ -43,7 +52,7 @@ def tapping(
 
 
 def pooled(net: nn.Module, x: Images, taps: list[str]) -> tuple[Logits, dict[str, Tensor]]:
-    """Logits, and of each tapped module the spatial mean of the ReLU of its output, (n, c)."""
+    """Return the logits, and for each tapped module the spatial mean of the ReLU of its output, (n, c)."""
     with tapping(net, taps) as found:
         z = net(x)
     return z, {tap: F.relu(found[tap]).mean(dim=(2, 3), dtype=z.dtype) for tap in taps}

@@ -1,4 +1,4 @@
-"""Weight averages of a network over its own training."""
+"""Averages of a network's weights over its training."""
 
 import torch
 from torch import nn
@@ -7,21 +7,21 @@ from cure.core.tensors import Tensor
 
 
 def average_(average: nn.Module, net: nn.Module, decay: float) -> None:
-    """average <- decay * average + (1 - decay) * net, parameters only; buffers stay the average's own."""
+    """Move the average: decay * average + (1 - decay) * net, for parameters only; it keeps its own buffers."""
     with torch.no_grad():
         torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1 - decay)
 
 
 def numbers(net: nn.Module) -> list[Tensor]:
-    """Return every weight and running statistic of a network, in place; counters of batches are none."""
+    """Return every weight and running statistic of a network, not copied; integer counters are left out."""
     return [t for t in (*net.parameters(), *net.buffers()) if t.is_floating_point()]
 
 
 def snapshot(step: int, per_epoch: int, begin: int, every: int) -> float | None:
-    """n / (n + 1) if a snapshot is due after this 0-based step and n were taken before, else None.
+    """Return the decay n / (n + 1) if a snapshot is due after this 0-based step and n precede it, else None.
 
-    `average_` with this decay makes an equal mean of all of them. As AR-AT's authors do, epoch e counts from step
-    e * per_epoch. Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization", UAI 2018.
+    `average_` with this decay computes the equal mean of all snapshots. As in AR-AT's code, epoch e counts from step e
+    * per_epoch. Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization", UAI 2018.
     """
     counted, first = step + per_epoch, -(-begin * per_epoch // every) * every
     taken = (counted - first) // every
@@ -29,5 +29,5 @@ def snapshot(step: int, per_epoch: int, begin: int, every: int) -> float | None:
 
 
 def warmed(decay: float, step: int) -> float:
-    """min(decay, 1 - 1/(step + 1)): the first averages are short, so that the start is forgotten."""
+    """Return min(decay, 1 - 1/(step + 1)): early averages are short, so that they forget the initial weights."""
     return min(decay, 1 - 1 / (step + 1))

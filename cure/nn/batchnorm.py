@@ -37,15 +37,15 @@ def scope(net: nn.Module, mode: Scope) -> Iterator[None]:
 
 
 class FixedBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm on its running statistics, whatever mode the network is put into."""
+    """Batch norm on its running statistics in training mode as well."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(x - running mean) / sqrt(running variance + eps) * weight + bias."""
+        """Compute (x - running mean) / sqrt(running variance + eps) * weight + bias."""
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 
 class SplitBatchNorm2d(nn.ModuleDict):
-    """Several batch norms over one set of weights; `branch` says which one a forward uses.
+    """Several batch norms with one set of weights around them; `branch` selects the one that a forward uses.
 
     Xie et al. 2020 (auxiliary batch norm); AR-AT trains with one for clean and one for adversarial images.
     """
@@ -55,7 +55,7 @@ class SplitBatchNorm2d(nn.ModuleDict):
         self.active, self.num_features = names[0], norm.num_features
 
     def forward(self, x: Tensor) -> Tensor:
-        """The active branch's normalisation."""
+        """Normalise with the active branch."""
         out: Tensor = self[self.active](x)
         return out
 
@@ -81,7 +81,7 @@ def split(net: nn.Module, names: tuple[str, ...]) -> None:
 
 
 def fold(net: nn.Module, name: str) -> None:
-    """Undo `split`, keeping one branch: what is left is an ordinary network."""
+    """Undo `split` and keep one branch, which leaves an ordinary network."""
     for parent in list(net.modules()):
         for key, child in list(parent.named_children()):
             if isinstance(child, SplitBatchNorm2d):
@@ -90,7 +90,7 @@ def fold(net: nn.Module, name: str) -> None:
 
 @contextmanager
 def branch(net: nn.Module, name: str) -> Iterator[None]:
-    """Forward through the batch norms called `name`."""
+    """Use the batch norms of this name in all forwards inside the block."""
     layers = [m for m in net.modules() if isinstance(m, SplitBatchNorm2d)]
     before = [layer.active for layer in layers]
     for layer in layers:
@@ -104,12 +104,12 @@ def branch(net: nn.Module, name: str) -> Iterator[None]:
 
 @contextmanager
 def reestimating(net: nn.Module) -> Iterator[None]:
-    """Forget the running statistics and collect them anew, as a plain average over the forwards inside."""
+    """Reset the running statistics and estimate them from the forwards inside the block, as a plain average."""
     norms = [m for m in net.modules() if isinstance(m, _BatchNorm)]
     momenta, seen = [norm.momentum for norm in norms], Counter[nn.Module]()
 
     def take_next(norm: Any, _: object) -> None:
-        """Weigh the next forward as one of so many; PyTorch's own count lies on the device, which it would wait for."""
+        """Weigh the next forward as one of n; PyTorch's own counter is on the device, so reading it would wait."""
         seen[norm] += 1
         norm.momentum = 1 / seen[norm]
 

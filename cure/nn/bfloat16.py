@@ -1,4 +1,4 @@
-"""Networks in bfloat16, for attacks whose results a network in float32 judges."""
+"""Networks in bfloat16, for attacks whose results are verified by the network in float32."""
 
 import copy
 
@@ -10,9 +10,9 @@ from cure.core.tensors import Images, Logits
 
 
 class BFloat16(nn.Module):
-    """A frozen copy with weights in bfloat16; it takes images and gives logits in the images' own precision.
+    """A frozen copy with weights in bfloat16; it returns logits in the precision of the images.
 
-    A network that is not ours may hold float32 constants in its code, so PyTorch's autocast runs it instead.
+    The code of an external network may contain float32 constants, so PyTorch's autocast runs such a network instead.
     """
 
     def __init__(self, net: nn.Module) -> None:
@@ -21,11 +21,11 @@ class BFloat16(nn.Module):
         self.net = copy.deepcopy(net).requires_grad_(False).to(torch.bfloat16) if self.ours else net
 
     def extra_repr(self) -> str:
-        """Set a copy in bfloat16 apart from its network where these are compared as texts."""
+        """Return a text that distinguishes the copy from its network where they are compared as texts."""
         return "bfloat16"
 
     def forward(self, x: Images) -> Logits:
-        """x in [0, 1]."""
+        """Return the logits of images in [0, 1]."""
         with torch.autocast(x.device.type, torch.bfloat16, enabled=not self.ours, cache_enabled=False):
             z: Logits = self.net(x.to(torch.bfloat16) if self.ours else x)
         return z.to(x.dtype)

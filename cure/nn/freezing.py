@@ -1,4 +1,4 @@
-"""Updates of some parts of a network while the others stay as they are, to the bit.
+"""Update some parts of a network while the others stay as they are, to the bit.
 
     theta_B <- theta_B - lr grad_{theta_B} L,     theta_{not B} constant
 
@@ -19,7 +19,7 @@ from cure.nn.batchnorm import FixedBatchNorm2d
 
 @contextmanager
 def alone(net: nn.Module, weight: nn.Parameter) -> Iterator[None]:
-    """Nothing but one weight gets gradients, so that a forward keeps only what its gradient needs."""
+    """Compute gradients for one weight only inside the block, so that forwards keep only what its gradient needs."""
     wanted = [(other, other.requires_grad) for other in net.parameters()]
     net.requires_grad_(False)
     weight.requires_grad_()
@@ -31,10 +31,10 @@ def alone(net: nn.Module, weight: nn.Parameter) -> Iterator[None]:
 
 
 def freeze(net: Network, parts: list[str], *, freeze_stem: bool, bn_frozen_eval: bool) -> None:
-    """Nothing but `parts` (and the stem, unless `freeze_stem`) gets gradients.
+    """Turn off the gradients of all parts except `parts` and, unless `freeze_stem`, the stem.
 
-    With `bn_frozen_eval` the batch norms of frozen parts stay on their running statistics. Without it they normalise
-    training batches by the batch and their statistics drift, as in the released code, where no stem is ever frozen.
+    With `bn_frozen_eval` the batch norms of frozen parts stay on their running statistics. Without it they normalise by
+    the batch and their statistics drift, as in the released code, which never freezes a stem.
     """
     stem = net.block_names()[0]
     for name, held in net.members().items():
@@ -44,14 +44,14 @@ def freeze(net: Network, parts: list[str], *, freeze_stem: bool, bn_frozen_eval:
             module.requires_grad_(False)
             for norm in module.modules():
                 if bn_frozen_eval and isinstance(norm, nn.BatchNorm2d):
-                    norm.__class__ = FixedBatchNorm2d  # in place, so that names and state stay
+                    norm.__class__ = FixedBatchNorm2d  # changes the class in place, so that names and state stay
 
 
 def reinitialise(net: Network, parts: list[str], seed: int, *, reinit_bn: bool) -> None:
-    """Fresh weights for `parts`, a draw per part, so that two sets with a part in common start it alike.
+    """Draw fresh weights for `parts`, with a seed for each part, so that two sets with a common part start it equally.
 
     Convolutions are Kaiming-uniform (fan_out, ReLU), a classifier is N(0, 0.01^2) without bias, as in the released
-    code; batch norm is kept unless `reinit_bn`, which forgets its statistics as well.
+    code. Batch norms are kept unless `reinit_bn`, which resets their statistics as well.
     """
     for part in parts:
         draws = torch.Generator().manual_seed(seed_for(seed, "reinit", part))

@@ -11,7 +11,7 @@ Weights = dict[str, nn.Parameter]
 
 
 def reduce(terms: Terms) -> Means:
-    """The mean of each term over the batch (of several ranks, each one's part of it), in fp32 or better."""
+    """Return the mean of each term over the batch, or this rank's part of it, in fp32 or better."""
 
     def mean(values: Tensor) -> Tensor:
         return distributed.part(values.to(torch.promote_types(values.dtype, torch.float32)))
@@ -20,14 +20,20 @@ def reduce(terms: Terms) -> Means:
 
 
 def objective(means: Means) -> Tensor:
-    """sum_t weight_t * mean_t over the terms of non-zero weight."""
+    """Return sum_t weight_t * mean_t over the terms of non-zero weight."""
     return torch.stack([weight * mean for weight, mean in means.values() if weight]).sum()
 
 
 def gradients(value: Tensor, weights: Weights, *, keep: bool = True) -> Gradients:
-    """d value / d w for every w; zero where value does not depend on it. The graph is kept for further calls, or not.
+    """Return d value / d w for every w, which is zero where value does not depend on w.
 
-    Of several ranks, the gradient of the mean over all of them, so that no later rule sees one rank's rows alone.
+    With several ranks, return the gradient of the mean over all of them, so that later rules never use one rank's
+    rows alone.
+
+    Args:
+        value: scalar.
+        weights: the w by name.
+        keep: whether the graph is kept for further calls.
     """
     if not weights:
         return {}
@@ -36,9 +42,9 @@ def gradients(value: Tensor, weights: Weights, *, keep: bool = True) -> Gradient
 
 
 def separate(means: Means, separately: list[str], weights: Weights) -> tuple[dict[str, Gradients], Gradients]:
-    """The unweighted gradient of each term named in `separately`, and the gradient of the whole objective.
+    """Return the unweighted gradient of each term in `separately`, and the gradient of the whole objective.
 
-    grad L = sum_{t separately} weight_t grad_t + grad(rest): the objective never needs a pass of its own.
+    grad L = sum_{t separately} weight_t grad_t + grad(rest), so the objective never needs a pass of its own.
     """
     alone = {name: gradients(means[name][1], weights) for name in separately}
     rest = {name: term for name, term in means.items() if name not in separately and term[0]}

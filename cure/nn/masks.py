@@ -1,4 +1,4 @@
-"""Which weights a masked update may touch: exact percentiles of a score."""
+"""Masks of the weights that an update may change, by exact percentiles of a score."""
 
 import math
 from fnmatch import fnmatch
@@ -13,15 +13,15 @@ Masks = dict[str, Tensor]
 
 
 def threshold(score: Tensor, share: float) -> Tensor:
-    """The smallest score that is kept when the lowest `share` (0..1) of the entries is conserved."""
+    """Return the smallest score that is updated if the lowest `share` (0..1) of the entries is conserved."""
     return thresholds([score], share)[0]
 
 
 def thresholds(scores: list[Tensor], share: float) -> list[Tensor]:
-    """The threshold of every tensor by itself: the order statistic of rank ceil(share * (N - 1)) from 0.
+    """Return the threshold of every tensor: its order statistic of rank ceil(share * (N - 1)), counted from 0.
 
-    Keeping `score >= threshold` equals keeping what reaches numpy's linearly interpolated percentile, without the
-    interpolation.
+    Keeping `score >= threshold` equals keeping the scores that reach numpy's linearly interpolated percentile, without
+    the interpolation.
     """
     return order_statistics(scores, [_rank(score.numel(), share) for score in scores])
 
@@ -31,7 +31,13 @@ def _rank(n: int, share: float) -> int:
 
 
 def masks(scores: dict[str, Tensor], share: float, scope: Literal["layer", "global"]) -> Masks:
-    """True where a weight is updated; one threshold per tensor (`layer`) or one for all of them (`global`)."""
+    """Return masks that are true where a weight is updated.
+
+    Args:
+        scores: name -> score of every weight.
+        share: share of the weights that are conserved, from 0 to 1.
+        scope: `layer` for a threshold per tensor, `global` for one threshold of all tensors.
+    """
     if not scores:
         return {}
     if next(iter(scores.values())).is_cuda:
@@ -44,7 +50,7 @@ def masks(scores: dict[str, Tensor], share: float, scope: Literal["layer", "glob
 
 
 def _packed_masks(scores: dict[str, Tensor], share: float, scope: Literal["layer", "global"]) -> Masks:
-    """The same by a few kernels, however many tensors there are."""
+    """Compute the same with a few kernels, however many tensors there are."""
     packing = packing_of(list(scores.values()))
     rows, together = packing.packed(list(scores.values())), scope == "global"
     sizes = [sum(packing.sizes)] if together else packing.sizes
@@ -53,7 +59,7 @@ def _packed_masks(scores: dict[str, Tensor], share: float, scope: Literal["layer
 
 
 def applied(gradients: dict[str, Tensor], keep: Masks) -> dict[str, Tensor]:
-    """g * M for every tensor that has a mask, the others as they are."""
+    """Return g * M for every tensor with a mask, and the others unchanged."""
     if not keep or not next(iter(keep.values())).is_cuda:
         return {name: g * keep[name] if name in keep else g for name, g in gradients.items()}
     own = [gradients[name] for name in keep]
@@ -65,7 +71,7 @@ def applied(gradients: dict[str, Tensor], keep: Masks) -> dict[str, Tensor]:
 
 
 def chosen(names: list[str], include: list[str], exclude: list[str]) -> list[str]:
-    """The names that match a pattern of `include` and none of `exclude` (shell wildcards)."""
+    """Return the names that match a pattern of `include` and none of `exclude` (shell wildcards)."""
 
     def hit(name: str, patterns: list[str]) -> bool:
         return any(fnmatch(name, pattern) for pattern in patterns)

@@ -17,10 +17,10 @@ _probed: dict[tuple[str, str, torch.Size], Layout] = {}
 
 
 def probed_layout(net: nn.Module, x: Images) -> Layout:
-    """Return the layout in which `net`, which is left in either, is attacked faster on batches such as `x`.
+    """Return the layout in which `net` is attacked faster on batches such as `x`; `net` may be left in either.
 
     The probe times forward and input gradient for about two seconds, once per device, network and batch shape. The two
-    formats round differently, so a result that must not depend on the machine names one.
+    formats round differently, so settings must name one where the result must not depend on the machine.
     """
     place = (str(x.device), str(net), x.shape)
     if place not in _probed:
@@ -30,7 +30,7 @@ def probed_layout(net: nn.Module, x: Images) -> Layout:
 
 
 def _fastest(net: nn.Module, x: Images) -> float:
-    """Return the seconds of the fastest of several gradient steps, in at most a second."""
+    """Return the seconds of the fastest of several gradient steps, measured for at most a second."""
     wait: Callable[[], None] = torch.cuda.synchronize if x.is_cuda else lambda: None
     best, end = float("inf"), time.perf_counter() + 1
     while time.perf_counter() < end:

@@ -1,9 +1,9 @@
 """Exact order statistics of many tensors at once: the value of a given rank, counted from 0.
 
-A GPU must not wait for the host, and kthvalue has no deterministic kernel there. So tensors lie side by side in rows of
-`CHUNK`, and the value is built digit by digit, from the highest, by counting: on integers that are ordered as the
-floats are, it is the largest v of which at most `rank` entries are smaller. A digit has one bit, in PyTorch's own
-operations, or eight, in a kernel of Triton's where that is at hand; both count integers, so both are exact.
+A GPU must not wait for the host, and kthvalue has no deterministic kernel there. So the tensors are placed side by side
+in rows of `CHUNK`. The value is built digit by digit, from the highest, by counting: on integers in the order of the
+floats, it is the largest v with at most `rank` smaller entries. A digit has one bit in PyTorch's own operations, or
+eight in a Triton kernel where Triton is available. Both count integers, so both are exact.
 """
 
 import shutil
@@ -22,7 +22,7 @@ _COMPILERS = ("cc", "gcc", "clang")  # Triton's launcher needs one
 
 
 def order_statistics(values: list[Tensor], ranks: list[int]) -> list[Tensor]:
-    """Of each tensor the value that has this rank, a scalar; NaN ranks last, on CUDA first where its sign is minus."""
+    """Return the value of a rank of each tensor, as scalars. NaN ranks last, but first on CUDA if it is negative."""
     if not values[0].is_cuda:
         return partitioned(values, ranks)
     packing = packing_of(values)
@@ -30,7 +30,7 @@ def order_statistics(values: list[Tensor], ranks: list[int]) -> list[Tensor]:
 
 
 def partitioned(values: list[Tensor], ranks: list[int]) -> list[Tensor]:
-    """By numpy's introselect, which uses what vector instructions the processor has."""
+    """Compute the same with numpy's introselect, which uses the processor's vector instructions."""
 
     def one(value: Tensor, rank: int) -> Tensor:
         return torch.from_numpy(np.partition(value.detach().flatten().numpy(), rank)[rank : rank + 1])[0]
@@ -47,12 +47,12 @@ def _packing(forms: tuple[Form, ...], dtype: torch.dtype, device: torch.device) 
 
 
 def packing_of(values: list[Tensor]) -> "Packing":
-    """Return where tensors of these shapes and formats lie; they share a precision and a device."""
+    """Return the packing of tensors with these shapes and strides; they share a precision and a device."""
     return _packing(tuple((t.shape, t.stride()) for t in values), values[0].dtype, values[0].device)
 
 
 class Packing:
-    """Tensors side by side in rows, each from the beginning of a row on, so that one kernel treats all of them."""
+    """Tensors side by side in rows, each from the beginning of a row, so that one kernel processes all of them."""
 
     def __init__(self, forms: tuple[Form, ...], dtype: torch.dtype, device: torch.device) -> None:
         self.forms, self.dtype, self.device = forms, dtype, device
@@ -81,18 +81,18 @@ class Packing:
         return rows
 
     def order_statistics(self, rows: Tensor, ranks: list[int], *, together: bool = False) -> Tensor:
-        """Return of each tensor the value of its rank, or of all of them `together` the one value of the one rank."""
+        """Return the value of its rank of each tensor, or `together` the one value of the one rank of all tensors."""
         owner = torch.zeros_like(self.owner) if together else self.owner
         keys, rank = _ordered(rows), self.ranks(*ranks)
         return _mirrored((selected if _triton() else counted)(keys, owner, rank)).view(self.dtype)
 
     def reach(self, rows: Tensor, limits: Tensor) -> Tensor:
-        """Return (rows, CHUNK) bool: which entries are at least their tensor's limit; a single one is everybody's."""
+        """Return (rows, CHUNK) bool: whether an entry is at least the limit of its tensor, or the one limit of all."""
         return rows >= (limits[self.owner, None] if len(limits) > 1 else limits)
 
 
 def counted(keys: Tensor, owner: Tensor, rank: Tensor) -> Tensor:
-    """(n) the key of each owner's rank: by one count of all rows for each bit."""
+    """Return (n): the key of each owner's rank, by one count of all rows for each bit."""
     sign = torch.iinfo(keys.dtype).min
     member = owner == torch.arange(len(rank), device=keys.device)[:, None]
     found = torch.full_like(rank, sign, dtype=keys.dtype)
@@ -104,11 +104,11 @@ def counted(keys: Tensor, owner: Tensor, rank: Tensor) -> Tensor:
 
 
 def selected(keys: Tensor, owner: Tensor, rank: Tensor) -> Tensor:
-    """The same by radix selection: a histogram of eight bits among the entries that share the higher ones."""
+    """Compute the same by radix selection: a histogram of eight bits over the entries that share the higher ones."""
     from cure.nn.radix import BINS, DIGIT, histogram
 
     sign = torch.iinfo(keys.dtype).min
-    keys = keys ^ sign  # so that the highest bit, the sign, counts upwards too
+    keys = keys ^ sign  # so that the highest bit, the sign, counts upwards as well
     prefix, left = torch.zeros_like(rank), rank
     for shift in reversed(range(0, torch.iinfo(keys.dtype).bits, DIGIT)):
         count = torch.zeros((len(rank), BINS), dtype=torch.int64, device=keys.device)
@@ -128,11 +128,11 @@ def _triton() -> bool:
 
 
 def _ordered(value: Tensor) -> Tensor:
-    """Integers in the order of the floats; both zeros are one."""
+    """Return integers in the order of the floats; both zeros become one."""
     return _mirrored((value + 0.0).view(_INTEGERS[value.dtype]))
 
 
 def _mirrored(bits: Tensor) -> Tensor:
-    """Negative floats are stored by size; turned round, they ascend. Its own inverse."""
+    """Reverse the order of negative floats, which are stored by size, so that they ascend. It is its own inverse."""
     info = torch.iinfo(bits.dtype)
     return bits ^ ((bits >> (info.bits - 1)) & info.max)

@@ -1,4 +1,4 @@
-"""Outputs of external networks beside logits."""
+"""Select one of several outputs of an external network."""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -10,9 +10,9 @@ from cure.core.tensors import Images, Tensor
 
 
 class FirstOutput(nn.Module):
-    """`net`, of whose several outputs (a tuple, a list, a mapping or a record) the first counts.
+    """A network that returns the first of the several outputs (tuple, list, mapping or record) of `net`.
 
-    Of outputs with names it is the one that is called `logits`, where there is one.
+    If the outputs have names, it returns the one named `logits`, if there is one.
     """
 
     def __init__(self, net: nn.Module) -> None:
@@ -20,20 +20,20 @@ class FirstOutput(nn.Module):
         self.net = net
 
     def forward(self, x: Images) -> Tensor:
-        """The first output; a single one as it is."""
+        """Return the first output; a single output is returned as it is."""
         first: Tensor = outputs(self.net(x))[0]
         return first
 
 
 def outputs(found: Any) -> list[Any]:
-    """Everything that a network returned, in its order, but `logits` first where outputs have names."""
+    """Return all outputs of a network in their order, but `logits` first if they have names."""
     if (names := named(found)) is not None:
         return [names[key] for key in sorted(names, key=lambda key: key != "logits")]
     return list(found) if isinstance(found, tuple | list) else [found]
 
 
 def named(found: Any) -> Mapping[str, Any] | None:
-    """Return the outputs by name, of a mapping, a named tuple or a dataclass; None where they have no names."""
+    """Return the outputs of a mapping, a named tuple or a dataclass by name, or None if they have no names."""
     if isinstance(found, Mapping):
         return found
     if isinstance(found, tuple) and hasattr(found, "_fields"):

@@ -1,4 +1,4 @@
-"""What every section of params.yaml is made of: frozen, typed values in which unknown keys are errors."""
+"""Base classes and types of the sections of params.yaml: frozen, typed values in which unknown keys are errors."""
 
 import math
 import re
@@ -9,31 +9,31 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 SEEDS = 2**31
-"""A seed lies below: what every generator takes, NumPy's of 32 bits included."""
+"""Seeds are below this bound, which every generator accepts, NumPy's 32-bit ones included."""
 COUNTS = 2**31
-"""A count lies below: what PyTorch's splits and shapes take on every platform."""
+"""Counts are below this bound, which PyTorch's splits and shapes accept on every platform."""
 LONGEST_NAME = 64
-"""Characters of a name that stands in paths and headings."""
+"""Longest name in characters, since names are part of paths and headings."""
 
 
 T = TypeVar("T")
 
 
 class Settings(BaseModel):
-    """A section of params.yaml; nothing in it can change after it was read."""
+    """The base class of every section of params.yaml: unknown keys are errors, and values are read-only."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     top_level: ClassVar[tuple[str, ...]] = ()
-    """Fields that stand at the top of params.yaml, so that `-S alpha=0.5` reaches them."""
+    """Fields that are read from the top level of params.yaml, so that `-S alpha=0.5` reaches them."""
 
 
 def number(value: Any) -> Any:
-    """8/255, 5e-4 or 0.1 as the nearest float; anything else is left for pydantic to refuse."""
+    """Convert 8/255, 5e-4 or 0.1 to the nearest float; return anything else unchanged, for pydantic to refuse."""
     try:
         if isinstance(value, str):
             plain = value.replace(" ", "")
-            value = float(Fraction(plain) if "/" in plain else plain)  # a Fraction of 1e999999999 would fill the memory
+            value = float(Fraction(plain) if "/" in plain else plain)  # Fraction("1e999999999") would fill the memory
         if isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
     except (ValueError, ZeroDivisionError):
@@ -46,7 +46,7 @@ def number(value: Any) -> Any:
 
 
 def name(value: str) -> str:
-    """Return a name that a user chose and that paths, tables and files of results hold; refuse other characters."""
+    """Return a name chosen by the user, which paths, tables and result files contain; refuse other characters."""
     if not re.fullmatch(r"[A-Za-z0-9_-]+", value) or len(value) > LONGEST_NAME:
         raise ValueError(f"not a name of letters, digits, _ and - (up to {LONGEST_NAME} of them)")
     return value
@@ -69,34 +69,45 @@ Norm = Literal["linf", "l2"]
 
 
 def integer_keys(value: Any) -> Any:
-    """Epochs as keys: YAML gives integers, an experiment's override may give words."""
+    """Convert the keys of a mapping by epoch to integers; an override with -S may have written them as strings."""
     if not isinstance(value, dict):
         return value
     found = [(int(k) if is_epoch(k) else k, v) for k, v in value.items()]
     keys = [key for key, _ in found]
     if twice := next((key for key in keys if keys.count(key) > 1), None):
-        raise ValueError(f"epoch {twice} stands there twice, as {twice} and as '{twice}'; leave one of them out")
+        raise ValueError(f"epoch {twice} is given twice, as {twice} and as '{twice}'; remove one of them")
     return dict(found)
 
 
 def is_epoch(key: Any) -> bool:
-    """Whether a key is an epoch that an experiment's override wrote as a word."""
+    """Return whether a key is an epoch that an override with -S wrote as a string."""
     return isinstance(key, str) and key.isascii() and key.isdecimal()
 
 
 Epoch = Count
 Drops = Annotated[dict[Epoch, Positive], BeforeValidator(integer_keys)]
-"""1-based epoch -> factor of a learning rate from there on."""
+"""1-based epoch -> factor of the learning rate from this epoch on."""
 
 
 def at_epoch(table: Mapping[int, T], epoch: int, before: T) -> T:
-    """The value of the last key that the epoch has reached, or the one `before` the first."""
+    """Return the value of the last key that the epoch has reached, or `before` if it has reached none.
+
+    Args:
+        table: 1-based epoch -> value from this epoch on.
+        epoch: 1-based epoch.
+        before: value ahead of the first key.
+    """
     reached = [key for key in table if key <= epoch]
     return table[max(reached)] if reached else before
 
 
 def between(table: Mapping[int, float], epoch: int) -> float:
-    """The value at an epoch, linear between the keys of a table and constant beyond them."""
+    """Return the value at an epoch, interpolated linearly between the keys of a table and constant beyond them.
+
+    Args:
+        table: 1-based epoch -> value at this epoch; at least one.
+        epoch: 1-based epoch.
+    """
     (low, before), *others = sorted(table.items())
     for high, after in others:
         if low <= epoch < high:
@@ -107,7 +118,7 @@ def between(table: Mapping[int, float], epoch: int) -> float:
 
 
 class Augment(Settings):
-    """Training-time augmentation, drawn anew each epoch."""
+    """Augmentation of training images, with new draws in each epoch."""
 
     crop: Annotated[int, Field(ge=0, lt=COUNTS)]  # padding in pixels around each image before a random crop
     padding: Literal["zero", "reflect"]
@@ -115,35 +126,40 @@ class Augment(Settings):
 
 
 class DataSettings(Settings):
-    """What every data set's section holds besides the fields of its own.
+    """Fields of every data set's section; the `Hyper` of a data set inherits them.
 
-    An entry of cure/datasets may declare defaults, with which it can be evaluated where no params.yaml names it.
+    An entry of cure/datasets may declare defaults. It can then be evaluated without a params.yaml that names it.
     """
 
-    validation: Count | None  # images taken from the training split, stratified; null: a tenth of them
+    validation: Count | None  # number of training images to take, stratified; null: a tenth of them
     split_seed: Seed
     augment: Augment
 
     def validation_images(self, images: int, classes: int) -> int:
-        """Return how many of so many training images are taken; a tenth has at least one of each class."""
+        """Return the number of validation images; a tenth is raised to one image of each class.
+
+        Args:
+            images: number of training images.
+            classes: number of classes.
+        """
         return self.validation or max(classes, images // 10)
 
 
 class Ball(Settings):
-    """Whatever lives in the L-infinity ball of the threat model, which is laid under it."""
+    """The base of settings with an L-infinity ball, whose defaults are those of the section `threat`."""
 
     eps: Radius
 
 
 class Search(Ball):
-    """An L-infinity ascent: `steps` sign steps of size `step` in the ball of radius `eps` (units of [0, 1])."""
+    """Settings of PGD in L-inf: `steps` sign steps of size `step` in the ball of radius `eps` (units of [0, 1])."""
 
     step: Positive
     steps: Count
     start: Literal["uniform", "gaussian", "zero"]
-    sigma: NonNegative | None = None  # deviation of a Gaussian start, which alone has one
+    sigma: NonNegative | None = None  # standard deviation; only for a Gaussian start
     clip_start: bool  # whether the start is clipped to [0, 1] before the first gradient
-    bn: Scope = "eval"  # batch-norm scope: running, as evaluated | batch and moved | batch and left alone
+    bn: Scope = "eval"  # eval: running statistics | train: batch statistics, running ones move | batch: they stay
 
     @model_validator(mode="after")
     def _gaussian_has_sigma(self) -> "Search":
@@ -153,19 +169,19 @@ class Search(Ball):
 
 
 class FixedSearch(Search):
-    """An ascent of an evaluation: on batch statistics the outcome of an image would depend on its batch."""
+    """Settings of PGD in an evaluation: with batch statistics, the result of an image would depend on its batch."""
 
     bn: Literal["eval"] = "eval"
 
 
 class L2Ball(Ball):
-    """The L2 ball of an evaluation; the Euclidean length of a change of all pixels may be far above 1."""
+    """The L2 ball of an evaluation; its radius, the Euclidean length of a change of all pixels, may be far above 1."""
 
     eps: Positive
 
 
 class L2Search(L2Ball):
-    """An L2 ascent: `steps` steps of Euclidean length `step` in the ball of radius `eps` (units of [0, 1])."""
+    """Settings of PGD in L2: `steps` steps of Euclidean length `step` in the ball of radius `eps` (units of [0, 1])."""
 
     step: Positive
     steps: Count
@@ -176,13 +192,13 @@ class L2Search(L2Ball):
 class MethodSettings(Settings):
     """The settings of a method: the base class of every `Hyper` in cure/methods.
 
-    The two properties say how the cost of a step changes during training. `cure plan` and docs/methods.md read them. A
-    method whose steps are all alike keeps the defaults.
+    The two properties describe how the cost of a step changes during training, for `cure plan` and docs/methods.md.
+    A method whose steps are all alike keeps the defaults.
     """
 
     @property
     def begin_epoch(self) -> int:
-        """Return the 1-based epoch from which the whole method runs; the epochs before it are a warm-up."""
+        """Return the 1-based epoch from which the whole method runs; earlier epochs are a warm-up."""
         return 1
 
     @property

@@ -1,6 +1,7 @@
-"""Check a whole params.yaml before any work, and open what a stage declared of it.
+"""Check a whole params.yaml before any work, and read the sections that a stage declares.
 
-What the grid uses must be right; mistakes in the rest are told apart, and stop nothing."""
+Mistakes in what the grid uses are errors. Mistakes in the rest are reported separately and stop nothing.
+"""
 
 from collections.abc import Iterator
 from functools import partial
@@ -32,15 +33,25 @@ SECTIONS: dict[str, type[Settings]] = {
     "analyse": sections.Analyse,
     "report": sections.ReportText,
 }
-WITH_THREAT = ("pretrain", "train", "analyse")  # sections under whose attacks the threat model is laid
+WITH_THREAT = ("pretrain", "train", "analyse")  # sections whose attacks take their defaults from `threat`
 LISTED = {"corrupt.corruptions": "corruptions", "analyse.entries": "analyses", "report.figures": "figures"}
 FOLDERS = ("datasets", "models", "methods")
 TAKEN = {"setting", "method", "seed", "clean", "worst", "corrupted", "epoch", "images"}  # other columns of the table
-TAKEN |= {"index", "label", "broken_by"}  # and of per_image.csv
+TAKEN |= {"index", "label", "broken_by"}  # and those of per_image.csv
 
 
 def load(declared: list[str], dataset: str = "", model: str = "", path: Path = FILE) -> Params:
-    """Read and check the whole file, then open the declared part of it."""
+    """Check the whole file, then return the sections that a stage declares.
+
+    Args:
+        declared: keys under `params:` of the stage in dvc.yaml.
+        dataset: data set of the run, or "".
+        model: model of the run, or "".
+        path: the params file.
+
+    Raises:
+        UserError: the file has mistakes, or there is no such data set or model.
+    """
     raw = read(path)
     check(raw).refuse(path)
     for folder, name in (("datasets", dataset), ("models", model)):
@@ -50,12 +61,12 @@ def load(declared: list[str], dataset: str = "", model: str = "", path: Path = F
 
 
 def unused(raw: dict[str, Any]) -> list[str]:
-    """What is wrong with the parts of a checked file that its grid does not use."""
+    """Return the mistakes in the parts of a checked file that its grid does not use."""
     return sorted(check(raw).unused)
 
 
 def check(raw: dict[str, Any]) -> Problems:
-    """Everything that is wrong with a params file; with what its grid does not use, under `unused`."""
+    """Return all mistakes in a params file; those in what its grid does not use are in `unused`."""
     problems = Problems()
     known = [*SECTIONS, *FOLDERS, "alpha", "layers", "root"]
     problems.extend(f"{key}: unknown section{did_you_mean(str(key), known)}" for key in raw if key not in known)
@@ -64,7 +75,7 @@ def check(raw: dict[str, Any]) -> Problems:
         problems.append(f"root: not a path; found {raw['root']!r}")
     for dataset, model in _runs(raw):
         collect(partial(Params(raw, ["threat"], dataset, model).get, "threat", sections.Threat), problems)
-    if any(line.startswith("threat") for line in problems):  # told once; what it lies under is checked with a sound one
+    if any(line.startswith("threat") for line in problems):  # reported once; other checks use a valid one
         raw = {**raw, "threat": {"eps": 1, "step": 1}}
     for name in raw.keys() & SECTIONS.keys() - {"threat"}:
         for dataset, model in _runs(raw) if name in WITH_THREAT else [("", "")]:
@@ -83,7 +94,7 @@ def check(raw: dict[str, Any]) -> Problems:
 
 
 def _runs(raw: dict[str, Any]) -> list[tuple[str, str]]:
-    """Data sets x models of the grid, or of the sections where the grid is broken."""
+    """Return all pairs of data set and model of the grid, or of the sections if the grid is invalid."""
     grid = raw.get("grid")
 
     def named(folder: str) -> list[str]:
@@ -122,7 +133,7 @@ def _check_entries(raw: dict[str, Any], folder: str, problems: Problems) -> None
 
 
 def _in_use(raw: dict[str, Any], folder: str) -> set[Any]:
-    """The entries that the grid's runs need; all that have a section where the grid cannot be read."""
+    """Return the entries that the grid's runs need, or all that have a section if the grid cannot be read."""
     grid, section = raw.get("grid"), raw.get(folder)
     if folder == "methods":
         layers = grid.get("layers") if isinstance(grid, dict) else None
@@ -135,7 +146,7 @@ def _in_use(raw: dict[str, Any], folder: str) -> set[Any]:
 
 
 def _lists(grid: Any, *keys: str) -> list[Any]:
-    """What the grid has under these keys, sound or not."""
+    """Return the grid's values under these keys, valid or not."""
     return [grid.get(key) for key in keys] if isinstance(grid, dict) else []
 
 
@@ -170,7 +181,7 @@ def _check_suites(raw: dict[str, Any], problems: Problems) -> None:
 
 
 def _columns(attack: Any) -> Iterator[tuple[str, Any, Any]]:
-    """(place, name, settings) of every column, those on request included."""
+    """Yield (place, name, settings) of every column, those on request included."""
     for part in ("columns", "on_request"):
         section = attack.get(part) if isinstance(attack, dict) else None
         for name, column in section.items() if isinstance(section, dict) else ():
@@ -178,7 +189,7 @@ def _columns(attack: Any) -> Iterator[tuple[str, Any, Any]]:
 
 
 def _shown(attack: Any) -> list[Any]:
-    """The columns whose accuracy the table shows."""
+    """Return the columns whose accuracy the table shows."""
     lists = (attack.get(key) for key in ("table", "last"))
     return [attack.get("nrr"), *(name for named in lists if isinstance(named, list) for name in named)]
 
@@ -208,7 +219,7 @@ def _check_methods(raw: dict[str, Any], problems: Problems) -> None:
 
 
 def _variants(raw: dict[str, Any], key: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The file as it is, then with each of the section's presets, then with the other protocol in force."""
+    """Yield the file as it is, then with each preset of the section, then with the other protocol."""
     yield "", raw
     section: Any = raw
     for part in key.split("."):

@@ -1,4 +1,4 @@
-"""Whether the layer-wise study of params.yaml makes sense: its schedule, and its blocks against the models' parts."""
+"""Check the layer-wise study of params.yaml: its schedule, and its block sets against the parts of the models."""
 
 from collections import Counter
 from functools import partial
@@ -15,7 +15,7 @@ KEYS = ["update", "blocks"]
 
 
 def check_layers(raw: dict[str, Any], problems: Problems) -> None:
-    """Add what is wrong with the section layers; a grid that is itself wrong is left to its own check."""
+    """Add the mistakes in the section `layers`; those in the grid are left to its own check."""
     section, grid = raw.get("layers"), fill(Grid, raw.get("grid"), "grid", Problems())
     if not isinstance(section, dict):
         if "layers" in raw:
@@ -39,7 +39,7 @@ def check_layers(raw: dict[str, Any], problems: Problems) -> None:
 
 
 def refuse_outside(raw: dict[str, Any], model: str) -> None:
-    """Refuse a model that is not in the study of a checked file: its parts are not those that layers.blocks names."""
+    """Raise `UserError` if a model is not in the layer-wise study, since layers.blocks names parts of other models."""
     if model not in (known := raw["grid"]["layers"]["models"]):
         raise UserError(f"grid.layers.models: {model!r} is not among them{did_you_mean(model, known)}")
 
@@ -52,7 +52,7 @@ def _check_schedule(raw: dict[str, Any], dataset: str, model: str, problems: Pro
 
 
 def _check_sets(raw: dict[str, Any], dataset: str, model: str, groups: dict[str, bool], problems: Problems) -> None:
-    """Add what is wrong with the block sets of every group -> whether the grid uses it."""
+    """Add the mistakes in the block sets of each group; `groups` maps a group to whether the grid uses it."""
     net, named = _outline(raw, model), list[str]()
     for group, used in groups.items():
         key, found, told = f"layers.blocks.{group}", Problems(), problems.of(used=used)
@@ -68,7 +68,7 @@ def _check_sets(raw: dict[str, Any], dataset: str, model: str, groups: dict[str,
 
 
 def _outline(raw: dict[str, Any], model: str) -> Any:
-    """The network without memory or numbers, None where its section is missing or wrong."""
+    """Return the network without memory for its weights, or None if its section is missing or wrong."""
     import torch
 
     sections = raw.get("models")

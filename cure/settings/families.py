@@ -1,4 +1,4 @@
-"""The methods that the grid lists: each in the list of its family, and none in a role that it needs itself."""
+"""Check the methods of the grid: each is in the list of its family, and none plays a role that it needs itself."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +10,7 @@ from cure.settings.sections import FAMILIES
 
 
 def family(method: Any) -> str:
-    """The list of the grid that a method belongs in: where it starts, and whether revise follows."""
+    """Return the list of the grid that a method belongs in, named by where it starts and whether revise follows."""
     if not method.updates:
         return f"revise_from_{method.init}"
     parents = "both" if set(method.roles) == {"natural", "teacher"} else "_and_".join(method.roles)
@@ -18,7 +18,7 @@ def family(method: Any) -> str:
 
 
 def listed(grid: Any) -> Iterator[tuple[str, str]]:
-    """(list, method) for every method that the section `grid` names, as far as it can be read."""
+    """Yield (list, method) for each method that the section `grid` names, and skip what cannot be read."""
     for name in FAMILIES:
         methods = grid.get(name) if isinstance(grid, dict) else None
         yield from (
@@ -27,17 +27,17 @@ def listed(grid: Any) -> Iterator[tuple[str, str]]:
 
 
 def all_methods(grid: Any) -> list[str]:
-    """Every method of the table, as far as it can be read."""
+    """Return every method of the table, without those that cannot be read."""
     return ["natural", *(name for _, name in listed(grid))]
 
 
 def roles_in_use(grid: Any) -> set[str]:
-    """The roles that a method of the table needs played."""
+    """Return the roles that the methods of the table need."""
     return {role for name in all_methods(grid) for role in _roles(name)}
 
 
 def check_families(grid: Any, problems: Problems) -> None:
-    """Every method in the list whose stages read and write what it does."""
+    """Check that each method is in the list whose stages read and write its files."""
     known = catalogue.names("methods")
     for where, name in listed(grid):
         if name in known and (wanted := family(catalogue.entry("methods", name).METHOD)) != where:
@@ -46,7 +46,7 @@ def check_families(grid: Any, problems: Problems) -> None:
 
 
 def check_roles(roles: Any, grid: Any, problems: Problems) -> None:
-    """Every role played by a method that can be trained before those that need it; of no account if none does."""
+    """Check that the method of each role can be trained before those that need it; an unused role stops nothing."""
     if not isinstance(roles, dict) or not isinstance(grid, dict):
         return
     known, wanted = all_methods(grid), roles_in_use(grid)
@@ -60,7 +60,7 @@ def check_roles(roles: Any, grid: Any, problems: Problems) -> None:
 
 
 def check_against(report: Any, grid: Any, problems: Problems) -> None:
-    """Every method that the report compares with is there; else the report does without it."""
+    """Check that each method that the report compares with is in the grid; the report leaves out the others."""
     named = report.get("against") if isinstance(report, dict) else None
     for method in named if isinstance(named, list) else ():
         if isinstance(method, str) and method not in all_methods(grid):
@@ -69,7 +69,7 @@ def check_against(report: Any, grid: Any, problems: Problems) -> None:
 
 
 def check_lists(raw: dict[str, Any], problems: Problems) -> None:
-    """No list of a suite or of the report names something twice; the grid's own check does it for the grid."""
+    """Check that no list of a suite or of the report names an entry twice; the grid has a check of its own."""
     for section in ("attack", "corrupt", "report"):
         for key, named in raw[section].items() if isinstance(raw.get(section), dict) else ():
             if isinstance(named, list) and len({repr(name) for name in named}) != len(named):
@@ -77,7 +77,7 @@ def check_lists(raw: dict[str, Any], problems: Problems) -> None:
 
 
 def _needs(method: str, role: str, roles: dict[str, Any]) -> bool:
-    """Whether `method`, or a method that it starts or learns from, needs the one in `role`."""
+    """Return whether `method`, or a method that it starts or learns from, needs the one in `role`."""
     todo, seen = {method}, set[str]()
     while todo:
         seen |= todo

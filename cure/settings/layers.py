@@ -12,23 +12,23 @@ Variant = Literal["reinit", "finetune"]
 
 
 class LayersGrid(Settings):
-    """The processes of the study: models x variants x groups of block sets, for every data set and seed."""
+    """The runs of the layer-wise study: models x variants x groups of block sets, for every data set and seed."""
 
     models: list[str]  # none: no study
-    variants: list[Variant]
+    variants: list[Variant]  # how the chosen blocks start
     groups: list[Name]  # keys of layers.blocks
 
 
 class Freezing(Settings):
-    """What of the network outside the chosen blocks stays as it is; the released code has `false` throughout."""
+    """Which weights and statistics outside the chosen blocks stay fixed; the released code has `false` throughout."""
 
-    freeze_stem: bool
+    freeze_stem: bool  # whether the stem is frozen as well
     bn_frozen_eval: bool  # else its batch norms normalise by the batch, and their running statistics drift
     reinit_bn: bool  # whether re-initialised blocks forget their batch norms
 
 
 class Blocks(Settings):
-    """The block sets that one process of the layer-wise study trains: name -> parts of the model."""
+    """The block sets that one run of the layer-wise study trains: name -> parts of the model."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Annotated[list[str], Field(min_length=1)]]
@@ -41,10 +41,10 @@ class Blocks(Settings):
             except ValueError as problem:
                 raise ValueError(f"{key!r} is {problem}") from None
             if key == NATURAL:
-                raise ValueError(f"a set is called {NATURAL}, as the network that all of them start from")
+                raise ValueError(f"a set is named {NATURAL}, like the network that all sets start from; rename it")
         return self
 
     @property
     def sets(self) -> dict[str, list[str]]:
-        """As in params.yaml, in its order."""
+        """Return the sets in the order of params.yaml."""
         return dict(self.__pydantic_extra__)

@@ -1,9 +1,9 @@
-"""params.yaml -> frozen, typed settings of one stage and one run.
+"""Read params.yaml into frozen, typed settings of one stage and one run.
 
-Four rules spare repetition. A section may name a `preset:` of its `presets:`, which is laid over it. Any value may
-be a mapping from data sets or models to values (with `default:`), of which a run takes its own. `threat:` is laid
-under every attack. A method's `train:` is laid over the common `train:` under the protocol `paper`, its `matched:` over
-its settings under `matched`; a `train:` in there holds the few numbers of its own that a fair comparison allows.
+Four rules spare repetition. A section may name a `preset:` of its `presets:`, whose values override it. Any value may
+be a mapping from data sets or models to values (with `default:`), of which a run takes its own. `threat:` gives the
+defaults of every attack. A method's `train:` overrides the common `train:` under the protocol `paper`. Its `matched:`
+overrides its settings under `matched`, and the `train:` inside holds the few values that a fair comparison allows.
 """
 
 import json
@@ -24,23 +24,33 @@ from cure.settings.sections import Train
 S = TypeVar("S", bound=Settings)
 FILE = Path("params.yaml")
 OWN_UNDER_MATCHED = ("average", "lr", "select", "weight_decay")
-"""What the `train:` in a method's `matched:` may hold: two numbers to tune for each method, and a weight average."""
+"""Keys allowed in the `train:` of a method's `matched:`: two numbers to tune for each method, and a weight average."""
 
 
 def read(path: Path = FILE) -> dict[str, Any]:
-    """The file as plain data; YAML 1.2, duplicate keys refused."""
+    """Read a params file as plain data.
+
+    Args:
+        path: the file, in YAML 1.2.
+
+    Returns:
+        Sections by name, with keys that are epochs as integers.
+
+    Raises:
+        UserError: the file is missing, is not valid YAML, has a key twice or has no sections.
+    """
     try:
         if not path.is_file() and not path.is_dir() and path.exists():
             raise UserError(f"{path}: a device or a pipe, not a file")
         raw = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
         refuse_odd(raw)
-        json.dumps(raw, default=str, skipkeys=True)  # fails on a mapping that an anchor puts into itself
+        json.dumps(raw, default=str, skipkeys=True)  # fails on a mapping that contains itself through an anchor
         with_epochs_as_numbers(raw)
     except FileNotFoundError:
         raise UserError(f"{path}: not found; run this in a folder with a params.yaml, such as quickstart/") from None
     except OSError as problem:
         raise UserError(f"{path}: cannot be read: {problem.strerror}") from None
-    except (YAMLError, ValueError, LookupError, OverflowError, RecursionError) as problem:  # ruamel lets some through
+    except (YAMLError, ValueError, LookupError, OverflowError, RecursionError) as problem:  # ruamel wraps only some
         raise UserError(f"{path}: not valid YAML: {' '.join(str(problem).split())}") from None
     if not isinstance(raw, dict):
         raise UserError(f"{path}: has no sections")
@@ -48,7 +58,7 @@ def read(path: Path = FILE) -> dict[str, Any]:
 
 
 def override(base: dict[Any, Any], top: Mapping[Any, Any]) -> dict[Any, Any]:
-    """`top` over `base`; settings in both are merged one level deep, mappings by epoch are replaced."""
+    """Return `base` overridden by `top`: settings in both are merged one level deep, mappings by epoch are replaced."""
 
     def settings(value: Any) -> bool:
         return isinstance(value, dict) and all(isinstance(key, str) and not is_epoch(key) for key in value)
@@ -58,24 +68,34 @@ def override(base: dict[Any, Any], top: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def update_key(name: str, method: Any) -> str:
-    """Return the key of the section that a method of cure/methods trains with."""
+    """Return the key of the section that a method of cure/methods is trained with."""
     return f"methods.{name}.update" if method.revise else f"methods.{name}"
 
 
 def revise_key(name: str, method: Any) -> str:
-    """Return the key of the section that its `select_network` takes."""
+    """Return the key of the section that a method's `select_network` takes."""
     return f"methods.{name}.revise" if method.revise else f"methods.{name}"
 
 
 def for_run(value: Any, dataset: str, model: str, where: str) -> Any:
-    """Resolve mappings by data set or model, at any depth."""
+    """Replace each mapping by data set or model, at any depth, by the value of this run.
+
+    Args:
+        value: a section, or any part of it.
+        dataset: data set of the run.
+        model: model of the run.
+        where: key of `value`, for messages.
+
+    Raises:
+        UserError: a mapping has a value for both, or for neither and no default.
+    """
     if not isinstance(value, dict):
         return value
     places = {*catalogue.names("datasets"), *catalogue.names("models")}
     if value and set(value) <= {*places, "default"} and set(value) & places:
         hits = [key for key in (dataset, model) if key in value] or ["default"]
         if len(hits) > 1:
-            raise UserError(f"{where}: both {dataset} and {model} have a value; say which by leaving one out")
+            raise UserError(f"{where}: both {dataset} and {model} have a value; remove one of them")
         if hits[0] not in value:
             raise UserError(f"{where}: no value for {dataset} or {model}, and no default")
         return for_run(value[hits[0]], dataset, model, where)
@@ -83,7 +103,7 @@ def for_run(value: Any, dataset: str, model: str, where: str) -> Any:
 
 
 def preset(section: Any, where: str) -> Any:
-    """Lay the named preset over its section."""
+    """Return a section overridden by the preset that it names."""
     if not isinstance(section, dict) or not {"preset", "presets"} & set(section):
         return section
     base = {key: value for key, value in section.items() if key not in ("preset", "presets")}
@@ -97,14 +117,14 @@ def preset(section: Any, where: str) -> Any:
 
 
 def mapping(value: Any, where: str) -> dict[Any, Any]:
-    """`value` if it is a mapping, {} for nothing."""
+    """Return `value` if it is a mapping, {} if it is None, and refuse anything else."""
     if value is not None and not isinstance(value, dict):
         raise UserError(f"{where}: not a mapping; found {value!r}")
     return value or {}
 
 
 def with_threat_defaults(kind: type[Settings], section: Any, threat: Mapping[Any, Any]) -> Any:
-    """Lay the threat model under `section` if it is an attack, and under every attack inside it."""
+    """Add the threat model as defaults to `section` if it is an attack, and to every attack inside it."""
     if not isinstance(section, dict):
         return section
     inside = {
@@ -117,10 +137,13 @@ def with_threat_defaults(kind: type[Settings], section: Any, threat: Mapping[Any
 
 
 class Params:
-    """The settings that one stage declared, for one run. Reading anything else is refused.
+    """The settings that one stage declared, for one run. Reading any other key is an error.
 
-    `declared` are the keys that stand under `params:` of the stage in dvc.yaml: what DVC does not track, a stage
-    cannot read.
+    `declared` are the keys under `params:` of the stage in dvc.yaml, so a stage cannot read what DVC does not track.
+
+    Example:
+        >>> params = Params(read(), ["methods.trades", "train", "threat"], "cifar10", "resnet18")
+        >>> hyper, train = params.method("methods.trades", trades.Hyper)
     """
 
     def __init__(self, raw: dict[str, Any], declared: list[str], dataset: str = "", model: str = "") -> None:
@@ -128,7 +151,7 @@ class Params:
 
     @classmethod
     def recorded(cls, text: Mapping[str, Any], dataset: str, model: str) -> "Params":
-        """The settings with which a network was made, from the `as_text` that its file carries."""
+        """Return the settings that a network was made with, from the `as_text` that its file carries."""
         raw: dict[str, Any] = {}
         for key, value in text.items():
             *outer, last = key.split(".")
@@ -139,7 +162,15 @@ class Params:
         return cls(raw, list(text), dataset, model)
 
     def get(self, key: str, kind: type[S]) -> S:
-        """Section `key` as settings."""
+        """Return a section as settings.
+
+        Args:
+            key: key of the section, with dots: `attack`, `methods.at`.
+            kind: settings class to check it with.
+
+        Raises:
+            UserError: the section is missing, not declared or has mistakes.
+        """
         problems = Problems()
         found = fill(kind, self._section(key, kind), key, problems)
         if found is None:
@@ -147,12 +178,19 @@ class Params:
         return found
 
     def method(self, key: str, kind: type[S]) -> tuple[S, Train]:
-        """A method's settings and its schedule.
+        """Return a method's settings and its training schedule.
 
-        Under the protocol `paper` the method's `train:` is laid over the common one. Under `matched` the common one
-        holds, and the method's `matched:` is laid over its settings. The `train:` in it may hold a learning rate and a
-        weight decay that were tuned for the method, may say that the method is a weight average (`average`, `select`),
-        and holds nothing else.
+        Under the protocol `paper` the method's `train:` overrides the common one. Under `matched` the common one holds,
+        and the method's `matched:` overrides its settings. The `train:` inside may hold a learning rate and a weight
+        decay that were tuned for the method, and a weight average if the method is one (`average`, `select`). It may
+        hold nothing else.
+
+        Args:
+            key: key of the method's section, as `update_key` returns it.
+            kind: settings class of the method.
+
+        Raises:
+            UserError: a section is missing, not declared or has mistakes, or the method begins after its last epoch.
         """
         section = dict(mapping(self._section(key, kind), key))
         own = mapping(section.pop("train", None), f"{key}.train")
@@ -173,11 +211,11 @@ class Params:
         return hyper, train
 
     def role(self, role: str) -> str:
-        """The method that plays `natural`, `robust` or `teacher`."""
+        """Return the method that plays `natural`, `robust` or `teacher`."""
         return role if role == "natural" else str(self._raw(f"roles.{role}"))
 
     def as_text(self) -> dict[str, Any]:
-        """The declared keys with their values as written, for a description that travels with the weights."""
+        """Return the declared keys with their values as written, for the header of a weights file."""
         return {key: self._raw(key) for key in self.declared}
 
     def _section(self, key: str, kind: type[Settings]) -> Any:

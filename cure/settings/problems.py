@@ -13,9 +13,9 @@ S = TypeVar("S", bound=Settings)
 
 
 class Problems(list[str]):
-    """What is wrong with the parts of a params file that its grid uses, one line each.
+    """Mistakes in the parts of a params file that its grid uses, one line each.
 
-    `unused` are the mistakes in the rest: presets, methods and roles of no run, which stop nothing.
+    `unused` are the mistakes in the rest, such as presets, methods and roles of no run. They stop nothing.
     """
 
     def __init__(self, lines: Iterable[str] = (), unused: Iterable[str] = ()) -> None:
@@ -23,17 +23,24 @@ class Problems(list[str]):
         self.unused = [line for line in dict.fromkeys(unused) if line not in self]
 
     def of(self, *, used: bool) -> list[str]:
-        """Return the list for mistakes in what is `used`, or that for the rest."""
+        """Return the list for mistakes in what the grid uses, or the list for the rest."""
         return self if used else self.unused
 
     def refuse(self, path: Path) -> None:
-        """Raise if there is anything to say."""
+        """Raise `UserError` with all mistakes, if there are any."""
         if self:
             raise UserError("\n  ".join([f"{path} has problems:", *sorted(set(self))]))
 
 
 def fill(kind: type[S], raw: Any, where: str, problems: list[str]) -> S | None:
-    """`raw` as settings, or None with the reasons added to `problems`."""
+    """Return `raw` as settings, or None after adding the mistakes to `problems`.
+
+    Args:
+        kind: settings class.
+        raw: plain data of the section.
+        where: key of the section, for messages.
+        problems: receives one line for each mistake.
+    """
     try:
         return kind.model_validate(raw)
     except ValidationError as failed:
@@ -42,7 +49,7 @@ def fill(kind: type[S], raw: Any, where: str, problems: list[str]) -> S | None:
 
 
 def collect(read_section: Callable[[], Any], problems: list[str]) -> None:
-    """Add what `read_section` is refused for."""
+    """Call `read_section` and add the lines of its `UserError`, if it raises one."""
     try:
         read_section()
     except UserError as refused:
@@ -63,7 +70,7 @@ def _sentence(kind: type[Settings], e: Mapping[str, Any], where: str, raw: Any) 
 
 
 def _place(e: Mapping[str, Any], raw: Any) -> list[str]:
-    """The keys that lead to a mistake; what pydantic calls the kinds of a union, among them, is left out."""
+    """Return the keys that lead to a mistake, without the tags that pydantic adds for the kinds of a union."""
     found, missing = list[str](), e["type"] == "missing"
     for place, part in enumerate(map(str, e["loc"])):
         held = {str(key): value for key, value in (raw.items() if isinstance(raw, dict) else ())}

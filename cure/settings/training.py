@@ -1,4 +1,4 @@
-"""The sections of params.yaml that train: `pretrain`, `train`, and what a method or a study lays over them."""
+"""The sections of params.yaml for training: `pretrain`, `train`, and the overrides of a method or a study."""
 
 from typing import Annotated, Any, Literal
 
@@ -10,14 +10,14 @@ from cure.settings.base import Count, Drops, FixedSearch, Momentum, NonNegative,
 class OneCycle(Settings):
     """A learning rate that rises once and falls once, step by step along half cosines. Smith and Topin 2018.
 
-    Momentum moves against it. PyTorch's OneCycleLR has 0.04, 4e-6, 0.85 and 0.95 unless told otherwise.
+    Momentum moves in the opposite direction. The defaults of PyTorch's OneCycleLR are 0.04, 4e-6, 0.85 and 0.95.
     """
 
-    rise: Annotated[Number, Field(gt=0, lt=1)]  # share of the steps until the rate is lr
+    rise: Annotated[Number, Field(gt=0, lt=1)]  # share of the steps until the rate reaches lr
     first: Annotated[Positive, Field(le=1)]  # factor of lr in the first step
     last: Annotated[Positive, Field(le=1)]  # factor of lr in the last step
-    low_momentum: Momentum  # where the rate is lr
-    high_momentum: Momentum  # in the first step and the last
+    low_momentum: Momentum  # at the step of the highest rate
+    high_momentum: Momentum  # in the first and the last step
 
 
 def _cycle_or_word(value: Any) -> str:
@@ -26,20 +26,20 @@ def _cycle_or_word(value: Any) -> str:
 
 LrSchedule = Annotated[
     Annotated[Literal["drops", "linear", "cosine"], Tag("a word")] | Annotated[OneCycle, Tag("a cycle")],
-    Discriminator(_cycle_or_word),  # so that a mistake is told of the one that was meant
+    Discriminator(_cycle_or_word),  # so that a message is about the kind that the user meant
 ]
 
 
 class Schedule(Settings):
-    """SGD with momentum, and how its learning rate goes (training/schedule.py has the formulas)."""
+    """SGD with momentum and its learning rate over the epochs (training/schedule.py has the formulas)."""
 
-    epochs: Count
-    batch: Count
-    lr: Positive
-    momentum: Momentum
-    nesterov: bool
-    weight_decay: NonNegative
-    drops: Drops
+    epochs: Count  # length of the training
+    batch: Count  # images of a batch, over all processes
+    lr: Positive  # learning rate, which `lr_schedule` scales over the epochs
+    momentum: Momentum  # of SGD
+    nesterov: bool  # whether momentum is Nesterov's
+    weight_decay: NonNegative  # of SGD
+    drops: Drops  # factors of lr by epoch
     lr_schedule: LrSchedule  # linear: between the drops
 
     @model_validator(mode="after")
@@ -67,13 +67,13 @@ class Snapshots(Settings):
     """The equal mean of the weights after every `every`-th step of the epochs from `begin` on (SWA)."""
 
     begin: Count  # 1-based epoch
-    every: Count
+    every: Count  # steps from one snapshot to the next
 
 
 class EpochAverage(Settings):
-    """The mean of the weights at the end of every epoch from `begin` on, where each step back counts `decay` times."""
+    """The mean of the weights after each epoch from `begin` on; each epoch counts `decay` times as much as the next."""
 
-    decay: Share
+    decay: Share  # weight of the previous average at each epoch
     begin: Count  # 1-based epoch
 
 
@@ -92,20 +92,20 @@ Average = Annotated[
 
 
 class Fit(Schedule):
-    """A schedule, how it is watched on the validation split, and what is kept."""
+    """A schedule, how it is validated, and which networks are kept."""
 
-    select: Literal["best", "last", "average"]  # what a run without consolidation reports; best by validation PGD
-    average: Average | None  # a weight average beside the evaluated network: its decay a step, or one of these
-    average_images: Count  # training images, in whole batches, from which its batch-norm statistics are estimated
-    validate_every: Count  # epochs; the last one always counts
-    validate_attack: FixedSearch
+    select: Literal["best", "last", "average"]  # the network that a run without revise reports; best by validation PGD
+    average: Average | None  # a weight average beside the evaluated network: its decay per step, or one of these
+    average_images: Count  # training images, in whole batches, that its batch-norm statistics are estimated from
+    validate_every: Count  # in epochs; the last epoch is always validated
+    validate_attack: FixedSearch  # PGD on the validation split
     snapshots: list[Annotated[Number, Field(ge=0, lt=1)]]
     """Shares of the schedule after which all networks are kept for analyses, beside the last; 0 is the start."""
 
     @model_validator(mode="after")
     def _snapshots_follow_each_other(self) -> "Fit":
         if self.snapshots != sorted(set(self.snapshots)):
-            raise ValueError(f"snapshots must rise; found {', '.join(f'{share:g}' for share in self.snapshots)}")
+            raise ValueError(f"snapshots must increase; found {', '.join(f'{share:g}' for share in self.snapshots)}")
         return self
 
     @model_validator(mode="after")
@@ -127,4 +127,4 @@ class Train(Fit):
     The latter may hold a learning rate, a weight decay and a weight average, and nothing else (settings/params.py).
     """
 
-    protocol: Literal["paper", "matched"]
+    protocol: Literal["paper", "matched"]  # each method's own schedule, or one for all

@@ -163,7 +163,7 @@ def test_without_split_batch_norms_an_average_gets_new_statistics_and_keeps_its_
 def test_a_tap_that_is_no_batch_norm_is_refused_before_the_network_is_changed(off: str | None, tap: str) -> None:
     student = build("small", {"width": 8}, 1, 10)
     hyper = shipped("arat").model_copy(update={"taps": [tap]} | ({off: False} if off else {}))
-    with pytest.raises(UserError, match=rf"^taps: {tap} is no batch norm of the network; known: stem\.bn1, "):
+    with pytest.raises(UserError, match=rf"^taps: {tap} is not a batch norm of the network; known: stem\.bn1, "):
         MethodHarness(arat.METHOD, hyper, student)
     assert not is_split(student)
 

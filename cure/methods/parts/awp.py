@@ -1,10 +1,10 @@
-"""Adversarial weight perturbation: the gradient is taken where the weights hurt most.
+"""Adversarial weight perturbation: the gradient is taken at the weights of highest loss nearby.
 
     v_l = gamma ||w_l|| g_l / ||g_l||,   g = grad_w L(w)        for the weights of convolutions and linear layers
     w  <- w - [step of the optimiser at w + v]
 
 Wu, Xia, Wang, "Adversarial Weight Perturbation Helps Robust Generalization", NeurIPS 2020, Eqs. (8) and (10), with one
-ascent step, as released. As there, the whole step, weight decay included, is taken at w + v, and v is subtracted after.
+ascent step. As released, the whole step, weight decay included, is taken at w + v, and v is subtracted afterwards.
 """
 
 import contextlib
@@ -20,10 +20,10 @@ from cure.nn.gradients import gradients, objective, reduce
 
 
 def perturbing(losses: Loss, gamma: Callable[[Any, int], float]) -> tuple[Loss, CombineGradients, AfterStep]:
-    """Return the slots loss, combine_gradients and after_step for these terms and gamma(hyper, epoch); 0 is off."""
+    """Return the slots loss, combine_gradients and after_step for these terms and gamma(hyper, epoch); 0 means off."""
 
     def loss(nets: Networks, batch: Batch, hyper: Any) -> Terms:
-        # at w by batch statistics that leave the running ones alone: those move once, at w + v
+        # at w with batch statistics that leave the running ones alone: those move once, at w + v
         with scope(nets.student, "batch") if gamma(hyper, batch.position.epoch) else contextlib.nullcontext():
             return losses(nets, batch, hyper)
 
@@ -43,7 +43,7 @@ def perturbing(losses: Loss, gamma: Callable[[Any, int], float]) -> tuple[Loss, 
 
 
 def perturb(nets: Networks, batch: Batch, means: Means, gamma: float) -> None:
-    """w -> w + v, v from the `means` at w."""
+    """Move w to w + v, with v from the `means` at w."""
     named = {name: w for name, w in nets.student.named_parameters() if w.ndim > 1}
     found, wide = gradients(objective(means), named, keep=False), list[Tensor](named.values())
     moves = [gamma * w.detach().norm() / (g.norm() + 1e-20) * g for w, g in zip(wide, found.values(), strict=True)]

@@ -1,7 +1,7 @@
-"""The three losses that other methods wrap: plain adversarial, TRADES and MART, as blocks.
+"""The three losses that other methods wrap: plain adversarial, TRADES and MART.
 
-A wrapper (FAT's stop rule, PART's radii, VFD's features) names its base; the base gives the ascent's objective and the
-terms of the loss. The methods at, trades and mart are these blocks under their own names and hyper-parameters.
+A wrapper (FAT's stop rule, PART's radii, VFD's features) names its base, which provides the attack's objective and the
+terms of the loss. The methods at, trades and mart are these losses under their own names and hyper-parameters.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from cure.settings.base import MethodSettings, NonNegative, Search
 
 
 class Wrapped(MethodSettings):
-    """What every wrapper is told of its base: which one, its weight (beta or lambda; `at` has none), its attack."""
+    """Settings of every wrapper: its base, the base's weight (beta or lambda; `at` has none), and the attack."""
 
     base: Literal["at", "trades", "mart"]
     weight: NonNegative
@@ -27,7 +27,7 @@ class Wrapped(MethodSettings):
 
 
 class WrappedLoss(Wrapped):
-    """A wrapper that takes its base's loss as a whole."""
+    """Settings of a wrapper that uses its base's whole loss."""
 
     forward_again: bool  # TRADES' second f(x)
 
@@ -39,17 +39,17 @@ class WrappedLoss(Wrapped):
 
 
 def adversarial(clean: Logits, adv: Logits, y: Labels, weight: float) -> Terms:
-    """CE(f(x'), y); the clean logits are not used. Madry et al. 2018, Eq. (2.1)."""
+    """Return CE(f(x'), y), without the clean logits. Madry et al. 2018, Eq. (2.1)."""
     return {"robust": (1.0, cross_entropy(adv, y))}
 
 
 def trades(clean: Logits, adv: Logits, y: Labels, beta: float) -> Terms:
-    """CE(f(x), y) + beta KL(f(x) || f(x')), gradients through both arguments. Zhang et al. 2019."""
+    """Return CE(f(x), y) + beta KL(f(x) || f(x')), gradients through both arguments. Zhang et al. 2019."""
     return {"natural": (1.0, cross_entropy(clean, y)), "robust": (beta, kl(clean, adv))}
 
 
 def mart(clean: Logits, adv: Logits, y: Labels, lam: float) -> Terms:
-    """BCE(f(x'), y) + lambda (1 - p_y) KL(p || q), nothing detached. Wang et al. 2020."""
+    """Return BCE(f(x'), y) + lambda (1 - p_y) KL(p || q), nothing detached. Wang et al. 2020."""
     return {
         "boosted": (1.0, boosted_cross_entropy(adv, y)),
         "robust": (lam, misclassified(clean, y) * smoothed_kl(clean, adv)),
@@ -57,19 +57,19 @@ def mart(clean: Logits, adv: Logits, y: Labels, lam: float) -> Terms:
 
 
 def misclassified(clean: Logits, y: Labels) -> PerExample:
-    """1 - p_y with MART's 1e-7 that keeps it positive."""
+    """Return 1 - p_y plus MART's 1e-7, which keeps it positive."""
     return 1.0000001 - clean.softmax(dim=1).gather(1, y[:, None])[:, 0]
 
 
 def smoothed_kl(clean: Logits, adv: Logits) -> PerExample:
-    """KL(p || q + 1e-12), as MART computes it."""
+    """Return KL(p || q + 1e-12), as MART computes it."""
     p = clean.softmax(dim=1)
     return (p * (clean.log_softmax(dim=1) - (adv.softmax(dim=1) + 1e-12).log())).sum(dim=1)
 
 
 @dataclass(frozen=True)
 class Base:
-    """An objective for the ascent, and the loss of its result; `weight` is beta or lambda."""
+    """An objective for the attack, and the loss of its result; `weight` is beta or lambda."""
 
     objective: ObjectiveOf
     terms: Callable[[Logits, Logits, Labels, float], Terms]
@@ -78,7 +78,7 @@ class Base:
     def loss(
         self, nets: Networks, batch: Batch, weight: float, *, forward_again: bool = False, adv_first: bool = False
     ) -> Terms:
-        """The terms on the student: f(x), where the base looks at it, then f(x'), or the other way round.
+        """Return the terms on the student: it forwards x, if the base needs f(x), then x', or the other way round.
 
         `forward_again` forwards x once more at the end, for the running statistics: two gradients of the same f(x) add
         up to that of one.
@@ -92,7 +92,7 @@ class Base:
 
 
 def pgd_on_base(nets: Networks, batch: Batch, hyper: Any) -> dict[str, Images]:
-    """The slot `attack` of a method that attacks its student as its base `hyper.base` does."""
+    """Fill the slot `attack` of a method that attacks its student as its base `hyper.base` does."""
     return {"adv": pgd(nets.student, batch, hyper.attack, BASES[hyper.base].objective)}
 
 

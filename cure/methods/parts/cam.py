@@ -1,4 +1,4 @@
-"""Class activation maps, and the pixels that PART takes for important.
+"""Class activation maps, and the pixels that PART treats as important.
 
 Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization", ICCV 2017.
 """
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from cure.core.network import Network
 from cure.core.tensors import Images, Tensor
 
-# where the colours of matplotlib's map `jet` bend: values in [0, 1], and the intensities there
+# the bends of matplotlib's colour map `jet`: values in [0, 1], and the intensities there
 _JET: dict[str, tuple[list[float], list[float]]] = {
     "red": ([0, 0.35, 0.66, 0.89, 1], [0, 0, 1, 1, 0.5]),
     "green": ([0, 0.125, 0.375, 0.64, 0.91, 1], [0, 0, 1, 1, 0, 0]),
@@ -19,9 +19,9 @@ _JET: dict[str, tuple[list[float], list[float]]] = {
 
 
 def grad_cam(net: Network, x: Images) -> Tensor:
-    """relu(sum_k v_k A_k), scaled to [0, 1], at the size of the last feature map A, (n, 1, ., .).
+    """Return relu(sum_k v_k A_k), scaled to [0, 1], at the size of the last feature map A, (n, 1, ., .).
 
-    v_k is the mean over the pixels of d logit / d A_k, the logit being that of the predicted class.
+    v_k is the mean over the pixels of d logit / d A_k, for the logit of the predicted class.
     """
     with torch.no_grad():
         features, classify = net.map_and_rest(x)
@@ -34,16 +34,17 @@ def grad_cam(net: Network, x: Images) -> Tensor:
 
 
 def above_mean(cam: Tensor, x: Images) -> tuple[Tensor, Tensor]:
-    """The map at the size of the image, (n, 1, h, w), and where it exceeds its mean."""
+    """Return the map at the size of the image, (n, 1, h, w), and where it exceeds its mean."""
     wide = F.interpolate(cam, size=x.shape[2:], mode="bilinear", align_corners=False)
     return wide, wide > wide.mean(dim=(2, 3), keepdim=True)
 
 
 def colour_coded(cam: Tensor, x: Images) -> tuple[Tensor, Tensor]:
-    """As released: the map painted in the colours of `jet`, and where a colour exceeds their mean by a deviation.
+    """Return the map, and where its colours in `jet` exceed their mean by a standard deviation, as released.
 
-    (n, c, h, w); grey images have no colours, so there the map itself is judged. Pillow's bicubic interpolation, then
-    the square, come before the colours, mean and deviation are those of all pixels and colours of an image.
+    The mask is (n, c, h, w). Grey images have no colours, so their map itself is compared. Pillow's bicubic
+    interpolation, then the square, come before the colours. Mean and deviation are those of all pixels and colours of
+    an image.
     """
     wide = F.interpolate(cam, size=x.shape[2:], mode="bicubic", align_corners=False, antialias=True).square()
     painted = jet(wide) if x.shape[1] == 3 else wide
@@ -52,7 +53,7 @@ def colour_coded(cam: Tensor, x: Images) -> tuple[Tensor, Tensor]:
 
 
 def jet(value: Tensor) -> Tensor:
-    """(n, 1, h, w) -> (n, 3, h, w): the colour of each value, of which 256 are told apart."""
+    """Map (n, 1, h, w) to (n, 3, h, w): the colour of each value, in 256 levels."""
     shades = np.stack([np.interp(np.linspace(0, 1, 256), *bends) for bends in _JET.values()], axis=1)
     table = torch.as_tensor(shades, dtype=value.dtype, device=value.device)
     return table[(value[:, 0] * 256).long().clamp(0, 255)].permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""Module robust criticality: how far the robust loss rises when one module's weights move within a relative ball.
+"""Module robust criticality: the rise of the robust loss when one module's weights move within a relative ball.
 
     MRC_i = max_{||d||_2 <= eps ||w_i||_2} R(w_i + d) - R(w_i),   R = mean CE on adversarial images that stay fixed
 
@@ -20,12 +20,13 @@ from cure.nn.losses import cross_entropy
 
 Fixed = list[tuple[Images, Labels]]
 Rule = Literal["max", "stop"]
-"""As released: the highest loss of all epochs. Algorithm 1: the last epoch's, which is the first to leave the ball."""
+"""`max`, as released: the highest loss of all epochs. `stop`, Algorithm 1: that of the first epoch that leaves the
+ball."""
 
 
 @dataclass
 class Criticality:
-    """What the ascent on one module found: per epoch the loss, and the relative distance before projection."""
+    """The result of the ascent on one module: per epoch the loss, and the relative distance before projection."""
 
     value: float
     drop: float  # of accuracy, at the epoch of the highest loss
@@ -34,12 +35,12 @@ class Criticality:
 
 
 def modules(net: nn.Module) -> list[str]:
-    """Every convolution and linear layer; only their `weight` counts, no bias and no batch norm."""
+    """Return every convolution and linear layer; only their `weight` counts, not their bias or a batch norm."""
     return [name for name, module in net.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
 
 
 def robust_loss(net: nn.Module, fixed: Fixed) -> tuple[float, float]:
-    """(mean CE, accuracy) on fixed images."""
+    """Return (mean CE, accuracy) on fixed images."""
     total, right, count = 0.0, 0, 0
     with torch.no_grad():
         for x, y in fixed:
@@ -53,7 +54,7 @@ def robust_loss(net: nn.Module, fixed: Fixed) -> tuple[float, float]:
 def criticality(
     net: nn.Module, fixed: Fixed, module: str, *, eps: float, epochs: int, lr: float, rule: Rule
 ) -> Criticality:
-    """MRC of one module: plain gradient ascent, projected once per epoch; the network is left as it was."""
+    """Compute the MRC of one module by plain gradient ascent, projected once per epoch; the network is restored."""
     weight = net.get_submodule(module).weight
     assert isinstance(weight, nn.Parameter)
     before = weight.detach().clone()
@@ -78,7 +79,7 @@ def criticality(
 
 
 def _ascend(net: nn.Module, fixed: Fixed, weight: nn.Parameter, before: Tensor, eps: float, lr: float) -> float:
-    """One epoch of ascent and the projection; the relative distance before it."""
+    """Run one epoch of ascent and the projection; return the relative distance before it."""
     for x, y in fixed:
         (g,) = torch.autograd.grad(cross_entropy(net(x), y).mean(), weight)
         with torch.no_grad():

@@ -24,7 +24,7 @@ from cure.settings.base import NonNegative, Search
 
 
 class CureLoop(Prominence, Revision):
-    """Mask, revision, attack and objective; the letters are the paper's."""
+    """Settings of mask, revision, attack and objective; the letters are the paper's."""
 
     beta: NonNegative  # weight of the KL in L; 1 in Eq. (5), 5 in the released code
     attack: Search
@@ -34,24 +34,24 @@ class CureLoop(Prominence, Revision):
 
 @dataclass(frozen=True)
 class Both(Fixed):
-    """CE(f(x'), y) + alpha KL(f(x) || f(x'))."""
+    """The objective CE(f(x'), y) + alpha KL(f(x) || f(x'))."""
 
     alpha: float
 
     def __call__(self, net: nn.Module, batch: Batch) -> Objective:
-        """f(x) is computed once."""
+        """Compute f(x) once and return the objective."""
         away, wrong = pgd.kl_objective(net, batch), pgd.ce_objective(net, batch)
         return lambda z: wrong(z) + self.alpha * away(z)
 
 
 def attack(nets: Networks, batch: Batch, hyper: CureLoop) -> dict[str, Images]:
-    """x' on the student: Eq. (4), or one of the two other readings."""
+    """Return x' on the student: Eq. (4), or one of the two other readings."""
     readings: dict[str, pgd.ObjectiveOf] = {"kl": pgd.kl_objective, "ce": pgd.ce_objective, "ce_kl": Both(hyper.alpha)}
     return {"adv": pgd.pgd(nets.student, batch, hyper.attack, readings[hyper.maximise])}
 
 
 def loss(nets: Networks, batch: Batch, hyper: CureLoop) -> Terms:
-    """L, and CE(f(x'), y) with weight zero where only the score needs it."""
+    """Return L, and CE(f(x'), y) with weight zero where only the score needs it."""
     clean, adv = nets.student(batch.x), nets.student(batch.x_adv)
     natural, divergence, adversarial = {
         "trades": (1.0, hyper.beta, 0.0),

@@ -1,4 +1,4 @@
-"""Fine-tuning of one weight on clean images, in three treatments of batch norm, and the way back by interpolation.
+"""Fine-tuning of one weight on clean images, in three treatments of batch norm, and the interpolation back.
 
     t(a) = (1 - a) t_start + a t_end                                                        RiFT, Eq. (9)
 
@@ -23,17 +23,17 @@ from cure.settings.base import Count, Drops, MethodSettings, Momentum, NonNegati
 State = dict[str, Tensor]
 Variant = Literal["update", "freeze", "bn_only"]
 VARIANTS: tuple[Variant, ...] = ("update", "freeze", "bn_only")
-"""Statistics move with the weight; the weight alone moves; the statistics alone move."""
+"""Statistics move with the weight, the weight moves alone, or the statistics move alone."""
 
 TOLERANCE = 1e-9
 """In percent: 53.6 - 0.1 is more than 53.5 in floats."""
 
 RESAMPLES = 1000
-"""Of the validation images, which estimate how often a choice among points is wrong."""
+"""Resamples of the validation images, which estimate how often a choice among points is wrong."""
 
 
 class Tuning(MethodSettings):
-    """SGD on one weight."""
+    """Settings of SGD on one weight."""
 
     epochs: Count
     lr: Positive
@@ -43,12 +43,12 @@ class Tuning(MethodSettings):
     bn: Variant
 
     def rate(self, epoch: int) -> float:
-        """The learning rate of a 1-based epoch."""
+        """Return the learning rate of a 1-based epoch."""
         return self.lr * at_epoch(self.drops, epoch, 1.0)
 
 
 def tune(net: nn.Module, module: str, batches: list[Batch], hyper: Tuning, state: State | None, lr: float) -> float:
-    """One epoch of SGD on one weight, with its momentum in `state`; the mean loss."""
+    """Run one epoch of SGD on one weight, with its momentum in `state`; return the mean loss."""
     weight = net.get_submodule(module).weight
     assert isinstance(weight, nn.Parameter)
     state, total = {} if state is None else state, torch.zeros((), dtype=torch.float64, device=weight.device)
@@ -66,7 +66,7 @@ def tune(net: nn.Module, module: str, batches: list[Batch], hyper: Tuning, state
 
 
 def fine_tuned(found: Consolidation, module: str, hyper: Tuning) -> tuple[State, int]:
-    """From the robust network: the state of highest clean validation accuracy over the epochs, and its epoch."""
+    """Fine-tune the robust network; return the state of highest clean validation accuracy, and its epoch."""
     net, momentum = copy.deepcopy(found.nets["robust"]), State()
     best, state, at = -1.0, net.state_dict(), 0
     for epoch in range(1, hyper.epochs + 1):
@@ -77,12 +77,12 @@ def fine_tuned(found: Consolidation, module: str, hyper: Tuning) -> tuple[State,
 
 
 def interpolated(start: State, end: State, a: float) -> State:
-    """t(a) for floating tensors, batch-norm statistics included; counters stay start's."""
+    """Return t(a) for floating tensors, batch-norm statistics included; counters are those of start."""
     return {key: torch.lerp(t, end[key], a) if t.is_floating_point() else t for key, t in start.items()}
 
 
 def choose(clean: list[float], robust: list[float], slack: float) -> int:
-    """The first point of highest clean accuracy with robust >= robust[0] - slack, all in percent."""
+    """Return the first point of highest clean accuracy with robust >= robust[0] - slack, all in percent."""
     allowed = [i for i, value in enumerate(robust) if value >= robust[0] - slack - TOLERANCE]
     return max(allowed, key=lambda i: (clean[i], -i))
 
@@ -90,17 +90,17 @@ def choose(clean: list[float], robust: list[float], slack: float) -> int:
 def wrong_choice(
     clean: NDArray[np.float64], robust: NDArray[np.float64], chosen: int, slack: float
 ) -> dict[str, float]:
-    """Estimate how often `choose` errs by what the images happen to be: a bootstrap over them, with all their draws.
+    """Estimate how often `choose` errs by the choice of images: a bootstrap over them, with all their draws.
 
     Args:
         clean: (points, n), 1 where an image is correct.
-        robust: (points, n), the share of its draws under which it stays correct.
+        robust: (points, n), the share of its draws in which it stays correct.
         chosen: the point that was chosen on all images.
         slack: that of `choose`, in percent.
 
     Returns:
-        `another`, the share of resamples in which `choose` takes another point, and `weaker`, the share in which the
-        chosen one is not allowed.
+        `another`, the share of resamples in which `choose` returns another point, and `weaker`, the share in which the
+            chosen one is not allowed.
     """
     n = clean.shape[1]
     images = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)

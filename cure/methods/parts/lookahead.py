@@ -1,4 +1,4 @@
-"""A network one step ahead of itself, and what it can do there."""
+"""A copy of a network after one more step, and its accuracy there."""
 
 import copy
 from collections.abc import Callable
@@ -17,23 +17,23 @@ from cure.settings.base import Count, MethodSettings, NonNegative, Positive, Sea
 
 
 class RewardSettings(MethodSettings):
-    """What a training step is worth: c2 and c3 weigh its accuracies, by a PGD on the cross-entropy and clean."""
+    """Settings of the reward of a step: c2 and c3 weight its accuracies, under PGD on the cross-entropy and clean."""
 
-    most: Positive  # what the loss may count
+    most: Positive  # upper bound of the loss in the reward
     c2: NonNegative
     c3: NonNegative
     weight_decay: NonNegative  # of the step
     attack: Search
     restarts: Count
-    until_wrong: bool  # an image ends at its first wrong iterate
+    until_wrong: bool  # an image ends at its first misclassified iterate
 
 
 def ahead(
     net: nn.Module, loss: Callable[[nn.Module], Tensor], lr: float, weight_decay: float
 ) -> tuple[nn.Module, Tensor]:
-    """(a copy of `net` after one SGD step without momentum on `loss`, the loss before it); `net` stays as it was.
+    """Return a copy of `net` after one SGD step without momentum on `loss`, and the loss before; `net` does not change.
 
-    `loss` is a mean over the batch or, of several ranks, each one's part of it.
+    `loss` is a mean over the batch, or with several ranks each one's part of it.
     """
     copied = copy.deepcopy(net)
     weights = [w for w in copied.parameters() if w.requires_grad]
@@ -45,7 +45,7 @@ def ahead(
 
 
 def lookahead_reward(net: nn.Module, batch: Batch, loss: Callable[[nn.Module], Tensor], how: RewardSettings) -> Tensor:
-    """min(loss, most) + c2 robust + c3 clean accuracy of a copy after one step on `loss`. Jia et al., CVPR 2022."""
+    """Return min(loss, most) + c2 robust + c3 clean of a copy after one step on `loss`. Jia et al., CVPR 2022."""
     copied, value = ahead(net, loss, batch.position.lr, how.weight_decay)
     robust, clean = accuracies(copied, batch, how)
     total: Tensor = value.clamp(0, how.most) + how.c2 * robust + how.c3 * clean
@@ -53,9 +53,9 @@ def lookahead_reward(net: nn.Module, batch: Batch, loss: Callable[[nn.Module], T
 
 
 def accuracies(net: nn.Module, batch: Batch, how: RewardSettings) -> tuple[Tensor, Tensor]:
-    """(robust, clean) accuracy in [0, 1], on running statistics; the attack itself runs in training mode."""
+    """Return (robust, clean) accuracy in [0, 1], on running statistics; the attack itself runs in training mode."""
     attack, stop = how.attack.model_copy(update={"bn": "train"}), misclassified if how.until_wrong else None
-    with graphs(False):  # of a network that lives for one step
+    with graphs(False):  # since the network exists for one step only
         x_adv = strongest(net, batch, attack, ce_objective, restarts=how.restarts, stop=stop)
     with scope(net, "eval"):
         own = [distributed.part(right(net, x, batch.y).to(x.dtype)) for x in (x_adv, batch.x)]

@@ -24,7 +24,7 @@ Choices = dict[str, list[float]]
 
 
 class Learning(MethodSettings):
-    """When and how a policy is updated."""
+    """Settings: when and how a policy is updated."""
 
     every: Count  # steps between updates
     strategy_lr: NonNegative  # 0: never
@@ -32,7 +32,7 @@ class Learning(MethodSettings):
     strategy_momentum: Momentum
     strategy_weight_decay: NonNegative
     clip: Positive  # of the gradient's norm
-    baseline: Share | None  # b: a running mean of the rewards with this decay, the present one included; null: 0
+    baseline: Share | None  # decay of b, a running mean of the rewards that includes the present one; null: b is 0
 
     @property
     def steps_per_cycle(self) -> int:
@@ -46,12 +46,12 @@ class Policy(nn.Module):
     def __init__(self, trunk: Network, width: int, choices: Choices) -> None:
         super().__init__()
         self.trunk, self.choices = trunk, choices
-        for name, values in choices.items():  # on the device before they are asked for, which would be waited for
+        for name, values in choices.items():  # already on the device when they are read, so that nothing waits
             self.register_buffer(f"choices_{name}", torch.tensor(values, dtype=torch.float64), persistent=False)
         self.heads = nn.ModuleDict({name: nn.Linear(width, len(values)) for name, values in choices.items()})
 
     def remember(self, how: Learning) -> "Policy":
-        """Give it what outlives an update and so belongs to its state: velocities and the mean reward."""
+        """Add the buffers that outlive an update and so belong to the state: velocities and the mean reward."""
         if how.baseline is not None:
             self.register_buffer("mean_reward", torch.zeros(()))
         if how.strategy_momentum:
@@ -60,12 +60,12 @@ class Policy(nn.Module):
         return self
 
     def forward(self, x: Images) -> dict[str, Tensor]:
-        """Log-probabilities (n, values) of each head."""
+        """Return the log-probabilities (n, values) of each head."""
         h = self.trunk.features(x, ["pooled"])["pooled"]
         return {name: head(h).to(h.dtype).log_softmax(dim=1) for name, head in self.heads.items()}
 
     def sample(self, x: Images, noise: Noise) -> tuple[Actions, PerExample]:
-        """An action of every head for every image, and the log-probability of the whole choice."""
+        """Draw an action of every head for every image; return them and the log-probability of the whole choice."""
         actions, log_pi = {}, torch.zeros_like(x[:, 0, 0, 0])
         for name, log_p in self(x).items():
             u = noise.uniform(x[:, :1, :1, :1], 0.5)[:, :, 0, 0] + 0.5  # inverse transform of one uniform draw
@@ -76,12 +76,12 @@ class Policy(nn.Module):
 
 
 def cumulative(p: Tensor) -> Tensor:
-    """Sums of each row (n, k) up to every place; cumsum has no deterministic kernel on CUDA."""
+    """Return the cumulative sums of each row (n, k); cumsum has no deterministic kernel on CUDA."""
     return (p[:, None] * p.new_ones(p.shape[1], p.shape[1]).tril()).sum(dim=2)
 
 
 def reinforce(policy: Policy, log_pi: PerExample, reward: Tensor | float, how: Learning, lr: float) -> None:
-    """One SGD step along the gradient of -mean(log pi) * reward, its norm clipped."""
+    """Take one SGD step along the gradient of -mean(log pi) * reward, with its norm clipped."""
     weights = list(policy.parameters())
     grads = distributed.mean(torch.autograd.grad(-(distributed.part(log_pi) * reward), weights, materialize_grads=True))
     norm = torch.sqrt(torch.stack([g.square().sum() for g in grads]).sum())
@@ -97,7 +97,7 @@ def reinforce(policy: Policy, log_pi: PerExample, reward: Tensor | float, how: L
 
 
 def advantage(policy: Policy, reward: Tensor, updates: int, decay: float | None) -> Tensor:
-    """r - b after so many updates; b starts as a plain mean, so that it forgets its own start."""
+    """Return r - b after this many updates; b starts as a plain mean, so that it forgets its initial value."""
     if decay is None:
         return reward
     mean = policy.get_buffer("mean_reward")
@@ -105,14 +105,14 @@ def advantage(policy: Policy, reward: Tensor, updates: int, decay: float | None)
 
 
 def choose(policy: nn.Module, batch: Batch) -> Actions:
-    """Actions drawn for the images of a batch, on running statistics."""
+    """Draw actions for the images of a batch, on running statistics."""
     with torch.no_grad(), scope(policy, "eval"):
         actions: Actions = policy.sample(batch.x, batch.noise)[0]  # type: ignore[operator]
     return actions
 
 
 def learn(policy: nn.Module, batch: Batch, how: Learning, reward: Callable[[Actions], Tensor]) -> None:
-    """Every so many steps: draw anew, see what it was worth, and reinforce."""
+    """Draw new actions every `how.every` steps, compute their reward, and reinforce."""
     position = batch.position
     if position.step % how.every or not how.strategy_lr:
         return
@@ -126,7 +126,7 @@ def learn(policy: nn.Module, batch: Batch, how: Learning, reward: Callable[[Acti
 
 
 def companion(choices: Choices, how: Learning) -> Companion:
-    """A policy whose trunk has the student's architecture and weights of its own."""
+    """Return a policy whose trunk has the student's architecture and its own weights."""
 
     def build(student: nn.Module) -> nn.Module:
         assert isinstance(student, Network)

@@ -15,12 +15,12 @@ from cure.nn.batchnorm import SplitBatchNorm2d, batch_norms
 
 
 def key(tap: str) -> str:
-    """layer4.0.bn1 as a module's name."""
+    """Return layer4.0.bn1 as a module's name, without dots."""
     return tap.replace(".", "_")
 
 
 def head(features: int) -> nn.Sequential:
-    """h: features -> features/4 -> features."""
+    """Return h: features -> features/4 -> features."""
     hidden = features // 4
     return nn.Sequential(
         nn.Linear(features, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, features)
@@ -28,15 +28,15 @@ def head(features: int) -> nn.Sequential:
 
 
 def tapped(net: nn.Module, taps: list[str]) -> dict[str, nn.BatchNorm2d | SplitBatchNorm2d]:
-    """Return the tapped batch norms, split or not; refuse a name that is none of them."""
+    """Return the tapped batch norms, split or not; refuse other names."""
     known = batch_norms(net)
     if odd := [tap for tap in taps if tap not in known]:
-        raise UserError(f"taps: {odd[0]} is no batch norm of the network; known: {', '.join(known)}")
+        raise UserError(f"taps: {odd[0]} is not a batch norm of the network; known: {', '.join(known)}")
     return {tap: known[tap] for tap in taps}
 
 
 def over_taps(taps: list[str]) -> Companion:
-    """One head per tapped batch norm, trained with the student."""
+    """Return one head per tapped batch norm, trained with the student."""
 
     def build(student: nn.Module) -> nn.Module:
         return nn.ModuleDict({key(tap): head(norm.num_features) for tap, norm in tapped(student, taps).items()})
@@ -45,16 +45,16 @@ def over_taps(taps: list[str]) -> Companion:
 
 
 def predicted(predictor: nn.Module, z: dict[str, Tensor]) -> dict[str, Tensor]:
-    """h_l(z_l) of every l."""
+    """Return h_l(z_l) of every l."""
     assert isinstance(predictor, nn.ModuleDict)
     return {tap: predictor[key(tap)](features) for tap, features in z.items()}
 
 
 def pulls(moved: dict[str, Tensor], towards: dict[str, Tensor], gamma: float) -> Terms:
-    """gamma / |S| sum_{l in S} distance(moved_l, towards_l), a term for each l."""
+    """Return gamma / |S| sum_{l in S} distance(moved_l, towards_l), a term for each l."""
     return {f"align_{tap}": (gamma / len(moved), distance(z, towards[tap])) for tap, z in moved.items()}
 
 
 def distance(moved: Tensor, target: Tensor) -> PerExample:
-    """1 - cos(moved, target) of each example, (n, c) each; gradients reach both, unless one of them is detached."""
+    """Return 1 - cos(moved, target) of each example, (n, c) each; gradients reach both, unless one is detached."""
     return 1 - F.cosine_similarity(moved.to(target.dtype), target, dim=1)

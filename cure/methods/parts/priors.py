@@ -1,4 +1,4 @@
-"""What a network predicts for each class on average: the weights of IKL's logit differences."""
+"""The average prediction of a network for each class: the weights of IKL's logit differences."""
 
 import torch
 from torch import nn
@@ -9,7 +9,7 @@ from cure.runtime import distributed
 
 
 class ClassPriors(nn.Module):
-    """rows[c]: the mean of softmax(f(x) / T) over last epoch's images of class c; uniform in the first epoch."""
+    """rows[c] is the mean of softmax(f(x) / T) over last epoch's images of class c; uniform in the first epoch."""
 
     rows: Tensor
     sums: Tensor
@@ -39,13 +39,13 @@ class ClassPriors(nn.Module):
         self.sums += distributed.count() * distributed.mean([added])[0]
 
     def turn(self) -> None:
-        """Begin an epoch: the sums become rows. A class that no image had keeps its row."""
+        """Begin an epoch: the sums become rows. A class without images keeps its row."""
         mass = self.sums.sum(dim=1, keepdim=True)
         self.rows.copy_(torch.where(mass > 0, self.sums / mass.clamp(min=torch.finfo(mass.dtype).tiny), self.rows))
         self.sums.zero_()
 
 
 def weighted_differences(clean: Logits, adv: Logits, s: Tensor) -> PerExample:
-    """1/4 sum_{j,k} s_j s_k ((n_j - n_k) - (a_j - a_k))^2 for weights s (n, classes), without a table of all pairs."""
+    """Return 1/4 sum_{j,k} s_j s_k ((n_j - n_k) - (a_j - a_k))^2, s (n, classes), without a table of all pairs."""
     d = clean - adv
     return (s.sum(dim=1) * (s * d.square()).sum(dim=1) - (s * d).sum(dim=1).square()) / 2

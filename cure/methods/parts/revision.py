@@ -1,4 +1,4 @@
-"""The revision network: a slow copy of the student that keeps it near its own past, and what becomes of both.
+"""The revision network, a slow copy of the student that keeps it near its own past, and the choice between both.
 
     L_CR      = KL(f_rev(x) || f(x)) + KL(f_rev(x') || f(x'))                                        Eq. (8)
     theta_rev <- d theta_rev + (1 - d) theta   with probability r after each step                    Eq. (7)
@@ -21,32 +21,32 @@ from cure.settings.base import Count, MethodSettings, NonNegative, ReviseSetting
 
 
 class Revision(MethodSettings):
-    """How strongly the past pulls, and how it follows."""
+    """Settings: the weight of L_CR, and how the revision network follows the student."""
 
     gamma: NonNegative  # weight of L_CR
     r: Share  # revision rate
     d: Share  # revision decay
-    warm_up: bool  # d_t = min(1 - 1/(t + 1), d), as released; off is Eq. (7) to the letter
-    r_rule: Literal["constant", "off", "halve"]  # what happens to r after epoch r_epoch
+    warm_up: bool  # d_t = min(1 - 1/(t + 1), d), as released; without it, exactly Eq. (7)
+    r_rule: Literal["constant", "off", "halve"]  # change of r after epoch r_epoch
     r_epoch: Count
 
 
 class Revise(ReviseSettings):
-    """Consolidation: which network is evaluated, and whose batch-norm statistics it carries."""
+    """Settings of the consolidation: the network to evaluate, and its batch-norm statistics."""
 
     network: Literal["best", "last", "revision"]
-    batchnorm: Literal["keep", "clean"]  # as trained | estimated anew on clean training images
+    batchnorm: Literal["keep", "clean"]  # as trained | re-estimated on clean training images
 
 
 def companions(hyper: Revision) -> dict[str, Companion]:
-    """The revision network: a copy of the student, forwarded in training mode, moved by Eq. (7) alone."""
+    """Return the revision network: a copy of the student, forwarded in training mode, moved by Eq. (7) alone."""
     return {"revision": Companion(copy.deepcopy, mode="train")}
 
 
 def consistency(nets: Networks, batch: Batch, clean: Logits, adv: Logits, hyper: Revision) -> Terms:
-    """gamma L_CR from the student's logits on x and x'; the past is constant.
+    """Return gamma L_CR from the student's logits on x and x'; the revision network is constant.
 
-    Nothing where gamma and r are 0: no loss needs the forwards then, nor does a moving network need their statistics.
+    Return nothing if gamma and r are 0: then no loss needs the forwards, and no moving network needs their statistics.
     """
     if not hyper.gamma and not hyper.r:
         return {}
@@ -56,13 +56,13 @@ def consistency(nets: Networks, batch: Batch, clean: Logits, adv: Logits, hyper:
 
 
 def rate(hyper: Revision, epoch: int) -> float:
-    """r, constant, switched off after r_epoch, or halved each epoch after it."""
+    """Return r, constant, switched off after r_epoch, or halved each epoch after it."""
     late = max(0, epoch - hyper.r_epoch)
     return hyper.r * {"constant": 1.0, "off": float(late == 0), "halve": 0.5**late}[hyper.r_rule]
 
 
 def revise(nets: Networks, batch: Batch, hyper: Revision) -> None:
-    """Eq. (7), by chance."""
+    """Apply Eq. (7) with probability r."""
     position = batch.position
     if batch.noise.chance(rate(hyper, position.epoch)):
         average_(nets.revision, nets.student, warmed(hyper.d, position.step + 1) if hyper.warm_up else hyper.d)

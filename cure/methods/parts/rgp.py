@@ -1,13 +1,13 @@
-"""Robust gradient prominence: which weights a step may move, and their gradient.
+"""Robust gradient prominence: the weights that a step may move, and their gradient.
 
     RGP(w) = alpha |d CE(f(x), y) / dw| + (1 - alpha) |d CE(f(x'), y) / dw|                         Eq. (6)
     w is updated by grad L where RGP(w) reaches the p-th percentile of its tensor, else its gradient is zero
 
-A zero gradient does not hold a weight: SGD still adds weight decay and still moves it by the momentum of the steps
-before. `apply: grad`, the paper's algorithm, leaves it at that; `apply: update` puts the weight back after the step.
+A zero gradient does not hold a weight: SGD still adds weight decay, and the momentum of earlier steps still moves it.
+`apply: grad`, the paper's algorithm, accepts this; `apply: update` restores the weight after the step.
 
 Gowda et al., "Conserve-Update-Revise ...", ICLR 2024. The means given here are those of the terms `natural`,
-`adversarial` (CE on x'), `divergence` and whatever else L sums.
+`adversarial` (CE on x'), `divergence` and the other terms of L.
 """
 
 from collections.abc import Callable
@@ -24,20 +24,20 @@ from cure.settings.base import MethodSettings, Number, Share
 
 
 class Prominence(MethodSettings):
-    """The score and the mask."""
+    """Settings of the score and the mask."""
 
     alpha: Share  # weight of the natural gradient in the score
     p: Annotated[Number, Field(ge=0, le=100)]  # percent of each tensor that is conserved
     score: Literal["abs", "signed", "total", "total_signed"]  # Eq. (6) | released soft | |grad L| | grad L
     score_term: Literal["ce", "kl"]  # the adversarial loss in the score
     scope: Literal["layer", "global"]  # one threshold per tensor, or one for the network
-    include: list[str]  # which parameters the mask reaches, by name
+    include: list[str]  # patterns of the parameters that the mask reaches
     exclude: list[str]
-    apply: Literal["grad", "update"]  # zero the gradient (momentum and decay still move w), or keep the weight itself
+    apply: Literal["grad", "update"]  # zero the gradient (momentum and decay still move w), or restore the weight
 
 
 def prominence(means: Means, weights: Weights, masked: Weights, hyper: Prominence) -> tuple[Gradients, Gradients]:
-    """(score of every masked weight, grad L), in two backward passes, or three for the absolute values of Eq. (6)."""
+    """Return each masked weight's score, and grad L, in two backward passes, or three for Eq. (6)'s absolute values."""
     term = {"ce": "adversarial", "kl": "divergence"}[hyper.score_term]
     if hyper.score == "abs":
         alone, total = separate(means, ["natural", term], weights)
@@ -55,7 +55,7 @@ def prominence(means: Means, weights: Weights, masked: Weights, hyper: Prominenc
 
 
 def masked_gradient(nets: Networks, batch: Batch, hyper: Prominence, means: Means) -> Gradients | None:
-    """M * grad L, with M = 1 where the score reaches its percentile; None, the plain backward pass, without a mask."""
+    """Return M * grad L, M = 1 where the score reaches its percentile, or None (plain backward pass) without a mask."""
     if not hyper.include:
         return None
     weights = nets.weights()
@@ -73,7 +73,7 @@ def masked_gradient(nets: Networks, batch: Batch, hyper: Prominence, means: Mean
 
 
 def restore_frozen(batch: Batch) -> None:
-    """Undo the step of the optimiser, its momentum and decay included, where `apply: update` froze a weight."""
+    """Undo the optimiser's step, momentum and decay included, for weights that `apply: update` froze."""
     with torch.no_grad():
         for weight, moved, before in batch.points.get("frozen", []):
             weight.copy_(torch.where(moved, weight, before))

@@ -1,4 +1,4 @@
-"""Two forwards of Rice et al.'s released AT, which AT-AWP is built on: they move running statistics and nothing else.
+"""Two forwards of Rice et al.'s released AT, which AT-AWP builds on: they move running statistics and nothing else.
 
 Rice, Wong, Kolter, "Overfitting in adversarially robust deep learning", ICML 2020.
 """
@@ -12,10 +12,10 @@ from cure.settings.base import MethodSettings, Search
 
 
 class RiceForwards(MethodSettings):
-    """The attack, and which of the two are taken."""
+    """Settings: the attack, and which of the two forwards are taken."""
 
     attack: Search
-    forward_final: bool  # x' in the attack's mode, to choose among restarts (void with one)
+    forward_final: bool  # x' in the attack's mode, to choose among restarts (no effect with one)
     forward_clean: bool  # x after the step, for the log
 
 

@@ -11,7 +11,7 @@ from cure.core.network import Network, Normalisation, Part, chain, conv, pool
 
 
 def shortcut(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    """The identity, or where size or width changes a 1x1 convolution with its batch norm."""
+    """Return the identity, or a 1x1 convolution with its batch norm where size or width changes."""
     if stride == 1 and inputs == outputs:
         return nn.Sequential()
     return nn.Sequential(conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
@@ -29,7 +29,7 @@ class BasicBlock(nn.Module):
         self.shortcut = shortcut(inputs, outputs, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, inputs, h, w) -> (n, outputs, h/stride, w/stride)."""
+        """Map (n, inputs, h, w) to (n, outputs, h/stride, w/stride)."""
         h = F.relu(self.bn1(self.conv1(x)))
         return F.relu(self.bn2(self.conv2(h)) + self.shortcut(x))
 
@@ -49,16 +49,16 @@ class Bottleneck(nn.Module):
         self.shortcut = shortcut(inputs, outputs, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, inputs, h, w) -> (n, outputs, h/stride, w/stride)."""
+        """Map (n, inputs, h, w) to (n, outputs, h/stride, w/stride)."""
         h = F.relu(self.bn1(self.conv1(x)))
         h = F.relu(self.bn2(self.conv2(h)))
         return F.relu(self.bn3(self.conv3(h)) + self.shortcut(x))
 
 
 class ResNet(Network):
-    """Four stages of so many blocks, all but the first halve the sides; each is twice as wide as the one before.
+    """Four stages of blocks. All but the first halve the sides, and each is twice as wide as the one before.
 
-    `width` channels leave the stem. The first stage has as many, or four times as many with bottlenecks.
+    The stem has `width` channels. The first stage has as many, or four times as many with bottlenecks.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class ResNet(Network):
         self.linear = nn.Linear(widths[-1], classes)
 
     def parts(self) -> list[Part]:
-        """stem, layer1 .. layer4, pooled, logits."""
+        """Return stem, layer1 .. layer4, pooled, logits."""
         return [
             ("stem", lambda x: F.relu(self.bn1(self.conv1(x)))),
             *((f"layer{i}", getattr(self, f"layer{i}")) for i in (1, 2, 3, 4)),

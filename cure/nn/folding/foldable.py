@@ -1,4 +1,4 @@
-"""Which batch norms of a network can be folded into the convolutions before them."""
+"""Find the batch norms of a network that can be folded into the convolutions before them."""
 
 from collections import Counter
 from typing import Any
@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 from cure.core.tensors import Images, Tensor
 from cure.nn.batchnorm import FixedBatchNorm2d, scope
 
-PLAIN = (  # forwards of layers that compute nothing besides
+PLAIN = (  # forwards of layers that compute nothing else
     nn.Conv2d.forward,
     _BatchNorm.forward,
     nn.SyncBatchNorm.forward,
@@ -22,15 +22,15 @@ PLAIN = (  # forwards of layers that compute nothing besides
 
 
 class _Taken(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts how many operations take each tensor."""
+    """Count how many operations take each tensor."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.count: Counter[int] = Counter()
-        self.alive: list[Any] = []  # so that no two tensors have one id
+        self.alive: list[Any] = []  # keeps tensors alive, so that no two have the same id
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        """Count, then do what was asked."""
+        """Count the arguments, then run the operation."""
         self.count.update(id(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
         out = func(*args, **(kwargs or {}))
         self.alive.append(out)
@@ -38,9 +38,9 @@ class _Taken(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def foldable(net: nn.Module, x: Images) -> list[tuple[str, str]]:
-    """Return (convolution, batch norm) by name, where the norm and nothing else takes what the convolution gives.
+    """Return (convolution, batch norm) by name, where the norm and nothing else takes the convolution's output.
 
-    They are found by a forward of `x`; a network that fails on it has none.
+    A forward of `x` finds them; a network that fails on `x` has none.
     """
     calls: list[tuple[nn.Module, Tensor, Tensor]] = []
     layers = {module: name for name, module in net.named_modules() if _plain(module)}
@@ -53,7 +53,7 @@ def foldable(net: nn.Module, x: Images) -> list[tuple[str, str]]:
     try:
         with torch.no_grad(), scope(net, "eval"), taken:
             net(x)
-    except Exception:  # whatever a network does that was made for one image at least
+    except Exception:  # a network may require at least one image, and fail in any way
         return []
     finally:
         for hook in hooks:
@@ -69,11 +69,11 @@ def foldable(net: nn.Module, x: Images) -> list[tuple[str, str]]:
 
 
 def _plain(module: nn.Module) -> bool:
-    """Return whether it is a convolution or batch norm that computes nothing of its own besides."""
+    """Return whether a module is a convolution or batch norm with nothing added to its forward."""
     known = isinstance(module, nn.Conv2d | _BatchNorm) and getattr(module.forward, "__func__", None) in PLAIN
     return known and not is_parametrized(module)
 
 
 def _constant(norm: _BatchNorm) -> bool:
-    """Return whether in eval mode it is an affine map."""
+    """Return whether a batch norm is an affine map in eval mode."""
     return norm.affine and norm.running_var is not None

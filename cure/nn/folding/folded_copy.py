@@ -4,9 +4,9 @@ Batch norm on running statistics is affine, so it folds into the convolution bef
 
     w' = w g / sqrt(v + e),   b' = beta + (b - m) g / sqrt(v + e)
 
-Logits differ by rounding only. Training attacks the copy of `current_folded_copy`, which is made once and follows the
-weights: every attack computes the folded ones anew, in place. An evaluation attacks that of `folded_copy`, which may
-stand for a network of unknown making and is therefore compared with it; adversarial images are verified on the network.
+Logits differ by rounding only. Training attacks the copy of `current_folded_copy`. It is made once and follows the
+weights: every attack computes the folded ones anew, in place. An evaluation attacks the copy of `folded_copy`. It may
+be given an external network, so it compares the copy with the network; adversarial images are verified on the network.
 """
 
 import copy
@@ -33,13 +33,13 @@ _kept: "WeakKeyDictionary[nn.Module, dict[torch.dtype | None, tuple[list[Any], F
 _to_compile: "WeakSet[nn.Module]" = WeakSet()
 COMPILER = "inductor"
 COMPARED = 8  # images on which a copy must agree with its network
-TOLERANCE = 1e-4  # by which their logits may differ, relative to the largest
+TOLERANCE = 1e-4  # largest difference of their logits, relative to the largest logit
 
 
 class FoldedCopy:
     """A frozen copy without the batch norms of `pairs` (convolution, batch norm), which are found on `x`.
 
-    With a `dtype` its convolutions and linear layers hold their weights in it, as autocast would cast them in every
+    With a `dtype`, its convolutions and linear layers hold their weights in it, as autocast would cast them in every
     forward.
     """
 
@@ -47,7 +47,7 @@ class FoldedCopy:
         self.net = copy.deepcopy(net).eval().requires_grad_(False)
         self.net.zero_grad()
         self.pairs = foldable(self.net, x)
-        for conv, norm in self.pairs:  # weights of their own, since other layers may share those of the network
+        for conv, norm in self.pairs:  # new tensors, since other layers may share the network's weights
             old, bn = _layers(self.net, conv, norm)
             old.weight, old.bias = fuse_conv_bn_weights(
                 old.weight, old.bias, bn.running_mean, bn.running_var, bn.eps, bn.weight, bn.bias
@@ -58,11 +58,11 @@ class FoldedCopy:
                 module.to(dtype)
 
     def follow(self, net: nn.Module) -> None:
-        """Take the present weights and running statistics of the original, in place.
+        """Compute the folded weights from the present weights and running statistics of the original, in place.
 
-        The bias is computed as beta - (m - b) s with s = g / sqrt(v + e), PyTorch's of a new copy as
-        ((b - m) / sqrt(v + e)) g + beta. The two round differently: trained weights depend on the first order, results
-        of attacks on the second, so neither may change.
+        The bias is computed as beta - (m - b) s with s = g / sqrt(v + e). For a new copy, PyTorch computes it as ((b -
+        m) / sqrt(v + e)) g + beta. The two round differently: trained weights depend on the first order, results of
+        attacks on the second, so neither may change.
         """
         theirs, mine = _tensors(net), _tensors(self.net)
         folded = [self._ingredients(net, *pair) for pair in self.pairs]
@@ -83,17 +83,17 @@ class FoldedCopy:
                 torch._foreach_copy_([mine[name] for name in rest], [theirs[name] for name in rest])
 
     def _ingredients(self, net: nn.Module, conv: str, norm: str) -> tuple[Any, ...]:
-        """Return the weight, the batch norm, m - b, and where the folded weight and bias go."""
+        """Return the weight, the batch norm, m - b, and the tensors of the folded weight and bias."""
         (old, bn), new = _layers(net, conv, norm), self.net.get_submodule(conv)
         shift = bn.running_mean - old.bias if isinstance(old.bias, Tensor) else bn.running_mean
         return old.weight, bn, shift, new.weight, new.bias
 
 
 def compile_folded_copy(net: nn.Module) -> None:
-    """Let torch.compile fuse the kernels of the current folded copy of `net`, once one is made.
+    """Let torch.compile fuse the kernels of the current folded copy of `net`, once there is one.
 
-    It compiles at the copy's first forward and backward, for the first number of images, and once more, for any
-    number, at the second.
+    It compiles at the copy's first forward and backward, for the first number of images, and once more, for any number,
+    at the second.
     """
     _to_compile.add(net)
 
@@ -101,8 +101,9 @@ def compile_folded_copy(net: nn.Module) -> None:
 def current_folded_copy(net: nn.Module, x: Images) -> nn.Module:
     """Return the folded copy of `net` with its present weights, in its memory format, for attacks of training.
 
-    Return `net` itself where there is nothing to fold, and where it has hooks, so that these see the attack. A network
-    that is neither trained nor a `Network` may remember its forwards, which a copy would not share; it is returned too.
+    Return `net` itself if there is nothing to fold, or if it has hooks, so that the hooks fire during the attack. A
+    network that is neither trained nor a `Network` may remember its forwards, which a copy would not share; it is
+    returned as well.
     """
     if not isinstance(net, Network) and not any(weight.requires_grad for weight in net.parameters()):
         return net
@@ -128,9 +129,9 @@ def current_folded_copy(net: nn.Module, x: Images) -> nn.Module:
 def folded_copy(net: nn.Module, x: Images, layout: Layout) -> nn.Module:
     """Return a new folded copy of `net` in this memory format (`probe`: the faster one on `x`), for an evaluation.
 
-    Return `net` itself where a copy cannot be proven to be the same function: a network that has hooks, draws at
-    random, or gives other logits than its copy on a few of `x`; one that is not a `Network` must be traceable, too,
-    so that its control flow does not depend on the images. The copy keeps batch norms that cannot be folded.
+    Return `net` itself where the copy cannot be proven to be the same function: if the network has hooks, draws at
+    random, or returns other logits than its copy on a few of `x`. A network that is not a `Network` must also be
+    traceable, so that its control flow does not depend on the images. The copy keeps batch norms that cannot be folded.
     """
     if has_hooks(net):
         return net
@@ -139,9 +140,9 @@ def folded_copy(net: nn.Module, x: Images, layout: Layout) -> nn.Module:
         try:
             if not isinstance(net, Network):
                 fx.symbolic_trace(copy.deepcopy(net))
-            copied = FoldedCopy(net, x[:1]).net  # an image, since foreign networks may fail on none
+            copied = FoldedCopy(net, x[:1]).net  # one image, since external networks may fail on none
             proven = _agrees(copied, net, x[:COMPARED])
-        except Exception:  # tracing runs foreign code with symbols in place of tensors, so it may fail in any way
+        except Exception:  # tracing runs external code with symbols in place of tensors, so it may fail in any way
             return net
     if not proven:
         return net
@@ -155,13 +156,13 @@ def chosen_layout(net: nn.Module, x: Images, layout: Layout) -> Layout:
 
 
 def faster_layout(net: nn.Module, x: Images) -> Layout:
-    """Return the layout that the probe chooses for the folded copy; a run that is to be continued must keep it."""
+    """Return the layout that the probe chooses for the folded copy; a run that may be resumed must keep it."""
     copied = folded_copy(net, x, "contiguous")
     return "contiguous" if copied is net else probed_layout(copied, x)
 
 
 def _agrees(copied: nn.Module, net: nn.Module, x: Images) -> bool:
-    """Return whether a network that repeats its logits has a copy that gives them up to rounding."""
+    """Return whether the network repeats its own logits, and the copy returns the same up to rounding."""
     once, again, folded = net(x), net(x), copied(x)
     if not torch.equal(once, again) or not bool(once.isfinite().all()):
         return False
@@ -169,7 +170,7 @@ def _agrees(copied: nn.Module, net: nn.Module, x: Images) -> bool:
 
 
 def has_hooks(net: nn.Module) -> bool:
-    """Return whether a forward or backward of the network runs code besides its modules'."""
+    """Return whether a forward or backward of the network runs hooks."""
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return any(getattr(module, kind) for module in net.modules() for kind in kinds)
 
@@ -183,7 +184,7 @@ def _tensors(net: nn.Module) -> dict[str, Tensor]:
 
 
 def _form(net: nn.Module) -> list[Any]:
-    """Return whatever a copy is made for besides values; where it has changed, another copy is due."""
+    """Return everything besides values that a copy depends on; a change requires another copy."""
     tensors = [(name, t.dtype, t.device, t.stride()) for name, t in _tensors(net).items()]
     branches = [module.active if isinstance(module, SplitBatchNorm2d) else None for module in net.modules()]
     return [*tensors, *zip(map(type, net.modules()), branches, strict=True)]

@@ -1,8 +1,8 @@
-"""Convolution, bias, addition and ReLU of frozen networks on CUDA in one kernel of cuDNN, where four would run.
+"""Run convolution, bias, addition and ReLU of frozen networks on CUDA as one cuDNN kernel instead of four.
 
     y = relu(w * x + b + z),   dz = [y > 0] dy,   dx = w^T * dz
 
-PyTorch has the operations, but no derivatives of them. They are here, to the images only.
+PyTorch has the operations, but not their derivatives. This module adds them, with respect to the images only.
 """
 
 import copy
@@ -18,17 +18,17 @@ from torch.nn.grad import conv2d_input
 
 from cure.core.tensors import Images, Tensor
 
-TOLERANCE = 0.05  # by which logits may differ, relative to the largest: more than bfloat16 rounds, less than a mistake
+TOLERANCE = 0.05  # largest relative difference of logits: above bfloat16's rounding, below a mistake
 RELU = {F.relu, torch.relu, torch.relu_, nn.ReLU, "relu", "relu_"}
 ADD = {operator.add, operator.iadd}
 
 
 class _ConvReLU(torch.autograd.Function):
-    """relu(conv(x) + z) with its gradients to x and z."""
+    """Compute relu(conv(x) + z) with its gradients with respect to x and z."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, z: Tensor | None, conv: nn.Conv2d) -> Tensor:
-        """x (n, c, h, w), z of the output's shape."""
+        """Run the kernel on x (n, c, h, w) and z of the output's shape."""
         w, b = conv.weight, conv.bias
         how: Any = conv.stride, conv.padding, conv.dilation, conv.groups
         y: Tensor
@@ -43,7 +43,7 @@ class _ConvReLU(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        """The gradients; `dy` has the shape of the output."""
+        """Return the gradients; `dy` has the shape of the output."""
         y, w = ctx.saved_tensors
         dz = torch.ops.aten.threshold_backward(dy, y, 0)
         dx = conv2d_input(ctx.shape, w, dz, *ctx.how) if ctx.needs_input_grad[0] else None  # type: ignore[no-untyped-call]
@@ -51,17 +51,17 @@ class _ConvReLU(torch.autograd.Function):
 
 
 class ConvReLU(nn.Conv2d):
-    """A frozen convolution with the ReLU behind it, and what is added between them."""
+    """A frozen convolution followed by an optional addition and a ReLU."""
 
     @classmethod
     def of(cls, conv: nn.Conv2d) -> "ConvReLU":
-        """Return one on the same weights."""
+        """Return a ConvReLU that shares the weights of a convolution."""
         made = cls.__new__(cls)
         made.__dict__ = conv.__dict__
         return made
 
     def forward(self, x: Tensor, z: Tensor | None = None) -> Tensor:
-        """Compute in the weights' precision, as autocast would."""
+        """Compute in the precision of the weights, as autocast would."""
         kind = self.weight.dtype
         y: Tensor = _ConvReLU.apply(x.to(kind), None if z is None else z.to(kind), self)
         return y
@@ -73,10 +73,10 @@ class _Tracer(fx.Tracer):
 
 
 def fused(net: nn.Module, x: Images) -> nn.Module:
-    """Return a copy of the frozen `net` that runs these kernels inside its blocks, or `net` where there are none.
+    """Return a copy of the frozen `net` that runs these kernels inside its blocks, or `net` if nothing can be fused.
 
-    A block is a module that holds convolutions itself and can be traced; the network as a whole keeps its forward. So
-    the convolution of a stem stays as it is. It is `net`, too, where the copy fails on `x` or gives other logits.
+    A block is a module that holds convolutions itself and can be traced. The network as a whole keeps its forward, so
+    the convolution of a stem stays as it is. `net` is also returned if the copy fails on `x` or returns other logits.
     """
     made = copy.deepcopy(net)
     with warnings.catch_warnings(), torch.no_grad():
@@ -86,20 +86,20 @@ def fused(net: nn.Module, x: Images) -> nn.Module:
                 return net
             wanted, found = net(x), made(x)
             same = torch.allclose(found, wanted, rtol=0, atol=TOLERANCE * float(wanted.abs().max().clamp(min=1)))
-        except Exception:  # a network that counts on its modules' types, a convolution without a kernel
+        except Exception:  # a network that depends on its modules' types, a convolution without a kernel
             return net
     return made if same else net
 
 
 def _fuse_blocks(net: nn.Module) -> int:
-    """Fuse in place, and return how many convolutions."""
+    """Fuse the blocks in place and return the number of fused convolutions."""
     count, done = 0, ""
     for name, block in list(net.named_modules()):
         if not name or (done and name.startswith(f"{done}.")) or not any(map(_plain, block.children())):
             continue
         try:
             traced = fx.GraphModule(block, _Tracer().trace(block))
-        except Exception:  # tracing runs foreign code with symbols in place of tensors, so it may fail in any way
+        except Exception:  # tracing runs external code with symbols in place of tensors, so it may fail in any way
             continue
         if found := sum(_fuse(node, traced) for node in list(traced.graph.nodes)):
             traced.recompile()
@@ -114,7 +114,7 @@ def _plain(module: nn.Module) -> bool:
 
 
 def _fuse(relu: fx.Node, block: nn.Module) -> bool:
-    """Rewrite what ends in this node as one call, if it is such a chain; nobody else may take what is between."""
+    """Rewrite the chain that ends in this node as one call, if it is one and nothing else uses its values."""
     called = type(block.get_submodule(str(relu.target))) if relu.op == "call_module" else relu.target
     if relu.op not in ("call_module", "call_function", "call_method") or called not in RELU:
         return False
@@ -138,7 +138,7 @@ def _fuse(relu: fx.Node, block: nn.Module) -> bool:
 
 
 def _made(value: Any, block: nn.Module) -> Any:
-    """Return the node that made a value, behind batch norms that are folded."""
+    """Return the node that made a value, skipping folded batch norms."""
     while (
         isinstance(value, fx.Node)
         and value.op == "call_module"

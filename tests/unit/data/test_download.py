@@ -121,7 +121,7 @@ def test_what_is_there_is_not_fetched_again(archive, server):
 
 def test_a_download_that_broke_off_goes_on_where_it_stopped(archive, server):
     server.stop = 700
-    with pytest.raises(UserError, match=r"broken off after 700 of .* bytes.*goes on where it stopped"):
+    with pytest.raises(UserError, match=r"broken off after 700 of .* bytes.*resumes the download"):
         download(archive)
     assert archive.absent(NAMES)
     server.stop = None
@@ -164,7 +164,7 @@ def test_another_archive_is_refused_and_deleted(archive, server):
 @pytest.mark.reliability("wrong inputs")
 def test_an_archive_with_another_array_is_not_put_in_place(archive, monkeypatch):
     monkeypatch.setitem(archive.md5s, "fog", "0" * 32)
-    with pytest.raises(UserError, match="without its published fog"):
+    with pytest.raises(UserError, match="lacks the published fog"):
         download(archive)
     assert not archive.folder.exists()
 
@@ -177,7 +177,7 @@ def test_paths_inside_the_archive_cannot_leave_the_folder(archive, server, tmp_p
         packed.addfile(about, io.BytesIO(b"abc"))
     server.content = (tmp_path / "bad.tar").read_bytes()
     moved = Archive(archive.dataset, archive.name, archive.url, md5sum(tmp_path / "bad.tar"), archive.md5s)
-    with pytest.raises(UserError, match="without its published contrast, fog, labels"):
+    with pytest.raises(UserError, match="lacks the published contrast, fog, labels"):
         download(moved)
     assert list(tmp_path.rglob("fog.npy")) == [tmp_path / "source" / "fog.npy"]
 
@@ -186,7 +186,9 @@ def test_paths_inside_the_archive_cannot_leave_the_folder(archive, server, tmp_p
 @pytest.mark.parametrize("said", ["abc", "-5", "1e9", "9" * 5000, "0x10"])
 def test_a_server_that_says_no_length_is_told(archive, server, said):
     server.length = said
-    with pytest.raises(UserError, match=rf"the server's Content-Length is '{said[:16]}', which is no number of bytes"):
+    with pytest.raises(
+        UserError, match=rf"the server's Content-Length is '{said[:16]}', which is not a number of bytes"
+    ):
         download(archive)
     assert not archive.folder.exists()
 

@@ -144,7 +144,7 @@ def test_a_truncated_archive_is_named_with_its_md5(name: str, tmp_path: Path, mo
 def test_an_altered_member_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cifar_archive(name, tmp_path, monkeypatch)
     monkeypatch.setattr(KINDS[name], "test_list", [[KINDS[name].test_list[0][0], md5(b"other")]])
-    with pytest.raises(UserError, match="is not whole"):
+    with pytest.raises(UserError, match="is incomplete or damaged"):
         read(name, tmp_path)
 
 

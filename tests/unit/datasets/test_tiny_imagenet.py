@@ -97,9 +97,9 @@ WRONG = {
     "no annotations": ({ANNOTATIONS: None}, r"holds no tiny-imagenet-200/val/val_annotations\.txt"),
     "an unknown class": (
         {ANNOTATIONS: b"val_0.JPEG\tn01\t0\nval_1.JPEG\tn99\t0\n"},
-        r"val_annotations\.txt, line 2: 'n99' is no class of wnids\.txt",
+        r"val_annotations\.txt, line 2: 'n99' is not a class of wnids\.txt",
     ),
-    "a line without a class": ({ANNOTATIONS: b"val_0.JPEG\n"}, r"line 1: '' is no class"),
+    "a line without a class": ({ANNOTATIONS: b"val_0.JPEG\n"}, r"line 1: '' is not a class"),
     "an absent image": ({f"{ROOT}/val/images/val_2.JPEG": None}, r"holds no .*val/images/val_2\.JPEG"),
     "a way out of the folder": (
         {ANNOTATIONS: b"../../../secret\tn01\n"},

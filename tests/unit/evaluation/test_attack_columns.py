@@ -277,7 +277,7 @@ def test_the_layout_changes_no_flag(tested) -> None:
     [
         ({"subset": {"pgd": 3}}, "subset names 'pgd', which is not among columns"),
         ({"table": ["aaa"]}, "table names 'aaa', which is not among columns"),
-        ({"subset": dict.fromkeys(COLUMNS, 3)}, "subset names every column; at least one must see all images"),
+        ({"subset": dict.fromkeys(COLUMNS, 3)}, "subset names every column; at least one must use all images"),
     ],
 )
 def test_names_that_are_no_columns_are_refused(changes, said) -> None:

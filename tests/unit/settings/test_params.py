@@ -179,7 +179,7 @@ def test_a_mapping_by_place_becomes_the_cells_own_value(value, found):
 
 
 def test_a_value_for_both_the_data_set_and_the_model_is_ambiguous():
-    with pytest.raises(UserError, match=r"^s\.lr: both digits and small have a value; say which by leaving one out$"):
+    with pytest.raises(UserError, match=r"^s\.lr: both digits and small have a value; remove one of them$"):
         for_run({"lr": {"digits": 1, "small": 2}}, "digits", "small", "s")
 
 
@@ -223,7 +223,7 @@ def test_any_value_of_a_cell_may_depend_on_its_place(where, value):
     ("value", "said"),
     [
         ({"svhn": 0.5}, "no value for digits or small, and no default"),
-        ({"digits": 0.5, "small": 0.6}, "both digits and small have a value; say which by leaving one out"),
+        ({"digits": 0.5, "small": 0.6}, "both digits and small have a value; remove one of them"),
     ],
 )
 @pytest.mark.parametrize("where", ["alpha", "methods.trades.beta", "train.lr"])

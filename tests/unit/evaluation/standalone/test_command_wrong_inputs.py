@@ -611,7 +611,7 @@ def test_images_of_test_that_are_in_train_are_counted_and_said(user, capsys):
     for name in ("a.png", "b.png"):
         shutil.copy(root / "train/cat" / name, root / "test/dog" / name)
     code, said = user("prepare", "folder")
-    assert (code, said) == (0, "folder: 2 test images are also training images, so accuracies flatter\n")
+    assert (code, said) == (0, "folder: 2 test images are also training images, so accuracies are too high\n")
     assert opened(user.folder / "data/folder.safetensors")[0]["test_images_in_train"] == 2
 
 
