@@ -4,10 +4,9 @@ import re
 
 import pytest
 
+from tests.support.commands import TEXTS
 from tests.support.project import ROOT
 
-PAGES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/**/*.md"))
-TEXTS = ["README.md", "CONTRIBUTING.md", "Makefile", *PAGES]
 FILE = re.compile(r"(?<![\w./-])((?:[\w-]+/)+\w+\.(?:py|yaml|md))\b")
 AROUND = ("", "cure", "docs", "quickstart")
 SHOWN = re.compile(r"`(\S+\.py)`:\n\n```python")
@@ -20,7 +19,7 @@ def named(text):
     return {word for word in words if not word.endswith("/NAME.py")} - {*SHOWN.findall(text)}
 
 
-@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("text", [*TEXTS, "Makefile"])
 def test_the_files_that_a_text_names_are_there(text):
     found = named((ROOT / text).read_text())
     assert sorted(name for name in found if not any((ROOT / folder / name).exists() for folder in AROUND)) == []

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.commands import TEXTS
 from tests.support.project import ROOT
 
-BESIDE = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-TEXTS = [*BESIDE, *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/**/*.md"))]
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +88,7 @@ def anchors(path: Path) -> set[str]:
     return {head.replace(" ", "-") for head in heads}
 
 
-@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("text", [*TEXTS, "CHANGELOG.md"])
 def test_links_of_a_text_lead_to_files_and_headings_on_github(text: str) -> None:
     path, dead = ROOT / text, []
     for link in LINK.findall(path.read_text()):

@@ -8,7 +8,10 @@ from pathlib import Path
 
 from tests.support.project import ROOT
 
-TEXTS = ["README.md", "CONTRIBUTING.md", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/**/*.md"))]
+PAGES = [
+    path for pattern in ("docs/*.md", "docs/[!_]*/*.md") for path in ROOT.glob(pattern)
+]  # not those of a built site
+TEXTS = ["README.md", "CONTRIBUTING.md", *sorted(str(path.relative_to(ROOT)) for path in PAGES)]
 BLOCK = re.compile(r"^ *```(\w*)[^\n]*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`]+)`")
 PROGRAMS = ("cure", "dask", "dvc", "git", "make", "pytest", "python", "python3", "uv", ".uv/bin/uv", "source", "cd")
