@@ -9,7 +9,6 @@ import typer
 from cure.errors import UserError
 from cure.evaluation.standalone import options
 from cure.pipeline.grid.cli import grid
-from cure.runtime.console import page, ruled
 from cure.runtime.terminal import run, warn
 from cure.runtime.version_option import version_option
 from cure.settings.base import SEEDS
@@ -149,14 +148,9 @@ def verify(run: RunName, folder: Folder = Path()) -> None:
 
     Exit codes: 0: all files are equal; 3: at least one differs.
     """
-    from cure.pipeline.verify import verify as again
+    from cure.pipeline.verify import show
 
-    found = again(run, folder)
-    shown = ruled("out", "dvc.lock", "again", "equal")
-    for line in found:
-        shown.add_row(line.out, line.lock, line.again, "yes" if line.equal else "NO")
-    page().print(shown)
-    raise typer.Exit(0 if all(line.equal for line in found) else 3)
+    raise typer.Exit(show(run, folder))
 
 
 app.command()(grid)

@@ -1,6 +1,6 @@
-"""What the ablations show: `python -m pilot.ablations` writes pilot/evidence/ablations/ablations.md.
+"""Report the ablations: `python -m pilot.ablations` writes pilot/evidence/ablations/ablations.md.
 
-Every variant of pilot/studies/ablations.yaml is compared with the method that it takes a part from, RiFT with the
+Every variant of pilot/studies/ablations.yaml is compared with the method of which it changes a part, RiFT with the
 network that it starts from. The unit is the method: intervals cover other images and other training runs, and the
 variance over seeds is pooled over all variants.
 """
@@ -32,12 +32,12 @@ ABOUT = (
 
 
 def reference(variant: str) -> str:
-    """Return what a variant is compared with: the method before the first underscore, or where RiFT starts."""
+    """Return the method that a variant is compared with: its name up to the first underscore, or the start of RiFT."""
     return STARTS.get(variant, variant.partition("_")[0])
 
 
 def outcomes(variants: list[str], place: Path) -> Tested:
-    """Return the outcomes of every run, its method named by the variant; refuses while some are not there yet."""
+    """Return the outcomes of every run, with the variant as its method; raise UserError if results are missing."""
     found: Tested = {}
     for variant in variants:
         paths = sorted((place / variant).glob("results/*/*/*-attack.json"))
@@ -53,7 +53,7 @@ def outcomes(variants: list[str], place: Path) -> Tested:
 
 
 def page(tested: Tested, variants: list[str]) -> str:
-    """ablations.md: a row for each variant that has a reference of its own, in the order of the study."""
+    """Return ablations.md: a row for each variant that is compared with another method, in the order of the study."""
     compared = [name for name in variants if reference(name) != name]
     columns = {column: methods for (_, column), methods in sampled(tested, COLUMNS, RATIO).items()}
     found = {
@@ -80,7 +80,7 @@ def page(tested: Tested, variants: list[str]) -> str:
 
 
 def main() -> None:
-    """Write the page."""
+    """Write pilot/evidence/ablations/ablations.md."""
     variants, place = [*read(STUDIES / "ablations.yaml")["variants"]], EVIDENCE / "ablations"
     write_text(place / "ablations.md", page(outcomes(variants, place), variants))
 

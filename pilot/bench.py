@@ -1,4 +1,4 @@
-"""A folder's settings on a device, a clock that waits for it, and a profile of what is called."""
+"""Provide a folder's settings on a device, a clock that waits for the device, and profiles of calls."""
 
 import time
 from collections.abc import Callable
@@ -55,7 +55,7 @@ class Bench:
 
     @property
     def batch(self) -> int:
-        """Return the images of a training step."""
+        """Return the number of images in a training step."""
         size: int = self.raw["train"]["batch"]
         return size
 
@@ -64,7 +64,7 @@ class Bench:
         return Params(self.raw, declared, "folder", self.model)
 
     def fresh(self) -> Network:
-        """Return a network with random weights, on the device and in the layout of GPUs."""
+        """Return a network with random weights, on the device and in the memory layout of GPUs."""
         torch.manual_seed(0)
         net = build(self.model, self.raw["models"].get(self.model) or {}, 3, CLASSES)
         return net.to(self.where).to(memory_format=torch.channels_last)
@@ -88,7 +88,7 @@ class Bench:
             torch.cuda.synchronize()
 
     def seconds(self, act: Callable[[], object], times: int) -> float:
-        """Return the time of one call, the mean over so many between two waits."""
+        """Return the time of one call, as the mean over `times` calls between two waits."""
         self.wait()
         begin = time.perf_counter()
         for _ in range(times):
@@ -98,7 +98,7 @@ class Bench:
 
 
 def profiled(bench: Bench, act: Callable[[], object], name: str) -> dict[str, Any]:
-    """Return how many kernels a call starts, and how long they run; the table is written to profiles/."""
+    """Return how many kernels a call starts, and how long they run; write the table to profiles/."""
     cuda = bench.where.type == "cuda"
     with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]) as seen:
         for _ in range(PROFILED):

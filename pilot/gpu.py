@@ -1,12 +1,12 @@
-"""Half an hour on a lent GPU, with Python and PyTorch and nothing else: tests, measurements, rows of the pilot.
+"""Use half an hour on a lent GPU, with only Python and PyTorch there: tests, measurements, rows of the pilot.
 
-A command on such a machine ends after some minutes, and the same one goes on where it stopped. Every command leaves in
-`--out` what may be carried home: what the tests said, what was measured, all that the report reads, and networks that
-fit. `python -m pilot.merge` takes it over at home.
+A command on such a machine ends after some minutes; rerun it to continue. Every command leaves in `--out` the files to
+bring home: test output, measurements, all that the report reads, and networks that fit. `python -m pilot.merge` merges
+them at home.
 
 The steps of the rows are those of dvc.yaml, run by run: a run is trained, revised and attacked before the next one
-begins, so that a lease that ends early leaves whole rows. A step runs if an output of it is absent and is needed, by
-the report or by another step that runs: results at hand spare their training. An interrupted step continues from its
+begins, so a lease that ends early leaves whole rows. A step runs if one of its outputs is absent and is needed by the
+report or by another step that runs: results that exist spare their training. An interrupted step continues from its
 resume file in $CURE_SCRATCH.
 """
 
@@ -32,15 +32,15 @@ from cure.storage.files import replacing, sha256, write_text
 from pilot.pipeline import ROOT, WANTED, Step, pending, steps
 
 ORDER = ("natural", "at", "cure", "trades", "mart", "arat", "rift", "hat", "lbgat", "generalist", "ikl_at", "at_ema")
-TESTS, MEASURES = 4 * 60.0, 6 * 60.0  # seconds of the first two phases at most
+TESTS, MEASURES = 4 * 60.0, 6 * 60.0  # limits of the first two phases, in seconds
 TO_DO = 3  # exit code
 GRACE = 45  # seconds from SIGINT to SIGKILL
-ROOM = 54 * 2**20  # bytes of networks that come home with one command
+ROOM = 54 * 2**20  # bytes of networks that one command brings home
 TOLD = ("tests.txt", "measured.json", "profiles")  # in the folder, besides results
 
 
 class Lease:
-    """What is left of the lent time, and what was done in it; a file in the folder, so that commands share it."""
+    """The remaining lent time and the record of finished phases; a file in the folder, so that commands share it."""
 
     def __init__(self, path: Path, seconds: float, call: float) -> None:
         self.path, self.seconds, self.begin = path, seconds, time.monotonic()
@@ -55,13 +55,13 @@ class Lease:
         return min(self.seconds - self.before, self.call) - gone
 
     def note(self, **news: Any) -> None:
-        """Write down what was done and how much time is gone."""
+        """Record finished work and the time spent."""
         self.state |= {"spent": self.before + time.monotonic() - self.begin} | news
         write_text(self.path, json.dumps(self.state) + "\n")
 
 
 def given(settings: list[str]) -> dict[str, Any]:
-    """Return the values of words KEY=VALUE by their keys."""
+    """Parse words KEY=VALUE into a dictionary."""
     values = dict[str, Any]()
     for key, equals, text in (word.partition("=") for word in settings):
         if not equals:
@@ -71,7 +71,7 @@ def given(settings: list[str]) -> dict[str, Any]:
 
 
 def write_params(path: Path, overrides: dict[str, Any]) -> None:
-    """Write pilot/params.yaml with `overrides`, values by dotted key, to `path`; a folder keeps what it began with."""
+    """Write pilot/params.yaml with `overrides`, by dotted key, to `path`; raise UserError if a file there differs."""
     yaml = YAML()
     raw = yaml.load((ROOT / "pilot" / "params.yaml").read_text(encoding="utf-8"))
     for key, value in overrides.items():
@@ -105,16 +105,16 @@ def run(command: list[str], folder: Path, seconds: float, output: Path | None = 
                 process.kill()
                 process.wait()
             return "cut"
-        except KeyboardInterrupt:  # which the command got as well
+        except KeyboardInterrupt:  # the command received it as well
             process.wait()
             raise
     return "failed" if code else "done"
 
 
 def phase(name: str, command: list[str], where: Path, lease: Lease, seconds: float, output: Path | None = None) -> None:
-    """Run a phase once; however it ends, it is not repeated, since the rows need the time.
+    """Run a phase once. It is not repeated, however it ends, since the rows need the time.
 
-    With less than a minute and a half left it waits for the next command.
+    With less than a minute and a half left, it is left to the next command.
     """
     if name in lease.state["done"] or lease.left() < 2 * GRACE:
         return
@@ -127,7 +127,7 @@ def phase(name: str, command: list[str], where: Path, lease: Lease, seconds: flo
 
 
 def rows(ordered: list[Step], folder: Path, lease: Lease) -> int:
-    """Run what is pending while there is time, print a line for each step, and return the exit code."""
+    """Run pending steps while there is time, print a line for each step, and return the exit code."""
     todo, failed = {step.name for step in pending(ordered, folder)}, False
     for step in ordered:
         state, begin = "not needed" if step.name not in todo else "to do", time.monotonic()
@@ -142,7 +142,7 @@ def rows(ordered: list[Step], folder: Path, lease: Lease) -> int:
 
 
 def of_a_device() -> list[str]:
-    """Return the files with tests marked `cuda`; others import what a lent machine has not."""
+    """Return the files with tests marked `cuda`; others import packages that a lent machine lacks."""
     return [
         str(path) for path in sorted((ROOT / "tests" / "unit").rglob("test_*.py")) if "mark.cuda" in path.read_text()
     ]
@@ -160,7 +160,7 @@ def measures(folder: Path, seconds: float) -> list[str]:
 
 
 def pack(folder: Path, out: Path, lease: Lease) -> None:
-    """Write results.tar.gz, all but networks, and networks.tar.gz, those that fit and did not come home before."""
+    """Write results.tar.gz, all but networks, and networks.tar.gz, those that fit and were not brought home before."""
     networks, room = list[Path](), ROOM
     for path in sorted(folder.glob("weights/**/*.safetensors"), key=lambda path: path.stat().st_mtime):
         name = str(path.relative_to(folder))
@@ -177,16 +177,16 @@ def pack(folder: Path, out: Path, lease: Lease) -> None:
 def main(
     archive: Annotated[Path, typer.Argument(help="A tar archive of train/CLASS/* and test/CLASS/*; never unpacked.")],
     minutes: Annotated[float, typer.Option(help="Minutes of the whole lease.", min=0)] = 28,
-    call: Annotated[float, typer.Option(help="Minutes of one command at most.", min=0)] = 9,
+    call: Annotated[float, typer.Option(help="Limit of one command in minutes.", min=0)] = 9,
     folder: Annotated[Path, typer.Option(help="Folder of the run, kept from command to command.")] = Path("pilot/run"),
-    out: Annotated[Path | None, typer.Option(help="Folder for what is carried home.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the files to bring home.")] = None,
     digest: Annotated[str | None, typer.Option("--sha256", help="Checksum of the archive.")] = None,
     overrides: Annotated[Path, typer.Option(help="File of values by dotted key.")] = ROOT / "pilot" / "lent.yaml",
     setting: Annotated[list[str] | None, typer.Option("-S", help="One more value, as KEY=VALUE.")] = None,
 ) -> None:
     """Test, measure and train for some minutes; rerun to continue.
 
-    Exit codes: 0: all done; 1: a step failed; 2: refused; 3: more to do; 130: interrupted.
+    Exit codes: 0: all done; 1: a step failed; 2: wrong input; 3: more to do; 130: interrupted.
     """
     lease = Lease(folder / "lease.json", minutes * 60, call * 60)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell ignores it, and so would the steps

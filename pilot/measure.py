@@ -1,7 +1,7 @@
-"""What a GPU is worth to the product: steps, parts of a step, attacks, a validation, a save, with profiles.
+"""Measure what a GPU achieves: steps, parts of a step, attacks, a validation, a save, with profiles.
 
-`python -m pilot.measure FOLDER` reads model, batch and methods from FOLDER/params.yaml and writes measured.json, anew
-after every measure, and profiles/*.txt. A measure that fails is written down with its error, and the next one begins.
+`python -m pilot.measure FOLDER` reads model, batch and methods from FOLDER/params.yaml. It rewrites measured.json after
+every measure, and writes profiles/*.txt. If a measure fails, its error is recorded and the next one begins.
 """
 
 import itertools
@@ -36,18 +36,18 @@ from cure.training.step import Step
 from cure.training.validation import validated
 from pilot.bench import CLASSES, STEPS, Bench, profiled
 
-IMAGES = 50_000  # of an epoch
+IMAGES = 50_000  # in an epoch
 METHODS = ("natural", "at", "cure", "trades")
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 WARM = 4
-LATE = 25  # an epoch behind every warm-up
+LATE = 25  # an epoch after every warm-up
 VALIDATION, ATTACKED = 1000, 200
 EVALUATED: tuple[AttackPrecision, ...] = ("fp32", "tf32", "bf16")
 WAYS = {False: "eager", True: "graphs"}
 
 
 def a_step(bench: Bench, name: str, precision: Precision, use_graphs: bool) -> dict[str, Any]:
-    """Return time, memory and kernels of a training step, and what an epoch would take; write a profile."""
+    """Return time, memory and kernels of a training step, and the resulting time of an epoch; write a profile."""
     method, hyper, fit = bench.of(name)
     nets = networks(method, hyper, bench.fresh).to(bench.where)
     step = Step(nets, method, hyper, sgd(nets, fit), precision)
@@ -121,7 +121,7 @@ def an_attack(bench: Bench, precision: Precision, use_graphs: bool) -> dict[str,
 
 
 def a_validation(bench: Bench, use_graphs: bool) -> dict[str, Any]:
-    """Return the time of a validation on so many images, the second time."""
+    """Return the time of a validation, after warm-up, and its number of images."""
     _, _, fit = bench.of("at")
     net, split = bench.fresh(), bench.split(VALIDATION)
     with graphs(use_graphs):
@@ -131,7 +131,7 @@ def a_validation(bench: Bench, use_graphs: bool) -> dict[str, Any]:
 
 
 def a_save(bench: Bench) -> dict[str, Any]:
-    """Return how long a save of AT holds up the host, and how long it takes behind."""
+    """Return how long a save of AT blocks the host, and how long it takes in total."""
     method, hyper, _ = bench.of("at")
     nets = networks(method, hyper, bench.fresh).to(bench.where)
     state = {"nets": nets.state_dict(), "momentum": [torch.zeros_like(w) for w in nets.weights().values()]}
@@ -152,7 +152,7 @@ def a_save(bench: Bench) -> dict[str, Any]:
 
 
 def an_evaluation(bench: Bench, column: str, precision: AttackPrecision, use_graphs: bool) -> dict[str, Any]:
-    """Return the time of a column on images that a random network names itself, so that nearly all survive."""
+    """Return the time of a column on images labelled by a random network itself, so that nearly all survive."""
     net, split = bench.fresh().eval(), bench.split(ATTACKED)
     params = bench.params(["attack", "threat"])
     suite = params.get("attack", AttackSuite)
@@ -171,7 +171,7 @@ def an_evaluation(bench: Bench, column: str, precision: AttackPrecision, use_gra
 
 
 def measures(bench: Bench) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
-    """Yield every measure by a name, the most wanted first."""
+    """Yield every measure with a name, the most important first."""
     kinds = list(itertools.product((False, True), PRECISIONS))
     for name, (use_graphs, precision) in itertools.product(METHODS, kinds):
         yield f"step {name}, {precision}, {WAYS[use_graphs]}", partial(a_step, bench, name, precision, use_graphs)
@@ -184,13 +184,13 @@ def measures(bench: Bench) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]
     for use_graphs in (False, True):
         yield f"validation, {WAYS[use_graphs]}", partial(a_validation, bench, use_graphs)
     for column, use_graphs, of_attack in itertools.product(("pgd20", "aa"), (False, True), EVALUATED):
-        if use_graphs or column == "pgd20":  # AutoAttack's own classes are never graphs
+        if use_graphs or column == "pgd20":  # AutoAttack's own classes are never captured as graphs
             label = f"{column}, {of_attack}, {WAYS[use_graphs]}"
             yield label, partial(an_evaluation, bench, column, of_attack, use_graphs)
 
 
 def facts(bench: Bench) -> dict[str, Any]:
-    """Return the device and what is measured on it."""
+    """Return the device and the settings that are measured on it."""
     gpu = bench.where.type == "cuda"
     return {
         "device": torch.cuda.get_device_name() if gpu else "CPU",
@@ -214,7 +214,7 @@ def main(
             break
         try:
             found["measures"][name] = measure()
-        except Exception:  # brought home, to be mended there
+        except Exception:  # brought home, to be fixed there
             found["measures"][name] = {"error": traceback.format_exc()}
         print(f"{name}: {str(found['measures'][name])[-200:]}", flush=True)
         write_text(folder / "measured.json", json.dumps(found, indent=1) + "\n")

@@ -1,7 +1,7 @@
-"""Take over what a lent GPU has done: `python -m pilot.merge FOLDER`, where `pilot.gpu --out` came home.
+"""Merge the work of a lent GPU: `python -m pilot.merge FOLDER`, the folder with the files of `pilot.gpu --out`.
 
-All but networks goes to pilot/lent/DEVICE/, which is for git, with the report of its rows and a page of what was
-measured; networks go beside it, into weights/, which git ignores. A later command's results replace an earlier one's.
+Everything except networks goes to pilot/lent/DEVICE/, for git, with the report of its rows and a page of measurements.
+Networks go beside it, into weights/, which git ignores. A later command's results replace an earlier one's.
 """
 
 import contextlib
@@ -21,14 +21,14 @@ from cure.settings.check import load
 from cure.storage.files import write_text
 from pilot.pipeline import ROOT
 
-BARS = {  # of an H100, by measure: what is read of it, its bar in seconds, and what it says
+BARS = {  # for an H100: measure -> the number that is compared, and its bar in seconds
     "step at, bf16, graphs": ("epoch_s", 5.0),
     "step cure, bf16, graphs": ("epoch_s", 6.0),
 }
 
 
 def extracted(archive: Path, place: Path) -> None:
-    """Unpack an archive of ours into a folder, beside or over what is there."""
+    """Unpack one of our archives into a folder, beside or over existing files."""
     try:
         with tarfile.open(archive) as tar:
             tar.extractall(place, filter="data")
@@ -37,7 +37,7 @@ def extracted(archive: Path, place: Path) -> None:
 
 
 def device_of(archive: Path) -> str:
-    """Return the device that measured.json names, as a folder's name."""
+    """Return the device that measured.json names, as the name of a folder."""
     try:
         with tarfile.open(archive) as tar:
             file = tar.extractfile("measured.json")
@@ -49,7 +49,7 @@ def device_of(archive: Path) -> str:
 
 
 def page(found: dict[str, Any]) -> str:
-    """Return the page of what was measured."""
+    """Return the page of measurements."""
     lines = [
         f"# {found['device']}",
         "",
@@ -76,7 +76,7 @@ def _judged(measure: dict[str, Any], key: str, bar: float) -> str:
 
 
 def merge(home: Path, lent: Path) -> Path:
-    """Take over the archives in a folder and return where they are."""
+    """Unpack the archives of a folder and return where they are."""
     archive = home / "results.tar.gz"
     if not archive.exists():
         raise UserError(f"{home}: has no results.tar.gz; name the folder into which `pilot.gpu --out` came home")
@@ -92,7 +92,7 @@ def main(
     home: Annotated[Path, typer.Argument(help="A folder with results.tar.gz and, if there is one, networks.tar.gz.")],
     lent: Annotated[Path, typer.Option(help="Where the devices' folders are.")] = ROOT / "pilot" / "lent",
 ) -> None:
-    """Merge what came home, and write the report of its rows."""
+    """Merge the files that were brought home, and write the report of its rows."""
     place = merge(home, lent)
     if (place / "results").exists():
         with contextlib.chdir(place):

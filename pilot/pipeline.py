@@ -1,4 +1,4 @@
-"""The steps of a dvc.yaml without DVC: their order, and which of them are still needed."""
+"""Read the steps of a dvc.yaml without DVC: their order, and which of them are still needed."""
 
 import sys
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from cure.settings import matrix
 
 ROOT = Path(__file__).parents[1]
-WANTED = ("results", "curves", "provenance")  # what the report reads
+WANTED = ("results", "curves", "provenance")  # read by the report
 ENDS = ("report", "show")  # of the whole pipeline
 
 
@@ -31,16 +31,15 @@ class Step(NamedTuple):
         return " ".join([self.script, *self.cmd[2:]])
 
     def rank(self, methods: Sequence[str]) -> int:
-        """Return the place of the step's method among these, or the one behind them."""
+        """Return the place of the step's method among these, or the place after them."""
         return next((i for i, method in enumerate(methods) if method in self.cmd[2:]), len(methods))
 
 
 def steps(pipeline: dict[str, Any], params: dict[str, Any], first: Sequence[str] = ()) -> list[Step]:
-    """Return every step but those that report, each after those that it needs, right before the first that needs it.
+    """Return every step except those that report, each right before the first step that needs it.
 
     A run is trained, revised and attacked before the next one begins, the methods `first` in their order; corruptions
-    come last.
-    The texts of code/ are left out: they tell DVC which results are stale, and here none is.
+    come last. The texts of code/ are left out: DVC finds stale results by them, and here none is stale.
     """
     names, found = params | {"root": str(ROOT)}, list[Step]()
     for name, (cmd, deps, outs, asked) in matrix.stages(pipeline, names, ("cmd", "deps", "outs", "params")):

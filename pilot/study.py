@@ -1,12 +1,12 @@
-"""The evidence: `python -m pilot.study ARCHIVE NAME...` runs studies of pilot/studies, and goes on where it stopped.
+"""Produce the evidence: `python -m pilot.study ARCHIVE NAME...` runs studies of pilot/studies; rerun to resume.
 
 A study is the pilot with other settings: those of the files in `over`, then its `values`. With `variants` it is one
-pipeline for each; `stages` are those that run, all where none are named. What a pipeline leaves lies in
-pilot/evidence/STUDY[/VARIANT], for git, but for data and trajectories.
+pipeline for each. Only its `stages` run, by default all. Outputs of a pipeline are in pilot/evidence/STUDY[/VARIANT],
+in git except for data and training checkpoints.
 
-What is there is never run again, whatever code made it; every result says its commit in its provenance. A step that
-another pipeline has run with the same settings is taken from there. DVC would do both by its cache, which no fresh
-clone has, and by the digests of all code, which change with every commit of the weeks that this takes.
+An existing output is never made again, whatever code made it; every result has its commit in its provenance. A step
+that another pipeline has run with the same settings is copied from there. DVC would do both, but with its cache, which
+a fresh clone lacks, and with digests of all code, which change with every commit during the weeks that this takes.
 """
 
 import hashlib
@@ -39,9 +39,9 @@ STUDIES, EVIDENCE = ROOT / "pilot" / "studies", ROOT / "pilot" / "evidence"
 
 @dataclass
 class Pipeline:
-    """One folder, its steps in their order, and what was told of those that ran."""
+    """One folder, its steps in their order, and the record of those that ran."""
 
-    name: str  # tuning/trades-1
+    name: str  # such as tuning/trades-1
     folder: Path
     params: dict[str, Any]
     steps: list[Step]
@@ -49,7 +49,7 @@ class Pipeline:
 
     @property
     def log(self) -> Path:
-        """Return the file of what its steps print."""
+        """Return the file of its steps' output."""
         return self.folder / "log"
 
     def to_do(self) -> list[Step]:
@@ -69,7 +69,7 @@ class Pipeline:
         return found
 
     def tell(self, step: Step, **news: Any) -> None:
-        """Write down what a step took, with what it took before it was interrupted, or from where it was taken."""
+        """Record the time of a step, added to that before an interruption, or the pipeline from which it was copied."""
         before = self.told.get(step.name, {})
         self.told[step.name] = {
             key: value + before.get(key, 0) if key in TOOK else value for key, value in news.items()
@@ -78,7 +78,7 @@ class Pipeline:
 
 
 def pipelines(name: str, evidence: Path = EVIDENCE) -> list[Pipeline]:
-    """Return the pipelines of a study, their folders made. Refuses a folder that began with other settings."""
+    """Return the pipelines of a study and make their folders; raise UserError for a folder with other settings."""
     known = sorted(path.stem for path in STUDIES.glob("*.yaml"))
     if name not in known:
         raise UserError(f"{name}: no such study{did_you_mean(name, known)}")
@@ -91,7 +91,7 @@ def pipelines(name: str, evidence: Path = EVIDENCE) -> list[Pipeline]:
 
 
 def overlays(study: dict[str, Any]) -> dict[str, Any]:
-    """Return what all variants of a study lay over pilot/params.yaml, by dotted key."""
+    """Return the values with which all variants of a study override pilot/params.yaml, by dotted key."""
     found = dict[str, Any]()
     for file in study["over"]:
         found |= read(ROOT / "pilot" / file)
@@ -107,7 +107,7 @@ def _pipeline(name: str, folder: Path, values: dict[str, Any], stages: list[str]
     params, told = read(path), folder / "steps.json"
     ordered = steps(read(ROOT / "pilot" / "dvc.yaml"), params, ORDER)
     ordered = [step for step in ordered if stages is None or step.script in stages]
-    ordered.sort(key=lambda step: int(step.cmd[-1]) if step.cmd[-1].isdigit() else 0)  # a seed of all, then the next
+    ordered.sort(key=lambda step: int(step.cmd[-1]) if step.cmd[-1].isdigit() else 0)  # all of one seed first
     asked = {one for step in ordered for one in step.params}
     for key, value in values.items():
         matters = any(f"{key}.".startswith(f"{one}.") or f"{one}.".startswith(f"{key}.") for one in asked)
@@ -124,7 +124,7 @@ def _found(params: dict[str, Any], key: str) -> Any:
 
 
 def shared(every: list[Pipeline]) -> None:
-    """Take what another pipeline has made with the same settings."""
+    """Copy outputs that another pipeline has made with the same settings."""
     made: dict[str, Pipeline] = {}
     for pipeline in every:
         for step in pipeline.steps:
@@ -157,7 +157,7 @@ class Running:
     begin: float
 
     def ended(self, wait: bool = False) -> int | None:
-        """Return the exit code of a step that ended, and write down what it took; None while it runs."""
+        """Return the exit code of a step that ended, and record its time; None while it runs."""
         pid, status, usage = os.wait4(self.process.pid, 0 if wait else os.WNOHANG)
         if not pid:
             return None
@@ -169,14 +169,14 @@ class Running:
 
 
 def started(pipeline: Pipeline, step: Step, key: str) -> Running:
-    """Start a step; what it prints is appended to the log of its pipeline."""
+    """Start a step; append its output to the log of its pipeline."""
     with pipeline.log.open("ab") as log:
         process = subprocess.Popen(step.cmd, cwd=pipeline.folder, stdout=log, stderr=log, start_new_session=True)
     return Running(pipeline, step, key, process, time.monotonic())
 
 
 def ready(every: list[Pipeline], running: list[Running], failed: set[str]) -> Iterator[tuple[Pipeline, Step, str]]:
-    """Yield what could start now: its inputs are there, and neither it nor its like elsewhere runs or has failed."""
+    """Yield steps that could start now: inputs exist, and no step with the same settings runs or has failed."""
     busy = failed | {one.key for one in running}
     for pipeline in every:
         for step in pipeline.to_do():
@@ -186,7 +186,7 @@ def ready(every: list[Pipeline], running: list[Running], failed: set[str]) -> It
 
 
 def run(every: list[Pipeline], workers: int, seconds: float, commit: bool) -> bool:
-    """Run what is to do in this order, `workers` steps at a time, for so long; return whether all of it is done."""
+    """Run pending steps in this order, `workers` at a time, for `seconds`; return whether all of them are done."""
     running, failed, end = list[Running](), set[str](), time.monotonic() + seconds
     try:
         while time.monotonic() < end:
@@ -201,7 +201,7 @@ def run(every: list[Pipeline], workers: int, seconds: float, commit: bool) -> bo
                 if commit and not code and (one.step.script == "attack" or not one.pipeline.to_do()):
                     keep(one.pipeline)
     finally:
-        for one in running:  # they write what they resume from
+        for one in running:  # they write the state to resume from
             one.process.send_signal(signal.SIGINT)
         for one in running:
             one.ended(wait=True)
@@ -211,7 +211,7 @@ def run(every: list[Pipeline], workers: int, seconds: float, commit: bool) -> bo
 
 
 def _next_to_end(running: list[Running], end: float) -> list[tuple[Running, int]]:
-    """Wait until a step ends, or the time is up."""
+    """Wait until a step ends or the time is up."""
     found = list[tuple[Running, int]]()
     while not found and time.monotonic() < end:
         time.sleep(0.5)
@@ -220,7 +220,7 @@ def _next_to_end(running: list[Running], end: float) -> list[tuple[Running, int]
 
 
 def keep(*some: Pipeline) -> None:
-    """Commit what lies in the folders of these pipelines."""
+    """Commit the folders of these pipelines."""
     folders = [str(pipeline.folder) for pipeline in some]
     subprocess.run(["git", "add", "--", *folders], cwd=ROOT, check=True)
     if subprocess.run(["git", "diff", "--cached", "--quiet", "--", *folders], cwd=ROOT, check=False).returncode:
@@ -233,10 +233,10 @@ def main(
     archive: Annotated[Path, typer.Argument(help="A tar archive of train/CLASS/* and test/CLASS/*; never unpacked.")],
     studies: Annotated[list[str], typer.Argument(help="Files of pilot/studies, by name, in this order.")],
     workers: Annotated[int, typer.Option(help="Steps at a time, a core each.", min=1)] = 2,
-    minutes: Annotated[float, typer.Option(help="Stop after so long; the same command goes on.", min=0)] = 1e6,
+    minutes: Annotated[float, typer.Option(help="Stop after so long; rerun to continue.", min=0)] = 1e6,
     commit: Annotated[bool, typer.Option("--commit", help="Commit each run as it ends.")] = False,
 ) -> None:
-    """Run studies; exit codes: 0: all done; 2: refused; 3: more to do, or a step failed."""
+    """Run studies. Exit codes: 0: all done; 2: wrong input; 3: more to do, or a step failed."""
     if not archive.is_file():
         raise UserError(f"{archive}: not found; name a tar archive of train/ and test/")
     os.environ["CURE_PILOT_IMAGES"] = str(archive.resolve())

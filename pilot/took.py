@@ -1,4 +1,4 @@
-"""What the evidence took: `python -m pilot.took` writes pilot/evidence/took.md from the studies' steps.json."""
+"""Report the evidence's cost: `python -m pilot.took` writes pilot/evidence/took.md from the studies' steps.json."""
 
 import json
 from collections import Counter
@@ -17,7 +17,7 @@ ABOUT = (
 
 
 def steps(evidence: Path) -> dict[str, dict[str, dict[str, Any]]]:
-    """study -> folder and step -> what was noted of it."""
+    """Return the record of every step, by study, then by folder and step."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for path in sorted(evidence.rglob("steps.json")):
         folder = path.parent.relative_to(evidence)
@@ -27,13 +27,13 @@ def steps(evidence: Path) -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def devices(evidence: Path) -> list[str]:
-    """Return the devices on which it ran, with the release of PyTorch."""
+    """Return the devices on which the studies ran, with the release of PyTorch."""
     told = [json.loads(path.read_text()) for path in evidence.rglob("provenance/**/*.json")]
     return sorted({f"{one['device']}, PyTorch {one['torch']}" for one in told})
 
 
 def page(evidence: Path) -> str:
-    """took.md: core-hours by study and stage."""
+    """Return took.md: core-hours by study and stage."""
     found = steps(evidence)
     hours = {study: Counter[str]() for study in found}
     for study, told in found.items():
@@ -52,7 +52,7 @@ def page(evidence: Path) -> str:
 
 
 def main() -> None:
-    """Write the page."""
+    """Write pilot/evidence/took.md."""
     write_text(EVIDENCE / "took.md", page(EVIDENCE))
 
 

@@ -1,8 +1,9 @@
-"""What equal tuning chose: `python -m pilot.tuning` writes pilot/tuned.yaml and pilot/evidence/tuning.md.
+"""Report the choices of equal tuning: `python -m pilot.tuning` writes pilot/tuned.yaml and pilot/evidence/tuning.md.
 
-Every method of tier 1 had four configurations, two values of each of two numbers (pilot/studies/tuning.yaml), on the
-validation split alone. The best has the highest NRR = 2 n r / (n + r) of the evaluated network's clean accuracy n and
-PGD-10 accuracy r there; of natural training, which no attack leaves anything of, the highest n.
+Every method of tier 1 had four configurations, two values of each of two numbers (pilot/studies/tuning.yaml), compared
+on the validation split alone. The best one has the highest NRR = 2 n r / (n + r) of the evaluated network's clean
+accuracy n and PGD-10 accuracy r there. For natural training, of which no image survives an attack, it has the highest
+n.
 """
 
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from pilot.pipeline import ROOT
 from pilot.study import EVIDENCE, STUDIES, overlays
 
 TUNED = ROOT / "pilot" / "tuned.yaml"
-COMMON = "train."  # a number of the common schedule, which a method has for itself under `matched`
+COMMON = "train."  # a number of the common schedule, which a method sets for itself under `matched`
 
 
 @dataclass(frozen=True)
@@ -39,17 +40,17 @@ class Configuration:
 
     @property
     def method(self) -> str:
-        """Return the method that it is a configuration of: trades-3 is one of trades."""
+        """Return the method of a configuration: trades for trades-3."""
         return self.name.rpartition("-")[0]
 
     @property
     def score(self) -> float:
-        """Return what is maximised, in [0, 1]."""
+        """Return the number that is maximised, in [0, 1]."""
         return self.clean if self.method == "natural" else nrr(self.clean, self.pgd)
 
 
 def accuracies(folder: Path, method: str) -> tuple[float, float]:
-    """Clean and PGD accuracy of the evaluated network on the validation split."""
+    """Return clean and PGD accuracy of the evaluated network on the validation split."""
     where = Path("folder") / "small_resnet"
     report = folder / "results" / where / f"{method}-s0-revise.json"
     if report.exists() and (rift := parse_rift(report.read_text())):
@@ -62,7 +63,7 @@ def accuracies(folder: Path, method: str) -> tuple[float, float]:
 
 
 def configurations(study: dict[str, Any], place: Path) -> list[Configuration]:
-    """Read every variant; refuses while one is not there yet."""
+    """Read every variant; raise UserError if one does not exist yet."""
     found = []
     for name, values in study["variants"].items():
         own = {key: value for key, value in values.items() if not key.startswith("grid.")}
@@ -80,7 +81,7 @@ def best(found: list[Configuration]) -> dict[str, Configuration]:
 
 
 def section(method: str, params: dict[str, Any]) -> str:
-    """Return the section in which a method keeps its `matched`."""
+    """Return the section that holds the method's `matched`."""
     return f"methods.{method}.update" if "update" in params["methods"][method] else f"methods.{method}"
 
 
@@ -96,7 +97,7 @@ def values(chosen: dict[str, Configuration], params: dict[str, Any]) -> dict[str
 
 
 def page(found: list[Configuration], chosen: dict[str, Configuration], images: int, epochs: int) -> str:
-    """tuning.md: every configuration with its accuracies, and which was chosen."""
+    """Return tuning.md: every configuration with its accuracies, and a mark for the chosen ones."""
     body = []
     for one in found:
         numbers = [f"{100 * share:.1f}" for share in (one.clean, one.pgd, one.score)]
@@ -115,7 +116,7 @@ def page(found: list[Configuration], chosen: dict[str, Configuration], images: i
 
 
 def main() -> None:
-    """Write what was chosen, and the page of what it was chosen from."""
+    """Write the choices, and the page of all configurations."""
     study, place = read(STUDIES / "tuning.yaml"), EVIDENCE / "tuning"
     found = configurations(study, place)
     chosen = best(found)

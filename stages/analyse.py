@@ -1,6 +1,6 @@
-"""Analyse: analyse one run, its evaluated network and its training, on a few validation images.
+"""Analyse: run the analyses on one run, its evaluated network and its training, with a few validation images.
 
-Reads the prepared data, weights/DATASET/MODEL/METHOD-sSEED, its trajectory and its curve. Writes the folder
+Reads the prepared data, weights/DATASET/MODEL/METHOD-sSEED, its training checkpoint and its curve. Writes the folder
 results/DATASET/MODEL/METHOD-sSEED-analyse: a small file for each analysis of params.yaml that suits the method.
 """
 
@@ -15,14 +15,14 @@ from cure.storage.paths import Run
 
 
 def reads(run: Run) -> list[str]:
-    """The params that dvc.yaml declares for this stage."""
+    """Return the params that dvc.yaml declares for this stage."""
     return ["run", "threat", "analyse"]
 
 
 def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> str:
-    """Analyse weights/DATASET/MODEL/METHOD-sSEED and its training, as the section analyse of params.yaml says.
+    """Analyse weights/DATASET/MODEL/METHOD-sSEED and its training with the section analyse of params.yaml.
 
-    The method's own settings are those that its trajectory was trained with.
+    The method's own settings are those of its training, from the training checkpoint.
     """
     from cure.training.run_analyses import analyse
 

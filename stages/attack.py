@@ -1,9 +1,9 @@
-"""Attack: clean and adversarial accuracy of one evaluated network on the test split.
+"""Attack: measure clean and adversarial accuracy of one evaluated network on the test split.
 
-Reads the prepared data, weights/DATASET/MODEL/METHOD-sSEED and, of a method with a training of its own, the network of
+Reads the prepared data, weights/DATASET/MODEL/METHOD-sSEED and, for a method with a training of its own, the network of
 the last epoch in trajectories/DATASET/MODEL/METHOD-sSEED. Writes results/DATASET/MODEL/METHOD-sSEED-attack.json: each
-image's outcome in every column, which attack broke it, the smallest perturbations, and the outcomes of the last epoch.
-A run that was killed continues at its last batch.
+image's outcome in every column, the attack that broke it, the smallest perturbations, and the outcomes of the last
+epoch. An interrupted run continues at its last batch.
 """
 
 import sys
@@ -20,7 +20,7 @@ from cure.storage.paths import Run
 
 
 def reads(run: Run) -> list[str]:
-    """The params that dvc.yaml declares for this stage."""
+    """Return the params that dvc.yaml declares for this stage."""
     return ["run", "threat", "attack"]
 
 

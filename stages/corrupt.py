@@ -1,9 +1,9 @@
-"""Corrupt: accuracy of one evaluated network under common corruptions of the test split.
+"""Corrupt: measure accuracy of one evaluated network under common corruptions of the test split.
 
 Reads the prepared data and weights/DATASET/MODEL/METHOD-sSEED. Writes results/DATASET/MODEL/METHOD-sSEED-corrupt.json:
 correct images, clean and per corruption and severity, whether the corrupted images are CIFAR-10-C's own or generated,
-and what could not be measured. Generated images are kept in $CURE_SCRATCH/corrupted for the other networks. A run that
-was killed continues at its last corruption and severity.
+and which corruptions could not be measured. Generated images are kept in $CURE_SCRATCH/corrupted for the other
+networks. An interrupted run continues at its last corruption and severity.
 """
 
 import sys
@@ -20,12 +20,12 @@ from cure.storage.paths import Run
 
 
 def reads(run: Run) -> list[str]:
-    """The params that dvc.yaml declares for this stage."""
+    """Return the params that dvc.yaml declares for this stage."""
     return ["run", "corrupt"]
 
 
 def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> str:
-    """Corrupt the test images as the section corrupt of params.yaml says and count what the network still sees."""
+    """Corrupt the test images with the section corrupt of params.yaml and count those still classified correctly."""
     from cure.evaluation import corrupted, evaluated_run
     from cure.evaluation.statistics.summaries import corrupted_summary
     from cure.evaluation.work_items import WorkItemFolder

@@ -1,11 +1,11 @@
-"""Digest: which code every stage and every catalogue entry runs.
+"""Digest: record the code that every stage and every catalogue entry runs.
 
-Reads the sources of cure/ and stages/, and in params.yaml which attacks, corruptions, analyses and figures it names.
-Writes the folder code/, in git: stages/STAGE.txt and CATALOGUE/ENTRY.txt, a line "digest path" for each module that the
-stage or entry imports, directly or through others, and one for the images of a data set that lie at a path of the
-user's. Every other stage depends on its texts, so `git diff code/` names what makes a run stale.
+Reads the sources of cure/ and stages/, and in params.yaml the named attacks, corruptions, analyses and figures. Writes
+the folder code/, in git: stages/STAGE.txt and CATALOGUE/ENTRY.txt. Each has a line "digest path" for each module that
+the stage or entry imports, directly or not, and one for the images of a data set in a folder of the user's. Every other
+stage depends on its texts, so `git diff code/` shows why a run is stale.
 
-A digest leaves out comments, docstrings and blank lines: prose trains nothing again.
+A digest leaves out comments, docstrings and blank lines: a change of prose retrains nothing.
 """
 
 import ast
@@ -39,7 +39,7 @@ CATALOGUES = ("datasets", "models", "methods")  # a run depends on the texts of 
 NAMED = ("attacks", "corruptions", "analyses", "figures")  # a stage depends on those that params.yaml names
 TEMPLATES = (".html",)  # files beside a module that it opens by their name
 LAYOUT = {tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
-STRING = re.compile(r"[rRbBuU]*['\"]")  # no f-string, which computes
+STRING = re.compile(r"[rRbBuU]*['\"]")  # not an f-string, which computes
 
 
 def digest(source: str) -> str:
@@ -53,8 +53,8 @@ def digest(source: str) -> str:
 
 
 def _prose(source: str) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-    """Yield where each comment and each statement that is nothing but a string begins and ends."""
-    before, string = tokenize.NEWLINE, list[tokenize.TokenInfo]()  # string: what such a statement has so far
+    """Yield the start and end of each comment and of each statement that is only a string."""
+    before, string = tokenize.NEWLINE, list[tokenize.TokenInfo]()  # string: the tokens of such a statement so far
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             yield token.start, token.end
@@ -84,7 +84,7 @@ def read(path: Path) -> tuple[str, list[str]]:
 
 
 KNOWN: dict[str, tuple[int, int, str, list[str]]] = {}
-"""File -> its size and time of change, and what `read` said of it then; DVC trusts these two as well."""
+"""File -> its size and time of change, and the result of `read` then; DVC trusts these two as well."""
 
 
 @cache
@@ -114,7 +114,7 @@ def text(start: Path) -> str:
 
 
 def at(params: Any, *keys: str) -> Any:
-    """Return what stands there, if it is a mapping or a list; what is wrong with the file, each stage says itself."""
+    """Return the value at these keys if it is a mapping or a list, else []; the other stages report mistakes."""
     value = params
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
@@ -122,9 +122,9 @@ def at(params: Any, *keys: str) -> Any:
 
 
 def data(params: Any) -> dict[Path, str]:
-    """Return the text of code/ -> a line for the files of a data set that params.yaml gives a path of.
+    """Map a text of code/ to a line for the files of a data set that has a path in params.yaml.
 
-    A download is one file for ever; a folder may get and lose images.
+    A download never changes; images may be added to a folder or removed.
     """
     found = {}
     for name in at(params, "grid", "datasets"):
@@ -136,7 +136,7 @@ def data(params: Any) -> dict[Path, str]:
 
 
 def _bytes(path: Path) -> str:
-    """Return the digest of a file's bytes, read again when size or time of change are others."""
+    """Return the digest of a file's bytes; read it again only if its size or time of change differs."""
     name, stat = str(path.absolute()), path.stat()
     if name not in KNOWN or tuple(KNOWN[name][:2]) != (stat.st_size, stat.st_mtime_ns):
         KNOWN[name] = (stat.st_size, stat.st_mtime_ns, sha256(path), [])
@@ -144,7 +144,7 @@ def _bytes(path: Path) -> str:
 
 
 def named(params: Any) -> dict[str, list[Any]]:
-    """Return catalogue -> the entries that params.yaml names."""
+    """Return the entries that params.yaml names, by catalogue."""
     columns = at(params, "attack", "columns")
     attacks = [at(params, "attack", "columns", name) for name in columns if isinstance(name, str)]
     return {
@@ -156,7 +156,7 @@ def named(params: Any) -> dict[str, list[Any]]:
 
 
 def starts(params: Any) -> dict[Path, Path]:
-    """Return the text of code/ -> the file at which its closure starts."""
+    """Map each text of code/ to the file at which its closure starts."""
     found = [path for path in (ROOT / "stages").glob("*.py") if path != Path(__file__).resolve()]
     wanted = {folder: catalogue.names(folder) for folder in CATALOGUES} | named(params)
     for folder, names in wanted.items():
@@ -165,7 +165,7 @@ def starts(params: Any) -> dict[Path, Path]:
 
 
 def write(params: Any) -> None:
-    """Write code/ anew; a text that did not change is left alone."""
+    """Write code/ anew; do not touch a text that did not change."""
     files = data(params)
     texts = {FOLDER / name: text(start) + files.get(name, "") for name, start in starts(params).items()}
     for path in FOLDER.rglob("*.txt"):
@@ -175,11 +175,11 @@ def write(params: Any) -> None:
         if not path.exists() or path.read_text(encoding="utf-8") != content:
             write_text(path, content)
     for folder in (*CATALOGUES, *NAMED):
-        (FOLDER / folder).mkdir(parents=True, exist_ok=True)  # a dependency, also if nothing is named
+        (FOLDER / folder).mkdir(parents=True, exist_ok=True)  # a dependency, even if no entry is named
 
 
 def main() -> None:
-    """Write the folder code/, by params.yaml of the current folder."""
+    """Write the folder code/ for params.yaml of the current folder."""
     try:
         params = YAML(typ="safe").load(Path("params.yaml").read_text(encoding="utf-8"))
     except (OSError, ValueError, YAMLError) as problem:
@@ -196,7 +196,7 @@ def main() -> None:
 
 
 def refuse(said: str) -> NoReturn:
-    """Print the error and exit with 2; cure/runtime/terminal.py, which says it for other stages, imports too much."""
+    """Print the error and exit with 2. Other stages use cure/runtime/terminal.py, which would import too much here."""
     print(f"error: {said}", file=sys.stderr)
     raise typer.Exit(2)
 

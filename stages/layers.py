@@ -1,8 +1,8 @@
-"""Layers: which blocks must be updated for robustness? Adversarial training of some of them, from the natural network.
+"""Layers: which blocks must be updated for robustness? Train some of them adversarially, from the natural network.
 
 Reads the prepared data and weights/DATASET/MODEL/natural-sSEED. Writes, for the block sets of one group,
 results/DATASET/MODEL/VARIANT-GROUP-sSEED-layers.json (each validation image's outcome, clean and under PGD, after the
-last epoch), the curve of every set and the sidecar. No network is kept.
+last epoch), the curve of every set and the provenance file. No network is kept.
 """
 
 import sys
@@ -26,7 +26,7 @@ Group = Annotated[str, typer.Argument(help="Block sets of params.yaml: a key of 
 
 
 def reads(run: Run, group: str) -> list[str]:
-    """The params that dvc.yaml declares for this stage."""
+    """Return the params that dvc.yaml declares for this stage."""
     entries = [f"datasets.{run.dataset}.augment", f"models.{run.model}", "methods.at"]
     return ["run", "threat", "train", "layers.update", f"layers.blocks.{group}", *entries]
 
@@ -34,8 +34,9 @@ def reads(run: Run, group: str) -> list[str]:
 def main(dataset: Dataset, model: Model, variant: VariantName, group: Group, seed: Seed) -> str:
     """Update blocks of the natural network by AT: every set of layers.blocks.GROUP, one after the other.
 
-    `reinit` gives the chosen blocks fresh weights first, `finetune` goes on from the natural ones. Which else may move
-    (stem, batch-norm statistics) says the section layers.update. An interrupted run continues at its last epoch.
+    `reinit` first gives the chosen blocks fresh weights, `finetune` continues from the natural ones. The section
+    layers.update decides what else is trained (stem, batch-norm statistics). An interrupted run continues at its last
+    epoch.
     """
     from cure.training.job import Job
     from cure.training.layerwise import Study, execute
@@ -47,7 +48,7 @@ def main(dataset: Dataset, model: Model, variant: VariantName, group: Group, see
     hyper, _ = params.method("methods.at", method.hyper)
     how, train = params.method("layers.update", Freezing)
     sets = params.get(f"layers.blocks.{group}", Blocks).sets
-    fit = train.model_copy(update={"snapshots": []})  # no network of the study is looked into later
+    fit = train.model_copy(update={"snapshots": []})  # later stages do not use networks of the study
     return execute(Study(Job("layers", run, params, method, hyper, fit), variant, sets, how))
 
 

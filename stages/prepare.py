@@ -1,4 +1,4 @@
-"""Prepare: one file per data set, with its images, labels, class names and fixed splits.
+"""Prepare: write one file per data set, with its images, labels, class names and fixed splits.
 
 Reads the data set's own source (a download with a checksum, a folder, or scikit-learn). Writes
 data/DATASET.safetensors: uint8 images and labels of train, val and test, and a description.
@@ -18,16 +18,16 @@ from cure.storage import paths
 
 
 def reads(dataset: str) -> list[str]:
-    """The params that dvc.yaml declares for this stage."""
+    """Return the params that dvc.yaml declares for this stage."""
     return ["run", f"datasets.{dataset}"]
 
 
 def main(dataset: Dataset) -> str:
     """Prepare DATASET: its source -> data/DATASET.safetensors.
 
-    Being the first stage, it also says at once what would stop a later one: a mistake in what the grid uses of
-    params.yaml (`cure check`), a device, a network or a file that this machine lacks.
-    Downloads are kept in $CURE_DOWNLOADS (default ~/.cache/cure/downloads).
+    As the first stage, it also reports at once whatever would stop a later one: a mistake in params.yaml (`cure
+    check`), or a missing device, network or file. Downloads are kept in $CURE_DOWNLOADS (default
+    ~/.cache/cure/downloads).
     """
     from cure.core.corruption import refuse_empty_mean
     from cure.data.prepare import lacking, prepare

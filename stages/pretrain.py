@@ -1,7 +1,7 @@
 """Conservation: train the natural network of a data set, model and seed.
 
-Reads the prepared data. Writes weights/DATASET/MODEL/natural-sSEED.safetensors, the trajectory, the curve and the
-sidecar. CURE starts from this network; as the method `natural` it is evaluated like any other.
+Reads the prepared data. Writes weights/DATASET/MODEL/natural-sSEED.safetensors, the training checkpoint, the curve and
+the provenance file. CURE starts from this network; as the method `natural` it is evaluated like any other.
 """
 
 import sys
@@ -17,7 +17,7 @@ from cure.storage.paths import Run
 
 
 def reads(run: Run) -> list[str]:
-    """The params that dvc.yaml declares for this stage."""
+    """Return the params that dvc.yaml declares for this stage."""
     return ["run", "threat", "pretrain", f"datasets.{run.dataset}.augment", f"models.{run.model}", "methods.natural"]
 
 
@@ -25,7 +25,7 @@ def main(dataset: Dataset, model: Model, seed: Seed) -> str:
     """Train the natural network (conservation): data/DATASET -> weights/DATASET/MODEL/natural-sSEED.
 
     Settings come from the sections run, pretrain, datasets and models of params.yaml in the current folder. An
-    interrupted run continues at its last epoch and ends in the same bits.
+    interrupted run continues at its last epoch, with the same result bit by bit.
     """
     from cure.training.job import Job
     from cure.training.train_run import execute

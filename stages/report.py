@@ -1,10 +1,10 @@
-"""Report: the table, metrics, figures and the page of every run that `grid` names.
+"""Report: build the table, metrics, figures and the page of every run that `grid` names.
 
-Reads results/, curves/, provenance/ and claims.yaml. Writes reports/, all in git: index.html, which a person opens, and
-what stands in it as Markdown and CSV: table, findings (what the papers say of their figures, and what our data say),
-claims (ours beside the papers'), pairs (who beats whom), overfitting, corruptions, attacks (every attack, with
-intervals); metrics.json for DVC, figures/ and, in data/, the table behind each of them; and made.json, which remembers
-the commit and device the numbers were first made with.
+Reads results/, curves/, provenance/ and claims.yaml. Writes reports/, all in git: index.html, the page for people, and
+its content as Markdown and CSV. These are table, findings (the conclusions of the papers' figures, and our data on
+them), claims (our numbers beside the papers'), pairs (which methods differ), overfitting, corruptions and attacks
+(every attack, with intervals). metrics.json is for DVC; figures/ and, in data/, the table behind each of them;
+made.json records the commit and device with which the numbers were first made.
 """
 
 import sys
@@ -17,7 +17,7 @@ from cure.settings.check import load
 
 
 def reads() -> list[str]:
-    """The params that dvc.yaml declares for this stage."""
+    """Return the params that dvc.yaml declares for this stage."""
     from cure.reporting.build import READS
 
     return READS

@@ -1,8 +1,8 @@
-"""Revise: consolidate what was trained into the one network that is evaluated.
+"""Revise: consolidate a training into the one network that is evaluated.
 
 Reads the prepared data and trajectories/DATASET/MODEL/METHOD-sSEED or, for RiFT, the network of the method
-`roles.robust`. Writes weights/DATASET/MODEL/METHOD-sSEED and results/DATASET/MODEL/METHOD-sSEED-revise.json: what the
-method says of its choice, on the validation split.
+`roles.robust`. Writes weights/DATASET/MODEL/METHOD-sSEED and results/DATASET/MODEL/METHOD-sSEED-revise.json, the
+method's report of its choice on the validation split.
 """
 
 import sys
@@ -19,7 +19,7 @@ from cure.storage.paths import Run
 
 
 def reads(run: Run) -> list[str]:
-    """The params that dvc.yaml declares for this stage."""
+    """Return the params that dvc.yaml declares for this stage."""
     method = catalogue.entry("methods", run.method).METHOD
     role = [] if method.revise else ["roles.robust"]
     augment = f"datasets.{run.dataset}.augment"
@@ -29,10 +29,10 @@ def reads(run: Run) -> list[str]:
 def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> str:
     """Consolidate METHOD: trajectories/DATASET/MODEL/METHOD-sSEED -> weights/DATASET/MODEL/METHOD-sSEED.
 
-    RiFT, which has no training of its own, takes the weights of the method `roles.robust`.
+    RiFT, which has no training of its own, uses the weights of the method `roles.robust`.
 
-    CURE's working network and its revision are trained together in the stage update; here the one that is reported is
-    chosen, by the section methods.METHOD.revise of params.yaml, and all networks of the checkpoint are scored.
+    CURE's working network and its revision are trained together in the stage update. This stage scores all networks of
+    the checkpoint and selects the reported one, by the section methods.METHOD.revise of params.yaml.
     """
     from cure.training.consolidate import consolidate
 

@@ -1,7 +1,7 @@
-"""Show: print the table of the last report, and where its page is.
+"""Show: print the table of the last report, and the path of its page.
 
-Reads reports/table.md. Writes nothing: DVC runs it every time, so that `dvc repro` ends with the table also where
-nothing changed.
+Reads reports/table.md. Writes nothing: DVC runs it every time, so that `dvc repro` ends with the table even if nothing
+changed.
 """
 
 import sys
@@ -19,7 +19,7 @@ def main() -> None:
     """Print reports/table.md of the current folder and the path of reports/index.html."""
     try:
         show(Path("reports/table.md"))
-    except UserError as error:  # cure/runtime/terminal.py, which tells it for other stages, imports too much
+    except UserError as error:  # other stages use cure/runtime/terminal.py, which imports too much
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(2) from None
 

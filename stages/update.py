@@ -1,8 +1,8 @@
-"""Update: the one joint training loop of a robust method.
+"""Update: run the one joint training loop of a robust method.
 
-Reads the prepared data and, where the method starts from or asks for one, networks of earlier stages. Writes the
-trajectory (last, best and companion networks, snapshots), the curve and the sidecar, and for methods that do not
-consolidate also weights/DATASET/MODEL/METHOD-sSEED.safetensors, the network that is evaluated.
+Reads the prepared data and, where the method starts from or requires them, networks of earlier stages. Writes the
+training checkpoint (last, best and companion networks, snapshots), the curve and the provenance file. For methods that
+do not consolidate it also writes weights/DATASET/MODEL/METHOD-sSEED.safetensors, the evaluated network.
 """
 
 import sys
@@ -19,7 +19,7 @@ from cure.storage.paths import Run
 
 
 def reads(run: Run) -> list[str]:
-    """The params that dvc.yaml declares for this stage."""
+    """Return the params that dvc.yaml declares for this stage."""
     method = catalogue.entry("methods", run.method).METHOD
     roles = [f"roles.{role}" for role in method.roles if role != "natural"]
     entries = [f"datasets.{run.dataset}.augment", f"models.{run.model}", update_key(run.method, method)]
@@ -29,15 +29,15 @@ def reads(run: Run) -> list[str]:
 def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> str:
     """Train METHOD: data/DATASET (and its parents' weights) -> trajectories/DATASET/MODEL/METHOD-sSEED.
 
-    Settings come from the sections run, train, datasets, models and methods.METHOD of params.yaml in the current
-    folder (and alpha, for CURE). An interrupted run continues at its last epoch and ends in the same bits.
+    Settings come from the sections run, train, datasets, models and methods.METHOD of params.yaml in the current folder
+    (and alpha, for CURE). An interrupted run continues at its last epoch, with the same result bit by bit.
     """
     from cure.training.job import Job
     from cure.training.train_run import execute
 
     run = Run(dataset, model, method, seed)
     entry = catalogue.entry("methods", method).METHOD
-    if method == "natural":  # its schedule is another, and its weights are those that others start from
+    if method == "natural":  # it has another schedule, and other methods start from its weights
         raise UserError("natural is trained by the stage pretrain")
     if not entry.updates:
         raise UserError(f"{method} has no update: its stage is revise")

@@ -1,7 +1,7 @@
-"""Write what `cure plan` estimates of the root's grid: `python -m tools.costs`, `make costs`.
+"""Write the estimates of `cure plan` for the root's grid: `python -m tools.costs`, `make costs`.
 
-Two tables of docs/reproducing.md, each between `<!-- costs: PART -->` and `<!-- end -->`, in a text that is written by
-hand; and reports/costs.csv, from which the report takes what a row that was not run would cost.
+It writes two tables of docs/reproducing.md, each between `<!-- costs: PART -->` and `<!-- end -->` in a text that is
+written by hand. It also writes reports/costs.csv, from which the report takes the cost of a row that was not run.
 """
 
 import re
@@ -20,7 +20,7 @@ from cure.storage.paths import Run
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "reproducing.md"
 SPEED = 60.0  # TFLOP/s
-BEYOND = (  # the root's grid, and what an edit of it away costs most or least
+BEYOND = (  # outside the root's grid, one edit away: those that cost most or least
     ("cifar10", "resnet34"),
     ("cifar10", "resnet50"),
     ("cifar10", "resnet101"),
@@ -88,7 +88,7 @@ def sums(found: Costs, models: list[str]) -> list[str]:
 
 
 def beyond(on: CostModel) -> list[str]:
-    """Return the table of AT's costs on data sets and networks that the root's grid leaves out."""
+    """Return the table of AT's costs on data sets and networks outside the root's grid."""
     heads = ["AT, one run", "training, PFLOP", "GPU-hours", "memory, GiB", "attack, PFLOP"]
     lines = [line(heads), "|" + "---|" * len(heads)]
     for dataset, model in BEYOND:
@@ -102,7 +102,7 @@ def beyond(on: CostModel) -> list[str]:
 
 
 def rewritten(text: str, parts: dict[str, Callable[[], list[str]]]) -> str:
-    """Return the page with each of these parts made again."""
+    """Return the page with each of these parts replaced."""
     for name, make in parts.items():
         around = re.split(rf"(?s)(?<=<!-- costs: {name} -->\n\n).*?(?=\n\n<!-- end -->)", text)
         assert len(around) == 2, f"{PAGE}: not one part {name}"

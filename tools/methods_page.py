@@ -1,6 +1,6 @@
-"""Write docs/methods.md from the catalogue: what each method is, cites, needs and costs.
+"""Write docs/methods.md from cure/methods: what each method is, cites, needs and costs.
 
-`python -m tools.methods_page` rewrites the page. A test compares it with the catalogue.
+`python -m tools.methods_page` rewrites the page. A test compares it with the methods.
 """
 
 import inspect
@@ -86,7 +86,7 @@ def networks(method: Method, hyper: Any) -> Networks:
 
 
 def costs(name: str, method: Method) -> list[str]:
-    """Count passes and moved statistics per step, over as many steps as the method takes to repeat itself."""
+    """Count passes and updates of running statistics per step, over one cycle of the method's steps."""
     if not method.updates:
         return ["passes per image: no step of its own, it fine-tunes another method's network"]
     hyper, train = settings(name, method)
@@ -103,7 +103,7 @@ def costs(name: str, method: Method) -> list[str]:
 
 
 def moves(net: nn.Module, steps: int) -> str:
-    """Return how often a step moved the statistics of a new network; several numbers where batch norms differ."""
+    """Return how often a step updated the statistics of a new network; several numbers if batch norms differ."""
     seen = [int(norm.num_batches_tracked or 0) for norm in net.modules() if isinstance(norm, _BatchNorm)]
     return " or ".join(f"{times / steps:g}" for times in dict.fromkeys(seen) if times)
 

@@ -1,7 +1,7 @@
-"""Count what a step costs: passes per image through the trained network and others of its architecture.
+"""Count the cost of a step: passes per image through the trained network and others of its architecture.
 
-A forward, a gradient to the input and a gradient to the weights count 1 each. The count is exact: `Passes` watches the
-convolutions whose weights have a given shape, and a network in which one convolution has it counts once per pass.
+A forward pass, a gradient to the input and a gradient to the weights count 1 each. The count is exact: `Passes` watches
+the convolutions whose weights have a given shape, and a network in which one convolution has it counts once per pass.
 """
 
 from typing import Any

@@ -11,39 +11,40 @@ from statistics import median
 from typing import Any
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
-Benchmark = dict[str, Any]  # what one benchmark recorded
+Benchmark = dict[str, Any]  # the record of one benchmark
 HEAD = """# Performance
 
-Written by `make bench` from a run of tests/benchmarks, or several, of which the last one counts for a line. A ratio
-is our time over the other code's, lower is better: the median over rounds in which the two take turns, and the
-least and the greatest. Both do the same work on the same images; theirs are the packages that people use, or steps
-written for the benchmark with the pass structure of the authors' code (tests/support/released), the formulas
-inside being ours. Weights and images are random, batches small. Passes are ours / theirs per image: a forward, a
-gradient to the images and a gradient to the weights are 1 each. Operations are aten's, about the kernels that a GPU
-would launch. Held: bytes that autograd keeps for backward passes at most, as a share of theirs; the aim is 0.55,
-which CURE meets, while TRADES needs two of the three forwards that theirs keeps. Budgets of all three are tests
-(tests/methods/test_budgets.py); bars are the project's aims.
+Written by `make bench` from runs of tests/benchmarks; if runs overlap, the last wins. A ratio is our time over the
+other code's, lower is better: the median over rounds in which the two take turns, and the least and the greatest.
+Both do the same work on the same images; the other code is a common package, or a step written for the benchmark
+with the pass structure of the authors' code (tests/support/released) and our formulas. Weights and images are
+random, batches small. Passes are ours / theirs per image: a forward, a gradient to the images and a gradient to the
+weights are 1 each. Operations are aten's, about the kernels that a GPU would launch. Held: bytes that autograd
+keeps for backward passes at most, as a share of theirs; the aim is 0.55, which CURE meets, while TRADES needs two
+of the three forwards that theirs keeps. Budgets of all three are tests (tests/methods/test_budgets.py); bars are
+the project's aims.
 
-Bars for an H100, to be met when one is seen: an epoch of AT with ResNet-18 on 50,000 images in at most 5 s in bf16,
-of CURE in 6 s, AutoAttack `standard` of 10,000 images in at most 9 minutes in tf32. What lent GPUs were measured at
-stands in pilot/lent.
+Bars for an H100, which has not been measured yet: an epoch of AT with ResNet-18 on 50,000 images in at most 5 s in
+bf16, of CURE in 6 s, AutoAttack `standard` of 10,000 images in at most 9 minutes in tf32. Measurements of lent GPUs
+are in pilot/lent.
 """
 PEAK = """Floating-point operations per second of a step, as a share of those of a matrix product in the same run, the
-faster of `a @ b` and the same product as a 1x1 convolution (MKL's is slow on some CPUs). 3x3 convolutions may pass
-100 % by algorithms that multiply less; what a step does besides convolutions counts as nothing."""
-HALF = """What bfloat16 changes, on networks and test images of the quickstart. Robust accuracy after ten steps of an
-attack, and after AutoAttack `standard` on fewer images, in full and in half precision, judged in full precision; images
-whose flags differ, beside those that differ by chance: by the seed of the start or, for AutoAttack, by the size of the
-batch, on which the reference's own flags depend. And how far one training step lands from the full one, as a share of
-its length, with every forward (`bf16`) or the attack's alone (`bf16_attack`) in bfloat16."""
+faster of `a @ b` and the same product as a 1x1 convolution (MKL's is slow on some CPUs). 3x3 convolutions may exceed
+100 % by algorithms that multiply less. Only convolutions of a step are counted."""
+HALF = """The effect of bfloat16, on networks and test images of the quickstart. Robust accuracy after ten steps of an
+attack, and after AutoAttack `standard` on fewer images, in full and in half precision, verified in full
+precision; images whose flags differ, and those that differ by chance: by the seed of the start or, for
+AutoAttack, by the size of the batch, on which the reference's own flags depend. And the distance of one
+training step from the full one, as a share of its length, with every forward (`bf16`) or the attack's alone
+(`bf16_attack`) in bfloat16."""
 LIMITS = {
-    "steps": """Passes are counted above, and no code that takes as many can avoid their arithmetic: a step
-on ResNet-18 is convolutions nearly alone, at the share of the peak that stands above. On the small network batch
+    "steps": """Passes are counted above, and code with as many passes cannot avoid their arithmetic: a step
+on ResNet-18 is almost only convolutions, at the share of the peak given above. On the small network batch
 norm, ReLU and additions of the training forwards weigh more, which cannot be folded away.""",
-    "attacks": """PGD-20 takes as many passes as torchattacks; what is left on a small network is convolutions,
-ReLUs and additions, which folding does not touch. For AutoAttack the driver calls the package's own attack
-classes, so that flags are the package's by construction. What these compute besides the network (FAB sorts
-every image's pixels, Square draws and copies squares) is the same in both and takes {own:.0%} of our time on
+    "attacks": """PGD-20 takes as many passes as torchattacks; the rest on a small network is convolutions,
+ReLUs and additions, which folding does not change. For AutoAttack the driver calls the package's own attack
+classes, so that flags are the package's by construction. Their own arithmetic (FAB sorts every
+image's pixels, Square draws and copies squares) is the same in both and takes {own:.0%} of our time on
 small_resnet; the network's part is folded, frozen and in the faster layout, by which forwards without a
 gradient, which are most of AutoAttack, gain less than gradients do. More could be had inside the classes alone:
 dropping broken images during an attack, one clean forward for all targets.""",
@@ -62,7 +63,7 @@ def page(files: list[Path]) -> str:
 
 
 def part(files: list[dict[str, Any]]) -> str:
-    """Return what was measured on one device; where files overlap, the last one wins."""
+    """Return the measurements of one device; if runs overlap, the last one wins."""
     each: list[Benchmark] = [one["extra_info"] for found in files for one in found["benchmarks"]]
     runs = list({(run["table"], run["row"], run["network"]): run for run in each}.values())
     of = {name: [run for run in runs if run["table"] == name] for name in (*SECTIONS, "peak", "precision")}
@@ -155,7 +156,7 @@ def halves(runs: list[Benchmark]) -> list[str]:
 
 
 def limits(of: dict[str, list[Benchmark]]) -> list[str]:
-    """Return the part that says why bars are not met, if there are such."""
+    """Return the part that explains why bars are not met, or nothing if all are."""
     own = next((run["own"] for run in of["attacks"] if "own" in run), 0.0)
     lines = []
     for name, words in LIMITS.items():

@@ -1,7 +1,7 @@
-"""Write docs/reliability.md: count what the tests marked `reliability(topic)` tried, and how often it held.
+"""Write docs/reliability.md: count what the tests marked `reliability(topic)` tried, and how often it succeeded.
 
-`make reliability` runs these tests and writes the page, which tests/policy/test_reliability_page.py compares with
-what is collected.
+`make reliability` runs these tests and writes the page; tests/policy/test_reliability_page.py compares it with the
+tests that pytest collects.
 """
 
 import json
@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-TOPICS = {  # topic -> (what was tried, what held)
+TOPICS = {  # topic -> (what was tried, what happened)
     "moments": ("moments at which a stage is killed", "resumed to the same bytes"),
     "second process": ("second processes on one run or download", "waited, never two at once"),
-    "faults of disk and memory": ("ends of disk and memory", "told, nothing half-written"),
-    "wrong inputs": ("wrong inputs", "refused by name, exit code 2"),
+    "faults of disk and memory": ("disk-full and out-of-memory faults", "reported, nothing half-written"),
+    "wrong inputs": ("wrong inputs", "reported by name, exit code 2"),
     "flags": ("networks built to raise a flag", "raised it"),
 }
 PAGE = """# Reliability
@@ -28,31 +28,33 @@ Counted by `make reliability`, which runs these tests and writes this page.
 - **Killed.** SIGKILL, SIGTERM and Ctrl-C at seeded moments, among them half-written files and the instants before and
   after a rename, during update (CURE, ACT, LAS-AT), revise (RiFT), attack and corrupt. Training resumes at its last
   saved epoch, an attack at its last batch, corrupt at its last severity. tests/pipeline/test_crash.py
-- **Second process.** A run is locked while it is trained or attacked; another process says who holds it and waits,
+- **Second process.** A run is locked while it is trained or attacked; another process prints its owner and waits,
   even if the `dvc` that started the first was killed. tests/pipeline/test_second.py
-- **Disk and memory.** A full disk, a read-only folder, a file that vanishes: exit code 2, old results as they were.
-  Without memory, training names the batch to try; an evaluation halves its batch, says so on stderr and in the result.
+- **Disk and memory.** A full disk, a read-only folder, a file that vanishes: exit code 2, old results unchanged.
+  Out of memory, training suggests a batch size; an evaluation halves its batch, and reports that on stderr and in the
+  result.
   tests/pipeline/test_disk.py, tests/unit/runtime/test_memory.py
 - **Wrong inputs.** Settings, command lines, checkpoints, images, downloads, and random edits of params.yaml (counted as
-  one). Pickled code is never run, a program only if it is trusted. tests/pipeline/test_bad_input.py,
+  one). Pickled code is never run; a program is run only if it is trusted. tests/pipeline/test_bad_input.py,
   tests/unit/evaluation/standalone/test_command_wrong_inputs.py and others
-- **Flags.** Randomness, zero or masked gradients, a clipped input, attacks that do not converge or get nowhere, black
-  box beating white box, PGD-20 stronger than AutoAttack, robust above clean, predictions that depend on the batch.
+- **Flags.** Randomness, zero or masked gradients, a clipped input, attacks that do not converge or have no effect,
+  black box beating white box, PGD-20 stronger than AutoAttack, robust above clean, predictions that depend on the
+  batch.
   tests/unit/evaluation/diagnostics/test_preflight.py,
   tests/unit/evaluation/diagnostics/test_gradient_masking.py
 
 ## Determinism
 
-On the CPU, one seed and one number of threads give one dvc.lock: `cure verify RUN` runs a run again in a clean copy
-and compares its files with dvc.lock, byte for byte. `run.cpu_isa: avx2` keeps newer CPUs to the roundings of older
-ones.
+On the CPU, one seed and one number of threads give one dvc.lock: `cure verify RUN` repeats a run in a clean copy
+and compares its files with dvc.lock, byte for byte. `run.cpu_isa: avx2` makes newer CPUs round like older ones.
 
-On CUDA, `run.deterministic: true` lets PyTorch use deterministic kernels alone (cuBLAS with a fixed workspace) and
-refuses an operation that has none, so that the same GPU model with the same driver, CUDA and PyTorch repeats its bytes,
+On CUDA, `run.deterministic: true` restricts PyTorch to deterministic kernels (cuBLAS with a fixed workspace), and
+an operation without one is an error. So the same GPU model with the same driver, CUDA and PyTorch repeats its bytes
 if `run.layout` and `attack.layout` name a layout: `probe` times two of them, which round differently, in every run.
-It promises nothing across GPU models or versions: they choose other kernels, which round differently, and training
-amplifies that. With `false`, atomic additions may change the last bits from run to run. Random numbers never depend on
-it: order, augmentation and noise are functions of the seed, and evaluation noise is drawn per image on the CPU.
+This does not hold across GPU models or versions: they choose other kernels, which round differently, and training
+amplifies the difference. With `false`, atomic additions may change the last bits from run to run. Random numbers
+never depend on it: order, augmentation and noise are functions of the seed, and evaluation noise is drawn per image
+on the CPU.
 """
 
 
@@ -63,13 +65,13 @@ def page(tried: Counter[str], held: Counter[str]) -> str:
 
 
 class Ledger:
-    """Count the marked tests that run and those that pass, as a plugin of pytest, also of several processes."""
+    """A pytest plugin that counts the marked tests that run and those that pass, also over several processes."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.tried, self.held = path, Counter[str](), Counter[str]()
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Write the topic of every marked test onto its reports; print the counts where pytest only collects."""
+        """Write the topic of every marked test onto its reports; print the counts if pytest only collects."""
         marked = [(item, item.get_closest_marker("reliability")) for item in session.items]
         topics = [(item, marker.args[0]) for item, marker in marked if marker]
         for item, topic in topics:
@@ -78,13 +80,13 @@ class Ledger:
             print(json.dumps(Counter(topic for _, topic in topics)))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Count a marked test, and that it passed."""
+        """Count a marked test, and whether it passed."""
         for topic in (value for name, value in report.user_properties if name == "reliability"):
             self.tried[str(topic)] += report.when == "setup"
             self.held[str(topic)] += report.when == "call" and report.passed
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Write the page after a whole run of the tests; of several processes, in the one that hears of all."""
+        """Write the page after a whole run of the tests, in the process that receives all reports."""
         aside = session.config.option.collectonly or hasattr(session.config, "workerinput")
         if exitstatus != pytest.ExitCode.INTERRUPTED and not aside:
             self.path.write_text(page(self.tried, self.held), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Every attack column of one network: what the stage attack and `cure eval` share."""
+"""Evaluate every attack column of one network, for the stage attack and `cure eval`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ from cure.settings.sections import AttackSuite, ThreatModel
 
 @dataclass(frozen=True)
 class AttackProgress:
-    """One more batch of one attack of a column is done."""
+    """The event that one more batch of one attack of a column is finished."""
 
     column: str
     attack: str
@@ -42,30 +42,30 @@ OnProgress = Callable[[AttackProgress], object]
 
 @dataclass(frozen=True)
 class AttackColumn:
-    """What one sequence did to some of the images: `rows` are their places."""
+    """The outcome of one sequence on some of the images; `rows` are their places."""
 
     sequence: AttackSequence
     rows: Labels
     outcome: Outcome
 
     def safe(self, eps: float) -> Flags:
-        """Correct, and without a verified adversarial image in the ball of this radius, in the sequence's norm."""
+        """Return which images are correct without a verified adversarial image within eps, in the sequence's norm."""
         return self.outcome.clean & (self.outcome.distance > outermost(eps))
 
     def text(self, images: int) -> str:
-        """One character per image of all: 1 correct and not broken, 0 not, - not looked at."""
+        """Return one character for each of all images: 1 correct and not broken, 0 not, - not evaluated."""
         return _text(_spread(self.outcome.robust, self.rows, images))
 
 
 def examples_of(split: Split) -> Examples:
-    """The images of a split with their places, which seed their noise."""
+    """Return the images of a split with their places, which seed their noise."""
     return Examples(as_float(split.images), split.labels, split.index)
 
 
 def attack_sequences(suite: AttackSuite, threat: ThreatModel, classes: int) -> dict[str, AttackSequence]:
-    """The columns of the suite, each with its settings over the threat model.
+    """Build the columns of the suite, with the threat model as the default of their settings.
 
-    In the L2 ball an attack that lives in a ball needs an L2 form (`in_l2`).
+    Under an L2 threat model, an attack with a radius must have an L2 form (`in_l2`).
     """
 
     def bind(settings: dict[str, Any]) -> AttackSequence:
@@ -78,13 +78,13 @@ def attack_sequences(suite: AttackSuite, threat: ThreatModel, classes: int) -> d
         sequence: AttackSequence = make(hyper, classes, suite.seed)
         return replace(
             sequence, facts={"attack": settings["attack"], **sequence.facts}
-        )  # entries may name theirs alike
+        )  # entries may use equal names for their facts
 
     return judged_alike({name: bind(settings) for name, settings in suite.columns.items()})
 
 
 def in_l2(settings: dict[str, Any]) -> bool:
-    """Whether a column has a meaning under an L2 threat model: no radius or step of its own, and an L2 form."""
+    """Return whether a column is defined under an L2 threat model: no radius or step of its own, and an L2 form."""
     entry = catalogue.entry("attacks", settings["attack"])
     if not issubclass(entry.Hyper, Ball):
         return True  # a search for the smallest perturbation
@@ -100,10 +100,10 @@ def attacked(
     store: Store | None = None,
     through: nn.Module | None = None,
 ) -> dict[str, AttackColumn]:
-    """`clean` and every column, on all images or on as many of them, evenly spread, as the suite gives it.
+    """Evaluate `clean` and every column, on all images or on the suite's number of evenly spaced images.
 
-    Attacks see the network by way of `through`, if there is one; what they find, the network itself judges. Several
-    ranks share the work items of one `store`, and each ends with all of them.
+    Attacks use `through` instead of the network, if given; results are verified by the network itself. Several ranks
+    share the work items of one `store`, and each rank returns all of them.
     """
     how: dict[str, Any] = {"batch": suite.batch, "seed": suite.seed, "store": store, "precision": suite.precision}
     how |= {"share": (distributed.rank(), distributed.count()), "patience": 0.2 if distributed.count() > 1 else None}
@@ -124,20 +124,20 @@ def attacked(
 
 
 def seen_by_attacks(net: nn.Module, x: Images, suite: AttackSuite) -> nn.Module:
-    """The folded copy of a network in the layout and the precision of the suite; the network itself, if it has none."""
+    """Return a network's folded copy in the suite's layout and precision; without a folded copy, the network itself."""
     copied = folded_copy(net, x, _layout(net, x, suite))
     return BFloat16(copied) if suite.precision == "bf16" else copied
 
 
 def _layout(net: nn.Module, x: Images, suite: AttackSuite) -> Layout:
-    """The suite's; of several ranks, which must round alike, the one that the first finds faster."""
+    """Return the suite's layout. Several ranks, which must round alike, use the one that is faster on the first."""
     if suite.layout != "probe" or distributed.count() == 1:
         return suite.layout
     return distributed.agreed(faster_layout(net, x))
 
 
 def work_items(images: int, columns: dict[str, AttackSequence], suite: AttackSuite) -> int:
-    """How often `attacked` ticks: once for the clean images, and for each batch of each attack."""
+    """Return how many progress events `attacked` reports: one for the clean images, one per batch of each attack."""
     seen = {name: min(images, suite.subset.get(name, images)) for name in columns}
     return 1 + sum(-(-seen[name] // suite.batch) * len(sequence.attacks) for name, sequence in columns.items())
 
@@ -145,11 +145,12 @@ def work_items(images: int, columns: dict[str, AttackSequence], suite: AttackSui
 def result(
     columns: dict[str, AttackColumn], data: Examples, suite: AttackSuite, eps: float, norm: Norm = "linf"
 ) -> AttackResult:
-    """Judge the columns image by image: one character per image, 1 correct, 0 not, - not looked at.
+    """Combine the columns image by image into one character per image: 1 correct, 0 not, - not evaluated.
 
-    `worst` is over everything that was run: correct only without any verified adversarial image within `eps`, on the
-    images that every column with a ball looked at. AutoAttack's own number is its column alone. A sequence that seeks
-    the smallest perturbation is counted at `eps` in the norm of the ball, and its distances stand apart.
+    `worst` covers everything that was run: an image is correct only without any verified adversarial image within
+    `eps`. It covers the images of every column with a ball. AutoAttack's own number is its column alone. A sequence
+    that searches the smallest perturbation is counted at `eps` in the norm of the ball; its distances are recorded
+    separately.
     """
     images, clean, precision = len(data), columns["clean"].outcome.clean, effective(suite.precision, data.x.device)
     attacks = {name: column for name, column in columns.items() if name != "clean"}
@@ -175,7 +176,7 @@ def result(
 
 
 def _spread(flags: Flags, rows: Labels, images: int) -> torch.Tensor:
-    """1, 0, and -1 where an image was not looked at."""
+    """Return 1, 0, and -1 where an image was not evaluated."""
     out = torch.full((images,), -1)
     out[rows] = flags.long()
     return out
@@ -200,7 +201,7 @@ def _about(column: AttackColumn, suite: AttackSuite, precision: str) -> ColumnRe
 
 
 def _smaller(attacks: dict[str, AttackColumn], suite: AttackSuite) -> list[str]:
-    """Columns for which memory did not suffice; AutoAttack's numbers depend on the batch."""
+    """Report columns for which memory did not suffice, since AutoAttack's numbers depend on the batch size."""
     batches = {name: column.outcome.batch for name, column in attacks.items()}
     told = {name: batch for name, batch in batches.items() if batch != suite.batch}
     return [
@@ -209,8 +210,10 @@ def _smaller(attacks: dict[str, AttackColumn], suite: AttackSuite) -> list[str]:
 
 
 def _problems(ball: dict[str, AttackColumn], minima: dict[str, AttackColumn]) -> list[str]:
-    """Both count verified images, so both are upper bounds of robustness: where smallest perturbations leave fewer
-    images at eps than AutoAttack, its number is too high."""
+    """Report where a search for smallest perturbations leaves fewer images at eps than AutoAttack.
+
+    Both count verified images, so both are upper bounds of robustness, and AutoAttack's number is too high there.
+    """
     found = []
     for name, strong in ball.items():
         for other, minimum in minima.items() if strong.sequence.label else ():

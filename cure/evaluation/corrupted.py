@@ -1,4 +1,4 @@
-"""The corrupted test images that an evaluation meets, published arrays or generated ones, and what is seen in them."""
+"""Evaluate a network on corrupted test images, from published arrays or generated."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from cure.settings.sections import CorruptSuite
 
 @dataclass(frozen=True)
 class Source:
-    """Corrupted versions of the images of `split`, and where they are from."""
+    """Corrupted versions of the images of `split`, and where they come from."""
 
     kind: Literal["official", "generated"]
     version: str
@@ -32,13 +32,13 @@ class Source:
     arrays: Archive | Generated
 
     def missing(self, corruptions: list[str]) -> dict[str, str]:
-        """Corruption -> why this machine cannot give it."""
+        """Map each corruption that is not available on this machine to the reason."""
         if self.kind == "official":
             return {}
         return {name: why for name in corruptions if (why := lacking(name))}
 
     def images(self, name: str, severity: int) -> Tensor:
-        """(n, c, h, w) uint8, image i being test image split.index[i]."""
+        """Return (n, c, h, w) uint8; image i is test image split.index[i], corrupted."""
         array = self.arrays.array(name)
         size = len(array) // 5
         rows = self.split.index.numpy() if self.kind == "official" else np.arange(size)
@@ -46,9 +46,9 @@ class Source:
 
 
 def source(suite: CorruptSuite, dataset: str, digest: str, split: Split) -> Source:
-    """What `corrupt.source` says; `auto` takes the published arrays if every one that is wanted is there.
+    """Return the source that `corrupt.source` sets; `auto` uses the published arrays if all required ones are present.
 
-    A published array with another md5 is refused, never passed over.
+    A published array with another md5 raises UserError; it is never replaced by a generated one.
     """
     local = Split(split.images.cpu(), split.labels.cpu(), split.index)
     archive = ARCHIVES.get(dataset)
@@ -69,7 +69,7 @@ def source(suite: CorruptSuite, dataset: str, digest: str, split: Split) -> Sour
 
 
 def correct(net: nn.Module, split: Split, batch: int) -> int:
-    """How many images of `split` are classified correctly; refuses logits that are not finite."""
+    """Return how many images of `split` are classified correctly; raise UserError for logits that are not finite."""
 
     def right(batch: int) -> list[Tensor]:
         return [(net(x).argmax(dim=1) == y).sum() for x, y, _ in split.batches(batch)]
@@ -87,10 +87,10 @@ def counts(
     on_progress: Callable[[str, int], object],
     store: Store | None = None,
 ) -> dict[str, dict[str, int]]:
-    """Corruption -> severity -> how many images of `split`, corrupted, `net` classifies correctly.
+    """Map corruption -> severity -> how many corrupted images of `split` the network classifies correctly.
 
-    Each (corruption, severity) is a unit, taken from `store` where it is there. `on_progress` receives the corruption
-    and the count.
+    Each (corruption, severity) is a work item, read from `store` if present. `on_progress` receives the corruption and
+    the count.
     """
     store, right = {} if store is None else store, dict[str, dict[str, int]]()
     who = identity(suite.seed, "fp32", net=net)
@@ -115,7 +115,7 @@ def measured(
     on_progress: Callable[[str, int], object],
     store: Store | None = None,
 ) -> CorruptResult:
-    """Every corruption of the suite that this machine can give, and why others are missing."""
+    """Measure every corruption of the suite that is available on this machine, and record why others are missing."""
     missing = found.missing(suite.corruptions)
     names = [name for name in suite.corruptions if name not in missing]
     own = {name: catalogue.entry("corruptions", name).CORRUPTION.category for name in suite.corruptions}
@@ -134,7 +134,7 @@ def measured(
 
 
 def _kept(store: Store, key: str, images: int) -> int | None:
-    """The count of a stored work item; None where there is none, or none that so many images can give."""
+    """Return the count of a stored work item; None if there is none or it is impossible for this number of images."""
     count = store[key].get("correct") if key in store else None
     if count is None or count.ndim or count.dtype != torch.int64 or not 0 <= int(count) <= images:
         return None
@@ -142,7 +142,7 @@ def _kept(store: Store, key: str, images: int) -> int | None:
 
 
 def _official(archive: Archive, split: Split) -> Source:
-    """Refuses a test split that is not the one that was corrupted."""
+    """Return the published arrays; raise UserError if the test split is not the one that was corrupted."""
     labels = archive.array("labels")
     size = len(labels) // 5
     if int(split.index.max()) >= size or not np.array_equal(labels[:size][split.index.numpy()], split.labels.numpy()):

@@ -1,7 +1,6 @@
-"""What an evaluation will cost, said before it starts: counts of passes (survivor.py) x the measured time
-of a pass (speed.py).
+"""Estimate the cost of an evaluation before it starts: counts of passes (survivor.py) x the time of a pass (speed.py).
 
-An image that some attack of a chain breaks is spared the later ones, so what counts are the survivors.
+An image that some attack of a sequence breaks is spared the later ones, so only the survivors count.
 """
 
 from bisect import bisect_right
@@ -16,10 +15,10 @@ from cure.evaluation.survivor import Work
 
 @dataclass(frozen=True)
 class ColumnCost:
-    """One column of an evaluation: the work of its attacks in order, and forwards per prediction.
+    """One column of an evaluation: the work of its attacks in order, and forward passes per prediction.
 
-    In a `chain` an attack sees what the earlier ones left; else, as in a search for the smallest perturbation, it sees
-    every image that is classified correctly. Of all images it sees at most `subset`.
+    If `sequential`, an attack runs on the survivors of the earlier ones. Otherwise, as in a search for the smallest
+    perturbation, it runs on every image that is classified correctly. `subset` limits the number of images.
     """
 
     attacks: dict[str, Work]
@@ -28,9 +27,9 @@ class ColumnCost:
     subset: int | None = None
 
     def seconds(self, speed: AttackSpeed, images: int, clean: float, robust: float) -> float:
-        """Expected on so many images, where these shares are right clean and after all attacks.
+        """Return the expected seconds for these images and for shares that are correct clean and after all attacks.
 
-        The first attack is taken to break all that will break.
+        The first attack is assumed to break all images that will be broken.
         """
         seen = images if self.subset is None else min(images, self.subset)
         reach = [clean] + [robust if self.sequential else clean] * (len(self.attacks) - 1)
@@ -41,7 +40,7 @@ class ColumnCost:
 
 
 def images_for(budget: float, total: Callable[[int], float], images: int, robust: float) -> tuple[int, str]:
-    """How many of `images` fit into `budget` seconds, n of them taking total(n), and a sentence that says so."""
+    """Return how many of `images` fit into `budget` seconds, if n of them take total(n), and a sentence about it."""
     fit = bisect_right(range(1, images + 1), budget, key=total)
     if fit < 1:
         raise UserError(

@@ -1,8 +1,9 @@
-"""The evaluation driver: attacks on batches, each such pair one unit of work, of resume and of sharing.
+"""Run attacks on batches of images. One attack on one batch is a work item: the unit of resume and of sharing.
 
-A sequence's attacks run in order on the images that are still classified correctly. Before an attack the survivors are
-frozen and cut into batches. A work item sees nothing but its batch and the seed, so work items may run in any order and
-in any process, or be taken from an earlier run. What it finds is verified by the network itself, in full precision.
+A sequence's attacks run in order on the images that are still classified correctly. Before an attack, these survivors
+are fixed and cut into batches. A work item depends on nothing but its batch and the seed. So work items may run in any
+order and in any process, or be taken from an earlier run. Its results are verified by the network itself, in full
+precision.
 """
 
 import sys
@@ -25,21 +26,28 @@ from cure.runtime.memory import halving
 from cure.settings.base import AttackPrecision
 
 T = TypeVar("T")
-ROUNDING = 1e-6  # by which float32 may leave the ball, of a radius above 1 this share of it
+ROUNDING = 1e-6  # tolerance of the radius in float32; relative for radii above 1
 
 
 class Unfinished(Exception):
-    """Units of other shares are missing; call again when they are in the store."""
+    """Work items of other processes are missing; call again when they are in the store."""
 
 
 class Driver:
     """Attacks one network on one set of images.
 
-    `attacked` is the module that the attacks see, such as the network's folded copy; by default the network. An attack
-    on a network that draws at random sees `unfolded`. On CUDA they multiply with 10-bit mantissas if `precision` is
-    tf32. `share` is (rank, ranks): this process computes every ranks-th work item; where it needs one that another has
-    not stored yet, it looks again every `patience` seconds or, without any, raises `Unfinished`. `on_progress` receives
-    each batch of each attack: its name, images broken, images seen.
+    Args:
+        net: the network that verifies results: images (n, c, h, w) in [0, 1] to logits (n, classes).
+        data: images, labels and places.
+        batch: images per batch.
+        seed: of the attacks' noise, together with an image's place.
+        attacked: the module that attacks use, such as the network's folded copy; by default `unfolded`.
+        unfolded: the module that attacks use on a network that draws at random; by default `net`.
+        precision: of attacks; tf32 multiplies with 10-bit mantissas, on CUDA alone.
+        store: finished work items, which are not computed again.
+        share: (rank, ranks): this process computes every ranks-th work item.
+        patience: seconds to wait for another process' work items before checking again; None raises `Unfinished`.
+        on_progress: receives each batch of each attack: its name, images broken, images attacked.
     """
 
     def __init__(
@@ -73,16 +81,16 @@ class Driver:
         self._clean: dict[int, Labels] = {}
 
     def clean(self, passes: int = 1) -> Labels:
-        """What the network predicts for the images themselves; computed once."""
+        """Return the network's predictions for the unchanged images (n); they are computed once."""
         if passes not in self._clean:
             self._clean[passes] = self._fitting(lambda batch: self._see(batch, passes), "clean images")
         return self._clean[passes].clone()
 
     def run(self, sequence: AttackSequence) -> Outcome:
-        """All attacks of the sequence, from the clean predictions on.
+        """Run all attacks of the sequence, beginning with the clean predictions.
 
-        Where memory runs out, it begins again with half the batch, and the outcome says with which it ended; one of
-        several shares is refused.
+        If memory runs out, the sequence restarts with half the batch size, which the outcome records. With several
+        processes it raises UserError instead.
         """
         return self._fitting(lambda batch: self._run(sequence, batch), " and ".join(sequence.attacks))
 
@@ -125,7 +133,7 @@ class Driver:
     def _work_item(
         self, sequence: AttackSequence, name: str, attack: Attack, part: Examples, place: int
     ) -> WorkItem | None:
-        """The stored work item, or a fresh one, or None if it is another's."""
+        """Return the stored work item, a newly computed one, or None if another process must compute it."""
         key = digest([self.identity, name, sequence.facts, sequence.passes, sequence.eps], vars(part))
         with suppress(KeyError):
             item = self.store[key]
@@ -166,7 +174,7 @@ class Driver:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Frozen networks, full precision, and random numbers that come from the seed and leave the caller's alone."""
+        """Freeze the networks, compute in full precision, and seed random numbers without changing the caller's."""
         devices = [self.data.x.device] if self.data.x.is_cuda else []
         with torch.random.fork_rng(devices), frozen(self.net), frozen(self.attacked), full_precision():
             torch.manual_seed(self.seed)
@@ -180,14 +188,14 @@ def outermost(eps: float) -> float:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """float32 as such: no TF32, no autocast."""
+    """Compute float32 in full: no TF32, no autocast."""
     with multiplying(tf32=False), torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
         yield
 
 
 @contextmanager
 def multiplying(*, tf32: bool) -> Iterator[None]:
-    """Inside, CUDA multiplies with 10-bit mantissas or with all bits."""
+    """Let CUDA multiply with 10-bit mantissas (TF32) or with all bits."""
     convolutions, products = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
     try:
@@ -197,5 +205,5 @@ def multiplying(*, tf32: bool) -> Iterator[None]:
 
 
 def effective(precision: AttackPrecision, device: torch.device) -> AttackPrecision:
-    """Return the precision that a device computes in: TF32 is CUDA's alone."""
+    """Return the precision in which a device computes: TF32 exists on CUDA alone."""
     return "fp32" if precision == "tf32" and device.type != "cuda" else precision

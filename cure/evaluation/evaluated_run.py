@@ -1,4 +1,4 @@
-"""Evaluation of one network on the test split: which network and which images."""
+"""Load the network and the test images of an evaluation in the pipeline."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from cure.storage.paths import Run
 
 @dataclass(frozen=True)
 class EvaluatedRun:
-    """An evaluated network of the pipeline and the test images it meets."""
+    """An evaluated network of the pipeline and its test images."""
 
     about: Description
     net: nn.Module
@@ -28,7 +28,7 @@ class EvaluatedRun:
 
 
 def evaluated(run: Run, params: Params, suite: Suite, set_up: Callable[[RunSettings], torch.device]) -> EvaluatedRun:
-    """The network of `run` on the device that `set_up` gives, with the suite's number of test images."""
+    """Load the network of `run` on the device that `set_up` returns, and as many test images as the suite sets."""
     run_settings = params.get("run", RunSettings)
     where = set_up(run_settings)
     about, states = checkpoint.load(run.weights)
@@ -43,7 +43,7 @@ def evaluated(run: Run, params: Params, suite: Suite, set_up: Callable[[RunSetti
 
 
 def test_split(about: Description, source: prepared.Data, images: int) -> Split:
-    """`images` test images, evenly spread; refuses data other than those the network was trained on."""
+    """Return `images` evenly spaced test images; raise UserError for other data than the network was trained on."""
     if source.digest != about.data_digest:
         raise UserError(f"{source.path}: not the file that these weights were trained with (its sha256 differs)")
     return source.splits["test"].evenly_spaced(images)

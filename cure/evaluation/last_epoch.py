@@ -1,7 +1,7 @@
-"""The network of the last epoch on the same test images as the evaluated one: what robust overfitting costs.
+"""Evaluate the network of the last epoch on the same test images as the evaluated one, to measure robust overfitting.
 
-Rice et al., "Overfitting in adversarially robust deep learning", ICML 2020, report best and last beside each other; so
-does CURE's Table 3.
+Rice et al., "Overfitting in adversarially robust deep learning", ICML 2020, report the best and the last epoch side by
+side; so does CURE's Table 3.
 """
 
 from torch import nn
@@ -27,13 +27,14 @@ class LastEpoch:
 
     @property
     def work_items(self) -> int:
-        """How often `outcomes` ticks."""
+        """Return how many progress events `outcomes` reports."""
         return work_items(len(self.evaluated.split), self.attack_sequences, self.suite) if self.net is not None else 0
 
     def outcomes(self, best: AttackResult, on_progress: OnProgress, store: Store) -> LastEpochResult | None:
-        """Attack the last epoch's network; reuse the outcomes in `best` where that is the evaluated network.
+        """Attack the last epoch's network; reuse the outcomes in `best` if that is the evaluated network.
 
-        None without a training of its own, and where the last network is of another form than the evaluated one.
+        Return None for a method without a training of its own, or if the last network has another form than the
+        evaluated one.
         """
         if self.epoch is None:
             return None
@@ -47,8 +48,8 @@ class LastEpoch:
 
 
 def _network(run: Run, evaluated: EvaluatedRun) -> tuple[int | None, nn.Module | None]:
-    """The last epoch, and its network where it is not the evaluated one."""
-    if not run.training_checkpoint.exists():  # it consolidates another row
+    """Return the last epoch, and its network unless it is the evaluated one."""
+    if not run.training_checkpoint.exists():  # the method consolidates another run's network
         return None, None
     about, states = load_training_checkpoint(run, evaluated.about.data_digest)
     if about.epoch == evaluated.about.epoch:

@@ -1,4 +1,4 @@
-"""Per-example outcomes of a network on a split, clean and under attack."""
+"""Measure per-image outcomes of a network on a split, clean and under attack."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ from cure.nn.batchnorm import scope
 
 @contextmanager
 def frozen(net: nn.Module) -> Iterator[None]:
-    """Eval mode and no gradient to the weights, both restored afterwards."""
+    """Use eval mode without gradients to the weights inside the block; restore both afterwards."""
     wanted = [(weight, weight.requires_grad) for weight in net.parameters()]
     net.requires_grad_(False)
     try:
@@ -31,7 +31,7 @@ def frozen(net: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def finite(net: nn.Module) -> Iterator[None]:
-    """Refuse logits that were not finite, at the end, so that no batch waits for the device."""
+    """Raise UserError after the block if any logits were not finite; no batch waits for the device."""
     seen: list[Tensor] = []
     hook = net.register_forward_hook(lambda *call: seen.append(call[2].detach().isfinite().all()))
     try:
@@ -43,13 +43,13 @@ def finite(net: nn.Module) -> Iterator[None]:
 
 
 def outcomes(net: nn.Module, split: Split, attacks: dict[str, Attack], *, batch: int, seed: int) -> dict[str, Flags]:
-    """`clean` and each attack -> (n) flags: classified correctly, and under attack still so.
+    """Return (n) flags of `clean` and of each attack: classified correctly, and still so under attack.
 
     An image counts as robust only if it is also classified correctly clean. Noise is seeded per image, so the batch
-    size decides nothing but speed. Refuses logits that are not finite.
+    size affects nothing but speed. Raises UserError for logits that are not finite.
     """
     found: dict[str, list[Flags]] = {name: [] for name in ("clean", *attacks)}
-    watched = nn.Sequential(net)  # on the network itself a hook would keep attacks from its folded copy
+    watched = nn.Sequential(net)  # a hook on the network itself would keep attacks from using its folded copy
     with frozen(net), finite(watched):
         for x, y, index in split.batches(batch):
             clean = right(watched, x, y)
@@ -57,10 +57,10 @@ def outcomes(net: nn.Module, split: Split, attacks: dict[str, Attack], *, batch:
             for name, attack in attacks.items():
                 x_adv = attack(net, Batch(x, y, index, PerImage(seed, index)))
                 found[name].append(clean & right(watched, x_adv, y))
-    together = torch.stack([torch.cat(flags) for flags in found.values()]).cpu()  # one wait for the device
+    together = torch.stack([torch.cat(flags) for flags in found.values()]).cpu()  # waits once for the device
     return dict(zip(found, together, strict=True))
 
 
 def accuracies(flags: dict[str, Flags]) -> dict[str, float]:
-    """Each outcome's share of true flags, in [0, 1]."""
+    """Return each outcome's share of true flags, in [0, 1]."""
     return {name: int(flag.sum()) / len(flag) for name, flag in flags.items()}

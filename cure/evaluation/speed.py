@@ -1,8 +1,8 @@
-"""How fast a network is attacked, measured in a second or two.
+"""Measure in a second or two how fast a network is attacked.
 
-A pass over n images takes a + b n seconds, which two batch sizes tell: for a tiny network a is most of it. What the
-attacks compute themselves comes on top (FAB sorts every image's pixels); it does not depend on the network, so it is
-measured on one that costs nothing.
+A pass over n images takes a + b n seconds; two batch sizes determine a and b. For a tiny network, a dominates. The
+attack's own arithmetic is added (FAB sorts every image's pixels). It does not depend on the network, so it is measured
+on a network that costs nothing.
 """
 
 import math
@@ -24,28 +24,31 @@ from cure.evaluation.driver import full_precision
 from cure.evaluation.measure import frozen
 from cure.evaluation.survivor import Unbeaten, Work, passes
 
-# how the clock is read; no result depends on it
-FEW = 16  # images of a first forward, and of the attacks' own arithmetic
-LONGEST = 0.25  # seconds of a forward that is worth repeating; a larger batch is timed in part
+# how times are measured; no result depends on these
+FEW = 16  # images of the first forward pass, and of the attacks' own arithmetic
+LONGEST = 0.25  # seconds of a forward pass that is worth repeating; a larger batch is timed in part
 REPEATS = 3
 
 
 @dataclass(frozen=True)
 class PassTime:
-    """Seconds of a pass: `call` whatever the batch, and `image` for each image in it."""
+    """Seconds of a pass: `call` for any batch, plus `image` for each image in it."""
 
     call: float
     image: float
 
     def seconds(self, images: float | int, batch: int) -> float:
-        """Of one pass over so many images, in batches."""
+        """Return the seconds of one pass over these images, in batches."""
         return math.ceil(images / batch) * self.call + images * self.image
 
 
 @dataclass(frozen=True)
 class AttackSpeed:
-    """How fast a network is attacked in batches of this size: a forward, a forward with its gradient to the image, and
-    by attack what each of its forwards costs besides."""
+    """The speed of attacks on a network in batches of one size.
+
+    `forward` is the time of a forward pass, `gradient` that of a forward pass with its gradient to the image. `own` is
+    the additional time of each attack per forward pass.
+    """
 
     forward: PassTime
     gradient: PassTime
@@ -53,18 +56,18 @@ class AttackSpeed:
     own: Mapping[str, PassTime] = field(default_factory=dict)
 
     def check(self, images: float | int) -> float:
-        """Seconds of the predictions of so many images."""
+        """Return the seconds of predicting these images."""
         return self.forward.seconds(images, self.batch)
 
     def seconds(self, name: str, work: Work, images: float | int) -> float:
-        """Of the attack of this name on so many images that survive it."""
+        """Return the seconds of the attack with this name on images that survive it."""
         spent = (work.forwards - work.gradients) * self.check(images)
         spent += work.gradients * self.gradient.seconds(images, self.batch)
         return spent + work.forwards * self.own.get(name, PassTime(0.0, 0.0)).seconds(images, self.batch)
 
 
 def measure_speed(net: nn.Module, x: Images, batch: int, short: Mapping[str, Attack], classes: int) -> AttackSpeed:
-    """The pace of `net`, which the attacks see, on the device of x; `short` are attacks with few iterations."""
+    """Measure the speed of `net`, as attacks use it, on the device of x; `short` are attacks with few iterations."""
     with frozen(net), torch.enable_grad(), full_precision():
         each = _median(partial(_forward, net, x[:FEW])) / len(x[:FEW])
         count = max(1, min(batch, len(x), max(FEW, math.floor(LONGEST / each))))
@@ -75,7 +78,7 @@ def measure_speed(net: nn.Module, x: Images, batch: int, short: Mapping[str, Att
 
 
 def arithmetic(attack: Attack, x: Images, classes: int) -> PassTime:
-    """What each forward of an attack costs besides the network, on images like x."""
+    """Measure the time of an attack's own arithmetic per forward pass, on images like x."""
     net, work = Unbeaten(classes).to(x.device), passes(attack, classes)
     labels = torch.zeros(FEW, dtype=torch.long, device=x.device)
     x = x[torch.arange(FEW, device=x.device) % len(x)]
@@ -101,7 +104,7 @@ def _gradient(net: nn.Module, x: Images) -> None:
 
 
 def _speed(spent: Callable[[int], float], most: int) -> PassTime:
-    """From the seconds of two batches, a large one and a quarter of it."""
+    """Compute the pass time from the seconds of two batches: a large one and a quarter of it."""
     few, large = math.ceil(most / 4), spent(most)
     if few == most:  # one image
         return PassTime(0.0, large)
@@ -110,7 +113,7 @@ def _speed(spent: Callable[[int], float], most: int) -> PassTime:
 
 
 def _median(act: Callable[[], Any]) -> float:
-    """Seconds, after a warm-up."""
+    """Return the median of the seconds, after a warm-up."""
 
     def timed() -> float:
         start = time.perf_counter()

@@ -1,7 +1,6 @@
-"""What an attack does to an image that survives it: its passes, counted by running it once on a network that it cannot
-break.
+"""Count an attack's passes for an image that survives it, by running the attack once on a network that it cannot break.
 
-The network costs next to nothing, so that even AutoAttack's 7,852 forwards take some seconds.
+The network costs next to nothing, so even AutoAttack's 7,852 forward passes take only seconds.
 """
 
 from dataclasses import dataclass
@@ -22,14 +21,14 @@ LEAD = 9.0
 
 @dataclass(frozen=True)
 class Work:
-    """Passes per image that survives an attack: forwards, and how many of them go back to the image."""
+    """Passes per image that survives an attack: forward passes, and how many of them have a gradient to the image."""
 
     forwards: int
     gradients: int
 
 
 class Unbeaten(nn.Module):
-    """A network that is right about label 0 whatever the image, with a gradient, and counts the images that it sees."""
+    """A network that predicts label 0 for any image, has a gradient, and counts the images of its passes."""
 
     way: Tensor
     lead: Tensor
@@ -41,7 +40,7 @@ class Unbeaten(nn.Module):
         self.forwards = self.gradients = 0
 
     def forward(self, x: Images) -> Logits:
-        """A constant lead for class 0, and the brightness times another factor for each class."""
+        """Return a constant lead for class 0 plus, for each class, the brightness times another factor."""
         z: Logits = x.mean((1, 2, 3))[:, None] * self.way + self.lead
         self.forwards += len(z)
         if z.requires_grad:
@@ -53,7 +52,7 @@ class Unbeaten(nn.Module):
 
 
 def passes(attack: Attack, classes: int) -> Work:
-    """Run the attack on one image of a network with so many classes; random numbers of the caller stay as they are."""
+    """Run the attack on one image of a network with so many classes; preserve the caller's random state."""
     net, place = Unbeaten(classes).eval(), torch.zeros(1, dtype=torch.long)
     with torch.random.fork_rng(_seeded()), torch.enable_grad(), full_precision():
         attack(net, Batch(torch.full((1, *SHAPE), 0.5), place, place, PerImage(0, place)))
@@ -70,7 +69,7 @@ _known: dict[str, Work] = {}
 
 
 def works(sequence: AttackSequence, classes: int) -> dict[str, Work]:
-    """The passes of each attack of a sequence, its verification not included; equal facts are counted once."""
+    """Return the passes of each attack of a sequence, without verification; count attacks with equal facts once."""
     found = dict[str, Work]()
     for name, attack in sequence.attacks.items():
         key = digest([name, sequence.facts, sequence.passes, classes], {})

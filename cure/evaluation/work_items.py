@@ -1,7 +1,7 @@
-"""What an evaluation is about, its work items, and what they add up to.
+"""Define the data of an evaluation: its images, its work items, and the outcome that they add up to.
 
-A work item is what one attack found on one batch, or one corruption at one severity, kept under a digest of everything
-that decides it.
+A work item is the result of one attack on one batch, or of one corruption at one severity. Its key is a digest of
+everything that decides it.
 """
 
 import hashlib
@@ -22,21 +22,21 @@ from cure.storage.files import replacing
 from cure.storage.resume import code
 
 WorkItem = dict[str, Tensor]
-"""Of an attack, the misclassified images of the batch: `rows`, `predicted` by the network itself, and `x_adv`; besides,
-by name, what the attack showed of every image of the batch. Of a corruption at one severity: `correct`, how many images
-are."""
+"""Of an attack: the misclassified images of the batch as `rows`, `predicted` by the network itself, and `x_adv`; also,
+by name, the values that the attack showed of every image of the batch. Of a corruption at one severity: the number of
+`correct` images."""
 
 FOUND = {"rows", "predicted", "x_adv"}
 
 Store = MutableMapping[str, WorkItem]
-"""Where work items live: a dict, or a Folder that outlives the process and may be shared by several."""
+"""The store of work items: a dict, or a WorkItemFolder, which outlives the process and may be shared by several."""
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Images in [0, 1], float32, their labels, and each image's place in its split, which seeds its noise.
+    """Images (n, c, h, w) in [0, 1], float32, labels (n), and each image's place in its split, which seeds its noise.
 
-    The places are on the host, and so are the rows that choose some of them.
+    The places are on the host. So are the row indices that select images.
     """
 
     x: Images
@@ -53,23 +53,23 @@ class Examples:
 
 @dataclass
 class Outcome:
-    """What a sequence did to each of n images, on the CPU."""
+    """The result of a sequence on each of n images, on the CPU."""
 
     clean: Flags  # classified correctly
     predicted: Labels  # at x_adv
-    x_adv: Images  # the adversarial image; the image itself where none was found or needed
-    distance: PerExample  # of x_adv, in the sequence's metric; infinity where none was found
-    batch: int  # images at a time, on which AutoAttack's numbers depend
+    x_adv: Images  # the adversarial image; the image itself if none was found or needed
+    distance: PerExample  # of x_adv, in the sequence's metric; infinity if none was found
+    batch: int  # images per batch, on which AutoAttack's numbers depend
     broken_by: dict[str, Tensor] = field(default_factory=dict)  # attack -> rows whose x_adv it made
-    shown: dict[str, Tensor] = field(default_factory=dict)  # name -> what an attack showed of each image it met, or NaN
+    shown: dict[str, Tensor] = field(default_factory=dict)  # name -> what an attack showed of each image, else NaN
 
     @property
     def robust(self) -> Flags:
-        """Classified correctly, and no attack of the sequence changed that."""
+        """Return (n) whether an image is classified correctly and no attack of the sequence changed that."""
         return self.distance.isinf()
 
     def take(self, name: str, rows: Labels, item: WorkItem, length: PerExample) -> None:
-        """Enter the adversarial images of one work item, of these rows, where they are nearer than what is known."""
+        """Store the adversarial images of a work item for these rows, where they are nearer than those found before."""
         nearer = length < self.distance[rows]
         rows = rows[nearer]
         for other, theirs in self.broken_by.items():
@@ -79,14 +79,14 @@ class Outcome:
         self.distance[rows] = length[nearer]
 
     def keep_shown(self, rows: Labels, item: WorkItem) -> None:
-        """Enter what the attack showed of one work item, of these rows."""
+        """Store the values that the attack showed in a work item, for these rows."""
         for name in item.keys() - FOUND:
             nothing = torch.full((len(self.clean), *item[name].shape[1:]), torch.nan)
             self.shown.setdefault(name, nothing)[rows] = item[name]
 
 
 def sound(item: WorkItem, part: Examples) -> bool:
-    """Whether a stored work item can be what an attack left of these images, by its types, shapes and ranges."""
+    """Return whether a stored work item is possible for these images, by its types, shapes and ranges."""
     shown = [value for name, value in item.items() if name not in FOUND]
     if not set(item) >= FOUND or any(not value.ndim or len(value) != len(part) for value in shown):
         return False
@@ -102,7 +102,7 @@ def sound(item: WorkItem, part: Examples) -> bool:
 
 
 class WorkItemFolder(Store):
-    """Units as files with a digest of what they hold; one that is not whole, or was edited, counts as missing."""
+    """Work items as files with a digest of their content. A file that is incomplete or was edited counts as missing."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -138,7 +138,7 @@ class WorkItemFolder(Store):
         return sum(1 for _ in self)
 
 
-HEAD = 8  # bytes before the header of a safetensors file, which say how long it is
+HEAD = 8  # bytes at the start of a safetensors file that give the length of its header
 
 
 def _digest_of(item: WorkItem) -> str:
@@ -146,7 +146,7 @@ def _digest_of(item: WorkItem) -> str:
 
 
 def digest(facts: Any, tensors: dict[str, Tensor]) -> str:
-    """A name for facts and tensors: 32 hex digits."""
+    """Return a name for facts and tensors: 32 hex digits."""
     found = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for name, tensor in tensors.items():
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -155,6 +155,6 @@ def digest(facts: Any, tensors: dict[str, Tensor]) -> str:
 
 
 def identity(seed: int, precision: str, **nets: nn.Module) -> str:
-    """Return a digest of what computes a work item: networks as they lie in memory, code, PyTorch, precision, seed."""
+    """Return a digest of all that computes a work item: networks, memory layout, code, PyTorch, precision, seed."""
     states = {f"{p} {key} {t.stride()}": t for p, net in nets.items() for key, t in net.state_dict().items()}
     return digest([*(str(net) for net in nets.values()), code(), torch.__version__, precision, seed], states)

@@ -1,4 +1,4 @@
-"""The texts of code/, by which DVC tells whether the code of a stage changed; see stages/digest.py, code/dvc.yaml."""
+"""Read the texts of code/, by which DVC detects changed code of a stage; see stages/digest.py and code/dvc.yaml."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ from cure.errors import UserError
 
 
 def load_stages(folder: Path) -> list[Any]:
-    """Return the stages of a pipeline folder in the order of its dvc.yaml, behind that of its code/dvc.yaml."""
+    """Return the stages of a pipeline folder: those of its code/dvc.yaml, then those of its dvc.yaml, in file order."""
     try:
         with Repo(str(folder)) as repo:
             files = (folder / "code" / "dvc.yaml", folder / "dvc.yaml")
@@ -24,12 +24,12 @@ def load_stages(folder: Path) -> list[Any]:
 
 
 def first(stage: Any) -> bool:
-    """Return whether DVC runs this stage every time before all others, as it does with the stage `code`."""
+    """Return whether DVC runs this stage every time before all others, like the stage `code`."""
     return bool(stage.always_changed and not stage.deps)
 
 
 def last(stage: Any) -> bool:
-    """Return whether DVC runs this stage every time and after others, as it does with the stage `show`."""
+    """Return whether DVC runs this stage every time after others, like the stage `show`."""
     return bool(stage.always_changed and stage.deps)
 
 
@@ -44,5 +44,5 @@ def rewrite(stages: Iterable[Any], folder: Path) -> None:
 
 
 def search_path() -> str:
-    """Return PATH with this process' Python first, since a stage's command is `python ...`."""
+    """Return PATH with this process' Python first, since the command of a stage is `python ...`."""
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])

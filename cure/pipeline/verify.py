@@ -15,10 +15,13 @@ from typing import Any
 
 from cure.errors import UserError, did_you_mean
 from cure.pipeline import code_texts
+from cure.runtime.console import WholeTable, page, say
 from cure.settings.params import FILE, read
 from cure.storage.files import md5sum
 
 SOURCES = ("cure", "stages")
+SHOWN = 12  # digits of a digest
+EQUAL, DIFFERS = 0, 3
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,26 @@ class Line:
     def equal(self) -> bool:
         """Return whether the bytes are the same."""
         return self.lock == self.again != "-"
+
+
+def show(run: str, folder: Path) -> int:
+    """Verify a run, print a line for each output and a sentence about all of them, and return the exit code."""
+    found = verify(run, folder)
+    table = WholeTable("out", "equal", "dvc.lock", "again")
+    for line in found:
+        table.add_row(line.out, "yes" if line.equal else "NO", line.lock[:SHOWN], line.again[:SHOWN])
+    console = page()
+    console.print(table, "")
+    say(console, conclusion(run, found))
+    return EQUAL if all(line.equal for line in found) else DIFFERS
+
+
+def conclusion(run: str, found: list[Line]) -> str:
+    """Return a sentence: whether all outputs are equal, else which ones are not."""
+    unequal = [line.out for line in found if not line.equal]
+    if unequal:
+        return f"{run}: {len(unequal)} of {len(found)} outputs differ from dvc.lock: {', '.join(unequal)}"
+    return f"{run}: every output ({len(found)}) has the bytes that dvc.lock records"
 
 
 def verify(run: str, folder: Path) -> list[Line]:
@@ -53,7 +76,7 @@ def named(run: str, known: dict[str, Any]) -> list[Any]:
     if not found:
         raise UserError(f"verify: no stage and no run {run!r}{did_you_mean(run, list(known))}")
     if in_git := [one.name for one in found if not all(out.use_cache for out in one.outs) or not one.outs]:
-        raise UserError(f"verify: the stage {in_git[0]} is no run; `git diff` shows whether its files changed")
+        raise UserError(f"verify: {in_git[0]} is not a run; `git diff` shows whether its files changed")
     if unknown := [one.name for one in found if not all(out.hash_info.value for out in one.outs)]:
         raise UserError(f"verify: dvc.lock has no outputs of {', '.join(unknown)}; run `dvc repro` first")
     return found

@@ -1,4 +1,4 @@
-"""A measured accuracy beside a published one: the difference, its interval, and whether the two can agree."""
+"""Compare a measured accuracy with a published one: the difference, its interval, and whether the two can agree."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ MADE_OF = ("nrr", "nrr_aa", "sum", "ood", "mrc", "drop")
 
 
 def comparable(measure: str) -> bool:
-    """Whether a published measure is the accuracy of one network, clean or under an attack."""
+    """Return whether a published measure is the accuracy of one network, clean or under an attack."""
     return measure not in MADE_OF and not measure.endswith(NOT_COMPARED)
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """One published number beside ours, in [0, 1]; without ours, the column that would measure it."""
+    """One published number beside ours, in [0, 1]; if ours is missing, the column that would measure it."""
 
     kind: Kind
     source: str
@@ -32,13 +32,13 @@ class Agreement:
     ours: float | None
     images: int
     difference: tuple[float, float, float] | None  # ours - published, and its 95 % interval
-    differs: list[str]  # what the attack does otherwise than the published one; nothing where it is the same
+    differs: list[str]  # differences of the attack from the published one; empty if it is the same
     same: str | None  # a column that was not measured, and whose attack is the published one or nearer to it
     caveat: str  # about the published row
 
     @property
     def agrees(self) -> bool | None:
-        """Whether images and printed seeds alone can explain the difference; None where nothing was measured."""
+        """Return whether images and printed seeds alone can explain the difference; None if nothing was measured."""
         return None if self.difference is None else self.difference[1] <= 0 <= self.difference[2]
 
 
@@ -47,8 +47,11 @@ def compare(
 ) -> list[Agreement]:
     """Return every accuracy of a published row beside ours.
 
-    `counts` has the correct and all images of each column that was measured, `known` the settings of every column
-    there is, over the threat model, and `images` is the size of the published test set.
+    Args:
+        claim: the published row.
+        counts: (correct images, all images) of each measured column.
+        known: the settings of every available column, completed by the threat model.
+        images: size of the published test set.
     """
     return [_beside(claim, measure, counts, known, images) for measure in claim.values if comparable(measure)]
 
@@ -92,7 +95,7 @@ def difference(
 ) -> tuple[float, float, float]:
     """Return hits/images - share and its 95 % interval, for a share that was printed of `others` images.
 
-    The Wilson intervals of both, as of two networks on images of their own, are combined (Newcombe 1998); the printed
+    The Wilson intervals of both are combined as for two networks on different images (Newcombe 1998). The printed
     deviation over seeds and the rounding of the print widen the published side.
     """
     own, gap = hits / images, hits / images - share

@@ -1,4 +1,4 @@
-"""The attack that a published number was measured under, and how it differs from a column of ours."""
+"""Describe the attack behind a published number, and how it differs from a column of ours."""
 
 import re
 from collections.abc import Mapping
@@ -8,20 +8,18 @@ from cure.settings.base import Count, Positive, Radius, Settings, number
 
 UNKNOWN = "the published attack is not known in full"
 NO_COLUMN = "no column here is of this kind"
-RESTARTS = {"restarts": 1}  # what a column without the key does
+RESTARTS = {"restarts": 1}  # the value of a column without this key
 COLUMNS = {"cw": "cw20"}  # measure -> column, where the names differ
-CALLED = {
-    "cw": r"cw\d+(_.*)?"
-}  # measure -> columns that are called like it, where their names have more than an ending
-ATTACKED = {"nrr": "cw", "nrr_aa": "aa", "sum": "aa"}  # measure -> the attacked measure that it is made of
+CALLED = {"cw": r"cw\d+(_.*)?"}  # measure -> columns named after it, where their names have more than an ending
+ATTACKED = {"nrr": "cw", "nrr_aa": "aa", "sum": "aa"}  # measure -> the attacked measure from which it is computed
 WORDS = {"clip_start": "start clipped to [0, 1]:"}
 ASCENT = ("step", "steps", "start", "clip_start")
-WHOLE = {"pgd": ASCENT, "cw": ASCENT, "autoattack": ("version", "iterations")}  # what must be known of an attack
+WHOLE = {"pgd": ASCENT, "cw": ASCENT, "autoattack": ("version", "iterations")}  # keys that must be known of an attack
 PLAIN = ("clean", "ood", "mrc", "drop")
 
 
 class PublishedAttack(Settings):
-    """What is known of an attack; a key that is left out is not known, and not compared, which is then said."""
+    """The known settings of an attack. A key that is left out is not compared, but reported as unknown."""
 
     attack: Literal["pgd", "cw", "autoattack"]
     eps: Radius
@@ -32,10 +30,10 @@ class PublishedAttack(Settings):
     restarts: Count | None = None
     version: Literal["standard", "custom", "rand"] | None = None
     iterations: Count | None = None
-    also: str | None = None  # what no column of ours does
+    also: str | None = None  # a feature that no column of ours has
 
     def differences(self, ours: Mapping[str, Any]) -> list[str]:
-        """Return what a column of ours does otherwise, as `step 0.003, here 2/255`."""
+        """Return how a column of ours differs from this attack, as `step 0.003, here 2/255`."""
         found = []
         for key, value in self.model_dump(exclude_none=True).items():
             own = RESTARTS.get(key) if key not in ours else ours[key]
@@ -48,7 +46,7 @@ class PublishedAttack(Settings):
 
 
 def spelled(value: Any) -> str:
-    """8/255 where a number is so many grey levels (or RiFT's 2/225), yes or no, or the value as it is."""
+    """Return a number as 8/255 where it is one (RiFT's step as 2/225), a bool as yes or no, others as text."""
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "none"}[value]
     if isinstance(value, float):
@@ -59,12 +57,12 @@ def spelled(value: Any) -> str:
 
 
 def columns(settings: Mapping[str, Mapping[str, Any]], eps: float, step: float) -> dict[str, dict[str, Any]]:
-    """Return the columns of an attack suite over the threat model that is laid under them."""
+    """Return the columns of an attack suite, with the threat model as the default of each."""
     return {name: {"eps": eps, "step": step, **own} for name, own in settings.items()}
 
 
 def attacked(measure: str) -> str | None:
-    """Return the attacked measure behind a published one: aa of aa_best, cw of nrr; None where nothing is attacked."""
+    """Return the attacked measure behind a published one: aa for aa_best, cw for nrr; None if nothing is attacked."""
     plain = measure
     for end in ("_best", "_last", "_delta", "_gain"):
         plain = plain.removesuffix(end)
@@ -74,10 +72,10 @@ def attacked(measure: str) -> str | None:
 def ours(
     measure: str, under: PublishedAttack | None, known: Mapping[str, Mapping[str, Any]]
 ) -> tuple[str | None, list[str]]:
-    """Return the column of ours to set beside an attacked measure, and how its attack differs from the published one.
+    """Return our column to compare with an attacked measure, and how its attack differs from the published one.
 
-    It is the column with the same attack, whatever it is called. Else it is the nearest of those that are called like
-    the measure (pgd20, pgd20_trades), where another radius is farther than all other differences.
+    A column with the same attack comes first, whatever its name. Otherwise it is the nearest of the columns that are
+    named after the measure (pgd20, pgd20_trades). Another radius outweighs all other differences.
     """
     called = COLUMNS.get(measure, measure)
     if under is None:

@@ -1,4 +1,4 @@
-"""claims.yaml: numbers that papers print and that others reproduced, as one claim per row of their tables."""
+"""Read claims.yaml: numbers that papers print and that others reproduced, as one claim per row of their tables."""
 
 import re
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ Kind = Literal["claim", "reproduction"]
 
 
 def cell(value: Any) -> Any:
-    """A printed cell as (number, deviation): 86.76, `87.82±0.19`, or nothing."""
+    """Parse a printed cell as (number, deviation): 86.76, `87.82±0.19`, or nothing."""
     found = re.fullmatch(r"([+-]?\d+(?:\.\d+)?)(?:±(\d+(?:\.\d+)?))?", str(value))
     if value is not None and not found:
         raise ValueError("not a number, mean±deviation, or ~")
@@ -32,9 +32,9 @@ def cell(value: Any) -> Any:
 
 
 class Place(Settings):
-    """What a group of rows and each claim in it share; `mean` is the mean over a table's networks."""
+    """The fields that a group of rows and its claims share. The model `mean` is the mean over a table's networks."""
 
-    paper: str  # of a reproduction: who reproduced
+    paper: str  # of a reproduction: the people who reproduced
     table: str
     dataset: Literal["cifar10", "cifar100", "svhn", "tiny_imagenet"]
     model: Literal["resnet18", "preact_resnet18", "wrn_34_10", "resnet34", "resnet50", "resnet101", "mean"]
@@ -43,7 +43,7 @@ class Place(Settings):
 
 
 class Group(Place):
-    """The rows of a table for one data set and one network; the head of claims.yaml says what each key means."""
+    """The rows of a table for one data set and one network. The head of claims.yaml explains each key."""
 
     caveat: str = ""
     own: list[str] = Field(default_factory=list)
@@ -57,51 +57,51 @@ class Group(Place):
 
 
 class Table(Settings):
-    """One table: groups of rows, and what is laid under each of them."""
+    """One table: groups of rows, and defaults for each of them."""
 
     model_config = ConfigDict(extra="allow")
     groups: list[dict[str, Any]]
 
 
 class Book(Settings):
-    """The whole file."""
+    """The whole claims.yaml."""
 
     papers: dict[str, str]  # key -> where to find it
     reproducers: dict[str, str]
-    images: dict[str, Count]  # of each data set's test split
+    images: dict[str, Count]  # in each data set's test split
     attacks: dict[str, PublishedAttack]
     tables: list[Table]
-    unverified: dict[str, str]  # method -> why no table of its own paper stands here
+    unverified: dict[str, str]  # method -> why claims.yaml has no table of its own paper
     reproductions: list[Table]
     windows: list[Window]
 
 
 class Claim(Place):
-    """What one row of a published table says of one method; empty cells are left out."""
+    """The numbers of one row of a published table about one method, in percent, without empty cells."""
 
     kind: Kind
     method: str
     values: dict[str, float]
     deviations: dict[str, float]  # over seeds, where printed
-    misprinted: dict[str, float]  # measure -> what the rest of the row gives instead
+    misprinted: dict[str, float]  # measure -> the value that the rest of the row implies
     under: dict[str, PublishedAttack]  # measure -> its attack, where known
-    caveat: str  # sentences, or nothing
+    caveat: str  # sentences, or ''
 
     def attack(self, measure: str) -> PublishedAttack | None:
-        """Return the attack behind a measure, of which there is one for nrr, sum and *_best too; None if not known."""
+        """Return the attack behind a measure, including nrr, sum and *_best; None if it is not known."""
         return self.under.get(measure) or self.under.get(attacked(measure) or "")
 
 
 @dataclass(frozen=True)
 class Published:
-    """Everything that others published and that ours is held against, in the order of the file."""
+    """Everything that others published and that our results are compared with, in the order of the file."""
 
-    claims: list[Claim]  # what papers print
-    reproductions: list[Claim]  # what people who are not a method's authors measured
+    claims: list[Claim]  # numbers that papers print
+    reproductions: list[Claim]  # numbers that others than a method's authors measured
     windows: list[Window]
     attacks: dict[str, PublishedAttack]
-    unverified: dict[str, str]  # method -> why no table of its own paper stands here
-    images: dict[str, int]  # of each data set's test split
+    unverified: dict[str, str]  # method -> why claims.yaml has no table of its own paper
+    images: dict[str, int]  # in each data set's test split
 
 
 def path() -> Path:
@@ -111,9 +111,9 @@ def path() -> Path:
 
 
 def load(path: Path) -> Published:
-    """Every claim, in the order of the file; refuses with all mistakes at once."""
+    """Read every claim, in the order of the file; raise one UserError with all mistakes."""
     if not path.exists():
-        raise UserError(f"{path}: not found; it lies at the top of the repository")
+        raise UserError(f"{path}: not found; it belongs at the top of the repository")
     problems = Problems()
     if (book := fill(Book, params.read(path), "", problems)) is None:
         problems.refuse(path)
@@ -141,7 +141,7 @@ def _claims(book: Book, tables: list[dict[str, Any]], kind: Kind, problems: Prob
         where = " ".join(str(raw.get(key, f"{key}?")) for key in ("paper", "table", "dataset", "model"))
         if group := fill(Group, raw, where, problems):
             problems += [f"{where}.{wrong}" for wrong in _wrong(group, book, kind)]
-            problems += [f"{where}.{method}: stands there twice" for method in group.rows if (where, method) in claims]
+            problems += [f"{where}.{method}: is there twice" for method in group.rows if (where, method) in claims]
             claims |= {(where, method): _claim(group, book, kind, method) for method in group.rows}
     return list(claims.values())
 

@@ -1,4 +1,4 @@
-"""Which published numbers `TRADES, ResNet-18` means."""
+"""Find the published numbers that a text such as `TRADES, ResNet-18` names."""
 
 import re
 from difflib import get_close_matches
@@ -20,13 +20,16 @@ MODELS = {
 DATASETS = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "svhn": "SVHN", "tiny_imagenet": "Tiny-ImageNet"}
 SPELT = {"method": NAMES, "model": MODELS, "dataset": DATASETS}
 FACETS = ("method", "model", "dataset", "paper", "table")
-MOST = 12  # near claims that a refusal lists
+MOST = 12  # near claims that a message lists
 
 
 def claims(text: str, published: Published) -> list[Claim]:
     """Return the rows of one method and one network that `text` names: METHOD, MODEL[, DATA SET][, SOURCE[, TABLE]].
 
-    Capitals, hyphens and spaces do not count. Rows of several data sets may be left; `on` chooses among them.
+    Capitals, hyphens and spaces are ignored. The rows may belong to several data sets; `on` selects among them.
+
+    Raises:
+        UserError: no row is named so, or rows of several methods or networks are.
     """
     every = [claim for claim in (*published.claims, *published.reproductions) if _shown(claim)]
     wanted = _wanted(text, every, published)
@@ -40,7 +43,7 @@ def claims(text: str, published: Published) -> list[Claim]:
 
 
 def on(found: list[Claim], text: str, images: str) -> list[Claim]:
-    """Return the rows about the data set called `images`; refuses where it is another one, or cannot be told."""
+    """Return the rows about the data set called `images`; raise UserError if they are about others or about several."""
     about = list(dict.fromkeys(one.dataset for one in found))
     if images in about:
         return [one for one in found if one.dataset == images]
@@ -53,17 +56,17 @@ def on(found: list[Claim], text: str, images: str) -> list[Claim]:
 
 
 def name(claim: Claim) -> str:
-    """TRADES, ResNet-18, CIFAR-10."""
+    """Return the name of a row, such as TRADES, ResNet-18, CIFAR-10."""
     return ", ".join(SPELT[facet].get(getattr(claim, facet), getattr(claim, facet)) for facet in FACETS[:3])
 
 
 def _shown(claim: Claim) -> bool:
-    """Whether it is about a network, and about accuracies that an evaluation finds."""
+    """Return whether a row is about one network, and about accuracies that an evaluation measures."""
     return claim.model != "mean" and any(comparable(measure) for measure in claim.values)
 
 
 def _wanted(text: str, every: list[Claim], published: Published) -> dict[str, str]:
-    """Return the parts of the text by what they name; a word that is a method and a paper is a method first."""
+    """Map each facet to the part of the text that names it. A name of a method and of a paper is first a method."""
     known = {facet: {label for one in every for label in _labels(one, facet)} for facet in FACETS}
     wanted = dict[str, str]()
     for part in filter(None, (part.strip() for part in text.split(","))):
@@ -79,7 +82,7 @@ def _wanted(text: str, every: list[Claim], published: Published) -> dict[str, st
 def _unknown(part: str, every: list[Claim], published: Published) -> str:
     for method, why in published.unverified.items():
         if _plain(part) in (_plain(method), _plain(NAMES.get(method, method))):
-            return f"no number of {part} stands in claims.yaml. {why}"
+            return f"claims.yaml has no number of {part}. {why}"
     words = [SPELT.get(facet, {}).get(value, value) for facet in FACETS for value in {getattr(o, facet) for o in every}]
     return f"no method, model, data set or source is called {part!r}{did_you_mean(part, words)}"
 

@@ -1,4 +1,4 @@
-"""Acceptance windows: where a row must lie that was trained and attacked as others did it."""
+"""Define acceptance windows: the range of a row that was trained and attacked as others did it."""
 
 from typing import Annotated, Literal
 
@@ -18,15 +18,15 @@ class Window(Settings):
     method: str
     dataset: Literal["cifar10", "cifar100", "svhn", "tiny_imagenet"]
     model: str
-    called: str = ""  # where the method's name leaves open which of its presets is meant
-    average: bool = False  # of the average of a run's weights
-    best: bool = False  # of a best epoch: a row that reports its last one is not judged
+    called: str = ""  # the method's preset, where its name leaves that open
+    average: bool = False  # about the average of a run's weights
+    best: bool = False  # about a best epoch; a row that reports its last epoch is not tested
     source: str  # where the window comes from
     epochs: Count
     images: Count
-    under: dict[str, str]  # measure -> its attack, of the attacks of claims.yaml
+    under: dict[str, str]  # measure -> its attack, under `attacks` in claims.yaml
     ends: dict[str, Ends]
-    below: dict[str, str] = Field(default_factory=dict)  # measure -> the method that must lie above
+    below: dict[str, str] = Field(default_factory=dict)  # measure -> the method that must be above this one
 
     @model_validator(mode="after")
     def _is_whole(self) -> "Window":

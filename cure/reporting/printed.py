@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-from rich import box
-from rich.table import Table
 from rich.text import Text
 
 from cure.errors import UserError, first_sentence
-from cure.runtime.console import page
+from cure.runtime.console import WholeTable, page, say
 from cure.storage.files import read_bytes
 
 
@@ -22,21 +20,19 @@ def _read(path: Path) -> str:
 
 
 def show(path: Path) -> None:
-    """Print the table of a table.md, and where the page beside it is; a narrow terminal breaks cells, no number."""
+    """Print the table of a table.md, whole on a terminal of any width, and where the page beside it is."""
     text = _read(path)
     split = [[part.strip() for part in row.strip("|").split("|")] for row in text.splitlines() if row.startswith("|")]
     title, settings = text.splitlines()[0].removeprefix("# "), {row[0] for row in split[2:]}
     if len(settings) == 1:
         title, split = f"{title}: {settings.pop()}", [row[1:] for row in split]
-    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in split[0]:
-        table.add_column(name, justify="left" if name in ("Data / model", "Method") else "right", overflow="fold")
+    table = WholeTable(*split[0], names=len({"Data / model", "Method"} & {*split[0]}), title=title)
     for row in split[2:]:
         table.add_row(*(Text(part.strip("*"), style="bold" if part.startswith("**") else "") for part in row))
     console = page()
-    console.print(table)
+    console.print(table, "")
     for line in text.splitlines():
         if line.startswith("- "):
-            console.print(line, style="dim", highlight=False)
+            say(console, line, "dim")
     if (index := path.with_name("index.html")).exists():
         print(f"report: {index.resolve()}")

@@ -12,13 +12,19 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TimeElapsedColumn
+from rich.progress_bar import ProgressBar
+from rich.table import Column, Table
+from rich.text import Text
 
 FILE = "CURE_PROGRESS"  # names the file to which a stage adds its events; `cure grid` sets it
 RECENT = 5  # steps from which the time to go is estimated
 NO_TIME = 0.01  # seconds
+INTERVAL = 60.0  # seconds between two lines about a task where there is no terminal
+NARROWEST, WIDEST = 6, 40  # columns of a bar
+STYLES = ("green", "yellow", "cyan")  # of what is done, the time since the start and the time to go
 
 
 @dataclass(frozen=True)
@@ -33,26 +39,76 @@ class Event:
 
 
 @contextmanager
-def progress(label: str, total: int, done: int = 0) -> Iterator[Callable[[str], None]]:
-    """Yield a function that reports one more step with a note: as a bar on a terminal, and in the file `FILE` names."""
+def progress(label: str, total: int, done: int = 0, unit: str = "step") -> Iterator[Callable[[str], None]]:
+    """Show how far a task is, and yield a function that reports one more step with a note.
+
+    A terminal shows a bar. Elsewhere stderr receives a line at most every `INTERVAL` seconds. In both cases every step
+    is added to the file that `FILE` names.
+    """
     if int(os.environ.get("RANK", "0")) > 0:  # of the processes that torchrun started, the first one reports
         yield lambda _: None
         return
-    console, numbers, events = Console(stderr=True), count(done), deque[Event](maxlen=10 * RECENT)
-    columns: list[ProgressColumn | str] = ["{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
-    columns += ["[progress.remaining]{task.fields[to_go]}", "{task.fields[note]}"]
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(label, total=total, completed=done, to_go="", note="")
+    console, numbers, bar = Console(stderr=True), count(done), Bar(label, total, done)
+    printed = bar.begun
+    with Live(bar, console=console, refresh_per_second=10) if drawing(console) else nullcontext():
 
         def on_progress(note: str) -> None:
-            events.append(Event(label, next(numbers), total, note, time.time()))
-            bar.update(task, completed=events[-1].done, to_go=to_go(events) or "-:--:--", note=note)
+            nonlocal printed
+            event = bar.step(next(numbers), note)
+            if not drawing(console) and event.time - printed >= INTERVAL:
+                printed = event.time
+                console.print(Text(line(event, unit, bar.to_go)), soft_wrap=True)
             if path := os.environ.get(FILE):
                 with suppress(OSError):  # a file that cannot be written stops no training
-                    append(Path(path), asdict(events[-1]))
+                    append(Path(path), asdict(event))
 
         on_progress("")
         yield on_progress
+
+
+def line(event: Event, unit: str, left: str) -> str:
+    """Return how far a task is in words: update digits/small/at-s0: epoch 7 of 25, val_pgd 0.512, 0:00:12 to go."""
+    parts = [f"{unit} {event.done} of {event.total}", event.note, left and f"{left} to go"]
+    return f"{event.label}: {', '.join(filter(None, parts))}"
+
+
+def drawing(console: Console) -> bool:
+    """Return whether a console can draw over what it has drawn."""
+    return console.is_terminal and not console.is_dumb_terminal
+
+
+class Bar:
+    """The bar of a task: on a narrow terminal it leaves out its label first, then the bar itself, then its note."""
+
+    def __init__(self, label: str, total: int, done: int = 0) -> None:
+        self.label, self.total, self.done, self.begun = label, total, done, time.time()
+        self.note = self.to_go = ""
+        self.events = deque[Event](maxlen=10 * RECENT)
+
+    def step(self, done: int, note: str) -> Event:
+        """Record that so many steps are done, with a note about the last one."""
+        self.events.append(Event(self.label, done, self.total, note, time.time()))
+        self.done, self.note, self.to_go = done, note, to_go(self.events)
+        return self.events[-1]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        """Yield one line, no wider than the terminal."""
+        numbers = [f"{self.done:{len(str(self.total))}}/{self.total}", clock(time.time() - self.begun, hours=True)]
+        numbers.append(f"{self.to_go or '-:--:--'} to go")
+        tries = ((self.label, self.note, NARROWEST), ("", self.note, NARROWEST), ("", self.note, -1), ("", "", -1))
+        for label, note, least in tries:
+            texts = [text for text in (label, *numbers, note) if text]
+            room = options.max_width - sum(cell_len(text) + 1 for text in texts)
+            if room >= least:
+                break
+        cells: list[RenderableType] = [
+            Text(text, STYLES[numbers.index(text)] if text in numbers else "") for text in texts
+        ]
+        if room >= NARROWEST:
+            cells.insert(bool(label), ProgressBar(self.total, self.done, min(room, WIDEST)))
+        grid = Table.grid(*(Column(no_wrap=True) for _ in cells), padding=(0, 1, 0, 0))
+        grid.add_row(*cells)
+        yield grid
 
 
 def append(path: Path, facts: dict[str, Any]) -> None:
@@ -67,23 +123,33 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
 
-def to_go(events: Sequence[Event]) -> str:
+def seconds_to_go(events: Sequence[Event]) -> float | None:
     """Estimate the time to go from the last steps that took time; a resumed stage passes its first steps in none."""
     seconds = [b.time - a.time for a, b in pairwise(events) if b.time - a.time > NO_TIME][-RECENT:]
-    return clock(median(seconds) * (events[-1].total - events[-1].done), hours=True) if seconds else ""
+    return median(seconds) * (events[-1].total - events[-1].done) if seconds else None
+
+
+def to_go(events: Sequence[Event]) -> str:
+    """Format the estimated time to go; return nothing before there is an estimate."""
+    seconds = seconds_to_go(events)
+    return "" if seconds is None else clock(seconds, hours=True)
 
 
 @contextmanager
 def shown(
-    view: RenderableType, new_lines: Callable[[], Iterable[str]], console: Console, *, transient: bool = False
+    view: RenderableType, new_lines: Callable[[], Iterable[str]], console: Console
 ) -> Iterator[Callable[[], None]]:
-    """Show `view` live on a terminal while the block runs; elsewhere print new lines at each call and at the end."""
+    """Show `view` while the block runs, and clear it at the end; where nothing can be drawn, print new lines instead.
+
+    The block calls what is yielded after each change.
+    """
+    live = drawing(console)
 
     def report() -> None:
-        for line in [] if console.is_terminal else new_lines():
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        for text in [] if live else new_lines():
+            console.print(Text(text), soft_wrap=True)
 
-    with Live(view, console=console, transient=transient) if console.is_terminal else nullcontext():
+    with Live(view, console=console, transient=True) if live else nullcontext():
         try:
             yield report
         finally:

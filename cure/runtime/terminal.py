@@ -105,14 +105,25 @@ def interrupted() -> NoReturn:
 def refuse(error: UserError) -> NoReturn:
     """Print the error and exit with 2."""
     try:
-        print(f"error: {error}", file=sys.stderr)
+        print(_lines(f"error: {error}"), file=sys.stderr)
     except OSError:
         _discard(sys.stderr)
     sys.exit(2)
+
+
+def _lines(text: str) -> str:
+    """Return a text as stderr shows it: on a terminal its lines are broken between words."""
+    if not (sys.stderr and sys.stderr.isatty()):
+        return text
+    from rich.console import Console
+
+    from cure.runtime.console import wrapped
+
+    return wrapped(text, Console(stderr=True).width)
 
 
 def warn(path: object, lines: Sequence[str]) -> None:
     """Print to stderr the mistakes in a params.yaml that stop nothing."""
     if lines:
         said = "\n  ".join([f"warning: {path}: mistakes in what no run of the grid uses:", *lines])
-        print(said, file=sys.stderr)
+        print(_lines(said), file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Weight files that describe themselves: safetensors, with a JSON description in the header. No pickle anywhere."""
+"""Read and write self-describing weight files: safetensors with a JSON description in the header, never pickle."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ State = dict[str, Tensor]
 
 
 class Description(Settings):
-    """What a reader needs to build and judge the networks in a file, and nothing that differs between machines."""
+    """Everything needed to build and evaluate the networks in a file. Nothing in it differs between machines."""
 
     kind: Literal["network", "trajectory"]
     model: str  # an entry of cure/models
@@ -35,31 +35,31 @@ class Description(Settings):
     method: str
     seed: int
     params: dict[str, Any]  # the declared keys, as written
-    epoch: int  # of the network; of the last one in a trajectory
-    best_epoch: int  # the one with the highest validation PGD accuracy
-    average_epoch: int = 0  # the same of the weight average; 0: there is none
+    epoch: int  # of the network; in a trajectory, of its last network
+    best_epoch: int  # the epoch with the highest validation PGD accuracy
+    average_epoch: int = 0  # the same for the weight average; 0 without one
     validation: dict[str, float]  # accuracies in [0, 1] on the validation split
 
 
 def build(model: str, settings: dict[str, Any], channels: int, classes: int) -> Network:
-    """A freshly initialised network of the catalogue."""
+    """Build a freshly initialised network of cure/models."""
     entry = catalogue.entry("models", model)
     net: Network = entry.MODEL(entry.Hyper.model_validate(settings), channels, classes)
     return net
 
 
 def save(path: Path, states: dict[str, State], about: Description) -> None:
-    """Write networks by name ('' for the only one), whole or not at all."""
+    """Write state dicts by name ('' for a single one), whole or not at all."""
     tensors = {f"{name}/{key}" if name else key: t for name, state in states.items() for key, t in state.items()}
-    # one metadata key: safetensors writes several in random order, and a hash must not depend on that
+    # one metadata key, since safetensors writes several in random order and the file's hash must not change
     header = {"cure": json.dumps(about.model_dump(), sort_keys=True)}
     with replacing(path) as draft:
         whole = {key: t.detach().cpu().contiguous() for key, t in tensors.items()}
-        draft.write_bytes(to_bytes(whole, metadata=header))  # safetensors tells of a full disk by an error of its own
+        draft.write_bytes(to_bytes(whole, metadata=header))  # save_file has its own error for a full disk
 
 
 def load(path: Path) -> tuple[Description, dict[str, State]]:
-    """Return the description and the state dicts by name of a file that this pipeline wrote."""
+    """Return the description and the state dicts by name from a file of this pipeline."""
     if not path.exists():
         raise UserError(f"{path}: not found; `dvc repro` makes it, and `dvc pull` brings it from a remote")
     found = described(opened(path), path)
@@ -69,7 +69,7 @@ def load(path: Path) -> tuple[Description, dict[str, State]]:
 
 
 def opened(path: Path) -> safe_open:
-    """Open a safetensors file; the handle reads tensors on request, and closes when nothing refers to it."""
+    """Open a safetensors file. The handle reads tensors on request, and closes when nothing refers to it."""
     refuse_special(path)
     with _damage_reported(path):
         return safe_open(path, framework="pt")
@@ -96,7 +96,7 @@ def described(file: safe_open, path: Path) -> tuple[Description, dict[str, State
 
 @contextmanager
 def _damage_reported(path: Path) -> Iterator[None]:
-    """Report a truncated or altered file as such."""
+    """Turn any error of a truncated or altered file into a UserError."""
     try:
         yield
     except (SafetensorError, OSError, ValueError, RecursionError) as problem:
@@ -105,9 +105,9 @@ def _damage_reported(path: Path) -> Iterator[None]:
 
 
 def network(about: Description, state: State, path: Path) -> Network:
-    """The described network with these weights, in eval mode; refuses weights of another shape."""
+    """Build the described network with these weights, in eval mode; raise UserError for weights of another shape."""
     complaint = f"{path}: weights do not fit {about.model}"
-    with torch.device("meta"):  # without memory, of which a damaged description may ask for terabytes
+    with torch.device("meta"):  # allocates nothing, since a damaged description may ask for terabytes
         refuse_misfits(described_network(about, path).state_dict(), state, complaint)
     net = described_network(about, path)
     fill(net, state, complaint)
@@ -115,15 +115,15 @@ def network(about: Description, state: State, path: Path) -> Network:
 
 
 def described_network(about: Description, path: Path, prepare: Callable[[Network], None] | None = None) -> Network:
-    """Build a network as its description says, with fresh weights.
+    """Build a network from its description, with fresh weights.
 
     Args:
         about: the description.
         path: the file that it comes from.
-        prepare: what the method's training adds to a network (Method.prepare).
+        prepare: the method's changes to its networks (Method.prepare).
 
     Raises:
-        UserError: there is no such network.
+        UserError: the network cannot be built.
     """
     try:
         net = build(about.model, about.settings, about.channels, len(about.classes))
@@ -136,7 +136,7 @@ def described_network(about: Description, path: Path, prepare: Callable[[Network
 
 
 def fill(net: nn.Module, state: State, complaint: str) -> None:
-    """Load `state`; refuse tensors that do not fit, naming the first."""
+    """Load `state` into a network; raise UserError with the first tensor that does not fit."""
     refuse_misfits(net.state_dict(), state, complaint)
     with torch.no_grad():
         net.load_state_dict(state)
@@ -149,14 +149,14 @@ def refuse_misfits(own: State, state: State, complaint: str) -> None:
 
 
 def misfit(own: State, state: State, complaint: str) -> str:
-    """Return `complaint`, the first tensor that does not fit and how many more there are; '' where all fit."""
+    """Return `complaint`, the first tensor that does not fit and how many more there are; '' if all fit."""
     wrong = misfits(own, state)
     more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
     return f"{complaint}: {wrong[0]}{more}" if wrong else ""
 
 
 def misfits(own: State, state: State) -> list[str]:
-    """Say which tensors of `state` are missing, unknown, or of another shape, type or form than a network's `own`."""
+    """List the tensors of `state` that are missing, unknown, or of another shape, type or layout than in `own`."""
     wrong = [f"{key} is missing" for key in own if key not in state]
     wrong += [f"{key} is unknown" for key in state if key not in own]
     wrong += [

@@ -1,4 +1,4 @@
-"""Whether a curve is whole: the CSV that a training leaves, one line per epoch."""
+"""Check that a curve is whole: the CSV that a training writes, one line per epoch."""
 
 import csv
 import io
@@ -8,9 +8,9 @@ ACCURACIES = ("val_clean", "val_pgd")
 
 
 def refuse_cut(text: bytes, epochs: int | None) -> None:
-    """Raise ValueError for a curve that is cut, or that has other than the `epochs` of its training where known.
+    """Raise ValueError for a curve that is cut off or does not have the known number of `epochs`.
 
-    In a curve of the layer-wise study each block set has its own epochs, and is named in the column `set`.
+    In a curve of the layer-wise study, the column `set` names the block set of a line, and each set has its own epochs.
     """
     head, *lines = csv.reader(io.StringIO(text.decode()), strict=True) if text else [[]]
     if missing := [name for name in ("epoch", *ACCURACIES) if name not in head]:
@@ -35,7 +35,7 @@ def refuse_cut(text: bytes, epochs: int | None) -> None:
 
 
 def _number(value: str, where: str) -> float | None:
-    """The number in a cell; None for an empty one, of an epoch that was not validated."""
+    """Return the number in a cell; None for an empty cell, of an epoch that was not validated."""
     if not value:
         return None
     try:

@@ -1,7 +1,7 @@
-"""Programs with their weights: TorchScript and torch.export files, evaluated as they are.
+"""Load programs with their weights: TorchScript and torch.export files, evaluated unchanged.
 
-To load such a file is to run it: PyTorch compiles, evaluates and unpickles what stands inside. No list of ours says
-what is harmless there, so nothing here is called for a file that the user does not trust, except `program_kind`.
+To load such a file is to run it: PyTorch compiles, evaluates and unpickles its content. We cannot list what is harmless
+there. So for a file that the user does not trust, `program_kind` is the only function called.
 """
 
 import hashlib
@@ -22,46 +22,46 @@ OLD_EXPORT = "serialized_exported_program.json"  # at the top of torch.export fi
 
 
 class Fixed(nn.Module):
-    """An exported program: its mode, device and weights were decided when it was made.
+    """An exported program. Its mode and device were fixed when it was exported.
 
-    One that was saved in training mode stays in it, for the preflight to see.
+    A program that was exported in training mode stays in it, and the preflight checks report that.
     """
 
     def __init__(self, program: nn.Module, digest: str) -> None:
         super().__init__()
-        self.held = [program]  # not a submodule: exported modules refuse train() and eval()
+        self.held = [program]  # not a submodule, because exported modules refuse train() and eval()
         self.digest = digest  # of the file; the state dict of this wrapper is empty
 
     def train(self, mode: bool = True) -> "Fixed":
-        """The mode of a TorchScript program: that of its innermost modules. An export does not say its own."""
+        """Set `training` to that of a TorchScript program's innermost modules, False for an export; ignore `mode`."""
         inside = self.held[0].modules() if isinstance(self.held[0], torch.jit.ScriptModule) else ()
         # a frozen program has no mode of its own: it was frozen in eval mode
         self.training = any(getattr(module, "training", False) for module in inside if not [*module.children()])
         return self
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        """Casts and moves reach the program."""
+        """Apply casts and moves to the program as well."""
         self.held[0]._apply(fn)  # type: ignore[no-untyped-call]
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def extra_repr(self) -> str:
-        """What tells two programs apart, and the units of their evaluations with them."""
+        """Return the digest, by which two programs and the work items of their evaluations differ."""
         return self.digest
 
     def forward(self, x: Tensor) -> Any:
-        """Whatever the program returns."""
+        """Return the program's output, of any type."""
         return self.held[0](x)
 
 
 def frozen_program(program: torch.jit.ScriptModule) -> Fixed:
-    """Return a frozen TorchScript program in memory as a network; it has no mode, so nothing can put it into one."""
+    """Wrap a frozen TorchScript program in memory. It has no mode, so none can be set."""
     written = io.BytesIO()
     torch.jit.save(program, written)
     return Fixed(program, hashlib.sha256(written.getvalue()).hexdigest())
 
 
 def program_kind(path: Path) -> str | None:
-    """Tell whether a file is a program, by the names of its members alone; nothing inside is read.
+    """Detect whether a file is a program from the names of its archive members, without reading their content.
 
     Args:
         path: any file.
@@ -87,19 +87,19 @@ def read_program(path: Path, kind: str, device: torch.device) -> nn.Module:
 
     Args:
         path: a file that the user trusts.
-        kind: what `program_kind` says of it.
-        device: where its weights are put.
+        kind: the result of `program_kind`.
+        device: the device of its weights.
 
     Returns:
-        The program, no weight of which asks for a gradient.
+        The program. None of its weights requires a gradient.
 
     Raises:
         UserError: PyTorch cannot read the file.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated, its files live on
-            logging.disable(logging.WARNING)  # torch.export tells of broken files by a traceback
+            warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated, but its files remain in use
+            logging.disable(logging.WARNING)  # torch.export logs a traceback for broken files
             loaded: nn.Module
             if kind == "TorchScript":
                 loaded = torch.jit.load(path, map_location=device)  # type: ignore[no-untyped-call]
@@ -115,7 +115,7 @@ def read_program(path: Path, kind: str, device: torch.device) -> nn.Module:
 
 
 def _unpackable(path: Path) -> zipfile.ZipFile:
-    """The archive, if it is whole and of about the size that it unpacks to; PyTorch hardly compresses."""
+    """Open the archive; raise UserError if it is damaged or unpacks to many times its size (PyTorch hardly packs)."""
     try:
         archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile as problem:

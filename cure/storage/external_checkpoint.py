@@ -1,4 +1,4 @@
-"""Networks from external checkpoints: state dicts in every usual wrapping, TorchScript, torch.export, or a factory."""
+"""Load networks from external checkpoints: state dicts in any usual wrapping, TorchScript, torch.export, a factory."""
 
 import importlib
 import sys
@@ -19,7 +19,7 @@ from cure.storage.fitted_network import fitted
 from cure.storage.open_checkpoint import ExternalCheckpoint
 from cure.storage.state_dict_layouts import state_dicts
 
-LIBRARIES = ("timm", "torchvision")  # whose models --model builds
+LIBRARIES = ("timm", "torchvision")  # libraries whose models --model can build
 
 
 @dataclass
@@ -32,7 +32,7 @@ class ExternalNetwork:
 
 @dataclass(frozen=True)
 class Shape:
-    """The image channels and the number of classes of the data set."""
+    """The image channels and the number of classes of a data set."""
 
     channels: int
     classes: int
@@ -40,18 +40,18 @@ class Shape:
 
 @dataclass(frozen=True)
 class Loading:
-    """The options that say how an external checkpoint becomes a network."""
+    """The options that decide how an external checkpoint becomes a network."""
 
-    model: str | None = None  # what builds the network of a state dict: an entry of cure/models, or LIBRARY:NAME
-    factory: str | None = None  # pkg.mod:fn, which builds it
+    model: str | None = None  # builds the network of a state dict: an entry of cure/models, or LIBRARY:NAME
+    factory: str | None = None  # pkg.mod:fn, a function that builds the network
     normalisation: Normalisation | None = None
-    key: str | None = None  # which of several networks in a file
-    trust_code: bool = False  # whether a file that is a program may be run
+    key: str | None = None  # selects one of several networks in a file
+    trust_code: bool = False  # whether to run a file that is a program
     factory_args: dict[str, Any] = field(default_factory=dict)  # arguments of the factory, or of the library's builder
 
     @property
     def external(self) -> bool:
-        """Whether an option was given that makes no sense for a file of this pipeline."""
+        """Return whether an option was given that does not apply to files of this pipeline."""
         return any((self.model, self.factory, self.normalisation, self.factory_args))
 
 
@@ -65,16 +65,16 @@ def network(
 ) -> ExternalNetwork:
     """Load the network of an external checkpoint.
 
-    A state dict is loaded into the catalogue's model, or into what the factory or a library builds. One that fits
-    exactly one model of the catalogue needs none of them.
+    A state dict is loaded into the given model: an entry of cure/models, a library's model, or the factory's network.
+    Without one, it must fit exactly one model of cure/models.
 
     Args:
         checkpoint: the file; None for the factory's own network.
         loading: the options of the user.
-        shape: of the data set.
-        settings: those of the catalogue's models.
-        example: images (n, c, h, w) that it will be evaluated on.
-        program_seconds: time that a program may take to load and to run once.
+        shape: channels and classes of the data set.
+        settings: of the models in cure/models, by name.
+        example: images (n, c, h, w) in [0, 1] from the evaluation.
+        program_seconds: time limit to load a program and run it once.
 
     Returns:
         The network in eval mode on the device of `example`.
@@ -104,7 +104,7 @@ def _place(checkpoint: ExternalCheckpoint | None) -> str:
 
 
 def _normalise(found: ExternalNetwork, normalisation: Normalisation, shape: Shape, path: Path | None) -> None:
-    """Put the normalisation of the command line before the network, unless it normalises by itself."""
+    """Put the normalisation of the command line before the network; raise UserError if it has its own."""
     if len(normalisation.mean) != shape.channels or len(normalisation.std) != shape.channels:
         raise UserError(f"--mean and --std need one value for each of the {shape.channels} channels")
     if any(isinstance(module, Normalise) for module in found.net.modules()):
@@ -146,7 +146,7 @@ def _check_settings(model: str, settings: Any) -> None:
 
 
 def _library(model: str | None) -> str | None:
-    """Return the library of a model that is written LIBRARY:NAME; None for an entry of the catalogue."""
+    """Return the library of a model that is written LIBRARY:NAME; None for an entry of cure/models."""
     library, colon, _ = (model or "").partition(":")
     if colon and library not in LIBRARIES:
         raise UserError(f"--model {model}: no such library; known: {', '.join(f'{name}:NAME' for name in LIBRARIES)}")
@@ -154,16 +154,16 @@ def _library(model: str | None) -> str | None:
 
 
 def from_library(library: str, model: str, shape: Shape, arguments: dict[str, Any]) -> nn.Module:
-    """Build an untrained network of timm or of torchvision.
+    """Build an untrained network of timm or torchvision.
 
     Args:
         library: timm or torchvision.
         model: LIBRARY:NAME.
-        shape: its classes and, for timm, its channels.
-        arguments: more arguments of the builder, or others than these.
+        shape: its number of classes and, for timm, of channels.
+        arguments: passed to the builder; they override those of `shape`.
 
     Raises:
-        UserError: the library is not installed, has no such model, or cannot build it like this.
+        UserError: the library is not installed, has no such model, or cannot build it with these arguments.
     """
     name = model.partition(":")[2]
     with exit_refused(f"--model {model}"):
@@ -181,30 +181,30 @@ def from_library(library: str, model: str, shape: Shape, arguments: dict[str, An
         make = module.create_model if library == "timm" else module.get_model
         try:
             net: nn.Module = make(name, **{**how, "num_classes": shape.classes, **arguments})
-        except Exception as problem:  # a library's code may fail in any way
+        except Exception as problem:  # code of the library may raise anything
             raise UserError(f"--model {model}: {first_sentence(problem)}") from None
     return net
 
 
 def from_factory(factory: str, arguments: dict[str, Any] | None = None) -> nn.Module:
-    """Build a network by a function of the user's own.
+    """Build a network with a function of the user's own.
 
     Args:
-        factory: pkg.mod:fn. The module may lie in the working folder.
-        arguments: of fn, by name.
+        factory: pkg.mod:fn. The module may be in the working folder.
+        arguments: keyword arguments of fn.
 
     Raises:
-        UserError: there is no such function, it fails or exits, or returns no torch.nn.Module.
+        UserError: there is no such function, it fails or exits, or it does not return a torch.nn.Module.
     """
     module, _, name = factory.partition(":")
     if (here := str(Path.cwd())) not in sys.path:
-        sys.path.append(here)  # behind all else, and it stays: the network may import more when it runs
+        sys.path.append(here)  # at the end of the path, and for good: the network may import more when it runs
     try:
         with exit_refused(f"--factory {factory}"):
             net = getattr(importlib.import_module(module), name)(**(arguments or {}))
     except UserError:
         raise
-    except Exception as problem:  # the user's own code may fail in any way
+    except Exception as problem:  # the user's own code may raise anything
         raise UserError(
             f"--factory {factory}: {first_sentence(problem)}; it must be package.module:function of no arguments but "
             "those of --factory-args"

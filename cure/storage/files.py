@@ -1,4 +1,4 @@
-"""Files that are either whole or absent."""
+"""Read files safely, and write them whole or not at all."""
 
 import contextlib
 import glob
@@ -13,9 +13,9 @@ from cure.errors import UserError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`; it takes the place of `path` if the block ends well, else it is removed.
+    """Yield a temporary path beside `path`; move it to `path` if the block succeeds, else remove it.
 
-    What a killed process left of an earlier attempt goes first.
+    Temporary files of killed processes are removed first.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -28,12 +28,12 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as problem:
         raise UserError(f"{path}: cannot be written: {problem.strerror or problem}; nothing was changed") from problem
     finally:
-        with contextlib.suppress(OSError):  # the folder itself may be what is wrong
+        with contextlib.suppress(OSError):  # the folder itself may be the problem
             draft.unlink(missing_ok=True)
 
 
 def _runs(pid: str) -> bool:
-    """Whether this machine has a process of this number."""
+    """Return whether this machine runs a process with this number."""
     try:
         os.kill(int(pid), 0)
     except (ProcessLookupError, ValueError, OverflowError):
@@ -44,13 +44,13 @@ def _runs(pid: str) -> bool:
 
 
 def refuse_special(path: Path) -> None:
-    """Refuse a pipe, a socket or a device, of which a reading would never end."""
+    """Raise UserError for a pipe, a socket or a device, since reading it might never end."""
     if path.exists() and not path.is_file() and not path.is_dir():
         raise UserError(f"{path}: a device or a pipe, not a file")
 
 
 def read_bytes(path: Path) -> bytes:
-    """Read a whole file. Raises UserError for a pipe or a device, and OSError as ever."""
+    """Read a whole file; raise UserError for a pipe or a device, and OSError as usual."""
     refuse_special(path)
     return path.read_bytes()
 
@@ -62,12 +62,15 @@ def write_text(path: Path, text: str) -> None:
 
 
 def sha256(path: Path) -> str:
-    """The hex digest of a file's bytes."""
+    """Return the SHA-256 hex digest of a file's bytes."""
     return _digest(path, "sha256")
 
 
 def contents(root: Path, digest: Callable[[Path], str]) -> str:
-    """Return the hex digest of a file, or of every shown file below a folder with its name; empty where nothing is."""
+    """Return a hex digest of a file, or of all files below a folder with their names; '' if the path does not exist.
+
+    Hidden files and folders are ignored.
+    """
     if not root.is_dir():
         return digest(root) if root.is_file() else ""
     whole = hashlib.sha256()
@@ -79,7 +82,7 @@ def contents(root: Path, digest: Callable[[Path], str]) -> str:
 
 
 def md5sum(path: Path) -> str:
-    """The same as publishers of data sets and DVC give it."""
+    """Return the MD5 hex digest of a file's bytes, as publishers of data sets and DVC use it."""
     return _digest(path, "md5")
 
 

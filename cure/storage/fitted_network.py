@@ -1,4 +1,4 @@
-"""The one network in an external file that fits, or why there is none, or which ones there are."""
+"""Select the one network in an external file that fits, or explain which networks there are and why none fits."""
 
 from collections import Counter
 from pathlib import Path
@@ -10,8 +10,8 @@ from cure.errors import UserError, did_you_mean
 from cure.storage.checkpoint import State, fill, misfit
 from cure.storage.state_dict_layouts import Candidate, candidates, nearest_miss, same_tensors
 
-SHOWN = 3  # names of a file in a message
-ITSELF = "."  # what --key calls a network whose tensors stand at the top of a file
+SHOWN = 3  # names of a file that a message lists
+ITSELF = "."  # the --key of a network whose tensors are at the top of a file
 
 
 def fitted(
@@ -21,16 +21,16 @@ def fitted(
 
     Args:
         path: the file.
-        nets: networks by name, of which the weights may be.
+        nets: networks by name; the weights must be those of one of them.
         states: the state dicts of the file by place.
-        key: which of several networks is meant; None where there is only one.
+        key: selects one of several networks; None where there is only one.
         channels: of the images.
 
     Returns:
-        The network, behind the normalisation that the file holds; and what was assumed, for the user.
+        The network, behind the normalisation that the file holds; and the assumptions made, for the user.
 
     Raises:
-        UserError: nothing in the file fits, or several networks do and `key` names none of them.
+        UserError: nothing in the file fits, or several networks do and `key` selects none of them.
     """
     found = _fits(path, nets, states, channels)
     chosen = [name for name in found if key in (None, name) or name.startswith(f"{key}.")]
@@ -56,9 +56,9 @@ def fitted(
 def _fits(
     path: Path, nets: dict[str, nn.Module], states: dict[str, State], channels: int
 ) -> dict[str, tuple[Candidate, str]]:
-    """Return every network in the file, with the first of `nets` that it fits, by its name for --key; equal ones once.
+    """Return every network in the file by its --key, with the first of `nets` that it fits; equal networks only once.
 
-    The name is the place of its state dict and, where that holds several networks, what stands before its names.
+    The key is the place of its state dict and, if that holds several networks, the prefix of its names.
     """
     found = list[tuple[Candidate, str]]()
     for place, raw in states.items():
@@ -78,14 +78,14 @@ def _fits(
 
 
 def _same(one: Candidate, other: Candidate, *, alike: bool) -> bool:
-    """Whether two finds are one network: the same part of the file, or equal tensors of models that are `alike`."""
+    """Return whether two finds are one network: the same part of the file, or equal tensors of one model (`alike`)."""
     if (one.place, one.prefix) == (other.place, other.prefix):
         return True
     return alike and one.normalisation == other.normalisation and same_tensors(one.state, other.state)
 
 
 def _misfit(path: Path, nets: dict[str, nn.Module], states: dict[str, State]) -> str:
-    """Say why nothing in the file fits, with names from both sides."""
+    """Return why nothing in the file fits, with names from both sides."""
     raw = next(iter(states.values()))
     held = f"the file holds {_some([*raw])}"
     if len(nets) > 1:

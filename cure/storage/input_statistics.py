@@ -1,4 +1,4 @@
-"""The mean and standard deviation of the images that an external file holds beside its network."""
+"""Find the images' mean and standard deviation that an external file holds beside its network."""
 
 import re
 
@@ -9,7 +9,7 @@ from cure.errors import UserError
 from cure.storage.checkpoint import State
 
 STATISTICS = {"mean": re.compile(r"(^|[._])(mu|mean)$"), "std": re.compile(r"(^|[._])(sigma|std)$")}
-OF_BATCHES = re.compile(r"(^|[._])running_(mean|std)$")  # those of batch norms
+OF_BATCHES = re.compile(r"(^|[._])running_(mean|std)$")  # statistics of batch norms
 
 
 def input_statistics(beside: State, prefix: str, channels: int) -> tuple[Normalisation | None, list[str]]:
@@ -17,15 +17,15 @@ def input_statistics(beside: State, prefix: str, channels: int) -> tuple[Normali
 
     Args:
         beside: the tensors of a state dict that belong to no network.
-        prefix: what stands before the network's names there. Of several pairs, the nearest to it count: a student's
-            and a teacher's may differ.
-        channels: of the images; a pair has a value for each, or one for all.
+        prefix: prefix of the network's names. Of several pairs, the nearest to it count, since a student's and a
+            teacher's may differ.
+        channels: of the images; a pair has one value for each, or one for all.
 
     Returns:
         The normalisation, None where there is none; and the names that hold it.
 
     Raises:
-        UserError: two pairs that are equally near differ.
+        UserError: two equally near pairs differ.
     """
     pairs = _pairs(beside, channels)
     nearest = max((_shared(owner, prefix) for owner in pairs), default=0)
@@ -41,7 +41,7 @@ def input_statistics(beside: State, prefix: str, channels: int) -> tuple[Normali
 
 
 def _pairs(beside: State, channels: int) -> dict[str, tuple[Normalisation, list[str]]]:
-    """Return the pairs of a mean and a standard deviation by what stands before both."""
+    """Return pairs of mean and standard deviation by the prefix of both."""
     halves: dict[str, dict[str, str]] = {}
     for key, tensor in beside.items():
         for what, pattern in STATISTICS.items():
@@ -53,13 +53,13 @@ def _pairs(beside: State, channels: int) -> dict[str, tuple[Normalisation, list[
         values = {what: [round(float(v), 6) for v in beside[key].flatten()] for what, key in keys.items()}
         try:
             found[owner] = Normalisation(**values), list(keys.values())
-        except (TypeError, ValueError):  # half a pair, or numbers that normalise nothing
+        except (TypeError, ValueError):  # half a pair, or numbers that are not a normalisation
             continue
     return found
 
 
 def _shared(owner: str, prefix: str) -> int:
-    """How many levels two names have in common."""
+    """Return how many leading levels two names share."""
     levels = 0
     for one, other in zip(owner.split("."), prefix.split("."), strict=False):
         if one != other:

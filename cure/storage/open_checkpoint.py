@@ -1,7 +1,7 @@
-"""Open a checkpoint once, and tell a file of this pipeline from an external program and from external tensors.
+"""Open a checkpoint once; distinguish files of this pipeline, external programs and external tensors.
 
-Weights only: a file is read by safetensors or by torch.load(weights_only=True); pickled code is refused, never run. A
-program (TorchScript, torch.export) is code, so it is loaded only for a user who trusts it.
+Only weights are read, by safetensors or by torch.load(weights_only=True); pickled code is refused, never run. A program
+(TorchScript, torch.export) is code, so it is loaded only for a user who trusts it.
 """
 
 import re
@@ -24,7 +24,7 @@ from cure.storage.program_trial import trusted_program
 
 @dataclass(frozen=True)
 class OwnCheckpoint:
-    """A file that this pipeline wrote, read whole."""
+    """A file that this pipeline wrote, completely read."""
 
     path: Path
     about: Description
@@ -32,7 +32,7 @@ class OwnCheckpoint:
 
 
 class Inert:
-    """Stands for an object beside the weights; takes whatever its pickle gives it, and keeps nothing."""
+    """Replaces an object beside the weights. It accepts whatever its pickle gives it, and keeps nothing."""
 
     def __init__(self, *given: object, **named: object) -> None: ...
 
@@ -40,7 +40,7 @@ class Inert:
 
 
 class InertMapping:
-    """Stands for a kind of dictionary; its items may be weights, so a plain one takes its place."""
+    """Replaces a kind of dictionary by a plain one, since its items may be weights."""
 
     def __new__(cls, *_given: object) -> Any:
         """Return an empty dictionary."""
@@ -48,7 +48,7 @@ class InertMapping:
 
 
 class InertSequence:
-    """Stands for a kind of list."""
+    """Replaces a kind of list by a plain one."""
 
     def __new__(cls, *_given: object) -> Any:
         """Return an empty list."""
@@ -70,7 +70,7 @@ ATTRIBUTES = tuple(
         "lightning.fabric.utilities.data",
     )
 )
-HARMLESS: dict[str, type] = {  # what people keep beside weights, by the name in the pickle; never the class itself
+HARMLESS: dict[str, type] = {  # objects beside weights, by their name in the pickle; the class itself is never used
     **dict.fromkeys((f"numpy.{name}" for name in NUMPY), Inert),
     **dict.fromkeys((f"pathlib.{name}" for name in PATHS), Inert),
     **dict.fromkeys((f"builtins.{name}" for name in ("bool", "dict", "float", "int", "list", "str", "tuple")), Inert),
@@ -85,8 +85,8 @@ HARMLESS: dict[str, type] = {  # what people keep beside weights, by the name in
 class ExternalCheckpoint:
     """A file that this pipeline did not write.
 
-    Its content is read when it is first needed, and kept. So a wrong option is reported before an unreadable file, and
-    nothing is loaded before the device is set up.
+    Its content is read on first use, and kept. So a wrong option is reported before an unreadable file, and nothing is
+    loaded before the device is set up.
     """
 
     path: Path
@@ -94,13 +94,13 @@ class ExternalCheckpoint:
     _program: Fixed | None = field(default=None, init=False)
 
     def is_program(self, trust_code: bool) -> bool:
-        """Tell whether the file is a program; refuse one that is not trusted.
+        """Return whether the file is a program; raise UserError for one that is not trusted.
 
         Args:
             trust_code: whether the user trusts the code in the file.
 
         Raises:
-            UserError: it is a program, and not trusted; or a damaged archive.
+            UserError: it is a program that is not trusted, or a damaged archive.
         """
         if self._kind is not None and not trust_code:
             raise UserError(
@@ -121,14 +121,14 @@ class ExternalCheckpoint:
 
     @cached_property
     def held(self) -> Any:
-        """What the file holds if it is no program: tensors in plain containers of any nesting, on the CPU."""
+        """Return the content of a file that is not a program: tensors in plain, nested containers, on the CPU."""
         try:
             if self.file is not None:
                 return self.file.get_tensors()  # type: ignore[no-untyped-call]
             names: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [(k, n) for n, k in HARMLESS.items()]
             with torch.serialization.safe_globals(names):
                 return torch.load(self.path, map_location="cpu", weights_only=True)
-        except Exception as problem:  # torch.load and safetensors fail in a dozen ways on bytes of other formats
+        except Exception as problem:  # torch.load and safetensors raise a dozen exceptions for bytes of other formats
             reason = " ".join(str(problem).split())
             if pickled := re.search(r"GLOBAL ([\w.]+)", reason):
                 raise UserError(
@@ -142,7 +142,7 @@ Checkpoint = OwnCheckpoint | ExternalCheckpoint
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Open the file and say who wrote it; the only place where `cure eval` opens a checkpoint.
+    """Open a file as a checkpoint of this pipeline or an external one; `cure eval` opens checkpoints only here.
 
     A damaged safetensors file counts as one of this pipeline, since its description cannot be read.
     """

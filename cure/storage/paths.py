@@ -1,4 +1,4 @@
-"""The one place that spells an artefact's path, relative to the folder of the pipeline (its params.yaml)."""
+"""Spell the path of every artefact, relative to the pipeline's folder (that of params.yaml). No other module does."""
 
 import os
 from dataclasses import dataclass
@@ -6,23 +6,26 @@ from pathlib import Path
 
 
 def data(dataset: str) -> Path:
-    """Prepared images, labels and splits."""
+    """Return the file of prepared images, labels and splits of a data set."""
     return Path("data") / f"{dataset}.safetensors"
 
 
 def downloads(dataset: str) -> Path:
-    """What is fetched once for all pipelines of a machine."""
+    """Return the folder of a data set's downloads, which all pipelines of a machine share.
+
+    It is below $CURE_DOWNLOADS, by default ~/.cache/cure/downloads.
+    """
     return Path(os.environ.get("CURE_DOWNLOADS", "~/.cache/cure/downloads")).expanduser() / dataset
 
 
 def expanded(path: str) -> Path:
-    """Return a path of params.yaml with its variables and its ~ filled in."""
+    """Return a path of params.yaml with environment variables and ~ expanded."""
     return Path(os.path.expandvars(path)).expanduser()
 
 
 @dataclass(frozen=True)
 class Run:
-    """One method on one data set, with one model and one seed."""
+    """A run: one method on one data set, with one model and one seed."""
 
     dataset: str
     model: str
@@ -31,45 +34,45 @@ class Run:
 
     @property
     def name(self) -> str:
-        """digits/small/trades-s0."""
+        """Return the run's name, such as digits/small/trades-s0."""
         return f"{self.dataset}/{self.model}/{self.method}-s{self.seed}"
 
     def of(self, method: str) -> "Run":
-        """The same run of another method: the natural parent of CURE, say."""
+        """Return the run of another method with the same data set, model and seed, such as CURE's natural parent."""
         return Run(self.dataset, self.model, method, self.seed)
 
     def layers(self, variant: str, group: str) -> "Run":
-        """What one process of the layer-wise study makes; it has no row in the table."""
+        """Return the run of one process of the layer-wise study, which has no row in the results table."""
         return self.of(f"{variant}-{group}")
 
     @property
     def weights(self) -> Path:
-        """The evaluated network, whoever made it."""
+        """Return the file of the evaluated network, whichever stage writes it."""
         return Path("weights") / f"{self.name}.safetensors"
 
     @property
     def training_checkpoint(self) -> Path:
-        """What a training loop leaves: last, best and average student, companions, and snapshots."""
+        """Return the file of a training loop's networks: last, best and average student, companions, and snapshots."""
         return Path("trajectories") / f"{self.name}.safetensors"
 
     @property
     def curve(self) -> Path:
-        """One line per epoch."""
+        """Return the CSV file of the training curve, one line per epoch."""
         return Path("curves") / f"{self.name}.csv"
 
     def provenance(self, stage: str) -> Path:
-        """Which software and device made the run; only the report reads it."""
+        """Return the file that records software and device of a stage. Only the report reads it."""
         return Path("provenance") / f"{self.name}-{stage}.json"
 
     def result(self, stage: str) -> Path:
-        """Counts and per-example outcomes of attack, corrupt or revise."""
+        """Return the JSON file of counts and per-image outcomes of the stage `attack`, `corrupt` or `revise`."""
         return Path("results") / f"{self.name}-{stage}.json"
 
     @property
     def analyses(self) -> Path:
-        """The folder of what the stage analyse left."""
+        """Return the folder that the stage `analyse` writes."""
         return Path("results") / f"{self.name}-analyse"
 
     def analysis(self, name: str) -> Path:
-        """The arrays that an entry of cure/analyses left; not there where it does not suit the method."""
+        """Return the array file of an entry of cure/analyses; it is absent if the analysis does not suit the method."""
         return self.analyses / f"{name}.safetensors"

@@ -1,7 +1,7 @@
-"""What made a run: a sidecar that only the report reads, so that another GPU's name re-runs nothing.
+"""Record software and device of a run in a provenance file, which only the report reads: another GPU re-runs nothing.
 
-It holds no time, no revision and no machine name: the same lock file on the same kind of device writes the same
-bytes, and so the same dvc.lock.
+It holds no time, no revision and no machine name. So the same lock file on the same kind of device writes the same
+bytes, and dvc.lock does not change.
 """
 
 import json
@@ -18,7 +18,7 @@ from cure.storage.files import write_text
 
 
 def facts(run_settings: RunSettings, device: torch.device) -> dict[str, Any]:
-    """Device, PyTorch, CUDA, threads and the settings that decide roundings."""
+    """Return device, PyTorch, CUDA, threads, processes and the settings that decide rounding."""
     gpu = device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(device) if gpu else f"CPU ({platform.machine()})",
@@ -37,7 +37,7 @@ def facts(run_settings: RunSettings, device: torch.device) -> dict[str, Any]:
 
 
 def write(path: Path, run_settings: RunSettings, device: torch.device, **more: Any) -> None:
-    """Write the sidecar of one stage of one run; on CUDA stderr hears of the most memory that was held."""
-    if device.type == "cuda":  # not in the file, since a run that was resumed may have held less
+    """Write the provenance file of one stage of one run; on CUDA, print the peak GPU memory to stderr."""
+    if device.type == "cuda":  # not in the file, since a resumed run may have used less
         print(f"peak GPU memory: {torch.cuda.max_memory_allocated(device) // 2**20} MiB", file=sys.stderr)
     write_text(path, json.dumps(facts(run_settings, device) | more, indent=1, sort_keys=True) + "\n")

@@ -1,4 +1,4 @@
-"""JSON files as typed records."""
+"""Read and write JSON files as typed records."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ R = TypeVar("R", bound="Record")
 
 
 class Record(BaseModel):
-    """A JSON file or a part of one. Keys that a record does not name are ignored."""
+    """A JSON file or a part of one. Keys that a record does not define are ignored."""
 
     model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
 
@@ -27,7 +27,7 @@ def write(path: Path, record: Record) -> None:
 
 
 def parse(kind: type[R], text: bytes | str) -> R:
-    """Read a record from the text of its file. Raises ValueError if the text is no such record, with what is wrong."""
+    """Read a record from the text of its file; raise ValueError with the first mistake, in one line."""
     try:
         held = json.loads(text)
     except (ValueError, RecursionError):
@@ -36,7 +36,7 @@ def parse(kind: type[R], text: bytes | str) -> R:
 
 
 def validated(kind: type[R], held: Any) -> R:
-    """Read a record from JSON values. Raises ValueError with the first thing that is wrong, in one line."""
+    """Read a record from JSON values; raise ValueError with the first mistake, in one line."""
     if not isinstance(held, dict):
         raise ValueError("it is no JSON object")
     try:

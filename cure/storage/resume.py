@@ -1,4 +1,4 @@
-"""Resume files: outside DVC, named by everything that decides the result, locked, deleted on success."""
+"""Keep resume files outside DVC: named by everything that decides the result, locked, and deleted on success."""
 
 import contextlib
 import copy
@@ -24,14 +24,14 @@ from cure.errors import UserError
 from cure.storage.files import replacing, sha256
 
 FOLDER = Path(os.environ.get("CURE_SCRATCH", "~/.cache/cure/scratch")).expanduser()
-SHARE = 0.01  # of a training's time that may go into saving it
+SHARE = 0.01  # largest share of the training time spent on saving
 
 
 class Scratch:
     """The resume file, or folder, of one stage of one run.
 
-    Its name hashes the stage, the run, the declared params, the input files, the loaded code and PyTorch's version,
-    so that a run can only ever resume itself.
+    Its name is a hash of the stage, the run, the declared params, the input files, the loaded code and PyTorch's
+    version. So a run can only resume itself.
     """
 
     def __init__(self, stage: str, run: str, params: dict[str, Any], inputs: list[Path]) -> None:
@@ -42,18 +42,18 @@ class Scratch:
         self.label = f"{stage} {run}"
 
     def locked(self) -> AbstractContextManager[None]:
-        """Hold the run; where another process holds it, say so and wait."""
+        """Lock the run; if another process holds the lock, print that and wait."""
         return locked(self.path.with_suffix(".lock"), self.label, "run")
 
     def load(self) -> dict[str, Any] | None:
-        """Return the state of an interrupted run with its parts, or None. Files that cannot be read count as none."""
+        """Return the state of an interrupted run with its parts, or None. Unreadable files count as None."""
         with contextlib.suppress(Exception):
             state: dict[str, Any] = _load(self.path)
             return state | {"parts": {name: _load(self._part(name)) for name in state["parts"]}}
         return None
 
     def save(self, state: dict[str, Any], parts: Mapping[str, Any], known: set[str]) -> None:
-        """Replace the state as a whole, after its parts, which never change; `known` are those that are on disk."""
+        """Write the parts that are not on disk (`known`), then replace the state. A part never changes."""
         for name in parts.keys() - known:
             _save(self._part(name), parts[name])
             known.add(name)
@@ -67,24 +67,24 @@ class Scratch:
 
     @contextmanager
     def saver(self, known: set[str]) -> Iterator["Saver"]:
-        """Yield what saves the run while it goes on; leaving waits for the disk."""
+        """Yield a Saver for the running training; wait for the disk at the end of the block."""
         with ThreadPoolExecutor(1) as thread:
             saver = Saver(self, thread, known)
             yield saver
             saver.wait()
 
     def delete(self) -> None:
-        """Forget the run: its outputs are written. The lock file stays, since others may be waiting on it."""
+        """Delete the files of a finished run. The lock file stays, since other processes may be waiting on it."""
         self.path.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Saver:
-    """Saves a run without holding it up: a thread writes what the run was, while the run goes on.
+    """Saves a run in a thread, while the training continues.
 
-    Tensors are copied to the host in the order of the device's own work, which is not waited for. A save that is asked
-    for while another is written, or before the last one's time is `SHARE` of the time since, is left out: a killed run
-    repeats what came after, to the same bits.
+    Tensors are copied to the host in the order of the device's own work, without waiting for it. A save is skipped
+    while another is being written, and as long as saving would exceed `SHARE` of the time. A killed run repeats the
+    skipped part with the same result, bit by bit.
     """
 
     def __init__(self, scratch: Scratch, thread: ThreadPoolExecutor, known: set[str]) -> None:
@@ -92,9 +92,10 @@ class Saver:
         self.writing: Future[float] | None = None
 
     def save(self, state: dict[str, Any], parts: Mapping[str, Any], *, last: bool = False) -> None:
-        """Save the state soon, with its parts, which never change; the last one in any case.
+        """Save the state soon, with its parts, which never change; with `last`, save it in any case.
 
-        UserError: an earlier save could not be written.
+        Raises:
+            UserError: an earlier save could not be written.
         """
         if last:
             self.wait()
@@ -108,12 +109,12 @@ class Saver:
         self.writing = self.thread.submit(self._write, held, new, copied)
 
     def wait(self) -> None:
-        """Wait for the disk; UserError: the last save could not be written."""
+        """Wait for the disk; raise UserError if the last save could not be written."""
         if self.writing:
             self.writing.result()
 
     def _write(self, state: dict[str, Any], parts: Mapping[str, Any], copied: torch.cuda.Event | None) -> float:
-        """Return when the next save is due."""
+        """Write the state and return when the next save is due."""
         begin = time.monotonic()
         if copied:
             copied.synchronize()
@@ -127,7 +128,7 @@ def _on_cuda(tree: Any) -> bool:
 
 
 def _on_host(tree: Any) -> Any:
-    """Copies that later work does not change; those of a GPU are there when an event after them is."""
+    """Copy a tree to the host. Copies from a GPU are complete once an event that is recorded afterwards is."""
 
     def copied(leaf: Any) -> Any:
         if not isinstance(leaf, Tensor):
@@ -143,7 +144,7 @@ def _load(path: Path) -> Any:
 
 
 def _save(path: Path, value: Any) -> None:
-    buffer = io.BytesIO()  # PyTorch tells of a full disk as a RuntimeError
+    buffer = io.BytesIO()  # since torch.save reports a full disk as a RuntimeError
     torch.save(value, buffer)
     with replacing(path) as draft:
         draft.write_bytes(buffer.getbuffer())
@@ -151,7 +152,7 @@ def _save(path: Path, value: Any) -> None:
 
 @contextmanager
 def locked(path: Path, label: str, what: str) -> Iterator[None]:
-    """Hold `path`; where another process holds it, say that it is at this `what` and wait. The file itself stays."""
+    """Lock `path`; if another process holds it, print its number with `what`, and wait. The file itself stays."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+")
@@ -165,14 +166,14 @@ def locked(path: Path, label: str, what: str) -> Iterator[None]:
             owner = file.read().strip() or "unknown"
             print(f"{label}: process {owner} is at this {what}; waiting for its end", file=sys.stderr, flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
-        with contextlib.suppress(OSError):  # a full disk: the lock holds all the same
+        with contextlib.suppress(OSError):  # on a full disk the lock holds nevertheless
             os.truncate(file.fileno(), 0)
             os.pwrite(file.fileno(), str(os.getpid()).encode(), 0)
         yield
 
 
 def code() -> list[str]:
-    """Digests of this project's modules that are loaded, the running script included."""
+    """Return digests of all loaded modules of this project, the running script included."""
     ours = [module for name, module in sys.modules.items() if name.split(".")[0] in ("cure", "__main__")]
     files = [getattr(module, "__file__", None) for module in ours]
     return sorted(sha256(Path(file)) for file in files if file and Path(file).suffix == ".py")

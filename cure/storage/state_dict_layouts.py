@@ -1,7 +1,7 @@
-"""Find a network among the tensors of an external file: under which place, prefix and names people keep it.
+"""Find a network among the tensors of an external file, at any place and under any prefix.
 
-A network is found by the names of its own tensors, whatever stands before them. So no list of wrappers (DataParallel,
-torch.compile, AveragedModel, Lightning, ...) has to keep up with the libraries that write them.
+A network is found by the names of its own tensors, whatever their prefix. So no list of wrappers (DataParallel,
+torch.compile, AveragedModel, Lightning, ...) has to follow the libraries that write them.
 """
 
 from collections import Counter
@@ -21,17 +21,17 @@ from cure.storage.input_statistics import input_statistics
 class Candidate:
     """Tensors of a file that fit a network."""
 
-    place: str  # where the state dict stands in the file: state_dict, model.ema, ...; '' for the file itself
-    prefix: str  # what stands before the network's names there: 'module.', 'student.', ...
+    place: str  # place of the state dict in the file: state_dict, model.ema, ...; '' for the file itself
+    prefix: str  # prefix of the network's names there: 'module.', 'student.', ...
     state: State
-    normalisation: Normalisation | None  # of the images, which the file holds beside the network
+    normalisation: Normalisation | None  # of the images; the file holds it beside the network
     left_out: list[str]  # names of the state dict that belong to no network that fits
-    kinds: set[str]  # the precision of its weights in the file, where that is not float32
+    kinds: set[str]  # precisions of its weights in the file, other than float32
 
 
 def state_dicts(held: Any, name: str = "", around: tuple[int, ...] = ()) -> Iterator[tuple[str, State]]:
-    """Yield every mapping from names to tensors inside, by its place (state_dict, model.ema, ...); skip optimisers."""
-    if isinstance(held, nn.Module) or not isinstance(held, Mapping) or id(held) in around:  # it may hold itself
+    """Yield every mapping from names to tensors with its place (state_dict, model.ema, ...); skip optimisers."""
+    if isinstance(held, nn.Module) or not isinstance(held, Mapping) or id(held) in around:  # it may contain itself
         return
     plain = {key: value for key, value in held.items() if isinstance(key, str) and isinstance(value, Tensor)}
     if plain and len(plain) >= len(held) / 2:
@@ -43,13 +43,13 @@ def state_dicts(held: Any, name: str = "", around: tuple[int, ...] = ()) -> Iter
 
 
 def candidates(place: str, raw: State, own: State, channels: int) -> list[Candidate]:
-    """Return every part of a state dict that has all the tensors of a network, and none besides.
+    """Return every part of a state dict that has all the tensors of a network and no others.
 
     Args:
-        place: where the state dict stands in its file.
+        place: the place of the state dict in its file.
         raw: the state dict.
-        own: that of the network, whose names and shapes count.
-        channels: of the images, to tell their mean and standard deviation.
+        own: the state dict of the network, for names and shapes.
+        channels: of the images, to recognise their mean and standard deviation.
     """
     parts = {prefix: _taken(prefix, raw, own) for prefix in _prefixes(raw, own)}
     fit = {prefix: taken for prefix, taken in parts.items() if not misfits(own, _named(taken, raw, own))}
@@ -59,7 +59,7 @@ def candidates(place: str, raw: State, own: State, channels: int) -> list[Candid
     for prefix, taken in fit.items():
         normalisation, used = input_statistics(rest, prefix, channels)
         left_out = [key for key in rest if key not in used]
-        if not any(key.startswith(prefix) for key in left_out):  # else a network that has more than this one
+        if not any(key.startswith(prefix) for key in left_out):  # else it is a larger network that contains this one
             weights = [raw[key] for key in taken.values() if raw[key].is_floating_point()]
             kinds = {str(weight.dtype).removeprefix("torch.") for weight in weights} - {"float32"}
             found.append(Candidate(place, prefix, _named(taken, raw, own), normalisation, left_out, kinds))
@@ -67,18 +67,18 @@ def candidates(place: str, raw: State, own: State, channels: int) -> list[Candid
 
 
 def nearest_miss(raw: State, own: State) -> State:
-    """Return the part of a state dict that shares the most names with a network, under the network's names."""
+    """Return the part of a state dict that shares most names with a network, under the network's names."""
     prefix = next(iter(_prefixes(raw, own)), "")
     return _named({key.removeprefix(prefix): key for key in raw if key.startswith(prefix)}, raw, own)
 
 
 def same_tensors(first: State, second: State) -> bool:
-    """Whether two state dicts of the same names hold the same values."""
+    """Return whether two state dicts with the same names hold the same values."""
     return all(torch.equal(tensor, second[name]) for name, tensor in first.items())
 
 
 def _prefixes(raw: State, own: State) -> list[str]:
-    """Return what stands before names of the network, most frequent first."""
+    """Return the prefixes under which names of the network occur, most frequent first."""
     counts = Counter[str]()
     for key in raw:
         parts = key.split(".")
@@ -89,10 +89,10 @@ def _prefixes(raw: State, own: State) -> list[str]:
 
 
 def _taken(prefix: str, raw: State, own: State) -> dict[str, str]:
-    """Return name -> key of the network's tensors under `prefix`.
+    """Map each name of the network under `prefix` to its key in the state dict.
 
-    A head may stand beside its encoder (encoder.conv1, fc), so what the prefix lacks is taken from the level above,
-    unless that holds names of the prefix as well: then it is a network of its own.
+    A head may be stored beside its encoder (encoder.conv1, fc). So tensors missing under the prefix are taken from the
+    level above, unless that level has names of the prefix too: then it is another network.
     """
     taken = {name: prefix + name for name in own if prefix + name in raw}
     above = prefix[: prefix.rstrip(".").rfind(".") + 1]
@@ -102,9 +102,9 @@ def _taken(prefix: str, raw: State, own: State) -> dict[str, str]:
 
 
 def _named(taken: dict[str, str], raw: State, own: State) -> State:
-    """Return tensors by the network's names, weights in float32, and with the network's own batch counters.
+    """Return tensors under the network's names, weights in float32, and the network's own batch counters.
 
-    No number depends on a counter; old files lack them, and files in half precision round them.
+    No result depends on a counter; old files lack them, and files in half precision round them.
     """
     counters = {name: tensor for name, tensor in own.items() if name.rpartition(".")[2] == "num_batches_tracked"}
     weights = {name: raw[key].float() if raw[key].is_floating_point() else raw[key] for name, key in taken.items()}

@@ -1,4 +1,4 @@
-"""The file of several networks that a training leaves."""
+"""Read training checkpoints, the files of several networks that a training writes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,16 +18,16 @@ from cure.storage.paths import Run
 def networks(
     about: Description, states: dict[str, State], path: Path, method: Method | None = None
 ) -> dict[str, Network]:
-    """The networks of the described model in a file, without its snapshots (SHARE/NETWORK), predictors and the like.
+    """Build the networks of the described model in a file; skip snapshots (SHARE/NETWORK), predictors and the like.
 
-    `method` is the one that trained them, of a training checkpoint; what it adds to a network is added here, too.
+    For a training checkpoint, `method` is the one that trained it; its `prepare` is applied to each network.
     """
     found, complaint = {}, f"{path}: weights do not fit {about.model}"
     prepare = _prepare(about, path, method) if method is not None else None
     for name, state in states.items():
         if "/" in name:
             continue
-        with torch.device("meta"):  # without memory, of which a damaged description may ask for terabytes
+        with torch.device("meta"):  # allocates nothing, since a damaged description may ask for terabytes
             own = described_network(about, path, prepare).state_dict()
         if name in ("", "last", "best") or set(state) == set(own):
             refuse_misfits(own, state, complaint)
@@ -39,7 +39,7 @@ def networks(
 
 
 def training_settings(about: Description, method: Method) -> Any:
-    """The method's settings as they were in training, from the description that training left."""
+    """Return the method's settings during training, as the description records them."""
     recorded, key = Params.recorded(about.params, about.dataset, about.model), update_key(about.method, method)
     return recorded.method(key, method.hyper)[0] if "train" in about.params else recorded.get(key, method.hyper)
 
@@ -55,7 +55,7 @@ def _prepare(about: Description, path: Path, method: Method) -> Callable[[Networ
 
 
 def load_training_checkpoint(run: Run, digest: str) -> tuple[Description, dict[str, State]]:
-    """The run's own trajectory, trained on the data of this digest."""
+    """Load the run's own training checkpoint; raise UserError unless it was trained on the data with this digest."""
     path = run.training_checkpoint
     about, states = load(path)
     for what, found, wanted in (("content", about.kind, "trajectory"), ("method", about.method, run.method)):

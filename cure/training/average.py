@@ -1,8 +1,8 @@
-"""The weight average beside the student: its weights, its own running statistics, and its best epoch.
+"""Keep a weight average beside the student, with running statistics of its own.
 
-The student's running statistics are those of other weights, so an average that carries them is another function than
-the one it is taken for. They are estimated anew before every validation, on images attacked through the average where
-the method trains on attacked ones.
+The student's running statistics belong to other weights; an average that used them would compute another function. So
+the statistics are estimated anew before every validation. If the method trains on attacked images, the estimate uses
+images attacked through the average.
 """
 
 import copy
@@ -21,7 +21,7 @@ from cure.settings.sections import EpochAverage, Fit, Snapshots
 
 
 class Average:
-    """The average of a network's weights over `steps_per_epoch` steps in each epoch of `fit`."""
+    """The average of a network's weights during training, as `fit.average` configures it."""
 
     def __init__(self, net: nn.Module, fit: Fit, steps_per_epoch: int) -> None:
         self.net = copy.deepcopy(net).requires_grad_(False)
@@ -35,12 +35,12 @@ class Average:
         self.first_epoch = 1 + first // steps_per_epoch
 
     def follow(self, net: nn.Module, step: int) -> None:
-        """Move towards the network, if that is due after this 0-based step."""
+        """Update the average from the network, if an update is due after this 0-based step."""
         if (decay := self._decay(step)) is not None:
             average_(self.net, net, decay)
 
     def _decay(self, step: int) -> float | None:
-        """Return what the average keeps of itself after this step; None where it stays as it is."""
+        """Return the average's own weight in the update after this step, or None without an update."""
         how = self.fit.average
         if isinstance(how, Snapshots):
             return snapshot(step, self.steps_per_epoch, how.begin, how.every)
@@ -53,8 +53,8 @@ class Average:
     def estimate(self, nets: Networks, method: Method, hyper: Any, batches: Iterable[Batch]) -> None:
         """Replace the running statistics by their plain mean over `batches`, attacked if the method attacks.
 
-        It attacks the average in the student's place, with the statistics that it had; `nets` stay as they are. Where
-        batch norms are split, each branch sees the points of its name.
+        The attack uses the average, with its previous statistics, in place of the student; `nets` do not change. With
+        split batch norms, each branch receives the points of its name.
         """
         found = copy.deepcopy(self.net)
         stand_in = _in_place_of_the_student(nets, self.net, method)
@@ -71,7 +71,7 @@ class Average:
 
 
 def _in_place_of_the_student(nets: Networks, average: nn.Module, method: Method) -> Networks:
-    """Return the networks of a step of the average: what an attack does to a companion is done to a copy."""
+    """Return networks with the average as the student and copies of the companions, which an attack may change."""
     stand_in = copy.copy(nets)
     shared = (*method.teachers, "student")
     others = {name: net if name in shared else copy.deepcopy(net) for name, net in nets.items()}

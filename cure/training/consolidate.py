@@ -1,4 +1,4 @@
-"""From a training checkpoint, or another method's network, to the one that is evaluated: the stage revise."""
+"""Produce the evaluated network from a training checkpoint or from another method's network: the stage `revise`."""
 
 import json
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ from cure.training.validation import told, validated, validation
 
 
 def consolidate(run: Run, method: Method, hyper: Settings, train: Train, params: Params) -> str:
-    """Apply `select_network`, write the network, its report and its sidecar, and return its validation accuracies."""
+    """Apply `select_network`; write the network, its report and its provenance; return its validation accuracies."""
     run_settings = params.get("run", RunSettings)
     where = device.set_up(run_settings)
     source = prepared.load(paths.data(run.dataset), ("train", "val"), where)

@@ -1,4 +1,4 @@
-"""The declaration of one training run: its method with its settings, its schedule, and its inputs."""
+"""Declare one training run: its method with settings, its schedule, and its inputs."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +22,7 @@ from cure.storage.paths import Run
 
 @dataclass(frozen=True)
 class Job:
-    """One training run: its method with its settings, and where its inputs are."""
+    """One training run: its method with settings, its schedule, and where its inputs are."""
 
     stage: str
     run: Run
@@ -33,7 +33,7 @@ class Job:
 
     @cached_property
     def run_settings(self) -> RunSettings:
-        """Return where and how it is computed."""
+        """Return the settings of device, precision and processes."""
         return self.params.get("run", RunSettings)
 
     @property
@@ -44,11 +44,11 @@ class Job:
 
     @cached_property
     def augment(self) -> Augment:
-        """Return how training images are augmented; the rest of the data set's section went into the prepared file."""
+        """Return the augmentation of training images; the data set's other settings are applied when it is prepared."""
         return self.params.get(f"datasets.{self.run.dataset}.augment", Augment)
 
     def parents(self) -> list[Path]:
-        """Return the weight files of earlier stages that the method asks for by role."""
+        """Return the weight files of earlier stages that the method requires by role."""
         return [self.run.of(self.params.role(role)).weights for role in self.method.roles]
 
     def assemble(self, source: prepared.Data) -> Networks:
@@ -66,7 +66,7 @@ class Job:
         return Networks(student, companions, {role: self.parent(role, source) for role in self.method.teachers})
 
     def parent(self, role: str, source: prepared.Data) -> Network:
-        """Load the network in a role; refuse one of another model or data set."""
+        """Load the network in a role; raise UserError if it is of another model or data set."""
         path = self.run.of(self.params.role(role)).weights
         about, net = parent(path, self.run, source.digest, role)
         if about.settings != self.model.model_dump():
@@ -78,7 +78,7 @@ class Job:
 
 
 def parent(path: Path, run: Run, digest: str, role: str) -> tuple[Description, Network]:
-    """Load the network in `path`, which must fit the run that needs it in this role."""
+    """Load the network in `path`; raise UserError if it does not fit the run that needs it in this role."""
     if not path.exists():
         raise UserError(f"{path}: not found, but {run.name} needs it in the role {role}; `dvc repro` trains it first")
     about, states = checkpoint.load(path)

@@ -1,4 +1,4 @@
-"""What a training run keeps: its history, its best epochs and its snapshots."""
+"""The results that a training run keeps: history, best networks and snapshots."""
 
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -10,7 +10,7 @@ from cure.training.sanity_checks import Row
 
 
 def copied(net: nn.Module) -> State:
-    """Return the state of a network as it is now."""
+    """Return a detached copy of a network's state dict."""
     return {key: t.detach().clone() for key, t in net.state_dict().items()}
 
 
@@ -23,17 +23,17 @@ class Best:
     weights: State = field(default_factory=dict)
 
     def see(self, epoch: int, score: float, net: nn.Module) -> None:
-        """Keep this epoch's network if it is better than all before."""
+        """Keep this network if its score exceeds all before."""
         if score > self.score:
             self.epoch, self.score, self.weights = epoch, score, copied(net)
 
 
 @dataclass
 class TrainingCheckpoint:
-    """What a training run returns: one line of history per epoch, and networks by name.
+    """The result of a training run: one row of history per epoch, and networks by name.
 
-    A snapshot is named SHARE/NETWORK; it holds what the method brought too, so that its step can be taken again. All
-    weights stay on the device of the training.
+    A snapshot is named SHARE/NETWORK. Companions are included, so that a step can be replayed. All weights stay on the
+    device of the training.
     """
 
     history: list[Row] = field(default_factory=list)
@@ -43,7 +43,7 @@ class TrainingCheckpoint:
 
     @classmethod
     def resumed(cls, state: dict[str, Any]) -> "TrainingCheckpoint":
-        """Return what a resume file holds."""
+        """Restore the results from the state in a resume file."""
         parts = dict(state["parts"])
         numbers = state["kept"]
         kept = cls(numbers["history"], Best(**numbers["best"]), Best(**numbers["average"]))
@@ -53,16 +53,16 @@ class TrainingCheckpoint:
         return kept
 
     def numbers(self) -> dict[str, Any]:
-        """Return all but the weights."""
+        """Return everything except the weights."""
         bests = {name: asdict(replace(best, weights={})) for name, best in self.named().items()}
         return {"history": self.history} | bests
 
     def parts(self) -> dict[str, State]:
-        """Return the weights by a name each, which never stands for others."""
+        """Return the state dicts by name; a name is never used for other weights."""
         return {name: best.weights for name, best in self._bests().items()} | self.snapshots
 
     def named(self) -> dict[str, Best]:
-        """Return both bests by what `select` calls them."""
+        """Return both best networks under their names in `train.select`."""
         return {"best": self.best, "average": self.average}
 
     def _bests(self) -> dict[str, Best]:

@@ -1,7 +1,7 @@
-"""The layer-wise study: adversarial training of some parts of the natural network, the others frozen.
+"""Run the layer-wise study: adversarial training of some parts of the natural network, with all others frozen.
 
-It trains by training/loop.py as every run does; what is special is how the network is prepared (nn/freezing.py). All
-its numbers are of the validation split.
+It uses the training loop of every run (training/loop.py). Only the preparation of the network differs (nn/freezing.py).
+All numbers are measured on the validation split.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ Sets = dict[str, list[str]]
 
 @dataclass(frozen=True)
 class Study:
-    """The block sets that one process trains, all by the method and schedule of `job`."""
+    """The block sets that one process trains, all with the method and schedule of `job`."""
 
     job: Job
     variant: Variant
@@ -43,11 +43,14 @@ class Study:
     how: Freezing
 
     def of(self, name: str) -> Job:
-        """The training of one set."""
+        """Return the training job of one block set."""
         return replace(self.job, method=self.updating(self.sets[name]))
 
     def updating(self, parts: list[str]) -> Method:
-        """The method, from the natural network and on `parts` alone, which `reinit` gives fresh weights first."""
+        """Return the method, changed to start from the natural network and to train `parts` alone.
+
+        The variant `reinit` gives these parts fresh weights first.
+        """
 
         def prepare(net: nn.Module, hyper: Any) -> None:
             assert isinstance(net, Network)
@@ -59,9 +62,13 @@ class Study:
 
 
 def execute(study: Study) -> str:
-    """Train every set, or finish an interrupted run, and write one curve, one result and one sidecar.
+    """Train every block set, or finish an interrupted run; then write one curve, one result and one provenance file.
 
-    A set that is done keeps its resume file until all are, so that a run continues at the epoch where it was cut off.
+    The resume file of a finished set is kept until all sets are finished, so an interrupted run continues at its last
+    epoch.
+
+    Returns:
+        The number of sets and the accuracy of the most robust one, as text.
     """
     job = study.job
     where = device.set_up(job.run_settings)
@@ -71,7 +78,7 @@ def execute(study: Study) -> str:
     whole, *each = (Scratch(job.stage, label, job.params.as_text(), inputs) for label in labels)
     history, networks = list[dict[str, Any]](), {"natural": _natural(job, source, where)}
     with whole.locked():
-        with progress(f"{job.stage} {job.run.name}", len(study.sets) * job.fit.epochs) as on_progress:
+        with progress(f"{job.stage} {job.run.name}", len(study.sets) * job.fit.epochs, unit="epoch") as on_progress:
             for name, scratch in zip(study.sets, each, strict=True):
                 lines, networks[name] = _trained(study, name, source, where, scratch, on_progress)
                 history += lines
@@ -101,7 +108,7 @@ def _trained(
     scratch: Scratch,
     on_progress: Callable[[str], None],
 ) -> tuple[list[dict[str, Any]], LayersNetwork]:
-    """One set: a line for each epoch, and what the network of the last one classifies correctly."""
+    """Train one block set; return its curve, one dictionary per epoch, and the outcomes of its last network."""
     job, val = study.of(name), source.splits["val"]
     nets = job.assemble(source).to(where)
     task = Task(job, nets, source.splits["train"], val, where)
@@ -113,11 +120,11 @@ def _trained(
 
 
 def _texts(flags: dict[str, Flags]) -> dict[str, str]:
-    """Each outcome as a text with one character per image, as in evaluation/statistics/paired_outcomes.py."""
+    """Write the outcomes of each attack as one character per image, as in evaluation/statistics/paired_outcomes.py."""
     return {name: "".join("01"[int(hit)] for hit in flag) for name, flag in flags.items()}
 
 
 def _updated(net: nn.Module) -> float:
-    """The share of the network's weights that were trained."""
+    """Return the trained share of the network's weights, in [0, 1]."""
     counts = [(weight.numel(), weight.requires_grad) for weight in net.parameters()]
     return sum(n for n, wants in counts if wants) / sum(n for n, _ in counts)

@@ -1,4 +1,4 @@
-"""The epoch loop: train, watch the validation split, remember the best, survive being killed."""
+"""The epoch loop: train, validate, keep the best networks, and save the state to resume from."""
 
 import sys
 from collections.abc import Callable
@@ -29,7 +29,7 @@ from cure.training.validation import validation
 
 @dataclass(frozen=True)
 class Task:
-    """A job with what it is run on: networks and data, on a device."""
+    """A job with its networks and data on a device."""
 
     job: Job
     nets: Networks
@@ -39,13 +39,22 @@ class Task:
 
     @property
     def evaluated(self) -> nn.Module:
-        """Return the network that the method is judged by."""
+        """Return the network by which the method is evaluated."""
         found: nn.Module = self.nets[self.job.method.evaluated]
         return found
 
 
 def train(task: Task, scratch: Scratch, on_progress: Callable[[str], None]) -> TrainingCheckpoint:
-    """Run the remaining epochs of `task`, whose nets end in the state of the last; call `on_progress` after each."""
+    """Run the remaining epochs of a training run.
+
+    Args:
+        task: the job; after the call its networks are those of the last epoch.
+        scratch: the state to resume from, read at the start and saved after epochs.
+        on_progress: called after each epoch with its validation accuracies as text.
+
+    Returns:
+        The history, the best networks and the snapshots.
+    """
     job, fit, run_settings = task.job, task.job.fit, task.job.run_settings
     state = scratch.load()
     layout = state["layout"] if state else _layout(task)
@@ -90,13 +99,13 @@ def train(task: Task, scratch: Scratch, on_progress: Callable[[str], None]) -> T
 
 
 def _layout(task: Task) -> Layout:
-    """The memory format of this run; probed on the first images, it may be another the next time."""
+    """Choose the memory format of this run. It is measured on the first images, so the next run may choose another."""
     x = as_float(task.train.images[: task.job.fit.batch])
     return distributed.agreed(chosen_layout(task.nets.student, x, task.job.run_settings.layout))
 
 
 def _epoch(task: Task, step: Step, loader: Loader, epoch: int, average: Average | None, past: Row) -> Row:
-    """One pass over the training split; the mean of each term over its images."""
+    """Train for one pass over the training split; return the mean of each loss term over its images."""
     fit, seed, steps = task.job.fit, task.job.run.seed, len(loader)
     task.nets.ready()
     torch.manual_seed(seed_for(seed, epoch, "dropout"))
@@ -113,7 +122,7 @@ def _epoch(task: Task, step: Step, loader: Loader, epoch: int, average: Average 
             sums[name] = sums.get(name, torch.zeros_like(mean)) + mean * images
         if average is not None:
             average.follow(task.evaluated, done + i)
-    # the one place in an epoch that waits for the device
+    # the only place in an epoch that waits for the device
     *totals, sound = torch.stack([*distributed.mean(list(sums.values())), finite(task.nets)]).tolist()
     row: Row = {name: total / len(loader.split) for name, total in zip(sums, totals, strict=True)}
     check_finite(epoch, row, task.nets, bool(sound))
@@ -121,12 +130,12 @@ def _epoch(task: Task, step: Step, loader: Loader, epoch: int, average: Average 
 
 
 def _draws(noise: Noise, images: int) -> Noise:
-    """Return this rank's share of what is drawn for a batch of so many images."""
+    """Return this rank's share of the random draws for a batch of this size."""
     return noise if distributed.count() == 1 else Rows(noise, distributed.rows(images), images)
 
 
 def _ahead(task: Task, loader: Loader, epoch: int) -> dict[str, Any]:
-    """Return what the method's slot `before_epoch` finds."""
+    """Return the result of the method's slot `before_epoch`."""
     job = task.job
     if job.method.before_epoch is None:
         return {}
@@ -137,7 +146,7 @@ def _ahead(task: Task, loader: Loader, epoch: int) -> dict[str, Any]:
 
 
 def _watch(task: Task, epoch: int, row: Row, kept: TrainingCheckpoint) -> None:
-    """Add validation accuracies of the evaluated network to the row, and keep its best epoch."""
+    """Add the evaluated network's validation accuracies to the row, and keep the network if it is the best so far."""
     found = validation(task.evaluated, task.val, task.job.fit, task.job.run.seed)
     scores: Row = {f"val_{name}": value for name, value in found.items()}
     if pgd_has_no_effect(scores, task.val) and not any(pgd_has_no_effect(row, task.val) for row in kept.history):
@@ -165,7 +174,7 @@ def _watch_average(task: Task, loader: Loader, average: Average, row: Row, kept:
 
 
 def _remember(task: Task, epoch: int, kept: TrainingCheckpoint) -> None:
-    """Keep every network that is not a teacher, where a snapshot is due after this epoch."""
+    """Keep every network except teachers, if a snapshot is due after this epoch."""
     for share in task.job.fit.snapshots:
         if epoch_of(share, task.job.fit.epochs) == epoch:
             own = {name: net for name, net in task.nets.items() if name not in task.job.method.teachers}

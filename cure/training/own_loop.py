@@ -1,4 +1,4 @@
-"""`from cure import training_step`: the step of a method in a training loop that the caller writes."""
+"""Provide `from cure import training_step`: the training step of a method for the caller's own loop."""
 
 import inspect
 from collections.abc import Iterable, Mapping
@@ -21,9 +21,11 @@ from cure.training.step import Step
 
 
 class TrainingStep:
-    """One step of a method after another, at a position that it counts itself; `training_step` builds it.
+    """The training step of a method, which counts its own position in the training. Build it with `training_step`.
 
-    `nets` holds the caller's network (`student`), companions and teachers by name; `evaluated` is the judged one.
+    Call it with images x (n, c, h, w) in [0, 1] and class numbers y (n), int64. It returns the mean of each loss term
+    as a tensor on the device. `nets` holds the caller's network (`student`), companions and teachers by name;
+    `evaluated` is the one to evaluate.
     """
 
     def __init__(self, step: Step, epochs: int, seed: int) -> None:
@@ -32,13 +34,13 @@ class TrainingStep:
         self._device = next(step.nets.student.parameters()).device
         self._noise: Stream | None = None
         self._position = TrainingPosition()
-        self._taken = self._images = 0  # steps and images of this epoch
+        self._taken = self._images = 0  # steps and images in this epoch
         self._sums = dict[str, Tensor]()
 
     def begin_epoch(self, epoch: int, loader: Iterable[Any]) -> None:
-        """Begin a 1-based epoch over the batches of `loader`: modes, noise, and what the method does ahead of it.
+        """Begin an epoch (from 1): set modes, seed the noise, and run the method's `before_epoch`.
 
-        `loader` gives (x, y) batches and has a length. Few methods draw from it here; the others only count.
+        `loader` gives (x, y) batches and has a length. Only methods with a `before_epoch` draw batches from it here.
         """
         method, nets = self._step.method, self.nets
         if not isinstance(epoch, int) or not 1 <= epoch <= self._epochs:
@@ -56,10 +58,7 @@ class TrainingStep:
         self._noise, self._taken, self._images, self._sums = noise, 0, 0, {}
 
     def __call__(self, x: Images, y: Labels) -> dict[str, Tensor]:
-        """Attack, losses, backward, optimiser, companions; return the mean of each term, still on the device.
-
-        x (n, c, h, w) are images in [0, 1], y (n) int64 class numbers. The first batch of an epoch is checked.
-        """
+        """Take one step: attack, losses, backward, optimiser, companions. The first batch of an epoch is checked."""
         now = self._position
         if self._noise is None:
             raise UserError("step: no epoch has begun; call step.begin_epoch(epoch, loader) before each epoch")
@@ -77,17 +76,17 @@ class TrainingStep:
         return means
 
     def means(self) -> dict[str, float]:
-        """Return the mean of each term over the images of this epoch so far; this waits for the device."""
+        """Return the mean of each term over the images of this epoch so far. This waits for the device."""
         sums = torch.stack(list(self._sums.values())).tolist() if self._sums else []
         return {name: total / self._images for name, total in zip(self._sums, sums, strict=True)}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what an epoch hands to the next beside the caller's network and optimiser."""
+        """Return the state between epochs, except for the caller's network and optimiser."""
         own = {name: self.nets[name].state_dict() for name in self._companions()}
         return {"companions": own, "sums": dict(self._sums), "images": self._images}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state_dict` was called, at the end of an epoch; `begin_epoch` comes next."""
+        """Restore a `state_dict` that was taken at the end of an epoch; call `begin_epoch` next."""
         if list(state["companions"]) != self._companions():
             found, wanted = (", ".join(names) or "none" for names in (state["companions"], self._companions()))
             raise UserError(f"the state is of another method: its companions are {found}; this one's are {wanted}")
@@ -115,27 +114,29 @@ def training_step(
     seed: int = 0,
     **settings: Any,
 ) -> TrainingStep:
-    """Take the step of a method into your own loop: `step.begin_epoch(epoch, loader)`, then `step(x, y)`.
+    """Build the training step of a method for your own loop: `step.begin_epoch(epoch, loader)`, then `step(x, y)`.
 
-    `net` returns logits (n, classes) of images (n, c, h, w) in [0, 1]. Its weights stay as they are, so a method that
-    starts from another network (CURE) gets `net` with that network's weights. `optimizer` holds the weights of `net`.
-    Trained companions are added to it with the settings of its first group, so build a scheduler afterwards.
+    A method that starts from another network (CURE) requires `net` with that network's weights, since `net` is not
+    initialised here. Trained companions join `optimizer` with the settings of its first group: build a scheduler
+    afterwards.
 
     Args:
         method: a module of cure.methods, or a Method of your own.
-        net: the network to train, on its device.
-        optimizer: any PyTorch optimiser whose step needs no closure.
+        net: the network to train, on its device: images (n, c, h, w) in [0, 1] to logits (n, classes).
+        optimizer: holds the weights of `net`: any PyTorch optimiser whose step needs no closure.
         epochs: length of the training, which the schedules of some methods read.
-        teachers: trained networks by role, for methods that learn from them; they are moved to the device of `net`,
-            frozen and put into eval mode.
-        seed: of the noise; with the epoch it decides every draw of an attack.
+        teachers: trained networks by role, which are moved to the device of `net`, frozen and put into eval mode.
+        seed: of the noise. Together with the epoch it determines every random draw of an attack.
         settings: the fields of the method's `Hyper`; an attack is a dict.
+
+    Returns:
+        The step, for one process.
 
     Raises:
         UserError: wrong settings, teachers, network or optimiser.
 
     Example:
-        step = training_step(trades, net, optimizer, epochs=76, beta=6, forward_again=False, attack={...})
+        >>> step = training_step(trades, net, optimizer, epochs=76, beta=6, forward_again=False, attack={...})
     """
     name, entry = _entry(method)
     for what, value, least in (("epochs", epochs, 1), ("seed", seed, 0)):
@@ -153,7 +154,6 @@ def training_step(
 
 
 def _entry(method: Any) -> tuple[str, Method]:
-    """Return a method and what messages call it."""
     entry = getattr(method, "METHOD", method)
     if not isinstance(entry, Method):
         raise UserError(f"method is {method!r}; a module such as `from cure.methods import trades`, or a Method")
@@ -164,7 +164,6 @@ def _entry(method: Any) -> tuple[str, Method]:
 
 
 def _hyper(name: str, method: Method, settings: dict[str, Any], epochs: int) -> Any:
-    """Return the method's settings; refuse wrong ones in one message."""
     problems = Problems()
     hyper = fill(method.hyper, settings, "", problems)
     if isinstance(hyper, DelayedSettings) and hyper.begin > epochs:
@@ -175,7 +174,7 @@ def _hyper(name: str, method: Method, settings: dict[str, Any], epochs: int) -> 
 
 
 def _fits(name: str, method: Method, net: nn.Module, teachers: dict[str, nn.Module]) -> None:
-    """Refuse networks that the method cannot use."""
+    """Raise UserError for networks that the method cannot use."""
     if distributed.count() > 1:
         raise UserError(f"training_step: {distributed.count()} processes; it takes one (the pipeline: run.processes)")
     if set(teachers) != set(method.teachers):
@@ -194,7 +193,7 @@ def _fits(name: str, method: Method, net: nn.Module, teachers: dict[str, nn.Modu
 
 
 def _held(optimizer: Any, net: nn.Module) -> set[int]:
-    """Return the identities of the optimiser's weights; refuse one that cannot train `net` in a plain step."""
+    """Return the ids of the optimiser's weights; raise UserError if it cannot train `net` in a plain step."""
     held = {id(weight) for group in getattr(optimizer, "param_groups", []) for weight in group["params"]}
     if not held & {id(weight) for weight in net.parameters()}:
         raise UserError("optimizer: holds no weight of net; build a torch.optim.Optimizer from net.parameters()")
@@ -205,7 +204,7 @@ def _held(optimizer: Any, net: nn.Module) -> set[int]:
 
 
 def _networks(method: Method, net: nn.Module, teachers: dict[str, nn.Module], hyper: Any) -> Networks:
-    """Return student, companions and teachers on its device, companions in its precision."""
+    """Build the networks on the device of `net`, companions in its precision."""
     if method.prepare:
         method.prepare(net, hyper)
     weight = next(net.parameters())
@@ -219,7 +218,7 @@ def _networks(method: Method, net: nn.Module, teachers: dict[str, nn.Module], hy
 
 
 def _add(optimizer: torch.optim.Optimizer, nets: Networks, held: set[int]) -> None:
-    """Let the optimiser train what the method added: a group for each network, by the settings of the first."""
+    """Add a parameter group for each network of the method, with the settings of the optimiser's first group."""
     first = {key: value for key, value in optimizer.param_groups[0].items() if key not in ("params", "param_names")}
     for name in nets.trained:
         if added := [weight for weight in nets.weights(name).values() if id(weight) not in held]:
@@ -240,7 +239,7 @@ def _length(loader: Any) -> int:
 
 
 def _check(x: Images, y: Labels) -> None:
-    """Refuse images outside [0, 1], such as normalised ones, and labels that are no class numbers."""
+    """Raise UserError for images outside [0, 1], such as normalised ones, and for labels that are not class numbers."""
     if not x.is_floating_point() or x.ndim != 4:
         raise UserError(f"x is {x.dtype} of shape {tuple(x.shape)}; images (n, c, h, w) as floats in [0, 1] are needed")
     low, high = (float(t) for t in x.detach().aminmax())

@@ -1,4 +1,4 @@
-"""The phases of a training run, from the snapshots in its training checkpoint: every step can be taken again."""
+"""Replay training steps from the snapshots in a training checkpoint, for the analyses."""
 
 import copy
 import csv
@@ -23,7 +23,7 @@ Batches = list[tuple[Images, Labels, Labels]]
 
 @dataclass(frozen=True)
 class Course:
-    """The training of a run: its method and settings, training checkpoint, curve, and the batches of every replay."""
+    """The training of a run: method, settings, training checkpoint, curve, and the batches of the replays."""
 
     method: Method
     hyper: Any
@@ -34,7 +34,7 @@ class Course:
     seed: int
 
     def phases(self) -> list[Phase]:
-        """Return the phases from the start to the end, whose evaluated network is `last` in the training checkpoint."""
+        """Return the phases in the order of training; the final one has the networks after the last epoch."""
         shares = sorted({float(name.partition("/")[0]) for name in self.states if "/" in name})
         return [self._phase(share) for share in (*shares, 1.0)]
 
@@ -43,7 +43,7 @@ class Course:
         return Phase(share, dict(nets.student.named_parameters()), partial(self._replays, share, nets))
 
     def _networks(self, share: float) -> Networks:
-        """Student and companions at this share of the schedule."""
+        """Build student and companions, with their weights at this share of the schedule."""
         about, method = self.about, self.method
         student = build(about.model, about.settings, about.channels, len(about.classes))
         if method.prepare:
@@ -55,9 +55,9 @@ class Course:
         return nets.to(self.batches[0][0].device)
 
     def _replays(self, share: float, nets: Networks) -> Iterator[Replay]:
-        """The step that would come next, on every batch, each from the very same networks.
+        """Yield the step that would come next, once per batch, always from the same networks.
 
-        The optimiser's rate is 0, so no weight moves; it runs on a copy because running statistics do.
+        The learning rate is 0, so no weight changes. Each step runs on a copy, because running statistics do change.
         """
         epoch = epoch_of(share, self.about.epoch)
         past = dict(self.history[epoch - 1]) if epoch else {}
@@ -75,6 +75,6 @@ class Course:
 
 
 def history(path: Path) -> list[dict[str, float]]:
-    """A curve's lines, one per epoch, without the runs that are empty."""
+    """Read a curve as one dictionary per epoch, without empty cells."""
     with path.open(newline="") as file:
         return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]

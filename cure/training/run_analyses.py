@@ -1,4 +1,4 @@
-"""The analyses of one run: the engine of the stage analyse. It sees the validation split, never test."""
+"""Run the analyses of one training run: the stage `analyse`. They read the validation split, never the test split."""
 
 import itertools
 import json
@@ -24,7 +24,15 @@ from cure.training.replay import Course, history
 
 
 def analyse(run: Run, params: Params) -> list[str]:
-    """Write what every listed analysis finds that suits the run's method, and the sidecar; their names."""
+    """Run every listed analysis that suits the method of a run, and write its arrays and the provenance file.
+
+    Args:
+        run: the run, whose stages `update` and `revise` are done.
+        params: params.yaml, with the sections `run` and `analyse`.
+
+    Returns:
+        The names of the analyses that were run.
+    """
     run_settings, suite = params.get("run", RunSettings), params.get("analyse", Analyse)
     where = device.set_up(run_settings)
     source = prepared.load(paths.data(run.dataset), ("val",), where)
@@ -61,8 +69,8 @@ def analyse(run: Run, params: Params) -> list[str]:
 
 
 def write(run: Run, name: str, about: Description, found: AnalysisResult) -> None:
-    """The arrays of an analysis, with the classes and what their axes mean."""
-    # as in weight files, one metadata key, since several would come in random order
+    """Write an analysis' arrays to a safetensors file, with class names and axis meanings in its header."""
+    # The header has one metadata key, as in weight files: safetensors writes several keys in random order.
     facts = {"kind": name, "classes": about.classes, "epoch": about.epoch, "axes": found.axes}
     with replacing(run.analysis(name)) as draft:
         whole = {key: array.detach().cpu().contiguous() for key, array in found.arrays.items()}

@@ -1,4 +1,4 @@
-"""What an epoch must not leave: losses or weights that are not finite, or a network without gradients."""
+"""Detect broken training: losses or weights that are not finite, and attacks without any effect."""
 
 import math
 
@@ -13,12 +13,15 @@ Row = dict[str, float | int]
 
 
 def finite(nets: Networks) -> Tensor:
-    """Return whether every number of the networks is finite, still on their device."""
+    """Return a boolean tensor on the device: whether every number of the networks is finite."""
     return torch.stack([t.isfinite().all() for t in nets.state_dict().values()]).all()
 
 
 def check_finite(epoch: int, row: Row, nets: Networks, sound: bool) -> None:
-    """Refuse a loss, or networks after the last step, that are not finite; `sound` is what `finite` says of these."""
+    """Raise UserError if a loss term, or a weight after the last step, is not finite.
+
+    `sound` is the result of `finite` for these networks.
+    """
     wrong = [f"the term {name} became {value}" for name, value in row.items() if not math.isfinite(value)]
     if not wrong and not sound:
         wrong = [f"{name} is not finite" for name, t in nets.state_dict().items() if not bool(t.isfinite().all())]
@@ -30,7 +33,7 @@ def check_finite(epoch: int, row: Row, nets: Networks, sound: bool) -> None:
 
 
 def pgd_has_no_effect(row: Row, val: Split) -> bool:
-    """Whether PGD changed no prediction of a network that does better than to name one class."""
+    """Return whether PGD changed no prediction of a network that is better than always predicting one class."""
     if "val_pgd" not in row or row["val_pgd"] != row["val_clean"]:
         return False
     return row["val_clean"] > int(val.labels.bincount().max()) / len(val)

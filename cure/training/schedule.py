@@ -1,4 +1,4 @@
-"""SGD and its learning rate.
+"""SGD and the schedules of its learning rate.
 
     drops      lr d(t),  d the factor of the last drop that epoch t has reached, 1 before the first
     linear     lr d(t),  d linear between the drops, and from 1 at epoch 0 to the first
@@ -19,10 +19,10 @@ from cure.settings.training import OneCycle, Schedule
 
 
 def sgd(nets: Networks, schedule: Schedule) -> torch.optim.SGD:
-    """SGD over every trained parameter; weight decay reaches biases and batch norms too, as in all the papers.
+    """Build SGD over every trained parameter. Weight decay includes biases and batch norms, as in all the papers.
 
-    A network with a weight decay of its own has a group of its own. On a GPU the update is one kernel for each group;
-    on a CPU, where that saves nothing, the plain one keeps the bits.
+    A network with a weight decay of its own gets its own parameter group. On a GPU, the fused optimiser updates each
+    group in one kernel. On a CPU it would save nothing, so the plain one is used and results stay the same bit by bit.
     """
     shared = [name for name in nets.trained if name not in nets.decays]
     groups: list[dict[str, Any]] = [{"params": list(nets.weights(*shared).values())}]
@@ -39,7 +39,7 @@ def sgd(nets: Networks, schedule: Schedule) -> torch.optim.SGD:
 
 
 def rate(schedule: Schedule, epoch: int, step: int = 0, steps_per_epoch: int = 1) -> float:
-    """The learning rate of a 0-based step of a 1-based epoch; one cycle alone changes it within an epoch."""
+    """Return the learning rate at a 0-based step of a 1-based epoch. Only one cycle changes it within an epoch."""
     if isinstance(schedule.lr_schedule, OneCycle):
         return _on_cycle(schedule, epoch, step, steps_per_epoch)[0]
     if schedule.lr_schedule == "cosine":
@@ -50,14 +50,14 @@ def rate(schedule: Schedule, epoch: int, step: int = 0, steps_per_epoch: int = 1
 
 
 def rate_and_momentum(schedule: Schedule, epoch: int, step: int, steps_per_epoch: int) -> tuple[float, float]:
-    """The learning rate and the momentum of a step; one cycle alone changes the latter."""
+    """Return the learning rate and the momentum of a step. Only one cycle changes the momentum."""
     if isinstance(schedule.lr_schedule, OneCycle):
         return _on_cycle(schedule, epoch, step, steps_per_epoch)
     return rate(schedule, epoch), schedule.momentum
 
 
 def _on_cycle(schedule: Schedule, epoch: int, step: int, steps_per_epoch: int) -> tuple[float, float]:
-    """(learning rate, momentum) of a step, as PyTorch's OneCycleLR places its peak."""
+    """Return (learning rate, momentum) of a step; the peak is where PyTorch's OneCycleLR has it."""
     cycle, steps = schedule.lr_schedule, steps_per_epoch * schedule.epochs
     assert isinstance(cycle, OneCycle)
     at, peak = (epoch - 1) * steps_per_epoch + step, cycle.rise * steps - 1
@@ -75,11 +75,11 @@ def _half_cosine(start: float, end: float, share: float) -> float:
 
 
 def epoch_of(share: float, epochs: int) -> int:
-    """The last epoch within this share of a schedule, to the nearest; 0 is before the first."""
+    """Return the epoch at this share of a schedule, rounded to the nearest; 0 means before the first epoch."""
     return round(share * epochs)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, lr: float, momentum: float) -> None:
-    """Give every parameter group this learning rate and this momentum."""
+    """Set learning rate and momentum in every parameter group."""
     for group in optimizer.param_groups:
         group["lr"], group["momentum"] = lr, momentum

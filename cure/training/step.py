@@ -1,4 +1,4 @@
-"""The one training step. Every method is this step with some slots filled (core/method.py)."""
+"""The training step that all methods share. A method fills some of its slots (core/method.py)."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -13,12 +13,13 @@ from cure.settings.base import Precision
 
 
 class Step:
-    """One optimiser step of `method`; calling it returns the mean of each term, still on the device.
+    """One optimiser step of `method`. Calling it returns the mean of each loss term as a tensor on the device.
 
-    Of several ranks, each calls it with its rows and gets its part of the means; the networks stay the same on all.
+    With several ranks, each rank calls it with its own rows and receives its part of the means. The networks stay equal
+    on all ranks.
 
-    In bfloat16 are the convolutions and products of the forwards alone; weights, iterates, logits and losses stay as
-    they are.
+    `precision="bf16"` runs the convolutions and matrix products of forward passes in bfloat16. Weights, attack
+    iterates, logits and losses keep their precision.
     """
 
     def __init__(
@@ -33,7 +34,7 @@ class Step:
         self.precision = precision
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
-        """Search, losses, gradients, update, companions, in this order. Nothing here waits for the device."""
+        """Run attack, losses, gradients, optimiser and `after_step`, in this order, without waiting for the device."""
         with distributed.batch_of(len(batch.y) + batch.images_on_other_ranks):
             return self._taken(batch)
 
@@ -61,7 +62,10 @@ class Step:
         return {name: mean.detach() for name, (_, mean) in means.items()}
 
     def _half(self, batch: Batch, *precisions: Precision) -> AbstractContextManager[Any]:
-        """Autocast to bfloat16 under these precisions; a weight may move inside, so that no copy of it is kept."""
+        """Return an autocast to bfloat16 if the precision is one of these.
+
+        Its weight cache is off, since an attack may change a weight inside.
+        """
         if self.precision not in precisions:
             return nullcontext()
         return torch.autocast(batch.x.device.type, torch.bfloat16, cache_enabled=False)

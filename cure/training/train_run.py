@@ -1,4 +1,4 @@
-"""One training run from its inputs to its files: what the stages pretrain and update share."""
+"""Execute one training run from its inputs to its files, for the stages `pretrain` and `update`."""
 
 import csv
 import io
@@ -20,11 +20,14 @@ from cure.training.validation import told
 
 
 def execute(job: Job) -> str:
-    """Train, or finish an interrupted run, and write the outputs of the run: curve, sidecar, networks.
+    """Train, or finish an interrupted run, and write the curve, the networks and the provenance file.
 
-    The one network of a method that consolidates is written by the stage revise, that of any other method here. The
-    resume file is deleted when everything is on disk. Of several ranks the first one locks the run, saves and writes,
-    and returns how good the chosen epoch is on the validation split.
+    If the method has a `select_network`, the stage `revise` writes its evaluated network; otherwise this function does.
+    The resume file is deleted when all outputs are on disk. With several ranks, the first one locks the run, saves and
+    writes.
+
+    Returns:
+        The chosen epoch and its validation accuracies as text; '' on other ranks than the first.
     """
     where = torchrun.set_up(job.run_settings)
     source = prepared.load(paths.data(job.run.dataset), ("train", "val"), where)
@@ -33,7 +36,10 @@ def execute(job: Job) -> str:
     scratch = Scratch(job.stage, job.run.name, job.params.as_text(), [source.path, *job.parents()])
     with torchrun.alone(scratch.locked):
         key = "pretrain.batch" if job.stage == "pretrain" else "train.batch"
-        with progress(f"{job.stage} {job.run.name}", job.fit.epochs) as on_progress, fitting(key, job.fit.batch):
+        with (
+            progress(f"{job.stage} {job.run.name}", job.fit.epochs, unit="epoch") as on_progress,
+            fitting(key, job.fit.batch),
+        ):
             kept = train(task, scratch, on_progress)
         if distributed.rank() > 0:
             return ""
@@ -50,9 +56,10 @@ def execute(job: Job) -> str:
 
 
 def networks(job: Job, nets: Networks, kept: TrainingCheckpoint) -> dict[str, State]:
-    """Return the networks after the last epoch, of which the one that is evaluated is called `last`, and the best ones.
+    """Return the state dicts of a training checkpoint: `last`, the best ones, and companions.
 
-    Where a weight average is evaluated, the network that is trained keeps its own name.
+    `last` is the evaluated network after the last epoch. Where the weight average is evaluated, the trained network
+    keeps its own name.
     """
     states = {name: net.state_dict() for name, net in nets.items() if name not in job.method.teachers}
     averaged = job.fit.select == "average" and job.method.select_network is None
@@ -89,7 +96,7 @@ def description(
 
 
 def curve(history: list[dict[str, Any]]) -> str:
-    """Return the history as CSV, one line per epoch; a field is empty where an epoch was not validated."""
+    """Format the history as CSV, one line per epoch, with empty cells where an epoch was not validated."""
     columns = list(dict.fromkeys(key for row in history for key in row))
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""Validation of a network on a split, clean and under PGD."""
+"""Validate a network on a split, clean and under PGD."""
 
 import torch
 from torch import nn
@@ -14,7 +14,17 @@ from cure.settings.sections import Fit
 
 
 def validated(net: nn.Module, val: Split, fit: Fit, seed: int) -> dict[str, Flags]:
-    """Return which images of `val` are classified correctly, clean and under PGD; each rank computes its share."""
+    """Return which images of `val` are classified correctly, clean and under PGD. Each rank computes its share.
+
+    Args:
+        net: the network, in any mode.
+        val: the validation split, n images.
+        fit: the training settings, with the validation attack.
+        seed: of the attack's random start.
+
+    Returns:
+        Boolean vectors (n), under `clean` and `pgd`.
+    """
 
     def attacked(net: nn.Module, batch: Batch) -> torch.Tensor:
         return pgd(net, batch, fit.validate_attack, ce_objective)
@@ -28,11 +38,11 @@ def validated(net: nn.Module, val: Split, fit: Fit, seed: int) -> dict[str, Flag
 
 
 def validation(net: nn.Module, val: Split, fit: Fit, seed: int) -> dict[str, float]:
-    """Return the clean and the PGD accuracy on `val`."""
+    """Return the accuracies on `val` in [0, 1], under `clean` and `pgd`."""
     return accuracies(validated(net, val, fit, seed))
 
 
 def told(scores: dict[str, float], fit: Fit) -> str:
-    """Return `clean 95.6, PGD-10 75.0`: the accuracies in percent, of their names in a curve."""
+    """Return validation accuracies in percent, such as `clean 95.6, PGD-10 75.0`, from scores named as in a curve."""
     titles = {"val_clean": "clean", "val_pgd": f"PGD-{fit.validate_attack.steps}"}
     return ", ".join(f"{title} {100 * scores[name]:.1f}" for name, title in titles.items() if name in scores)

@@ -252,8 +252,12 @@ def test_files_are_short():
 
 
 def test_functions_are_short():
+    def prose(node):
+        """Return the number of lines of a docstring, which describes each argument and may be long."""
+        return node.body[0].end_lineno - node.body[0].lineno + 1 if ast.get_docstring(node) else 0
+
     functions = [(name, node) for name in FILES for node in of(name, ast.FunctionDef | ast.AsyncFunctionDef)]
-    lengths = [(name, node, node.end_lineno - node.lineno + 1) for name, node in functions]
+    lengths = [(name, node, node.end_lineno - node.lineno + 1 - prose(node)) for name, node in functions]
     assert [at_line(name, n, n.name) for name, n, length in lengths if length > MOST_LINES_OF_A_FUNCTION] == []
 
 

@@ -1,4 +1,4 @@
-"""A subject to analyse: a small network of a method, random images, and phases of a made-up training."""
+"""A subject to analyse: a small network of a method, random images, and phases of an invented training."""
 
 from typing import Any
 

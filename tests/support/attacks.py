@@ -40,7 +40,7 @@ def pgd() -> AttackSequence:
 
 
 def spending(forwards: int, gradients: int) -> Attack:
-    """An attack of so many passes that leaves the images as they are."""
+    """Return an attack with this number of passes that does not change the images."""
 
     def attack(net: nn.Module, batch: Batch) -> Tensor:
         for k in range(forwards):

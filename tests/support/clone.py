@@ -1,4 +1,4 @@
-"""The project in a temporary clone whose quickstart is tiny, and what DVC does there."""
+"""The project in a temporary clone with a tiny quickstart, and DVC's actions there."""
 
 import contextlib
 import io
@@ -23,12 +23,12 @@ LOOKED_INTO = ["natural", "cure"]
 
 
 def runs(stage, rows):
-    """The stages that make or measure these rows of these lists, named by verb and list."""
+    """Return the stages that make or measure these rows of these lists, named by verb and list."""
     return {f"{stage}{listed}@digits-small-{row}-0" for row, listed in rows.items()}
 
 
 def measured(rows):
-    """Attack and corrupt of these rows."""
+    """Return the attack and corrupt stages of these rows."""
     return runs("attack_", rows) | runs("corrupt_", rows)
 
 
@@ -75,7 +75,7 @@ class Clone:
 
     @contextlib.contextmanager
     def started(self, *words):
-        """A process that runs meanwhile; it ends, with all that it started, at the end of the block."""
+        """Run a process during the block; end it, with all that it started, at the end of the block."""
         with (self.scratch / "output").open("w") as output:
             both = {"stdout": output, "stderr": output, "start_new_session": True}
             process = subprocess.Popen(words, cwd=self.quickstart, env=self.environment, **both)
@@ -91,7 +91,7 @@ class Clone:
         self.run("git", "commit", "-qm", "made", folder=".")
 
     def copy(self, place):
-        """A clone of its own, with cache and scratch, for whoever changes something for good."""
+        """Copy the clone, with cache and scratch, for a test that changes something permanently."""
         shutil.copytree(self.root, place / "clone", symlinks=True)
         (place / "scratch").mkdir()
         return Clone(place / "clone", place / "scratch")
@@ -101,8 +101,8 @@ class Clone:
         self.run(sys.executable, "../stages/digest.py")
 
     def stale(self):
-        """The stages that `dvc repro` would run besides `code`, by the texts that are there."""
-        with contextlib.chdir(self.quickstart), Repo() as repo:  # DVC names a stage as it is called from here
+        """Return the stages that `dvc repro` would run besides `code`, by the existing texts."""
+        with contextlib.chdir(self.quickstart), Repo() as repo:  # DVC names a stage relative to the working folder
             return repo.status().keys() - {"code/dvc.yaml:code"}
 
     def resume_file(self):
@@ -110,7 +110,7 @@ class Clone:
 
 
 def tiny_clone(place):
-    """The working tree, uncommitted changes included, with a tiny quickstart that was never run."""
+    """Copy the working tree, uncommitted changes included, with a tiny quickstart that was never run."""
     clone = Clone(place / "clone", place / "scratch")
     clone.scratch.mkdir()
     listed = ["git", "-C", ROOT, "ls-files", "-coz", "--exclude-standard"]
@@ -125,13 +125,13 @@ def tiny_clone(place):
 
 
 def ran(output):
-    """The stages that DVC ran, but for `code`, which it runs every time."""
+    """Return the stages that DVC ran, except `code`, which it runs every time."""
     names = re.findall(r"^Running stage '(?:.*:)?([^:']+)':$", output, re.MULTILINE)
     return [name for name in names if name != "code"]
 
 
 def shrink(text):
-    """The same lines with smaller values and fewer rows: what DVC does to this file it does to the committed."""
+    """Return the same lines with smaller values and fewer rows, so that DVC treats them like the committed file."""
     yaml = YAML()
     raw = yaml.load(text)
     for key, methods in raw["grid"].items():

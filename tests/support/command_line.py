@@ -1,4 +1,4 @@
-"""The `cure` command, run in this process."""
+"""Run the `cure` command in this process."""
 
 from typer.testing import CliRunner
 
@@ -10,7 +10,7 @@ FEW = ["--attacks", "clean,pgd20", "--n", "40"]
 
 
 def call(*words):
-    """The `cure` command: exit code, standard output, what was said on the way."""
+    """Run the `cure` command; return exit code, standard output, and messages."""
     found = CliRunner().invoke(app, [str(word) for word in words])
     if isinstance(found.exception, UserError):
         return 2, found.stdout, str(found.exception)

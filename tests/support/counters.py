@@ -1,4 +1,4 @@
-"""What a run costs besides time: passes, operations, arithmetic, and bytes held for backward passes."""
+"""Count the cost of a run other than time: passes, operations, arithmetic, and bytes held for backward passes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ PROBES = {"small_resnet": (32, 16, 3, 3), "resnet18": (128, 64, 3, 3)}  # the co
 
 
 class Operations(TorchDispatchMode):
-    """Counts aten operations, views aside, about the kernels that a GPU would launch, and their arithmetic."""
+    """Counts aten operations without views, about the kernels that a GPU would launch, and their arithmetic."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,9 +29,9 @@ class Operations(TorchDispatchMode):
 
 
 class Held:
-    """While active: the most bytes at once that autograd keeps for backward passes, each storage once.
+    """Measures the most bytes that autograd keeps at once for backward passes, each storage once.
 
-    Weights are left out, since they are there anyway.
+    Weights are left out, since they are in memory anyway.
     """
 
     def __init__(self) -> None:
@@ -56,11 +56,11 @@ class Held:
 
 
 class _Kept:
-    """A saved tensor, counted for as long as its graph lives."""
+    """A saved tensor, counted for as long as its graph exists."""
 
     def __init__(self, held: Held, tensor: Tensor) -> None:
         self.held = None if isinstance(tensor, nn.Parameter) else held
-        self.tensor = tensor.detach()  # the tensor itself may lead back to its graph, which then would never be freed
+        self.tensor = tensor.detach()  # the tensor itself may lead back to its graph, which would then never be freed
         if self.held:
             self.held.add(tensor, 1)
 
@@ -70,7 +70,7 @@ class _Kept:
 
 
 def cost(act: Callable[[], object], network: str, count: int) -> dict[str, float]:
-    """Passes per image, operations, and bytes held per image, of one call."""
+    """Return passes per image, operations, and bytes held per image, for one call."""
     with Passes(PROBES[network]) as passes:
         act()
     with Operations() as operations:

@@ -1,4 +1,4 @@
-"""The description that a file of a natural network on digits carries."""
+"""The description in the file of a natural network on digits."""
 
 from typing import Any
 

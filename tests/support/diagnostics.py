@@ -1,4 +1,4 @@
-"""Settings of the masking report for its tests: those of the published params.yaml, on fewer images."""
+"""Settings of the gradient-masking report for its tests: those of the published params.yaml, on fewer images."""
 
 from cure.settings.sections import Masking, Threat
 

@@ -16,7 +16,7 @@ SCALES = {"paper": ROOT, "quickstart": ROOT / "quickstart"}
 
 
 class Item(NamedTuple):
-    """One stage of one run, as DVC would run it, paths relative to the folder of its dvc.yaml."""
+    """One stage of one run, as DVC would run it, with paths relative to the folder of its dvc.yaml."""
 
     scale: str
     family: str
@@ -51,9 +51,9 @@ def flagged(stage):
 
 
 def wider(params):
-    """The grid with everything that params.yaml has a section for, and a second seed, which a path may not ignore.
+    """Return the grid with every section of params.yaml, and a second seed, which a path must distinguish.
 
-    `items` takes of it every data set with the first model, and every model with the first data set.
+    `items` uses every data set with the first model, and every model with the first data set.
     """
     grid = params["grid"]
     models = list(params["models"])
@@ -63,7 +63,7 @@ def wider(params):
 
 
 def made(pipeline):
-    """The families that make something, which is all but `show`."""
+    """Return the families that make something: all but `show`."""
     return {family: stage for family, stage in pipeline["stages"].items() if family != "show"}
 
 
@@ -92,7 +92,7 @@ def of(scale, family):
 
 
 def code_texts(item):
-    """The texts of code/ that an item depends on; of a folder all that params.yaml makes."""
+    """Return the texts of code/ that an item depends on; for a folder, all that params.yaml makes."""
     texts = texts_of(item.scale)
     wanted = [dep.removeprefix("code/") for dep in item.deps if dep.startswith("code/")]
     return {name for name in texts for dep in wanted if name == dep or name.startswith(f"{dep}/")}
@@ -100,27 +100,27 @@ def code_texts(item):
 
 @cache
 def texts_of(scale):
-    """Text of code/ -> the files that it names."""
+    """Map each text of code/ to the files that it names."""
     starts = digest.starts(parsed(SCALES[scale] / "params.yaml"))
     return {name.as_posix(): closure(start) for name, start in starts.items()}
 
 
 @cache
 def closure(start):
-    """Every file that one file reaches, relative to the root."""
+    """Return every file that one file reaches, relative to the root."""
     return frozenset(path.relative_to(ROOT).as_posix() for path in digest.closure(start))
 
 
 def code_files(item):
-    """The files whose edit makes an item stale."""
+    """Return the files whose edit makes an item stale."""
     return frozenset().union(*(texts_of(item.scale)[name] for name in code_texts(item)))
 
 
 @cache
 def asked_of_catalogue(script, *verbs):
-    """(file, folder) of every catalogue.VERB("folder", ...) in the code that the stage reaches.
+    """Return (file, folder) of every catalogue.VERB("folder", ...) in the code that the stage reaches.
 
-    The room settings is left out: it looks at every entry to check params.yaml, and hands none on.
+    The room settings is left out: it reads every entry to check params.yaml, and passes none on.
     """
     return {
         (name, ast.literal_eval(node.args[0]))
@@ -132,12 +132,12 @@ def asked_of_catalogue(script, *verbs):
 
 
 def folders_loaded(script):
-    """The catalogues of which the stage's code loads entries."""
+    """Return the catalogues from which the stage's code loads entries."""
     return {folder for _, folder in asked_of_catalogue(script, "entry", "hyper")}
 
 
 def entries(item):
-    """The entry files that one item loads: those of its run, and of other catalogues those that params.yaml names."""
+    """Return the entry files that an item loads: those of its run, and those of other catalogues in params.yaml."""
     run, named = {**item.place, "method": item.method}, digest.named(parsed(SCALES[item.scale] / "params.yaml"))
     found = set()
     for folder in folders_loaded(item.script):
@@ -147,5 +147,5 @@ def entries(item):
 
 
 def reached(item):
-    """Every file that an item runs: what its script imports, its entries, and what those import."""
+    """Return every file that an item runs: the imports of its script, its entries, and their imports."""
     return frozenset().union(*(closure(ROOT / name) for name in {f"stages/{item.script}.py", *entries(item)}))

@@ -1,4 +1,4 @@
-"""A pipeline of four short stages for tests of `cure grid`: what its stages say, and how they are held and released."""
+"""A pipeline of four short stages and one that prints, for tests of `cure grid`, and how its stages are held."""
 
 import contextlib
 import os
@@ -31,7 +31,12 @@ stages:
     outs:
     - out/report:
         cache: false
+  show:
+    cmd: cat out/report
+    deps: [out/report]
+    always_changed: true
 """
+SHOWN = "reporttrain-aprepare" + "train-bprepare"
 STEP = '''
 """A stage with a resume file; it stays at its second step as long as a file hold-NAME is there."""
 import os, sys, time
@@ -70,7 +75,7 @@ SERIAL = ("prepare", "train-a", "train-b", "report")
 
 @dataclass(frozen=True)
 class Project:
-    """A pipeline, and beside it what its stages say and are told."""
+    """A pipeline, and beside it the files that its stages write and wait for."""
 
     root: Path
     aside: Path
@@ -101,7 +106,7 @@ class Project:
 
     @contextlib.contextmanager
     def started(self, *words):
-        """A grid that runs meanwhile; it ends with the block."""
+        """Run a grid during the block; end it with the block."""
         command = ["cure", "grid", *(words or ["--workers", "2"])]
         with (self.aside / "output").open("a") as out:
             both = {"stdout": out, "stderr": out, "start_new_session": True}
@@ -113,7 +118,7 @@ class Project:
                 driver.wait()
 
     def book(self, name):
-        """What a stage said, and its processes."""
+        """Return the records of a stage, with its processes."""
         path = self.aside / "book"
         lines = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
         return [(what, int(pid)) for who, what, pid in lines if who == name]
@@ -134,7 +139,7 @@ class Project:
 
 
 def until(true, driver=None, seconds=300):
-    """Wait for something to happen, while the driver runs where one is given."""
+    """Wait for a condition, while the driver runs if one is given."""
     end = time.monotonic() + seconds
     while not (found := true()):
         assert time.monotonic() < end
@@ -163,12 +168,12 @@ def equal(project, serial):
 def gone(pid):
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:  # also one that ends while its status is read
+    except psutil.NoSuchProcess:  # also if it ends while its status is read
         return True
 
 
 def line(stage, driver):
-    """From the worker down to the stage: the worker, its keeper, DVC, a shell where it stays, the stage."""
+    """Return the processes from the worker down to the stage: worker, keeper, DVC, possibly a shell, the stage."""
     pids = [stage, *(parent.pid for parent in psutil.Process(stage).parents())]
     return pids[: pids.index(driver.pid)][::-1]
 

@@ -1,4 +1,4 @@
-"""Triton's kernels in its interpreter, on the CPU."""
+"""Run Triton's kernels in its interpreter, on the CPU."""
 
 import importlib
 import sys
@@ -12,7 +12,7 @@ from cure.nn import order_statistics
 
 @contextmanager
 def interpreted() -> Iterator[None]:
-    """Inside, order statistics are selected by the kernel of cure/nn/radix.py."""
+    """Select order statistics with the kernel of cure/nn/radix.py inside the block."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRITON_INTERPRET", "1")  # read when a kernel is defined
         patch.setattr(order_statistics, "_triton", lambda: True)

@@ -4,10 +4,10 @@ The COUNT-th event of its KIND is deadly:
 
     call     a function of cure/ is entered
     half     a whole file is written, of which half reaches the disk
-    rename   a draft is about to take the place of a file
-    renamed  it has just taken it
+    rename   a draft is about to replace a file
+    renamed  it has just replaced it
 
-With COUNT 0 nobody dies, and the last line on stderr says how many events of each kind there were.
+With COUNT 0 nothing dies, and the last line on stderr has the number of events of each kind.
 """
 
 import json
@@ -24,7 +24,7 @@ CURE = os.sep + "cure" + os.sep
 
 
 def main(kind: str, count: int, how: str, script: str, *words: str) -> None:
-    """Watch the stage and end it."""
+    """Watch the stage and kill it."""
     seen = Counter[str]()
 
     def event(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""One training step of a catalogue method, set up as the engine sets it up."""
+"""Run one training step of a method, set up as the training engine does."""
 
 import copy
 from pathlib import Path
@@ -18,7 +18,7 @@ QUICKSTART = ROOT / "quickstart" / "params.yaml"
 
 
 def shipped(name: str, file: Path = QUICKSTART, dataset: str = "digits", model: str = "small") -> Any:
-    """The settings of a method, as its stage reads them from a shipped params.yaml."""
+    """Return the settings of a method, as its stage reads them from a committed params.yaml."""
     method: Method = catalogue.entry("methods", name).METHOD
     key = update_key(name, method)
     declared = [*method.hyper.top_level, "train", "threat", key]
@@ -27,7 +27,7 @@ def shipped(name: str, file: Path = QUICKSTART, dataset: str = "digits", model: 
 
 
 class MethodHarness:
-    """A student with its companions and teachers, one optimiser and the one step; `seen` holds what was shown."""
+    """A student with its companions and teachers, one optimiser and the one step; `seen` holds the values shown."""
 
     def __init__(
         self,
@@ -55,27 +55,27 @@ class MethodHarness:
         return self.take(batch)
 
     def gradients(self) -> dict[str, Tensor]:
-        """What the last step gave to the optimiser."""
+        """Return the gradients that the last step gave to the optimiser."""
         return {name: weight.grad.clone() for name, weight in self.nets.weights().items() if weight.grad is not None}
 
 
 def state(module: nn.Module) -> dict[str, Tensor]:
-    """A copy of every parameter and buffer."""
+    """Copy every parameter and buffer."""
     return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
 
 
 def parameters(module: nn.Module) -> dict[str, Tensor]:
-    """A copy of every parameter."""
+    """Copy every parameter."""
     return {name: tensor.detach().clone() for name, tensor in module.named_parameters()}
 
 
 def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    """Equal names and equal bits."""
+    """Return whether names and bits are equal."""
     return list(a) == list(b) and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def differentiate(value: Tensor, net: nn.Module) -> dict[str, Tensor]:
-    """d value / d w for every parameter of `net`; the graph is kept."""
+    """Return d value / d w for every parameter of `net`; keep the graph."""
     names, weights = zip(*net.named_parameters(), strict=True)
     found = torch.autograd.grad(value, weights, retain_graph=True, allow_unused=True)
     return {n: torch.zeros_like(w) if g is None else g for n, w, g in zip(names, weights, found, strict=True)}

@@ -1,4 +1,4 @@
-"""Networks for the folded copy and for the diagnostics."""
+"""Networks for tests of the folded copy and of the diagnostics."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +19,7 @@ class Behind(nn.Module):
 
 
 class Twice(nn.Module):
-    """What the convolution gives is used beside its batch norm."""
+    """A network that uses the output of its convolution beside that of the batch norm."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ def images(n: int = 4, channels: int = 3, size: int = 32) -> Tensor:
 
 
 def stirred(net: nn.Module) -> nn.Module:
-    """With running statistics and affine weights that are not those of a fresh network."""
+    """Give batch norms random running statistics and affine weights, unlike those of a fresh network."""
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.3)

@@ -23,7 +23,7 @@ def load(name: str) -> Corruption:
 
 
 def able(name: str) -> Corruption:
-    """The entry, or a skip where its optional packages are not installed."""
+    """Return the entry, or skip the test if its optional packages are not installed."""
     corruption = load(name)
     for module in corruption.needs:
         if importlib.util.find_spec(module) is None:
@@ -32,7 +32,7 @@ def able(name: str) -> Corruption:
 
 
 def images(shape: tuple[int, int, int] = (3, 32, 32), n: int = 5, seed: int = 0) -> Tensor:
-    """8-bit images with structure: a gradient, a grating, some noise, and a black and a white corner."""
+    """Return 8-bit images with structure: a gradient, a grating, some noise, and a black and a white corner."""
     draws, (channels, h, w) = torch.Generator().manual_seed(seed), shape
     ramp = torch.linspace(40, 170, h)[:, None] + torch.linspace(0, 30, w)
     grating = 30 * (torch.arange(w) // 3 % 2)
@@ -50,5 +50,5 @@ def corrupt(corruption: Corruption, x: Tensor, severity: int, draws: PerImage | 
 
 
 def levels(x: Tensor) -> np.ndarray:
-    """(n, h, w, c) uint8 of 8-bit images."""
+    """Return 8-bit images as (n, h, w, c) uint8."""
     return (x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()

@@ -1,4 +1,4 @@
-"""What bfloat16 changes, in numbers: robust flags of attacks, and how far a training step lands from the full one."""
+"""Measure the effect of bfloat16: robust flags of attacks, and the distance of a training step from the full one."""
 
 import copy
 from typing import Any
@@ -24,7 +24,7 @@ from cure.training.step import Step
 def flags(
     net: nn.Module, x: Tensor, y: Tensor, search: Search, objective: ObjectiveOf, *, half: bool, seed: int
 ) -> Tensor:
-    """Which images the network, in full precision, still gets right after an attack in full or half precision."""
+    """Return the images that are correct, in full precision, after an attack in full or half precision."""
     index = torch.arange(len(y))
     with frozen(net):
         with torch.autocast(x.device.type, torch.bfloat16, enabled=half, cache_enabled=False):
@@ -34,7 +34,7 @@ def flags(
 
 
 def agreement(net: nn.Module, x: Tensor, y: Tensor, search: Search, objective: ObjectiveOf) -> dict[str, float]:
-    """Robust accuracy in full and half precision, and flags that differ; beside it those of another seed."""
+    """Return robust accuracy in full and half precision, and the share of flags that differ, also between two seeds."""
     full, half, other = (
         flags(net, x, y, search, objective, half=half, seed=seed) for half, seed in ((False, 0), (True, 0), (False, 1))
     )
@@ -47,7 +47,7 @@ def agreement(net: nn.Module, x: Tensor, y: Tensor, search: Search, objective: O
 
 
 def autoattack_agreement(net: nn.Module, x: Tensor, y: Tensor, eps: float) -> dict[str, float]:
-    """The same of AutoAttack `standard`; its flags depend on the batch, so another batch stands for another seed."""
+    """Return the same for AutoAttack `standard`; its flags depend on the batch size, which replaces the other seed."""
     data, folded = Examples(x, y, torch.arange(len(y))), folded_copy(net, x, "contiguous")
     entry = catalogue.entry("attacks", "autoattack")
     hyper = entry.Hyper(version="standard", eps=eps, iterations=100, queries=5000, targets=9)
@@ -66,7 +66,7 @@ def autoattack_agreement(net: nn.Module, x: Tensor, y: Tensor, eps: float) -> di
 
 
 def distances(nets: Networks, method: Method, hyper: Any, schedule: Schedule, batch: Batch) -> dict[str, float]:
-    """|w_p - w_fp32| / |w_fp32 - w_0| of the trained weights w after one step in precision p from the same start."""
+    """Return |w_p - w_fp32| / |w_fp32 - w_0| of trained weights w after one step in precision p from one start."""
     ends: dict[Precision, Tensor] = {}
     precisions: tuple[Precision, ...] = ("fp32", "bf16", "bf16_attack")
     for precision in precisions:

@@ -1,7 +1,8 @@
-"""A CUDA device that is not there: code runs as if on one, in host memory.
+"""Pretend a CUDA device: code runs as if on one, in host memory.
 
-Every storage is on record as the host's or the device's. A function mode answers `.device` by this record and catches
-copies and factories; a dispatch mode sees every operation, those of autograd too. With the product's line, they note
+Every storage is recorded as the host's or the device's. A function mode answers `.device` by this record and catches
+copies and factories. A dispatch mode receives every operation, those of autograd too. They record, with the product's
+line:
 
     mixed      an operation on tensors of both sides, a generator of the other side, numpy() of a device tensor
     wait       the host waits for the device: it copies, reads a value, or needs a shape that depends on values
@@ -11,8 +12,7 @@ copies and factories; a dispatch mode sees every operation, those of autograd to
 A graph is the list of its operations, replayed into the tensors of the recording: one that no longer reads what the
 code reads gives another result.
 
-What this cannot show: the numbers of CUDA's kernels, cuDNN, NCCL, the order of streams, the memory of a device. The
-CPU's lists of autocast stand for CUDA's.
+This cannot show numbers of CUDA's kernels, cuDNN, NCCL, the order of streams, memory. Autocast uses the CPU's lists.
 """
 
 import sys
@@ -54,7 +54,7 @@ GET_DEVICE, GET_IS_CUDA, GET_IS_CPU = T.device.__get__, T.is_cuda.__get__, T.is_
 
 
 class Event(NamedTuple):
-    """What happened, and the line of the product that did it."""
+    """An event, and the line of the product that caused it."""
 
     kind: str
     what: str
@@ -62,14 +62,14 @@ class Event(NamedTuple):
 
 
 class Record:
-    """Which storages are the device's, and what happened on it."""
+    """The storages of the device, and the events on it."""
 
     def __init__(self) -> None:
         self.sides: dict[int, str] = {}
         self.events: Counter[Event] = Counter()
         self.operations = self.views = self.captures = self.replays = 0
         self.silent = False
-        self.thread = threading.get_ident()  # another one may wait
+        self.thread = threading.get_ident()  # another thread may wait
         self.capture: list[Any] | None = None  # operations of the graph that is being recorded
         self.named: str | None = None  # the side that the present factory was given
         self.around: str | None = None  # the side of the arguments of the present call
@@ -91,14 +91,14 @@ class Record:
 
     @contextmanager
     def seen(self) -> Iterator[Counter[Event]]:
-        """The events of a block, filled in at its end."""
+        """Yield the events of a block, filled in at its end."""
         before, found = self.events.copy(), Counter[Event]()
         yield found
         found.update(self.events - before)
 
 
 def line() -> str:
-    """The innermost line of the product that runs."""
+    """Return the innermost running line of the product."""
     frame: Any = sys._getframe(1)
     while frame is not None:
         if frame.f_code.co_filename.startswith(OURS):
@@ -108,7 +108,7 @@ def line() -> str:
 
 
 def side_of(device: Any) -> str | None:
-    """The side that an argument `device` names; None if it is none."""
+    """Return the side that an argument `device` names; None if it names no device."""
     if isinstance(device, int) and not isinstance(device, bool):
         return DEVICE
     if isinstance(device, str | torch.device):
@@ -121,7 +121,7 @@ def tensors(*trees: Any) -> list[T]:
 
 
 class Functions(TorchFunctionMode):
-    """Answers for devices, and sees copies and factories."""
+    """Answers for devices, and records copies and factories."""
 
     def __init__(self, record: Record) -> None:
         super().__init__()
@@ -135,13 +135,13 @@ class Functions(TorchFunctionMode):
             return record.side(args[0]) == (DEVICE if func == GET_IS_CUDA else HOST)
         if func in (T.numpy, T.__array__) and record.side(args[0]) == DEVICE:
             record.note("mixed", "numpy() of a device tensor")
-        if func is T.tolist and record.side(args[0]) == DEVICE:  # reads by no operation
+        if func is T.tolist and record.side(args[0]) == DEVICE:  # it reads without an operation
             record.wait("tolist")
         if func in (T.to, T.cpu, T.cuda):
             return self._to(func, list(args), kwargs)
         if func is T.pin_memory:
             return args[0]
-        if func is T.__deepcopy__:  # fills a storage that is nobody's yet
+        if func is T.__deepcopy__:  # it fills a storage that is on no side yet
             record.silent = True
             out = func(*args, **kwargs)
             record.silent = False
@@ -200,7 +200,7 @@ class Functions(TorchFunctionMode):
 
 
 class Operations(TorchDispatchMode):
-    """Sees every operation, gives its outputs a side, and writes graphs down."""
+    """Receives every operation, gives its outputs a side, and records graphs."""
 
     def __init__(self, record: Record) -> None:
         super().__init__()
@@ -240,7 +240,7 @@ class Operations(TorchDispatchMode):
         if name in COPIES:
             if not (kwargs.get("non_blocking") or True in args[2:3]):
                 record.wait(f"{name} between host and device")
-        elif name in INDEXING and record.side(args[0]) == DEVICE:  # indices on the host are lawful and copied
+        elif name in INDEXING and record.side(args[0]) == DEVICE:  # indices on the host are allowed and copied
             if name.startswith("index_put") and args[2].ndim and record.side(args[2]) == HOST:
                 record.note("mixed", f"{name} of host values")
             if any(record.side(index) == HOST for index in tensors(args[1])):
@@ -250,7 +250,7 @@ class Operations(TorchDispatchMode):
 
 
 def _by_mask(name: str, args: Any) -> bool:
-    """A mask has as many indices as true flags, unless all of these become one value."""
+    """Return whether a mask selects as many indices as it has true flags, and not one value for all of these."""
     flags = [index for index in args[1] or () if isinstance(index, T) and index.dtype in (torch.bool, torch.uint8)]
     return bool(flags) and not (name.startswith("index_put") and args[2].numel() == 1 == len(flags))
 
@@ -262,7 +262,7 @@ class Stream:
         self.noted = noted
 
     def wait_stream(self, *other: Any) -> None:
-        """Other work is done already."""
+        """Do nothing, since other work is done already."""
 
     wait_event = record_event = record = wait = wait_stream
 
@@ -291,7 +291,7 @@ class Graph:
 
 @contextmanager
 def pretending() -> Iterator[Record]:
-    """Inside, `cuda` is a device, and the record tells what happened on it."""
+    """Make `cuda` a device inside the block; yield the record of its events."""
     record, from_numpy = Record(), torch.from_numpy
     half, half_type = torch.is_autocast_enabled, torch.get_autocast_dtype
     order_statistics._packing.cache_clear()  # constants on the device of another record
@@ -308,7 +308,7 @@ def pretending() -> Iterator[Record]:
         def __init__(self, device_type: str, *args: Any, **kwargs: Any) -> None:
             super().__init__("cpu", *args, **kwargs)
 
-    def array(values: Any) -> T:  # no mode sees it
+    def array(values: Any) -> T:  # no mode receives it
         out = from_numpy(values)
         record.put(out, HOST)
         return out
@@ -325,7 +325,7 @@ def pretending() -> Iterator[Record]:
         return Stream(record)
 
     def nothing(*args: Any, **kwargs: Any) -> None:
-        """What has no effect here."""
+        """Do nothing, for functions without an effect here."""
 
     own = {"from_numpy": array, "Generator": Generator, "autocast": Autocast} | cudnn.OPERATIONS
     own |= {"is_autocast_enabled": lambda device="cpu": half("cpu")}

@@ -1,4 +1,4 @@
-"""Where the project is, and its version."""
+"""The folder of the project, and its version."""
 
 import tomllib
 from pathlib import Path

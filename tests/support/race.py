@@ -1,7 +1,8 @@
-"""Two codes for one thing, timed in turn.
+"""Time two codes for the same task in turn.
 
-On a CPU the clock is the process time of one thread, which other processes hardly move; on CUDA it is the time between
-two synchronisations. Every round runs the other code and then ours; what counts is the median of the rounds' ratios.
+On a CPU the clock is the process time of one thread, which other processes hardly affect; on CUDA it is the time
+between two synchronisations. Every round runs the other code and then ours; the result is the median of the rounds'
+ratios.
 """
 
 import time
@@ -19,7 +20,7 @@ NETWORKS = {"small_resnet": {"width": 16}, "resnet18": {}}
 
 
 def clock() -> float:
-    """Seconds."""
+    """Return the time in seconds."""
     if CUDA:
         torch.cuda.synchronize()
         return time.perf_counter()
@@ -33,7 +34,7 @@ def timed(act: Callable[[], object]) -> float:
 
 
 def fresh(network: str, seed: int = 0) -> nn.Module:
-    """A network for 32x32 colour images with random weights whose batch norms and biases have seen images."""
+    """Build a network for 32x32 colour images with random weights, its batch norms and biases fitted to images."""
     torch.manual_seed(seed)
     net = build(network, NETWORKS[network], 3, 10).to(DEVICE)
     with torch.no_grad():
@@ -56,9 +57,9 @@ def race(
     ready: Callable[[], tuple[Any, ...]] = tuple,
     **facts: Any,
 ) -> None:
-    """Time `ours` against each of `theirs`; `ready` makes what both are called with, outside the timing.
+    """Time `ours` against each of `theirs`; `ready` makes the arguments of both, outside the timing.
 
-    A first round is thrown away, unless the caller has called everything once (`warm` off).
+    A first round is discarded, unless the caller has called everything once (`warm` off).
     """
     spent: dict[str, list[float]] = {name: [] for name in theirs}
 
@@ -83,7 +84,7 @@ def race(
 
 
 def peak(act: Callable[..., object], ready: Callable[[], tuple[Any, ...]] = tuple) -> int:
-    """Bytes of CUDA memory at the highest, what lay there before included."""
+    """Return the peak of CUDA memory in bytes, including memory allocated before."""
     given = ready()
     torch.cuda.reset_peak_memory_stats()
     act(*given)

@@ -1,4 +1,4 @@
-"""Hand-made results of a grid."""
+"""Results of a grid, written by hand for tests."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ NO_STUDY: dict[str, list[str]] = {"models": [], "variants": [], "groups": []}
 
 
 def loaded(layers: dict[str, list[str]] = NO_STUDY, seeds: tuple[int, ...] = (0,), **lists: list[str]) -> Results:
-    """The results of digits/small with these lists."""
+    """Load the results of digits/small with these lists."""
     listed = {key: list[str]() for key in EMPTY} | {"update": ["at"]} | lists
     table = {"datasets": ["digits"], "models": ["small"], "seeds": [*seeds]}
     pretrain = ["small", *layers["models"]]
@@ -42,7 +42,7 @@ def run(method: str, seed: int = 0) -> Run:
 
 
 def outcomes_of(right: dict[str, list[int]]) -> dict[Run, dict[str, str]]:
-    """Outcomes of 100 images: of each method so many correct clean, seed by seed, and under PGD-20 the same of all."""
+    """Return outcomes of 100 images: per method and seed a number correct clean, under PGD-20 the same for all."""
     return {
         run(method, seed): {"clean": "1" * count + "0" * (100 - count), "pgd20": "01" * 50}
         for method, counts in right.items()
@@ -51,7 +51,7 @@ def outcomes_of(right: dict[str, list[int]]) -> dict[Run, dict[str, str]]:
 
 
 def attack_result(right: int) -> str:
-    """The file of the stage attack: so many of 100 images are correct clean, half of them under each attack."""
+    """Return the file of the stage attack: `right` of 100 images are correct clean, half of them under each attack."""
     clean, left = ("1" * count + "0" * (100 - count) for count in (right, right // 2))
     column = {"label": "", "package": "", "broken_by": {}}
     about = {"images": 100, "outcomes": {"clean": clean, "pgd20": left, "cw20": left}, "problems": [], "last": None}
@@ -68,7 +68,7 @@ STUDY = {"models": ["small_resnet"], "variants": ["reinit"], "groups": ["first",
 
 
 def studied(**changes: list[str]) -> Results:
-    """Two processes; each measures the natural network, on four images."""
+    """Return results of two processes; each measures the natural network, on four images."""
     about = {"images": 4, "epochs": 2}
     natural = {"parts": [], "updated": 0.0, "clean": "1111", "pgd": "0000"}
     for group, parts in (("first", ["layer1"]), ("second", ["layer1", "layer2"])):

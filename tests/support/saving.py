@@ -7,6 +7,6 @@ from cure.storage.resume import Saver
 
 
 def every_epoch(setattr: Callable[[Any, str, Any], object]) -> None:
-    """Save every epoch, whatever time it takes, so that a run ends up where a test stops it."""
+    """Save every epoch, however long it takes, so that a run ends where a test stops it."""
     save = Saver.save
     setattr(Saver, "save", lambda saver, state, parts, last: save(saver, state, parts, last=True))

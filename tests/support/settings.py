@@ -1,4 +1,4 @@
-"""The shipped params.yaml as plain data, and copies of them with other values."""
+"""The committed params.yaml as plain data, and copies of them with other values."""
 
 import copy
 from functools import cache
@@ -19,7 +19,7 @@ def at(raw, place):
 
 
 def changed(raw, where, value):
-    """A copy in which `value`, or nothing if it is GONE, stands at a dotted place."""
+    """Return a copy with `value` at a dotted place, or without the key if it is GONE."""
     raw = copy.deepcopy(raw)
     *inside, last = where.split(".")
     section = at(raw, inside)
@@ -28,7 +28,7 @@ def changed(raw, where, value):
 
 
 def places(tree, inside=()):
-    """Where the values of a params file stand, as tuples of keys."""
+    """Yield the places of all values of a params file, as tuples of keys."""
     for key, value in tree.items():
         yield (*inside, key)
         if isinstance(value, dict):

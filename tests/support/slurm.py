@@ -1,4 +1,4 @@
-"""A real SLURM of one node on this machine, for tests: its daemons, in a scratch folder and on free ports."""
+"""Run a real SLURM of one node on this machine, for tests: its daemons, in a scratch folder and on free ports."""
 
 import contextlib
 import getpass
@@ -49,7 +49,7 @@ PartitionName=gpus Nodes={host} DefaultTime=10:00 MaxTime=INFINITE DefMemPerCPU=
 
 
 def missing() -> list[str]:
-    """Return the programs of SLURM that are not here."""
+    """Return the programs of SLURM that are not installed."""
     return [name for name in PROGRAMS if not shutil.which(name)]
 
 

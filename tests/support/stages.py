@@ -1,4 +1,4 @@
-"""Stages run in a folder of their own, and what may be wrong with what they read."""
+"""Run stages in a folder of their own, also with damaged inputs."""
 
 import contextlib
 import importlib
@@ -27,7 +27,7 @@ UPDATE_TRADES = ("update", *RUN, "trades", 0)
 
 
 def _at_once(section):
-    """Whatever begins at some epoch begins at the first."""
+    """Let whatever begins at some epoch begin at the first."""
     for key, value in section.items():
         if key == "begin":
             section[key] = 1
@@ -36,7 +36,7 @@ def _at_once(section):
 
 
 def tiny():
-    """The quickstart, shortened; its device settings, which would outlive a test, are the process's own."""
+    """Return the quickstart's params, shortened; device settings, which outlive a test, are this process's own."""
     raw = QUICKSTART
     for section in ("train", "pretrain"):
         for key, value in (("epochs", 1), ("batch", 256), ("drops", {}), ("validate_attack.steps", 1)):
@@ -67,13 +67,13 @@ def tiny():
 
 
 def command(folder, stage, *args):
-    """A stage as DVC or a person runs it."""
+    """Run a stage as DVC or a person does."""
     line = [sys.executable, ROOT / "stages" / f"{stage}.py", *map(str, args)]
     return subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False)
 
 
 def call(folder, stage, *args):
-    """The same within this process, which saves its start."""
+    """Run a stage within this process, which saves its start."""
     with contextlib.chdir(folder):
         importlib.import_module(f"stages.{stage}").main(*args)
 
@@ -83,7 +83,7 @@ def everything(folder):
 
 
 def refusal(folder, *stage):
-    """What a stage says when it refuses; it must leave the folder as it was."""
+    """Return the message of a stage that rejects its input; it must leave the folder as it was."""
     before = everything(folder)
     with pytest.raises(UserError) as refused:
         call(folder, *stage)
@@ -97,7 +97,7 @@ def edit_params(folder, where, value):
 
 
 def opened(path):
-    """What a file says of itself, and its tensors."""
+    """Return the description in a file, and its tensors."""
     with safe_open(path, framework="pt") as file:
         return json.loads(file.metadata()["cure"]), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
 
@@ -110,7 +110,7 @@ def edit_header(path, **changes):
 
 @contextlib.contextmanager
 def full_disk():
-    """Files end at 512 bytes, as on a disk that fills up while they are written."""
+    """Limit files to 512 bytes, as on a disk that fills up while they are written."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (512, hard))
     try:
@@ -123,7 +123,7 @@ EPOCHS = 4
 
 
 def short():
-    """One short schedule, and every kind of attack with few steps."""
+    """Return params with one short schedule, and every kind of attack with few steps."""
     raw = tiny()
     for section in ("train", "pretrain"):
         raw = changed(raw, f"{section}.epochs", EPOCHS)

@@ -1,8 +1,8 @@
 """A stand-in for SLURM on this machine: its commands run a job at once, lose it, refuse it or let it wait.
 
-Run as `sbatch`, `squeue` or `scancel`, which `install` writes. The files of its folder decide: `refused` (its text is
-what sbatch says), `refused-at-once` (the same for `sbatch --test-only`), `pending` (the reason for which jobs wait) and
-`dies` (jobs end before their script begins).
+Run as `sbatch`, `squeue` or `scancel`, which `install` writes. The files of its folder decide: `refused` (the error of
+sbatch), `refused-at-once` (the same for `sbatch --test-only`), `pending` (the reason for which jobs wait) and `dies`
+(jobs end before their script begins).
 """
 
 import contextlib
@@ -28,12 +28,12 @@ class StandIn:
         self.folder = folder
 
     def env(self, path: str) -> dict[str, str]:
-        """Return what a command needs to find the stand-in, and the site's configuration."""
+        """Return the environment in which a command finds the stand-in and the site's configuration."""
         site = {"DASK_JOBQUEUE__SLURM__CORES": "1", "DASK_JOBQUEUE__SLURM__MEMORY": "1GB"}
         return site | {"PATH": f"{self.folder / 'bin'}{os.pathsep}{path}"}
 
     def jobs(self) -> dict[str, psutil.Process]:
-        """Return the jobs that run, by number."""
+        """Return the running jobs, by number."""
         running = {}
         for file in self.folder.glob("*.pid"):
             with contextlib.suppress(psutil.NoSuchProcess, ValueError):

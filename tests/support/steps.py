@@ -21,8 +21,8 @@ from tests.support import released
 from tests.support.method_harness import ROOT
 from tests.support.race import CUDA, DEVICE, NETWORKS, fresh, images
 
-LATE = 150  # an epoch at which every method is past its warm-up
-BATCHES = dict.fromkeys(NETWORKS, 128) if CUDA else {"small_resnet": 32, "resnet18": 16}  # a GPU's is that of a run
+LATE = 150  # an epoch after every method's warm-up
+BATCHES = dict.fromkeys(NETWORKS, 128) if CUDA else {"small_resnet": 32, "resnet18": 16}  # on a GPU, that of a run
 TAPS = {"small_resnet": ["layer4.0.bn1", "layer4.0.bn2"]}
 
 
@@ -70,7 +70,7 @@ CASES = [
 ]
 
 
-# bfloat16, ours alone: (small_resnet, resnet18)
+# bfloat16, only ours: (small_resnet, resnet18)
 HALF = {"cure": (0.30, 0.40), "trades": (0.30, 0.36), "at": (0.45, 0.50)} if "precision" in RUN else {}
 CASES += [
     dataclasses.replace(
@@ -85,7 +85,7 @@ CASES += [
 
 
 def settings(name: str, method: Method, preset: str | None) -> Any:
-    """(the method's settings, its schedule), of the root's params.yaml for CIFAR-10 and ResNet-18."""
+    """Return the method's settings and its schedule, from the root's params.yaml for CIFAR-10 and ResNet-18."""
     key = update_key(name, method)
     raw = read(ROOT / "params.yaml")
     section: Any = raw
@@ -99,7 +99,7 @@ def settings(name: str, method: Method, preset: str | None) -> Any:
 
 
 def batch_of(network: str, seed: int = 0) -> Batch:
-    """Random images, with the labels that the network gives them."""
+    """Return random images with the labels that the network predicts."""
     x = images(BATCHES[network])
     with torch.no_grad():
         y = fresh(network).eval()(x).argmax(1)
@@ -116,13 +116,13 @@ def networks(method: Method, hyper: Any, network: str) -> Networks:
 
 
 def laid_out(nets: Networks) -> Networks:
-    """In the memory format of a run; a probe chooses channels_last for networks like these."""
+    """Return the networks in the memory format of a run; a probe chooses channels_last for networks like these."""
     layout = RUN.get("layout", "contiguous")
     return nets.to(memory_format=FORMATS["channels_last" if layout == "probe" else layout])
 
 
 class Turn:
-    """A step to be taken again and again on the same images from where the networks are."""
+    """A step to be taken repeatedly on the same images from where the networks are."""
 
     def __init__(self, nets: Networks, batch: Batch, take: Callable[[Networks, Batch], object]) -> None:
         self.nets, self.batch, self.take = nets, batch, take
@@ -133,14 +133,14 @@ class Turn:
 
 
 def steps(case: Case, network: str) -> tuple[Turn, Turn]:
-    """(our step, the authors' step), each on its own networks, both from the same weights and images."""
+    """Return our step and the authors' step, each on its own networks, both from the same weights and images."""
     method: Method = catalogue.entry("methods", case.method).METHOD
     hyper, train = settings(case.method, method, case.preset)
     if hasattr(hyper, "taps") and network in TAPS:
         hyper = hyper.model_copy(update={"taps": TAPS[network]})
     if case.method == "las_at":
         hyper = hyper.model_copy(update={"every": 1})
-    train = train.model_copy(update={"lr": 1e-4})  # rounds repeat the step, so the network must stay where it is
+    train = train.model_copy(update={"lr": 1e-4})  # rounds repeat the step, so the network must hardly move
     mine, others = laid_out(networks(method, hyper, network)), networks(method, hyper, network)
     half = [case.precision] if case.precision != "fp32" else []
     step, optimizer = Step(mine, method, hyper, sgd(mine, train), *half), sgd(others, train)

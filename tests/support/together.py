@@ -1,4 +1,4 @@
-"""What two ranks and one process both do, for test_distributed.py; `python -m tests.support.together FOLDER RANK`."""
+"""Work for two ranks and for one process, for test_distributed.py; `python -m tests.support.together FOLDER RANK`."""
 
 import copy
 import itertools
@@ -40,7 +40,7 @@ SEARCH = Search(eps=0.1, step=0.05, steps=2, start="uniform", clip_start=True)
 FIT = {"epochs": 2, "batch": 8, "lr": 0.05, "momentum": 0.9, "nesterov": False, "weight_decay": 5e-4, "drops": {}}
 FIT |= {"select": "best", "average": None, "average_images": 16, "validate_every": 1, "snapshots": []}
 FIT |= {"lr_schedule": "drops", "validate_attack": SEARCH.model_dump()}
-CHANGES = {  # so that two epochs mix and hand over, and a loss divides by a sum over the batch
+CHANGES = {  # two epochs then mix and hand over, and a loss divides by a sum over the batch
     "generalist": {"beta": {1: 0.6}, "begin": 2},
     "ikl_at": {"gamma": 0.2, "temperature": 0.1},
 }
@@ -53,7 +53,7 @@ def split(seed: int, n: int) -> Split:
 
 
 def without_norms(net: nn.Module) -> nn.Module:
-    """Batch statistics are of each rank's rows, so only without them two ranks compute what one does."""
+    """Remove batch norms, since statistics of each rank's rows would make two ranks differ from one."""
     for parent in list(net.modules()):
         for key, child in list(parent.named_children()):
             if isinstance(child, nn.BatchNorm2d):
@@ -62,7 +62,7 @@ def without_norms(net: nn.Module) -> nn.Module:
 
 
 def trained(method: str, folder: Path, norms: bool) -> dict[str, Any]:
-    """States, history and best network after two epochs of 8 and 5 images, in float64."""
+    """Return states, history and best network after two epochs of 8 and 5 images, in float64."""
     loader.as_float = lambda images: images.double().div_(255)
     resume.FOLDER = folder
     torch.manual_seed(0)
@@ -80,7 +80,7 @@ def trained(method: str, folder: Path, norms: bool) -> dict[str, Any]:
 
 
 def evaluated(folder: Path) -> dict[str, Any]:
-    """The result of an attack suite, and how many work items this process computed itself."""
+    """Return the result of an attack suite, and how many work items this process computed itself."""
     computed = []
 
     class Counted(WorkItemFolder):
@@ -110,7 +110,7 @@ def evaluated(folder: Path) -> dict[str, Any]:
 
 
 def everything(folder: Path) -> dict[str, Any]:
-    """All of it, by name."""
+    """Return all results by name."""
     found = {method: trained(method, folder, norms=False) for method in METHODS}
     found["norms"] = trained("cure", folder, norms=True)
     loader.as_float = lambda images: images.float().div_(255)

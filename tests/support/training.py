@@ -1,4 +1,4 @@
-"""A training of four epochs on random images, as the loop takes it."""
+"""A training of four epochs on random images, as the training loop receives it."""
 
 import dataclasses
 from typing import Any
@@ -40,7 +40,7 @@ def split(seed: int, n: int) -> Split:
 
 
 def task(**changes: Any) -> Task:
-    """TRADES for four epochs of three batches, from one seed."""
+    """Return TRADES for four epochs of three batches, from one seed."""
     torch.manual_seed(0)
     settings = {
         "epochs": 4,
@@ -73,19 +73,19 @@ def task(**changes: Any) -> Task:
 
 
 def of_run(run_settings: RunSettings) -> Params:
-    """What the loop reads of params.yaml."""
+    """Return the part of params.yaml that the loop reads."""
     augment = {"padding": "zero", "crop": 1, "flip": True}
     raw = {"run": run_settings.model_dump(), "datasets": {"digits": {"augment": augment}}}
     return Params(raw, ["run", "datasets.digits.augment"], "digits", "small")
 
 
 def with_run_settings(work: Task, **changes: Any) -> Task:
-    """The same training, computed in another way."""
+    """Return the same training with other run settings."""
     job = dataclasses.replace(work.job, params=of_run(RUN.model_copy(update=changes)))
     return dataclasses.replace(work, job=job)
 
 
 def with_method(work: Task, **slots: Any) -> Task:
-    """The same training, but other slots of the method."""
+    """Return the same training with other slots of the method."""
     job = dataclasses.replace(work.job, method=dataclasses.replace(work.job.method, **slots))
     return dataclasses.replace(work, job=job)

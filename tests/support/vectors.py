@@ -21,7 +21,7 @@ from cure.training.step import Step
 
 
 class Golden:
-    """One description with its tensors in float64, and the list of what has been compared."""
+    """One description with its tensors in float64, and the list of compared tensors."""
 
     def __init__(self, path: Path) -> None:
         self.about = json.loads(path.read_text())
@@ -35,11 +35,11 @@ class Golden:
         return str(json.loads(path.read_text())["method"])
 
     def group(self, prefix: str) -> dict[str, Tensor]:
-        """Every tensor under `prefix/`, by the rest of its name."""
+        """Return every tensor under `prefix/`, by the rest of its name."""
         return {key.removeprefix(f"{prefix}/"): t for key, t in self.tensors.items() if key.startswith(f"{prefix}/")}
 
     def expect(self, name: str, ours: Tensor | float) -> None:
-        """|ours - golden| <= atol + rtol |golden| by the file's own tolerance; integers and masks exactly."""
+        """Assert |ours - golden| <= atol + rtol |golden| with the file's own tolerance; integers and masks exactly."""
         golden = self.tensors[name]
         self.compared.add(name)
         ours = torch.as_tensor(ours, dtype=golden.dtype if not isinstance(ours, Tensor) else None)
@@ -52,13 +52,13 @@ class Golden:
         assert excess.max() <= 0, f"{name}: beyond its tolerance by {float(excess.max()):.3g}"
 
     def expect_group(self, prefix: str, ours: dict[str, Tensor], skip: tuple[str, ...] = ()) -> None:
-        """Compare each golden tensor under `prefix/` with ours of that name, but for names that end in `skip`."""
+        """Compare each golden tensor under `prefix/` with ours of that name, except for names that end in `skip`."""
         for name in self.group(prefix):
             if not name.endswith(skip):
                 self.expect(f"{prefix}/{name}", ours[name])
 
     def excuse(self, *prefixes: str) -> None:
-        """Outputs that are left alone, for the reason that the test gives."""
+        """Mark outputs as not compared, for the reason that the test gives."""
         self.compared |= {name for name in self.tensors if name.startswith(prefixes)}
 
     def assert_all_compared(self) -> None:
@@ -73,7 +73,7 @@ class Golden:
         return default if found in ("default", "exact") else found
 
     def network(self, name: str, prepare: Callable[[nn.Module], None] | None = None) -> "GoldenNet":
-        """The network called `name`, in the state before the iteration."""
+        """Build the network called `name`, in the state before the iteration."""
         state = self.group(f"before/{name}")
         normalisation = None
         if "input_mean" in self.hyper:
@@ -85,7 +85,7 @@ class Golden:
         return net
 
     def search(self, start: str | None = None, **changes: Any) -> Search:
-        """The attack, with the start that the description words as `gaussian 0.001, not clipped`, say."""
+        """Return the attack, with a start that the description words as `gaussian 0.001, not clipped`, for example."""
         words = start or self.hyper["start"]
         kind = words.split()[0].strip(",")
         settings = {
@@ -93,7 +93,7 @@ class Golden:
             "step": self.hyper.get("step_size"),
             "steps": self.hyper.get("steps"),
             "start": kind,
-            "sigma": 0.001,  # of no effect: the draw itself is recorded
+            "sigma": 0.001,  # without effect, since the draw itself is recorded
             "clip_start": "clipped" in words and "not clipped" not in words,
         }
         return Search(**(settings | changes))
@@ -105,7 +105,7 @@ def _starred(name: str, descriptions: dict[str, Any]) -> str:
 
 
 class GoldenNet(Network):
-    """golden_net of the description, with channels and classes read off its state."""
+    """The golden_net of the description, with channels and classes derived from its state."""
 
     def __init__(self, state: dict[str, Tensor], normalisation: Normalisation | None) -> None:
         super().__init__(normalisation)
@@ -126,7 +126,7 @@ class GoldenNet(Network):
 
 
 class Recorded:
-    """Noise that gives back recorded starts, one after the other, then a recorded jitter, and always says yes."""
+    """Noise that returns recorded starts one by one, then a recorded jitter; every chance is true."""
 
     def __init__(self, *starts: Tensor, jitter: Tensor | None = None) -> None:
         self.starts = list(starts)
@@ -143,7 +143,7 @@ class Recorded:
 
 
 class Iteration:
-    """One call of the product's step on golden inputs, and everything that can be seen of it."""
+    """One call of the product's step on golden inputs, and everything observable about it."""
 
     def __init__(
         self,
@@ -190,7 +190,7 @@ class Iteration:
         self.take(epoch, step, past)
 
     def take(self, epoch: int, step: int, past: dict[str, float | int] | None = None) -> None:
-        """One more step of the same networks and optimiser; forwards and what was shown are those of this step."""
+        """Take one more step of the same networks and optimiser; `forwards` and `seen` are those of this step."""
         self.forwards.clear()
         self.seen.clear()
         self.nets.ready()
@@ -211,7 +211,7 @@ class Iteration:
 
     @property
     def total(self) -> Tensor:
-        """The objective of the last step, at the weights before it."""
+        """Return the objective of the last step, at the weights before it."""
         return torch.stack([weight * mean.detach() for weight, mean in self.seen["means"].values()]).sum()
 
     def gradients(self, network: str = "student") -> dict[str, Tensor]:
@@ -221,7 +221,7 @@ class Iteration:
         return self.nets[name].state_dict()
 
     def expect_weight_perturbation(self, golden: Golden, gamma: float, prefix: str = "") -> None:
-        """v of AWP, which the file gives without gamma."""
+        """Compare v of AWP, which the file gives without gamma."""
         wide, moves = self.batch.points["perturbation"]
         found = {id(w): move / gamma for w, move in zip(wide, moves, strict=True)}
         golden.expect_group(

@@ -1,7 +1,7 @@
-"""What happens on the way of an attack: PGD that ends at its first adversarial iterate, and notes the margin.
+"""Follow the path of an attack: PGD that ends at its first adversarial iterate and records the margins.
 
-The margin of an iterate is max_{k != y} z_k - z_y. The attack ascends the cross-entropy as PGD does, but a saturated
-cross-entropy rounds to zero and the margin does not, so the margin tells whether the attack got anywhere.
+The margin of an iterate is max_{k != y} z_k - z_y. The attack ascends the cross-entropy as PGD does. A saturated
+cross-entropy rounds to zero and the margin does not, so the margin shows whether the attack made progress.
 """
 
 import torch
@@ -21,9 +21,9 @@ MARGINS = "margins"
 
 
 def first_adversarial(net: nn.Module, batch: Batch, search: Search | L2Search) -> Images:
-    """Return the first adversarial iterate of PGD, the last iterate where there was none.
+    """Return the first adversarial iterate of PGD, or the last iterate if there is none.
 
-    Show the margin before each step, (n, steps), as `margins`; an image that has ended keeps its last one.
+    It shows the margins before each step (n, steps) as `margins`. An image that has ended keeps its last margin.
     """
     margins = list[Tensor]()
 
@@ -45,10 +45,10 @@ USUAL: dict[Norm, float] = {"linf": 8 / 255, "l2": 0.5}
 
 
 def convergence(margins: Tensor, eps: float, rules: Masking, norm: Norm = "linf") -> list[Check]:
-    """Return the lines `converged` and `progress`, from the margins (n, steps) of images that the attack did not break.
+    """Return the checks `converged` and `progress`, from the margins (n, steps) of images that survived the attack.
 
-    What an attack can raise a margin by falls with its radius, and so does what counts as no rise. A line is red if
-    more images than `rules.exceptions` are odd and, by the exact binomial test, that is no chance.
+    An attack can raise a margin less if its radius is smaller, so the threshold for a rise falls with the radius. A
+    check is red if more images than `rules.exceptions` are odd and, by the exact binomial test, not by chance.
     """
     steps = margins.shape[1]
     late = steps // 4
@@ -68,5 +68,5 @@ def _line(name: str, odd: Flags, what: str, rules: Masking, advice: str) -> Chec
     return Check(name, not red, f"{what} on {seen} of {images} images that survive", advice)
 
 
-UNFINISHED = "the attack was stopped on its way: take more or larger steps, or AutoAttack"
-STUCK = "the gradients are zero or mislead: find what hides them, attack through it"
+UNFINISHED = "the attack has not converged: use more or larger steps, or AutoAttack"
+STUCK = "the gradients are zero or misleading: find what hides them and attack through it"

@@ -1,6 +1,7 @@
-"""What a network does on a few fixed images: two with equal weights may still be two functions.
+"""Fingerprint a network by its outputs on a few fixed images, since equal weights may belong to two functions.
 
-A mask in a forward, an attribute that scales the input: neither stands in a state dict or in a module's text.
+A mask in the forward pass or an attribute that scales the input is part of neither the state dict nor the module's
+text.
 """
 
 import random
@@ -15,29 +16,29 @@ from cure.nn.batchnorm import scope
 from cure.nn.losses import cross_entropy
 
 IMAGES = 4
-ROUNDING = 1e-3  # of the largest number: by which threads, layouts and devices may move one
+ROUNDING = 1e-3  # relative to the largest number: differences between threads, layouts and devices
 
 
 def behaviour(net: nn.Module, shape: Sequence[int], device: torch.device) -> list[float]:
     """Return logits of fixed random images, and two numbers of each one's gradient.
 
     Args:
-        net: any network; it stays as it is.
+        net: any network; its state is preserved.
         shape: (c, h, w) of an image.
-        device: where the network is.
+        device: the device of the network.
 
     Returns:
-        The numbers; none of a network that draws at random or fails on such images.
+        The numbers; none for a network that draws at random or fails on such images.
     """
     try:
         once, again = (_numbers(net, shape, device) for _ in range(2))
-    except Exception:  # foreign code may fail in any way, which the preflight says
+    except Exception:  # external code may raise anything; the preflight checks report it
         return []
     return once if alike(once, again) else []
 
 
 def alike(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Return whether both are of one function, up to rounding."""
+    """Return whether both belong to one function, up to rounding."""
     if len(one) != len(other):
         return False
     largest = max(map(abs, (*one, *other)), default=0.0)
@@ -55,7 +56,7 @@ def _numbers(net: nn.Module, shape: Sequence[int], device: torch.device) -> list
         flat = torch.zeros(IMAGES, 1) if g is None else g.detach().float().cpu().flatten(1)
         ramp = torch.linspace(-1, 1, flat.shape[1])
         sizes = [flat.abs().sum(1), flat @ ramp]
-        unit = max(float(sizes[0].max()), 1e-12)  # so that gradients count as much as logits, however small
+        unit = max(float(sizes[0].max()), 1e-12)  # gradients count as much as logits, however small they are
         scale = max(float(z.detach().abs().max()), 1e-12)
         return [
             *(z.detach().cpu() / scale).flatten().nan_to_num().tolist(),

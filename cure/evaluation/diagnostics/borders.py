@@ -1,4 +1,4 @@
-"""Whether a network has gradients at pixels of 0 and 1, where images lie and iterates are clipped to."""
+"""Check for gradients at pixels of exactly 0 and 1, where images have pixels and iterates are clipped to."""
 
 import torch
 
@@ -6,21 +6,21 @@ from cure.evaluation.diagnostics.check import Check
 from cure.evaluation.diagnostics.preflight_batch import PreflightContext, Verdict
 from cure.nn.inputs import MARGIN, inside
 
-BORDERS = "borders"  # the name of the line
+BORDERS = "borders"  # the name of the check
 
 
 def clamps(lines: list[Check]) -> bool:
-    """Return whether the network has no gradient at pixels that are exactly 0 or 1, but has one a hair inside."""
+    """Return whether the network has no gradient at pixels of exactly 0 or 1, but one slightly inside."""
     return any(line.name == BORDERS and line.passed is None for line in lines)
 
 
 def borders(context: PreflightContext) -> Verdict:
-    """Compare gradients on images of nothing but 0 and 1 with those a hair, and a quarter, away from both."""
+    """Compare gradients on images of 0 and 1 alone with those slightly inside, and those a quarter inside."""
     extreme = (context.few > context.few.mean()).to(context.few.dtype)
     views = {"at": extreme, "near": inside(extreme), "far from": 0.25 + 0.5 * extreme}
     try:
         found = {name: context.gradients(view) for name, view in views.items()}
-    except Exception:  # a network without gradients has a line of its own
+    except Exception:  # another check reports a network without gradients
         return True, "no gradients to compare"
     alive = {name: torch.stack([g != 0 for g in losses.values()]).any(0) for name, losses in found.items()}
     sides = {"0": extreme == 0, "1": extreme == 1}
@@ -35,7 +35,7 @@ def borders(context: PreflightContext) -> Verdict:
     lost = [side for side, share in shares.items() if share["at"] < context.rules.alive * share["near"]]
     if lost:
         return None, (
-            f"gradients vanish at pixels that are exactly {' or '.join(lost)} and come back {MARGIN:g} inside; "
+            f"gradients vanish at pixels that are exactly {' or '.join(lost)} and return {MARGIN:g} inside; "
             "attacks keep that distance"
         )
     return True, "gradients at pixels of 0 and 1 are as near them"

@@ -1,4 +1,4 @@
-"""One check of a diagnostic report."""
+"""Define one check of a diagnostic report."""
 
 from dataclasses import dataclass
 
@@ -6,15 +6,15 @@ from scipy.stats import binomtest
 
 
 def more_than(share: float, seen: int, images: int, level: float) -> bool:
-    """Return whether more than this share of the images was seen, and not by chance (exact binomial test)."""
+    """Return whether more than this share of the images was counted, and not by chance (exact binomial test)."""
     return seen > share * images and bool(binomtest(seen, images, share, alternative="greater").pvalue < level)
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check of a report: green (`passed`), red, or grey (None: the images cannot tell), with what was found.
+    """One check of a report: green (passed), red (failed) or grey (None: the images cannot decide), with its findings.
 
-    `advice` is what a red one asks for.
+    `advice` says what to do about a red one.
     """
 
     name: str
@@ -24,7 +24,7 @@ class Check:
 
     @property
     def red(self) -> bool:
-        """Whether something is wrong."""
+        """Return whether the check failed."""
         return self.passed is False
 
     def __str__(self) -> str:

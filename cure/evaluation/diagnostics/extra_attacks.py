@@ -1,4 +1,4 @@
-"""What the masking report asks for and an evaluation did not measure, on a few images."""
+"""Run the attacks that the gradient-masking checks require and an evaluation did not, on a few images."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,9 +34,10 @@ def masking_checks(
     rules: Masking,
     **how: Any,
 ) -> tuple[list[Check], dict[str, AttackColumn]]:
-    """The masking report of a result on `data`, after those of the `sequences` that it lacks, and what these found.
+    """Return the gradient-masking checks of a result on `data`, and the columns of attacks that were added for them.
 
-    A sequence here has one attack; `how` goes to `missing`.
+    Each of the `attack_sequences` here has one attack. Those that the result lacks are run; `how` is passed to
+    `missing`.
     """
     seen = apart(result)
     found = missing(net, data, seen, attack_sequences, rules, **how)
@@ -48,9 +49,12 @@ def masking_checks(
 
 
 def probes(threat: ThreatModel, rules: Masking) -> dict[str, AttackSequence]:
-    """What every masking report wants: `pgd20` under the threat model; `pgd100`, with 100 steps; `far`, with ball and
-    steps `radius` times as large, or more where eps is less than the usual one; `unbounded`, by sign steps from the
-    image itself to any image; `path`, which is `pgd20` up to its first adversarial iterate."""
+    """Return the attacks that every gradient-masking report requires.
+
+    These are `pgd20` under the threat model; `pgd100`, with 100 steps; `far`, with ball and steps `radius` times as
+    large, or more if eps is less than usual; `unbounded`, sign steps from the image itself to any image; and `path`,
+    which is `pgd20` up to its first adversarial iterate.
+    """
     pgd20, ball = _pgd20(threat), threat.norm
     radius = rules.radius * max(1.0, USUAL[ball] / threat.eps)
     far = {"eps": threat.eps * radius, "step": threat.step * radius}
@@ -70,23 +74,23 @@ def probes(threat: ThreatModel, rules: Masking) -> dict[str, AttackSequence]:
 
 @dataclass(frozen=True)
 class Transfer:
-    """An ascent on another network, whose images are tried on the evaluated one."""
+    """PGD on another network, whose adversarial images are tested on the evaluated one."""
 
     surrogate: nn.Module
     search: Search | L2Search
 
     def __call__(self, net: nn.Module, batch: Batch) -> Images:
-        """x' of every image, found on the surrogate."""
+        """Return x' of every image, found on the surrogate."""
         with frozen(self.surrogate):
             return self.on(self.surrogate, batch)
 
     def on(self, net: nn.Module, batch: Batch) -> Images:
-        """The same ascent on a network itself, which takes as many passes."""
+        """Run the same PGD on a given network, which takes as many passes."""
         return pgd_in_ball(net, batch, self.search, ce_objective)
 
 
 def transfer(surrogate: nn.Module, threat: ThreatModel, x: Images) -> AttackSequence:
-    """PGD-20 on another network; `x` are some of the images."""
+    """Return PGD-20 on another network; `x` are some of the images."""
     does, pgd20 = behaviour(surrogate, x.shape[1:], x.device), _pgd20(threat)
     facts = {"surrogate": digest([str(surrogate), does], surrogate.state_dict()), **pgd20.model_dump()}
     facts |= {"ball": threat.norm}
@@ -106,10 +110,10 @@ def missing(
     on_progress: OnProgress = lambda _: None,
     through: nn.Module | None = None,
 ) -> dict[str, AttackColumn]:
-    """The columns that `have` lacks, on `rules.images` evenly spread images.
+    """Return the columns that `have` lacks, on `rules.images` evenly spaced images.
 
-    They are taken from those that every column of `have` looked at, so that gaps can be judged on the same images.
-    Attacks see the network by way of `through`, if there is one.
+    The images are taken from those that every column of `have` covers, so that gaps can be tested on the same images.
+    Attacks use `through` instead of the network, if given.
     """
     seen = [place for place in range(len(data)) if all(outcome[place] != "-" for outcome in have.values())]
     todo = {name: sequence for name, sequence in attack_sequences.items() if name not in have}

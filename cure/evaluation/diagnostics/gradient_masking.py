@@ -1,19 +1,19 @@
-"""Signs that an attack failed and the network is weaker than its numbers: gradient masking.
+"""Detect gradient masking: signs that an attack failed and the network is weaker than its numbers.
 
 Carlini et al., "On evaluating adversarial robustness", 2019; Croce and Hein, ICML 2020. Outcomes
-(evaluation/statistics/paired_outcomes.py) go by the names of columns: `clean`; white-box attacks, whose names begin
-with pgd, cw, fgsm, apgd or fab; `aa`, `square`, `transfer`, `min_linf` or, in the L2 ball, `min_l2` (counted at eps);
-`far`, PGD-20 at a multiple of eps; `unbounded`, PGD-20 within [0, 1] alone, by sign steps whatever the norm; and
-`path`, PGD-20 up to its first adversarial iterate.
+(evaluation/statistics/paired_outcomes.py) have the names of columns: `clean`; white-box attacks, whose names begin with
+pgd, cw, fgsm, apgd or fab; `aa`, `square`, `transfer`, `min_linf` or, in the L2 ball, `min_l2` (counted at eps); `far`,
+PGD-20 at a multiple of eps; `unbounded`, PGD-20 bounded by [0, 1] alone, with sign steps for either norm; and `path`,
+PGD-20 up to its first adversarial iterate.
 
-Pintor et al., "Indicators of attack failure", NeurIPS 2022, name six ways in which an attack fails. Where they show:
+Pintor et al., "Indicators of attack failure", NeurIPS 2022, name six ways in which an attack fails. These checks detect
+them:
 
-1. unavailable gradients: the line `progress` (attack_path.py), and `gradients` of the preflight
-2. unstable predictions: `determinism` of the preflight
-3. silent success, an iterate was adversarial and the returned one is not: `silent success`
-4. incomplete optimisation: `converged` (attack_path.py), and `steps`, by what more steps break
-5. transfer beats the white box: `transfer`, where another network is given, and `black box`
-6. an attack without a bound fails: `unbounded`, and `far` at a multiple of eps
+1. unavailable gradients: `progress` (attack_path.py), and `gradients` of the preflight 2. unstable predictions:
+`determinism` of the preflight 3. silent success, an iterate was adversarial and the returned one is not: `silent
+success` 4. incomplete optimisation: `converged` (attack_path.py), and `steps`, by the images that more steps break 5.
+transfer beats the white box: `transfer`, if another network is given, and `black box` 6. an attack without a bound
+fails: `unbounded`, and `far` at a multiple of eps
 """
 
 from collections.abc import Callable
@@ -30,9 +30,9 @@ PARTS = ("apgd", "fab")
 
 
 def masking(outcomes: Outcomes, rules: Masking) -> list[Check]:
-    """A line for each sign whose outcomes are there, with the numbers.
+    """Run each check whose outcomes are available.
 
-    A gap is red if it exceeds its threshold and, by the exact McNemar test on the same images, is no chance.
+    A gap is red if it exceeds its threshold and, by the exact McNemar test on the same images, is not due to chance.
     """
     lines = []
     for name, (check, advice) in CHECKS.items():
@@ -43,7 +43,7 @@ def masking(outcomes: Outcomes, rules: Masking) -> list[Check]:
 
 
 def apart(result: AttackResult) -> Outcomes:
-    """The columns of an evaluation's result, and of each sequence of several attacks what they leave one by one."""
+    """Return the columns of a result and, for a sequence of several attacks, the survivors after each attack."""
     found = {name: outcome for name, outcome in result.outcomes.items() if name != "worst"}
     for column, about in result.columns.items():
         if len(about.broken_by) > 1 and not isinstance(about, MinimumResult):
@@ -52,7 +52,10 @@ def apart(result: AttackResult) -> Outcomes:
 
 
 def parts(outcomes: Outcomes, column: str, broken_by: dict[str, list[int]]) -> Outcomes:
-    """What each attack of a sequence leaves, from the images that each broke; `column` is what all of it leaves."""
+    """Return the survivors after each attack of a sequence, given the images that each broke.
+
+    `column` has the survivors of the whole sequence.
+    """
     left = [start if seen != "-" else "-" for start, seen in zip(outcomes["clean"], outcomes[column], strict=True)]
     found = {}
     for name, rows in broken_by.items():
@@ -67,7 +70,7 @@ def _named(outcomes: Outcomes, *starts: str) -> dict[str, str]:
 
 
 def _below(names: tuple[str, str], low: str, high: str, by: float, rules: Masking) -> Verdict:
-    """Green unless the first outcome lies more than `by` below the second, and not by chance."""
+    """Return green unless the first outcome is more than `by` below the second, and not by chance."""
     counts = paired_outcomes(high, low)
     above, below = counts.right
     found = f"{names[0]} leaves {below} of {counts.images} images, {names[1]} {above}"
@@ -118,7 +121,7 @@ def _unbounded(outcomes: Outcomes, rules: Masking) -> Verdict | None:
 
 
 def _leaves(name: str, outcome: str, share: float, rules: Masking) -> Verdict:
-    """Green unless an attack leaves more than this share of the images, and not by chance."""
+    """Return green unless more than this share of the images survives an attack, and not by chance."""
     seen = digits(outcome)
     left, images = int((seen == 1).sum()), int((seen >= 0).sum())
     return not more_than(share, left, images, rules.level), f"{name} leaves {left} of {images} images"
@@ -156,7 +159,7 @@ def _clean(outcomes: Outcomes, rules: Masking) -> Verdict | None:
     return _below(("clean", name), outcomes["clean"], attacked[name], 0.0, rules)
 
 
-BLIND = "the gradients mislead: find what hides them, attack through it, believe the lowest number at most"
+BLIND = "misleading gradients: find what hides them and attack through it; the lowest number is an upper bound"
 CHECKS: dict[str, tuple[Callable[[Outcomes, Masking], Verdict | None], str]] = {
     "black box": (_black_box, BLIND),
     "transfer": (_transfer, BLIND),
@@ -166,9 +169,9 @@ CHECKS: dict[str, tuple[Callable[[Outcomes, Masking], Verdict | None], str]] = {
     "unbounded": (_unbounded, BLIND),
     "silent success": (
         _silent_success,
-        "PGD-20 loses what it found: report an attack that keeps its first adversarial iterate, such as AutoAttack",
+        "PGD-20 loses adversarial images: report an attack that keeps its first adversarial iterate, e.g. AutoAttack",
     ),
     "autoattack": (_autoattack, "AutoAttack was misled: report the worst case over all attacks, look for randomness"),
     "minimum": (_minimum, "AutoAttack missed images that a search for the smallest perturbation found: report both"),
-    "clean": (_clean, "no attack can help: the images, labels or preprocessing of the two differ"),
+    "clean": (_clean, "an attack cannot raise accuracy: the images, labels or preprocessing of the two differ"),
 }

@@ -1,6 +1,6 @@
-"""Whether a network would be right more often, were its images normalised as they may have been in its training.
+"""Check whether a network is more accurate if its images are normalised, as they may have been in its training.
 
-A network whose normalisation was forgotten is often far better than chance, so its accuracy alone tells nothing.
+A network without its normalisation is often far better than chance, so its accuracy alone does not reveal this.
 """
 
 import torch
@@ -11,13 +11,13 @@ from cure.core.tensors import Flags, Images
 from cure.evaluation.diagnostics.preflight_batch import PreflightContext, Verdict
 from cure.evaluation.statistics.paired_outcomes import PairedOutcomes
 
-MeanAndDeviation = tuple[Tensor, Tensor]  # of each channel
+MeanAndDeviation = tuple[Tensor, Tensor]  # per channel
 IMAGENET = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-LEVEL = 1 / 255  # of 8 bits: the least deviation of a channel that is not constant
+LEVEL = 1 / 255  # one 8-bit level: the least deviation of a channel that is not constant
 
 
 def normalisation(context: PreflightContext) -> Verdict:
-    """Grey where one of the usual normalisations makes more images right, and not by chance."""
+    """Return grey if one of the usual normalisations makes more images correct, and not by chance."""
     right = context.z.argmax(1) == context.y
     usual = _usual(context.x)
     found = {name: _right(context, *how) for name, how in usual.items()}
@@ -30,7 +30,7 @@ def normalisation(context: PreflightContext) -> Verdict:
     said = f"{before} of {counts.images} clean images right"
     level = context.rules.level / len(found)  # the best of several is a little better by chance
     guessed = binomtest(after, counts.images, 1 / context.classes, alternative="greater").pvalue >= level
-    if guessed or counts.p("greater") >= level:  # where classes are in another order, any change makes some right
+    if guessed or counts.p("greater") >= level:  # if classes are in another order, any change makes some correct
         return True, f"{said}, {after} after the best of {len(found)} usual normalisations"
     mean, deviation = (",".join(f"{value:.3g}" for value in values.tolist()) for values in usual[name])
     return None, (
@@ -40,7 +40,7 @@ def normalisation(context: PreflightContext) -> Verdict:
 
 
 def _usual(x: Images) -> dict[str, MeanAndDeviation]:
-    """What networks are trained with, by name."""
+    """Return the usual normalisations of training, by name."""
     one = x.new_ones(x.shape[1])
     found = {
         "the mean and deviation of these images": (
@@ -57,9 +57,9 @@ def _usual(x: Images) -> dict[str, MeanAndDeviation]:
 
 
 def _right(context: PreflightContext, mean: Tensor, deviation: Tensor) -> Flags:
-    """Which images the network gets right after a normalisation; none where it refuses such values."""
+    """Return which images are correct after a normalisation; none if the network rejects such values."""
     x = (context.x - mean[:, None, None]) / deviation[:, None, None]
     try:
         return context.logits(x).argmax(1) == context.y
-    except Exception:  # foreign code may fail in any way, on values outside [0, 1] too
+    except Exception:  # external code may raise anything, also for values outside [0, 1]
         return torch.zeros_like(context.y, dtype=torch.bool)

@@ -1,8 +1,8 @@
-"""Preflight: what would make an evaluation worthless, looked for in seconds before it starts.
+"""Run the preflight checks: detect in seconds whatever would make an evaluation worthless, before it starts.
 
-Each line asks for one thing that gradient attacks and AutoAttack take for granted. The list ends at the first line
-without which the others have no meaning (`forward`, `output`, `classes`), so a list that ends early is red. A line is
-grey where the images cannot tell. The network is looked at in the mode in which it comes, and is afterwards as it was.
+Each check tests one assumption of gradient attacks and AutoAttack. The list ends at the first failed check that the
+others depend on (`forward`, `output`, `classes`). A check is grey if the images cannot decide. The network is examined
+in its current mode, and its state is restored.
 """
 
 from collections.abc import Callable
@@ -24,16 +24,22 @@ from cure.nn.inputs import inside
 from cure.nn.outputs import FirstOutput, outputs
 from cure.settings.sections import Preflight
 
-FGSM = 8 / 255  # any radius would do: the logits only have to stay finite
-TWO_LOGITS = (
-    "torch.cat([torch.zeros_like(z), z], 1)"  # their softmax is the sigmoid of z, for a column z of shape (n, 1)
-)
+FGSM = 8 / 255  # any radius would do, since the logits only have to stay finite
+TWO_LOGITS = "torch.cat([torch.zeros_like(z), z], 1)"  # for z (n, 1); the softmax of these logits is the sigmoid of z
 
 
 def preflight(net: nn.Module, x: Tensor, y: Tensor, classes: int, rules: Preflight) -> list[Check]:
-    """Every line about a network of `classes` logits, from labelled images x (n, c, h, w), of which it sees a few.
+    """Run every check of a network on a few of the given images.
 
-    An exception inside the network becomes a red line. Refuses an empty batch.
+    Args:
+        net: the network, in the mode of its evaluation; an exception inside it becomes a red check.
+        x: images (n, c, h, w), n >= 1.
+        y: labels (n).
+        classes: the required number of logits.
+        rules: section `preflight` of params.yaml: numbers of images, thresholds.
+
+    Raises:
+        UserError: there are no images.
     """
     if not len(x):
         raise UserError("preflight: no images; give it a small labelled batch")
@@ -45,7 +51,7 @@ def preflight(net: nn.Module, x: Tensor, y: Tensor, classes: int, rules: Preflig
             passed: bool | None
             try:
                 passed, found = check(context)
-            except Exception as problem:  # foreign code may fail in any way
+            except Exception as problem:  # external code may raise anything
                 passed, found = False, first_sentence(problem)
             lines.append(Check(name, passed, found, advice))
             if name in NEEDED and not passed:
@@ -80,7 +86,7 @@ def _output(context: PreflightContext) -> Verdict:
 
 
 def _two_logits(z: Tensor) -> str:
-    """How a network of two classes that returns one number z of each image is made one of two logits."""
+    """Return advice for a network of two classes that returns one number z per image: how to return two logits."""
     first = "take the sigmoid off, then " if bool(((z >= 0) & (z <= 1)).all()) else ""
     return f"one number for two classes: {first}return {TWO_LOGITS}"
 
@@ -115,7 +121,7 @@ def _logits(context: PreflightContext) -> Verdict:
 
 def _finite(context: PreflightContext) -> Verdict:
     views = {"clean": context.x, "black": torch.zeros_like(context.few), "white": torch.ones_like(context.few)}
-    with suppress(Exception):  # a network without gradients has a line of its own
+    with suppress(Exception):  # another check reports a network without gradients
         g = context.gradients(context.few)["CE"].nan_to_num()
         views["FGSM"] = (context.few + FGSM * g.sign()).clamp(0, 1)
     with torch.no_grad():
@@ -147,7 +153,7 @@ def _batch(context: PreflightContext) -> Verdict:
 
 def _gradients(context: PreflightContext) -> Verdict:
     passed, found = _alive(context, context.x)
-    if not passed:  # images of nothing but 0 and 1, and a network that clamps: the line `borders` tells
+    if not passed:  # images of 0 and 1 alone, and a network that clamps: the check `borders` reports that
         again, said = _alive(context, inside(context.x))
         if again:
             return True, f"{said}, a hair inside [0, 1]"
@@ -173,31 +179,34 @@ def _accuracy(context: PreflightContext) -> Verdict:
         return True, found
     half_way = binomtest(right, len(y), (1 + chance) / 2, alternative="less")
     if half_way.pvalue >= context.rules.level:
-        return None, f"{found}: too few to tell guessing from knowing"
+        return None, f"{found}: too few to distinguish it from chance"
     seen = np.zeros((context.classes, context.classes), dtype=int)
     np.add.at(seen, (y, predicted), 1)
     best = int(seen[linear_sum_assignment(seen, maximize=True)].sum())
     return False, f"{found}; {best} if the classes were in the best other order"
 
 
-CHECKS: dict[str, tuple[Callable[[PreflightContext], Verdict], str]] = {  # check, and what to do where it is red
+CHECKS: dict[str, tuple[Callable[[PreflightContext], Verdict], str]] = {  # check, and what to do if it is red
     "images": (_images, "give float images (n, c, h, w) in [0, 1]: divide by 255, normalise inside the network"),
-    "forward": (_forward, "it fails on such images: it may want other channels, another size, batch or precision"),
+    "forward": (_forward, "it fails on such images: it may need other channels, another size, batch or precision"),
     "output": (_output, "return one tensor (n, classes); wrap a network of several outputs in FirstOutput"),
     "precision": (_precision, "compute in float32: half precision blinds gradient attacks and ties predictions"),
     "autograd": (_inside, "an optimisation loop at inference needs an attack made for it (Croce et al. 2022)"),
     "classes": (_classes, "build the network with as many logits as the data set has classes, labelled from 0"),
     "logits": (
         _logits,
-        "return logits, before softmax: saturated probabilities hide the gradient; take it off by "
+        "return logits, before softmax: saturated probabilities hide the gradient; remove it by "
         "net.softmax = torch.nn.Identity(), of a Sequential by net[:-1], in a forward by return z for z.softmax(1)",
     ),
     "finite": (_finite, "look for overflow, a division by zero, or 16-bit arithmetic"),
     "eval mode": (_mode, "call net.eval(), of a saved program before it is saved"),
     "determinism": (_repeated, "a network that draws at random needs aa_rand: AutoAttack on the mean of 20 gradients"),
     "batch": (_batch, "a prediction must depend on its image alone: use running batch-norm statistics"),
-    "gradients": (_gradients, "rounding, detaching or saturation blinds gradient attacks: trust black boxes alone"),
-    BORDERS: (borders, "clipping in the forward hides the gradient: take it out, an attack's images are in [0, 1]"),
+    "gradients": (
+        _gradients,
+        "rounding, detaching or saturation blinds gradient attacks: trust only black-box attacks",
+    ),
+    BORDERS: (borders, "clipping in the forward hides the gradient: remove it, since attacks keep images in [0, 1]"),
     "accuracy": (_accuracy, "check the order of the classes, the normalisation and the order of channels"),
     "normalisation": (normalisation, "normalise inside the network, as it was trained"),
 }

@@ -1,4 +1,4 @@
-"""What the lines of the preflight share: a network, a small batch, and forwards that several of them need."""
+"""Provide the network, a small batch and the forward passes that several preflight checks share."""
 
 from functools import cached_property
 from typing import Any
@@ -14,12 +14,12 @@ Verdict = tuple[bool | None, str]
 FEW = 16
 """Images of the checks that repeat forwards."""
 REPEATS = 9
-"""Where a forward adds one uniform number, the spread of five is too small for the line `batch` once in 100 times, by
-chance; of nine, once in 4,000."""
+"""For a network that adds one uniform random number per forward pass, the spread of five is too small for the check
+`batch` once in 100 times, by chance; that of nine, once in 4,000."""
 
 
 class PreflightContext:
-    """The network, the images and what the checks share."""
+    """The network, the images and the results that the checks share."""
 
     def __init__(self, net: nn.Module, x: Tensor, y: Tensor, classes: int, rules: Preflight) -> None:
         self.net, self.given, self.classes, self.rules = net, x, classes, rules
@@ -29,7 +29,7 @@ class PreflightContext:
 
     @cached_property
     def output(self) -> Any:
-        """The clean output; saved tensors that are asked for meanwhile tell of a backward pass inside the forward."""
+        """Return the clean output, and count tensors unpacked meanwhile: they reveal a backward pass in the forward."""
 
         def asked(tensor: Tensor) -> Tensor:
             self.backwards += 1
@@ -42,38 +42,38 @@ class PreflightContext:
                     return self.net(x)
             except RuntimeError:
                 found = self.net(x)
-                self.backwards += 1  # it works unwatched: torch.func, which differentiates, bears no hooks
+                self.backwards += 1  # it works without the hooks: torch.func, which differentiates, does not allow them
                 return found
 
     @property
     def z(self) -> Tensor:
-        """The clean logits."""
+        """Return the clean logits."""
         z: Tensor = self.output.detach()
         return z
 
     def logits(self, x: Tensor) -> Tensor:
-        """Without gradients, as an evaluation asks for predictions."""
+        """Return the logits without gradients, as evaluations compute predictions."""
         with torch.no_grad():
             found: Tensor = self.net(x)
         return found.nan_to_num()
 
     @cached_property
     def repeats(self) -> list[Tensor]:
-        """Forwards of the same images."""
+        """Return the logits of repeated forward passes on the same images."""
         return [self.logits(self.few) for _ in range(REPEATS)]
 
     @cached_property
     def spread(self) -> float:
-        """By how much they differ."""
+        """Return the largest difference between them."""
         return max(largest_difference(again, self.repeats[0]) for again in self.repeats[1:])
 
     @cached_property
     def rounding(self) -> float:
-        """By how much logits may differ and still be the same."""
+        """Return the largest difference of logits that counts as rounding."""
         return self.rules.rounding * float(self.repeats[0].abs().max().clamp(min=1e-6))
 
     def gradients(self, x: Tensor) -> dict[str, Tensor]:
-        """Loss -> its gradient to the images."""
+        """Return the gradient of each loss to the images."""
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             z, y = self.net(x), self.y[: len(x)]
@@ -82,5 +82,5 @@ class PreflightContext:
 
 
 def largest_difference(a: Tensor, b: Tensor) -> float:
-    """The largest difference of two tensors."""
+    """Return the largest absolute difference of two tensors."""
     return float((a - b).abs().max())

@@ -1,4 +1,4 @@
-"""Looking at a network without leaving a trace."""
+"""Examine a network without changing it."""
 
 import random
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from torch import nn
 
 @contextmanager
 def preserve_state(net: nn.Module) -> Iterator[None]:
-    """Afterwards weights, buffers, gradients, requires_grad, modes and random number generators are as before."""
+    """Restore weights, buffers, gradients, requires_grad, modes and random generators after the block."""
     weights = [(p, p.requires_grad, p.detach().clone(), p.grad) for p in net.parameters()]
     gradients = [(p.grad, p.grad.detach().clone()) for p in net.parameters() if p.grad is not None]
     buffers = [(m, name, b, b.clone()) for m in net.modules() for name, b in m.named_buffers(recurse=False)]
@@ -29,7 +29,7 @@ def preserve_state(net: nn.Module) -> Iterator[None]:
         with torch.no_grad():
             for weight, wants, value, gradient in weights:
                 weight.requires_grad_(wants).grad = gradient
-                if not torch.equal(weight, value):  # else a graph that someone keeps would count it as changed
+                if not torch.equal(weight, value):  # else a graph kept by the caller would count it as changed
                     weight.copy_(value)
             for gradient, value in gradients:
                 gradient.copy_(value)

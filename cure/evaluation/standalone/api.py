@@ -1,4 +1,4 @@
-"""`from cure import evaluate`: the evaluation of `cure eval` for a network and images in memory."""
+"""Provide `from cure import evaluate`: the evaluation of `cure eval` for a network and images in memory."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -54,26 +54,41 @@ def evaluate(
     key: str | None = None,
     trust_code: bool = False,
 ) -> EvaluationResult:
-    """Measure clean and robust accuracy of a classifier of images in [0, 1] that returns logits (n, classes).
+    """Measure clean and robust accuracy of a classifier.
 
     Args:
-        net: a module, evaluated in eval mode, or a checkpoint file: `model` names the entry of cure/models of a state
-            dict, `key` one of several networks; `trust_code` runs the code in a TorchScript or torch.export file.
-        images: the name of a data set, whose test images are prepared; or (n, c, h, w), uint8 or floats in [0, 1]: a
-            tensor, an array, a list, or a DataLoader or Dataset of (image, label). `n` takes evenly spaced ones.
-        labels: (n), from 0, for images that do not bring theirs.
-        norm, eps, step: the ball, "Linf" (by default with eps 8/255 and step eps/4) or "L2" (with eps 0.5), its radius
-            and PGD's step size. Fractions may be text.
-        attacks: columns of the published params.yaml (clean, fgsm, pgd20, cw20, aa, min_linf, ...), as one text or a
-            list; or {"mine": attack}, alone or in the list, for a function (net, x, y) -> x_adv of yours. By default
+        net: a module, used in eval mode: images (n, c, h, w) in [0, 1] to logits (n, classes); or a checkpoint file.
+        images: the name of a data set, of which the test images are used; or (n, c, h, w), uint8 or floats in [0, 1],
+            as tensor, array, list, DataLoader or Dataset of (image, label).
+        labels: class numbers (n) from 0, for images without labels.
+        norm: the ball, "Linf" or "L2".
+        attacks: names of columns of the published params.yaml (clean, fgsm, pgd20, cw20, aa, min_linf, ...), as one
+            text or a list; or {"mine": attack}, alone or in the list, with a function (net, x, y) -> x_adv. By default
             clean, pgd20, aa and, in Linf, cw20.
-        corruptions: severities (1 to 5, or "all") of the 15 corruptions of CIFAR-10-C, which are measured, too.
-        device: where to compute, by default where the network is; the network is put back afterwards.
-        out: a folder for the files of `cure eval`, in which finished batches outlive a killed run.
-        progress: whether to show a bar, on a terminal or in a notebook.
+        eps: radius of the ball, a number or a text such as "8/255"; by default 8/255 in Linf and 0.5 in L2.
+        step: PGD's step size; by default in proportion to eps.
+        corruptions: severities (1 to 5, or "all") at which the 15 corruptions of CIFAR-10-C are measured, too.
+        n: the number of images, evenly spaced; by default all.
+        device: the device to compute on, by default the network's; the network is moved back afterwards.
+        classes: the number of classes, by default the network's.
+        batch: images per batch, on which AutoAttack's numbers depend.
+        seed: of the attacks' noise.
+        out: a folder for the files of `cure eval`; call again to resume an interrupted evaluation.
+        progress: show a bar, on a terminal or in a notebook.
+        force: evaluate even if preflight checks fail.
+        model: for a state dict, its entry of cure/models.
+        key: selects one of several networks in a file.
+        trust_code: run the code in a TorchScript or torch.export file.
+
+    Returns:
+        Accuracies with intervals, and flags.
 
     Raises:
-        cure.errors.UserError: input makes no sense or, unless `force`, the preflight finds the network unfit.
+        cure.errors.UserError: an argument is invalid or, without `force`, a preflight check fails.
+
+    Example:
+        >>> found = evaluate(net, x, y, attacks="clean, pgd20, aa")
+        >>> print(found.summary())
     """
     asked = Options(norm, attacks, eps, step, corruptions, n, device, classes, batch, seed, out, progress, force)
     with exit_refused(type(net).__name__ if isinstance(net, nn.Module) else str(net)):
@@ -81,7 +96,7 @@ def evaluate(
 
 
 @torch.inference_mode(False)
-@torch.enable_grad()  # gradients are wanted also where the caller has switched them off
+@torch.enable_grad()  # gradients are needed even if the caller has disabled them
 def _evaluate(
     net: nn.Module | str | Path, images: str | Path | Given, labels: Arrays | None, loading: Loading, asked: Options
 ) -> EvaluationResult:
@@ -109,7 +124,7 @@ def _evaluate(
 
 
 def _plan(params: Params, classes: int, asked: Options) -> Plan:
-    """Return the plan of the published columns and of the caller's own attacks."""
+    """Return the plan with the published columns and the caller's own attacks."""
     suite = {"batch": asked.batch, "seed": asked.seed, "subset": {}}
     changes = {"threat": asked.threat, "attack": suite, "severities": asked.severities}
     known = [name for name in asked.columns if name not in asked.own]
@@ -118,7 +133,7 @@ def _plan(params: Params, classes: int, asked: Options) -> Plan:
 
 
 def _device(net: nn.Module | str | Path, images: str | Path | Given) -> torch.device:
-    """Return where a network is; a file is loaded to where the images are."""
+    """Return the network's device; a file is loaded to the device of the images."""
     if not isinstance(net, nn.Module | str | Path):
         raise UserError(
             f"net is a {type(net).__name__}, not a torch.nn.Module or a checkpoint file; wrap a function in a module"
@@ -132,7 +147,7 @@ def _device(net: nn.Module | str | Path, images: str | Path | Given) -> torch.de
 
 @contextmanager
 def _moved(net: nn.Module | str | Path, where: torch.device | None) -> Iterator[None]:
-    """Put a module on a device, and back at the end."""
+    """Move a module to a device inside the block, and back at its end."""
     if where is None or not isinstance(net, nn.Module):
         yield
         return
@@ -155,7 +170,7 @@ def _images(
     where: torch.device,
     asked: Options,
 ) -> sets.Images:
-    """Return the images that are given, or those of the named data set."""
+    """Return the given images, or those of the named data set."""
     if isinstance(images, str | Path):
         if labels is not None:
             raise UserError(f"labels: the data set {images} brings its own; give none")
@@ -181,7 +196,7 @@ def _subject(
         used, notes = with_single_float32_output(net, example)
         return Subject(name, used, notes)
     if isinstance(checkpoint, OwnCheckpoint) and loading.external:
-        raise UserError(f"{net}: says itself what it is; model is for others' checkpoints")
+        raise UserError(f"{net}: cure's own checkpoints describe themselves; leave out model")
     shape = Shape(given.channels, given.classes)
     seconds = params.get("preflight", Preflight).program_seconds
     one, *others = subjects(checkpoint, loading, shape, model_settings(params), example, seconds)

@@ -1,4 +1,4 @@
-"""Images and labels as people hold them in memory, as two tensors."""
+"""Convert images and labels in memory, of any usual kind, to two tensors."""
 
 from typing import Any
 
@@ -17,10 +17,10 @@ Given = Arrays | DataLoader[Any] | Dataset[Any]
 
 
 def tensors(images: Any, labels: Any, device: torch.device) -> tuple[Tensor, Labels]:
-    """Return images (n, c, h, w), float32 in one memory order, and whole labels (n), both on the device.
+    """Return images (n, c, h, w), float32 and contiguous, and labels (n), int64, both on the device.
 
-    A DataLoader gives batches of both, a Dataset one pair after the other; others need labels. UserError: anything
-    else. The caller's arrays stay as they are.
+    A DataLoader gives batches of both, a Dataset single pairs; other kinds need labels. The caller's arrays are not
+    changed. Raises UserError for anything else.
     """
     if labels is None:
         images, labels = _pairs(images)
@@ -67,7 +67,7 @@ def _item(images: Any, i: int) -> tuple[Any, Any]:
         return _pair(images[i])
     except UserError:
         raise
-    except Exception as problem:  # foreign code may fail in any way
+    except Exception as problem:  # external code may raise anything
         raise UserError(f"image {i} of the {type(images).__name__}: {first_sentence(problem)}") from None
 
 
@@ -78,7 +78,7 @@ def _pair(item: Any) -> tuple[Any, Any]:
 
 
 def _tensor(what: str, given: Any) -> Tensor:
-    """Return a tensor of arrays, or of a list of them."""
+    """Convert an array, or a list of arrays, to a tensor."""
     try:
         if isinstance(given, list | tuple) and given and isinstance(given[0], Tensor):
             return torch.stack(list(given)).detach()

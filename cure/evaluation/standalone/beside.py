@@ -1,12 +1,7 @@
-"""What an evaluation measured beside what is published: `cure eval --claim "TRADES, ResNet-18"`."""
+"""Compare an evaluation with published numbers: `cure eval --claim "TRADES, ResNet-18"`."""
 
 from dataclasses import dataclass
 from typing import Any
-
-from rich.box import SIMPLE_HEAD
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
 
 from cure.core.names import heading
 from cure.errors import UserError
@@ -15,6 +10,7 @@ from cure.published import claims, find
 from cure.published.agreement import Agreement, compare
 from cure.published.attacks import UNKNOWN, columns
 from cure.published.claims import Claim, Published
+from cure.runtime.console import WholeTable, page, say
 
 NOTE = (
     "percent; difference: measured minus published, with its 95 % interval, as of two networks on images of their own "
@@ -33,12 +29,12 @@ class Named:
 
     @classmethod
     def by(cls, text: str) -> "Named":
-        """Return the rows that `text` names; refuses a text that names none, or several methods or networks."""
+        """Return the rows that `text` names; raise UserError if it names none, or several methods or networks."""
         published = claims.load(claims.path())
         return cls(text, find.claims(text, published), published)
 
     def on(self, images: str, model: str | None) -> list[tuple[Claim, int]]:
-        """Return the rows about a data set, each with the size of its test split; refuses another known model."""
+        """Return the rows about a data set, each with its number of test images; raise UserError for another model."""
         if model is not None and model != self.rows[0].model:
             raise UserError(f"--claim {self.text!r}: is about a {self.rows[0].model}, but this network is a {model}")
         return [(row, self.published.images[row.dataset]) for row in find.on(self.rows, self.text, images)]
@@ -59,17 +55,17 @@ def document(one: Agreement) -> dict[str, Any]:
     return {name: value for name, value in vars(one).items() if name != "difference"} | ends | {"agrees": one.agrees}
 
 
-def table(found: Evaluation) -> Group:
-    """A line per published number: what papers print first, then what others reproduced."""
-    shown = Table(box=SIMPLE_HEAD, pad_edge=False)
+def show(found: Evaluation) -> None:
+    """Print a line per published number: what papers print first, then what others reproduced; and the caveats."""
     heads = ("Published", "Measure", "There", found.subject.name, "Difference", "Can agree", "Attack")
-    for name in heads:
-        shown.add_column(name, justify="left" if name in (heads[0], heads[1], heads[-1]) else "right", overflow="fold")
+    table = WholeTable(*heads, names=2, prose=heads[-1:])
     for one in found.beside:
         source = one.source + (" (reproduced)" if one.kind == "reproduction" else "")
-        shown.add_row(source, heading(one.measure), _printed(one), *_measured(one), _attack(one))
-    caveats = dict.fromkeys(f"{one.source}: {one.caveat}" for one in found.beside if one.caveat)
-    return Group(shown, *(Text(text, style="dim") for text in (NOTE, *caveats)))
+        table.add_row(source, heading(one.measure), _printed(one), *_measured(one), _attack(one))
+    console = page()
+    console.print(table, "")
+    for text in (NOTE, *dict.fromkeys(f"{one.source}: {one.caveat}" for one in found.beside if one.caveat)):
+        say(console, text, "dim")
 
 
 def _printed(one: Agreement) -> str:
@@ -84,7 +80,7 @@ def _measured(one: Agreement) -> list[str]:
 
 
 def _attack(one: Agreement) -> str:
-    """Return what is to be known of the attack: whether it is the published one, and what would measure that."""
+    """Return whether the attack is the published one, its differences, and the column that would measure that one."""
     ask = f"--attacks {one.same} is nearer" if one.same and one.ours is not None else f"--attacks {one.same}"
     said = (
         []

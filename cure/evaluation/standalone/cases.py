@@ -1,4 +1,4 @@
-"""The options of `cure eval`, and the networks, images and columns that follow from them."""
+"""Resolve the options of `cure eval` to networks, images and columns."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -32,8 +32,8 @@ class Request:
     settings: Path | None = None
     attacks: list[str] | None = None
     threat: dict[str, Any] = field(default_factory=dict)  # keyword arguments of `plan.threat_model`
-    severities: list[int] | None = None  # of the corruptions that are measured, too
-    surrogate: Path | None = None  # the checkpoint whose adversarial images are tried as well
+    severities: list[int] | None = None  # of the corruptions to measure, if any
+    surrogate: Path | None = None  # checkpoint whose adversarial images are tested, too
     images: int | None = None
     out: Path | None = None
     batch: int | None = None
@@ -41,7 +41,7 @@ class Request:
     budget: float | None = None  # seconds
     force: bool = False
     json: bool = False
-    claim: str | None = None  # the published row to set beside what is measured
+    claim: str | None = None  # the published row to compare the results with
 
 
 def cases(
@@ -55,13 +55,13 @@ def cases(
     about = checkpoint.about if isinstance(checkpoint, OwnCheckpoint) else None
     if about and request.loading.external:
         raise UserError(
-            f"{path}: says itself what it is; --model, --factory, --factory-args, --mean and --std are for others' "
-            "checkpoints"
+            f"{path}: cure's own checkpoints describe themselves; leave out --model, --factory, --factory-args, --mean "
+            "and --std"
         )
     name = request.data or (about.dataset if about else None)
     if name is None:
         if isinstance(checkpoint, ExternalCheckpoint) and not checkpoint.is_program(request.loading.trust_code):
-            _ = checkpoint.held  # an unreadable file is reported before the missing option
+            _ = checkpoint.held  # reports an unreadable file before the missing option
         raise UserError(
             f"{path or request.loading.factory}: --data is needed: a data set of the catalogue, or a prepared file"
         )
@@ -101,20 +101,20 @@ def _settings(request: Request, path: Path | None, say: Callable[[str], None]) -
 
 
 def model_settings(params: Params) -> dict[str, dict[str, Any]]:
-    """Return the settings of the catalogue's models, as the file has them."""
+    """Return the settings of the models in cure/models, from the file."""
     return {name: dict(section or {}) for name, section in params.raw["models"].items()}
 
 
 def _seen_by_attacks(path: Path, surrogate: Subject, images: Images, wanted: Plan) -> nn.Module:
-    """Return what attacks see of a surrogate; reject one that cannot process the images, or has useless gradients.
+    """Return the module of a surrogate that attacks use; raise UserError if its outputs or gradients are useless.
 
-    Images from useless gradients would look as if the network withstood them.
+    Adversarial images from useless gradients would make the evaluated network appear robust.
     """
     x, y = images.examples.x, images.examples.y
     try:
         surrogate.net.to(x.device)(x[:2])
-    except Exception as problem:  # external code may fail in any way
-        raise UserError(f"--surrogate {path}: cannot see these images ({first_sentence(problem)})") from None
+    except Exception as problem:  # external code may raise anything
+        raise UserError(f"--surrogate {path}: cannot process these images ({first_sentence(problem)})") from None
     lines = preflight(surrogate.net, x, y, images.classes, wanted.preflight)
     for line in lines:
         if line.red and line.name in ("finite", "gradients", BORDERS):

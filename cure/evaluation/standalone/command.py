@@ -1,4 +1,4 @@
-"""What `cure eval` does with its checkpoints."""
+"""Evaluate the checkpoints of `cure eval`."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from cure.evaluation.standalone.results_folder import claimed, noted, number
 from cure.evaluation.standalone.subject import Subject
 from cure.evaluation.standalone.watch import Watch, watching
 from cure.evaluation.work_items import digest
-from cure.runtime.console import page
+from cure.runtime.console import say
 from cure.runtime.progress import clock
 from cure.storage.files import refuse_special, write_text
 from cure.storage.open_checkpoint import Checkpoint, open_checkpoint
@@ -30,10 +30,13 @@ CLEAN, REFUSED, FLAGGED = 0, 2, 3
 
 
 def evaluate_files(request: Request) -> int:
-    """Evaluate every checkpoint, print and write what was found; returns the exit code.
+    """Evaluate every checkpoint; print and write the results; return the exit code.
 
-    2 where one of several networks was refused, which is said after the table of the others; else 3 where a doubt was
-    raised. What is the only one raises its refusal.
+    The code is 2 if one of several networks was rejected, which is printed after the table of the others, else 3 if a
+    check failed.
+
+    Raises:
+        UserError: the only network was rejected.
     """
     console, found, refused = Console(stderr=True, emoji=False, markup=False), list[Evaluation](), list[UserError]()
     _check_request(request)
@@ -43,7 +46,7 @@ def evaluate_files(request: Request) -> int:
     try:
         for path in paths or [None]:
             for one in _evaluated(path, request, published, open_surrogate, console, refused):
-                found.append(one)  # one by one: what is finished outlives an interruption
+                found.append(one)  # one by one: results so far survive an interruption
     except KeyboardInterrupt:
         if found:
             _shown(found, request, console)
@@ -52,7 +55,7 @@ def evaluate_files(request: Request) -> int:
         raise refused[0]
     _shown(found, request, console)
     for why in refused:
-        console.print(f"error: {why}", style="red", highlight=False, soft_wrap=True)
+        say(console, f"error: {why}", "red")
     return REFUSED if refused else FLAGGED if any(one.flags for one in found) else CLEAN
 
 
@@ -71,7 +74,7 @@ def _evaluated(
 
     try:
         with exit_refused(str(path or request.loading.factory)):
-            found = cases(path, request, open_surrogate, lambda note: _say(console, note))
+            found = cases(path, request, open_surrogate, lambda note: say(console, note, "dim"))
     except UserError as why:
         return refuse(str(path) if len(request.paths) > 1 else "", why)
     for subject, images, wanted in found:
@@ -81,7 +84,7 @@ def _evaluated(
             yield done
         except UserError as why:
             refuse(subject.name, why)
-        except RuntimeError as problem:  # PyTorch's own: no memory left, a shape that does not fit
+        except RuntimeError as problem:  # raised by PyTorch: out of memory, or a shape that does not fit
             refuse(subject.name, f"failed under attack ({first_sentence(problem)})")
 
 
@@ -105,7 +108,7 @@ def _check_request(request: Request) -> None:
 
 
 def _writable(out: Path) -> None:
-    """Refuse a folder that cannot be made or written; nothing is made yet."""
+    """Raise UserError for a folder that cannot be made or written; nothing is made yet."""
     held = next(path for path in (out, *out.absolute().parents) if path.exists())
     if not held.is_dir():
         raise UserError(f"--out {out}: {'' if held == out else f'{held} is '}a file; name a folder")
@@ -117,13 +120,13 @@ def _shown(found: list[Evaluation], request: Request, console: Console) -> None:
     if request.json:
         print(json.dumps([outputs.document(one) for one in found], indent=1))
     elif found:
-        page().print(show.table(found))
+        show.results(found)
         for one in found:
             if one.beside:
-                page().print(beside.table(one))
+                beside.show(one)
     for one in found:
         for flag in one.flags:
-            console.print(f"{one.subject.name}: {flag}", style="red", highlight=False, soft_wrap=True)
+            say(console, f"{one.subject.name}: {flag}", "red")
 
 
 def _one(
@@ -135,7 +138,7 @@ def _one(
     console: Console,
     file: Path | None,
 ) -> Evaluation:
-    """Preflight, estimate, measure, write."""
+    """Run the preflight checks, estimate the time, measure, and write the files."""
     rows = (
         published.on(images.name, subject.about.model if subject.about else request.loading.model) if published else []
     )
@@ -143,35 +146,36 @@ def _one(
     subject.net.to(images.examples.x.device)
     note_network = claimed(folder, subject.net, file, images.examples.x)
     for note in subject.notes:
-        _say(console, f"{subject.name}: {note}")
+        say(console, f"{subject.name}: {note}", "dim")
     preflight_checks = run_preflight(subject, images, wanted, force=request.force, option="--force")
-    console.print(show.lines("preflight", preflight_checks, every=console.is_terminal), highlight=False, soft_wrap=True)
+    show.checks(console, "preflight", preflight_checks)
     note_network()
     speed = wanted.measure_speed(subject.net, images.examples.x)
     units = folder / "units" if folder else None
     images, said = _affordable(images, wanted, speed, request.budget, units)
-    _say(console, f"{subject.name} on {said}, {outputs.threat(wanted.threat)}, {images.examples.x.device}")
+    say(console, f"{subject.name} on {said}, {outputs.threat(wanted.threat)}, {images.examples.x.device}", "dim")
     with watching(Watch(subject.name, wanted, len(images.examples), speed), console) as on_progress:
         try:
             found = measure(subject, images, wanted, preflight_checks, units=units, on_progress=on_progress)
         except KeyboardInterrupt:
-            _say(console, "interrupted" + ("; the same command continues at the last batch" if units else ""))
+            kept = "rerun to resume at the last batch" if units else "nothing is kept without --out"
+            say(console, f"interrupted; {kept}", "dim")
             raise
     found = replace(found, beside=beside.agreements(found, rows))
     if folder:
         outputs.write(found, folder)
-        _say(console, f"wrote {folder}/results.json, per_image.csv, x_adv.pt")
+        say(console, f"wrote {folder}/results.json, per_image.csv, x_adv.pt", "dim")
     if found.masking:
-        console.print(show.lines("masking", found.masking, every=console.is_terminal), highlight=False, soft_wrap=True)
+        show.checks(console, "masking", found.masking)
     return found
 
 
 def _affordable(
     images: Images, wanted: Plan, speed: AttackSpeed, budget: float | None, units: Path | None
 ) -> tuple[Images, str]:
-    """As many images as the budget allows, and a sentence about images and time.
+    """Return as many images as the budget allows, and a sentence about images and time.
 
-    The same command again keeps the number that it began with, which is noted beside the units.
+    The number is recorded beside the work items, so a rerun keeps it.
     """
     count, robust = len(images.examples), wanted.preflight.robust
     if budget is None:
@@ -186,7 +190,3 @@ def _affordable(
     if note:
         write_text(note, str(fit))
     return images.some(fit), f"{images.name}: {said}"
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, style="dim", highlight=False, soft_wrap=True)

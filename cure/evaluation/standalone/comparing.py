@@ -1,4 +1,4 @@
-"""What `cure compare` does with two evaluations."""
+"""Compare two evaluations: the command `cure compare`."""
 
 import json
 import sys
@@ -23,14 +23,14 @@ LONGEST_NAME = 80  # characters of a network's name in headings and sentences
 
 
 def _plain(name: str) -> str:
-    """A network's name on one line of a table, without what a terminal would take for a command."""
+    """Return a network's name on one line, without characters that a terminal would treat as a command."""
     shown = "".join(letter if letter.isprintable() else "?" for letter in name[:LONGEST_NAME])
     return shown + ("..." if len(name) > LONGEST_NAME else "")
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Per-image outcomes, and whether the file or its pipeline says which test images they are of."""
+    """Per-image outcomes, and whether it is known to which test images they belong."""
 
     path: Path
     table: Outcomes
@@ -74,9 +74,9 @@ def _only_result(folder: Path) -> Path:
 
 
 def _places(path: Path, count: int) -> list[int] | None:
-    """Return where in the test split the images of a result of the stage attack are, which says only how many.
+    """Return the places in the test split of a stage attack's images, of which the result records only the number.
 
-    They are evenly spaced. Of how many, the data file of the pipeline says; None where it is absent or damaged.
+    They are evenly spaced. The data file of the pipeline has the size of the split; without a valid one, return None.
     """
     parents = path.absolute().parents  # project/results/DATASET/MODEL
     data = parents[3] / paths.data(parents[1].name) if len(parents) > 3 else path
@@ -89,10 +89,10 @@ def _places(path: Path, count: int) -> list[int] | None:
 
 
 def on_shared_images(first: Evaluated, second: Evaluated) -> tuple[Outcomes, Outcomes]:
-    """Return both tables on the test images that both evaluations looked at, in the order of the first.
+    """Return both tables on the test images that both evaluations cover, in the order of the first.
 
     Raises:
-        UserError: there are none, or a file does not say which images it is of.
+        UserError: there are none, or it is not known which images a file is about.
     """
     a, b = first.table, second.table
     if a.images == b.images:
@@ -102,7 +102,7 @@ def on_shared_images(first: Evaluated, second: Evaluated) -> tuple[Outcomes, Out
         if not one.known:
             raise UserError(
                 f"compare: {counts}, and {one.path} does not say which; `dvc pull` the data of its pipeline, or "
-                "evaluate both on the same number"
+                "evaluate both with the same --n"
             )
     there = set(b.images)
     places = [place for place in a.images if place in there]
@@ -119,7 +119,7 @@ def _at(table: Outcomes, places: list[int]) -> Outcomes:
 
 
 def compare_files(first: Path, second: Path, seed: int, as_json: bool) -> None:
-    """Print, for every column of both, who is better and whether that can be claimed."""
+    """Print, for every common column, which network is better and whether that can be claimed."""
     one, other = evaluated(first), evaluated(second)
     if one.table.name == other.table.name:
         one, other = (replace(of, table=replace(of.table, name=str(of.path))) for of in (one, other))

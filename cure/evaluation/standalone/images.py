@@ -1,4 +1,4 @@
-"""Which images an evaluation sees: test images of a prepared data set, or arrays from Python."""
+"""Provide the images of an evaluation: test images of a prepared data set, or arrays from Python."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ GIVEN = "given"  # the name of images from memory
 
 @dataclass(frozen=True)
 class Images:
-    """Test images with the places that they have in their split, and what tells two image sets apart."""
+    """Test images with their places in the split, and a digest that distinguishes image sets."""
 
     name: str
     examples: Examples
@@ -38,32 +38,32 @@ class Images:
     digest: str
 
     def some(self, count: int) -> "Images":
-        """`count` of the images, evenly spread; all of them if there are fewer."""
+        """Return `count` of the images, evenly spaced; all of them if there are fewer."""
         rows = evenly_spaced(len(self.examples), count).to(self.examples.y.device)
         return replace(self, examples=self.examples[rows])
 
     def in_levels(self) -> tuple[Split, bool]:
-        """The images as uint8 on their device, for corruptions, and whether that rounded them."""
+        """Return the images as uint8 on their device, for corruptions, and whether that rounded them."""
         levels = (self.examples.x * 255).round().to(torch.uint8)
         rounded = not torch.equal(as_float(levels), self.examples.x)
         return Split(levels, self.examples.y, self.examples.index), rounded
 
     @property
     def channels(self) -> int:
-        """1 for grey images, 3 for colour."""
+        """Return 1 for grey images, 3 for colour."""
         return int(self.examples.x.shape[1])
 
 
 def prepared(name: str, params: Params, settings: Path, named: str = "--data") -> Path:
-    """Return the prepared file of a data set: FILE.safetensors itself, the pipeline's own, or one made now.
+    """Return the prepared file of a data set: FILE.safetensors itself, the pipeline's own, or one that is prepared now.
 
-    That one is kept in $CURE_SCRATCH/prepared, named by its settings.
+    A file prepared now is kept in $CURE_SCRATCH/prepared, under a name made from its settings.
 
     Args:
         name: an entry of cure/datasets, or a file.
-        params: what the file `settings` holds.
-        settings: the params.yaml that was read; the pipeline's own data lies beside it.
-        named: what the caller calls the argument, for messages.
+        params: the content of the file `settings`.
+        settings: the params.yaml in use; the pipeline's own data is beside it.
+        named: the argument's name in messages.
     """
     if name.endswith(".safetensors"):
         refuse_special(Path(name))
@@ -74,7 +74,7 @@ def prepared(name: str, params: Params, settings: Path, named: str = "--data") -
         return path
     hyper = _settings(name, params, settings, named)
     own, files = hyper.model_dump(), ""
-    if "path" in own:  # relative to params.yaml; a folder may get and lose images
+    if "path" in own:  # relative to params.yaml; images may be added to a folder or removed
         own["path"] = str(settings.parent / paths.expanded(own["path"]))
         hyper, files = hyper.model_copy(update=own), contents(Path(own["path"]), _stamp)
     key = hashlib.sha256(f"{json.dumps(own, sort_keys=True)}{files}".encode()).hexdigest()[:16]
@@ -85,7 +85,7 @@ def prepared(name: str, params: Params, settings: Path, named: str = "--data") -
 
 
 def _settings(name: str, params: Params, settings: Path, named: str) -> DataSettings:
-    """Return a data set's section of the params.yaml in use, or its entry's defaults where it declares all of them."""
+    """Return a data set's section of the params.yaml in use, or its entry's defaults if it has all of them."""
     kind: type[DataSettings] = catalogue.hyper("datasets", name)
     if name in params.raw["datasets"]:
         return params.get(f"datasets.{name}", kind)
@@ -95,13 +95,13 @@ def _settings(name: str, params: Params, settings: Path, named: str) -> DataSett
 
 
 def _stamp(path: Path) -> str:
-    """Return size and time of change, which tell one state of a file on this machine from another."""
+    """Return size and modification time, which distinguish two states of a file on this machine."""
     stat = path.stat()
     return f"{stat.st_size} {stat.st_mtime_ns}"
 
 
 def of_the_test_split(path: Path, device: torch.device, about: Description | None) -> Images:
-    """All test images; refuses another file than the one that described weights were trained on."""
+    """Return all test images; raise UserError if the described weights were trained on another file."""
     source = prepared_file.load(path, ("test",), device)
     split = source.splits["test"]
     examples = examples_of(test_split(about, source, len(split)) if about else split)
@@ -109,14 +109,14 @@ def of_the_test_split(path: Path, device: torch.device, about: Description | Non
 
 
 def classes_of(net: nn.Module, images: Images) -> Images:
-    """With as many classes as the network has logits, if it says so; else as many as the labels need."""
-    with scope(net, "eval"), torch.no_grad(), suppress(Exception):  # what the network cannot do, the preflight says
+    """Return images with as many classes as the network has logits; unchanged if its forward pass fails."""
+    with scope(net, "eval"), torch.no_grad(), suppress(Exception):  # the preflight checks report why a network fails
         return replace(images, classes=int(net(images.examples.x[:1]).shape[1]))
     return images
 
 
 def given(images: Given, labels: Arrays | None, classes: int | None, device: torch.device) -> Images:
-    """Return images from memory, as `tensors` takes them. An image's place is its index."""
+    """Return images from memory, in a form that `tensors` accepts. An image's place is its index."""
     x, y = tensors(images, labels, device)
     index = torch.arange(len(y))
     return Images(GIVEN, Examples(x, y, index), classes or int(y.max()) + 1, digest([], {"x": x, "y": y}))

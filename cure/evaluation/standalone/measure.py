@@ -1,4 +1,4 @@
-"""One evaluation from a network and its images to an `Evaluation`."""
+"""Run one evaluation, from a network and its images to an `Evaluation`."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,46 +30,50 @@ from cure.settings.base import Layout
 from cure.settings.sections import AttackSuite
 from cure.storage.files import write_text
 
-CORRUPTED = "corruptions"  # the column of events about them
-RANDOM = ("determinism", "batch")  # lines of the preflight that a network drawing at random cannot pass
+CORRUPTED = "corruptions"  # the column of their events
+RANDOM = ("determinism", "batch")  # checks that a network which draws at random cannot pass
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured of one network, in [0, 1], and what it was measured on."""
+    """The measurements of one network, in [0, 1], with the network, images and plan they belong to."""
 
-    subject: Subject
-    images: Images
-    plan: Plan
-    columns: dict[str, AttackColumn]
-    probes: dict[str, AttackColumn]  # what the masking report wanted besides, on fewer images
-    result: AttackResult
-    preflight: list[Check]
-    masking: list[Check]
-    beside: list[Agreement] = field(default_factory=list)  # published numbers, where some were named
-    corrupted: CorruptResult | None = None  # where corruptions were asked for
+    subject: Subject  # the network, its name and notes
+    images: Images  # the test images
+    plan: Plan  # attacks and settings
+    columns: dict[str, AttackColumn]  # adversarial images and predictions, by attack
+    probes: dict[str, AttackColumn]  # extra attacks for the gradient-masking checks, on fewer images
+    result: AttackResult  # outcomes per image, as in results.json
+    preflight: list[Check]  # checks before the attacks
+    masking: list[Check]  # checks for gradient masking
+    beside: list[Agreement] = field(default_factory=list)  # published numbers, if any were named
+    corrupted: CorruptResult | None = None  # if corruptions were requested
 
     def accuracy(self, column: str) -> float:
-        """Share of the images that the column looked at and that stayed correct; `clean` and `worst` are columns."""
+        """Return the share of correct images among those that the column covers, in [0, 1].
+
+        Args:
+            column: an attack column, `clean` or `worst`.
+        """
         correct, images, _ = self.result.counts(column)
         return correct / images
 
     def interval(self, column: str) -> tuple[float, float]:
-        """Its Wilson 95 % interval."""
+        """Return the ends of the Wilson 95 % interval of a column's accuracy, in [0, 1]."""
         correct, images, _ = self.result.counts(column)
         return wilson(correct, images)
 
     def nrr(self, column: str) -> float:
-        """Natural-robustness ratio 2 n r / (n + r) of clean accuracy and the column's."""
+        """Return the natural-robustness ratio 2 n r / (n + r), in [0, 1], of clean and robust accuracy n and r."""
         return self.result.ratio(column)
 
     def nrr_interval(self, column: str) -> tuple[float, float]:
-        """Its 95 % interval."""
+        """Return the ends of the 95 % interval of a column's natural-robustness ratio, in [0, 1]."""
         return self.result.ratio_interval(column)
 
     @property
     def corrupted_accuracy(self) -> float | None:
-        """Mean accuracy over the measured ones of the 15 corruptions of CIFAR-10-C, all severities alike."""
+        """Return the mean accuracy over those of CIFAR-10-C's 15 corruptions that were measured, with equal weights."""
         if self.corrupted is None:
             return None
         counts = [count for by in self.corrupted.correct.values() for count in by.values()]
@@ -77,7 +81,7 @@ class Evaluation:
 
     @property
     def corrupted_interval(self) -> tuple[float, float] | None:
-        """Its 95 % interval: Wilson's of one share of as many images, from which a mean per image varies less."""
+        """Return a 95 % interval of the mean, Wilson's for one share of as many images, which is wider than needed."""
         share = self.corrupted_accuracy
         if share is None or self.corrupted is None:
             return None
@@ -85,15 +89,15 @@ class Evaluation:
 
     @property
     def flags(self) -> list[str]:
-        """Everything that this evaluation doubts of itself."""
+        """Return every failed check and problem of this evaluation."""
         return [*(str(line) for line in (*self.preflight, *self.masking) if line.red), *self.result.problems]
 
     def adversarial(self) -> Tensor:
-        """(n, c, h, w) float32 in the order of the images: what `worst` counts.
+        """Return images (n, c, h, w), float32, in the order of the test images: those that `worst` counts.
 
-        Of each image the first verified adversarial one within eps that a column or a probe found, or itself where none
-        did and where it is misclassified as it is; a search in the other norm has no part in it. So the network's
-        accuracy on them is `worst`, wherever every column looked.
+        For each image it is the first verified adversarial example within eps of any column or probe, or the clean
+        image if there is none or if it is misclassified anyway. Searches in the other norm are left out. So the
+        network's accuracy on these images is `worst`, if every column covers all images.
         """
         out, done = self.images.examples.x.cpu().clone(), self.images.examples.y.cpu() < 0
         for column in (*self.columns.values(), *self.probes.values()):
@@ -107,21 +111,21 @@ class Evaluation:
 def run_preflight(
     subject: Subject, images: Images, plan: Plan, *, force: bool, option: str = "force=True"
 ) -> list[Check]:
-    """The preflight; refuses a network with a red line, unless `force`, which the user spells as `option`.
+    """Run the preflight checks; raise UserError if one fails, unless `force`, which messages call `option`.
 
-    Where the plan is made for networks that draw at random, the lines about that are no reason to refuse.
+    If the plan is made for networks that draw at random, failed checks of determinism are accepted.
     """
     lines = preflight(subject.net, images.examples.x, images.examples.y, images.classes, plan.preflight)
     allowed = RANDOM if plan.random else ()
     red = [line for line in lines if line.red and line.name not in allowed]
     if red and not force:
         said = "\n  ".join(map(str, red))
-        raise UserError(f"{subject.name}: preflight checks failed; pass {option} to evaluate it all the same\n  {said}")
+        raise UserError(f"{subject.name}: preflight checks failed; pass {option} to continue\n  {said}")
     return lines
 
 
 def _with_stored_layout(subject: Subject, x: Tensor, suite: AttackSuite, units: Path) -> AttackSuite:
-    """Return the suite with the layout of the stored work items: the probe may choose another one the next time."""
+    """Return the suite with the layout of the stored work items, since a new probe may choose another one."""
     if suite.layout != "probe":
         return suite
     layout = noted(units / "layout", _layout)
@@ -147,7 +151,16 @@ def measure(
     units: Path | None = None,
     on_progress: OnProgress = lambda _: None,
 ) -> Evaluation:
-    """Every column, then what it doubts. `units` is the folder in which finished batches outlive a killed run."""
+    """Evaluate every column, run the gradient-masking checks, and measure corruptions.
+
+    Args:
+        subject: the network.
+        images: the test images.
+        plan: columns and settings.
+        preflight_checks: results of the preflight checks.
+        units: the folder in which finished work items are kept, to resume an interrupted run.
+        on_progress: receives each finished batch.
+    """
     store: Any = WorkItemFolder(units) if units else {}
     data = images.examples
     suite = _with_stored_layout(subject, data.x, plan.suite, units) if units else plan.suite
@@ -172,7 +185,7 @@ def measure(
 def _corrupted(
     subject: Subject, images: Images, plan: Plan, on_progress: OnProgress, store: Store
 ) -> CorruptResult | None:
-    """What the network sees of the corrupted images, where the plan has some."""
+    """Evaluate the network on corrupted images, if the plan has any."""
     if plan.corrupt is None:
         return None
     split, rounded = images.in_levels()

@@ -1,4 +1,4 @@
-"""The options of `cure eval`: what `--help` says of each, and how those written as text are read.
+"""Declare the options of `cure eval` with their help, and read those that are written as text.
 
 The command imports this at its start, so heavy imports wait.
 """
@@ -23,13 +23,13 @@ Checkpoints = Annotated[
 ]
 ModelName = Annotated[
     str | None,
-    typer.Option(
-        help="What builds the network of a state dict: an entry of cure/models, timm:NAME or torchvision:NAME."
-    ),
+    typer.Option(help="Model of a state dict: an entry of cure/models, timm:NAME or torchvision:NAME."),
 ]
 Factory = Annotated[
     str | None,
-    typer.Option(help="package.module:function that returns the network; its code runs. Found in this folder, too."),
+    typer.Option(
+        help="package.module:function that returns the network; its code runs. Modules in this folder are found, too."
+    ),
 ]
 FactoryArgs = Annotated[
     str | None,
@@ -37,12 +37,12 @@ FactoryArgs = Annotated[
         help="""Arguments by name for --factory, timm: or torchvision:, as JSON: '{"num_classes": 10}'.""",
     ),
 ]
-Key = Annotated[str | None, typer.Option(help="Which of several networks in a file: ema_state_dict, student, best.")]
+Key = Annotated[str | None, typer.Option(help="Network to use if a file has several: ema_state_dict, student, best.")]
 TrustCode = Annotated[
     bool,
     typer.Option(
         "--trust-code",
-        help="Run the code in TorchScript and torch.export files: they are programs, and need this word of yours.",
+        help="Run the code in TorchScript and torch.export files, which are programs. Only for files that you trust.",
     ),
 ]
 Mean = Annotated[str | None, typer.Option(help="Per-channel mean for input normalisation: 0.49,0.48,0.45.")]
@@ -68,7 +68,7 @@ Corruptions = Annotated[
     str | None,
     typer.Option(help="Measure the 15 corruptions of CIFAR-10-C, too, at these severities: all, or 1,3,5."),
 ]
-Surrogate = Annotated[Path | None, typer.Option(help="Checkpoint whose adversarial images are tried, too.")]
+Surrogate = Annotated[Path | None, typer.Option(help="Checkpoint whose adversarial images are tested, too.")]
 Images = Annotated[
     int | None, typer.Option("--n", "--images", min=1, max=COUNTS - 1, help="Number of test images, evenly spaced.")
 ]
@@ -125,12 +125,12 @@ def seconds(budget: str | None) -> float | None:
 
 
 def threat(norm: str, eps: Any = None, step: Any = None, dashes: str = "--") -> dict[str, Any]:
-    """Read the options of the threat model as keyword arguments of `plan.threat_model`; what is not given is left out.
+    """Read the options of the threat model as keyword arguments of `plan.threat_model`; omit those not given.
 
     Args:
         norm: linf or l2, in any case.
         eps, step: numbers, or texts such as 8/255.
-        dashes: what stands before the names of options in messages.
+        dashes: prefix of the options' names in messages.
     """
     if not isinstance(norm, str) or norm.lower() not in NORMS:
         raise UserError(f"{dashes}norm {norm}: no such norm; allowed: {', '.join(NORMS)}")
@@ -154,7 +154,7 @@ def _positive(option: str, text: Any) -> float:
 
 
 def severities(corruptions: str | None, option: str = "--corruptions") -> list[int] | None:
-    """Read --corruptions all or 1,3,5 as severities in their order."""
+    """Read --corruptions all or 1,3,5 as sorted severities."""
     if corruptions is None:
         return None
     parts = [part.strip() for part in corruptions.split(",") if part.strip()]

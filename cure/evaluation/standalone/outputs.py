@@ -1,4 +1,4 @@
-"""The files of an evaluation: results.json, per_image.csv and x_adv.pt, each whole or absent."""
+"""Write the files of an evaluation: results.json, per_image.csv and x_adv.pt, each whole or not at all."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ from cure.storage.files import replacing, write_text
 
 
 def write(found: Evaluation, folder: Path) -> None:
-    """All three, under `folder`."""
+    """Write all three files in `folder`."""
     keys = ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in document(found).items())
     write_text(folder / "results.json", f"{{\n{keys}\n}}\n")
     write_text(folder / "per_image.csv", per_image(found))
@@ -31,13 +31,13 @@ def write(found: Evaluation, folder: Path) -> None:
 
 
 def threat(found: ThreatModel) -> str:
-    """Linf, eps 8/255, or L2, eps 0.5, step 0.0586."""
-    step = f", step {found.step:.3g}" if found.norm == "l2" else ""  # no file says it
+    """Return the threat model as text: Linf, eps 8/255, or L2, eps 0.5, step 0.0586."""
+    step = f", step {found.step:.3g}" if found.norm == "l2" else ""  # no file records it
     return f"{THREATS[found.norm]}, eps {radius(found.eps)}{step}"
 
 
 def radius(eps: float) -> str:
-    """8/255 where that is what it is, as RobustBench spells it; 0.5 and 1 in L2."""
+    """Return a radius as RobustBench writes it: 8/255 for grey levels; 0.5 and 1 in L2."""
     levels = eps * 255
     return f"{round(levels)}/255" if eps < 1 and abs(levels - round(levels)) < 1e-6 else f"{eps:g}"
 
@@ -47,7 +47,7 @@ THREATS: dict[Norm, str] = {"linf": "Linf", "l2": "L2"}
 
 
 def document(found: Evaluation) -> dict[str, Any]:
-    """RobustBench's fields (strings, percent with two decimals; null where only an author knows), and ours."""
+    """Return RobustBench's fields (strings, percent with two decimals; null if only an author knows), and ours."""
     about, subject, images = found.subject.about, found.subject, found.images
     told = {name: column.label for name, column in found.result.columns.items()}
     strong = [name for name, label in told.items() if label in ("standard", "standard, tf32")]  # as its authors run it
@@ -91,12 +91,12 @@ def document(found: Evaluation) -> dict[str, Any]:
 
 
 def _is_whole(corrupted: CorruptResult) -> bool:
-    """Whether RobustBench's mean is measured: 15 corruptions at 5 severities."""
+    """Return whether RobustBench's mean is measured: 15 corruptions at 5 severities."""
     return set(corrupted.correct) == set(BENCHMARK) and all(len(by) == 5 for by in corrupted.correct.values())
 
 
 def _corruptions(found: Evaluation, corrupted: CorruptResult) -> dict[str, Any]:
-    """The mean with its interval, what it is missing, and the accuracy under each corruption at each severity."""
+    """Return the mean with its interval, missing corruptions, and the accuracy under each corruption and severity."""
     share, (low, high) = found.corrupted_accuracy or 0.0, found.corrupted_interval or (0.0, 1.0)
     return {
         "accuracy": round(share, 6),
@@ -114,13 +114,13 @@ def _corruptions(found: Evaluation, corrupted: CorruptResult) -> dict[str, Any]:
 
 
 def _clean(found: Evaluation, column: str) -> float:
-    """Clean accuracy on the images that a column looked at."""
+    """Return clean accuracy on the images that a column covers."""
     _, images, clean = found.result.counts(column)
     return clean / images
 
 
 def summary(found: Evaluation, column: str) -> dict[str, Any]:
-    """Accuracy and NRR in [0, 1] with their 95 % intervals, and the images they were counted on."""
+    """Return accuracy and NRR in [0, 1] with their 95 % intervals, and the number of images."""
     low, high = found.interval(column)
     images = found.result.counts(column).images
     numbers = {"accuracy": found.accuracy(column), "low": low, "high": high}
@@ -131,7 +131,11 @@ def summary(found: Evaluation, column: str) -> dict[str, Any]:
 
 
 def per_image(found: Evaluation) -> str:
-    """One line per image: place, label, clean prediction, what broke it first, predictions, smallest perturbations."""
+    """Return CSV with one line per image.
+
+    Its columns are place, label, clean prediction, the first attack that broke it, predictions under each attack, and
+    smallest perturbations.
+    """
     lines: list[dict[str, Any]] = [
         {"index": index, "label": label, "clean": clean, "broken_by": ""}
         for index, label, clean in zip(

@@ -1,4 +1,4 @@
-"""What an evaluation runs: columns of a params.yaml under its threat model, and what they will cost."""
+"""Plan an evaluation: columns of a params.yaml under its threat model, and their cost."""
 
 import re
 from dataclasses import dataclass, field, replace
@@ -27,12 +27,12 @@ EVERYTHING = ["run", "threat", "attack", "preflight", "masking", "corrupt"]
 OURS = re.compile(r"(?m)^(threat|attack)\s*:")
 USUAL_L2 = L2Threat(eps=0.5, step=15 / 256)
 """RobustBench's radius in L2, and the step of Rice et al., ICML 2020, in proportion: 15/255 at a radius of 128/255."""
-SHORT = {"steps": 4, "iterations": 4, "queries": 20}  # enough to time what an attack computes besides the network
+SHORT = {"steps": 4, "iterations": 4, "queries": 20}  # enough to time an attack's own arithmetic
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Chains by column, and the settings that they share."""
+    """Attack sequences by column, and the settings that they share."""
 
     suite: AttackSuite
     threat: ThreatModel
@@ -41,16 +41,14 @@ class Plan:
     classes: int
     attack_sequences: dict[str, AttackSequence]
     short: list[AttackSequence] = field(default_factory=list)  # with few iterations, to be timed
-    transfer: AttackSequence | None = None  # another network's adversarial images
-    known: dict[str, dict[str, Any]] = field(
-        default_factory=dict
-    )  # every column that could be named, with its settings
-    left_out: list[str] = field(default_factory=list)  # columns of params.yaml that have no meaning in the L2 ball
-    corrupt: CorruptSuite | None = None  # the corruptions that are measured, too
+    transfer: AttackSequence | None = None  # adversarial images of another network
+    known: dict[str, dict[str, Any]] = field(default_factory=dict)  # every available column, with its settings
+    left_out: list[str] = field(default_factory=list)  # columns of params.yaml that are not defined in the L2 ball
+    corrupt: CorruptSuite | None = None  # the corruptions to measure, if any
 
     @property
     def probes(self) -> dict[str, AttackSequence]:
-        """What the masking report wants and the columns lack; nothing where nothing is attacked."""
+        """Return the attacks that gradient-masking checks require and the columns lack; none if nothing is attacked."""
         if not self.attack_sequences:
             return {}
         wanted = extra_attacks.probes(self.threat, self.masking) | (
@@ -60,7 +58,7 @@ class Plan:
         return {name: alike[name] for name in wanted if name not in self.attack_sequences}
 
     def probed(self, images: int) -> int:
-        """How many images the probes see: among those that every column with an accuracy sees."""
+        """Return how many images the probes attack, among those that every column with an accuracy covers."""
         common = set(range(images))
         for name, sequence in self.attack_sequences.items():
             common &= (
@@ -71,11 +69,11 @@ class Plan:
         return min(self.masking.images, len(common))
 
     def sees(self, column: str, images: int) -> int:
-        """How many of so many images a column sees."""
+        """Return how many of `images` a column covers."""
         return min(images, self.suite.subset.get(column, images))
 
     def measure_speed(self, net: nn.Module, x: Images) -> AttackSpeed:
-        """The speed of the folded copy that the attacks see, and of these attacks, measured."""
+        """Measure the speed of these attacks on the folded copy that they use."""
         with full_precision():
             seen = attack_columns.seen_by_attacks(net, x[: self.suite.batch], self.suite)
         short = {name: attack for sequence in self.short for name, attack in sequence.attacks.items()}
@@ -83,7 +81,7 @@ class Plan:
             return measure_speed(seen, x, self.suite.batch, short, self.classes)
 
     def seconds(self, speed: AttackSpeed, images: int) -> float:
-        """Expected time on so many images, if as many are right clean and after all attacks as `preflight` assumes."""
+        """Return the expected seconds, with the shares of correct and of surviving images that `preflight` assumes."""
         clean, robust = self.preflight.clean, self.preflight.robust
         probes = [
             cost.ColumnCost(self.works(sequence), subset=self.probed(images)) for sequence in self.probes.values()
@@ -93,11 +91,11 @@ class Plan:
 
     @property
     def corrupted_sets(self) -> int:
-        """How often every image is seen corrupted: corruptions x severities."""
+        """Return how often every image is evaluated corrupted: corruptions x severities."""
         return len(self.corrupt.corruptions) * len(self.corrupt.severities) if self.corrupt else 0
 
     def of_columns(self, speed: AttackSpeed, images: int) -> float:
-        """The part of it that the columns take: all that the stage attack does."""
+        """Return the columns' part of the expected seconds: all that the stage attack does."""
         clean, robust = self.preflight.clean, self.preflight.robust
         columns = [
             cost.ColumnCost(self.works(sequence), sequence.passes, sequence.norm is None, self.suite.subset.get(name))
@@ -106,7 +104,7 @@ class Plan:
         return sum((column.seconds(speed, images, clean, robust) for column in columns), 0.0)
 
     def works(self, sequence: AttackSequence) -> dict[str, Work]:
-        """The passes of each attack of a sequence for an image that survives it; on a surrogate as on the network."""
+        """Return each attack's passes for an image that survives it; passes of a surrogate count as the network's."""
         attacks = {
             name: attack.on if isinstance(attack, extra_attacks.Transfer) else attack
             for name, attack in sequence.attacks.items()
@@ -115,21 +113,22 @@ class Plan:
 
     @property
     def random(self) -> bool:
-        """Whether it is made for a network that draws at random."""
+        """Return whether the plan is made for a network that draws at random."""
         return any(sequence.passes > 1 for sequence in self.attack_sequences.values())
 
 
 def published() -> Path:
-    """The params.yaml of the paper: beside the package in a checkout, inside it when installed from a wheel."""
+    """Return the params.yaml of the paper: beside the package in a checkout, inside it when installed from a wheel."""
     inside = catalogue.ROOT / "published.yaml"
     return inside if inside.exists() else catalogue.ROOT.parent / FILE
 
 
 def nearest(path: Path | None) -> tuple[Path, list[str]]:
-    """The params.yaml nearest above `path`, else nearest above the working folder, else the published one; and notes.
+    """Return the params.yaml nearest above `path`, else above the working folder, else the published one; and notes.
 
-    A file of this name belongs to this pipeline if a line of it begins the section `threat` or `attack`, which every
-    evaluation reads. Another project's is passed over, and a note says so; one of ours that is broken is not.
+    A file of this name belongs to this pipeline if one of its lines begins the section `threat` or `attack`, which
+    every evaluation reads. Another project's file is skipped with a note. A broken file of this pipeline is not
+    skipped.
     """
     starts = [*([path.resolve()] if path else []), Path("here").resolve()]
     passed = list[str]()
@@ -137,12 +136,12 @@ def nearest(path: Path | None) -> tuple[Path, list[str]]:
         if file.is_file():
             if OURS.search(file.read_text(encoding="utf-8", errors="replace")):
                 return file, passed
-            passed.append(f"{file}: another project's (no section threat or attack), passed over")
-    return published(), [*passed, "the published settings count"] if passed else []
+            passed.append(f"{file}: another project's (no section threat or attack), skipped")
+    return published(), [*passed, "using the published settings"] if passed else []
 
 
 def opened(settings: Path, dataset: str, model: str) -> Params:
-    """The checked file, with everything that an evaluation may read."""
+    """Read and check the file, with every section that an evaluation may read."""
     raw = read(settings)
     check(raw).refuse(settings)
     sections = [f"{folder}.{name}" for folder in ("datasets", "models") for name in raw[folder]]
@@ -152,9 +151,9 @@ def opened(settings: Path, dataset: str, model: str) -> Params:
 def threat_model(
     params: Params, norm: Norm = "linf", eps: float | None = None, step: float | None = None
 ) -> ThreatModel:
-    """The threat model of the file, or the usual one in L2, with another radius or step.
+    """Return the threat model of the file, or the usual one in L2, with another radius or step.
 
-    Without a step of its own, another radius has steps in proportion.
+    Without a given step, the step is scaled with the radius.
     """
     usual = params.get("threat", Threat) if norm == "linf" else USUAL_L2
     eps = usual.eps if eps is None else eps
@@ -164,14 +163,18 @@ def threat_model(
 def plan(
     params: Params, attacks: list[str] | None, classes: int, changes: dict[str, Any], option: str = "attacks"
 ) -> Plan:
-    """The named columns, by default those of the file. A column that the file lacks may be one of the published file.
+    """Plan the named columns, by default those of the file; a missing column is taken from the published file.
 
-    `changes` are laid over the section attack (`attack`), choose the threat model (`threat`, as `threat_model` takes
-    it), and ask for corruptions (`severities`), which are the file's among the 15 of CIFAR-10-C. `option` is what the
-    user calls the names.
+    Args:
+        params: the params.yaml in use.
+        attacks: names of columns.
+        classes: the number of classes.
+        changes: `attack` overrides settings of the section attack, `threat` has arguments of `threat_model`, and
+            `severities` asks for the file's corruptions among the 15 of CIFAR-10-C.
+        option: the option of `attacks` in messages.
     """
     if attacks is not None and not attacks:
-        raise UserError(f"{option}: names no column; clean alone is a column, too")
+        raise UserError(f"{option}: no attack given; use `clean` for clean accuracy alone")
     suite, threat = params.get("attack", AttackSuite), threat_model(params, **changes.get("threat", {}))
     section = read(published())["attack"]
     known = {**section["on_request"], **section["columns"], **suite.on_request, **suite.columns}
@@ -201,7 +204,7 @@ def _without_l2(names: list[str], known: dict[str, dict[str, Any]]) -> list[str]
 
 
 def _why(name: str, known: dict[str, dict[str, Any]]) -> str:
-    """Why a column has no meaning in the L2 ball, and which ones have."""
+    """Return why a column is not defined in the L2 ball, and which columns are."""
     others = ", ".join(other for other in known if other not in _without_l2([*known], known))
     kind = known[name]["attack"]
     why = f"{name} has a radius or a step of its own, of the L-inf ball"
@@ -211,7 +214,7 @@ def _why(name: str, known: dict[str, dict[str, Any]]) -> str:
 
 
 def _corruptions(params: Params, severities: list[int]) -> CorruptSuite:
-    """The file's section corrupt at these severities, without what enters no mean."""
+    """Return the file's section corrupt at these severities, without corruptions that are not part of the mean."""
     suite = params.get("corrupt", CorruptSuite)
     refuse_empty_mean(suite.corruptions)
     names = [name for name in suite.corruptions if name in BENCHMARK]
@@ -219,7 +222,7 @@ def _corruptions(params: Params, severities: list[int]) -> CorruptSuite:
 
 
 def _short(suite: AttackSuite, threat: ThreatModel, classes: int) -> list[AttackSequence]:
-    """The columns with few iterations."""
+    """Return the columns with few iterations."""
     columns = {
         name: settings | {key: min(count, settings[key]) for key, count in SHORT.items() if key in settings}
         for name, settings in suite.columns.items()

@@ -1,4 +1,4 @@
-"""The folder of one network's evaluation: whose it is, and what an interrupted run noted there."""
+"""Manage the folder of one network's evaluation: its owner, and the notes of an interrupted run."""
 
 import json
 from collections.abc import Callable
@@ -17,12 +17,12 @@ from cure.evaluation.work_items import digest
 from cure.storage.files import sha256, write_text
 
 T = TypeVar("T")
-OWNER = "network"  # the file that says whose folder it is
+OWNER = "network"  # the file that records the network of a folder
 
 
 @dataclass(frozen=True)
 class Owner:
-    """What tells one network from another: its digest, and what it does on fixed images of a shape."""
+    """A network's identity: its digest, and its outputs on fixed images of a shape."""
 
     digest: str
     shape: list[int]
@@ -30,7 +30,7 @@ class Owner:
 
     @classmethod
     def read(cls, text: str) -> "Owner":
-        """Read a note; ValueError if it is damaged."""
+        """Read a note; raise ValueError if it is damaged."""
         return TypeAdapter(cls).validate_json(text)
 
     def is_other(self, than: "Owner") -> bool:
@@ -40,7 +40,7 @@ class Owner:
 
 
 def claimed(folder: Path | None, net: nn.Module, file: Path | None, x: Images) -> Callable[[], None]:
-    """Refuse a folder of another network; return what writes down that it is this one's, once the preflight is over.
+    """Raise UserError for a folder of another network; return the function that records this one after the preflight.
 
     `x` are images (n, c, h, w) of the evaluation, on its device.
     """
@@ -53,30 +53,28 @@ def claimed(folder: Path | None, net: nn.Module, file: Path | None, x: Images) -
 
 
 def network_digest(net: nn.Module, file: Path | None) -> str:
-    """Tell networks apart by their kinds of modules and weights; one without weights of its own by its `file`."""
+    """Return a digest of the kinds of modules and the weights; for a network without its own weights, of its `file`."""
     kinds, state = [type(module).__qualname__ for module in net.modules()], net.state_dict()
     return digest([kinds, sha256(file) if file and not state else ""], dict(sorted(state.items())))
 
 
 def refuse_other_network(folder: Path, mine: Owner) -> None:
-    """Refuse a folder with the evaluation of another network, whose files would be replaced without a word."""
+    """Raise UserError for a folder with the evaluation of another network, whose files would be replaced silently."""
     owner = noted(folder / OWNER, Owner.read)
     if owner is None and (folder / "results.json").exists():
-        raise UserError(
-            f"{folder}: its results do not say of which network they are; name another folder, or delete it"
-        )
+        raise UserError(f"{folder}: its results do not record their network; name another folder, or delete it")
     if owner is not None and owner.is_other(mine):
         raise UserError(f"{folder}: holds the evaluation of another network; name another folder, or delete it")
 
 
 def note_network(folder: Path, mine: Owner) -> None:
-    """Write down whose folder it is, before anything else is written there."""
+    """Record the network of a folder, before anything else is written there."""
     if noted(folder / OWNER, Owner.read) is None:
         write_text(folder / OWNER, json.dumps(asdict(mine)))
 
 
 def noted(path: Path, read: Callable[[str], T]) -> T | None:
-    """What `read` makes of a note; None if there is none, or if it is damaged and `read` raises ValueError."""
+    """Read a note with `read`; return None if there is none, or if it is damaged and `read` raises ValueError."""
     try:
         return read(path.read_text("utf-8")) if path.is_file() else None
     except (OSError, ValueError):
@@ -84,7 +82,7 @@ def noted(path: Path, read: Callable[[str], T]) -> T | None:
 
 
 def number(most: int) -> Callable[[str], int]:
-    """Read a number from 1 to `most`."""
+    """Return a function that reads a number from 1 to `most`."""
 
     def read(text: str) -> int:
         if not (text.isascii() and text.isdecimal() and len(text) <= len(str(most)) and 1 <= int(text) <= most):

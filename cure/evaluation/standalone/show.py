@@ -1,9 +1,6 @@
-"""What a person sees of an evaluation at its end: the numbers, the doubts, a comparison."""
+"""Print an evaluation at its end: the numbers, failed checks, a comparison."""
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
+from rich.console import Console
 
 from cure.core.corruption import BENCHMARK
 from cure.evaluation.diagnostics.check import Check
@@ -11,7 +8,7 @@ from cure.evaluation.standalone import outputs
 from cure.evaluation.standalone.measure import Evaluation
 from cure.evaluation.statistics.comparison import Comparison
 from cure.evaluation.statistics.headings import headings
-from cure.runtime.console import page
+from cure.runtime.console import WholeTable, page, say
 
 NOTE = (
     "percent; below each its 95 % interval: Wilson's, and for NRR the intervals of clean accuracy and of the share of "
@@ -25,33 +22,35 @@ CORRUPTED = (
 )
 
 
-def table(found: list[Evaluation]) -> Group:
+def table(found: list[Evaluation]) -> WholeTable:
     """One line per network, most robust first: accuracies and NRR in percent over their intervals."""
     wanted = dict.fromkeys(name for one in found for name in ("clean", *one.plan.suite.table))
     columns = [name for name in (*wanted, "worst") if all(name in one.result.outcomes for one in found)]
-    shown, titled = _plain("Network"), headings(one.result for one in found)
-    for name in columns:
-        shown.add_column(titled(name) + _mark(found[0], name), justify="right", no_wrap=True)
+    titled = headings(one.result for one in found)
     attacked, usual = columns[1:-1], found[0].plan.suite.nrr
     ratio = [usual] if usual in attacked else attacked[-1:]
-    for name in ratio:
-        shown.add_column(f"NRR ({titled(name)})", justify="right", no_wrap=True)
     corrupted = all(one.corrupted for one in found)
-    if corrupted:
-        shown.add_column(_corrupted_heading(found[0]), justify="right", no_wrap=True)
+    heads = [titled(name) + _mark(found[0], name) for name in columns] + [f"NRR ({titled(name)})" for name in ratio]
+    shown = WholeTable("Network", *heads, *([_corrupted_heading(found[0])] if corrupted else []))
     for one in sorted(found, key=lambda one: -one.accuracy("worst")):
         shares = [_over(one.accuracy(name), one.interval(name)) for name in columns]
         shares += [_over(one.nrr(name), one.nrr_interval(name)) for name in ratio]
         if corrupted:
             shares.append(_over(one.corrupted_accuracy or 0.0, one.corrupted_interval or (0.0, 1.0)))
         shown.add_row(one.subject.name, *shares)
+    return shown
+
+
+def results(found: list[Evaluation]) -> None:
+    """Print the table, and below it the threat model, the unit and what the intervals are."""
     threats = " and ".join(dict.fromkeys(outputs.threat(one.plan.threat) for one in found))
-    note = f"{threats}; {NOTE}" + (f"; {CORRUPTED}" if corrupted else "")
-    return Group(shown, Text(note, style="dim"))
+    console = page()
+    console.print(table(found), "")
+    say(console, f"{threats}; {NOTE}" + (f"; {CORRUPTED}" if all(one.corrupted for one in found) else ""), "dim")
 
 
 def _corrupted_heading(found: Evaluation) -> str:
-    """Which of the 15 corruptions and of the 5 severities the mean is over."""
+    """Return the heading of the mean, with the corruptions and severities it is over if these are not all."""
     correct = found.corrupted.correct if found.corrupted else {}
     levels = ",".join(next(iter(correct.values()), {}))
     all_of_them = len(correct) == len(BENCHMARK) and levels == "1,2,3,4,5"
@@ -71,36 +70,32 @@ def _mark(found: Evaluation, column: str) -> str:
     return f" ({', '.join(said)})" if said else ""
 
 
-MARKS = {True: ("ok ", "green"), False: ("NO ", "red"), None: ("?  ", "dim")}
+MARKS = {True: ("ok ", ""), False: ("NO ", "red"), None: ("?  ", "dim")}
 
 
-def lines(title: str, found: list[Check], *, every: bool) -> Group:
-    """How many checks are green, and a line for each other one, or for `every` one; a red one says what it asks for."""
+def checks(console: Console, title: str, found: list[Check]) -> None:
+    """Print how many checks are green, and a line for each one; without a terminal, for each one that is not green."""
     green = sum(line.passed is True for line in found)
-    texts = [Text(f"{title}: {green} of {len(found)} checks are green", style="bold")]
-    texts += [Text.assemble(MARKS[line.passed], str(line)) for line in found if every or not line.passed]
-    return Group(*texts)
+    say(console, f"{title}: {green} of {len(found)} checks are green", "bold")
+    for line in found:
+        if console.is_terminal or not line.passed:
+            mark, style = MARKS[line.passed]
+            say(console, f"{mark}{line}", style)
 
 
 def comparison(a: str, b: str, found: list[Comparison], titles: dict[str, str]) -> None:
     """Agreement, differences in points with 95 % intervals, and what can be claimed; `titles` are of the columns."""
-    counts = _plain("Column", "both", f"only {a}", f"only {b}", "neither")
-    spans = _plain("Column", "difference", "of NRR", "p")
+    counts_title, spans_title = f"Images classified correctly by {a} and by {b}", f"Points by which {a} leads, 95 %"
+    counts = WholeTable("Column", "both", f"only {a}", f"only {b}", "neither", title=counts_title)
+    spans = WholeTable("Column", "difference", "of NRR", "p", title=spans_title)
     for one in found:
         seen = one.counts
         counts.add_row(titles[one.column], *(str(n) for n in (seen.both, seen.first, seen.second, seen.neither)))
         spans.add_row(titles[one.column], _span(one.accuracy), _span(one.ratio) if one.ratio else "", f"{one.p:.2g}")
     console = page()
-    console.print(f"images classified correctly by {a} and by {b}", counts, f"points by which {a} leads, 95 %", spans)
+    console.print(counts, "", spans, "")
     for one in found:
-        console.print(one.sentence, highlight=False, soft_wrap=True)
-
-
-def _plain(*names: str) -> Table:
-    shown = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in names:
-        shown.add_column(name, justify="left" if name == names[0] else "right", overflow="fold")
-    return shown
+        say(console, one.sentence)
 
 
 def _span(values: tuple[float, float, float]) -> str:

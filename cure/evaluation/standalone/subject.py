@@ -1,4 +1,4 @@
-"""The networks that are evaluated: those in a file of this pipeline, or one external network."""
+"""Load the evaluated networks: those in a file of this pipeline, or one external network."""
 
 import copy
 from collections.abc import Mapping
@@ -43,15 +43,20 @@ def subjects(
 ) -> list[Subject]:
     """Return every network in a file of this pipeline, or the one network of an external checkpoint or a factory.
 
-    `settings` are those of the catalogue's models; `example` are images that the network will be evaluated on;
-    `program_seconds` is the time that a program may take to load and to run once.
+    Args:
+        checkpoint: the opened file; None for a factory.
+        loading: the options of the user.
+        shape: channels and classes of the data set.
+        settings: of the models in cure/models, by name.
+        example: images (n, c, h, w) in [0, 1] from the evaluation.
+        program_seconds: time limit to load a program and run it once.
     """
     if isinstance(checkpoint, OwnCheckpoint):
         return _own_networks(checkpoint, loading.key)
     found = external_checkpoint.network(checkpoint, loading, shape, settings, example, program_seconds)
     net, notes = with_single_float32_output(found.net, example)
     name = checkpoint.path.stem if checkpoint else str(loading.factory)
-    which = f":{loading.key.replace('/', '-')}" if loading.key else ""  # a name becomes that of a folder
+    which = f":{loading.key.replace('/', '-')}" if loading.key else ""  # since the name becomes that of a folder
     return [Subject(name + which, net, [*found.notes, *notes])]
 
 
@@ -73,15 +78,16 @@ def _own_networks(checkpoint: OwnCheckpoint, key: str | None) -> list[Subject]:
 def with_single_float32_output(net: nn.Module, example: torch.Tensor) -> tuple[nn.Module, list[str]]:
     """Return `net`, or a substitute that returns one float32 tensor of logits, and notes that name each change.
 
-    Weights of another precision that cannot take float32 images are copied in float32. Of several outputs the first
-    is used. A network that changes its images gets a copy of them. The preflight reports every other fault.
+    Weights of another precision that cannot process float32 images are copied in float32. Of several outputs the first
+    (or `logits`) is used. A network that changes its images receives a copy of them. The preflight checks report every
+    other fault.
     """
     notes = []
     own = example.clone()
     untouched = own._version, own.shape
     found = _output_or_none(net, own)
-    if (own._version, own.shape) != untouched:  # also where these images end as they were, as under clamp_(0, 1)
-        net, notes = OnACopy(net).eval(), ["changes its images in place, so each forward gets a copy of them"]
+    if (own._version, own.shape) != untouched:  # also if the values end unchanged, as under clamp_(0, 1)
+        net, notes = OnACopy(net).eval(), ["changes its images in place, so each forward pass receives a copy of them"]
     if found is None and (other := _other_precision(net)):
         copied = _in_float32(net)
         if copied is not None and (found := _output_or_none(copied, example)) is not None:
@@ -89,8 +95,8 @@ def with_single_float32_output(net: nn.Module, example: torch.Tensor) -> tuple[n
     if found is None or isinstance(found, torch.Tensor):
         return net, notes
     count = len(outputs(found))
-    which = "`logits` count" if "logits" in (named(found) or {}) else "the first counts"
-    return FirstOutput(net).eval(), [*notes, f"of its {count} output{'s' * (count > 1)} {which}"]
+    which = "`logits`" if "logits" in (named(found) or {}) else "the first"
+    return FirstOutput(net).eval(), [*notes, f"uses {which} of its {count} output{'s' * (count > 1)}"]
 
 
 def _output_or_none(net: nn.Module, example: torch.Tensor) -> Any:
@@ -101,7 +107,7 @@ def _output_or_none(net: nn.Module, example: torch.Tensor) -> Any:
 
 
 def _other_precision(net: nn.Module) -> str:
-    """Name the precision of weights that are not float32, or return an empty text."""
+    """Name the precisions of weights that are not float32, or return an empty text."""
     owners = [module.held[0] if isinstance(module, Fixed) else module for module in net.modules()]
     weights = [weight for owner in owners for weight in owner.parameters() if weight.is_floating_point()]
     return " and ".join(sorted({str(weight.dtype).removeprefix("torch.") for weight in weights} - {"float32"}))

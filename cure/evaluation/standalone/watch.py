@@ -1,4 +1,4 @@
-"""The progress of an evaluation: a live table on a terminal, a line after each attack elsewhere."""
+"""Show the progress of an evaluation: a live table on a terminal, a line after each attack elsewhere."""
 
 import time
 from collections import Counter
@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console, Group
-from rich.table import Table
 from rich.text import Text
 
 from cure.evaluation.attack_columns import AttackProgress
@@ -14,11 +13,12 @@ from cure.evaluation.speed import AttackSpeed
 from cure.evaluation.standalone.measure import CORRUPTED
 from cure.evaluation.standalone.plan import Plan
 from cure.evaluation.statistics.intervals import wilson
+from cure.runtime.console import WholeTable
 from cure.runtime.progress import clock, shown
 
 
 class Watch:
-    """Counts of what every attack has broken, and the time to go at the speed so far."""
+    """Counts the images that every attack has broken, and estimates the time to go from the speed so far."""
 
     def __init__(self, title: str, plan: Plan, images: int, speed: AttackSpeed) -> None:
         self.title, self.plan, self.images, self.clean = title, plan, images, 0
@@ -34,13 +34,13 @@ class Watch:
             for column, sequence in self.attack_sequences.items()
             for attack, work in plan.works(sequence).items()
         }
-        if plan.corrupt:  # a corruption at a severity sees every image once
+        if plan.corrupt:  # a corruption at a severity is evaluated on every image once
             self.counts[CORRUPTED] = images * len(plan.corrupt.severities)
             each = speed.check(plan.suite.batch) / plan.suite.batch
             self.each |= {(CORRUPTED, name): each for name in plan.corrupt.corruptions}
 
     def take(self, event: AttackProgress) -> None:
-        """Take in one batch, the clean predictions first."""
+        """Record one batch; the clean predictions come first."""
         if event.column == "clean":
             self.clean, self.attack_ended = event.images - event.broken, True
             return
@@ -58,9 +58,9 @@ class Watch:
         return self.batches[key] == -(-self.counts[key[0]] // self.plan.suite.batch)
 
     def meets(self, column: str, attack: str) -> int:
-        """How many images an attack meets: those that are right clean and that no earlier attack of its sequence broke.
+        """Return how many images an attack runs on: those correct clean that no earlier attack of its sequence broke.
 
-        Of a column on fewer images, the right ones among them are taken to be in proportion until they are known.
+        For a column on fewer images, the number of correct ones is assumed to be in proportion until it is known.
         """
         key = column, attack
         if column == CORRUPTED:
@@ -77,7 +77,7 @@ class Watch:
         return max(left, self.done.get(key, [0])[0])
 
     def left(self) -> float | None:
-        """Seconds to go: the work that remains if nothing more is broken, at the speed of the work that is done."""
+        """Return the seconds to go: the remaining work if nothing more is broken, at the speed of the finished work."""
         if not self.spent:
             return None
         begun = max(list(self.each).index(key) for key in self.done)
@@ -89,7 +89,7 @@ class Watch:
         return work * (time.monotonic() - self.begun) / self.spent
 
     def rows(self) -> list[list[str]]:
-        """Attack, images done and met, survivors, and the accuracy if all images to come survive, with its interval."""
+        """Return attack, images done/total, survivors, and the accuracy (with interval) if the rest survive."""
         lines = [["clean", str(self.images), str(self.clean), _share(self.clean, self.images)]]
         for (column, attack), (seen, broken) in self.done.items():
             met = self.meets(column, attack)
@@ -118,9 +118,7 @@ class Watch:
         yield f"{self.title}: {said}{end}"
 
     def __rich__(self) -> Group:
-        table = Table(title=self.title, box=None, pad_edge=False, title_justify="left")
-        for name in ("attack", "images", "survive", "at most (95 %)"):
-            table.add_column(name, justify="left" if name == "attack" else "right")
+        table = WholeTable("attack", "images", "survive", "at most (95 %)", title=self.title)
         for row in self.rows() if self.clean else ():
             table.add_row(*row)
         left = self.left()
@@ -139,7 +137,7 @@ def _share(right: int, images: int) -> str:
 @contextmanager
 def watching(watch: Watch, console: Console) -> Iterator[Callable[[AttackProgress], object]]:
     """Show `watch` while the block runs; yield its `on_progress`."""
-    with shown(watch, watch.new_lines, console, transient=True) as report:
+    with shown(watch, watch.new_lines, console) as report:
 
         def on_progress(event: AttackProgress) -> None:
             watch.take(event)

@@ -1,6 +1,6 @@
-"""Two networks on the same images: what can be claimed about which is better.
+"""Compare two networks on the same images: which one is better, and whether that can be claimed.
 
-Every p is of one column by itself; of twenty comparisons of equals one falls below 0.05.
+Every p is that of one column alone: of twenty comparisons of equals, one falls below 0.05.
 """
 
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from cure.evaluation.statistics.paired_outcomes import PairedOutcomes, digits, p
 from cure.settings.base import Norm
 
 LEVEL = 0.05  # of the exact McNemar test; a definition: every interval that this project prints is a 95 % one
-RESAMPLES = 10_000  # so many that the ends of an interval move by less than what is printed of them
+RESAMPLES = 10_000  # enough that the ends of an interval move by less than their last printed digit
 
 NORMS: dict[Norm, str] = {"linf": "L-inf", "l2": "L2"}
 
@@ -33,7 +33,7 @@ class Table:
     eps: float | None = None  # radius of the ball, where known
     norm: Norm = "linf"  # of the ball
     labels: dict[str, str] = field(default_factory=dict)  # of AutoAttack columns: standard, custom, rand
-    titles: dict[str, str] = field(default_factory=dict)  # what tables put above the columns
+    titles: dict[str, str] = field(default_factory=dict)  # headings of the columns
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,20 @@ class Comparison:
     counts: PairedOutcomes  # the agreement matrix
     p: float
     accuracy: Interval
-    ratio: Interval | None  # of NRR, which pairs the column with clean accuracy; of clean itself there is none
+    ratio: Interval | None  # of NRR, which pairs the column with clean accuracy; None for `clean`
     sentence: str
 
 
 def compare(a: Table, b: Table, seed: int) -> list[Comparison]:
-    """Every column that both have. Refuses tables of different images."""
+    """Compare every column that both have.
+
+    Args:
+        a, b: outcomes of two networks on the same images.
+        seed: of the bootstrap.
+
+    Raises:
+        UserError: the images or the threat models differ, or there is no common column.
+    """
     _same_images(a, b)
     shared = [name for name in a.outcomes if name in b.outcomes]
     if not shared:
@@ -109,7 +117,7 @@ def _compared(a: Table, b: Table, column: str, seed: int) -> Comparison:
 
 
 def _resampled(a: Table, b: Table, column: str, seed: int) -> tuple[NDArray[np.float64], list[float]]:
-    """Accuracies (clean a, clean b, column a, column b) of images drawn with replacement, and the measured ones.
+    """Return accuracies (clean a, clean b, column a, column b) of images drawn with replacement, and the measured ones.
 
     An image is one of 16 patterns of four outcomes, so drawing images is drawing counts of patterns.
     """

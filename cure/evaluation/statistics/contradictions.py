@@ -1,20 +1,20 @@
-"""Whether the parts of an attack's result agree: an edited number must not become a table."""
+"""Check that the parts of an attack's result agree, so that an edited number cannot enter a table."""
 
 from cure.evaluation.statistics.results import AttackResult, MinimumResult, RunAttackResult
 from cure.storage.records import parse
 
 
 def parse_attack(text: bytes) -> RunAttackResult:
-    """Read what the stage attack wrote; ValueError if it is damaged or contradicts itself."""
+    """Read a result of the stage `attack`; raise ValueError if it is damaged or contradicts itself."""
     result = parse(RunAttackResult, text)
     refuse_contradictions(result)
     return result
 
 
 def refuse_contradictions(result: AttackResult) -> None:
-    """Raise ValueError where outcomes contradict each other, or what broke an image.
+    """Raise ValueError if outcomes contradict each other or the lists of broken images.
 
-    A column for networks that draw at random judges by the mean of several forwards, so it may differ from `clean`.
+    A column for networks that draw at random uses the mean of several forward passes, so it may differ from `clean`.
     """
     worst, clean = result.outcomes.get("worst", ""), result.outcomes["clean"]
     for name, about in result.columns.items():

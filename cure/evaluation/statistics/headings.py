@@ -1,4 +1,4 @@
-"""What tables put above columns."""
+"""Provide the headings of attack columns in tables."""
 
 from collections.abc import Callable, Iterable
 

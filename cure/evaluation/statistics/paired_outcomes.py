@@ -1,6 +1,6 @@
-"""Outcomes of two evaluations on the same images.
+"""Compare the outcomes of two evaluations on the same images.
 
-An outcome is a text with one character per image: 1 correct, 0 not, - not looked at.
+An outcome is a text with one character per image: 1 correct, 0 not, - not evaluated.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from cure.errors import UserError
 
 @dataclass(frozen=True)
 class PairedOutcomes:
-    """How many images are correct in both, in the first alone, in the second alone, in neither."""
+    """Numbers of images that are correct in both, in the first alone, in the second alone, in neither."""
 
     both: int
     first: int
@@ -24,27 +24,27 @@ class PairedOutcomes:
 
     @property
     def images(self) -> int:
-        """All of them."""
+        """Return the number of all images."""
         return self.both + self.first + self.second + self.neither
 
     @property
     def right(self) -> tuple[int, int]:
-        """Correct in the first, and in the second."""
+        """Return the numbers of images correct in the first and in the second."""
         return self.both + self.first, self.both + self.second
 
     @property
     def difference(self) -> float:
-        """Accuracy of the first minus that of the second, in [-1, 1]."""
+        """Return the accuracy of the first minus that of the second, in [-1, 1]."""
         return (self.first - self.second) / self.images
 
     def p(self, alternative: Literal["two-sided", "greater"] = "two-sided") -> float:
-        """Exact McNemar test: the chance of so uneven discordant images, were both equally good. McNemar 1947."""
+        """Return the p-value of the exact McNemar test that both are equally good. McNemar 1947."""
         discordant = self.first + self.second
         return float(binomtest(self.first, discordant, 0.5, alternative=alternative).pvalue) if discordant else 1.0
 
 
 def digits(outcome: str) -> NDArray[np.int8]:
-    """1, 0, and -1 where an image was not looked at."""
+    """Return 1 and 0 as int8, and -1 where an image was not evaluated."""
     if strange := set(outcome) - set("01-"):
         raise UserError(f"outcomes: {min(strange)!r} found where only 1 (correct), 0 and - (not looked at) may stand")
     codes = np.frombuffer(outcome.encode(), dtype=np.int8) - np.int8(ord("0"))
@@ -52,7 +52,7 @@ def digits(outcome: str) -> NDArray[np.int8]:
 
 
 def paired_outcomes(first: str, second: str) -> PairedOutcomes:
-    """The counts over the images that both looked at; refuses outcomes of different lengths or without such images."""
+    """Count outcomes over the images that both cover; raise UserError if lengths differ or there are no such images."""
     if len(first) != len(second):
         raise UserError(f"outcomes: {len(first)} images against {len(second)}; only the same images can be compared")
     a, b = digits(first), digits(second)
@@ -64,5 +64,5 @@ def paired_outcomes(first: str, second: str) -> PairedOutcomes:
 
 
 def worst(outcomes: list[str]) -> str:
-    """Correct only where nothing that looked found otherwise; - where nothing looked."""
+    """Combine outcomes: 1 only if correct in every column that covers the image, - if no column covers it."""
     return "".join("0" if "0" in column else max(column) for column in zip(*outcomes, strict=True))

@@ -1,7 +1,7 @@
-"""Two networks on the same images, and many tests at once.
+"""Test two networks on the same images, and adjust many tests at once.
 
-What a paired test claims holds for other images of the same kind and for these two networks. Claims about methods, of
-which networks are samples, are those of two_level.py.
+A paired test generalises to other images of the same kind, for these two networks. Claims about methods, of which
+networks are samples, need two_level.py.
 """
 
 from math import sqrt
@@ -17,9 +17,9 @@ LEVEL = 0.05
 
 
 def paired_interval(found: PairedOutcomes) -> tuple[float, float]:
-    """95 % interval of the difference: Wald's with half an image more for either and one that tells nothing.
+    """Return the 95 % interval of the difference: Wald's, with half an image more for each side and one concordant.
 
-    Agresti & Min, Statistics in Medicine 2005; unlike a bootstrap it has a width where no image differs.
+    Agresti and Min, Statistics in Medicine 2005. Unlike a bootstrap it has a width even if no image differs.
     """
     gap, either, images = found.first - found.second, found.first + found.second, found.images + 2
     half = NORMAL_95 * sqrt((either + 1) / images - (gap / images) ** 2) / sqrt(images)
@@ -27,7 +27,7 @@ def paired_interval(found: PairedOutcomes) -> tuple[float, float]:
 
 
 def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Adjusted p: the chance of one false claim or more among all of them stays below the level. Holm 1979."""
+    """Return adjusted p-values: the chance of at least one false claim among all stays below the level. Holm 1979."""
     order = np.argsort(p, kind="stable")
     adjusted = np.empty_like(p)
     adjusted[order] = np.maximum.accumulate((len(p) - np.arange(len(p))) * p[order]).clip(max=1)

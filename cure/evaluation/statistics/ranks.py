@@ -1,11 +1,10 @@
-"""How firmly the order of methods is known: a parametric bootstrap over images and training runs.
+"""Estimate how certain the order of methods is: a parametric bootstrap over images and training runs.
 
-A resample draws the mean of every method from a normal distribution around the measured one. Its covariance is that
-of the two-level model (two_level.py). Images, which all methods share, move all means together. Training runs move
-each mean for itself; their deviation is drawn anew in each resample, as far as the pooled variance leaves it open
-(its degrees of freedom over a chi-square). Seeds are not drawn with replacement: of S seeds that gives (S - 1) / S of
-their variance, which is two thirds with three seeds. On ranks from a bootstrap: Hall and Miller, Annals of Statistics
-2009.
+A resample draws the mean of every method from a normal distribution around the measured one. Its covariance is that of
+the two-level model (two_level.py). Images, which all methods share, move all means together. Training runs move each
+mean separately. Their deviation is drawn anew in each resample, as far as the pooled variance leaves it open (its
+degrees of freedom over a chi-square). Seeds are not drawn with replacement: of S seeds that gives (S - 1) / S of their
+variance, which is two thirds with three seeds. On ranks from a bootstrap: Hall and Miller, Annals of Statistics 2009.
 """
 
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from cure.evaluation.statistics.paired_tests import LEVEL
 from cure.evaluation.statistics.two_level import TwoLevel
 
-RESAMPLES = 100_000  # a share of resamples is known to 0.2 percentage points, and is printed in whole ones
+RESAMPLES = 100_000  # enough to know a share to 0.2 percentage points; whole ones are printed
 SEED = 0
 
 
@@ -43,7 +42,7 @@ def ranks(methods: TwoLevel) -> dict[str, Rank]:
 
 
 def _resampled(methods: TwoLevel, means: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means of all methods, a line per resample."""
+    """Return resampled means of all methods (RESAMPLES, methods)."""
     images = np.atleast_2d(np.cov([one.per_image for one in methods.scores.values()])) / methods.images
     variances = np.array([methods.mean(name).variance for name in methods.scores])
     runs = np.sqrt((variances - images.diagonal()).clip(min=0))
@@ -54,13 +53,13 @@ def _resampled(methods: TwoLevel, means: NDArray[np.float64]) -> NDArray[np.floa
 
 
 def _root(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The symmetric root: the one that does not depend on how a machine's LAPACK turns eigenvectors."""
+    """Return the symmetric square root, which does not depend on LAPACK's choice of eigenvectors."""
     values, vectors = np.linalg.eigh(covariance)
     return np.asarray((vectors * np.sqrt(values.clip(min=0))) @ vectors.T)
 
 
 def _places(drawn: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The rank of each value in its line, 1 for the largest."""
+    """Return the rank of each value in its row, 1 for the largest."""
     order = np.argsort(-drawn, axis=1)
     places: NDArray[np.int64] = np.empty_like(order)
     np.put_along_axis(places, order, np.arange(1, drawn.shape[1] + 1)[None, :], axis=1)

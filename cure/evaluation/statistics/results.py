@@ -1,7 +1,7 @@
-"""The results of the stages attack, corrupt, layers and revise as typed records; each is one JSON file.
+"""Define the results of the stages attack, corrupt, layers and revise as typed records; each is one JSON file.
 
-An outcome is a text with one character per image: 1 correct, 0 not, - not looked at. A name of the field `outcomes` is
-a column: `clean`, an attack column, or `worst`.
+An outcome is a text with one character per image: 1 correct, 0 not, - not evaluated. The names in the field `outcomes`
+are columns: `clean`, an attack column, or `worst`.
 """
 
 import json
@@ -20,7 +20,7 @@ Several = Annotated[int, Field(ge=1)]
 
 
 class Counts(NamedTuple):
-    """How many images are correct in a column, were looked at, and are correct clean among those looked at."""
+    """Numbers of images: correct in a column, evaluated in it, and correct clean among those evaluated."""
 
     correct: int
     images: int
@@ -28,20 +28,20 @@ class Counts(NamedTuple):
 
 
 def counts(outcomes: Mapping[str, str], column: str) -> Counts:
-    """Count the outcomes of a column over the images that it looked at."""
+    """Count the outcomes of a column over the images that it covers."""
     pairs = [(here, clean) for here, clean in zip(outcomes[column], outcomes["clean"], strict=True) if here != "-"]
     return Counts(sum(here == "1" for here, _ in pairs), len(pairs), sum(clean == "1" for _, clean in pairs))
 
 
 class ColumnResult(Record):
-    """One attack column besides its outcomes."""
+    """One attack column, except for its outcomes."""
 
-    model_config = ConfigDict(extra="forbid")  # an incomplete column of smallest perturbations is not taken for another
+    model_config = ConfigDict(extra="forbid")  # so that an incomplete MinimumResult is not read as a ColumnResult
 
-    label: str  # of AutoAttack: standard, custom or rand, and the precision of its iterates unless it is fp32
-    title: str = ""  # given where the attack has one (core/attack.py)
+    label: str  # of AutoAttack: standard, custom or rand, and the precision of its iterates if it is not fp32
+    title: str = ""  # where the attack has one (core/attack.py)
     package: str  # the package that ran AutoAttack, with its version
-    batch: int | None = None  # given where memory did not suffice for the batch of the suite
+    batch: int | None = None  # where memory did not suffice for the batch size of the suite
     broken_by: dict[str, list[int]]  # attack -> the images that it was the first to break
 
 
@@ -49,8 +49,8 @@ class MinimumResult(ColumnResult):
     """A column of smallest perturbations."""
 
     norm: Literal["linf", "l2"]
-    rows: list[int]  # the images that it looked at
-    distances: list[Annotated[float, Field(ge=0)] | None]  # of each of `rows`, in [0, 1]; None where none was found
+    rows: list[int]  # the images that it covers
+    distances: list[Annotated[float, Field(ge=0)] | None]  # one per row, in [0, 1]; None where none was found
 
 
 class AttackResult(Record):
@@ -61,10 +61,10 @@ class AttackResult(Record):
     columns: dict[str, MinimumResult | ColumnResult]
     problems: list[str]
     eps: Annotated[float, Field(gt=0)]
-    norm: Literal["linf", "l2"] = "linf"  # of the ball; given where it is not the usual one
+    norm: Literal["linf", "l2"] = "linf"  # of the ball; given only if it is not linf
     seed: int
     batch: int
-    precision: str = "fp32"  # of the attacks' iterates, or tf32 or bf16; what they found was judged in fp32
+    precision: str = "fp32"  # of the attacks' iterates: fp32, tf32 or bf16; results are verified in fp32
 
     @model_validator(mode="after")
     def _is_whole(self) -> "AttackResult":
@@ -81,11 +81,11 @@ class AttackResult(Record):
         return self
 
     def counts(self, column: str) -> Counts:
-        """Count the outcomes of a column over the images that it looked at."""
+        """Count the outcomes of a column over the images that it covers."""
         return counts(self.outcomes, column)
 
     def ratio(self, column: str) -> float:
-        """Return the natural-robustness ratio in [0, 1], clean accuracy taken on the images of the column."""
+        """Return the natural-robustness ratio in [0, 1], with clean accuracy on the images of the column."""
         correct, images, clean = self.counts(column)
         return nrr(clean / images, correct / images)
 
@@ -95,7 +95,7 @@ class AttackResult(Record):
         return nrr_interval(clean, correct, images)
 
     def shares(self) -> dict[str, float]:
-        """Return the accuracy of every column, then the ratio of each but `clean`, all in [0, 1]."""
+        """Return the accuracy of every column, then the ratio of each except `clean`, all in [0, 1]."""
         found = {name: correct / images for name in self.outcomes for correct, images, _ in [self.counts(name)]}
         return found | {f"nrr_{name}": self.ratio(name) for name in found if name != "clean"}
 
@@ -116,7 +116,7 @@ class AttackResult(Record):
         It is the smallest distance within which at least this share has a verified adversarial image, else infinity.
         """
         found = sorted(self.distances(column))
-        rank = ceil(share * len(found) - 1e-9)  # 0.55 * 20 is a little more than 11
+        rank = ceil(share * len(found) - 1e-9)  # 0.55 * 20 is slightly more than 11 in floating point
         return found[max(0, rank - 1)] if found else 0.0
 
 
@@ -128,7 +128,7 @@ class LastEpochResult(Record):
 
 
 class RunAttackResult(AttackResult):
-    """What the stage attack writes: the evaluated network of a run, and that of its last epoch."""
+    """The result of the stage attack: a run's evaluated network, and its network of the last epoch."""
 
     epoch: int  # of the evaluated network
     last: LastEpochResult | None
@@ -142,14 +142,14 @@ class RunAttackResult(AttackResult):
 
 
 class CorruptResult(Record):
-    """What the stage corrupt writes: how many test images stay correct under each corruption and severity."""
+    """The result of the stage corrupt: how many test images stay correct under each corruption and severity."""
 
     images: int
     source: str  # official or generated
     version: str
     missing: dict[str, str]  # corruption -> why it was not measured
     categories: dict[str, str]
-    extra: list[str]  # corruptions that enter no mean
+    extra: list[str]  # corruptions that are not part of any mean
     clean: int
     correct: dict[str, dict[str, int]]  # corruption -> severity -> correct images
 
@@ -161,7 +161,7 @@ class CorruptResult(Record):
 
 
 class LayersNetwork(Record):
-    """One network of the layer-wise study: the updated parts, their share of all weights, and its outcomes."""
+    """One network of the layer-wise study: the trained parts, their share of all weights, and its outcomes."""
 
     parts: list[str]
     updated: Share
@@ -170,7 +170,7 @@ class LayersNetwork(Record):
 
 
 class LayersResult(Record):
-    """What the stage layers writes, of the validation split after the last epoch."""
+    """The result of the stage layers, on the validation split after the last epoch."""
 
     images: int
     epochs: Several
@@ -196,7 +196,7 @@ class Ascent(Record):
 
 
 class Criticality(Record):
-    """RiFT's criticality of one module in nats, and the fall of accuracy in [0, 1]."""
+    """RiFT's criticality of one module in nats, and the drop of accuracy in [0, 1]."""
 
     mrc: float
     drop: float
@@ -212,8 +212,8 @@ class Accuracies(Record):
 class Interpolation(Record):
     """RiFT's eleven points between the robust and the fine-tuned network, and the chosen one.
 
-    `draws` starts were attacked for every accuracy. `another` and `weaker` are shares of resampled images: those that
-    choose another point, and those that find the chosen one too weak.
+    `draws` random starts were attacked for every accuracy. `another` and `weaker` are shares of resampled image sets:
+    those that choose another point, and those in which the chosen one is too weak.
     """
 
     a: Share
@@ -224,7 +224,7 @@ class Interpolation(Record):
 
 
 class RiftResult(Record):
-    """What the stage revise writes for RiFT (methods/rift.py)."""
+    """The result of the stage revise for RiFT (methods/rift.py)."""
 
     module: str
     bn: str
@@ -240,10 +240,7 @@ class RiftResult(Record):
 
 
 def parse_rift(text: bytes | str) -> RiftResult | None:
-    """Read a result of the stage revise; return None where it is of another method than RiFT.
-
-    Raises ValueError if the text is no such result.
-    """
+    """Read a result of the stage revise; return None if it is not RiFT's, raise ValueError if it is not a result."""
     document = json.loads(text)
     if not isinstance(document, dict) or not document:
         raise ValueError("it is no report of a consolidation")

@@ -1,6 +1,7 @@
-"""Means of methods that were trained several times and judged on the same images: both are samples.
+"""Estimate means of methods that were trained several times and evaluated on the same images: both are samples.
 
-y[s, i] is what the network of seed s scores on image i. For each method the crossed random model without replication is
+y[s, i] is the score of the network of seed s on image i. For each method the crossed random model without replication
+is
 
     y[s, i] = m + a_s + b_i + e_si
 
@@ -9,20 +10,19 @@ the mean squares of its analysis of variance over S seeds and n images. The vari
 
     (MS_s + MS_i - MS_e) / (S n)
 
-A negative estimate of var(a) or var(b) is replaced by 0. So the variance is never below MS_s / (S n), that of the
-seeds alone, nor below MS_i / (S n), that of the images alone. For the difference of two methods images are paired and
-seeds are not: MS_i is that of the differences per image, and MS_s and MS_e count once for either method. This is the
-analysis of several readers on the same cases, with networks as readers (Obuchowski and Rockette, Communications in
-Statistics 1995). Degrees of freedom are Satterthwaite's (Biometrics Bulletin 1946) of the two positive parts alone:
-with the subtracted part they can come near 0 (Hillis, Statistics in Medicine 2007). Together with the floor they are
-never below those of the seeds and those of the images, added like resistors in parallel.
+A negative estimate of var(a) or var(b) is replaced by 0. So the variance is never below MS_s / (S n), that of the seeds
+alone, nor below MS_i / (S n), that of the images alone. For the difference of two methods, images are paired and seeds
+are not: MS_i is that of the differences per image, and MS_s and MS_e count once for each method. This is the analysis
+of several readers on the same cases, with networks as readers (Obuchowski and Rockette, Communications in Statistics
+1995). Degrees of freedom are Satterthwaite's (Biometrics Bulletin 1946) of the two positive parts alone: with the
+subtracted part they can approach 0 (Hillis, Statistics in Medicine 2007). Together with the floor they are never below
+those of the seeds and those of the images, added like resistors in parallel.
 
-Three seeds tell a variance with 2 degrees of freedom, so MS_s and MS_e are pooled over the k methods of a column,
-which gives k (S - 1). That assumes that training again moves the accuracy of every method by the same deviation. A
-method that is much less steady than the others gets intervals that are too narrow, and the others get too wide ones.
-So a page that shows the pooled deviation shows the smallest and the largest single one beside it. A method whose
-outcomes are all alike is left out of the pool and named in `Trainings.left_out`; it is tested with the pool of the
-others.
+Three seeds estimate a variance with 2 degrees of freedom, so MS_s and MS_e are pooled over the k methods of a column,
+which gives k (S - 1). That assumes that training again moves the accuracy of every method by the same deviation. If one
+method is much less steady than the others, its intervals are too narrow and those of the others too wide. So a page
+that shows the pooled deviation also shows the smallest and the largest single one. A method whose outcomes are all
+alike is left out of the pool and named in `Trainings.left_out`; it is tested with the pool of the others.
 """
 
 from dataclasses import dataclass
@@ -39,40 +39,40 @@ from cure.evaluation.statistics.paired_tests import LEVEL
 
 POWER = 0.8
 ONE_SEED = (
-    "one seed tells nothing of other training runs; list several in grid.seeds, or compare networks (cure compare)"
+    "one seed does not represent other training runs; list several in grid.seeds, or compare networks (cure compare)"
 )
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What one method scores, a line per seed and a place per image; `whole` is the score of an image that is right."""
+    """The scores of one method (seeds, images); `whole` is the score of a correct image."""
 
     values: NDArray[np.float64]
     whole: float = 1.0
 
     @cached_property
     def per_image(self) -> NDArray[np.float64]:
-        """Mean over seeds of each image."""
+        """Return the mean over seeds of each image."""
         return np.asarray(self.values.mean(axis=0))
 
     @cached_property
     def per_seed(self) -> NDArray[np.float64]:
-        """Mean over images of each seed."""
+        """Return the mean over images of each seed."""
         return np.asarray(self.values.mean(axis=1))
 
     @property
     def mean(self) -> float:
-        """Grand mean."""
+        """Return the grand mean."""
         return float(self.values.mean())
 
     @property
     def between(self) -> float:
-        """Variance of the seeds' means, MS_s / n."""
+        """Return the variance of the seeds' means, MS_s / n."""
         return float(self.per_seed.var(ddof=1))
 
     @property
     def residual(self) -> float:
-        """What of it is due to these images alone, MS_e / n."""
+        """Return the part of it that is due to these images alone, MS_e / n."""
         seeds, images = self.values.shape
         rest = self.values - self.per_seed[:, None] - self.per_image + self.values.mean()
         return float((rest**2).sum()) / float((seeds - 1) * (images - 1) * images)
@@ -80,7 +80,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Trainings:
-    """What training runs differ by: MS_s / n and MS_e / n, each a mean over the pooled methods."""
+    """The variance between training runs: MS_s / n and MS_e / n, each a mean over the pooled methods."""
 
     between: float
     residual: float
@@ -90,7 +90,7 @@ class Trainings:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean or a difference of means in the unit of the scores, and how far it can be trusted."""
+    """A mean or a difference of means, in the unit of the scores, with its variance."""
 
     value: float
     variance: float
@@ -104,11 +104,11 @@ class Estimate:
         return max(self.least, self.value - half), min(self.most, self.value + half)
 
     def p(self) -> float:
-        """Return the chance of a value as far from 0, were the true one 0; two-sided."""
+        """Return the two-sided p-value: the chance of a value at least as far from 0 if the true value is 0."""
         return float(2 * student.sf(abs(self.value) / sqrt(self.variance), self.degrees))
 
     def detectable(self, level: float) -> float:
-        """Return the true value that a test at this level finds with a chance of about POWER."""
+        """Return the true value that a test at this level detects with probability POWER, approximately."""
         quantiles = student.ppf([1 - level / 2, POWER], self.degrees)
         return float(quantiles.sum()) * sqrt(self.variance)
 
@@ -131,12 +131,12 @@ class TwoLevel:
         if self.seeds < 2:
             raise UserError(f"outcomes: {ONE_SEED}")
         if self.images < 2:
-            raise UserError("outcomes: one image tells nothing of other images; evaluate two or more (attack.images)")
+            raise UserError("outcomes: one image does not represent other images; evaluate two or more (attack.images)")
         self.scores = scores
 
     @cached_property
     def trainings(self) -> Trainings:
-        """The pooled variance over seeds; of methods whose outcomes are all alike where there is no other."""
+        """Return the pooled variance over seeds. Methods with constant outcomes enter it only if there is no other."""
         left_out = tuple(name for name, one in self.scores.items() if not one.values.std())
         pooled = [one for name, one in self.scores.items() if name not in left_out] or [*self.scores.values()]
         between, residual = (float(np.mean([getattr(one, of) for one in pooled])) for of in ("between", "residual"))
@@ -162,11 +162,11 @@ class TwoLevel:
 
 
 def _of_images(each: NDArray[np.float64], more: list[tuple[float, float]]) -> float:
-    """MS_i / (S n) of the means per image, with (value, weight) of images that stand for what was not seen.
+    """Return MS_i / (S n) from the means per image and further (value, weight) pairs of unseen images.
 
-    For a mean these are two images more that are right and two that are wrong (Agresti and Coull, American Statistician
-    1998), for a difference half an image more for either method (Agresti and Min, Statistics in Medicine 2005). Without
-    them the variance would be 0 where all images come out alike, however few they are.
+    For a mean these are two more correct images and two more wrong ones (Agresti and Coull, American Statistician
+    1998). For a difference it is half an image more for each method (Agresti and Min, Statistics in Medicine 2005).
+    Without them the variance would be 0 if all images have the same outcome, however few they are.
     """
     middle, n = float(each.mean()), len(each)
     unseen = sum(weight * (value - middle) ** 2 for value, weight in more)
@@ -174,7 +174,7 @@ def _of_images(each: NDArray[np.float64], more: list[tuple[float, float]]) -> fl
 
 
 def looked_at(outcomes: dict[str, list[str]]) -> dict[str, NDArray[np.float64]]:
-    """Return 1 and 0 per seed and image, of the images that every network looked at.
+    """Return 1 and 0 per seed and image (seeds, images), for the images that every network was evaluated on.
 
     Raises:
         UserError: seeds or images differ in number, or there is no such image.
@@ -186,12 +186,12 @@ def looked_at(outcomes: dict[str, list[str]]) -> dict[str, NDArray[np.float64]]:
     found = {name: np.stack([digits(text) for text in texts]) for name, texts in outcomes.items()}
     seen = np.all([(one >= 0).all(axis=0) for one in found.values()], axis=0)
     if not seen.any():
-        raise UserError("outcomes: no image that all looked at; evaluate them on the same images")
+        raise UserError("outcomes: no image that all cover; evaluate them on the same images")
     return {name: one[:, seen].astype(np.float64) for name, one in found.items()}
 
 
 def of_the_same_runs(first: list[str], second: list[str]) -> Estimate:
-    """Return first minus second of two networks of each training run, such as its best and its last: seeds are paired.
+    """Return first minus second for two networks of each training run, such as its best and its last: seeds are paired.
 
     The difference has a crossed model of its own, and S - 1 degrees of freedom for its seeds.
     """
@@ -202,10 +202,11 @@ def of_the_same_runs(first: list[str], second: list[str]) -> Estimate:
 
 
 def of_counts(first: NDArray[np.float64], second: NDArray[np.float64], images: int, same_runs: bool) -> Estimate:
-    """Return first minus second where of each seed only a share of so many images is known.
+    """Return first minus second if only the share of correct images is known for each seed.
 
-    Images count as unpaired, p (1 - p) / n for either side with one right and one wrong more (Agresti and Caffo,
-    American Statistician 2000), and all variance over seeds as due to training runs. Both err on the careful side.
+    Images count as unpaired, with p (1 - p) / n for each side and one more correct and one more wrong image (Agresti
+    and Caffo, American Statistician 2000). All variance over seeds counts as due to training runs. Both choices are
+    conservative.
     """
     if same_runs:
         between, degrees = float((first - second).var(ddof=1)), len(first) - 1
@@ -225,8 +226,8 @@ def accuracies(outcomes: dict[str, list[str]]) -> TwoLevel:
 def ratios(clean: dict[str, list[str]], robust: dict[str, list[str]]) -> TwoLevel:
     """Return the methods of a column by their natural-robustness ratio 2 n r / (n + r), a mean over seeds.
 
-    By the delta method: the ratio of a seed is linearised at its own n and r. It is homogeneous of degree 1, so it is
-    the mean over images of c dR/dn + x dR/dr, where c and x say whether the image is correct clean and under attack.
+    By the delta method, the ratio of a seed is linearised at its own n and r. It is homogeneous of degree 1, so it is
+    the mean over images of c dR/dn + x dR/dr, where c and x are 1 if the image is correct clean and under attack.
     """
     both = {(name, side): texts for side, one in (("n", clean), ("r", robust)) for name, texts in one.items()}
     seen = looked_at({" ".join(key): texts for key, texts in both.items()})

@@ -1,6 +1,6 @@
-"""What makes a result whole: outcomes of all its images, rows that are there, counts that can be.
+"""Check that a result is whole: outcomes of all its images, existing rows, and possible counts.
 
-Each function raises ValueError with what is wrong: a file that was cut or edited must not become a number.
+Each function raises ValueError with the mistake, so that a file which was cut or edited cannot enter a table.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ SEVERITIES = {"1", "2", "3", "4", "5"}
 
 
 def refuse_odd_outcomes(outcomes: Mapping[str, str], images: int) -> None:
-    """Refuse columns that do not tell 1, 0 or - of each image, or that looked at none; clean looks at all of them."""
+    """Raise ValueError for columns without 1, 0 or - for each image, or with - alone; `clean` must cover all images."""
     if images < 1:
         raise ValueError(f"it is about {images} images")
     if "clean" not in outcomes:
@@ -30,7 +30,7 @@ def refuse_odd_outcomes(outcomes: Mapping[str, str], images: int) -> None:
 
 
 def refuse_odd_rows(rows: Sequence[int], images: int, where: str) -> None:
-    """Refuse places that are no image, or that stand there twice."""
+    """Raise ValueError for row numbers outside the images, or given twice."""
     if odd := next((row for row in rows if not 0 <= row < images), None):
         raise ValueError(f"{where} names image {odd} of {images}")
     if len(set(rows)) != len(rows):
@@ -38,7 +38,7 @@ def refuse_odd_rows(rows: Sequence[int], images: int, where: str) -> None:
 
 
 def refuse_odd_counts(correct: Mapping[str, Mapping[str, int]], clean: int, images: int) -> None:
-    """Refuse counts of correct images, clean and by corruption and severity, that so many images cannot give."""
+    """Raise ValueError for counts of correct images, clean and by corruption and severity, outside 0 to `images`."""
     if images < 1 or not 0 <= clean <= images:
         raise ValueError(f"{clean} of {images} images are correct")
     for corruption, by in correct.items():
@@ -51,7 +51,7 @@ def refuse_odd_counts(correct: Mapping[str, Mapping[str, int]], clean: int, imag
 
 
 def refuse_missing(wanted: Iterable[str], there: Iterable[str], what: str) -> None:
-    """Refuse a result without something that its other parts name."""
+    """Raise ValueError for a result without a part that its other parts name."""
     held = set(there)
     if missing := [name for name in wanted if name not in held]:
         raise ValueError(f"it has no {what} {', '.join(missing)}")

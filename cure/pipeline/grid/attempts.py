@@ -1,4 +1,4 @@
-"""The attempts at a stage, as its progress file tells them: a line for each, its steps, and why it was let go."""
+"""Record attempts at a stage in its progress file: one line for each attempt, its steps, and why it was released."""
 
 import time
 from collections.abc import Iterable
@@ -9,13 +9,13 @@ from typing import Any
 from cure.runtime import progress
 from cure.runtime.progress import Event
 
-HANDED_ON = "handed on"  # its worker ended: the walltime, a cancelled job, a driver that is gone
+HANDED_ON = "handed on"  # its worker ended: walltime, a cancelled job, or a driver that is gone
 WAITED = "waited"  # another process holds what DVC locks
 
 
 @dataclass
 class Attempt:
-    """One `dvc repro` of a stage: on which worker, since when, its steps, and why it does not count as a failure."""
+    """One `dvc repro` of a stage: its worker, start, steps, and why it does not count as a failure."""
 
     worker: str
     started: float  # time of day
@@ -30,7 +30,7 @@ def begin(path: Path, worker: str) -> None:
 
 
 def let_go(path: Path, how: str, why: str = "") -> None:
-    """Record that the last attempt ended by no fault of the stage."""
+    """Record that the last attempt ended through no fault of the stage."""
     progress.append(path, {"let_go": how, "note": why})
 
 
@@ -54,7 +54,7 @@ def parse(lines: Iterable[dict[str, Any]]) -> list[Attempt]:
 
 
 def fruitless(attempts: Iterable[Attempt]) -> int:
-    """Count the attempts since the last one with a new step, without those that were let go.
+    """Count the attempts since the last one with a new step, except for those that were released.
 
     A step is new if no earlier attempt has reported it: a resumed stage reports its finished steps again.
     """

@@ -1,21 +1,32 @@
-"""The state of every stage: a live table on a terminal, a line for each change elsewhere."""
+"""The state of every stage and the time to go: a live table on a terminal, a line for each change elsewhere."""
 
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from rich.console import Console
-from rich.table import Table
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.text import Text
 
 from cure.pipeline.grid import attempts
 from cure.pipeline.grid.attempts import Attempt
 from cure.pipeline.grid.dag import Dag
-from cure.runtime.progress import Event, clock, to_go
+from cure.pipeline.grid.time_left import expected, makespan
+from cure.runtime.console import WholeTable, wrapped
+from cure.runtime.progress import Event, clock, seconds_to_go, to_go
 
 STATES = ("failed", "running", "queued", "done", "waiting", "skipped", "up to date")
 """In the order in which a short terminal shows them."""
 STYLES = {"failed": "red", "running": "bold", "done": "green"}
+LEFT = ("waiting", "queued", "running")
 SILENT = ("waiting", "queued", "up to date")  # states without a line of their own
+COLUMNS = (
+    ("stage", "state", "step", "to go", "worker", "last step"),
+    ("stage", "state", "step", "to go", "last step"),
+    ("stage", "state", "step", "to go"),
+    ("stage", "state or step", "to go"),
+)
+MOST_FAILED = 5  # failed stages whose reasons stand above the table
+MARGIN = 4  # lines of a terminal without a row: the heading, its rule, and two below the table
 INTERVAL = 60.0  # seconds between two lines about a running stage where there is no terminal
 
 
@@ -28,6 +39,7 @@ class Row:
     worker: str = ""
     attempts: int = 0
     started: float = 0.0  # time of day of the first attempt
+    took: float = 0.0  # seconds, of a stage that is done
     note: str = ""
     events: list[Event] = field(default_factory=list)  # of the last attempt
 
@@ -50,6 +62,19 @@ class Row:
         """Return the estimated time to go of a running stage."""
         return to_go(self.events) if self.state == "running" else ""
 
+    @property
+    def seconds(self) -> float | None:
+        """Return the seconds that the stage took or will have taken; None if they are not known."""
+        if self.state == "done":
+            return self.took
+        left = seconds_to_go(self.events)
+        return None if left is None else time.time() - self.started + left
+
+    @property
+    def again(self) -> str:
+        """Return the number of the attempt, from the second one on."""
+        return f" (attempt {self.attempts})" if self.attempts > 1 else ""
+
 
 class Board:
     """The rows of all stages as a view for runtime/progress.py."""
@@ -58,8 +83,10 @@ class Board:
         self.dag, self.console = dag, console
         self.rows = {stage: Row(stage, "up to date" if stage in dag.done else "waiting") for stage in dag.needs}
         self.workers = ""  # what is known of workers that are not there
+        self.slots = 1  # stages that can run at a time
+        self.left: float | None = None  # seconds until all stages have ended
         self._printed: dict[str, tuple[str, int, float]] = {}  # stage -> state and attempt of its last line, and when
-        self._printed_workers = ""
+        self._printed_workers, self._printed_left = "", time.monotonic()
 
     def queued(self, stage: str) -> None:
         """Record that a stage was given to the workers, and delete its progress of earlier calls."""
@@ -70,34 +97,69 @@ class Board:
         """Record that a stage is done or has failed; without a note, record how long it took."""
         row = self.rows[stage]
         row.read(attempts.read(self.dag.progress(stage)))
-        row.state, row.note = state, note or f"after {clock(time.time() - row.started, hours=True)}"
+        row.took = time.time() - row.started
+        row.state, row.note = state, note or f"after {clock(row.took, hours=True)}"
 
     def refresh(self) -> None:
-        """Read the progress of the stages under way."""
+        """Read the progress of the stages under way, and estimate the time until all have ended."""
         for row in self.rows.values():
             if row.state in ("queued", "running"):
                 row.read(attempts.read(self.dag.progress(row.stage)))
+        self.left = self._left()
+
+    def _left(self) -> float | None:
+        """Return the seconds until all stages have ended; None before there is a base for an estimate."""
+        done = {row.stage: row.seconds for row in self.rows.values() if row.state in ("done", "running")}
+        took = {stage: seconds for stage, seconds in done.items() if seconds is not None}
+        left = sorted(self._able(), key=lambda row: -self.dag.dependents.get(row.stage, 0))
+        usual = expected(took, [row.stage for row in left])
+        if not usual:
+            return None
+        running, to_come = dict[str, float](), dict[str, float]()
+        for row in left:
+            if row.state == "running":
+                running[row.stage] = max(0.0, (row.seconds or usual[row.stage]) - (time.time() - row.started))
+            else:
+                to_come[row.stage] = usual[row.stage]
+        return makespan(running, to_come, self.dag.needs, self.slots)
+
+    def _able(self) -> list[Row]:
+        """Return the stages that run or will start: all that have not ended and depend on none that failed."""
+        lost = {stage for stage, row in self.rows.items() if row.state == "failed"}
+        for stage, needs in self.dag.needs.items():  # parents first
+            if not lost.isdisjoint(needs):
+                lost.add(stage)
+        return [row for row in self.rows.values() if row.state in LEFT and row.stage not in lost]
 
     def count(self, state: str) -> int:
         """Return the number of stages in this state."""
         return sum(row.state == state for row in self.rows.values())
 
-    def __rich__(self) -> Table:
-        """As many rows as the terminal has lines, in the order of `STATES`."""
+    @property
+    def summary(self) -> str:
+        """Return how many stages are in each state, and the time to go."""
         counts = ", ".join(f"{n} {state}" for state in STATES if (n := self.count(state)))
-        title = f"{self.dag.folder.name}: {counts}"
-        table = Table("stage", "state", "step", "to go", "worker", "", title=title, caption=self.workers or None)
+        left = "" if self.left is None else f"; about {clock(self.left, hours=True)} to go"
+        return f"{self.dag.folder.name}: {counts}{left}"
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        """Yield the summary, why stages failed, and as many rows as there is room for, in the order of `STATES`."""
         rows = sorted(self.rows.values(), key=lambda row: STATES.index(row.state))
-        for row in rows[: max(1, self.console.height - 8)]:
-            state = row.state + (f" (attempt {row.attempts})" if row.attempts > 1 else "")
-            table.add_row(row.stage, state, row.step, row.to_go, row.worker, row.note, style=STYLES.get(row.state))
-        return table
+        failed = [f"{row.stage}: {row.note}" for row in rows if row.state == "failed"]
+        texts = [(self.summary, "bold"), (self.workers, ""), *((text, "red") for text in failed[:MOST_FAILED])]
+        above = [Text(wrapped(text, options.max_width), style) for text, style in texts if text]
+        yield from above
+        room = self.console.height - sum(text.plain.count("\n") + 1 for text in above) - MARGIN
+        yield _fitting(rows[: max(1, room)], options.max_width)
 
     def new_lines(self) -> Iterator[str]:
         """Yield news of workers, a line for each new state or attempt, and now and then one for a running stage."""
         if self.workers != self._printed_workers:
             self._printed_workers = self.workers
             yield self.workers or "all workers are there"
+        if self.left is not None and time.monotonic() - self._printed_left > INTERVAL:
+            self._printed_left = time.monotonic()
+            yield self.summary
         for row in self.rows.values():
             state, attempt, printed = self._printed.get(row.stage, ("waiting", 0, 0.0))
             due = row.state == "running" and time.monotonic() - printed > INTERVAL
@@ -107,3 +169,20 @@ class Board:
             parts = [row.worker and f"on {row.worker}{again}", row.step, row.to_go and f"{row.to_go} to go", row.note]
             self._printed[row.stage] = (row.state, row.attempts, time.monotonic())
             yield " ".join([f"{row.stage}: {row.state}", *filter(None, parts)])
+
+
+def _fitting(rows: list[Row], width: int) -> WholeTable:
+    """Return the rows in as many columns as fit: workers are left out first, then notes, then states beside steps.
+
+    Notes of failed stages are left out, since they stand above the table.
+    """
+    for heads in COLUMNS:
+        table = WholeTable(*heads, names=2, prose=("worker", "last step"))
+        for row in rows:
+            state, note = row.state + row.again, "" if row.state == "failed" else row.note
+            cells = {"stage": row.stage, "state": state, "step": row.step, "to go": row.to_go}
+            cells |= {"state or step": (row.step or row.state) + row.again, "worker": row.worker, "last step": note}
+            table.add_row(*(cells[head] for head in heads), style=STYLES.get(row.state, ""))
+        if table.width <= width:
+            break
+    return table

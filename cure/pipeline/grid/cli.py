@@ -1,4 +1,4 @@
-"""The command `cure grid`; its heavy imports wait until it runs."""
+"""Declare the command `cure grid`. Heavy imports wait until it runs."""
 
 import signal
 from importlib.util import find_spec

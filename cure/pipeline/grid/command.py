@@ -1,7 +1,6 @@
 """The driver of `cure grid`: hand each stage to a worker as soon as the stages that it needs are done."""
 
 import contextlib
-import sys
 import time
 import uuid
 from collections import Counter
@@ -21,6 +20,7 @@ from cure.pipeline.grid.jobs import dry_run
 from cure.pipeline.grid.options import WorkerOptions
 from cure.pipeline.grid.work import Job, run
 from cure.pipeline.grid.workers import Workers, connected
+from cure.runtime.console import say
 from cure.runtime.progress import shown
 from cure.runtime.terminal import warn
 from cure.settings.params import FILE
@@ -38,13 +38,15 @@ def reproduce(folder: Path, options: WorkerOptions) -> int:
     dags.record_order(dag)
     console = Console(stderr=True)
     board = Board(dag, console)
-    if len(dag.done) < len(dag.needs):
-        with connected(options, dag.folder, dag.logs) as workers, shown(board, board.new_lines, console) as report:
-            GridDriver(dag, board, report, workers, options.retries).drive()
+    try:
+        if len(dag.done) < len(dag.needs):
+            with connected(options, dag.folder, dag.logs) as workers, shown(board, board.new_lines, console) as report:
+                GridDriver(dag, board, report, workers, options.retries).drive()
+    finally:  # after an interruption, too
+        for row in board.rows.values():
+            if row.state == "failed":
+                say(console, f"error: {row.stage}: {row.note}; its output: {dag.log(row.stage)}")
     dags.restore_order(dag)
-    for row in board.rows.values():
-        if row.state == "failed":
-            print(f"error: {row.stage}: {row.note}; its output: {dag.log(row.stage)}", file=sys.stderr)
     counts = {state: board.count(state) for state in ("done", "up to date", "failed", "skipped")}
     if not counts["failed"]:
         dags.show(dag)
@@ -85,6 +87,7 @@ class GridDriver:
             if not ready and not self.running:
                 break
             self.board.workers = self.workers.tend(self._left())
+            self.board.slots = sum(self.workers.count().values())
             for stage in self._startable(ready):
                 ready.remove(stage)
                 self._submit(stage)
@@ -137,12 +140,12 @@ class GridDriver:
                 self.board.ended(stage, "failed", str(future.exception()))
             else:
                 raise UserError("lost the Dask scheduler; rerun to resume")
-            future.release()  # else Dask would run it again where the worker that holds its result dies
+            future.release()  # else Dask would run it again if the worker that holds its result dies
         return done
 
 
 def _refuse_wrong_settings(path: Path) -> None:
-    """Refuse a params.yaml of ours at once with all its mistakes, which its last stage would tell; others are DVC's."""
+    """Raise UserError with all mistakes in a params.yaml of cure before any stage runs; DVC reads other projects'."""
     from cure.evaluation.standalone.plan import OURS  # imports PyTorch, as the check does
     from cure.settings.check import load, unused
 

@@ -1,4 +1,4 @@
-"""The stages of a pipeline folder and their order, read from DVC, and dvc.lock as a serial `dvc repro` leaves it."""
+"""Read the stages of a pipeline folder and their order from DVC; leave dvc.lock as a serial `dvc repro` does."""
 
 import contextlib
 import json
@@ -22,14 +22,14 @@ from cure.storage.files import write_text
 
 @dataclass(frozen=True)
 class Dag:
-    """The stages of a pipeline folder: every stage of its dvc.yaml, and the stages that each one needs."""
+    """The stages of a pipeline folder's dvc.yaml, and the stages that each one needs."""
 
     folder: Path
     needs: dict[str, list[str]]  # stage -> stages that it depends on; in the order of a serial `dvc repro`
     dependents: dict[str, int]  # stage -> number of stages that depend on it, directly or not
-    done: frozenset[str]  # stages that are up to date together with all stages that they need
-    without_gpu: frozenset[str]  # stages whose `meta` in dvc.yaml says gpu: false
-    shows: list[str]  # stages that print what there is, after all others
+    done: frozenset[str]  # stages that are up to date, together with all stages that they need
+    without_gpu: frozenset[str]  # stages whose `meta` in dvc.yaml has gpu: false
+    shows: list[str]  # stages that print the results, after all others
     logs: Path  # of this folder's stages, in .dvc/tmp, which git ignores
 
     def log(self, stage: str) -> Path:
@@ -47,17 +47,17 @@ def read(folder: Path) -> Dag:
         raise UserError(f"{folder / 'dvc.yaml'}: not found; name a pipeline folder, such as quickstart")
     try:
         (logs := logs_of(folder)).mkdir(parents=True, exist_ok=True)
-        rwlock.strangers(folder.resolve(), partial(log, logs))  # mends what killed stages left
+        rwlock.strangers(folder.resolve(), partial(log, logs))  # repairs what killed stages left
         with contextlib.chdir(folder), Repo(_wait_for_lock=True) as repo:
             code = [stage.addressing for stage in repo.index.stages if code_texts.first(stage)]
-            for stage in code:  # here, since its texts say which stages are stale
+            for stage in code:  # now, since its texts decide which stages are stale
                 repo.reproduce(stage, single_item=True)
             graph = get_active_graph(repo.index.graph)
             steps = plan_repro(graph, collect_stages(repo, ["dvc.yaml"]))
             shows = [stage for stage in steps if code_texts.last(stage)]
             steps = [stage for stage in steps if stage not in shows]
             changed = repo.status(targets=["dvc.yaml"]).keys() - set(code)
-            # in here, since DVC names a stage as it is called from the working folder
+            # inside the block, since DVC names stages relative to the working folder
             needs = {stage.addressing: [need.addressing for need in graph.successors(stage)] for stage in steps}
             without_gpu = {stage.addressing for stage in steps if (stage.meta or {}).get("gpu") is False}
             shows = [stage.addressing for stage in shows]
@@ -81,7 +81,7 @@ def logs_of(folder: Path) -> Path:
 
 
 def record_order(dag: Dag) -> None:
-    """Write down the order of dvc.lock, unless an interrupted call has done so."""
+    """Record the order of stages in dvc.lock, unless an interrupted call has done so."""
     if not (file := _order_file(dag)).exists():
         write_text(file, json.dumps(_stage_names(dag.folder / "dvc.lock")))
 
@@ -89,7 +89,7 @@ def record_order(dag: Dag) -> None:
 def restore_order(dag: Dag) -> None:
     """Sort dvc.lock as a serial `dvc repro` does: recorded stages keep their places, the others follow as in `needs`.
 
-    DVC appends a stage when it ends, so several workers leave another order of the same lines.
+    DVC appends a stage when it ends, so several workers leave the same lines in another order.
     """
     file, path = _order_file(dag), dag.folder / "dvc.lock"
     known = json.loads(file.read_text())
@@ -105,7 +105,7 @@ def restore_order(dag: Dag) -> None:
 
 
 def show(dag: Dag) -> None:
-    """Run the stages that print what there is, as `dvc repro` ends with them."""
+    """Run the stages that print the results, with which `dvc repro` ends."""
     with contextlib.chdir(dag.folder), Repo(_wait_for_lock=True) as repo:
         for stage in dag.shows:
             repo.reproduce(stage, single_item=True)

@@ -1,4 +1,4 @@
-"""The job scripts of SLURM workers: dask-jobqueue's, by the site's configuration, with TLS and an end of their own."""
+"""Write the job scripts of SLURM workers: dask-jobqueue's, by the site's configuration, with TLS and an orderly end."""
 
 import logging
 import signal
@@ -20,19 +20,19 @@ from cure.pipeline.grid.slurm import Pool
 from cure.runtime.device import WITHOUT_GPU
 
 SITE_CONFIG = "~/.config/dask/jobqueue.yaml"
-SECTION, CPU_SECTION = "slurm", "slurm-cpu"  # of jobqueue; what the second one leaves out, the first one says
-OWN_PAGE = {"dashboard", "dashboard_address"}  # of the site's scheduler options
+SECTION, CPU_SECTION = "slurm", "slurm-cpu"  # of jobqueue; the first is the default of the second
+OWN_PAGE = {"dashboard", "dashboard_address"}  # among the site's scheduler options
 TLS = ("ca_file", "cert", "key")
 UNTIL_THE_WORKER_ENDS = "trap : TERM"
-"""A job lives until its worker has ended, though SLURM tells all of its processes to end at once."""
+"""Keep the job until its worker has ended, although SLURM sends SIGTERM to all of its processes at once."""
 
 
 @contextmanager
 def slurm_workers(options: WorkerOptions, folder: Path, logs: Path) -> Iterator[tuple[SpecCluster, list[Pool]]]:
-    """Start a scheduler, and yield it with the pools of jobs, whose scripts SLURM accepts; cancel the jobs at the end.
+    """Start a scheduler; yield it with the pools of jobs, whose scripts SLURM accepts; cancel the jobs at the end.
 
-    Scheduler and workers know each other by a certificate of this call. Its files lie in a folder that only this user
-    can read and that the jobs share; the folder goes with the call.
+    Scheduler and workers authenticate by a certificate of this call. Its files are in a folder that the jobs share and
+    only this user can read. The folder is deleted at the end.
     """
     _jobqueue()
     security = Security.temporary()
@@ -60,7 +60,7 @@ def slurm_workers(options: WorkerOptions, folder: Path, logs: Path) -> Iterator[
 
 
 def dry_run(options: WorkerOptions, folder: Path, logs: Path) -> list[str]:
-    """Return the job script of each pool, with words for what is known only when it is submitted."""
+    """Return the job script of each pool, with placeholders for values that are known only at submission."""
     _jobqueue()
     paths = {name: Path("PRIVATE", name) for name in TLS}
     return [text for _, text in _pools(options, folder, logs, "tls://SCHEDULER:PORT", paths)]
@@ -120,7 +120,7 @@ def _job(
 
 
 def _section(name: str) -> dict[str, Any]:
-    """Return a section of the site's configuration, in which - and _ are the same, as everywhere in Dask's."""
+    """Return a section of the site's configuration, in which - and _ are equal, as everywhere in Dask."""
     found = dask.config.get(f"jobqueue.{name}", {})
     if not isinstance(found, dict):
         raise UserError(f"--slurm: section jobqueue.{name} of {SITE_CONFIG} should be a mapping; found {found!r}")
@@ -128,7 +128,7 @@ def _section(name: str) -> dict[str, Any]:
 
 
 def _jobqueue() -> Any:
-    """Import dask-jobqueue, which brings its settings' defaults, and leave signals as they are: it silences Ctrl-C."""
+    """Import dask-jobqueue, which brings its settings' defaults, and restore signals, since it disables Ctrl-C."""
     handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
     import dask_jobqueue.slurm
 
@@ -138,7 +138,7 @@ def _jobqueue() -> Any:
 
 
 def _scheduler(security: Security) -> SpecCluster:
-    """Start a scheduler with the site's options; without a page, unless the site asks for one."""
+    """Start a scheduler with the site's options; without a web page, unless the site configures one."""
     site = _section(SECTION)
     options = {"protocol": "tls://", "security": security, "dashboard": False, **site["scheduler-options"]}
     if not options.keys() & {"host", "interface"}:

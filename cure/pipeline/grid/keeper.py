@@ -1,10 +1,11 @@
-"""Run DVC so that it does not outlive its caller: `python -m cure.pipeline.grid.keeper LOG COMMAND...`, a new session.
+"""Run DVC in a session that ends with its caller: `python -m cure.pipeline.grid.keeper LOG COMMAND...`.
 
-stdin is the lifeline: a pipe that its owner never writes to and that the system closes when the owner dies, however it
-dies. Then the stage that DVC runs is killed, and DVC itself, which may be writing dvc.lock, is left to end. All of them
-ignore SIGTERM, which a cluster sends to every process of a job: DVC would die while it writes its list of locks.
+stdin is the lifeline: a pipe that its owner never writes to and that the system closes when the owner dies in any way.
+Then the stage that DVC runs is killed, and DVC itself, which may be writing dvc.lock, may finish. All of them ignore
+SIGTERM, which a cluster sends to every process of a job: DVC would die while it writes its list of locks.
 
-The log is the lock: whatever the command starts inherits it as stdout, so it is held until the last of them has ended.
+The log is the lock: every process that the command starts inherits it as stdout, so it is held until the last of them
+has ended.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ from typing import IO
 import psutil
 
 POLL_SECONDS = 0.1
-GRACE_SECONDS = 20.0  # for DVC to end after its stage was killed; SLURM kills everything 30 after its SIGTERM
+GRACE_SECONDS = 20.0  # for DVC to end after its stage was killed; SLURM kills everything 30 s after its SIGTERM
 
 
 def main(log: str, *command: str) -> int:
@@ -74,7 +75,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _kill_the_rest() -> None:
-    """Kill a stage that DVC takes for dead because the shell between them died, so that it does not run on alone."""
+    """Kill a stage that DVC considers dead because the shell between them died, so that it does not keep running."""
     for pid in psutil.pids():
         with contextlib.suppress(ProcessLookupError):
             if pid != os.getpid() and os.getpgid(pid) == os.getpgrp():

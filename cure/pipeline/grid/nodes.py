@@ -1,4 +1,4 @@
-"""Dask's scheduler and worker without the web page that each would serve to everybody; how they close."""
+"""Define Dask's scheduler and worker without their public web pages, and with an orderly end."""
 
 import asyncio
 import signal
@@ -10,30 +10,30 @@ from typing import Any, Self
 import distributed
 from distributed import SchedulerPlugin
 
-CLOSE_SECONDS = 25  # more than the keeper's grace, less than SLURM's 30 between SIGTERM and SIGKILL
+CLOSE_SECONDS = 25  # longer than the keeper's grace, shorter than SLURM's 30 s between SIGTERM and SIGKILL
 
 
 class _WithoutPage:
-    """Dask opens the port of its page even where the dashboard is off."""
+    """Dask opens the port of its web page even if the dashboard is off."""
 
     def start_http_server(self, *_: object, **__: object) -> None:
         """Open no port."""
 
 
 class Scheduler(_WithoutPage, distributed.Scheduler):
-    """A scheduler that answers nobody but those who hold its certificate."""
+    """A scheduler that accepts only connections with its certificate."""
 
 
 class Worker(_WithoutPage, distributed.Worker):
-    """A worker that answers nobody but those who hold its certificate, and that ends in order at SIGTERM.
+    """A worker that accepts only connections with its certificate, and that closes at SIGTERM.
 
-    Without a nanny, Dask's worker leaves at SIGTERM without closing itself, which hangs now and then.
+    Without a nanny, Dask's worker exits at SIGTERM without closing itself, which sometimes hangs.
     """
 
     _end: asyncio.Task[str | None] | None = None
 
     async def start_unsafe(self) -> Self:
-        """Start, and from now on take SIGTERM as the end of the job: let go of the stage and wait for its keeper."""
+        """Start, and from then on treat SIGTERM as the end of the job: release the stage and wait for its keeper."""
         await super().start_unsafe()  # type: ignore[no-untyped-call]
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._told_to_end)
         return self
@@ -43,7 +43,7 @@ class Worker(_WithoutPage, distributed.Worker):
 
 
 class Arrivals(SchedulerPlugin):
-    """The names of all workers that ever came, also of those that were gone before anybody looked."""
+    """The names of all workers that ever connected, including those that left before anyone checked."""
 
     def __init__(self) -> None:
         self.names = set[str]()
@@ -55,7 +55,7 @@ class Arrivals(SchedulerPlugin):
 
 @contextmanager
 def closing(resource: Any) -> Iterator[Any]:
-    """Close the resource at the end. What goes wrong then is told, but undoes nothing that the stages have done."""
+    """Close the resource at the end of the block. An error then is only printed, since it undoes no finished stage."""
     try:
         yield resource
     finally:

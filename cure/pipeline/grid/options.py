@@ -1,4 +1,4 @@
-"""The options of `cure grid` about workers."""
+"""Declare the options of `cure grid` about workers."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from cure.errors import UserError
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """The options of the command line about workers."""
+    """The options about workers, as given on the command line; contradictions raise UserError."""
 
     workers: int | None
     devices: list[str]

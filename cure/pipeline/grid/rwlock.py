@@ -1,8 +1,8 @@
-"""DVC's list of the files that its processes use, .dvc/tmp/rwlock: mend it where a killed process left it wrong.
+"""Repair DVC's list of the files that its processes use, .dvc/tmp/rwlock, after a killed process.
 
-DVC writes the list in place, so a process that is killed while it writes leaves an empty file, at which every later DVC
-command stops. DVC drops the entry of a process that is gone, but it knows processes by their number alone: on another
-host the number may belong to anybody.
+DVC writes the list in place, so a process that is killed while writing leaves an empty file, at which every later DVC
+command stops. DVC drops the entry of a process that is gone, but it identifies processes by their number alone: on
+another host the number may belong to any process.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ Entry = dict[str, Any]  # pid and cmd, the command line
 OF_GRID = re.compile(r"--cd (?P<folder>.+) --wait-for-lock repro -s (?P<stage>\S+)$")
 """The end of the command line that work.py gives to DVC."""
 MODULE = re.compile(r"^.*/dvc/__main__\.py ")
-"""How Python names what was started as `python -m dvc`."""
+"""The beginning of the command line of `python -m dvc`, as Python writes it."""
 
 
 def mend(folder: Path) -> None:
@@ -34,10 +34,10 @@ def mend(folder: Path) -> None:
 
 
 def strangers(folder: Path, log_of: Callable[[str], Path]) -> list[str]:
-    """Mend the list, drop the entries of stages of `folder` that no process runs, and name those that nobody can judge.
+    """Repair the list, drop entries of stages of `folder` that no process runs, and return those that cannot be judged.
 
-    An entry belongs to a process of this host if that process has its command line. Otherwise, the log of its stage
-    tells: whoever runs the stage, on whatever host, holds the lock on it (keeper.py).
+    An entry belongs to a process of this host if that process has its command line. Otherwise the log of its stage
+    decides: the process that runs the stage, on any host, holds the lock on it (keeper.py).
     """
     with _guarded(folder) as path:
         listed = _listed(path)
@@ -52,7 +52,7 @@ def strangers(folder: Path, log_of: Callable[[str], Path]) -> list[str]:
 
 
 def _listed(path: Path) -> dict[str, Any]:
-    """Read the list; delete one that cannot be read, which is then an empty one, as a missing one is."""
+    """Read the list; delete one that cannot be read, and treat it as empty, like a missing one."""
     try:
         found: dict[str, Any] = SCHEMA(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -64,7 +64,7 @@ def _listed(path: Path) -> dict[str, Any]:
 
 
 def _lives(entry: Entry, folder: Path, log_of: Callable[[str], Path]) -> bool | None:
-    """Return whether a process stands behind the entry, or None where nobody here can know."""
+    """Return whether the entry's process is alive, or None if this host cannot determine it."""
     words = MODULE.sub("", entry["cmd"])
     with contextlib.suppress(psutil.Error):
         if " ".join(psutil.Process(entry["pid"]).cmdline()).endswith(words):

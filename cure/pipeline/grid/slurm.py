@@ -1,7 +1,7 @@
-"""SLURM jobs of one Dask worker each: submitted, watched, submitted again while stages are left, and cancelled.
+"""Keep SLURM jobs of one Dask worker each: submit, watch, resubmit while stages are left, and cancel.
 
-dask-jobqueue writes the job script, with what the site's configuration says. Here jobs are kept: it submits a job that
-was refused forever, in silence, and waits without end for one that died before its worker came.
+dask-jobqueue writes the job script from the site's configuration. It does not keep jobs well: it resubmits a refused
+job forever without a message, and waits without end for a job that died before its worker connected.
 """
 
 import getpass
@@ -16,12 +16,12 @@ from pathlib import Path
 
 from cure.errors import UserError
 
-ANSWER_SECONDS = 60.0  # for SLURM's commands
-LOOK_SECONDS = (2.0, 30.0)  # between two looks into the queue: at first, and after a long wait
-MOST_DEATHS = 3  # submissions in a row whose jobs end before a worker comes
+ANSWER_SECONDS = 60.0  # limit of SLURM's commands
+LOOK_SECONDS = (2.0, 30.0)  # between two queries of the queue: at first, and after a long wait
+MOST_DEATHS = 3  # submissions in a row whose jobs end before a worker connects
 RETRY_SECONDS = 30.0  # before the next job after a refused one
 RESERVE_SECONDS = 120.0  # of the walltime, for a job to start its worker and to end it
-STAGGER_SECONDS = 600.0  # over which the ends of jobs of one start are spread
+STAGGER_SECONDS = 600.0  # over which the ends of jobs that start together are spread
 ENDED = re.compile(r"COMPLET|FAILED|TIMEOUT|CANCELLED|NODE_FAIL|BOOT_FAIL|DEADLINE|OUT_OF_MEMORY")
 WALLTIME = re.compile(r"^#SBATCH +(?:-t|--time)[ =]?(\S+)", re.MULTILINE)
 TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<rest>\d+(?::\d+){0,2})")
@@ -36,10 +36,10 @@ class Pool:
     wanted: int
     script: Path
     output: str  # the file of a job's errors, with %J for its number
-    arrived: set[str] = field(default_factory=set)  # names of all workers that ever came
-    jobs: dict[str, str] = field(default_factory=dict)  # number -> what the queue says of it
+    arrived: set[str] = field(default_factory=set)  # names of all workers that ever connected
+    jobs: dict[str, str] = field(default_factory=dict)  # number -> its state in the queue
     here: set[str] = field(default_factory=set)  # jobs whose worker is connected
-    came: set[str] = field(default_factory=set)  # jobs whose worker ever came
+    came: set[str] = field(default_factory=set)  # jobs whose worker ever connected
     deaths: int = 0
     trouble: str = ""
     _look_at: float = 0.0
@@ -47,11 +47,11 @@ class Pool:
     _changed_at: float = field(default_factory=time.monotonic)
 
     def check(self) -> None:
-        """Refuse a script that SLURM would not accept."""
+        """Raise UserError for a script that SLURM would not accept."""
         _command("sbatch", "--test-only", str(self.script), option=f"--slurm {self.partition}")
 
     def tend(self, workers: set[str], left: int) -> None:
-        """Notice workers that came and jobs that ended, and submit jobs, at most one for each stage that is left."""
+        """Record workers that connected and jobs that ended; submit jobs, at most one for each stage that is left."""
         here = {job for job in self.jobs if f"{self.name}-{job}" in workers}
         if here != self.here:
             self._changed()
@@ -65,7 +65,7 @@ class Pool:
             self._submit()
 
     def status(self) -> str:
-        """Return how many workers are there and why the others are not, or nothing if all are."""
+        """Return how many workers are connected and why the others are not, or '' if all are."""
         absent = defaultdict[str, list[str]](list)
         for job, said in self.jobs.items():
             if job not in self.here:
@@ -93,7 +93,7 @@ class Pool:
         self._changed()
 
     def _look(self) -> None:
-        """Ask the queue for the jobs whose workers are not there; forget those that ended."""
+        """Query the queue for the jobs without a connected worker; forget those that ended."""
         try:
             listed = _command("squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%i|%T|%r")
         except UserError as silence:
@@ -113,12 +113,12 @@ class Pool:
         self._look_at = time.monotonic() + min(max(LOOK_SECONDS[0], waited / 10), LOOK_SECONDS[1])
 
     def _died(self, job: str) -> None:
-        """Tell why a job ended before its worker came; give up after `MOST_DEATHS` if no worker is there."""
+        """Record why a job ended before its worker connected; give up after `MOST_DEATHS` if no worker is connected."""
         self.deaths += 1
         path = Path(self.output.replace("%J", job))
         lines = path.read_text(errors="replace").split("\n") if path.exists() else []
         last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
-        self.trouble = f"job {job} ended before its worker came: {last} (its output: {path})"
+        self.trouble = f"job {job} ended before its worker connected: {last} (its output: {path})"
         if self.deaths >= MOST_DEATHS and not self.here:
             raise UserError(f"--slurm {self.partition}: {self.trouble}; {self.deaths} submissions in a row ended so")
         self._submit_at = time.monotonic() + min(2.0 ** (self.deaths - 1), RETRY_SECONDS)
@@ -130,7 +130,7 @@ class Pool:
 
 
 def _command(*words: str, option: str = "--slurm") -> str:
-    """Run a command of SLURM and return its output; refuse with what it says. Ctrl-C does not reach it."""
+    """Run a command of SLURM and return its output; raise UserError with its errors. Ctrl-C does not reach it."""
     try:
         done = subprocess.run(
             words, capture_output=True, text=True, check=False, timeout=ANSWER_SECONDS, start_new_session=True
@@ -149,7 +149,7 @@ def _command(*words: str, option: str = "--slurm") -> str:
 
 
 def lifetime(script: str) -> list[str]:
-    """Return a worker's options that end it before its walltime does, some earlier than others, or none without one."""
+    """Return options that end a worker before its walltime, some earlier than others; none without a walltime."""
     limits = [seconds for limit in WALLTIME.findall(script) if (seconds := _seconds(limit))]
     if not limits:
         return []
@@ -158,7 +158,7 @@ def lifetime(script: str) -> list[str]:
 
 
 def _seconds(limit: str) -> int | None:
-    """Return the seconds of SLURM's minutes, minutes:seconds, hours:minutes:seconds, days-hours[:minutes[:seconds]]."""
+    """Convert SLURM's minutes, minutes:seconds, hours:minutes:seconds, days-hours[:minutes[:seconds]] to seconds."""
     found = TIME.fullmatch(limit)
     if not found:
         return None

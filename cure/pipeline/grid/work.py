@@ -1,4 +1,4 @@
-"""One stage on one worker: `dvc repro -s STAGE`, again if something killed it."""
+"""Run one stage on one worker: `dvc repro -s STAGE`, again if it was killed."""
 
 import os
 import re
@@ -17,7 +17,7 @@ from cure.pipeline.grid import attempts, keeper
 from cure.runtime import progress
 
 POLL_SECONDS = 0.2
-BUSY_SECONDS = 600.0  # in which an unknown owner of DVC's locks may end
+BUSY_SECONDS = 600.0  # time for an unknown owner of DVC's locks to end
 BUSY = ("is busy, it is being blocked by", "Unable to acquire lock")
 """Printed by DVC while another process holds its lock."""
 KILLED = re.compile(r"exited with (?:-\d+|1[3-9]\d)\b|failed \(exitcode: -\d+\)|SignalException: .*got signal")
@@ -28,7 +28,7 @@ UNLISTED = re.compile(r"RWLock-file|unexpected error$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Job:
-    """A stage, the folder of its dvc.yaml, the files of its output and its progress, and how often it is retried."""
+    """A stage, the folder of its dvc.yaml, the files of its output and its progress, and its number of retries."""
 
     stage: str
     folder: Path
@@ -53,7 +53,8 @@ class StageFailed(Exception):
 def run(job: Job) -> None:
     """Reproduce the stage on this worker. A stage that was killed continues from its resume file.
 
-    Give up after `retries` attempts, here or on other workers, that were killed before they did a new step.
+    Raises:
+        StageFailed: the stage failed, or `retries` attempts, here or on other workers, were killed without a new step.
     """
     if not job.folder.is_dir():
         raise StageFailed(
@@ -98,9 +99,9 @@ def _attempt(job: Job, needed: Callable[[], bool]) -> tuple[int, str]:
 
 
 def _wait(job: Job, seconds: float) -> None:
-    """Drop what dead processes of other hosts left in DVC's list of locks; name those who may live, and wait a second.
+    """Drop entries of other hosts' dead processes from DVC's list of locks, record those that may live, wait a second.
 
-    After `BUSY_SECONDS`, give up if no process of this host is in the way.
+    After `BUSY_SECONDS`, give up if no process of this host holds the lock.
     """
     from cure.pipeline.grid import rwlock  # imports DVC
 
@@ -128,14 +129,14 @@ def _still_needed() -> Callable[[], bool]:
 
 
 def _worker_name() -> str:
-    """Return the host and the device that its worker was given."""
+    """Return the host and the device of this worker."""
     devices = os.environ.get("CUDA_VISIBLE_DEVICES")
     device = "" if devices is None else f" cuda:{devices}" if devices else " cpu"
     return socket.gethostname() + device
 
 
 def last_error(output: str) -> str:
-    """Return the stage's own error message with its reasons, which stand indented below it, or else the last line."""
+    """Return the stage's own error message with the reasons indented below it, or else the last line."""
     lines = [line for line in output.splitlines() if line.strip()]
     own = [place for place, line in enumerate(lines) if line.startswith("error: ")]
     if not own:

@@ -1,4 +1,4 @@
-"""The workers: processes of this machine, the workers of a running Dask cluster, or SLURM jobs."""
+"""Connect to the workers: processes of this machine, the workers of a running Dask cluster, or SLURM jobs."""
 
 import contextlib
 import logging
@@ -35,7 +35,7 @@ class Workers:
     pools: list[Pool] = field(default_factory=list)
 
     def pool(self, *, gpu: bool) -> str:
-        """Return the name of the pool for stages that need a GPU, or none; empty where all workers are one pool."""
+        """Return the name of the pool for stages that need a GPU or no GPU; '' if all workers are one pool."""
         return self.pools[0 if gpu else -1].name if self.pools else ""
 
     def count(self) -> dict[str, int]:
@@ -47,13 +47,13 @@ class Workers:
         }
 
     def tend(self, left: dict[str, int]) -> str:
-        """Look after the jobs, given the stages left for each pool; return what there is to say about workers."""
+        """Maintain the jobs, given the number of stages left for each pool; return a message about workers, or ''."""
         names = {str(each["name"]) for each in self._seen()}
         for pool in self.pools:
             pool.tend(names, left.get(pool.name, 0))
         said = [(pool.partition, pool.status()) for pool in self.pools]
         if not self.pools and not names:
-            return "no worker is there"
+            return "no worker is connected"
         return "; ".join(f"{name}: {text}" if len(said) > 1 else text for name, text in said if text)
 
     def _seen(self) -> list[dict[str, Any]]:
@@ -62,7 +62,7 @@ class Workers:
 
 @contextmanager
 def connected(options: WorkerOptions, folder: Path, logs: Path) -> Iterator[Workers]:
-    """Yield the workers; those started here end with the block, also in the middle of a stage."""
+    """Yield the workers. Those started here end with the block, even in the middle of a stage."""
     with dask.config.set({"distributed.scheduler.allowed-failures": MOST_LOSSES}), contextlib.ExitStack() as stack:
         if options.cluster:
             yield Workers(stack.enter_context(closing(_client(options.cluster))))
@@ -80,7 +80,7 @@ def _client(address: str) -> Client:
     except (OSError, ValueError, TypeError) as problem:  # TypeError: tls:// without certificates
         advice = "`dask scheduler` starts one"
         if address.startswith("tls:"):
-            advice = "its certificates stand in ~/.config/dask/distributed.yaml under distributed.comm.tls"
+            advice = "set its certificates in ~/.config/dask/distributed.yaml under distributed.comm.tls"
         raise UserError(f"--cluster {address}: no Dask scheduler answers ({problem}); {advice}") from None
 
 
@@ -95,7 +95,7 @@ def _local(options: WorkerOptions, folder: Path) -> SpecCluster:
         "memory_limit": 0,
         "dashboard": False,
         "worker_class": Worker,
-        "silence_logs": logging.CRITICAL,  # a heartbeat that a killed driver cuts off is an error with a traceback
+        "silence_logs": logging.CRITICAL,  # a heartbeat that a killed driver interrupts logs an error with a traceback
         "preload": IGNORE_SIGINT,
     }
     workers = {
@@ -117,7 +117,7 @@ def shares(folder: Path, workers: int | None) -> list[str]:
 
 
 def _run_section(folder: Path) -> dict[str, Any]:
-    """Return the section `run` of params.yaml; another project's pipeline may have none."""
+    """Return the section `run` of params.yaml, or {} if there is none, as in another project's pipeline."""
     try:
         found: dict[str, Any] = YAML(typ="safe").load((folder / "params.yaml").read_text("utf-8")).get("run", {})
     except (OSError, ValueError, YAMLError, AttributeError):

@@ -15,11 +15,12 @@ from cure.errors import UserError
 from cure.pipeline.planning.cost_model import CostModel, Estimate
 from cure.pipeline.planning.facts import Facts
 from cure.pipeline.planning.measuring import analysing, attacking, corrupting
+from cure.pipeline.planning.printing import Costs, each_run, sums
 from cure.pipeline.planning.step_profile import LONGEST, STEPS, Clock
 from cure.pipeline.planning.tasks import KINDS, Task, tasks
 from cure.pipeline.planning.training import revision, study, training
 from cure.runtime import device
-from cure.runtime.console import page, ruled
+from cure.runtime.console import page, say
 from cure.runtime.progress import progress
 from cure.settings.sections import RunSettings
 
@@ -32,7 +33,6 @@ ESTIMATES: dict[str, Callable[[Task, CostModel], Estimate]] = {
     "analyse": analysing,
     "layers": study,
 }
-Costs = list[tuple[Task, Estimate]]
 
 
 def folder_and_names(arguments: list[str]) -> tuple[Path, list[str]]:
@@ -87,7 +87,12 @@ def show(arguments: list[str], device_name: str, tflops: float | None, json: boo
     if json:
         print(text.dumps(as_json(found, cost_model), indent=1))
     else:
-        page().print(*as_tables(found, cost_model), sep="\n")
+        console, (table, members) = page(), each_run(found)
+        console.print(table, "")
+        for line in members:
+            say(console, line, "dim")
+        console.print("", sums(counted(found)), "")
+        say(console, basis(cost_model))
 
 
 def basis(cost_model: CostModel) -> str:
@@ -123,6 +128,12 @@ def total(found: Costs) -> Estimate:
     )
 
 
+def counted(found: Costs) -> list[tuple[str, int, Estimate]]:
+    """Return for each kind of stage, and last for all, how many are to be done and what they cost together."""
+    parts = [(kind, part) for kind in KINDS if (part := _of(found, kind))]
+    return [(kind, sum(not task.done for task, _ in part), total(part)) for kind, part in [*parts, ("all", found)]]
+
+
 def as_json(found: Costs, cost_model: CostModel) -> dict[str, object]:
     """Return the plan in plain units: seconds and bytes."""
     stages = [
@@ -135,37 +146,3 @@ def as_json(found: Costs, cost_model: CostModel) -> dict[str, object]:
 
 def _of(found: Costs, kind: str) -> Costs:
     return [(task, cost) for task, cost in found if task.kind == kind]
-
-
-HEADS = ("passes", "FLOP", "time", "memory", "disk", "resume file")
-
-
-def as_tables(found: Costs, cost_model: CostModel) -> list[object]:
-    """Return a table with each stage of each run, one with the sums of what is to be done, and the basis."""
-    each, sums = ruled("stage", "done", *HEADS), ruled("to be done", "stages", *HEADS)
-    for task, cost in found:
-        each.add_row(task.name, "yes" if task.done else "", *_formatted(cost))
-    for kind in KINDS:
-        if part := _of(found, kind):
-            sums.add_row(kind, str(sum(not task.done for task, _ in part)), *_formatted(total(part)))
-    sums.add_row("all", str(sum(not task.done for task, _ in found)), *_formatted(total(found)), style="bold")
-    return [each, sums, basis(cost_model)]
-
-
-def _formatted(cost: Estimate) -> list[str]:
-    sizes = [f"{scaled(float(one), 1024)}B" if one else "" for one in (cost.memory, cost.disk, cost.resume)]
-    return [scaled(cost.passes), scaled(cost.flops), duration(cost.seconds), *sizes]
-
-
-def scaled(number: float, step: int = 1000) -> str:
-    """Format with three digits and a prefix: 1.61 P; with steps of 1024, 4.2 Gi."""
-    prefixes = ["", *("kMGTPE" if step == 1000 else ("Ki", "Mi", "Gi", "Ti"))]
-    while abs(number) >= step and len(prefixes) > 1:
-        number, prefixes = number / step, prefixes[1:]
-    return f"{number:.0f} {prefixes[0]}" if number >= 100 else f"{number:.3g} {prefixes[0]}"
-
-
-def duration(seconds: float) -> str:
-    """Format in a suitable unit: 12 s, 4.2 min, 31 h."""
-    unit, size = next(((u, s) for u, s in (("h", 3600), ("min", 60)) if seconds >= 2 * s), ("s", 1))
-    return f"{seconds / size:.1f} {unit}"

@@ -1,4 +1,4 @@
-"""The cost model of a folder: counts and timings of stand-ins for the networks of a run, each made once."""
+"""Define the cost model of a folder: counts and timings of stand-ins for the networks of a run, each made once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

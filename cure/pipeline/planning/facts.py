@@ -1,4 +1,4 @@
-"""Facts about a run before anything is downloaded or trained: its settings and the size of its data."""
+"""Provide facts about a run before anything is downloaded or trained: its settings and the size of its data."""
 
 import json
 from dataclasses import dataclass, replace
@@ -96,7 +96,7 @@ class Facts:
 
 @cache
 def _extent(facts: Facts, dataset: str) -> Extent:
-    """Read the prepared file, else count what it would be made of."""
+    """Read the prepared file, else count its future content."""
     prepared = facts.folder / paths.data(dataset)
     if prepared.exists():
         return _prepared(prepared)

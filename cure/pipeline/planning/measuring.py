@@ -1,4 +1,4 @@
-"""Costs of the stages that measure: attack, corrupt and analyse."""
+"""Estimate costs of the stages that measure: attack, corrupt and analyse."""
 
 import math
 

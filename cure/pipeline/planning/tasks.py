@@ -1,4 +1,4 @@
-"""The tasks of a pipeline: the stages of its dvc.yaml, each of one run, and whether dvc.lock has them."""
+"""Read the tasks of a pipeline: the stages of its dvc.yaml, each of one run, and whether dvc.lock has them."""
 
 import shlex
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Costs of the stages that train: pretrain, update, revise and layers."""
+"""Estimate costs of the stages that train: pretrain, update, revise and layers."""
 
 import copy
 import math
@@ -86,7 +86,7 @@ def _data(cost_model: CostModel, run: Run) -> int:
 
 
 def _memory(cost_model: CostModel, run: Run, fit: Fit, nets: Networks, count: Count) -> int:
-    """Return the allocator's peak on CUDA; else add networks, gradients, momentum and what graphs hold."""
+    """Return the allocator's peak on CUDA; else add networks, gradients, momentum and tensors kept by graphs."""
     if cost_model.flops_per_second is None and (peak := cost_model.timing(run).peak) is not None:
         return peak + _data(cost_model, run)
     extent = cost_model.facts.extent(run.dataset)

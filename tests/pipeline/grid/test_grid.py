@@ -8,23 +8,19 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
 from distributed import Client, Security, SpecCluster
-from rich.console import Console
 from ruamel.yaml import YAML
 
 from cure.errors import UserError
-from cure.pipeline.grid import attempts, dag
-from cure.pipeline.grid.board import INTERVAL, Board, Row
+from cure.pipeline.grid import dag
 from cure.pipeline.grid.command import reproduce
 from cure.pipeline.grid.options import WorkerOptions
 from cure.pipeline.grid.work import KILLED
 from cure.pipeline.grid.workers import connected, shares
-from cure.runtime.progress import append, clock
-from tests.support.grid_project import SERIAL, Project, equal, gone, line, resumable, until
+from tests.support.grid_project import SERIAL, SHOWN, Project, equal, gone, line, resumable, until
 
 
 def test_two_workers_leave_the_lock_of_a_serial_run_and_no_stage_starts_before_its_parents(project, serial):
@@ -39,6 +35,18 @@ def test_two_workers_leave_the_lock_of_a_serial_run_and_no_stage_starts_before_i
     assert names[-2:] == ["report", "report"]
     assert equal(project, serial)
     assert "4 up to date" in project.grid()
+
+
+def test_it_ends_with_what_the_last_stage_shows_each_time_and_after_a_failure_shows_nothing(project, serial):
+    assert SHOWN in project.grid()
+    assert equal(project, serial)
+    again = project.grid()
+    assert SHOWN in again
+    assert "4 up to date" in again
+    assert equal(project, serial)
+    (project.root / "step.py").write_text((project.root / "step.py").read_text() + "\n")
+    (project.aside / "wrong-train-a").touch()
+    assert SHOWN not in project.grid(expect=1)
 
 
 def test_a_pipeline_folder_is_named_from_outside_of_it(project, serial):
@@ -221,7 +229,7 @@ def test_clones_that_share_nothing_but_a_remote_merge_in_a_third(project, serial
         clone.run("dvc", "repro", "--pull", f"train@{row}")
         clone.run("dvc", "push", "--run-cache")
     said = project.run("dvc", "repro", "--pull")
-    assert re.findall(r"Running stage '(.+)'", said) == ["report"]  # what git keeps, the run cache does not
+    assert re.findall(r"Running stage '(.+)'", said) == ["report", "show"]  # what git keeps, the run cache does not
     assert [project.said(name).count("ends") for name in SERIAL] == [1, 1, 1, 1]
     assert equal(project, serial)
 
@@ -233,7 +241,7 @@ def test_clones_that_share_nothing_but_a_remote_merge_in_a_third(project, serial
         ({"slurm": "gpus", "devices": ["0"]}, "--device-per-worker: only for workers of this machine"),
         ({"cluster": "tcp://127.0.0.1:9", "workers": 2}, "--workers: not with --cluster, which has workers of its own"),
         ({"cluster": "nonsense://x"}, "--cluster nonsense://x: no Dask scheduler answers"),
-        ({"cluster": "tls://127.0.0.1:9"}, "its certificates stand in ~/.config/dask/distributed.yaml"),
+        ({"cluster": "tls://127.0.0.1:9"}, "set its certificates in ~/.config/dask/distributed.yaml"),
         ({"cpu_partition": "cpu"}, "--cpu-partition: only beside --slurm"),
         (
             {"slurm": "gpus"},
@@ -288,49 +296,3 @@ def test_a_worker_gets_a_gpu_or_a_share_of_the_cores(tmp_path, monkeypatch, run,
 )
 def test_a_stage_or_one_of_its_processes_that_a_signal_ended_is_told_from_an_error(said, killed):
     assert bool(KILLED.search(said)) is killed
-
-
-def test_a_row_has_the_step_and_the_time_to_go_of_the_last_attempt():
-    def event(done, note, time):
-        return {"label": "train a", "done": done, "total": 9, "note": note, "time": time}
-
-    row = Row("train@a")
-    row.read(attempts.parse([{"worker": "node cpu", "time": 0}, event(0, "", 1.0)]))
-    assert (row.state, row.step, row.to_go, row.attempts) == ("running", "0/9", "", 1)
-    again = [{"worker": "node cuda:1", "time": 20.0}, event(0, "", 30.0)]
-    resumed = [event(n, "resumed", 30.0) for n in (1, 2, 3)]
-    trained = [event(n, "val_pgd 0.5", 100.0 * n) for n in (4, 5)]
-    row.read(attempts.parse([{"worker": "node cpu", "time": 0}, *again, *resumed, *trained]))
-    assert (row.worker, row.attempts, row.step, row.note) == ("node cuda:1", 2, "5/9", "val_pgd 0.5")
-    assert row.to_go == clock(4 * (100 + 370) / 2, hours=True) == "0:15:40"
-
-
-def test_a_board_prints_a_line_for_each_new_state_and_attempt_and_now_and_then_one_for_a_running_stage(
-    tmp_path, monkeypatch
-):
-    now = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(time, "time", lambda: now[0])
-    needs = {"prepare": [], "train@a": ["prepare"], "report": ["train@a"]}
-    board = Board(dag.Dag(tmp_path, needs, {}, frozenset({"prepare"}), frozenset(), tmp_path), Console())
-    path = board.dag.progress("train@a")
-    board.queued("train@a")
-    assert list(board.new_lines()) == []
-    append(path, {"worker": "node cpu", "time": now[0]})
-    board.refresh()
-    assert list(board.new_lines()) == ["train@a: running on node cpu"]
-    append(path, {"label": "train a", "done": 1, "total": 3, "note": "val_pgd 0.5", "time": now[0]})
-    board.refresh()
-    assert list(board.new_lines()) == []
-    now[0] += INTERVAL + 1
-    assert list(board.new_lines()) == ["train@a: running on node cpu 1/3 val_pgd 0.5"]
-    append(path, {"worker": "node cpu", "time": now[0]})
-    board.refresh()
-    assert list(board.new_lines()) == ["train@a: running on node cpu, attempt 2"]
-    now[0] += 1
-    board.ended("train@a", "done")
-    assert list(board.new_lines()) == ["train@a: done on node cpu, attempt 2 after 0:01:02"]
-    assert list(board.new_lines()) == []
-    assert {state: board.count(state) for state in ("done", "up to date", "waiting")} == dict.fromkeys(
-        ("done", "up to date", "waiting"), 1
-    )

@@ -90,13 +90,13 @@ def test_jobs_that_die_before_their_worker_comes_are_told_with_their_last_line(p
     (slurm.folder / "dies").write_text("yes")
     with grid() as driver:
         assert driver.wait(timeout=120) == 2
-    first, *_, last = [line for line in project.output.splitlines() if "before its worker came" in line]
+    first, *_, last = [line for line in project.output.splitlines() if "before its worker connected" in line]
     log = project.root / ".dvc/tmp/grid/logs"
     assert (
-        first
-        == f"0 of 1 workers; job 1 ended before its worker came: no such module (its output: {log}/cure-project-1.err)"
+        first == "0 of 1 workers; job 1 ended before its worker connected: no such module "
+        f"(its output: {log}/cure-project-1.err)"
     )
-    assert last.startswith("error: --slurm gpus: job 3 ended before its worker came: no such module (its output:")
+    assert last.startswith("error: --slurm gpus: job 3 ended before its worker connected: no such module (its output:")
     assert len(slurm.submitted()) == 3
 
 

@@ -1,9 +1,9 @@
 """One training step of each method with the pass structure of its authors' code, for comparison only.
 
-What is forwarded and differentiated, how often, in which mode and with which graph kept is theirs (docs/methods.md says
-what we do instead); the formulas inside are ours, so that no difference comes from them. A step takes the networks, a
-batch, the method's settings and one optimiser over everything trained. VFD, whose authors published no code, is
-written as plainly as possible.
+Which passes are made, how often, in which mode and with which graph kept is as in their code (docs/methods.md says what
+we do instead). The formulas inside are ours, so they cause no difference. A step takes the networks, a batch, the
+method's settings and one optimiser over everything trained. VFD, whose authors published no code, is written as plainly
+as possible.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ Step = Callable[[Networks, Batch, Any, Optimizer], object]
 STEPS: dict[str, Step] = {
     "natural": baselines.natural,
     "at": baselines.at,
-    "at_ema": baselines.at,  # as in ours, the average is the loop's and no part of a step
+    "at_ema": baselines.at,  # as in ours, the average belongs to the loop and not to a step
     "trades": baselines.trades,
     "mart": baselines.mart,
     "awp": baselines.awp,

@@ -1,4 +1,4 @@
-"""AT (CURE's repository), TRADES (yaodongyu), MART (YisenWang), AWP (csdongxian), and the criticality of RiFT."""
+"""Steps of AT (CURE's repository), TRADES (yaodongyu), MART (YisenWang), AWP (csdongxian), and RiFT's criticality."""
 
 import copy
 from typing import Any
@@ -14,18 +14,18 @@ from tests.support.released.parts import attack, attacked, divergence, perturbed
 
 
 def natural(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
-    """3: one forward, one backward."""
+    """Take 3 passes: one forward, one backward."""
     update(optimizer, F.cross_entropy(nets.student(batch.x), batch.y))
 
 
 def at(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
-    """23: ten steps of forward and input gradient."""
+    """Take 23 passes: ten steps of forward and input gradient."""
     x_adv = attacked(nets.student, batch, hyper.attack)
     update(optimizer, F.cross_entropy(nets.student(x_adv), batch.y))
 
 
 def trades(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
-    """39: f(x) again in every step of the attack, and twice, both differentiated, in the loss."""
+    """Take 39 passes: f(x) again in every step of the attack, and twice, both differentiated, in the loss."""
     net, x = nets.student.eval(), batch.x
     x_adv = attack(batch, hyper.attack, lambda x_adv: divergence(net(x), net(x_adv), "sum"))
     net.train()
@@ -34,7 +34,7 @@ def trades(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> No
 
 
 def mart(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
-    """26: as few as it takes."""
+    """Take 26 passes: as few as possible."""
     net, y = nets.student, batch.y
     x_adv = attacked(net, batch, hyper.attack)
     clean, adv = net(batch.x), net(x_adv)
@@ -45,7 +45,7 @@ def mart(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None
 
 
 def awp(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
-    """37: weight gradients in the attack, a forward to choose among restarts, and a proxy network."""
+    """Take 37 passes: weight gradients in the attack, a forward to choose among restarts, and a proxy network."""
     net, y = nets.student, batch.y
     x_adv = attacked(net, batch, hyper.attack, weights=True)
     with torch.no_grad():
@@ -57,7 +57,7 @@ def awp(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
 
 
 def criticality(net: nn.Module, x_adv: Tensor, y: Tensor, module: str, epochs: int) -> None:
-    """RiFT: a copy of the network, an ascent on one weight with a projection and a forward after each epoch."""
+    """Ascend on one weight of a copy, with a projection and a forward after each epoch: RiFT's criticality."""
     net = copy.deepcopy(net).eval().requires_grad_(False)
     weight = net.get_submodule(module).weight.requires_grad_()
     before, optimizer = weight.detach().clone(), torch.optim.SGD([weight], lr=1.0)

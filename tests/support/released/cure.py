@@ -1,4 +1,4 @@
-"""CURE as NeurAI-Lab/CURE trains it: `rgp_soft`, four backward passes, and `rgp`, one."""
+"""Steps of CURE as NeurAI-Lab/CURE trains it: `rgp_soft`, four backward passes, and `rgp`, one."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from tests.support.released.parts import attack, divergence
 
 
 def forwards(nets: Networks, batch: Batch, hyper: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """f(x), f(x') and L_CR; f(x) of the attack and both forwards of the revision network keep a graph for nothing."""
+    """Return f(x), f(x') and L_CR; the attack's f(x) and both forwards of the revision network keep a graph in vain."""
     net, past = nets.student.eval(), nets.revision.requires_grad_()
     p = net(batch.x)
     x_adv = attack(batch, hyper.attack, lambda x_adv: divergence(p.detach(), net(x_adv), "sum"))
@@ -24,7 +24,7 @@ def forwards(nets: Networks, batch: Batch, hyper: Any) -> tuple[Tensor, Tensor, 
 
 
 def four_backwards(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
-    """39: natural, robust, whole and consistency loss are each differentiated, all gradients cloned."""
+    """Take 39 passes: natural, robust, whole and consistency loss are each differentiated, all gradients cloned."""
     clean, adv, consistency = forwards(nets, batch, hyper)
     natural, robust = F.cross_entropy(clean, batch.y), divergence(clean, adv)
     whole = natural + hyper.beta * robust + hyper.gamma * consistency
@@ -42,7 +42,7 @@ def four_backwards(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimize
 
 
 def one_backward(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
-    """29, and a percentile on the host of every tensor but the classifier's."""
+    """Take 29 passes, and a percentile on the host of every tensor but the classifier's."""
     clean, adv, consistency = forwards(nets, batch, hyper)
     natural, robust = F.cross_entropy(clean, batch.y), F.cross_entropy(adv, batch.y)
     optimizer.zero_grad()
@@ -54,13 +54,13 @@ def one_backward(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer)
 
 
 def kept(score: Tensor, percent: float) -> Tensor:
-    """Where a score reaches its percentile, found on the host."""
+    """Return where a score reaches its percentile, computed on the host."""
     score = score.cpu()
     return torch.from_numpy(score.numpy() >= np.percentile(score.numpy(), percent)).to(score.device)
 
 
 def finish(nets: Networks, optimizer: Optimizer) -> None:
-    """The step, and the revision weight by weight."""
+    """Take the optimiser step, and update the revision weight by weight."""
     optimizer.step()
     with torch.no_grad():
         for past, now in zip(parameters(nets.revision), parameters(nets.student), strict=True):
@@ -68,5 +68,5 @@ def finish(nets: Networks, optimizer: Optimizer) -> None:
 
 
 def parameters(net: nn.Module) -> list[nn.Parameter]:
-    """All of them."""
+    """Return all parameters."""
     return list(net.parameters())

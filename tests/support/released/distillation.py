@@ -1,4 +1,4 @@
-"""ACT (NeurAI-Lab), ARD (goldblum), IAD (ZFancy), and VFD, of which there is no code."""
+"""Steps of ACT (NeurAI-Lab), ARD (goldblum), IAD (ZFancy), and VFD, which has no published code."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from tests.support.released.parts import attack, attacked, divergence, update
 
 
 def act(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
-    """26: two networks, two losses, each differentiated by itself."""
+    """Take 26 passes: two networks, two losses, each differentiated separately."""
     robust, peer, y, t = nets.student.eval(), nets.natural_peer, batch.y, hyper.temperature
     natural, a, b = peer(batch.x), hyper.alpha_robust, hyper.alpha_natural
 
@@ -29,7 +29,7 @@ def act(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
 
 
 def ard(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
-    """27: the clean student is forwarded and differentiated though its loss has no weight."""
+    """Take 27 passes: the clean student is forwarded and differentiated although its loss has no weight."""
     net = nets.student
     x_adv = attacked(net, batch, hyper.attack, training=True)
     adv, clean = net(x_adv), net(batch.x)
@@ -40,7 +40,7 @@ def ard(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
 
 
 def iad(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
-    """32: f(x') and f(x) are each forwarded once for nothing, the latter differentiated; trust image by image."""
+    """Take 32 passes: f(x') and f(x) each once in vain, the latter differentiated; trust image by image."""
     net, y = nets.student, batch.y
     x_adv = attacked(net, batch, hyper.attack, training=True)
     net(x_adv)
@@ -53,7 +53,7 @@ def iad(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
 
 
 def vfd(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
-    """27: each of f(x'), f(x) and N(x) once."""
+    """Take 27 passes: each of f(x'), f(x) and N(x) once."""
     net = nets.student
     x_adv = attacked(net, batch, hyper.attack)
     adv, clean = (net.features(x, ["pooled", "logits"]) for x in (x_adv, batch.x))  # type: ignore[operator]

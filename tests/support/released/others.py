@@ -1,4 +1,4 @@
-"""FAT (zjfheart), ST-AT (qizhangli), LAS-AT, PART and AR-AT."""
+"""Steps of FAT (zjfheart), ST-AT (qizhangli), LAS-AT, PART and AR-AT."""
 
 import copy
 from typing import Any
@@ -19,7 +19,7 @@ from tests.support.released.parts import attack, attacked, start, update
 
 
 def fat(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
-    """3 + up to 40: an unused clean forward and weight gradients at each step; who goes on is looked up one by one."""
+    """Take 3 + up to 40 passes: an unused clean forward and weight gradients per step; images checked one by one."""
     net, search, y = nets.student.eval(), hyper.attack, batch.y
     x, x_adv, emitted = batch.x, start(batch, search), []
     patience = [friendly.patience(hyper, batch.position.epoch)] * len(y)
@@ -52,7 +52,7 @@ def fat(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
 
 
 def st_at(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
-    """70: x is forwarded again, and differentiated, at each step of the search."""
+    """Take 70 passes: x is forwarded again, and differentiated, at each step of the search."""
     net, search, y = nets.student, hyper.attack, batch.y
     low, high = batch.x - search.eps, batch.x + search.eps
     adv, col = start(batch, search), start(batch, search)
@@ -77,7 +77,7 @@ def st_at(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> Non
 
 
 def las_at(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
-    """Weight gradients in every attack, all images to the last step, and a reward that forwards x once more."""
+    """Compute weight gradients in every attack, all images to the last step, and a reward that forwards x once more."""
     net, policy, y = nets.student, nets.strategy, batch.y
 
     def search() -> Tensor:
@@ -110,12 +110,12 @@ def las_at(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> No
 
 
 def wide(value: Tensor) -> Tensor:
-    """One value for each image."""
+    """Reshape one value per image to broadcast over it."""
     return value[:, None, None, None]
 
 
 def part(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
-    """36: Grad-CAM image by image through the whole network, and weight gradients in the attack."""
+    """Take 36 passes: Grad-CAM image by image through the whole network, and weight gradients in the attack."""
     net, masks = nets.student.eval(), []
     for x in batch.x.split(1):
         features, classify = net.map_and_rest(x)  # type: ignore[operator]
@@ -131,7 +131,7 @@ def part(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None
 
 
 def arat(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
-    """26, with the features of every forward taken, those of the attack too."""
+    """Take 26 passes, with the features of every forward computed, including those of the attack."""
     net, y, a = nets.student, batch.y, 0.5
     with branch(net, "adv"), tapping(net, hyper.taps):
         x_adv = attacked(net, batch, hyper.attack, training=True)

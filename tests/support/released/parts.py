@@ -1,4 +1,4 @@
-"""What the released scripts have in common."""
+"""The parts that the released scripts have in common."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from cure.settings.base import Search
 
 
 def start(batch: Batch, search: Search) -> Tensor:
-    """Noise from the host's generator, then to the device."""
+    """Draw noise from the host's generator, then move it to the device."""
     x = batch.x
     noise = torch.rand(x.shape) * 2 - 1 if search.start == "uniform" else torch.randn(x.shape)
     x_adv = x + (search.eps if search.start == "uniform" else search.sigma or 0.0) * noise.to(x.device)
@@ -23,7 +23,7 @@ def start(batch: Batch, search: Search) -> Tensor:
 def attack(
     batch: Batch, search: Search, value: Callable[[Tensor], Tensor], *, weights: bool = False, steps: int | None = None
 ) -> Tensor:
-    """K steps of forward, gradient to the images (`weights`: by .backward(), to the weights too), sign and clips."""
+    """Take K steps: forward, gradient to the images (`weights`: by .backward(), to the weights too), sign, clips."""
     x, x_adv = batch.x, start(batch, search)
     for _ in range(search.steps if steps is None else steps):
         x_adv = x_adv.detach().requires_grad_()
@@ -38,7 +38,7 @@ def attack(
 
 
 def attacked(net: nn.Module, batch: Batch, search: Search, *, weights: bool = False, training: bool = False) -> Tensor:
-    """x' of a network on the cross-entropy, the network then in training mode."""
+    """Return x' of a network on the cross-entropy; the network is in training mode afterwards."""
     net.train(training)
     x_adv = attack(batch, search, lambda x_adv: F.cross_entropy(net(x_adv), batch.y), weights=weights)
     net.train()
@@ -46,13 +46,13 @@ def attacked(net: nn.Module, batch: Batch, search: Search, *, weights: bool = Fa
 
 
 def divergence(clean: Tensor, adv: Tensor, reduction: str = "batchmean") -> Tensor:
-    """KL(p || q) of logits, through both."""
+    """Return KL(p || q) of logits, differentiable in both."""
     return F.kl_div(F.log_softmax(adv, 1), F.softmax(clean, 1), reduction=reduction)
 
 
 @contextmanager
 def perturbed(net: nn.Module, proxy: nn.Module, gamma: float) -> Iterator[None]:
-    """While active, weights of more than one dimension are moved towards the proxy's, by gamma of their norm."""
+    """Move weights of more than one dimension towards the proxy's inside the block, by gamma of their norm."""
     moved = dict(proxy.named_parameters())
     wide = {name: w for name, w in net.named_parameters() if w.ndim > 1}
     with torch.no_grad():
@@ -67,7 +67,7 @@ def perturbed(net: nn.Module, proxy: nn.Module, gamma: float) -> Iterator[None]:
 
 
 def update(optimizer: Optimizer, loss: Tensor) -> None:
-    """One optimiser step on a loss."""
+    """Take one optimiser step on a loss."""
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()

@@ -1,4 +1,4 @@
-"""HAT (imrahulr/hat), LBGAT (dvlab-research), Generalist (PKU-ML) and IKL-AT (jiequancui/DKL)."""
+"""Steps of HAT (imrahulr/hat), LBGAT (dvlab-research), Generalist (PKU-ML) and IKL-AT (jiequancui/DKL)."""
 
 import copy
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from tests.support.released.parts import attack, attacked, divergence, perturbed
 
 
 def hat(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
-    """31: as few as it takes; f(x) of the attack keeps a graph for nothing."""
+    """Take 31 passes: as few as possible; f(x) of the attack keeps a graph in vain."""
     net, x = nets.student.eval(), batch.x
     p = net(x)
     x_adv = attack(batch, hyper.attack, lambda x_adv: divergence(p, net(x_adv), "sum"))
@@ -31,7 +31,7 @@ def hat(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
 
 
 def lbgat(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
-    """39: M(x) again in every step of the attack, and differentiated in the loss where beta is 0, too."""
+    """Take 39 passes: M(x) again in every step of the attack, and differentiated in the loss even if beta is 0."""
     net, x = nets.student.eval(), batch.x
     x_adv = attack(batch, hyper.attack, lambda x_adv: divergence(net(x), net(x_adv), "sum"))
     net.train()
@@ -41,7 +41,7 @@ def lbgat(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> Non
 
 
 def generalist(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
-    """28: each expert is forwarded once more for the log, and averages are taken tensor by tensor, counters too."""
+    """Take 28 passes: each expert once more for the log; averages are taken tensor by tensor, with counters."""
     robust, natural, position = nets.student, nets.natural_expert, batch.position
     x_adv = attacked(robust, batch, hyper.attack)
     d, beta = min(hyper.d, (position.step + 1) / (position.step + 10)), between(hyper.beta, position.epoch)
@@ -66,7 +66,7 @@ def average(net: nn.Module, state: Mapping[str, Tensor], decay: float) -> None:
 
 
 def ikl_at(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> None:
-    """27: f(x) again in every step of the attack, a proxy network, and a table of all pairs of classes."""
+    """Take 27 passes: f(x) again in every step of the attack, a proxy network, and a table of all pairs of classes."""
     net, x, y, priors = nets.student, batch.x, batch.y, nets.priors
     labels = F.one_hot(y, len(priors.rows)).to(priors.rows.dtype)
     s = labels @ priors.rows
@@ -92,5 +92,5 @@ def ikl_at(nets: Networks, batch: Batch, hyper: Any, optimizer: Optimizer) -> No
 
 
 def soft_cross_entropy(clean: Tensor, adv: Tensor) -> Tensor:
-    """- sum p log q of logits, through the second alone."""
+    """Return - sum p log q of logits, differentiable in the second alone."""
     return -(clean.softmax(1).detach() * adv.log_softmax(1)).sum(1).mean()

@@ -297,7 +297,7 @@ SVHN_MART = "      mart:   [88.10, 54.70, 54.13, 48.95, 61.25]\n"
         (SVHN_MART, SVHN_MART * 2, "not valid YAML"),
         (SVHN_MART, SVHN_MART.replace("mart", "matr"), "svhn resnet18.rows: no 'mart', but it is named beside them"),
         ("own: [cure, cure_eff]", "own: [cure, cure_ef]", "rows: no 'cure_ef', but it is named beside them, did you"),
-        ("model: resnet101", "model: resnet50", "cure Table 6 cifar10 resnet50.cure: stands there twice"),
+        ("model: resnet101", "model: resnet50", "cure Table 6 cifar10 resnet50.cure: is there twice"),
         ("- paper: arat", "- paper: arrat", "paper: no 'arrat' under papers, did you mean arat?"),
         ("- by: fastat", "- by: fastad", "by: no 'fastad' under reproducers, did you mean fastat?"),
         (

@@ -43,9 +43,9 @@ DATASETS = ("cifar10", "cifar100", "tiny_imagenet")
         ("TRADES", "names several rows; name one method and one model: "),
         ("ResNet-18, CIFAR-100", "AT, ResNet-18, CIFAR-100"),
         ("ST-AT, ResNet-50", "no such row is published; near: ST-AT, ResNet-18"),
-        ("VFD, ResNet-18", "no number of VFD stands in claims.yaml. The abstract is all that was found"),
-        ("GKL-AT, WRN-34-10", "no number of GKL-AT stands in claims.yaml. No stored source shows the paper's tables"),
-        ("PART, ResNet-18", "no number of PART stands in claims.yaml. No stored source shows the paper's tables"),
+        ("VFD, ResNet-18", "claims.yaml has no number of VFD. The abstract is all that was found"),
+        ("GKL-AT, WRN-34-10", "claims.yaml has no number of GKL-AT. No stored source shows the paper's tables"),
+        ("PART, ResNet-18", "claims.yaml has no number of PART. No stored source shows the paper's tables"),
         ("", "names nothing; write METHOD, MODEL, such as 'TRADES, ResNet-18'"),
     ],
 )

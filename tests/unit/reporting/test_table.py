@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from rich.console import Console
 
 from cure.core.names import heading
 from cure.evaluation.statistics.headings import headings
@@ -296,28 +295,3 @@ def test_a_table_has_the_titles_that_results_recorded(results) -> None:
     shown = headings([whole, other])
     assert [shown(name) for name in ("clean", "pgd20", "cw20", "worst")] == ["Clean", "RayS-20", "C&W-20", "Worst"]
     assert table.head(suite(), shown)[2:4] == ["Clean", "C&W-20"]
-
-
-@pytest.mark.parametrize("width", [80, 100, 160])
-def test_on_a_terminal_of_any_width_the_table_keeps_every_digit(
-    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(Console, "is_terminal", True)
-    monkeypatch.setenv("COLUMNS", str(width))
-    path = CLAIMS.parent / "quickstart" / "reports" / "table.md"
-    table.show(path)
-    said = capsys.readouterr().out
-    assert "\N{HORIZONTAL ELLIPSIS}" not in said
-    table_alone = re.sub(r"\x1b\[\d+m", "", said).split("- Percent")[0]
-    assert table_alone.count("digits/small") == 1  # one setting stands in the title
-    rows = [line for line in path.read_text().splitlines() if line.startswith("| digits/small")]
-    assert set(re.findall(r"\d+\.\d\d", "".join(rows))) <= set(re.findall(r"\d+\.\d\d", table_alone))
-
-
-def test_without_a_terminal_a_row_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    path = CLAIMS.parent / "quickstart" / "reports" / "table.md"
-    table.show(path)
-    shown = [line.split() for line in capsys.readouterr().out.splitlines()]
-    for row in path.read_text().splitlines():
-        if row.startswith("| digits/small"):
-            assert [word for part in row.strip("|").split("|")[1:] for word in part.replace("*", "").split()] in shown

@@ -9,6 +9,8 @@ from rich.console import Console
 
 from cure.runtime import progress as module
 from cure.runtime.progress import Event, append, clock, progress, read, shown, to_go
+from tests.support import terminal
+from tests.support.terminal import screen
 
 
 @pytest.fixture
@@ -42,18 +44,61 @@ def test_of_several_processes_the_first_one_reports(file: Path, monkeypatch: pyt
     assert not file.exists()
 
 
-@pytest.mark.parametrize("terminal", [True, False])
-def test_a_bar_is_drawn_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
-    out, now = io.StringIO(), [0.0]
-    console = Console(file=out, width=120, force_terminal=terminal, color_system=None)
-    monkeypatch.setattr(module, "Console", lambda **_: console)
+@pytest.fixture
+def passing(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [0.0]
     monkeypatch.setattr(module.time, "time", lambda: now[0])
-    with progress("update at", 9, 3) as on_progress:
-        for _ in range(2):
-            now[0] += 90.0
-            on_progress("val_pgd 0.5")
-    assert all((words in out.getvalue()) == terminal for words in ("update at", "5/9", "0:06:00", "val_pgd 0.5"))
-    assert terminal or not out.getvalue()
+    return now
+
+
+def trained(on: Console, now: list[float], monkeypatch: pytest.MonkeyPatch, seconds: float, steps: int = 2) -> None:
+    """Report so many steps of nine, after the first three."""
+    monkeypatch.setattr(module, "Console", lambda **_: on)
+    with progress(LABEL, 9, 3, unit="epoch") as on_progress:
+        for _ in range(steps):
+            now[0] += seconds
+            on_progress(NOTE)
+
+
+LABEL, NOTE = "update digits/small/at-s0", "val_clean 0.950 val_pgd 0.512"
+KEPT = "5/9 0:03:00 0:06:00 to go"
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"), [(120, {LABEL, NOTE}), (80, {NOTE}), (60, {NOTE}), (45, set()), (27, set())]
+)
+def test_a_bar_keeps_step_time_and_time_to_go_and_drops_its_label_first(
+    width: int, shown: set[str], passing: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on = terminal.console(width)
+    trained(on, passing, monkeypatch, 90.0)
+    (line,) = terminal.seen(on)
+    assert KEPT in line
+    assert {part for part in (LABEL, NOTE) if part in line} == shown
+    assert ("\N{BOX DRAWINGS HEAVY HORIZONTAL}" in line) == (width not in (60, 27))
+    assert terminal.ELLIPSIS not in line
+    assert len(line) <= width
+
+
+@pytest.mark.parametrize("dumb", [True, False])
+def test_without_a_terminal_a_long_task_prints_a_line_a_minute(
+    dumb: bool, passing: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "dumb" if dumb else "xterm")
+    on = Console(file=io.StringIO(), width=40, force_terminal=dumb, no_color=True)
+    trained(on, passing, monkeypatch, 25.0, steps=6)
+    assert on.file.getvalue().splitlines() == [
+        f"{LABEL}: epoch 6 of 9, {NOTE}, 0:01:15 to go",  # after 75 seconds, the first step that is due
+        f"{LABEL}: epoch 9 of 9, {NOTE}, 0:00:00 to go",
+    ]
+
+
+def test_without_a_terminal_a_task_of_less_than_a_minute_prints_nothing(
+    passing: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on = Console(file=io.StringIO(), force_terminal=False)
+    trained(on, passing, monkeypatch, 9.9, steps=6)
+    assert on.file.getvalue() == ""
 
 
 def test_the_last_line_of_a_file_may_be_half_written(tmp_path: Path) -> None:
@@ -80,10 +125,10 @@ def test_the_time_to_go_is_that_of_the_last_steps(times: tuple[float, ...], expe
     assert to_go(events(*times)) == expected
 
 
-@pytest.mark.parametrize("terminal", [True, False])
-def test_a_view_is_live_on_a_terminal_and_leaves_lines_elsewhere(terminal: bool) -> None:
+@pytest.mark.parametrize("live", [True, False])
+def test_a_view_is_live_on_a_terminal_and_leaves_lines_elsewhere(live: bool) -> None:
     out, new = io.StringIO(), ["first"]
-    console = Console(file=out, width=40, force_terminal=terminal)
+    console = Console(file=out, width=40, force_terminal=live)
 
     def new_lines() -> list[str]:
         taken = new[:]
@@ -95,8 +140,9 @@ def test_a_view_is_live_on_a_terminal_and_leaves_lines_elsewhere(terminal: bool)
         report()
         new.append("last")
         raise KeyboardInterrupt
-    assert ("the table" in out.getvalue()) == terminal
-    assert (out.getvalue() == "first\nlast\n") == (not terminal)
+    assert ("the table" in out.getvalue()) == live
+    assert screen(out.getvalue(), 40) == ([""] if live else ["first", "last"])  # the view is cleared
+    assert (out.getvalue() == "first\nlast\n") == (not live)
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.0, "0:00"), (59.6, "1:00"), (90.0, "1:30"), (7325.0, "2:02:05")])

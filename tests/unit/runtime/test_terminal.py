@@ -1,4 +1,4 @@
-"""What a narrow terminal shows of a wide table, and how a stage ends."""
+"""How a stage ends, and where its output goes."""
 
 import errno
 import io
@@ -7,22 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from cure.errors import UserError
-from cure.runtime.console import ruled
 from cure.runtime.terminal import run, stage, warn
-
-VALUES = ("trajectories/digits/small/at-s0.safetensors", "25fa27ebebb3d4aa988bb7273c3de7f9", "no")
-
-
-@pytest.mark.parametrize("width", [40, 80, 160])
-def test_a_table_loses_no_character(width: int) -> None:
-    table, out = ruled("out", "dvc.lock", "equal"), io.StringIO()
-    table.add_row(*VALUES)
-    Console(file=out, width=width).print(table)
-    lines = [line.strip("│\n").split("│") for line in out.getvalue().splitlines() if line.startswith("│")]
-    assert ["".join(part.strip() for part in column) for column in zip(*lines, strict=True)] == list(VALUES)
+from tests.support.terminal import ran
 
 
 @pytest.mark.parametrize(
@@ -117,6 +105,19 @@ def test_another_error_of_the_system_is_no_matter_of_the_output() -> None:
 
     with pytest.raises(BlockingIOError, match="Resource temporarily unavailable"):
         run(out_of_processes)
+
+
+def test_on_a_terminal_a_refusal_is_broken_between_words(tmp_path: Path) -> None:
+    why = "weights: not whole; allowed: 0.15 to 0.25, at most 1000 images\\n  run.threads: 0; a number from 1 to 1024"
+    code = f"from cure.runtime.terminal import refuse\nfrom cure.errors import UserError\nrefuse(UserError('{why}'))"
+    ended, lines = ran([sys.executable, "-c", code], 40, tmp_path)
+    assert ended == 2
+    assert lines == [
+        "error: weights: not whole; allowed:",
+        "0.15 to 0.25, at most 1000 images",
+        "  run.threads: 0; a number from",
+        "    1 to 1024",
+    ]
 
 
 def test_a_path_that_cannot_be_opened_is_named(capsys: pytest.CaptureFixture[str]) -> None:

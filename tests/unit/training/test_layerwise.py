@@ -159,7 +159,7 @@ def killed_after(ticks: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     count = iter(range(1, 99))
 
     @contextmanager
-    def progress(label: str, total: int) -> Iterator[Callable[[str], None]]:
+    def progress(label: str, total: int, unit: str) -> Iterator[Callable[[str], None]]:
         def on_progress(note: str) -> None:
             if next(count) == ticks:
                 raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""The arguments of `evaluate` that are not the network and the images, checked."""
+"""Check the arguments of `evaluate` other than the network and the images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ ATTACKS = "a text such as 'clean, pgd20', a list of names, or {'mine': attack} f
 
 @dataclass(frozen=True)
 class Options:
-    """What a caller asked for; raises UserError on what makes no sense."""
+    """The arguments of a caller; invalid ones raise UserError."""
 
     norm: Any
     attacks: Any
@@ -48,12 +48,12 @@ class Options:
 
     @property
     def columns(self) -> list[str]:
-        """Names of all attacks, in order; spaces and empty names are left out."""
+        """Return the names of all attacks, in order, without spaces and empty names."""
         return [name for name, _ in self._named()]
 
     @property
     def own(self) -> dict[str, OwnAttack]:
-        """The caller's own attacks."""
+        """Return the caller's own attacks."""
         return {name: attack for name, attack in self._named() if attack is not None}
 
     def _named(self) -> list[tuple[str, OwnAttack | None]]:
@@ -77,12 +77,12 @@ class Options:
 
     @property
     def threat(self) -> dict[str, Any]:
-        """The norm, and radius and step size where they are given, as `plan.threat_model` takes them."""
+        """Return the norm and, where given, radius and step size, as keyword arguments of `plan.threat_model`."""
         return command_options.threat(self.norm, self.eps, self.step, dashes="")
 
     @property
     def severities(self) -> list[int] | None:
-        """Severities of the corruptions that are measured, too."""
+        """Return the severities at which corruptions are measured, if any."""
         asked = self.corruptions
         if isinstance(asked, Sequence) and not isinstance(asked, str):
             asked = ",".join(map(str, asked))
@@ -92,7 +92,7 @@ class Options:
 
     @property
     def where(self) -> torch.device | None:
-        """The device to compute on; None for where the network is."""
+        """Return the device to compute on; None for the network's own."""
         if self.device is None:
             return None
         try:

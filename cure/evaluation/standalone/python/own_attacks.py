@@ -1,4 +1,4 @@
-"""Attacks of a caller's own, beside those of the catalogue."""
+"""Run a caller's own attacks beside those of cure/attacks."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -24,9 +24,9 @@ READ_BY_DIAGNOSTICS = {"square", "transfer"}  # and the names of the extra attac
 
 @dataclass(frozen=True)
 class CheckedAttack:
-    """A caller's attack, of which every image must be in the ball and in [0, 1].
+    """A caller's attack, whose images must all be in the ball and in [0, 1].
 
-    An image outside would not count as broken, so a faulty attack would make the network look robust.
+    An image outside would not count as broken, so a faulty attack would make the network appear robust.
     """
 
     name: str
@@ -34,7 +34,7 @@ class CheckedAttack:
     threat: ThreatModel
 
     def __call__(self, net: nn.Module, batch: Batch) -> Images:
-        """Return x' of every image; raise UserError on anything else."""
+        """Return x' of every image; raise UserError for anything else."""
         x = batch.x
         found: Any = self.attack(net, x.clone(), batch.y.clone())
         if not isinstance(found, Tensor) or found.shape != x.shape or not found.is_floating_point():
@@ -42,7 +42,7 @@ class CheckedAttack:
             raise UserError(f"attacks: {self.name} returns {kind}; needed: floats {tuple(x.shape)}, as its images")
         found = found.detach().to(x)
         low, high = float(found.min()), float(found.max())
-        if not -ROUNDING <= low <= high <= 1 + ROUNDING:  # NaN, too
+        if not -ROUNDING <= low <= high <= 1 + ROUNDING:  # excludes NaN, too
             raise UserError(f"attacks: {self.name} returns values from {low:g} to {high:g}; needed: images in [0, 1]")
         inside: Images = found.clamp(0, 1)
         change, eps = distance(inside, x, self.threat.norm), self.threat.eps
@@ -57,7 +57,7 @@ class CheckedAttack:
 def with_own_attacks(plan: Plan, own: Mapping[str, OwnAttack], order: list[str]) -> Plan:
     """Return the plan with a column for each of the caller's attacks, all columns in the given order.
 
-    What an own attack found is not taken from an earlier run: its code may have changed since.
+    Results of an own attack are never taken from an earlier run, since its code may have changed.
     """
     probes = extra_attacks.probes(plan.threat, plan.masking)
     taken = {*plan.known, *probes, *READ_BY_DIAGNOSTICS}

@@ -1,4 +1,4 @@
-"""What `evaluate` returns: an evaluation that says in short what was found."""
+"""Define the result of `evaluate`: an evaluation with a summary."""
 
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -14,12 +14,16 @@ HEADS = ("attack", "images", "accuracy", "95 % interval", "NRR", "95 % interval"
 
 
 class EvaluationResult(Evaluation):
-    """One network's accuracy under every attack, with intervals and with what the diagnostics raised.
+    """One network's accuracy under every attack, with intervals and with the flags that diagnostics raised.
 
-    `accuracy`, `interval`, `nrr`, `nrr_interval` take the name of an attack, or `clean` or `worst`;
-    `corrupted_accuracy` is the mean over corruptions; `flags` are signs that a number is not to be trusted;
-    `adversarial()` are the images found; `result.outcomes` has a text for each attack with a character for each image:
-    1 correct, 0 not, - not looked at.
+    `accuracy`, `interval`, `nrr`, `nrr_interval` take the name of an attack, `clean` or `worst`. `flags` are signs that
+    a number is not reliable. `result.outcomes` has a text for each attack with one character per image: 1 correct, 0
+    not, - not evaluated.
+
+    Example:
+        >>> found = evaluate(net, "cifar10", attacks="clean, aa")
+        >>> found.accuracy("aa"), found.interval("aa")
+        >>> print(found.summary())
     """
 
     def __repr__(self) -> str:
@@ -41,7 +45,7 @@ class EvaluationResult(Evaluation):
         return pd.DataFrame.from_dict(self._numbers(), orient="index").rename_axis("attack")
 
     def _repr_html_(self) -> str:
-        """Return the summary as notebooks show it."""
+        """Return the summary as HTML for notebooks."""
         head = "".join(f"<th>{escape(text)}</th>" for text in HEADS)
         rows = "".join(f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in row)}</tr>" for row in self._rows())
         flags = "".join(f"<p>flag: {escape(flag)}</p>" for flag in self.flags)
@@ -55,7 +59,7 @@ class EvaluationResult(Evaluation):
         return [_row(name, numbers) for name, numbers in self._numbers().items()]
 
     def _numbers(self) -> dict[str, dict[str, Any]]:
-        """Return the numbers of every attack, then the mean over corruptions where some were measured."""
+        """Return the numbers of every attack, then the mean over corruptions if any were measured."""
         found = {name: outputs.summary(self, name) for name in self.result.outcomes}
         if self.corrupted and self.corrupted_accuracy is not None and self.corrupted_interval:
             low, high = self.corrupted_interval

@@ -179,7 +179,7 @@ def test_a_network_that_clamps_at_the_ends_is_grey_and_known(sound, low, high, s
     clamping = Behind(net, lambda net, x: net(x.clamp(low, high))).eval()
     lines = preflight(clamping, x, y, 3)
     assert [found.name for found in lines if not found.passed] == ["borders"]
-    assert f"vanish at pixels that are exactly {said} and come back" in line("borders", clamping, x, y).found
+    assert f"vanish at pixels that are exactly {said} and return" in line("borders", clamping, x, y).found
     assert clamps(lines)
     assert not clamps(preflight(net, x, y, 3))
 
@@ -309,13 +309,13 @@ def test_the_watch_for_autograd_is_local_and_ends(sound):
         (64, 64, True),
     ],
 )
-def test_few_images_cannot_tell_guessing_from_knowing(right, images, passed):
+def test_few_images_cannot_distinguish_a_network_from_chance(right, images, passed):
     y = torch.arange(images) % 10
     given = F.one_hot((y + (torch.arange(images) >= right)) % 10, 10).float()
     net = Behind(nn.Flatten(), lambda _, x: 9 * given[: len(x)] + x.mean((1, 2, 3))[:, None] * torch.rand(10)).eval()
     (seen,) = [line for line in preflight(net, torch.rand(images, 1, 4, 4), y, 10) if line.name == "accuracy"]
     assert (seen.passed, seen.red) == (passed, passed is False)
-    assert ("too few to tell" in seen.found) == (passed is None)
+    assert ("too few to distinguish" in seen.found) == (passed is None)
     assert (seen.advice in str(seen)) == seen.red
 
 
@@ -332,7 +332,7 @@ def test_thresholds_are_settings(sound):
 
 
 def test_no_more_images_can_be_robust_than_clean():
-    with pytest.raises(ValueError, match=r"robust is 0.95, but only 0.9 are clean"):
+    with pytest.raises(ValueError, match=r"robust is 0.95, but clean is 0.9; robust may be at most clean"):
         Preflight(**RULES.model_dump() | {"robust": 0.95})
 
 

@@ -136,7 +136,7 @@ def test_a_network_that_changes_its_images_gets_copies(found, trained, test_imag
     again = evaluate(Behind(trained, lambda net, x: net(x.mul_(0.5) * 2)), x, test_images[1][FEW], **CHEAP)
     assert torch.equal(x, before)
     assert again.result.outcomes == found.result.outcomes
-    assert again.subject.notes == ["changes its images in place, so each forward gets a copy of them"]
+    assert again.subject.notes == ["changes its images in place, so each forward pass receives a copy of them"]
 
 
 CLAMPING = {
@@ -155,7 +155,7 @@ def test_a_network_that_clamps_its_input_is_as_robust_as_without(found, trained,
         assert sum(a != b for a, b in zip(outcome, again.result.outcomes[column], strict=True)) <= 2
     (line,) = [line for line in again.preflight if line.name == "borders"]
     assert line.passed is None
-    assert "come back 1e-06 inside; attacks keep that distance" in line.found
+    assert "return 1e-06 inside; attacks keep that distance" in line.found
 
 
 @pytest.mark.parametrize(
@@ -273,12 +273,12 @@ class Wrapped(nn.Module):
 @pytest.mark.parametrize(
     ("way", "note"),
     [
-        (lambda z: (z,), "of its 1 output the first counts"),
-        (lambda z: [z, z.sum()], "of its 2 outputs the first counts"),
-        (lambda z: {"features": -z, "logits": z}, "of its 2 outputs `logits` count"),
-        (lambda z: NamedOutput(-z, z), "of its 2 outputs `logits` count"),
-        (lambda z: Output(None, z), "of its 2 outputs `logits` count"),
-        (lambda z: Unnamed(z, -z), "of its 2 outputs the first counts"),
+        (lambda z: (z,), "uses the first of its 1 output"),
+        (lambda z: [z, z.sum()], "uses the first of its 2 outputs"),
+        (lambda z: {"features": -z, "logits": z}, "uses `logits` of its 2 outputs"),
+        (lambda z: NamedOutput(-z, z), "uses `logits` of its 2 outputs"),
+        (lambda z: Output(None, z), "uses `logits` of its 2 outputs"),
+        (lambda z: Unnamed(z, -z), "uses the first of its 2 outputs"),
     ],
     ids=["tuple of one", "list", "mapping", "named tuple", "dataclass", "dataclass without logits"],
 )
@@ -304,7 +304,7 @@ def test_arithmetic_in_half_precision_is_refused_for_what_it_is(trained, test_im
 
 
 def test_images_that_the_network_cannot_take_are_named(trained, test_images):
-    with pytest.raises(UserError, match=r"forward: RuntimeError: .*channels.* it may want other channels"):
+    with pytest.raises(UserError, match=r"forward: RuntimeError: .*channels.* it may need other channels"):
         evaluate(trained, test_images[0][FEW].repeat(1, 3, 1, 1), test_images[1][FEW], **CHEAP)
 
 

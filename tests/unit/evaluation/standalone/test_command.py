@@ -137,7 +137,7 @@ def test_torchscript_with_two_outputs_and_a_normalisation(run, trained, tmp_path
     torch.jit.trace(Two(), torch.rand(2, 1, 8, 8)).save(tmp_path / "two.pt")
     options = ["--trust-code", "--data", "digits", "--mean", "0.5", "--std", "0.5", *FEW]
     code, _, said = run("eval", tmp_path / "two.pt", *options, "--attacks", "clean")
-    assert (code, "of its 2 outputs the first counts" in said) == (0, True), said
+    assert (code, "uses the first of its 2 outputs" in said) == (0, True), said
 
 
 def test_several_checkpoints_make_one_sorted_table(run, weights, theirs, trained, tmp_path, params):
@@ -388,7 +388,7 @@ def test_networks_that_share_a_surrogate_open_it_once(run, weights, external, pa
 def test_help_and_readme_say_that_a_file_may_be_a_program(monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
     _, shown, _ = call("eval", "--help")
-    assert "Run the code in TorchScript and torch.export files: they are programs" in " ".join(shown.split())
+    assert "Run the code in TorchScript and torch.export files, which are programs" in " ".join(shown.split())
     readme = " ".join((ROOT / "README.md").read_text().split())
     assert "A TorchScript or torch.export file is a program, and to load it is to run its code" in readme
 
@@ -413,7 +413,7 @@ REFUSALS = {
     "no such model": (["{theirs}", "--data", "digits", "--model", "smal"], "no entry 'smal', did you mean small?"),
     "another width": (["{theirs}", "--data", "digits", "--model", "small"], "does not fit small"),
     "fits none": (["{theirs}", "--data", "digits"], "fits none of small, small_resnet; name its --model"),
-    "ours with a model": (["{weights}", "--model", "small"], "says itself what it is"),
+    "ours with a model": (["{weights}", "--model", "small"], "describe themselves"),
     "mean without std": (["{theirs}", "--data", "digits", "--mean", "0.5"], "--mean and --std belong together"),
     "nothing": (["--data", "digits"], "nothing to evaluate"),
     "no budget": (["{weights}", "--budget", "0s"], "--budget 0s: not a time; allowed: 90s, 10m, 2h"),
@@ -421,7 +421,7 @@ REFUSALS = {
         ["{weights}", "--attacks", "clean", "--surrogate", "{weights}"],
         "--surrogate: nothing is attacked; name a column beside clean",
     ),
-    "no column": (["{weights}", "--attacks", ","], "--attacks: names no column"),
+    "no column": (["{weights}", "--attacks", ","], "--attacks: no attack given"),
     "no folder": (["{weights}", "--out", "{theirs}"], "theirs.pt: a file; name a folder"),
     "other data": (["{weights}", "--data", "{other}"], "not the file that these weights were trained with"),
 }
@@ -564,8 +564,8 @@ def test_another_projects_params_are_passed_over(run, theirs, tmp_path, monkeypa
         "cure.storage.external_checkpoint.from_factory", lambda *_: nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     )
     _, _, said = run("eval", "--factory", "a:b", *data, "--force")
-    assert f"{project / 'params.yaml'}: another project's (no section threat or attack), passed over" in said
-    assert "the published settings count" in said
+    assert f"{project / 'params.yaml'}: another project's (no section threat or attack), skipped" in said
+    assert "using the published settings" in said
     assert "eps 8/255" in said
 
 

@@ -140,7 +140,7 @@ def test_a_preflight_that_fails_names_the_option_as_it_is_typed(run, trained, tm
     words = ("--model", "small", "--data", "digits", "--attacks", "clean")
     code, _, said = run("eval", tmp_path / "blank.pt", *words, "--params", params_of(tmp_path))
     assert code == 2
-    assert "blank: preflight checks failed; pass --force to evaluate it all the same\n" in said
+    assert "blank: preflight checks failed; pass --force to continue\n" in said
 
 
 def params_of(folder):

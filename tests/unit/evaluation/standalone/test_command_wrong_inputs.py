@@ -96,8 +96,8 @@ LINES = {  # command line -> what must be said
     "cure eval {weights} --batch none": "Invalid value for '--batch'",
     "cure eval {weights} --seed 1180591620717411303424": "Invalid value for '--seed'",
     "cure eval {weights} --seed -1": "Invalid value for '--seed'",
-    "cure eval {weights} --attacks=": "--attacks: names no column; clean alone is a column, too",
-    "cure eval {weights} --attacks ,": "--attacks: names no column; clean alone is a column, too",
+    "cure eval {weights} --attacks=": "--attacks: no attack given; use `clean` for clean accuracy alone",
+    "cure eval {weights} --attacks ,": "--attacks: no attack given; use `clean` for clean accuracy alone",
     "cure plan --tflops inf": "--tflops inf: not a speed; allowed: above 0 and finite",
     "cure plan --tflops nan": "--tflops nan: not a speed; allowed: above 0 and finite",
     "cure eval {weights} --attacks aaa": "no column 'aaa'",
@@ -476,7 +476,7 @@ def test_a_name_without_end_or_of_other_characters_is_shown_in_short(user, subje
     shown = capsys.readouterr().out
     assert len(shown) < 10_000
     assert subject not in shown
-    assert "points by which mine leads" in shown
+    assert "Points by which mine leads" in shown
 
 
 TABLES = {  # reports/table.md -> what must be said

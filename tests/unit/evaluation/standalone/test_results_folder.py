@@ -47,7 +47,7 @@ def test_a_folder_belongs_to_the_network_that_began_it(tmp_path: Path) -> None:
 
 def test_results_that_name_no_network_are_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text("{}")
-    with pytest.raises(UserError, match="its results do not say of which network they are"):
+    with pytest.raises(UserError, match="its results do not record their network"):
         refuse_other_network(tmp_path, Owner("mine", [1, 2, 2], []))
 
 
@@ -79,5 +79,5 @@ def test_a_network_is_known_by_what_it_does(tmp_path: Path) -> None:
 def test_results_beside_a_damaged_note_are_not_replaced(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "network").write_bytes(text)
     (tmp_path / "results.json").write_text("{}")
-    with pytest.raises(UserError, match="do not say of which network they are"):
+    with pytest.raises(UserError, match="do not record their network"):
         refuse_other_network(tmp_path, Owner("mine", [1, 2, 2], []))

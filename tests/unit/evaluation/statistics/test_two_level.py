@@ -171,15 +171,17 @@ def test_counts_cover_both_levels():
 
 @pytest.mark.reliability("wrong inputs")
 def test_what_tells_nothing_of_methods_is_refused():
-    with pytest.raises(UserError, match=r"one seed tells nothing of other training runs; list several in grid\.seeds"):
+    with pytest.raises(
+        UserError, match=r"one seed does not represent other training runs; list several in grid\.seeds"
+    ):
         accuracies({"a": ["10"], "b": ["11"]})
-    with pytest.raises(UserError, match=r"one image tells nothing of other images; evaluate two or more"):
+    with pytest.raises(UserError, match=r"one image does not represent other images; evaluate two or more"):
         accuracies({"a": ["1-", "1-"], "b": ["1-", "0-"]})
     with pytest.raises(UserError, match="different numbers of seeds"):
         accuracies({"a": ["10", "11"], "b": ["11"]})
     with pytest.raises(UserError, match="different numbers of images"):
         accuracies({"a": ["10", "111"]})
-    with pytest.raises(UserError, match="no image that all looked at"):
+    with pytest.raises(UserError, match="no image that all cover"):
         accuracies({"a": ["1-", "1-"], "b": ["-1", "-1"]})
     with pytest.raises(UserError, match="methods of different numbers"):
         TwoLevel({"a": Scores(np.zeros((2, 3))), "b": Scores(np.zeros((2, 4)))})

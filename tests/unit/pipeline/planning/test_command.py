@@ -15,7 +15,7 @@ from cure import catalogue
 from cure.data.prepare import prepare
 from cure.errors import UserError
 from cure.pipeline.planning import command, step_profile, tasks
-from cure.pipeline.planning.command import as_json, build_cost_model, duration, scaled, total
+from cure.pipeline.planning.command import as_json, build_cost_model, total
 from cure.pipeline.planning.cost_model import CostModel, Estimate
 from cure.pipeline.planning.facts import Facts
 from cure.pipeline.planning.measuring import corrupting
@@ -192,12 +192,6 @@ def test_what_is_done_is_shown_and_not_counted(counting: CostModel) -> None:
     assert json.loads(json.dumps(said)) == said
     assert [line["done"] for line in said["stages"]] == [True, False, False]
     assert said["kinds"]["update"]["seconds"] == 1
-
-
-def test_numbers_for_people() -> None:
-    assert [scaled(n) for n in (0.0, 12.0, 1234.0, 716e3, 3.2e15)] == ["0 ", "12 ", "1.23 k", "716 k", "3.2 P"]
-    assert scaled(3.0 * 2**30, 1024) == "3 Gi"
-    assert [duration(s) for s in (3.0, 150.0, 9000.0)] == ["3.0 s", "2.5 min", "2.5 h"]
 
 
 def test_the_first_word_may_be_the_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
