@@ -38,6 +38,10 @@ bench: $(UV) ## times against the packages and the authors' structures, into doc
 costs: $(UV) ## what `cure plan` says of the paper run, into docs/reproducing.md and reports/costs.csv (5 minutes)
 	$(RUN) python -m tools.costs
 
+.PHONY: docs
+docs: $(UV) ## the documentation site, into docs/_build/html; a warning is an error
+	$(RUN) sphinx-build -qEW --keep-going docs docs/_build/html
+
 .PHONY: seeds
 seeds: $(UV) ## how far robust accuracy moves over seeds in the quickstart, into quickstart/reports/seeds.csv (10 minutes)
 	$(RUN) python -m tools.seeds

@@ -48,7 +48,10 @@ LONG = (  # files that take more than some seconds: all tests of cure/ and of ru
     "unit/nn/test_folded_copy",
     "unit/runtime/test_distributed.py",
     "unit/training/test_layerwise.py",
+    "policy/test_commands.py",
+    "policy/test_front_page.py",
     "policy/test_own_loop_page.py",
+    "policy/test_site.py",
     "policy/test_startup.py",
     "policy/test_wheel.py",
 )

@@ -1,4 +1,4 @@
-"""CONTRIBUTING's promise of new entries: a file each, their lines of params.yaml, and their stages alone."""
+"""The promise of docs/add.md about new entries: a file each, their lines of params.yaml, and their stages alone."""
 
 import json
 
@@ -13,7 +13,6 @@ from tests.support.clone import (
     runs,
 )
 from tests.support.new_entries import FILES, LINES, added
-from tests.support.project import ROOT
 
 MADE = ("quickstart/reports/", "quickstart/code/", "quickstart/dvc.lock")
 
@@ -26,12 +25,6 @@ def extended(made, tmp_path_factory):
         (clone.root / name).write_text(text)
     clone.params.write_text(added(clone.params.read_text()))
     return clone, clone.run("dvc", "repro")
-
-
-def test_contributing_names_these_files_and_lines():
-    places = [f"{name.rpartition('/')[0]}/NAME.py" for name in FILES]
-    text = (ROOT / "CONTRIBUTING.md").read_text()
-    assert [place for place in (*places, *LINES) if f"`{place}`" not in text] == []
 
 
 def test_new_entries_are_a_file_each_and_their_lines_of_params(extended):
