@@ -106,10 +106,13 @@ def test_a_fresh_clone_runs_every_stage_once(built):
     assert sorted(ran(built[1])) == sorted(STAGES)
 
 
-def test_a_second_repro_runs_the_stage_code_alone(made):
+def test_a_second_repro_runs_the_stages_code_and_show_alone_and_ends_with_the_table(made):
     before = made.run("git", "rev-parse", "HEAD")
     output = made.run("dvc", "repro")
-    assert re.findall(r"^Running stage '(.*)'", output, re.MULTILINE) == ["code/dvc.yaml:code"]
+    assert re.findall(r"^Running stage '(.*)'", output, re.MULTILINE) == ["code/dvc.yaml:code", "show"]
+    end = output[output.index("Running stage 'show'") :]
+    assert re.search(r"^ AT +\d+\.\d\d ", end, re.MULTILINE)
+    assert f"report: {made.root.resolve() / 'quickstart/reports/index.html'}\n" in end
     assert made.run("git", "status", "--porcelain", folder=".") == ""
     assert made.run("git", "rev-parse", "HEAD") == before
 
@@ -149,7 +152,7 @@ def test_a_text_of_code_names_the_modules_of_its_stage(made):
 
 def test_the_lock_file_knows_these_stages_and_their_files_are_there(made):
     lock = YAML(typ="safe").load((made.quickstart / "dvc.lock").read_text())["stages"]
-    assert set(lock) == set(STAGES)
+    assert set(lock) == {*STAGES, "show"}
     outs = [out["path"] for stage in lock.values() for out in stage["outs"]]
     assert [out for out in outs if not (made.quickstart / out).exists()] == []
 
