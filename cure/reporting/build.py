@@ -119,7 +119,8 @@ def measured(
         "attacks": attacked,
         "survival": attacks.survival(results.attacks),
     }
-    left_out = figures.draw(FOLDER / "figures", FOLDER / "data", text.figures, results, suite)
+    folders = figures.Folders(FOLDER / "figures", FOLDER / "pdf", FOLDER / "data")
+    left_out, _ = figures.draw(folders, text.figures, results, suite)
     _write(pages, lists, rows.metrics(means, suite), page.Head(text, head, body, about))
     return left_out
 

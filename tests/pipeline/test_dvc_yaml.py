@@ -56,7 +56,7 @@ LISTS = (
     "ranks.csv",
     "overfitting.csv",
 )
-REPORTS = ("index.html", *PAGES, *LISTS, "data", "figures", "metrics.json")
+REPORTS = ("index.html", *PAGES, *LISTS, "data", "figures", "pdf", "metrics.json")
 FAMILIES = list(parsed(ROOT / "dvc.yaml")["stages"])
 every_scale = pytest.mark.parametrize("scale", SCALES)
 every_family = pytest.mark.parametrize("family", FAMILIES)
