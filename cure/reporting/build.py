@@ -22,13 +22,13 @@ from cure.reporting import (
     layers,
     made,
     overfitting,
-    page,
     printed,
     rows,
     table,
 )
 from cure.reporting.comparison import pairs, pairs_page, ranks
 from cure.reporting.comparison.samples import sampled
+from cure.reporting.html import page
 from cure.reporting.results import Results, every_row, load_results, methods, setting
 from cure.settings.params import Params
 from cure.settings.sections import AttackSuite, Grid, ReportText, Threat
@@ -70,7 +70,7 @@ def build(params: Params, whole: bool = True) -> list[str]:
         pages["claims"] = beside.page(pd.DataFrame(), published, {}, ours)
         figures.draw_none(FOLDER / "figures", text.figures, "nothing of this grid was run yet")
         lines = pd.DataFrame(columns=["setting", "method", "seed"])
-        _write(pages, {"table": lines}, {}, page.Head(text, head, body, about))
+        _write(pages, {"table": lines}, {}, page.Head(text, head, body, about), page.Measured())
     said = [f"figure {name} left out: {reason}" for name, reason in left_out.items()]
     return said + ([f"{counted}, such as {missing[0]}; `dvc repro` makes them"] if missing else [])
 
@@ -120,8 +120,10 @@ def measured(
         "survival": attacks.survival(results.attacks),
     }
     folders = figures.Folders(FOLDER / "figures", FOLDER / "pdf", FOLDER / "data")
-    left_out, _ = figures.draw(folders, text.figures, results, suite)
-    _write(pages, lists, rows.metrics(means, suite), page.Head(text, head, body, about))
+    left_out, dark = figures.draw(folders, text.figures, results, suite)
+    titles = {name: titled(name) for name in told["column"].unique()}
+    shown = page.Measured(results.attacks, told, titles, dark)
+    _write(pages, lists, rows.metrics(means, suite), page.Head(text, head, body, about), shown)
     return left_out
 
 
@@ -142,14 +144,20 @@ def compared(
     return told, ranked, pages
 
 
-def _write(pages: dict[str, str], lists: dict[str, pd.DataFrame], metrics: dict[str, Any], head: page.Head) -> None:
+def _write(
+    pages: dict[str, str],
+    lists: dict[str, pd.DataFrame],
+    metrics: dict[str, Any],
+    head: page.Head,
+    shown: page.Measured,
+) -> None:
     for name, content in pages.items():
         write_text(FOLDER / f"{name}.md", content)
     for name, lines in lists.items():
         write_text(FOLDER / f"{name}.csv", lines.to_csv(index=False))
     write_text(FOLDER / "metrics.json", json.dumps(metrics, indent=1) + "\n")
     del pages["table"]
-    write_text(FOLDER / "index.html", page.page(head, FOLDER, pages))
+    write_text(FOLDER / "index.html", page.page(head, shown, FOLDER, pages))
 
 
 def wanted(grid: Grid) -> list[Path]:

@@ -8,7 +8,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import QuadMesh
-from matplotlib.colors import LinearSegmentedColormap, to_rgba_array
+from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgba, to_rgba_array
 from matplotlib.figure import Figure as Sheet
 from matplotlib.figure import FigureBase
 
@@ -54,3 +54,8 @@ def turn(colour: Any) -> tuple[float, float, float, float]:
     vivid = saturation > VIVID and lightness < TINT
     turned = max(lightness, BRIGHT) if vivid else PAPER + (1 - lightness) * (INK - PAPER)
     return (*colorsys.hls_to_rgb(hue, turned, saturation), alpha)
+
+
+def turned(colour: str) -> str:
+    """Return a named or hexadecimal colour turned round, as hexadecimal."""
+    return to_hex(turn(to_rgba(colour)))

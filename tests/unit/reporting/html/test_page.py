@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cure.reporting.page import section
+from cure.reporting.html.page import section
 
 SIZE = 4 * 2**20
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -60,7 +60,7 @@ def test_what_comes_from_params_is_escaped(text: str) -> None:
 
 def test_html_in_a_markdown_page_is_escaped_and_long_tables_are_folded(tmp_path: Path) -> None:
     table = ["| a |", "| ---: |", *(f"| {i} <b>x</b> |" for i in range(30))]
-    made = section("pairs", "\n".join(["# Title", "", "<img src=x>", "", "## Part", "", *table]), tmp_path)
+    made = section("pairs", "\n".join(["# Title", "", "<img src=x>", "", "## Part", "", *table]), tmp_path, iter(()))
     assert made.title == "Title"
     assert "<img" not in made.html
     assert "<b>" not in made.html
