@@ -42,7 +42,7 @@ OUT = 1 / 3
 
 
 def charts(folder: Path) -> dict[str, tuple[str, str]]:
-    """Return the caption and the specification, as a script element's text, of every template with a table in `folder`."""
+    """Return caption and specification of every template with a table in `folder`; both are texts of the page."""
     found = {path.stem: path for path in sorted(TEMPLATES.glob("*.json")) if (folder / f"{path.stem}.csv").exists()}
     made = {name: chart(name, path, pd.read_csv(folder / f"{name}.csv")) for name, path in found.items()}
     return {
@@ -104,5 +104,5 @@ def bundle() -> str:
     """Return Vega, Vega-Lite and Vega-Embed as one script, which needs no network."""
     import vl_convert
 
-    script: str = vl_convert.javascript_bundle(vl_version=VERSION)
+    script: str = vl_convert.javascript_bundle(None, vl_version=VERSION)
     return script.replace("</script", "<\\/script")

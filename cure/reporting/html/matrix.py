@@ -1,6 +1,7 @@
 """Who wins against whom as a matrix: methods of several seeds, networks of one."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -59,7 +60,7 @@ def _line(here: pd.DataFrame, method: str, order: list[str], value: float) -> Li
     return Line(NAMES.get(method, method), value, cells, wins, losses)
 
 
-def _cell(method: str, other: str, line: dict[str, float] | None) -> Cell:
+def _cell(method: str, other: str, line: dict[Any, Any] | None) -> Cell:
     if line is None:
         return Cell("self", "", "")
     kind = "even" if line["adjusted"] >= LEVEL else "win" if line["difference"] > 0 else "loss"

@@ -51,7 +51,14 @@ for (const table of document.querySelectorAll("table")) {
   });
 }
 
-for (const block of document.querySelectorAll(".long")) {
+function unfold(hash) {
+  const part = hash.length > 1 && document.getElementById(hash.slice(1))?.querySelector(".part");
+  if (part) part.open = true;
+}
+for (const link of document.querySelectorAll(".bar nav a")) link.addEventListener("click", () => unfold(link.hash));
+unfold(location.hash);
+
+for (const block of document.querySelectorAll("details")) {
   addEventListener("beforeprint", () => (block.open = true));
 }
 
@@ -138,6 +145,7 @@ const LEAST = 320; // pixels of a panel
 async function draw(box) {
   const spec = JSON.parse(document.getElementById(`spec-${box.dataset.chart}`).textContent);
   const room = box.parentElement.clientWidth;
+  if (room < 100) return; // a window that is being closed
   spec.columns = Math.max(1, Math.min(spec.usermeta.panels, spec.columns, Math.floor(room / LEAST)));
   spec.spec.width = Math.floor(room / spec.columns) - 75;
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();

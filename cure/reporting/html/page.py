@@ -6,6 +6,8 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from html import escape
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -167,20 +169,24 @@ def section(name: str, content: str, folder: Path, frames: Iterator[str]) -> Sec
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{int(token.tag[1]) + 1}"
 
+    title, number = first.removeprefix("# "), count(1)
+
     def framed(table: re.Match[str]) -> str:
-        return next(frames) if f">{MATRIX}</th>" in table[0] else _framed(table[0])
+        label = f"Table {next(number)} of {title}"
+        return next(frames) if f">{MATRIX}</th>" in table[0] else _framed(table[0], label)
 
     html = re.sub(
         "<table>.*?</table>", framed, str(reader.renderer.render(tokens, reader.options, {})), flags=re.DOTALL
     )
     table = f"{name}.csv" if (folder / f"{name}.csv").exists() else ""
-    return Section(name, first.removeprefix("# "), html, table)
+    return Section(name, title, html, table)
 
 
-def _framed(table: str) -> str:
+def _framed(table: str, label: str) -> str:
     """A table that scrolls sideways where it is too wide, and is folded where it is long."""
     lines = table.count("<tr>") - 1
-    framed = f'<div class="wide" tabindex="0" role="region" aria-label="Table">{table}</div>'
+    table = re.sub("<th(| [^>]*)></th>", "<td></td>", table)  # an empty heading is none
+    framed = f'<div class="wide" tabindex="0" role="region" aria-label="{escape(label)}">{table}</div>'
     return framed if lines <= LONG else f'<details class="long"><summary>Show {lines} lines</summary>{framed}</details>'
 
 
