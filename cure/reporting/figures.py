@@ -72,16 +72,22 @@ def _saved(figure: Figure, data: pd.DataFrame, folders: Folders, name: str) -> b
         with replacing(folders.vector / f"{name}.pdf") as draft:
             drawn.savefig(draft, format="pdf", metadata=dict.fromkeys(("Creator", "Producer", "CreationDate")))
         darken(drawn)
-        return webp(drawn)
+        return webp(_pixels(drawn))
 
 
-def webp(drawn: Sheet) -> bytes:
-    """Return a drawn figure as lossless WebP."""
-    raw, small = io.BytesIO(), io.BytesIO()
-    drawn.savefig(raw, format="raw")
+def webp(picture: Image.Image) -> bytes:
+    """Return a picture as WebP: without loss, or, where that is smaller (of photographs), with little."""
+    forms = []
+    for how in ({"lossless": True}, {"quality": 90}):
+        picture.convert("RGB").save(small := io.BytesIO(), "webp", **how)
+        forms.append(small.getvalue())
+    return min(forms, key=len)
+
+
+def _pixels(drawn: Sheet) -> Image.Image:
+    drawn.savefig(raw := io.BytesIO(), format="raw")
     width, height = map(int, drawn.canvas.get_width_height())
-    Image.frombytes("RGBA", (width, height), raw.getvalue()).convert("RGB").save(small, "webp", lossless=True)
-    return small.getvalue()
+    return Image.frombytes("RGBA", (width, height), raw.getvalue())
 
 
 def draw_none(folder: Path, names: list[str], reason: str) -> None:

@@ -127,10 +127,11 @@ def test_the_three_pipelines_are_one_text_of_at_most_320_lines():
 
 
 def test_each_pipeline_is_a_dvc_project_with_the_same_settings_and_templates():
-    for name in (".dvc/config", ".dvc/.gitignore", ".dvcignore", ".dvc/plots/curves.json", ".dvc/plots/tradeoff.json"):
+    templates = ["curves.json", "severities.json", "survival.json", "tradeoff.json"]
+    for name in (".dvc/config", ".dvc/.gitignore", ".dvcignore", *(f".dvc/plots/{one}" for one in templates)):
         assert len({(folder / name).read_text() for folder in PROJECTS}) == 1, name
     listed = [sorted(path.name for path in (folder / ".dvc/plots").iterdir()) for folder in PROJECTS]
-    assert listed == [["curves.json", "tradeoff.json"]] * 3
+    assert listed == [templates] * 3
 
 
 def test_the_stage_code_runs_every_time_and_its_texts_stand_in_git():

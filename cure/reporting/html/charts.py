@@ -104,5 +104,5 @@ def bundle() -> str:
     """Return Vega, Vega-Lite and Vega-Embed as one script, which needs no network."""
     import vl_convert
 
-    script: str = vl_convert.javascript_bundle(None, vl_version=VERSION)
+    script: str = vl_convert.javascript_bundle(vl_version=VERSION)  # type: ignore[call-arg]  # its stub lacks a default
     return script.replace("</script", "<\\/script")

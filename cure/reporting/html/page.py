@@ -1,7 +1,6 @@
 """index.html: the whole report in one file that needs no network; page.html, page.css and page.js are its parts."""
 
 import base64
-import io
 import json
 import re
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from cure.core.figure import marker, style
 from cure.core.names import NAMES, heading
 from cure.reporting.comparison.pairs_page import MATRIX
 from cure.reporting.dark import turned
+from cure.reporting.figures import webp
 from cure.reporting.html import charts, gallery, matrix, papers, problems
 from cure.reporting.results import AttackResults
 from cure.reporting.table import Number, Row
@@ -125,7 +125,7 @@ def page(head: Head, measured: Measured, folder: Path, pages: dict[str, str]) ->
         walls=gallery.gallery(measured.attacks),
         methods=methods(head.rows, folder),
         software=papers.SOFTWARE,
-        style=template["page.css"],
+        style=environment.from_string(template["page.css"]).render(long=LONG),
         script=template["page.js"],
     )
     return made + "\n"
@@ -203,11 +203,9 @@ def _picture(folder: Path, name: str, said: dict[str, Any], dark: bytes) -> Pict
 
 
 def inlined(path: Path) -> tuple[str, tuple[int, int]]:
-    """A picture as a data URL, recoded as lossless WebP, which takes a third of the bytes; and its size in pixels."""
+    """Return a picture as a data URL, recoded as WebP, which takes a third of the bytes, and its size in pixels."""
     with Image.open(path) as picture:
-        small = io.BytesIO()
-        picture.convert("RGB").save(small, "webp", lossless=True)
-        return _url(small.getvalue()), picture.size
+        return _url(webp(picture)), picture.size
 
 
 def _url(webp: bytes) -> str:
