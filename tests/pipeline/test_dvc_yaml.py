@@ -313,7 +313,9 @@ def test_every_analysis_is_made(scale):
 
 @every_scale
 def test_the_report_draws_every_figure(scale):
-    assert sorted(parsed(SCALES[scale] / "params.yaml")["report"]["figures"]) == catalogue.names("figures")
+    blank = {"quickstart": {"actions", "saliency"}}.get(scale, set())  # constant, or too coarse, on 8x8 digits
+    found = parsed(SCALES[scale] / "params.yaml")["report"]["figures"]
+    assert sorted(found) == [name for name in catalogue.names("figures") if name not in blank]
 
 
 def test_the_paper_has_a_row_for_every_method():

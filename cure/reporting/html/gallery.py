@@ -44,10 +44,13 @@ def gallery(attacks: AttackResults) -> list[Wall]:
 def _wall(where: str, attacks: AttackResults) -> Wall:
     results = list(attacks.values())
     titled = headings(results)
-    seen = [i for i in range(results[0].images) if all(one.outcomes["worst"][i] != "-" for one in results)]
+    column = next((name for name, about in results[0].minima.items() if about.norm == results[0].norm), "")
+    needed = ["worst", *([column] if column else [])]
+    seen = [
+        i for i in range(results[0].images) if all(one.outcomes[name][i] != "-" for one in results for name in needed)
+    ]
     hardest = sorted(seen, key=lambda i: (sum(one.outcomes["worst"][i] == "1" for one in results), i))
     images = [hardest[k * len(hardest) // MOST] for k in range(MOST)] if len(hardest) > MOST else hardest
-    column = next((name for name, about in results[0].minima.items() if about.norm == results[0].norm), "")
     lines = [
         (NAMES.get(run.method, run.method), [_outcome(result, i, column, titled) for i in images])
         for run, result in attacks.items()
