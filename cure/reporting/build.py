@@ -70,7 +70,7 @@ def build(params: Params, whole: bool = True) -> list[str]:
         pages["claims"] = beside.page(pd.DataFrame(), published, {}, ours)
         figures.draw_none(FOLDER / "figures", text.figures, "nothing of this grid was run yet")
         lines = pd.DataFrame(columns=["setting", "method", "seed"])
-        _write(pages, {"table": lines}, {}, page.Head(text, head, body, about), page.Measured())
+        _write(pages, {"table": lines}, {}, page.Head(text, head, body, about, _root(params)), page.Measured())
     said = [f"figure {name} left out: {reason}" for name, reason in left_out.items()]
     return said + ([f"{counted}, such as {missing[0]}; `dvc repro` makes them"] if missing else [])
 
@@ -123,7 +123,7 @@ def measured(
     left_out, dark = figures.draw(folders, text.figures, results, suite)
     titles = {name: titled(name) for name in told["column"].unique()}
     shown = page.Measured(results.attacks, told, titles, dark)
-    _write(pages, lists, rows.metrics(means, suite), page.Head(text, head, body, about), shown)
+    _write(pages, lists, rows.metrics(means, suite), page.Head(text, head, body, about, _root(params)), shown)
     return left_out
 
 
@@ -158,6 +158,11 @@ def _write(
     write_text(FOLDER / "metrics.json", json.dumps(metrics, indent=1) + "\n")
     del pages["table"]
     write_text(FOLDER / "index.html", page.page(head, shown, FOLDER, pages))
+
+
+def _root(params: Params) -> str:
+    """Return `root` of params.yaml, which dvc.yaml writes into the command of every stage."""
+    return str(params.raw.get("root", "."))
 
 
 def wanted(grid: Grid) -> list[Path]:

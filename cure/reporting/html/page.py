@@ -76,6 +76,7 @@ class Head:
     names: list[str]
     rows: list[Row]
     about: list[str]
+    root: str  # of the project, from its folder
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def page(head: Head, measured: Measured, folder: Path, pages: dict[str, str]) ->
         charts=drawn,
         bundle=charts.bundle() if drawn else "",
         walls=gallery.gallery(measured.attacks),
-        methods=methods(head.rows, folder),
+        methods=methods(head.rows, head.root),
         software=papers.SOFTWARE,
         style=environment.from_string(template["page.css"]).render(long=LONG),
         script=template["page.js"],
@@ -134,14 +135,14 @@ def page(head: Head, measured: Measured, folder: Path, pages: dict[str, str]) ->
 NOTHING = "<p>Empty: nothing of this grid was run yet.</p>"
 
 
-def methods(rows: list[Row], folder: Path) -> dict[str, Method]:
+def methods(rows: list[Row], root: str) -> dict[str, Method]:
     """Return every method of the table, by the name that it has there."""
     keys = {name: key for key, name in NAMES.items()}
     found = {}
     for name in dict.fromkeys(row.method for row in rows):
         key, colour = keys.get(name, name), style(keys.get(name, name))[0]
         shape = charts.OUTLINES[marker(key)]
-        found[name] = Method(name, colour, turned(colour), shape, papers.paper(key), papers.section(key, folder))
+        found[name] = Method(name, colour, turned(colour), shape, papers.paper(key), papers.section(key, root))
     return found
 
 

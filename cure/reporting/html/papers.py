@@ -1,14 +1,13 @@
 """Where a method comes from: its paper, read from the docstring of its module, and its part of docs/methods.md."""
 
 import ast
-import os
+import posixpath
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from cure import catalogue
 
-PAGE = catalogue.ROOT.parent / "docs" / "methods.md"
+PAGE = "docs/methods.md"
 SOFTWARE = 'The cure authors, "cure: adversarial training in one pipeline, and the evaluation of any network"'
 """As CITATION.cff has it, which an installed package lacks."""
 
@@ -28,14 +27,11 @@ def paper(method: str) -> Paper:
     return Paper(citation.strip(), url.rstrip(".")) if url else Paper("", "")
 
 
-def section(method: str, folder: Path) -> str:
-    """Return the address of a method's part of docs/methods.md, seen from `folder`; empty outside a checkout."""
-    root = PAGE.parents[1].resolve()
-    if not PAGE.exists() or not folder.resolve().is_relative_to(root):
-        return ""
+def section(method: str, root: str) -> str:
+    """Return the address of a method's part of docs/methods.md, seen from reports/; `root` is that of params.yaml."""
     title = _docstring(method).partition("\n")[0]
     anchor = re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")  # as GitHub makes it
-    return f"{os.path.relpath(PAGE, folder.resolve())}#{anchor}"
+    return f"{posixpath.normpath(posixpath.join('..', root, PAGE))}#{anchor}"
 
 
 def _docstring(method: str) -> str:

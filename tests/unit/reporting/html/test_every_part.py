@@ -1,7 +1,6 @@
 """Papers, problems, matrices and images of the page."""
 
 import json
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -39,10 +38,11 @@ def test_a_method_without_a_paper_has_no_link() -> None:
     assert papers.paper("natural") == papers.Paper("", "")
 
 
-def test_a_method_leads_to_its_part_of_the_methods_page_from_inside_the_checkout(tmp_path: Path) -> None:
-    address = papers.section("trades", ROOT / "quickstart/reports")
-    assert address.startswith("../../docs/methods.md#trades-pull-the-adversarial-prediction")
-    assert papers.section("trades", tmp_path) == ""
+@pytest.mark.parametrize(("project", "root"), [("quickstart", ".."), (".", "."), ("pilot", "..")])
+def test_a_method_leads_to_its_part_of_the_methods_page(project: str, root: str) -> None:
+    address, _, part = papers.section("trades", root).partition("#")
+    assert (ROOT / project / "reports" / address).resolve() == ROOT / "docs/methods.md"
+    assert part == "trades-pull-the-adversarial-prediction-towards-the-clean-one"
 
 
 def test_the_software_is_cited_as_in_citation_cff() -> None:

@@ -60,7 +60,7 @@ def test_it_is_one_small_file_that_loads_nothing(text: str) -> None:
 
 
 def test_every_file_that_it_links_to_lies_beside_it(text: str, reports: Path) -> None:
-    linked = [address for address in Links(text).linked if not address.startswith("https://")]
+    linked = [address for address in Links(text).linked if not address.startswith(("https://", "../"))]
     assert [name for name in linked if not name.startswith("#") and not (reports / name).is_file()] == []
     assert [name for name in linked if name.startswith("#") and f'id="{name[1:]}"' not in text] == []
     assert {"table.md", "pairs.csv", "overfitting.csv", "corruptions.csv", "attacks.csv"} <= set(linked)
@@ -88,6 +88,8 @@ def test_figures_that_are_missing_are_named_with_the_reason(text: str) -> None:
 def test_every_method_with_a_paper_links_to_it_in_the_table_and_at_the_end(text: str) -> None:
     for method in ("at", "trades"):
         assert Links(text).linked.count(paper(method).url) == 2
+    methods = {address.partition("#")[0] for address in Links(text).linked if address.startswith("../")}
+    assert methods == {"../../docs/methods.md"}  # of the quickstart, in a checkout
     assert "CITATION.cff" in text[text.index('id="cite"') :]
 
 
@@ -98,7 +100,7 @@ def test_problems_stand_above_the_table_or_their_absence_is_said(text: str) -> N
 def test_a_grid_without_results_says_so_in_every_section(tmp_path: Path) -> None:
     words = ReportText(title="Title", note="Note.", against=[], figures=[])
     rows = [Row("digits/small", name, [None] * 2, ["not run"]) for name in ("AT", "Natural")]
-    head = Head(words, ["Data / model", "Method", "Clean", "NRR", "Epoch"], rows, ["a fact"])
+    head = Head(words, ["Data / model", "Method", "Clean", "NRR", "Epoch"], rows, ["a fact"], "..")
     made = page(head, Measured(), tmp_path, {"claims": "# Claims\n\nNone."})
     assert made.count("Empty: nothing of this grid was run yet.") == len(EMPTY)  # all but claims, and the images
     assert "vegaEmbed=" not in made
