@@ -37,7 +37,7 @@ FOLDER = Path("code")
 CACHE = Path(".dvc/tmp/code.json")
 CATALOGUES = ("datasets", "models", "methods")  # a run depends on the texts of its own entries
 NAMED = ("attacks", "corruptions", "analyses", "figures")  # a stage depends on those that params.yaml names
-TEMPLATES = (".html",)  # files beside a module that it opens by their name
+TEMPLATES = (".html", ".css", ".js")  # files beside a module that it opens by their name
 LAYOUT = {tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
 STRING = re.compile(r"[rRbBuU]*['\"]")  # not an f-string, which computes
 

@@ -5,6 +5,7 @@ and differ in grey as well: by dashes, by hatches, by markers, by place or by a 
 """
 
 import math
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,10 +22,18 @@ COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#4
 LINES: list[Any] = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))]
 HATCHES = ["", "///", "...", "xxx", "\\\\\\"]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
+TYPE = 8.0
+LOOK: dict[str, Any] = {
+    **dict.fromkeys(
+        ("font.size", "axes.titlesize", "axes.labelsize", "legend.fontsize", "legend.title_fontsize"), TYPE
+    ),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "figure.titlesize", "figure.labelsize"), TYPE),
+}
+"""The one type size, in points, as settings of matplotlib over its defaults."""
 FOREMOST = ("at", "cure")
 """What findings compare lies above the others."""
-ACROSS = 5
-"""Small panels side by side."""
+ACROSS = 6
+"""At most so many small panels side by side."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +55,22 @@ class Figure:
 
 def style(method: str) -> tuple[str, Any, str]:
     """(colour, line, hatch) of a method, the same in every figure and tellable in grey."""
-    place = [*NAMES, method].index(method)  # not its place among the files, which a new method would shift
+    place = _place(method)
     return COLOURS[place % len(COLOURS)], LINES[place % len(LINES)], HATCHES[place % len(HATCHES)]
 
 
 def marker(method: str) -> str:
     """The marker of a method, which with its colour belongs to no other, in every figure."""
-    return MARKERS[[*NAMES, method].index(method) % len(MARKERS)]
+    return MARKERS[_place(method) % len(MARKERS)]
+
+
+def _place(method: str) -> int:
+    """Return the place in NAMES or, of a method without a spelling, one of the free places, by a checksum of its key.
+
+    It is not the place among the files, which a new method would shift.
+    """
+    free = len(COLOURS) * len(MARKERS) - len(NAMES)
+    return list(NAMES).index(method) if method in NAMES else len(NAMES) + zlib.crc32(method.encode()) % free
 
 
 def sheet(width: float, height: float) -> Sheet:
@@ -82,6 +100,11 @@ def panels(data: pd.DataFrame, width: float, height: float) -> tuple[Sheet, Iter
     return drawn, each()
 
 
+def columns(panels: int, most: int) -> int:
+    """Return how many panels go side by side so that the last row is as full as the number of rows allows."""
+    return math.ceil(panels / math.ceil(panels / most))
+
+
 def leave(panels: list[Axes], used: int, across: int) -> None:
     """Of panels that share their axes, leave the first so many; a column may then end above the last row."""
     for ax in panels[used:]:
@@ -97,10 +120,10 @@ def multiples(
 
     The panels come back for what else stands in them.
     """
-    across = min(ACROSS, len(lines))
+    across = columns(len(lines), ACROSS)
     grid = block.subplots(math.ceil(len(lines) / across), across, sharex=True, sharey=True, squeeze=False)
-    block.supxlabel(axes[0], fontsize="medium")
-    block.supylabel(axes[1], fontsize="medium")
+    block.supxlabel(axes[0])
+    block.supylabel(axes[1])
     leave(list(grid.flat), len(lines), across)
     gap = pd.Series([math.nan], index=[math.nan])
     everyone = pd.concat([part for line in lines.values() for part in (line, gap)])
@@ -108,6 +131,6 @@ def multiples(
         colour, dash, _ = style(method)
         ax.plot(everyone.index, everyone, color="#d0d0d0", linewidth=0.8)
         ax.plot(line.index, line, color=colour, linestyle=dash, linewidth=1.6)
-        ax.set_title(titles[method], fontsize="small")
+        ax.set_title(titles[method])
         ax.grid(alpha=0.3)
         yield ax, method

@@ -34,7 +34,7 @@ def draw(data: pd.DataFrame) -> Sheet:
             how: dict[str, Any] = {"marker": mark, "facecolor": face, "edgecolor": colour, "label": view, "zorder": 3}
             ax.scatter(points["confidence"], points["accuracy"], area, clip_on=False, **how)
         clean, adversarial = (error(part[part["view"] == view]) for view in VIEWS)
-        ax.set_title(f"{ax.get_title()}\nECE {clean}, adv. {adversarial}", fontsize=8)
+        ax.set_title(f"{ax.get_title()}\nECE {clean}, adv. {adversarial}")
         ax.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1], aspect="equal")
         ax.grid(alpha=0.3)
     legend_below(drawn, ax)

@@ -24,7 +24,7 @@ def draw(data: pd.DataFrame) -> Sheet:
         for (row, column), value in np.ndenumerate(table):
             sd = spread.get((methods[row], names[column]))
             told = f"{value:.0f}" if sd is None else f"{value:.0f} ±{sd:.1f}"
-            ax.text(column, row, told, ha="center", va="center", fontsize=8)
+            ax.text(column, row, told, ha="center", va="center")
         ax.set_yticks(range(len(methods)), [NAMES.get(method, method) for method in methods])
         labels = [name.replace("_", " ") for name in names]
         ax.set_xticks(range(len(names)), labels, rotation=35, ha="right", rotation_mode="anchor")

@@ -23,8 +23,8 @@ def draw(data: pd.DataFrame) -> Sheet:
             ax.barh(place, line["mrc"], edgecolor=colour if module in chosen else "#777777", **filled)
             ax.errorbar([line["mrc"]], [place], xerr=[line["sd"]], color="black", linewidth=0.8)
             told = f" drop {line['drop']:.1f} points" + (", fine-tuned" if module in chosen else "")
-            ax.text(max(line["mrc"] + line["sd"], 0), place, told, va="center", fontsize=8)
-        ax.set_yticks(range(len(mean)), list(mean.index), fontsize=8)
+            ax.text(max(line["mrc"] + line["sd"], 0), place, told, va="center")
+        ax.set_yticks(range(len(mean)), list(mean.index))
         ax.set_ylim(len(mean) - 0.4, -0.6)
         ax.set_xlim(min(0, mean["mrc"].min()), 1.45 * mean["mrc"].max())  # room for what stands behind the bars
         ax.set_xlabel(f"module robust criticality (nats of robust loss)\n{_found_by(part.iloc[0])}")

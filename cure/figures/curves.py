@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure as Sheet
 from matplotlib.figure import SubFigure
 
-from cure.core.figure import ACROSS, Figure, multiples, sheet, spread, style
+from cure.core.figure import ACROSS, Figure, columns, marker, multiples, sheet, spread, style
 from cure.core.finding import Claim, Finding, Verdict, outcomes, untested
 from cure.core.names import NAMES, heading
 
@@ -15,11 +15,12 @@ from cure.core.names import NAMES, heading
 def draw(data: pd.DataFrame) -> Sheet:
     """A block of panels for each data set and model; mean over seeds, with a band of one standard deviation."""
     settings = list(data["setting"].unique())
-    down = math.ceil(data["method"].nunique() / ACROSS)
-    drawn = sheet(2.6 * min(ACROSS, data["method"].nunique()), (2.1 * down + 0.6) * len(settings))
+    methods = data["method"].nunique()
+    across = columns(methods, ACROSS)
+    drawn = sheet(2.0 * across, (1.8 * -(-methods // across) + 0.6) * len(settings))
     for block, setting in zip(drawn.subfigures(len(settings), 1, squeeze=False)[:, 0], settings, strict=True):
         part = spread(data[data["setting"] == setting], ["method", "epoch"], "val_pgd")
-        block.suptitle(setting, fontsize="medium")
+        block.suptitle(setting)
         _block(block, 100 * part)
     return drawn
 
@@ -38,7 +39,7 @@ def _block(block: SubFigure, accuracy: Any) -> None:
         ax.fill_between(
             line.index, line["mean"] - line["sd"], line["mean"] + line["sd"], color=colour, alpha=0.25, lw=0
         )
-        ax.plot([line["mean"].idxmax()], [line["mean"].max()], "o", color=colour, markersize=5)
+        ax.plot([line["mean"].idxmax()], [line["mean"].max()], marker(method), color=colour, markersize=5)
         ax.set_ylim(0, min(100, top))
         ax.locator_params(axis="x", integer=True)
 

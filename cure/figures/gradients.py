@@ -23,7 +23,7 @@ def draw(data: pd.DataFrame) -> Sheet:
         for ax, share in zip(row, shares, strict=True):
             over_layers(ax, data[(data["setting"] == setting) & (data["share"] == share)], "magnitude")
             ax.set(yscale="log", xlabel="convolution")
-            ax.set_title(f"{setting}, {share:.0%} of the training", fontsize="medium")
+            ax.set_title(f"{setting}, {share:.0%} of the training")
         row[0].set_ylabel("mean |gradient| of a weight")
     legend_below(drawn, rows[0][0])
     return drawn

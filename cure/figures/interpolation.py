@@ -28,7 +28,7 @@ def draw(data: pd.DataFrame) -> Sheet:
         ax.set(xlabel="clean validation accuracy (%)", ylabel="validation PGD accuracy (%)")
         ax.margins(0.08)
         ax.grid(alpha=0.3)
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), frameon=False, fontsize=8)
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), frameon=False)
     return drawn
 
 

@@ -20,11 +20,11 @@ def draw(data: pd.DataFrame) -> Sheet:
         names = list(part["method"].unique())
         ax.set_xticks(range(len(names)), [block_set(name) for name in names])
         told = f"{part['images'].iloc[0]} images, {part['epochs'].iloc[0]} epochs"
-        ax.set_title(f"{part['setting'].iloc[0]} ({told})", fontsize="medium")
+        ax.set_title(f"{part['setting'].iloc[0]} ({told})")
         ax.set(xlabel="blocks that adversarial training updates", ylabel="validation accuracy (%)", ylim=(0, 119))
         ax.set_yticks(range(0, 101, 20))
         ax.grid(axis="y", alpha=0.3)
-        ax.legend(loc="upper right", ncols=2, frameon=False, fontsize=8)
+        ax.legend(loc="upper right", ncols=2, frameon=False)
     return drawn
 
 

@@ -22,10 +22,10 @@ def draw(data: pd.DataFrame) -> Sheet:
         part = data[data["setting"] == setting]
         for ax, size in zip(row, sizes, strict=True):
             _panel(ax, part[part["blocks"].isin({size, part["blocks"].max()})])
-            ax.set_title(f"{setting}:\n{WORDS.get(size, f'{size} blocks')}", fontsize="small")
+            ax.set_title(f"{setting}:\n{WORDS.get(size, f'{size} blocks')}")
     axes[0, 0].set_ylim(0, 1.35 * data.groupby(["setting", "method", "epoch"])["val_pgd"].mean().max())  # and a legend
-    drawn.supxlabel("epoch", fontsize="medium")
-    drawn.supylabel("validation PGD accuracy (%)", fontsize="medium")
+    drawn.supxlabel("epoch")
+    drawn.supylabel("validation PGD accuracy (%)")
     return drawn
 
 
@@ -49,7 +49,7 @@ def _panel(ax: Axes, part: pd.DataFrame) -> None:
         ax.plot([float(line.index.to_numpy()[line.argmax()])], [line.max()], "o", color=look["color"], markersize=4)
     ax.locator_params(axis="x", integer=True)
     ax.grid(alpha=0.3)
-    ax.legend(frameon=False, fontsize=8, loc="upper left", ncols=2)
+    ax.legend(frameon=False, loc="upper left", ncols=2)
 
 
 def _best_and_fall(data: pd.DataFrame) -> pd.DataFrame:

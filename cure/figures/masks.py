@@ -33,8 +33,8 @@ def _part(part: SubFigure, run: dict[Any, Any]) -> None:
         picture_row(row, name, run[key])
     for ax, label, predicted in zip(axes[0], run["label"], run["predicted"], strict=True):
         true, seen = (run["classes"][int(number)] for number in (label, predicted))
-        ax.set_title(true if label == predicted else f"{true},\nseen as {seen}", fontsize=8)
-    part.suptitle(NAMES.get(run["method"], run["method"]), fontsize="medium")
+        ax.set_title(true if label == predicted else f"{true},\nseen as {seen}")
+    part.suptitle(NAMES.get(run["method"], run["method"]))
 
 
 FIGURE = Figure(

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Sheet
 
-from cure.core.figure import Figure, sheet, spread, style
+from cure.core.figure import Figure, marker, sheet, spread, style
 from cure.core.names import NAMES
 
 QUARTILES = [0.75, 0.5, 0.25]
@@ -21,7 +21,7 @@ def draw(data: pd.DataFrame) -> Sheet:
     for row, setting in zip(axes, settings, strict=True):
         for ax, column in zip(row, columns, strict=True):
             _panel(ax, data[(data["setting"] == setting) & (data["column"] == column)], methods)
-            ax.set_title(f"{setting}, {NORMS[data[data['column'] == column]['norm'].iloc[0]]}", fontsize="medium")
+            ax.set_title(f"{setting}, {NORMS[data[data['column'] == column]['norm'].iloc[0]]}")
             ax.tick_params(labelbottom=True)
             ax.set_xlabel("smallest perturbation (image range: 1)")
     return drawn
@@ -36,11 +36,11 @@ def _panel(ax: Axes, part: pd.DataFrame, methods: list[str]) -> None:
         if np.isfinite(middle):
             ends = [low, high if np.isfinite(high) else known["mean"].max()]
             ax.plot(ends, [place, place], color=colour, linewidth=5, alpha=0.35, solid_capstyle="butt")
-            ax.plot([middle], [place], "o", color=colour, markersize=6)
+            ax.plot([middle], [place], marker(method), color=colour, markersize=6)
             ax.errorbar([middle], [place], xerr=[known["sd"].get(0.5, 0.0)], color="black", linewidth=1)
-            ax.annotate(f"{middle:.3f}", (middle, place), (0, 5), textcoords="offset points", ha="center", fontsize=7)
+            ax.annotate(f"{middle:.3f}", (middle, place), (0, 5), textcoords="offset points", ha="center")
         else:
-            ax.text(0, place, " more than half were not broken", va="center", fontsize=7)
+            ax.text(0, place, " more than half were not broken", va="center")
     ax.set_yticks(range(len(methods)), [NAMES.get(method, method) for method in methods])
     ax.set_ylim(len(methods) - 0.4, -0.8)
     ax.set_xlim(0, None)

@@ -20,7 +20,7 @@ def draw(data: pd.DataFrame) -> Sheet:
             sd = f" ±{line['sd']:.2f}" if line["sd"] >= 0 else ""
             told = f"{line['jaccard']:.2f}{sd}\n(chance {line['chance']:.2f})" if line["jaccard"] >= 0 else "-"
             place = shares.index(line["other"]), shares.index(line["share"])
-            ax.text(*place, told, ha="center", va="center", fontsize=8)
+            ax.text(*place, told, ha="center", va="center")
         names = [f"{share:.0%}" for share in shares]
         ax.set_xticks(range(len(shares)), names)
         ax.set_yticks(range(len(shares)), names)

@@ -20,15 +20,15 @@ def _block(block: SubFigure, runs: Lines, room: int) -> None:
     axes = block.subplots(1 + 2 * room, len(first["image"]), squeeze=False)
     picture_row(axes[0], "image", first["image"])
     for ax, label in zip(axes[0], first["label"], strict=True):
-        ax.set_title(first["classes"][int(label)], fontsize=8)
+        ax.set_title(first["classes"][int(label)])
     for run, ways, targets in zip(runs, axes[1::2], axes[2::2], strict=False):
         sizes = run["distance"]
         changes = (run["adversarial"] - run["image"]) / np.fmax(sizes, 1e-12)[:, None, None, None]
         picture_row(ways, f"{NAMES.get(run['method'], run['method'])}:\nperturbation", changes / 2 + 0.5)
         picture_row(targets, "adversarial", run["adversarial"])
         for way, target, eps, seen in zip(ways, targets, sizes, run["fooled"], strict=True):
-            way.set_xlabel("none found" if np.isnan(eps) else f"eps {eps:.3f}", fontsize=8)
-            target.set_xlabel(f"seen as {run['classes'][int(seen)]}", fontsize=8)
+            way.set_xlabel("none found" if np.isnan(eps) else f"eps {eps:.3f}")
+            target.set_xlabel(f"seen as {run['classes'][int(seen)]}")
     for ax in axes[1 + 2 * len(runs) :].flat:
         ax.set_visible(False)
 

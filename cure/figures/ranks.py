@@ -7,9 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Sheet
 
 from cure.core.figure import Figure, leave, marker, sheet, style
+from cure.core.figure import columns as side_by_side
 from cure.core.names import NAMES, heading
 
-ACROSS = 2
+ACROSS = 3
 BAR = 0.045  # room of a bar, as a share of the axis of ranks
 
 
@@ -17,17 +18,17 @@ def draw(data: pd.DataFrame) -> Sheet:
     """A block for each data set and model, a panel for each column of the table, methods from the first rank down."""
     lines = data.drop_duplicates(["setting", "column", "method"])
     settings, columns = list(lines["setting"].unique()), list(lines["column"].unique())
-    across = min(ACROSS, len(columns))
+    across = side_by_side(len(columns), ACROSS)
     down = -(-len(columns) // across)
     height = 0.9 + 0.2 * lines["method"].nunique()
-    drawn = sheet(5.2 * across, (height * down + 0.3) * len(settings))
+    drawn = sheet(3.9 * across, (height * down + 0.3) * len(settings))
     for block, setting in zip(drawn.subfigures(len(settings), 1, squeeze=False)[:, 0], settings, strict=True):
-        block.suptitle(setting, fontsize="medium")
-        block.supxlabel("rank, with its 95 % interval (beside the name: the mean in percent)", fontsize="medium")
+        block.suptitle(setting)
+        block.supxlabel("rank, with its 95 % interval (beside the name: the mean in percent)")
         axes = list(block.subplots(down, across, squeeze=False).flat)
         for ax, column in zip(axes, columns, strict=False):
             _panel(ax, lines[(lines["setting"] == setting) & (lines["column"] == column)].sort_values("mean"))
-            ax.set_title(f"{heading(column)} ({lines['images'][lines['column'] == column].iloc[0]} images)", size=9)
+            ax.set_title(f"{heading(column)} ({lines['images'][lines['column'] == column].iloc[0]} images)")
         leave(axes, len(columns), across)
     return drawn
 
@@ -47,10 +48,9 @@ def _panel(ax: Axes, part: pd.DataFrame) -> None:
     names = [
         f"{NAMES.get(line['method'], line['method'])} {line['mean']:.1f}" for line in part.to_dict("records")[::-1]
     ]
-    ax.set_yticks(range(most), names, fontsize=8)
+    ax.set_yticks(range(most), names)
     ax.set_xticks(sorted({1, *range(5, most + 1, 5), most} if most > 5 else {*range(1, most + 1)}))
     ax.set(ylim=(most - 0.4, -0.6), xlim=(0.5, most + 0.5 + BAR * most * (len(bars) + 1)))
-    ax.tick_params(axis="x", labelsize=8)
     ax.grid(axis="y", alpha=0.3)
 
 

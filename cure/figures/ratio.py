@@ -32,7 +32,7 @@ def _bars(ax: Axes, place: int, method: str, own: pd.DataFrame) -> None:
         value, bar = _bar(own, prefix)
         ax.barh(place + shift, value, 0.36, color=colour, edgecolor="white", linewidth=0, **look)
         ax.errorbar([value], [place + shift], xerr=bar, color="black", linewidth=0.8)
-    ax.text(102, place, f"NRR {own['nrr'].mean():.1f}", va="center", fontsize=8)
+    ax.text(102, place, f"NRR {own['nrr'].mean():.1f}", va="center")
 
 
 def _bar(own: pd.DataFrame, prefix: str) -> tuple[float, list[list[float]]]:

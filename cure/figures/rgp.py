@@ -29,7 +29,7 @@ def draw(data: pd.DataFrame) -> Sheet:
         setting, method = map(str, place)
         for ax, (value, words) in zip(axes, PANELS.items(), strict=True):
             _bars(ax, part, value)
-            ax.set_title(words, fontsize=8)
+            ax.set_title(words)
         axes[0].set_ylabel(f"{NAMES.get(method, method)}, {setting}:\nshare of weights (%)")
     legend_below(drawn, grid[0][0])
     return drawn

@@ -20,7 +20,7 @@ def _block(block: SubFigure, runs: Lines, room: int) -> None:
     axes = block.subplots(1 + room, len(first["image"]), squeeze=False)
     picture_row(axes[0], "image", first["image"])
     for ax, label in zip(axes[0], first["label"], strict=True):
-        ax.set_title(first["classes"][int(label)], fontsize=8)
+        ax.set_title(first["classes"][int(label)])
     for run, row in zip(runs, axes[1:], strict=False):
         summed = run["gradient"].sum(axis=1, keepdims=True)  # over colours: the change of the grey value
         largest = np.abs(summed).max(axis=(1, 2, 3), keepdims=True)

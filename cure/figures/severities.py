@@ -19,12 +19,12 @@ def draw(data: pd.DataFrame) -> Sheet:
     drawn = sheet(0.9 + 2.7 * len(categories), (1.1 + 0.24 * len(methods)) * len(settings))
     blocks = drawn.subfigures(len(settings), 1, squeeze=False)[:, 0]
     for block, setting in zip(blocks, settings, strict=True):
-        block.suptitle(setting, fontsize="medium")
+        block.suptitle(setting)
         for ax, category in zip(
             block.subplots(1, len(categories), squeeze=False, sharey=True)[0], categories, strict=True
         ):
             _panel(ax, data[(data["setting"] == setting) & (data["category"] == category)], methods)
-            ax.set_title(category, fontsize="medium")
+            ax.set_title(category)
     return drawn
 
 
@@ -42,7 +42,7 @@ def _panel(ax: Axes, part: pd.DataFrame, methods: list[str]) -> None:
         middle, sd = float(means["mean"][shown]), float(means["sd"][shown])
         ax.plot([middle, middle], [place - 0.38, place + 0.38], color="black", linewidth=1.2)
         ax.errorbar([middle], [place], xerr=[sd], color="black", linewidth=0.8)
-        ax.text(101, place, f"{middle:.0f}", va="center", fontsize=8)
+        ax.text(101, place, f"{middle:.0f}", va="center")
     ax.set_yticks(range(len(methods)), [NAMES.get(method, method) for method in methods])
     ax.set(ylim=(len(methods) - 0.4, -0.6), xlim=(0, 113), xticks=range(0, 101, 25), xlabel="accuracy (%)")
     ax.grid(axis="x", alpha=0.3)

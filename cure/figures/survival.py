@@ -1,13 +1,12 @@
 """Accuracy against the radius of the attack: a panel per method, with all others in grey behind it."""
 
-import math
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure as Sheet
 from matplotlib.figure import SubFigure
 
-from cure.core.figure import ACROSS, Figure, multiples, sheet, spread, style
+from cure.core.figure import ACROSS, Figure, columns, marker, multiples, sheet, spread, style
 from cure.core.finding import Claim, Finding, Verdict, outcomes
 from cure.core.names import NAMES
 
@@ -15,10 +14,11 @@ from cure.core.names import NAMES
 def draw(data: pd.DataFrame) -> Sheet:
     """A block for each data set, model and column; mean over seeds, with a band of one standard deviation."""
     parts = list(data.groupby(["setting", "column"], sort=False))
-    down = math.ceil(data["method"].nunique() / ACROSS)
-    drawn = sheet(2.6 * min(ACROSS, data["method"].nunique()), (2.1 * down + 0.6) * len(parts))
+    methods = data["method"].nunique()
+    across = columns(methods, ACROSS)
+    drawn = sheet(2.0 * across, (1.8 * -(-methods // across) + 0.6) * len(parts))
     for block, ((setting, _), part) in zip(drawn.subfigures(len(parts), 1, squeeze=False)[:, 0], parts, strict=True):
-        block.suptitle(setting, fontsize="medium")
+        block.suptitle(setting)
         _block(block, part)
     return drawn
 
@@ -35,7 +35,7 @@ def _block(block: SubFigure, part: pd.DataFrame) -> None:
             line.index, line["mean"] - line["sd"], line["mean"] + line["sd"], color=colour, alpha=0.25, lw=0
         )
         ax.axvline(eps, color="black", linewidth=0.8, linestyle=":")
-        ax.plot([eps], [line["mean"][eps]], "o", color=colour, markersize=5)
+        ax.plot([eps], [line["mean"][eps]], marker(method), color=colour, markersize=5)
         ax.set(xlim=(0, line.index.max()), ylim=(0, 100))
 
 

@@ -48,9 +48,7 @@ def _panel(ax: Axes, part: pd.DataFrame) -> list[tuple[float, float, str, str]]:
     ax.set(xlim=(low[0], min(100.5, high[0])), ylim=(max(0, low[1]), min(100, high[1])))
     _equal_nrr(ax)
     if outside := [f"{NAMES.get(m, m)} ({x:.1f}, {y:.1f})" for m, ((x, y), _) in spots.items() if m not in inside]:
-        ax.annotate(
-            "outside: " + ", ".join(outside), (1, 0), (0, -42), "axes fraction", "offset points", ha="right", size=7
-        )
+        ax.annotate("outside: " + ", ".join(outside), (1, 0), (0, -42), "axes fraction", "offset points", ha="right")
     return [(x, y, NAMES.get(method, method), style(method)[0]) for method, ((x, y), _) in inside.items()]
 
 
@@ -78,7 +76,6 @@ def _equal_nrr(ax: Axes) -> None:
                 (3, 0),
                 textcoords="offset points",
                 va="center",
-                size=7,
                 color="#777777",
             )
     ax.set(xlim=(left, right), ylim=(low, high))

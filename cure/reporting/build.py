@@ -22,12 +22,12 @@ from cure.reporting import (
     layers,
     made,
     overfitting,
-    page,
     rows,
     table,
 )
 from cure.reporting.comparison import pairs, pairs_page, ranks, seeds
 from cure.reporting.comparison.samples import sampled
+from cure.reporting.html import page
 from cure.reporting.results import Results, every_row, load_results, methods, setting
 from cure.settings.params import Params
 from cure.settings.sections import AttackSuite, Grid, ReportText, Threat
@@ -69,7 +69,7 @@ def build(params: Params, whole: bool = True) -> list[str]:
         pages["claims"] = beside.page(pd.DataFrame(), published, {}, ours)
         figures.draw_none(FOLDER / "figures", text.figures, "nothing of this grid was run yet")
         lines = pd.DataFrame(columns=["setting", "method", "seed"])
-        _write(pages, {"table": lines}, {}, page.Head(text, head, body, about))
+        _write(pages, {"table": lines}, {}, page.Head(text, head, body, about, _root(params)), page.Measured())
     said = [f"figure {name} left out: {reason}" for name, reason in left_out.items()]
     return said + ([f"{counted}, such as {missing[0]}; `dvc repro` makes them"] if missing else [])
 
@@ -118,8 +118,11 @@ def measured(
         "attacks": attacked,
         "survival": attacks.survival(results.attacks),
     }
-    left_out = figures.draw(FOLDER / "figures", FOLDER / "data", text.figures, results, suite)
-    _write(pages, lists, rows.metrics(means, suite), page.Head(text, head, body, about))
+    folders = figures.Folders(FOLDER / "figures", FOLDER / "pdf", FOLDER / "data")
+    left_out, dark = figures.draw(folders, text.figures, results, suite)
+    titles = {name: titled(name) for name in told["column"].unique()}
+    shown = page.Measured(results.attacks, told, titles, dark)
+    _write(pages, lists, rows.metrics(means, suite), page.Head(text, head, body, about, _root(params)), shown)
     return left_out
 
 
@@ -140,14 +143,25 @@ def compared(
     return told, ranked, pages
 
 
-def _write(pages: dict[str, str], lists: dict[str, pd.DataFrame], metrics: dict[str, Any], head: page.Head) -> None:
+def _write(
+    pages: dict[str, str],
+    lists: dict[str, pd.DataFrame],
+    metrics: dict[str, Any],
+    head: page.Head,
+    shown: page.Measured,
+) -> None:
     for name, content in pages.items():
         write_text(FOLDER / f"{name}.md", content)
     for name, lines in lists.items():
         write_text(FOLDER / f"{name}.csv", lines.to_csv(index=False))
     write_text(FOLDER / "metrics.json", json.dumps(metrics, indent=1) + "\n")
     del pages["table"]
-    write_text(FOLDER / "index.html", page.page(head, FOLDER, pages))
+    write_text(FOLDER / "index.html", page.page(head, shown, FOLDER, pages))
+
+
+def _root(params: Params) -> str:
+    """Return `root` of params.yaml, which dvc.yaml writes into the command of every stage."""
+    return str(params.raw.get("root", "."))
 
 
 def wanted(grid: Grid) -> list[Path]:

@@ -72,7 +72,13 @@ def test_a_digest_is_the_same_on_every_python() -> None:
 
 def test_a_closure_goes_through_imports_inside_functions_and_templates() -> None:
     found = {path.relative_to(ROOT).as_posix() for path in closure(ROOT / "stages/report.py")}
-    assert {"cure/reporting/build.py", "cure/reporting/page.html", "cure/storage/files.py"} <= found
+    assert {
+        "cure/reporting/build.py",
+        "cure/reporting/html/page.html",
+        "cure/reporting/html/page.css",
+        "cure/reporting/html/page.js",
+        "cure/storage/files.py",
+    } <= found
     assert text(ROOT / "cure/errors.py").splitlines() == [
         f"{digest((ROOT / 'cure/errors.py').read_text())} cure/errors.py"
     ]

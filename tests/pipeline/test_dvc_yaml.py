@@ -57,7 +57,7 @@ LISTS = (
     "ranks.csv",
     "overfitting.csv",
 )
-REPORTS = ("index.html", *PAGES, *LISTS, "data", "figures", "metrics.json")
+REPORTS = ("index.html", *PAGES, *LISTS, "data", "figures", "pdf", "metrics.json")
 FAMILIES = list(made(parsed(ROOT / "dvc.yaml")))
 every_scale = pytest.mark.parametrize("scale", SCALES)
 every_family = pytest.mark.parametrize("family", FAMILIES)
@@ -128,10 +128,11 @@ def test_the_three_pipelines_are_one_text_of_at_most_320_lines():
 
 
 def test_each_pipeline_is_a_dvc_project_with_the_same_settings_and_templates():
-    for name in (".dvc/config", ".dvc/.gitignore", ".dvcignore", ".dvc/plots/curves.json", ".dvc/plots/tradeoff.json"):
+    templates = ["curves.json", "severities.json", "survival.json", "tradeoff.json"]
+    for name in (".dvc/config", ".dvc/.gitignore", ".dvcignore", *(f".dvc/plots/{one}" for one in templates)):
         assert len({(folder / name).read_text() for folder in PROJECTS}) == 1, name
     listed = [sorted(path.name for path in (folder / ".dvc/plots").iterdir()) for folder in PROJECTS]
-    assert listed == [["curves.json", "tradeoff.json"]] * 3
+    assert listed == [templates] * 3
 
 
 def test_the_stage_code_runs_every_time_and_its_texts_stand_in_git():
@@ -322,7 +323,9 @@ def test_every_analysis_is_made(scale):
 
 @every_scale
 def test_the_report_draws_every_figure(scale):
-    assert sorted(parsed(SCALES[scale] / "params.yaml")["report"]["figures"]) == catalogue.names("figures")
+    blank = {"quickstart": {"actions", "saliency"}}.get(scale, set())  # constant, or too coarse, on 8x8 digits
+    found = parsed(SCALES[scale] / "params.yaml")["report"]["figures"]
+    assert sorted(found) == [name for name in catalogue.names("figures") if name not in blank]
 
 
 def test_the_paper_has_a_row_for_every_method():

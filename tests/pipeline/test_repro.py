@@ -84,7 +84,7 @@ EDITS = {  # kind of edit -> edited file, edit, stages that run it
     "module of attacks": ("cure/evaluation/driver.py", line, ATTACKS),
     "docstring and comments": ("cure/data/loader.py", prose, set()),
     "message": ("cure/errors.py", message, {PREPARE, *SHARED, "report"}),
-    "page": ("cure/reporting/page.html", line, {"report"}),
+    "page": ("cure/reporting/html/page.html", line, {"report"}),
     "module of the report": ("cure/reporting/table.py", line, {"report"}),
     "attack": ("cure/attacks/pgd.py", line, ATTACKS),
     "unused attack": ("cure/attacks/another.py", line, set()),

@@ -11,7 +11,6 @@ from matplotlib.transforms import Bbox, BboxBase
 
 REACHES = (9, 13, 18, 24, 32, 42, 54)  # points from the dot to the middle of its name's nearest edge
 DIRECTIONS = 16
-SIZE = 8.0
 NEAR = 13
 """Names further away than this, or nearer to another dot, get a line to their own."""
 
@@ -27,7 +26,7 @@ def label(ax: Axes, points: list[tuple[float, float, str, str]]) -> None:
     dots = [tuple(ax.transData.transform((x, y))) for x, y, *_ in points]
     taken = [Bbox.from_bounds(x - 4 * scale, y - 4 * scale, 8 * scale, 8 * scale) for x, y in dots]
     for (x, y, text, colour), dot in zip(points, dots, strict=True):
-        extent = Text(x, y, text, size=SIZE, figure=sheet).get_window_extent()
+        extent = Text(x, y, text, figure=sheet).get_window_extent()
         places = _places(extent.width / scale, extent.height / scale)
         boxes = [(reach, offset, _box(dot, offset, extent, scale)) for reach, offset in places]
         free = [one for one in boxes if _inside(ax.bbox, one[2]) and not any(one[2].overlaps(old) for old in taken)]
@@ -41,7 +40,6 @@ def label(ax: Axes, points: list[tuple[float, float, str, str]]) -> None:
             (x, y),
             offset,
             textcoords="offset points",
-            size=SIZE,
             color=[0.65 * part for part in to_rgb(colour)],
             ha="center",
             va="center",

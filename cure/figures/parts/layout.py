@@ -9,14 +9,14 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure as Sheet
 from matplotlib.figure import SubFigure
 
-from cure.core.figure import FOREMOST, leave, marker, sheet, spread, style
+from cure.core.figure import FOREMOST, columns, leave, marker, sheet, spread, style
 from cure.core.names import NAMES
 
 
 def name_layers(axis: Axis, names: list[str], most: int = 12) -> None:
     """Layers as ticks 0, 1, ...; of a deep network evenly spread ones, so that names do not collide."""
     ticks = range(0, len(names), -(-len(names) // most))
-    axis.set_ticks(list(ticks), [names[i] for i in ticks], fontsize=8)
+    axis.set_ticks(list(ticks), [names[i] for i in ticks])
 
 
 def over_layers(ax: Axes, data: pd.DataFrame, value: str) -> None:
@@ -45,7 +45,7 @@ def picture_row(row: Iterable[Axes], name: str, pictures: Any, low: float = 0.0)
         ax.imshow(picture.transpose(1, 2, 0).clip(low, 1), cmap="gray", vmin=low, vmax=1)
         ax.set(xticks=[], yticks=[])
         if i == 0:
-            ax.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
+            ax.set_ylabel(name, rotation=0, ha="right", va="center")
 
 
 Lines = list[dict[Any, Any]]
@@ -66,7 +66,7 @@ def album(
     drawn = sheet((1.4 + 0.95 * images) * columns, sum(heights))
     blocks = drawn.subfigures(len(groups), 1, squeeze=False, height_ratios=heights)[:, 0]
     for block, (setting, part), room in zip(blocks, groups, rooms, strict=True):
-        block.suptitle(setting, fontsize="medium")
+        block.suptitle(setting)
         for i, column in enumerate(block.subfigures(1, columns, squeeze=False)[0]):
             if mine := part[i * room : (i + 1) * room]:
                 fill(column, mine, room)
@@ -75,7 +75,7 @@ def album(
 
 def legend_below(drawn: Sheet, ax: Axes) -> None:
     """The entries of one panel, for all of them, under the sheet."""
-    how: dict[str, Any] = {"loc": "outside lower center", "ncols": 5, "frameon": False, "fontsize": "small"}
+    how: dict[str, Any] = {"loc": "outside lower center", "ncols": 5, "frameon": False}
     drawn.legend(*ax.get_legend_handles_labels(), **how)
 
 
@@ -88,7 +88,7 @@ def tiles(
     sheet is complete once the parts have been gone through.
     """
     settings, most = list(data["setting"].unique()), data.groupby("setting")["method"].nunique().max()
-    across = int(min(across, most))
+    across = columns(int(most), across)
     down = -(-most // across)
     drawn = sheet(width * across, (height * down + 0.3) * len(settings))
 
@@ -98,14 +98,14 @@ def tiles(
             methods = list(part["method"].unique())
             axes = list(block.subplots(down, across, sharex=True, sharey=True, squeeze=False).flat)
             for ax, method in zip(axes, methods, strict=False):
-                ax.set_title(NAMES.get(method, method), fontsize="medium")
+                ax.set_title(NAMES.get(method, method))
                 yield ax, part[part["method"] == method]
             leave(axes, len(methods), across)
             if bar:
                 last = axes[len(methods) - 1]
                 block.colorbar([*last.images, *last.collections][0], ax=axes[: len(methods)], label=bar, aspect=30)
-            block.suptitle(setting, fontsize="medium")
-            block.supxlabel(x, fontsize="medium")
-            block.supylabel(y, fontsize="medium")
+            block.suptitle(setting)
+            block.supxlabel(x)
+            block.supylabel(y)
 
     return drawn, each()

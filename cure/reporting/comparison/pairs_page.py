@@ -1,4 +1,4 @@
-"""pairs.md: who beats whom among methods of several seeds, or which networks of one seed differ."""
+"""pairs.md: who wins against whom among methods of several seeds, or among networks of one."""
 
 from math import sqrt
 from typing import Any
@@ -20,6 +20,7 @@ model (cure/evaluation/statistics/two_level.py). There images and training runs 
 are not, and the variance over seeds is pooled over all methods of a column. That takes all methods to be equally
 steady; each column says how far they are not. NRR is linearised (delta method). Adjusted: Holm 1979 over all pairs and
 columns of a data set and model. `beats` is said only where the adjusted p is below {level:g}.
+In a matrix a row against a column is + (its mean is higher), - (lower) or = (not told apart).
 """
 NETWORKS = """# Pairs of networks
 
@@ -28,6 +29,8 @@ same method would differ is not known. `grid.seeds` with several seeds compares 
 first network minus that of the second on the same test images in points, with a paired 95 % interval over images
 (Agresti & Min 2005). p: exact McNemar test. Adjusted: Holm 1979 over all pairs and columns of a data set and model.
 `differs` is said only where the adjusted p is below {level:g}.
+In a matrix a row against a column is + (its network is more accurate), - (less) or = (not told apart). It compares
+networks, not methods.
 """
 
 
@@ -41,7 +44,7 @@ def page(found: pd.DataFrame, sampled: Sampled, against: list[str], titles: dict
             lines += ["", f"### {titles[str(column)]}: {images} images, {seeds} {'seeds' if seeds > 1 else 'seed'}"]
             if sampled:
                 lines += ["", limits(sampled[str(where), str(column)], here)]
-            lines += ["", *(_summary(here) if sampled else _networks(here)), "", *_against(here, against)]
+            lines += ["", *_matrix(here), "", *_against(here, against)]
     return "\n".join(lines) + "\n"
 
 
@@ -65,29 +68,26 @@ def limits(methods: TwoLevel, here: pd.DataFrame) -> str:
     return f"{told} (the median over pairs, at the level of Holm's first step); smaller ones may stay hidden."
 
 
-def _summary(here: pd.DataFrame) -> list[str]:
-    body = []
-    for method, share in accuracies(here).items():
-        told = _told_apart(here, method)
-        beaten = [_names(told[told["difference"] * sign > 0]["second"]) for sign in (1, -1)]
-        body.append([NAMES.get(method, method), f"{share:.2f}", *beaten])
-    return markdown.table(["Method", "Mean", "Beats", "Is beaten by"], body, left=(0, 2, 3))
+MATRIX = "Wins, ties, losses"
+"""The heading by which a matrix is told from other tables."""
 
 
-def _networks(here: pd.DataFrame) -> list[str]:
-    body = [
-        [NAMES.get(method, method), f"{share:.2f}", _names(_told_apart(here, method)["second"])]
-        for method, share in accuracies(here).items()
-    ]
-    return markdown.table(["Network of", "Accuracy", "Differs from the networks of"], body, left=(0, 2))
+def _matrix(here: pd.DataFrame) -> list[str]:
+    """Every method against all, the most accurate first: + higher, - lower, = not told apart."""
+    known, body = accuracies(here), []
+    order = sorted(known, key=lambda method: -known[method])
+    for method in order:
+        signs = {one["second"]: _sign(one) for one in seen_from(here, method).to_dict("records")}
+        counts = ", ".join(str(list(signs.values()).count(sign)) for sign in "+=-")
+        body.append([NAMES.get(method, method), f"{known[method]:.2f}", counts, *(signs.get(o, "") for o in order)])
+    who = "Network of" if here["seeds"].iloc[0] == 1 else "Method"
+    return markdown.table([who, "Accuracy", MATRIX, *(NAMES.get(name, name) for name in order)], body, left=(0,))
 
 
-def _told_apart(here: pd.DataFrame, method: str) -> pd.DataFrame:
-    return seen_from(here, method).query("adjusted < @LEVEL", local_dict={"LEVEL": LEVEL})
-
-
-def _names(methods: "pd.Series[Any]") -> str:
-    return ", ".join(NAMES.get(name, name) for name in methods)
+def _sign(line: dict[Any, Any]) -> str:
+    if line["adjusted"] >= LEVEL:
+        return "="
+    return "+" if line["difference"] > 0 else "-"
 
 
 def _against(here: pd.DataFrame, against: list[str]) -> list[str]:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure as Sheet
 from matplotlib.text import Text
 
 from cure import catalogue
-from cure.core.figure import marker
+from cure.core.figure import LOOK, marker
 from cure.core.figure import style as look
 from cure.core.names import NAMES
 
@@ -168,7 +168,7 @@ class Drawing:
             draw_text(self, renderer, *args, **kwargs)
 
         out = io.BytesIO()
-        with pytest.MonkeyPatch.context() as patch, style.context("default"):
+        with pytest.MonkeyPatch.context() as patch, style.context(["default", LOOK]):
             self.sheet: Sheet = catalogue.entry("figures", name).FIGURE.draw(data)
             patch.setattr(Text, "draw", draw_and_remember)  # not before: a figure that looks for room may have drawn
             FigureCanvasAgg(self.sheet).print_png(out, metadata={"Software": None})

@@ -128,13 +128,17 @@ def attacked(method: str, last: dict[str, str] | None) -> None:
     write(run(method).result("attack"), json.dumps(about))
 
 
+def folders(folder: Path) -> figures.Folders:
+    return figures.Folders(folder / "figures", folder / "pdf", folder / "data")
+
+
 def test_curves_come_with_the_outcomes_of_both_ends_on_the_test_split(folder: Path) -> None:
     attacked("natural", None)
     attacked("at", {"clean": "1111", "pgd20": "1010"})
     found = evidence.table("curves", loaded(), SUITE).set_index("method")[["tested", "best_outcome", "last_outcome"]]
     assert found.loc["at"].tolist() == ["pgd20", "1110", "1010"]
     assert found.loc["natural"].isna().all()
-    figures.draw(folder / "figures", folder / "data", ["curves"], loaded(), SUITE)
+    figures.draw(folders(folder), ["curves"], loaded(), SUITE)
     assert "outcome" not in (folder / "data/curves.csv").read_text()
 
 
@@ -149,7 +153,7 @@ def test_the_ratio_is_that_of_the_column_of_the_tables_nrr() -> None:
 def test_with_one_seed_the_figure_of_ranks_is_left_out_and_says_why(folder: Path) -> None:
     for method in ("natural", "at"):
         write(run(method).result("attack"), attack_result(60))
-    left_out = figures.draw(folder / "figures", folder / "data", ["ranks"], loaded(), SUITE)
+    left_out, _ = figures.draw(folders(folder), ["ranks"], loaded(), SUITE)
     assert left_out == {"ranks": "one seed, and single networks rank no methods; list several under grid.seeds"}
 
 
@@ -157,7 +161,8 @@ def test_with_several_seeds_ranks_are_drawn_and_say_from_how_many(folder: Path) 
     for seed in (0, 1):
         for method, right in (("natural", 90), ("at", 60)):
             write(run(method, seed).result("attack"), attack_result(right + seed))
-    assert figures.draw(folder / "figures", folder / "data", ["ranks"], loaded(seeds=(0, 1)), SUITE) == {}
+    left_out, dark = figures.draw(folders(folder), ["ranks"], loaded(seeds=(0, 1)), SUITE)
+    assert (left_out, list(dark)) == ({}, ["ranks"])
     said = json.loads((folder / "figures/captions.json").read_text())["ranks"]
     assert said["caption"].endswith(" From 2 seeds of each method.")
     assert (folder / "data/ranks.csv").read_text().startswith("setting,column,images,method,mean,")
@@ -166,9 +171,8 @@ def test_with_several_seeds_ranks_are_drawn_and_say_from_how_many(folder: Path) 
 def test_a_figure_without_its_row_is_left_out_with_a_reason_and_no_picture(folder: Path) -> None:
     attacked("natural", None)
     attacked("at", None)
-    left_out = figures.draw(
-        folder / "figures",
-        folder / "data",
+    left_out, _ = figures.draw(
+        folders(folder),
         ["criticality", "interpolation", "actions", "masks", "curves"],
         loaded(),
         SUITE,
@@ -180,6 +184,7 @@ def test_a_figure_without_its_row_is_left_out_with_a_reason_and_no_picture(folde
         "masks": "no analysed row has masks",
     }
     assert {path.name for path in (folder / "figures").iterdir()} == {"curves.png", "captions.json"}
+    assert {path.name for path in (folder / "pdf").iterdir()} == {"curves.pdf"}
     captions = json.loads((folder / "figures" / "captions.json").read_text())
     assert captions["masks"]["reason"] == left_out["masks"]
     assert (captions["curves"]["file"], captions["curves"]["table"]) == ("curves.png", "curves.csv")

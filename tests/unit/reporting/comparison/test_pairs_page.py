@@ -20,11 +20,12 @@ def test_methods_beat_each_other_and_are_compared_with_the_rows_named() -> None:
     lines = page(CLEAN)
     assert lines[0] == "# Who beats whom"
     assert lines[2].startswith("The unit is the method")
-    assert "| a | 99.50 | b |  |" in lines
-    assert "| b | 61.00 |  | a, c |" in lines
+    assert "| Method | Accuracy | Wins, ties, losses | a | c | b |" in lines
+    assert "| a | 99.50 | 1, 1, 0 |  | = | + |" in lines
+    assert "| b | 61.00 | 0, 0, 2 | - | - |  |" in lines
     assert any(line.startswith("| c | b | +36.50 | +") and line.endswith("| c beats b |") for line in lines)
     assert any(line.startswith("| c | a (best) | -2.00 | -") and line.endswith("| not told apart |") for line in lines)
-    assert not any("| a | c |" in line for line in lines)
+    assert not any(line.startswith("| a | c |") for line in lines)
 
 
 def test_each_column_says_how_steady_training_is_and_what_so_few_seeds_do_not_show() -> None:
@@ -46,7 +47,8 @@ def test_the_page_of_one_seed_ranks_nothing() -> None:
     lines = page({name: counts[:1] for name, counts in CLEAN.items()})
     assert lines[0] == "# Pairs of networks"
     assert not any(word in line for line in lines for word in ("beat", "best", "Method"))
-    assert "| a | 100.00 | b |" in lines
-    assert "| b | 60.00 | a, c |" in lines
+    assert any("It compares" in line for line in lines)
+    assert "| a | 100.00 | 1, 1, 0 |  | = | + |" in lines
+    assert "| b | 60.00 | 0, 0, 2 | - | - |  |" in lines
     assert any(line.startswith("| c | b | +37.00 | +") and line.endswith("| differs |") for line in lines)
     assert any(line.startswith("| Network of | Against the network of |") for line in lines)

@@ -9,10 +9,22 @@ from typing import Any
 
 import pytest
 
-from cure.reporting.page import section
+from cure.reporting.html.page import EMPTY, Head, Measured, page, ranges, section
+from cure.reporting.html.papers import paper
+from cure.reporting.table import Number, Row
+from cure.settings.sections import ReportText
 
-SIZE = 4 * 2**20
+SIZE = 3_000_000
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+CHARTS = ("curves", "severities", "survival", "tradeoff")
+SHADE = """(async () => {
+  const image = document.querySelector('.figures img');
+  await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+  await image.decode();
+  const canvas = document.createElement('canvas').getContext('2d');
+  canvas.drawImage(image, 0, 0, 1, 1, 0, 0, 1, 1);
+  return Math.max(...canvas.getImageData(0, 0, 1, 1).data.slice(0, 3));
+})()"""
 FLAGS = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 FLAGS += ["--disable-component-update", "--disable-sync", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
 
@@ -42,12 +54,13 @@ def text(reports: Path) -> str:
 def test_it_is_one_small_file_that_loads_nothing(text: str) -> None:
     assert len(text.encode()) < SIZE
     assert {address.partition(",")[0] for address in Links(text).loaded} <= {"data:image/webp;base64", "data:"}
-    assert "@import" not in text
-    assert "url(" not in text
+    style = text[: text.index("</style>")]
+    assert "@import" not in style
+    assert "url(" not in style
 
 
 def test_every_file_that_it_links_to_lies_beside_it(text: str, reports: Path) -> None:
-    linked = Links(text).linked
+    linked = [address for address in Links(text).linked if not address.startswith(("https://", "../"))]
     assert [name for name in linked if not name.startswith("#") and not (reports / name).is_file()] == []
     assert [name for name in linked if name.startswith("#") and f'id="{name[1:]}"' not in text] == []
     assert {"table.md", "pairs.csv", "overfitting.csv", "corruptions.csv", "attacks.csv"} <= set(linked)
@@ -60,7 +73,7 @@ def test_what_comes_from_params_is_escaped(text: str) -> None:
 
 def test_html_in_a_markdown_page_is_escaped_and_long_tables_are_folded(tmp_path: Path) -> None:
     table = ["| a |", "| ---: |", *(f"| {i} <b>x</b> |" for i in range(30))]
-    made = section("pairs", "\n".join(["# Title", "", "<img src=x>", "", "## Part", "", *table]), tmp_path)
+    made = section("pairs", "\n".join(["# Title", "", "<img src=x>", "", "## Part", "", *table]), tmp_path, iter(()))
     assert made.title == "Title"
     assert "<img" not in made.html
     assert "<b>" not in made.html
@@ -70,6 +83,33 @@ def test_html_in_a_markdown_page_is_escaped_and_long_tables_are_folded(tmp_path:
 
 def test_figures_that_are_missing_are_named_with_the_reason(text: str) -> None:
     assert "<li>Criticality: no RiFT row in this grid.</li>" in text
+
+
+def test_every_method_with_a_paper_links_to_it_in_the_table_and_at_the_end(text: str) -> None:
+    for method in ("at", "trades"):
+        assert Links(text).linked.count(paper(method).url) == 2
+    methods = {address.partition("#")[0] for address in Links(text).linked if address.startswith("../")}
+    assert methods == {"../../docs/methods.md"}  # of the quickstart, in a checkout
+    assert "CITATION.cff" in text[text.index('id="cite"') :]
+
+
+def test_problems_stand_above_the_table_or_their_absence_is_said(text: str) -> None:
+    assert text.index("No evaluation found anything wrong") < text.index('id="results"')
+
+
+def test_a_grid_without_results_says_so_in_every_section(tmp_path: Path) -> None:
+    words = ReportText(title="Title", note="Note.", against=[], figures=[])
+    rows = [Row("digits/small", name, [None] * 2, ["not run"]) for name in ("AT", "Natural")]
+    head = Head(words, ["Data / model", "Method", "Clean", "NRR", "Epoch"], rows, ["a fact"], "..")
+    made = page(head, Measured(), tmp_path, {"claims": "# Claims\n\nNone."})
+    assert made.count("Empty: nothing of this grid was run yet.") == len(EMPTY)  # all but claims, and the images
+    assert "vegaEmbed=" not in made
+
+
+def test_the_bars_of_a_column_run_over_its_range() -> None:
+    numbers = [Number(50.0, None, (40.0, 60.0), ""), Number(90.0, None, (85.0, 95.0), ""), None]
+    rows = [Row("digits/small", str(i), [number, None], []) for i, number in enumerate(numbers)]
+    assert ranges(rows) == [(40.0, 95.0), (0.0, 100.0)]
 
 
 # ---- in a browser
@@ -98,6 +138,8 @@ def opened(chromium: Any, reports: Path) -> Iterator[Any]:
     page.on("pageerror", lambda error: page.wrong.append(str(error)))
     page.on("request", lambda request: page.asked.append(request.url))
     page.goto(address)
+    page.wait_for_selector("html[data-drawn]")
+    page.evaluate("document.querySelectorAll('.part').forEach((part) => (part.open = true))")
     yield page
     assert page.wrong == []
     assert [url for url in page.asked if url != address and not url.startswith("data:")] == []
@@ -116,7 +158,9 @@ def numbers(page: Any, place: int) -> list[float]:
 @pytest.mark.browser
 def test_it_opens_from_the_disk_with_every_picture(opened: Any, reports: Path) -> None:
     pictures = opened.evaluate("[...document.images].map((image) => [image.complete, image.naturalWidth])")
-    assert len(pictures) == len(list((reports / "figures").glob("*.png")))
+    drawn = {path.stem for path in (reports / "figures").glob("*.png")}
+    assert len(pictures) == len(drawn - set(CHARTS))
+    assert opened.locator("[data-chart] svg").count() == len(drawn & set(CHARTS)) > 0
     assert all(complete and width > 0 for complete, width in pictures)
 
 
@@ -161,7 +205,7 @@ def test_small_numbers_in_scientific_notation_sort_as_numbers(opened: Any) -> No
 
 
 @pytest.mark.browser
-def test_dark_is_dark_and_pictures_stay_on_white(opened: Any) -> None:
+def test_dark_is_dark_and_so_are_the_figures(opened: Any) -> None:
     paper = "getComputedStyle(document.body).backgroundColor"
     light = opened.evaluate(paper)
     opened.emulate_media(color_scheme="dark")
@@ -169,10 +213,7 @@ def test_dark_is_dark_and_pictures_stay_on_white(opened: Any) -> None:
     brightness = [sum(int(part) for part in found[4:-1].split(",")) for found in (light, dark)]
     assert brightness[0] > 600
     assert brightness[1] < 150
-    assert (
-        opened.evaluate("getComputedStyle(document.querySelector('figure img')).backgroundColor")
-        == "rgb(255, 255, 255)"
-    )
+    assert opened.evaluate(SHADE) < 60
 
 
 @pytest.mark.browser
@@ -212,3 +253,94 @@ def test_printed_every_table_is_unfolded(opened: Any) -> None:
     assert folded.count() > 0
     opened.pdf()
     assert folded.count() == 0
+
+
+@pytest.mark.browser
+def test_a_method_is_selected_everywhere_and_released_again(opened: Any) -> None:
+    opened.get_by_role("button", name="Select TRADES").focus()
+    opened.keyboard.press("Enter")
+    chosen = opened.locator("tr.chosen").evaluate_all("(rows) => rows.map((row) => row.dataset.method)")
+    assert set(chosen) == {"TRADES"}
+    assert len(chosen) >= 4
+    assert opened.get_by_role("button", name="Select TRADES").get_attribute("aria-pressed") == "true"
+    faint = "document.querySelectorAll('[data-chart=tradeoff] .mark-symbol path[opacity=\"0.1\"]').length"
+    opened.wait_for_function(f"{faint} > 0")
+    opened.get_by_role("button", name="Select TRADES").click()
+    assert opened.locator("tr.chosen").count() == 0
+    opened.wait_for_function(f"{faint} === 0")
+
+
+@pytest.mark.browser
+def test_a_click_on_a_point_selects_its_method(opened: Any) -> None:
+    opened.locator("[data-chart=tradeoff] .mark-symbol.role-mark path").last.click()
+    assert opened.locator("#results tr.chosen").count() == 1
+
+
+@pytest.mark.browser
+def test_a_point_tells_its_values(opened: Any) -> None:
+    opened.locator("[data-chart=tradeoff] .mark-symbol.role-mark path").last.hover()
+    opened.wait_for_selector("#vg-tooltip-element.visible")
+    assert "clean (%)" in opened.locator("#vg-tooltip-element").inner_text()
+
+
+@pytest.mark.browser
+def test_the_filter_hides_other_methods_in_every_table(opened: Any) -> None:
+    opened.locator("#find").fill("nat, trad")
+    assert column(opened, 1) != []
+    shown = opened.locator("tr[data-method]:visible").evaluate_all("(rows) => rows.map((row) => row.dataset.method)")
+    assert set(shown) == {"Natural", "TRADES"}
+    opened.locator("#find").fill("")
+    assert opened.locator("#results tbody tr:visible").count() == 3
+
+
+@pytest.mark.browser
+def test_ranks_follow_the_sorted_column(opened: Any) -> None:
+    heading = opened.locator("#results th:nth-child(3)")
+    heading.get_by_role("button").click()
+    ranks = opened.locator("#results tbody th").evaluate_all("(cells) => cells.map((cell) => cell.dataset.rank)")
+    assert ranks == ["1", "2", "3"]
+    assert opened.locator("#ranked").inner_text() == heading.inner_text()
+
+
+@pytest.mark.browser
+def test_a_number_tells_its_interval_under_the_pointer_touched_and_by_keyboard(opened: Any) -> None:
+    cells, tip = opened.locator("#results [data-tip]"), opened.locator(".tip")
+    cells.nth(1).hover()
+    assert tip.inner_text() == cells.nth(1).get_attribute("data-tip")
+    opened.keyboard.press("Escape")
+    assert tip.is_hidden()
+    cells.nth(2).dispatch_event("click")  # what a touch ends in
+    assert tip.inner_text() == cells.nth(2).get_attribute("data-tip")
+    cells.nth(0).focus()
+    opened.keyboard.press("ArrowRight")
+    assert tip.inner_text() == cells.nth(1).get_attribute("data-tip")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [400, 1400])
+def test_a_figure_opens_enlarged_and_closes(opened: Any, width: int) -> None:
+    opened.set_viewport_size({"width": width, "height": 800})
+    opened.locator(".enlarge").first.click()
+    shown, natural = opened.locator("dialog img").evaluate("(image) => [image.clientWidth, image.naturalWidth]")
+    assert shown == natural
+    opened.keyboard.press("Escape")
+    assert not opened.locator("dialog").is_visible()
+
+
+@pytest.mark.browser
+def test_the_navigation_stays_in_sight_and_opens_what_it_leads_to(opened: Any) -> None:
+    opened.evaluate("document.querySelectorAll('.part').forEach((part) => (part.open = false))")
+    opened.locator(".bar nav a", has_text="Overfitting").click()
+    assert opened.locator("#overfitting .part").get_attribute("open") is not None
+    assert opened.locator(".bar").bounding_box()["y"] == 0
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_fault(opened: Any, scheme: str) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    opened.emulate_media(color_scheme=scheme)
+    opened.wait_for_timeout(300)
+    found = Axe().run(opened, context={"exclude": [["[data-chart]"]]})
+    assert found.response["violations"] == [], found.generate_report()
