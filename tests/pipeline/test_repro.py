@@ -111,7 +111,7 @@ def test_a_second_repro_runs_the_stages_code_and_show_alone_and_ends_with_the_ta
     output = made.run("dvc", "repro")
     assert re.findall(r"^Running stage '(.*)'", output, re.MULTILINE) == ["code/dvc.yaml:code", "show"]
     end = output[output.index("Running stage 'show'") :]
-    assert re.search(r"^ AT +\d+\.\d\d ", end, re.MULTILINE)
+    assert re.search(r"^AT +\d+\.\d\d ", end, re.MULTILINE)
     assert f"report: {made.root.resolve() / 'quickstart/reports/index.html'}\n" in end
     assert made.run("git", "status", "--porcelain", folder=".") == ""
     assert made.run("git", "rev-parse", "HEAD") == before
