@@ -86,6 +86,6 @@ def test_a_stage_on_a_device(folder: Path, stage: tuple[str, ...]) -> None:
 
 def test_every_kind_of_stage_and_every_attack_and_analysis_is_among_them() -> None:
     kinds = {path.stem for path in Path(__file__).parents[2].joinpath("stages").glob("[a-z]*.py")}
-    assert {stage[0] for stage in STAGES} == kinds - {"digest", "prepare", "report"}
+    assert {stage[0] for stage in STAGES} == kinds - {"digest", "prepare", "report", "show"}
     assert {column["attack"] for column in settings()["attack"]["columns"].values()} == set(catalogue.names("attacks"))
     assert set(settings()["analyse"]["entries"]) == set(catalogue.names("analyses"))

@@ -4,6 +4,7 @@ import pytest
 
 from cure.errors import UserError
 from cure.evaluation.statistics.results import CorruptResult
+from cure.evaluation.statistics.summaries import corrupted_mean
 from cure.reporting import corrupted
 from cure.storage.paths import Run
 
@@ -40,7 +41,7 @@ def test_the_mean_is_over_every_cell_of_the_benchmark_and_no_extra():
     results = {of("at"): result({"contrast": FALLING, "fog": FLAT, "frost": FLAT, "speckle_noise": EXTRA})}
     names = corrupted.counted(results)
     assert names == ["contrast", "fog", "frost"]
-    assert corrupted.mean(results[of("at")], names) == pytest.approx((40 + 60 + 60) / 3)
+    assert corrupted_mean(results[of("at")], names) == pytest.approx((40 + 60 + 60) / 3)
     told = (
         "Corrupted: mean over 3 of the 3 corruptions of CIFAR-10-C, at 5 severities; 10 generated images (cifar-c 1)."
     )

@@ -385,12 +385,12 @@ def test_networks_that_share_a_surrogate_open_it_once(run, weights, external, pa
     assert opened("theirs.safetensors", "again.safetensors", surrogate.name) == once
 
 
-def test_help_and_readme_say_that_a_file_may_be_a_program(monkeypatch):
+def test_help_and_docs_say_that_a_file_may_be_a_program(monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
     _, shown, _ = call("eval", "--help")
     assert "Run the code in TorchScript and torch.export files, which are programs" in " ".join(shown.split())
-    readme = " ".join((ROOT / "README.md").read_text().split())
-    assert "A TorchScript or torch.export file is a program, and to load it is to run its code" in readme
+    page = (ROOT / "docs/evaluate.md").read_text()
+    assert "| a program: TorchScript or torch.export | `--trust-code` (Python: `trust_code=True`) | the program" in page
 
 
 def test_a_key_names_the_network_in_the_table(run, trained, params, tmp_path):
