@@ -1,7 +1,7 @@
-"""What a figure of the report is, and the look that all of them share.
+"""The contract of a figure of the report, and the style that all figures share.
 
-A figure draws from one table and touches no file. Methods keep their colour, line, hatch and marker in every figure,
-and differ in grey as well: by dashes, by hatches, by markers, by place or by a printed number.
+A figure draws from one table and reads or writes no file. Methods keep their colour, line, hatch and marker in every
+figure. They also differ in grey: by dashes, hatches, markers, position or a printed number.
 """
 
 import math
@@ -29,65 +29,89 @@ LOOK: dict[str, Any] = {
     ),
     **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "figure.titlesize", "figure.labelsize"), TYPE),
 }
-"""The one type size, in points, as settings of matplotlib over its defaults."""
+"""The one type size, in points, as settings that override matplotlib's defaults."""
 FOREMOST = ("at", "cure")
-"""What findings compare lies above the others."""
+"""The methods that findings compare; figures draw them above the others."""
 ACROSS = 6
-"""At most so many small panels side by side."""
+"""The most small panels in one row."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """An entry of cure/figures.
+    """An entry of cure/figures, as its module names it `FIGURE`.
 
-    `data` names a table of reporting/evidence.py or, where none has this name, an entry of cure/analyses, which comes
-    as one line per run and combination of the labels of its axes, or, being pictures, one line per run with a column
-    for each of its arrays. An empty table is not drawn; `without` says what lacked.
+    `data` names a table of reporting/evidence.py or, if there is none of this name, an entry of cure/analyses. The
+    table of an analysis has one line per run and combination of the labels of its axes. An analysis of pictures has one
+    line per run and a column for each of its arrays. If the table is empty, nothing is drawn, and the report gives
+    `without` as the reason.
+
+    Every table has the columns `setting` (data set and model), `method` and `seed`.
     """
 
-    caption: str  # one sentence: what is measured, on what
+    caption: str  # one sentence: the measured quantity, and the images
     data: str
     without: str
     draw: Callable[[pd.DataFrame], Sheet]
-    seeds: str = "Mean of {} seeds."  # of several seeds the caption's last sentence
-    findings: tuple[Finding, ...] = ()  # what papers conclude from it, judged by its table
+    seeds: str = "Mean of {} seeds."  # the caption's last sentence if there are several seeds
+    findings: tuple[Finding, ...] = ()  # conclusions of papers, tested on the figure's table
 
 
 def style(method: str) -> tuple[str, Any, str]:
-    """(colour, line, hatch) of a method, the same in every figure and tellable in grey."""
+    """Return the colour, line style and hatch of a method: the same in every figure, and distinguishable in grey."""
     place = _place(method)
     return COLOURS[place % len(COLOURS)], LINES[place % len(LINES)], HATCHES[place % len(HATCHES)]
 
 
 def marker(method: str) -> str:
-    """The marker of a method, which with its colour belongs to no other, in every figure."""
+    """Return the marker of a method, the same in every figure; no other method has it in the same colour."""
     return MARKERS[_place(method) % len(MARKERS)]
 
 
 def _place(method: str) -> int:
-    """Return the place in NAMES or, of a method without a spelling, one of the free places, by a checksum of its key.
+    """Return the index of a method in NAMES; a method that NAMES lacks gets a free index, by a checksum of its key.
 
-    It is not the place among the files, which a new method would shift.
+    The index does not depend on the other files of cure/methods, so a new method changes no style.
     """
     free = len(COLOURS) * len(MARKERS) - len(NAMES)
     return list(NAMES).index(method) if method in NAMES else len(NAMES) + zlib.crc32(method.encode()) % free
 
 
 def sheet(width: float, height: float) -> Sheet:
-    """An empty sheet of this many inches."""
+    """Return an empty matplotlib figure.
+
+    Args:
+        width: inches.
+        height: inches.
+    """
     return Sheet(figsize=(width, height), dpi=120, layout="constrained")
 
 
 def spread(data: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
-    """Columns `mean` and `sd` of a value over seeds, for each combination of `by`; sd is 0 for a single seed."""
+    """Return mean and standard deviation of a column over seeds.
+
+    Args:
+        data: a table with one line per seed and combination.
+        by: the columns that make a combination.
+        value: the column to average.
+
+    Returns:
+        Columns `mean` and `sd` (sample standard deviation, 0 for a single seed), indexed by `by`.
+    """
     groups = data.groupby(by, sort=False)[value]
     return pd.DataFrame({"mean": groups.mean(), "sd": groups.std().fillna(0)})
 
 
 def panels(data: pd.DataFrame, width: float, height: float) -> tuple[Sheet, Iterator[tuple[Axes, pd.DataFrame]]]:
-    """One panel of this size for each data set and model, side by side, each with its title and its part of the table.
+    """Return a sheet with one panel per data set and model, side by side, and an iterator over the panels.
 
-    The sheet is complete once the parts have been gone through.
+    Args:
+        data: the figure's table.
+        width: inches of a panel.
+        height: inches of a panel.
+
+    Returns:
+        The sheet, and pairs of a panel, which has its title, and its part of the table. The sheet is complete once the
+        iterator is exhausted.
     """
     settings = list(data["setting"].unique())
     drawn = sheet(width * len(settings), height)
@@ -101,12 +125,23 @@ def panels(data: pd.DataFrame, width: float, height: float) -> tuple[Sheet, Iter
 
 
 def columns(panels: int, most: int) -> int:
-    """Return how many panels go side by side so that the last row is as full as the number of rows allows."""
+    """Return how many panels to put in one row, so that the last row is as full as the number of rows allows.
+
+    Args:
+        panels: the number of panels.
+        most: the most panels in one row.
+    """
     return math.ceil(panels / math.ceil(panels / most))
 
 
 def leave(panels: list[Axes], used: int, across: int) -> None:
-    """Of panels that share their axes, leave the first so many; a column may then end above the last row."""
+    """Hide all but the first panels of a grid with shared axes, and show x ticks below the last panel of each column.
+
+    Args:
+        panels: the panels of the grid, row by row.
+        used: the number of panels that stay.
+        across: the panels in one row.
+    """
     for ax in panels[used:]:
         ax.set_visible(False)
     for ax in panels[max(0, used - across) : used]:
@@ -116,9 +151,16 @@ def leave(panels: list[Axes], used: int, across: int) -> None:
 def multiples(
     block: SubFigure, lines: "dict[str, pd.Series[float]]", titles: dict[str, str], axes: tuple[str, str]
 ) -> Iterator[tuple[Axes, str]]:
-    """A small panel per method with its line, all lines in grey behind it; `axes` are the names of x and y.
+    """Draw a small panel per method with its line, in front of the lines of all methods in grey.
 
-    The panels come back for what else stands in them.
+    Args:
+        block: the part of the sheet to fill.
+        lines: method -> values, indexed by their x.
+        titles: method -> title of its panel.
+        axes: labels of x and y.
+
+    Yields:
+        Each panel and its method, so that the caller can draw more into it.
     """
     across = columns(len(lines), ACROSS)
     grid = block.subplots(math.ceil(len(lines) / across), across, sharex=True, sharey=True, squeeze=False)

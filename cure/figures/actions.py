@@ -1,4 +1,4 @@
-"""What LAS-AT's strategy network chose while it learned: radius, step size, number of steps, and LAS-TRADES' beta."""
+"""Draw the choices of LAS-AT's strategy network: radius, step size, number of steps, and LAS-TRADES' beta."""
 
 import pandas as pd
 from matplotlib.figure import Figure as Sheet
@@ -15,13 +15,13 @@ AXES = {
 
 
 def draw(data: pd.DataFrame) -> Sheet:
-    """A panel for each kind of action, a line for each data set and model; mean and spread over seeds."""
+    """Draw a panel per kind of action and a line per data set and model: mean and standard deviation over seeds."""
     axes = {action: words for action, words in AXES.items() if action in data}
     drawn = sheet(3.6 * len(axes), 3.0)
     for ax, (action, words) in zip(drawn.subplots(1, len(axes)), axes.items(), strict=True):
         for setting, dash in zip(data["setting"].unique(), LINES, strict=False):
             line, colour = spread(data[data["setting"] == setting], ["epoch"], action), style("las_at")[0]
-            mean, sd = line["mean"], line["sd"]  # of a row without beta: nothing
+            mean, sd = line["mean"], line["sd"]  # empty for a row without beta
             ax.plot(line.index, mean, linestyle=dash, color=colour, label=f"{NAMES['las_at']}, {setting}")
             ax.fill_between(line.index, mean - sd, mean + sd, color=colour, alpha=0.25, lw=0)
         ax.set(xlabel="epoch", ylabel=words, ylim=(0, 1.25 * data[action].max()))

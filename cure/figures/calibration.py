@@ -1,4 +1,4 @@
-"""Reliability diagrams: accuracy against confidence, on clean and on adversarial images."""
+"""Draw reliability diagrams: accuracy against confidence, on clean and on adversarial images."""
 
 from typing import Any
 
@@ -8,18 +8,18 @@ from matplotlib.figure import Figure as Sheet
 from cure.core.figure import Figure, style
 from cure.figures.parts.layout import legend_below, tiles
 
-VIEWS = {"clean": ("-", "o", True), "adversarial": ("--", "s", False)}  # line, mark, and whether it is filled
+VIEWS = {"clean": ("-", "o", True), "adversarial": ("--", "s", False)}  # line, marker, and whether the marker is filled
 
 
 def error(part: pd.DataFrame) -> str:
-    """ECE in percent: sum over bins of images * |accuracy - confidence|; of several seeds their mean and spread."""
+    """Return the ECE in percent, the sum over bins of images * |accuracy - confidence|, as mean and sd over seeds."""
     gaps = 100 * part["images"] * (part["accuracy"] - part["confidence"]).abs()
     each = gaps.groupby(part["seed"]).sum()
     return f"{each.mean():.1f} ±{each.std():.1f} %" if len(each) > 1 else f"{each.mean():.1f} %"
 
 
 def draw(data: pd.DataFrame) -> Sheet:
-    """A panel for each method; the images of all seeds together."""
+    """Draw a panel per method, with the images of all seeds pooled."""
     drawn, parts = tiles(data, 2.4, 2.7, x="confidence", y="accuracy")
     for ax, part in parts:
         colour, _, _ = style(part["method"].iloc[0])

@@ -1,4 +1,4 @@
-"""Clean against adversarial representations inside each network: linear CKA between all pairs of layers."""
+"""Draw linear CKA between clean and adversarial representations in each network, for all pairs of layers."""
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from cure.figures.parts.layout import name_layers, tiles
 
 
 def draw(data: pd.DataFrame) -> Sheet:
-    """A map for each method; mean over seeds."""
+    """Draw a map per method, as a mean over seeds."""
     drawn, parts = tiles(data, 2.6, 3.3, x="layer, on clean images", y="layer, on adversarial images", bar="CKA")
     for ax, part in parts:
         names = list(part["clean_layer"].unique())
@@ -23,20 +23,20 @@ def draw(data: pd.DataFrame) -> Sheet:
 
 
 def same_layer(data: pd.DataFrame) -> pd.DataFrame:
-    """CKA of each layer with itself, clean against adversarial: methods down, layers across; mean over seeds."""
+    """Return each layer's CKA between clean and adversarial images (methods, layers), as a mean over seeds."""
     own = data[data["clean_layer"] == data["adversarial_layer"]]
     return own.pivot_table("cka", "method", "clean_layer", sort=False)
 
 
 def dissimilar(data: pd.DataFrame) -> Verdict:
-    """The natural network's same-layer similarity against AT's."""
+    """Compare the natural network's same-layer similarity with AT's."""
     mean = same_layer(data).mean(axis=1)
     told = f"same-layer CKA, mean over layers: Natural {mean['natural']:.2f}, AT {mean['at']:.2f}"
     return untested(told, bool(mean["natural"] < mean["at"]), data)
 
 
 def diverging(data: pd.DataFrame) -> Verdict:
-    """AT's first third of layers against its last third."""
+    """Compare the first third of AT's layers with its last third."""
     line = same_layer(data).loc["at"].to_numpy()
     third = max(1, len(line) // 3)
     early, late = np.mean(line[:third]), np.mean(line[-third:])
@@ -45,7 +45,7 @@ def diverging(data: pd.DataFrame) -> Verdict:
 
 
 def between(data: pd.DataFrame) -> Verdict:
-    """Same-layer similarity, mean over layers."""
+    """Compare the same-layer similarity of natural training, CURE and AT, as a mean over layers."""
     mean = same_layer(data).mean(axis=1)
     natural, cure, at = mean[["natural", "cure", "at"]]
     told = f"same-layer CKA, mean over layers: Natural {natural:.2f}, CURE {cure:.2f}, AT {at:.2f}"

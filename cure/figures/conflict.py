@@ -1,4 +1,4 @@
-"""Gradient conflict: the cosine between the gradients of the clean and of the adversarial loss, layer by layer."""
+"""Draw the gradient conflict: the cosine between the gradients of the clean and the adversarial loss, per layer."""
 
 import pandas as pd
 from matplotlib.figure import Figure as Sheet
@@ -8,7 +8,7 @@ from cure.figures.parts.layout import legend_below, over_layers
 
 
 def draw(data: pd.DataFrame) -> Sheet:
-    """A panel for each data set and model, a line for each method; mean over seeds."""
+    """Draw a panel per data set and model and a line per method, as a mean over seeds."""
     drawn, parts = panels(data, 6.4, 4.6)
     for ax, part in parts:
         over_layers(ax, part, "cosine")

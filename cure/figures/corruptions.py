@@ -1,4 +1,4 @@
-"""Accuracy under common corruptions as a map of numbers: methods down, corruptions across."""
+"""Draw accuracy under common corruptions as a map of numbers: methods in rows, corruptions in columns."""
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from cure.core.names import NAMES
 
 
 def draw(data: pd.DataFrame) -> Sheet:
-    """A map for each data set and model; mean over severities, mean and spread over seeds."""
+    """Draw a map per data set and model: the mean over severities, then mean and standard deviation over seeds."""
     settings, names = list(data["setting"].unique()), list(data["corruption"].unique())
     rows = data["method"].nunique()
     drawn = sheet(1.6 + 0.62 * len(names), (0.3 * rows + 1.7) * len(settings))
@@ -19,8 +19,8 @@ def draw(data: pd.DataFrame) -> Sheet:
         methods = list(part["method"].unique())
         of_seeds = part.groupby(["method", "corruption", "seed"])["accuracy"].mean().reset_index()
         table = of_seeds.pivot_table("accuracy", "method", "corruption").loc[methods, names]
-        spread = of_seeds.groupby(["method", "corruption"])["accuracy"].std().dropna()  # nothing, of one seed
-        ax.imshow(table, cmap="Greys", vmin=0, vmax=200, aspect="auto")  # so light that black numbers stay readable
+        spread = of_seeds.groupby(["method", "corruption"])["accuracy"].std().dropna()  # empty for a single seed
+        ax.imshow(table, cmap="Greys", vmin=0, vmax=200, aspect="auto")  # so light that black numbers are readable
         for (row, column), value in np.ndenumerate(table):
             sd = spread.get((methods[row], names[column]))
             told = f"{value:.0f}" if sd is None else f"{value:.0f} ±{sd:.1f}"
@@ -33,7 +33,7 @@ def draw(data: pd.DataFrame) -> Sheet:
 
 
 def ahead(data: pd.DataFrame) -> Verdict:
-    """CURE against the three baselines of the paper's figure, at its severity."""
+    """Compare CURE with the three baselines of the paper's figure at its severity, 3."""
     part, images, names = data[data["severity"] == 3], int(data["images"].iloc[0]), ("cure", "at", "trades", "mart")
     means = part.groupby("method")["accuracy"].mean()
     told = ", ".join(f"{NAMES[method]} {means[method]:.1f} %" for method in names)

@@ -1,4 +1,4 @@
-"""RiFT's module robust criticality, a bar for each module, least critical on top."""
+"""Draw RiFT's module robust criticality, a bar per module with the least critical on top."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from cure.core.finding import Finding, Verdict, untested
 
 
 def draw(data: pd.DataFrame) -> Sheet:
-    """A panel for each data set and model; mean and spread over seeds. The fine-tuned module is solid."""
+    """Draw a panel per data set and model, mean and standard deviation over seeds; the fine-tuned module is filled."""
     colour, _, _ = style("rift")
     modules = data.groupby("setting")["module"].nunique().max()
     drawn, parts = panels(data, 6.4, 1.7 + 0.24 * modules)
@@ -26,20 +26,20 @@ def draw(data: pd.DataFrame) -> Sheet:
             ax.text(max(line["mrc"] + line["sd"], 0), place, told, va="center")
         ax.set_yticks(range(len(mean)), list(mean.index))
         ax.set_ylim(len(mean) - 0.4, -0.6)
-        ax.set_xlim(min(0, mean["mrc"].min()), 1.45 * mean["mrc"].max())  # room for what stands behind the bars
+        ax.set_xlim(min(0, mean["mrc"].min()), 1.45 * mean["mrc"].max())  # room for the text behind the bars
         ax.set_xlabel(f"module robust criticality (nats of robust loss)\n{_found_by(part.iloc[0])}")
         ax.grid(axis="x", alpha=0.3)
     return drawn
 
 
 def _found_by(line: pd.Series) -> str:
-    """What the numbers depend on: they grow with the steps, and so with the images."""
+    """Describe the images and the ascent of a line; the numbers grow with the steps, and so with the images."""
     images = f"{line['images']} images in batches of {line['batch']}, ball of {line['eps']:g} of the weight's norm,"
     return f"{images}\n{line['epochs']} epochs of ascent, {line['steps']} steps of size {line['lr']:g}"
 
 
 def concentrated(data: pd.DataFrame) -> Verdict:
-    """The most against the least critical module."""
+    """Compare the most critical module with the least critical one."""
     mean = data.groupby("module")["mrc"].mean()
     told = f"{mean.idxmin()} {mean.min():.2f} nats, {mean.idxmax()} {mean.max():.2f} nats"
     return untested(told, bool(mean.max() > 10 * mean.min()), data)

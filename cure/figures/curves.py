@@ -1,4 +1,4 @@
-"""Robust overfitting: validation PGD accuracy over training, a panel per method with all others in grey behind it."""
+"""Draw robust overfitting: validation PGD accuracy over training, a panel per method with all others in grey."""
 
 import math
 from typing import Any
@@ -13,7 +13,7 @@ from cure.core.names import NAMES, heading
 
 
 def draw(data: pd.DataFrame) -> Sheet:
-    """A block of panels for each data set and model; mean over seeds, with a band of one standard deviation."""
+    """Draw a block of panels per data set and model: the mean over seeds, with a band of one standard deviation."""
     settings = list(data["setting"].unique())
     methods = data["method"].nunique()
     across = columns(methods, ACROSS)
@@ -45,9 +45,9 @@ def _block(block: SubFigure, accuracy: Any) -> None:
 
 
 def stable(data: pd.DataFrame) -> Verdict:
-    """AT's last network is less accurate than its best on the test split, CURE's is not.
+    """Test whether AT's last network is less accurate than its best on the test split, and CURE's is not.
 
-    Where the last networks were not attacked there, by the validation split, whose best is a maximum.
+    If a last network was not attacked there, compare on the validation split, where the best epoch is a maximum.
     """
     rows = data[data["method"].isin(["at", "cure"])]
     ends = rows.sort_values("epoch").groupby(["method", "seed"]).tail(1).dropna(subset=["best_outcome", "last_outcome"])

@@ -1,4 +1,4 @@
-"""How large the gradients of training are, convolution by convolution, in each phase of it."""
+"""Draw the size of training gradients, per convolution and phase of the training."""
 
 import pandas as pd
 from matplotlib.figure import Figure as Sheet
@@ -9,12 +9,12 @@ from cure.figures.parts.layout import legend_below, over_layers
 
 
 def convolutions(data: pd.DataFrame) -> pd.DataFrame:
-    """The lines of convolutions, which every method trains; batch norms may be split."""
+    """Return the lines of convolutions, which every method trains; batch norms may be split."""
     return data[data["dims"] == 4]
 
 
 def draw(data: pd.DataFrame) -> Sheet:
-    """A row for each data set and model, a panel for each phase; mean over seeds."""
+    """Draw a row per data set and model and a panel per phase, as a mean over seeds."""
     data = convolutions(data)
     settings, shares = data["setting"].unique(), sorted(data["share"].unique())
     drawn = sheet(3.4 * len(shares), 3.6 * len(settings) + 0.4)
@@ -30,7 +30,7 @@ def draw(data: pd.DataFrame) -> Sheet:
 
 
 def smaller(data: pd.DataFrame) -> Verdict:
-    """CURE against AT, layer by layer and phase by phase."""
+    """Compare CURE with AT, per layer and phase."""
     table = convolutions(data).pivot_table("magnitude", ["share", "layer"], "method")
     ratio = table["cure"] / table["at"]
     below = int((ratio < 1).sum())

@@ -1,4 +1,4 @@
-"""RiFT between the network that it starts from and the fine-tuned one, for its three treatments of batch norm."""
+"""Draw RiFT's interpolation between its robust and its fine-tuned network, for three treatments of batch norm."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from cure.core.figure import Figure, panels
 from cure.core.finding import Claim, Finding, Verdict, accuracies
 
 WORDS = {"update": "statistics updated", "freeze": "statistics frozen", "bn_only": "statistics alone"}
-LOOKS = {  # colour, line, marker, and the ring's size, so that rings in one place stay apart
+LOOKS = {  # colour, line, marker, and size of the ring, so that rings at one point do not overlap
     "update": ("#009e73", "-", "^", 18),
     "freeze": ("#d55e00", "--", "s", 14),
     "bn_only": ("#444444", ":", "o", 11),
@@ -18,7 +18,7 @@ LOOKS = {  # colour, line, marker, and the ring's size, so that rings in one pla
 
 
 def draw(data: pd.DataFrame) -> Sheet:
-    """A panel for each data set and model: eleven points on each of three ways; mean and spread over seeds."""
+    """Draw a panel per data set and model, with eleven points for each treatment: mean and sd over seeds."""
     drawn, parts = panels(data, 6.0, 5.0)
     for ax, part in parts:
         for variant in part["variant"].unique():
@@ -41,7 +41,7 @@ def _way(ax: Axes, variant: str, part: pd.DataFrame) -> None:
     doubt = f"another in {part['another'].mean():.0f} %, too weak in {part['weaker'].mean():.0f} %"
     label = f"{WORDS[variant]}; chosen a = {told}{exported}: {doubt}"
     ax.plot(points["clean"], points["pgd"], dash, marker=marker, markersize=5, color=colour, label=label)
-    spread = part.groupby("a")[["clean", "pgd"]].std()  # nothing, of one seed
+    spread = part.groupby("a")[["clean", "pgd"]].std()  # empty for a single seed
     ax.errorbar(points["clean"], points["pgd"], spread["pgd"], spread["clean"], "none", ecolor=colour, alpha=0.3)
     ring: dict[str, Any] = {
         "markersize": size,
@@ -53,7 +53,7 @@ def _way(ax: Axes, variant: str, part: pd.DataFrame) -> None:
 
 
 def early_gain(data: pd.DataFrame) -> Verdict:
-    """The exported way: PGD accuracy at its start, and the most of its first half."""
+    """Compare PGD accuracy at the start of the exported interpolation with the most in its first half."""
     variant = data[data["exported"]]["variant"]
     exported = data[data["variant"].isin(variant)]
     way = exported.groupby("a")["pgd"].mean()

@@ -1,4 +1,4 @@
-"""A slice of the loss around images: along the adversarial direction, and along random signs."""
+"""Draw a slice of the loss around images: along the adversarial direction, and along random signs."""
 
 import pandas as pd
 from matplotlib.colors import LogNorm
@@ -8,11 +8,11 @@ from cure.core.figure import Figure
 from cure.figures.parts.layout import tiles
 
 FLOOR = 1e-3
-"""Nats; a loss below it is drawn as it."""
+"""Nats. A smaller loss is drawn as this value."""
 
 
 def draw(data: pd.DataFrame) -> Sheet:
-    """A map for each method, one scale for all; mean over seeds."""
+    """Draw a map per method, as a mean over seeds; all maps share one scale."""
     x, y = "along random signs (radii)", "along the attack (radii)"
     drawn, parts = tiles(data, 2.5, 2.1, x=x, y=y, bar="cross-entropy (nats)")
     scale = LogNorm(FLOOR, max(data["loss"].max(), 10 * FLOOR))

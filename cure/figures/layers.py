@@ -1,4 +1,4 @@
-"""The layer-wise study: natural and robust accuracy when adversarial training may update some blocks alone."""
+"""Draw the layer-wise study: natural and robust accuracy if adversarial training updates some blocks only."""
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,7 +12,7 @@ MEASURES = {"clean": ("natural accuracy", "#c8c8c8", ""), "pgd": ("PGD accuracy"
 
 
 def draw(data: pd.DataFrame) -> Sheet:
-    """A panel for each data set, model and variant: two bars for each block set, mean over seeds."""
+    """Draw a panel per data set, model and variant, with two bars per block set: means over seeds."""
     drawn, parts = panels(data, 6.6, 4.2)
     for ax, part in parts:
         for place, measure in enumerate(MEASURES):
@@ -43,7 +43,7 @@ def _bars(ax: Axes, part: pd.DataFrame, measure: str, shift: float) -> None:
 
 
 def _told(data: pd.DataFrame, names: tuple[str, ...]) -> str:
-    """Natural and PGD accuracy of some sets as a phrase, means over seeds."""
+    """Return natural and PGD accuracy of some block sets as a phrase, means over seeds."""
     mean = data.groupby("method")[["clean", "pgd"]].mean()
     each = [f"{block_set(name)} {mean['clean'][name]:.1f} / {mean['pgd'][name]:.1f} %" for name in names]
     return f"natural / PGD of {data['images'].iloc[0]} images: " + ", ".join(each)
@@ -55,18 +55,18 @@ def _claims(data: pd.DataFrame, better: str, worse: str, measures: tuple[str, ..
 
 
 def first_block(data: pd.DataFrame) -> Verdict:
-    """Natural accuracy of U-1 against the other single blocks."""
+    """Compare the natural accuracy of U-1 with that of the other single blocks."""
     claims = [claim for other in SINGLE[1:] for claim in _claims(data, other, "u1", ("clean",))]
     return _told(data, ("natural", *SINGLE)), claims
 
 
 def middle_blocks(data: pd.DataFrame) -> Verdict:
-    """U-23 against an update of everything."""
+    """Compare U-23 with an update of all parts."""
     return _told(data, ("u23", "all")), _claims(data, "u23", "all")
 
 
 def early_blocks(data: pd.DataFrame) -> Verdict:
-    """U-1, U-2 and U-12 against an update of everything."""
+    """Compare U-1, U-2 and U-12 with an update of all parts."""
     return _told(data, (*EARLY, "all")), [claim for early in EARLY for claim in _claims(data, "all", early)]
 
 

@@ -1,4 +1,4 @@
-"""The layer-wise study over time: does adversarial training of some blocks alone overfit?"""
+"""Draw the layer-wise study over time: does adversarial training of some blocks overfit?"""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ WORDS = {1: "single blocks", 2: "pairs", 3: "triples"}
 
 
 def draw(data: pd.DataFrame) -> Sheet:
-    """A row of panels for each data set, model and variant, a panel for each size of a set; with spread over seeds."""
+    """Draw a row per data set, model and variant, and a panel per size of a block set, with bands over seeds."""
     settings, sizes = list(data["setting"].unique()), _sizes(data)
     drawn = sheet(3.4 * len(sizes), 2.9 * len(settings))
     axes = drawn.subplots(len(settings), len(sizes), sharex=True, sharey=True, squeeze=False)
@@ -30,7 +30,7 @@ def draw(data: pd.DataFrame) -> Sheet:
 
 
 def _sizes(data: pd.DataFrame) -> list[int]:
-    """The sizes of the sets, less the largest, which is the reference; alone it is shown by itself."""
+    """Return the sizes of the block sets without the largest, which is the reference, unless it is the only one."""
     found = sorted(map(int, data["blocks"].unique()))
     return found[:-1] or found
 
@@ -53,7 +53,7 @@ def _panel(ax: Axes, part: pd.DataFrame) -> None:
 
 
 def _best_and_fall(data: pd.DataFrame) -> pd.DataFrame:
-    """Per set the best robust accuracy over the epochs, the last one, and how far it lies behind, in points."""
+    """Return for each block set its best and last robust accuracy over epochs, and the fall between them, in points."""
     lines = data.groupby(["method", "epoch"])["val_pgd"].mean().groupby("method")
     return pd.DataFrame({"best": lines.max(), "last": lines.last(), "fall": lines.last() - lines.max()})
 
@@ -64,7 +64,7 @@ def _told(found: pd.DataFrame, names: tuple[str, ...], images: int) -> str:
 
 
 def _ends(data: pd.DataFrame, name: str) -> tuple[Side, Side]:
-    """The accuracies of a set, seed by seed, at the best epoch of the mean over seeds and at the last."""
+    """Return a block set's accuracies per seed, at the best epoch of the mean over seeds and at the last epoch."""
     mean = data[data["method"] == name].groupby("epoch")["val_pgd"].mean()
     images = int(data["images"].iloc[0])
     best, last = (
@@ -74,12 +74,12 @@ def _ends(data: pd.DataFrame, name: str) -> tuple[Side, Side]:
 
 
 def _fall(data: pd.DataFrame, name: str) -> Claim:
-    """A set is less accurate at the last epoch than at its best."""
+    """Return the claim that a block set is less accurate at the last epoch than at its best."""
     return Claim(*_ends(data, name), same_runs=True)
 
 
 def middle_is_stable(data: pd.DataFrame) -> Verdict:
-    """Everything and U-34 fall behind their best, and further than U-23: where they do not, nothing is to be tested."""
+    """Test whether the update of all parts and U-34 fall behind their best, if both fall further than U-23."""
     found, images = _best_and_fall(data), int(data["images"].iloc[0])
     told = _told(found, ("all", "u34", "u23"), images)
     if found["fall"][["all", "u34"]].max() >= found["fall"]["u23"]:
@@ -88,7 +88,7 @@ def middle_is_stable(data: pd.DataFrame) -> Verdict:
 
 
 def early_overfits_less(data: pd.DataFrame) -> Verdict:
-    """Everything falls behind its best, and further than early blocks, whose best is lower."""
+    """Test whether all parts overfit and early blocks are less robust, if all parts fall further than early blocks."""
     found, images = _best_and_fall(data), int(data["images"].iloc[0])
     told, best = _told(found, (*EARLY, "all"), images), {n: _ends(data, n)[0] for n in (*EARLY, "all")}
     if found["fall"][list(EARLY)].min() <= found["fall"]["all"]:

@@ -1,4 +1,4 @@
-"""What PART attacks with the full radius: validation images, their class activation maps and the masks made of them."""
+"""Draw the regions that PART attacks with the full radius: images, class activation maps and the masks made of them."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ ROWS = {
 
 
 def draw(data: pd.DataFrame) -> Sheet:
-    """A block for each data set and model, three rows for each method, a column for each image; of the first seed."""
+    """Draw a block per data set and model, three rows per method and a column per image, for the first seed."""
     return album(data, lambda methods: 4.6 * methods, _block)
 
 

@@ -1,4 +1,4 @@
-"""The smallest perturbation that changes a prediction: median and quartiles of each method."""
+"""Draw the smallest perturbation that changes a prediction: median and quartiles of each method."""
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ NORMS = {"linf": "L-inf", "l2": "L2"}
 
 
 def draw(data: pd.DataFrame) -> Sheet:
-    """A row of panels for each data set and model, a panel per norm; means over seeds, the whisker is their spread."""
+    """Draw a row per data set and model and a panel per norm: mean and standard deviation over seeds."""
     settings, columns = list(data["setting"].unique()), list(data["column"].unique())
     methods = list(data["method"].unique())
     drawn = sheet(1 + 3.6 * len(columns), (0.9 + 0.26 * len(methods)) * len(settings))

@@ -1,4 +1,4 @@
-"""Whether CURE's mask keeps choosing the same weights, from batch to batch and from phase to phase."""
+"""Draw the overlap of the weights that CURE's mask selects, between batches and between phases."""
 
 import pandas as pd
 from matplotlib.figure import Figure as Sheet
@@ -8,14 +8,14 @@ from cure.figures.parts.layout import tiles
 
 
 def draw(data: pd.DataFrame) -> Sheet:
-    """A map for each method: phases by phases, the mean over layers with spread over seeds, and chance beneath."""
+    """Draw a map per method, phases by phases: the mean over layers with its deviation over seeds, and chance below."""
     drawn, parts = tiles(data, 4.2, 3.6, x="share of the training", y="share of the training")
     for ax, part in parts:
         each = part.groupby(["share", "other", "seed"])[["jaccard", "chance"]].mean()
         means = each.groupby(["share", "other"]).mean()
-        means["sd"] = each.groupby(["share", "other"])["jaccard"].std()  # nothing, of one seed
+        means["sd"] = each.groupby(["share", "other"])["jaccard"].std()  # empty for a single seed
         table, shares = means["jaccard"].unstack(), sorted(part["share"].unique())
-        ax.imshow(table, cmap="Greys", vmin=0.4, vmax=1.4, origin="lower")  # so light that black numbers stay readable
+        ax.imshow(table, cmap="Greys", vmin=0.4, vmax=1.4, origin="lower")  # so light that black numbers are readable
         for line in means.reset_index().to_dict("records"):
             sd = f" ±{line['sd']:.2f}" if line["sd"] >= 0 else ""
             told = f"{line['jaccard']:.2f}{sd}\n(chance {line['chance']:.2f})" if line["jaccard"] >= 0 else "-"

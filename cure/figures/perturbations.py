@@ -1,4 +1,4 @@
-"""The smallest perturbations that change a prediction: clean image, perturbation and adversarial image per method."""
+"""Draw the smallest perturbations that change a prediction: clean image, perturbation and adversarial image."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from cure.figures.parts.layout import Lines, album, picture_row
 
 
 def draw(data: pd.DataFrame) -> Sheet:
-    """A block for each data set and model: the images, then two rows for each method, with eps; of the first seed."""
+    """Draw a block per data set and model: the images, then two rows per method with eps, for the first seed."""
     return album(data, lambda methods: 1.0 * (1 + 2 * methods) + 0.4, _block, columns=2)
 
 

@@ -1,4 +1,4 @@
-"""A critical-difference diagram: the rank of every method with its interval, and bars over those not told apart."""
+"""Draw a critical-difference diagram: each method's rank with its interval, and bars over those not told apart."""
 
 from collections.abc import Iterator
 
@@ -11,11 +11,11 @@ from cure.core.figure import columns as side_by_side
 from cure.core.names import NAMES, heading
 
 ACROSS = 3
-BAR = 0.045  # room of a bar, as a share of the axis of ranks
+BAR = 0.045  # width of a bar, as a share of the axis of ranks
 
 
 def draw(data: pd.DataFrame) -> Sheet:
-    """A block for each data set and model, a panel for each column of the table, methods from the first rank down."""
+    """Draw a block per data set and model and a panel per column of the table, with the first rank on top."""
     lines = data.drop_duplicates(["setting", "column", "method"])
     settings, columns = list(lines["setting"].unique()), list(lines["column"].unique())
     across = side_by_side(len(columns), ACROSS)
@@ -55,9 +55,9 @@ def _panel(ax: Axes, part: pd.DataFrame) -> None:
 
 
 def _not_told_apart(methods: list[str], alike: dict[str, list[str]]) -> Iterator[list[int]]:
-    """Yield the largest groups of which no two are told apart, as places from the top; of two or more.
+    """Yield the largest groups of two or more methods of which no two are told apart, as places from the top.
 
-    So two methods have a bar in common if, and only if, they are not told apart. Bron and Kerbosch, CACM 1973.
+    So two methods share a bar if, and only if, they are not told apart. Bron and Kerbosch, CACM 1973.
     """
     near = {i: {methods.index(name) for name in alike[method]} - {i} for i, method in enumerate(methods)}
 

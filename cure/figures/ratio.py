@@ -1,4 +1,4 @@
-"""Natural and robust accuracy side by side, and the natural-robustness ratio of the two."""
+"""Draw natural and robust accuracy side by side, and their natural-robustness ratio."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from cure.core.names import NAMES, heading
 
 
 def draw(data: pd.DataFrame) -> Sheet:
-    """A panel for each data set and model, two bars a method: clean above, robust and hatched below."""
+    """Draw a panel per data set and model, with two bars per method: clean above, robust and hatched below."""
     methods = data["method"].nunique()
     drawn, parts = panels(data, 6.6, 1.2 + 0.36 * methods)
     for ax, part in parts:
@@ -36,7 +36,7 @@ def _bars(ax: Axes, place: int, method: str, own: pd.DataFrame) -> None:
 
 
 def _bar(own: pd.DataFrame, prefix: str) -> tuple[float, list[list[float]]]:
-    """The mean and its bar: one standard deviation over seeds or, of one seed, the 95 % interval."""
+    """Return the mean and its bar: one standard deviation over seeds or, for one seed, the 95 % interval."""
     mean, sd = spread(own, ["method"], f"{prefix}accuracy").iloc[0]
     if len(own) > 1:
         return mean, [[sd], [sd]]

@@ -1,4 +1,4 @@
-"""CURE's mask at work: which share of each layer is updated, in each phase of the training."""
+"""Draw the share of each layer that CURE's mask updates, in each phase of the training."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ GREYS = ["#d9d9d9", "#8c8c8c", "#262626", "#737373", "#bdbdbd"]
 
 
 def draw(data: pd.DataFrame) -> Sheet:
-    """A row for each setting and method, a column for each share, a bar for each phase; mean over seeds."""
+    """Draw a row per setting and method, a column per kind of share and a bar per phase, as a mean over seeds."""
     rows = data.groupby(["setting", "method"], sort=False)
     width = min(6.0, max(3.6, 0.8 + 0.12 * rows["layer"].nunique().max()))
     drawn = sheet(width * len(PANELS), 3.3 * rows.ngroups + 0.3)
@@ -51,7 +51,7 @@ def _bars(ax: Axes, part: pd.DataFrame, value: str) -> None:
 
 
 def kinds(data: pd.DataFrame) -> Verdict:
-    """Batch norms against convolutions under the network's threshold, mean over layers and phases."""
+    """Compare batch norms with convolutions under the network's threshold, as a mean over layers and phases."""
     own = data[data["method"] == "cure"]
     norm, conv = (100 * own[own["dims"] == dims]["network_wide"].mean() for dims in (1, 4))
     told = f"threshold of the network: batch norms {norm:.0f} %, convolutions {conv:.0f} %"
@@ -59,7 +59,7 @@ def kinds(data: pd.DataFrame) -> Verdict:
 
 
 def late_middle(data: pd.DataFrame) -> Verdict:
-    """The middle third of the convolutions against the others, in the last phase."""
+    """Compare the middle third of the convolutions with the others, in the last phase."""
     own = data[(data["method"] == "cure") & (data["dims"] == 4)]
     line = own[own["share"] == own["share"].max()].groupby("layer", sort=False)["network_wide"].mean()
     third = len(line) // 3

@@ -1,4 +1,4 @@
-"""What the networks look at: the gradient of the loss with respect to the image."""
+"""Draw the pixels that the loss depends on: the gradient of the loss with respect to the image."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from cure.figures.parts.layout import Lines, album, picture_row
 
 
 def draw(data: pd.DataFrame) -> Sheet:
-    """A block for each data set and model: the images, then a row for each method; of the first seed."""
+    """Draw a block per data set and model: the images, then a row per method, for the first seed."""
     return album(data, lambda methods: 0.95 * (1 + methods) + 0.4, _block, columns=2)
 
 

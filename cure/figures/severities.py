@@ -1,4 +1,4 @@
-"""Accuracy under common corruptions by category and severity: a panel per category, a bar per method."""
+"""Draw accuracy under common corruptions by category and severity: a panel per category, a bar per method."""
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -9,11 +9,11 @@ from cure.core.figure import Figure, sheet, spread, style
 from cure.core.names import NAMES
 
 SHOWN = 3
-"""The severity of the printed number, as in the paper; where it was not measured, the middle one."""
+"""The severity of the printed number, as in the paper; if it was not measured, the middle one is printed."""
 
 
 def draw(data: pd.DataFrame) -> Sheet:
-    """A row of panels for each data set and model; a category is the plain mean of its corruptions."""
+    """Draw a row of panels per data set and model; a category is the plain mean of its corruptions."""
     settings, categories = list(data["setting"].unique()), list(data["category"].unique())
     methods = list(data["method"].unique())
     drawn = sheet(0.9 + 2.7 * len(categories), (1.1 + 0.24 * len(methods)) * len(settings))
@@ -37,7 +37,7 @@ def _panel(ax: Axes, part: pd.DataFrame, methods: list[str]) -> None:
         if method not in found.index.unique("method"):
             continue
         means = found.loc[method]
-        for level in levels:  # the lighter, the weaker; weaker ones reach further and lie behind
+        for level in levels:  # weaker ones are lighter, reach further and are drawn first
             ax.barh(place, means["mean"][level], 0.76, color=_tint(style(method)[0], level))
         middle, sd = float(means["mean"][shown]), float(means["sd"][shown])
         ax.plot([middle, middle], [place - 0.38, place + 0.38], color="black", linewidth=1.2)

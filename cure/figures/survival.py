@@ -1,4 +1,4 @@
-"""Accuracy against the radius of the attack: a panel per method, with all others in grey behind it."""
+"""Draw accuracy against the radius of the attack: a panel per method, with all others in grey."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from cure.core.names import NAMES
 
 
 def draw(data: pd.DataFrame) -> Sheet:
-    """A block for each data set, model and column; mean over seeds, with a band of one standard deviation."""
+    """Draw a block per data set, model and column: the mean over seeds, with a band of one standard deviation."""
     parts = list(data.groupby(["setting", "column"], sort=False))
     methods = data["method"].nunique()
     across = columns(methods, ACROSS)
@@ -40,7 +40,7 @@ def _block(block: SubFigure, part: pd.DataFrame) -> None:
 
 
 def ahead(data: pd.DataFrame) -> Verdict:
-    """CURE against the three baselines of the paper's figure, at every radius but 0."""
+    """Compare CURE with the three baselines of the paper's figure, at every radius above 0."""
     means = data[data["radius"] > 0].pivot_table("accuracy", "radius", "method")
     others = means[["at", "trades", "mart"]].max(axis=1)
     first = means.index[means["cure"] <= others]

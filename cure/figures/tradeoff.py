@@ -1,4 +1,4 @@
-"""Natural against robust accuracy, a panel for C&W and one for AutoAttack, with lines of equal NRR."""
+"""Draw natural against robust accuracy, a panel for C&W and one for AutoAttack, with lines of equal NRR."""
 
 from typing import Any
 
@@ -14,11 +14,11 @@ from cure.figures.parts.labels import label
 
 KINDS = {"cw": "C&W", "aa": "AutoAttack"}
 OUT = 1 / 3
-"""Rows with less than this share of the best robust accuracy are named in a corner: they would squeeze the others."""
+"""Rows below this share of the best robust accuracy are named in a corner, since they would squeeze the others."""
 
 
 def draw(data: pd.DataFrame) -> Sheet:
-    """A row of panels for each data set and model."""
+    """Draw a row of panels per data set and model."""
     settings, columns = list(data["setting"].unique()), list(data["column"].unique())
     drawn = sheet(5.6 * len(columns), 5.0 * len(settings))
     axes = drawn.subplots(len(settings), len(columns), squeeze=False)
@@ -29,7 +29,7 @@ def draw(data: pd.DataFrame) -> Sheet:
             kind = next(words for key, words in KINDS.items() if column.startswith(key))
             ax.set(title=setting, xlabel="clean accuracy (%)", ylabel=f"accuracy under {kind} (%)")
             todo.append((ax, _panel(ax, part)))
-    drawn.draw_without_rendering()  # so that the layout is settled before names look for room
+    drawn.draw_without_rendering()  # names need the final layout to find room
     for ax, points in todo:
         label(ax, points)
     return drawn
@@ -53,7 +53,7 @@ def _panel(ax: Axes, part: pd.DataFrame) -> list[tuple[float, float, str, str]]:
 
 
 def _spot(own: pd.DataFrame) -> tuple[tuple[float, float], tuple[Any, Any]]:
-    """(clean, robust) and their bars: one standard deviation over seeds or, of one seed, the 95 % interval."""
+    """Return (clean, robust) and their bars: one standard deviation over seeds or, for one seed, the 95 % interval."""
     if len(own) > 1:
         both = [spread(own, ["method"], name).iloc[0] for name in ("clean_accuracy", "accuracy")]
         return (both[0]["mean"], both[1]["mean"]), (both[0]["sd"], both[1]["sd"])
@@ -63,7 +63,7 @@ def _spot(own: pd.DataFrame) -> tuple[tuple[float, float], tuple[Any, Any]]:
 
 
 def _equal_nrr(ax: Axes) -> None:
-    """Lines 2 x y / (x + y) = constant, named at the right edge."""
+    """Draw lines 2 x y / (x + y) = constant, named at the right edge."""
     (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
     x = np.linspace(left, right, 100)
     for level in MaxNLocator(6).tick_values(2 * left * low / (left + low), 2 * right * high / (right + high)):

@@ -1,4 +1,4 @@
-"""Names beside points, so that none covers another, a point, or the edge of its panel."""
+"""Put names beside points, so that none covers another name, a point, or the edge of its panel."""
 
 from collections.abc import Iterator
 from itertools import product
@@ -9,16 +9,21 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox, BboxBase
 
-REACHES = (9, 13, 18, 24, 32, 42, 54)  # points from the dot to the middle of its name's nearest edge
+REACHES = (9, 13, 18, 24, 32, 42, 54)  # points from the dot to the middle of the nearest edge of its name
 DIRECTIONS = 16
 NEAR = 13
-"""Names further away than this, or nearer to another dot, get a line to their own."""
+"""A name further away than this, or nearer to another dot, gets a line to its own."""
 
 
 def label(ax: Axes, points: list[tuple[float, float, str, str]]) -> None:
-    """Write each (x, y, text, colour) by its point, as near as there is room; limits and layout must be final.
+    """Write each name by its point, as near as there is room; the limits and the layout of `ax` must be final.
 
-    Greedy, in the order of the points: of all places at the least distance the first one that is free.
+    Names are placed greedily in the order of the points: each takes the first free place of those at the least
+    distance.
+
+    Args:
+        ax: the panel.
+        points: (x, y, text, colour) of each name.
     """
     sheet = ax.get_figure(root=True)
     assert sheet is not None
@@ -48,7 +53,7 @@ def label(ax: Axes, points: list[tuple[float, float, str, str]]) -> None:
 
 
 def _places(width: float, height: float) -> Iterator[tuple[float, tuple[float, float]]]:
-    """(reach, offset of the middle of a text of this size in points), nearest first, beginning on the right."""
+    """Yield (reach, offset of the middle) for a text of this size in points, nearest first, starting on the right."""
     for reach, k in product(REACHES, range(DIRECTIONS)):
         across, up = cos(2 * pi * k / DIRECTIONS), sin(2 * pi * k / DIRECTIONS)
         yield reach, (across * (reach + width / 2), up * (reach + height / 2))

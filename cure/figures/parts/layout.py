@@ -1,4 +1,4 @@
-"""How figures of networks are laid out: lines over layers, a panel for each method, albums of pictures."""
+"""Lay out figures of networks: lines over layers, a panel per method, and albums of pictures."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -14,15 +14,16 @@ from cure.core.names import NAMES
 
 
 def name_layers(axis: Axis, names: list[str], most: int = 12) -> None:
-    """Layers as ticks 0, 1, ...; of a deep network evenly spread ones, so that names do not collide."""
+    """Name layers at ticks 0, 1, ...; name only evenly spaced ones of a deep network, so that names do not overlap."""
     ticks = range(0, len(names), -(-len(names) // most))
     axis.set_ticks(list(ticks), [names[i] for i in ticks])
 
 
 def over_layers(ax: Axes, data: pd.DataFrame, value: str) -> None:
-    """A line over layers for each method, with bars of one standard deviation where there are several seeds.
+    """Draw a line over layers per method, with bars of one standard deviation if there are several seeds.
 
-    Lines are thin and markers hollow, so that FOREMOST, which lie above them, can be told from a line below.
+    Lines are thin and markers hollow, so that the methods of FOREMOST, which are drawn on top, differ from a line
+    below.
     """
     names = list(data["layer"].unique())
     for method in data["method"].unique():
@@ -40,7 +41,14 @@ def over_layers(ax: Axes, data: pd.DataFrame, value: str) -> None:
 
 
 def picture_row(row: Iterable[Axes], name: str, pictures: Any, low: float = 0.0) -> None:
-    """Pictures (c, h, w) with values from `low` to 1 side by side, their name before them; one channel is grey."""
+    """Show pictures side by side, with their name on the left; a picture with one channel is grey.
+
+    Args:
+        row: a panel for each picture.
+        name: text at the left of the row.
+        pictures: arrays (c, h, w) with values from `low` to 1.
+        low: the value that is drawn black.
+    """
     for i, (ax, picture) in enumerate(zip(row, pictures, strict=True)):
         ax.imshow(picture.transpose(1, 2, 0).clip(low, 1), cmap="gray", vmin=low, vmax=1)
         ax.set(xticks=[], yticks=[])
@@ -54,10 +62,14 @@ Lines = list[dict[Any, Any]]
 def album(
     data: pd.DataFrame, height: Callable[[int], float], fill: Callable[[SubFigure, Lines, int], None], columns: int = 1
 ) -> Sheet:
-    """A block for each data set and model, filled with its lines, one a method, of the first seed.
+    """Return a sheet with a block per data set and model, which shows pictures of each method for the first seed.
 
-    Methods are dealt to columns; each is filled for itself and told how many methods it must have room for. `height` is
-    that of a block with so much room, in inches.
+    Args:
+        data: one line per run, with a column for each array of pictures.
+        height: returns the inches of a block with room for this many methods per column.
+        fill: draws a column: gets its part of the sheet, the lines of its methods, and how many methods it has room
+            for.
+        columns: how many columns share the methods of a block.
     """
     runs = data.drop_duplicates(["setting", "method"])
     groups = [(setting, part.to_dict("records")) for setting, part in runs.groupby("setting", sort=False)]
@@ -74,7 +86,7 @@ def album(
 
 
 def legend_below(drawn: Sheet, ax: Axes) -> None:
-    """The entries of one panel, for all of them, under the sheet."""
+    """Put a legend with the entries of one panel, which hold for all panels, under the sheet."""
     how: dict[str, Any] = {"loc": "outside lower center", "ncols": 5, "frameon": False}
     drawn.legend(*ax.get_legend_handles_labels(), **how)
 
@@ -82,10 +94,19 @@ def legend_below(drawn: Sheet, ax: Axes) -> None:
 def tiles(
     data: pd.DataFrame, width: float, height: float, *, x: str, y: str, across: int = 4, bar: str = ""
 ) -> tuple[Sheet, Iterator[tuple[Axes, pd.DataFrame]]]:
-    """One panel of this size for each method, in a block for each data set and model, each with its part of the table.
+    """Return a sheet with a panel per method, in a block per data set and model, and an iterator over the panels.
 
-    All panels share their axes, which x and y describe, and, if `bar` describes one, the colour bar of their maps. The
-    sheet is complete once the parts have been gone through.
+    Args:
+        data: the figure's table.
+        width: inches of a panel.
+        height: inches of a panel.
+        x: label of the x-axis that all panels share.
+        y: label of the y-axis that all panels share.
+        across: the most panels in one row.
+        bar: label of the colour bar of the maps; empty for none.
+
+    Returns:
+        The sheet, and pairs of a panel and its part of the table. The sheet is complete once the iterator is exhausted.
     """
     settings, most = list(data["setting"].unique()), data.groupby("setting")["method"].nunique().max()
     across = columns(int(most), across)
