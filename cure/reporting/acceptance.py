@@ -1,4 +1,4 @@
-"""Whether rows at paper scale lie in the windows that reproductions leave them: lines of reports/findings.md."""
+"""Compare rows at paper scale with the acceptance windows of claims.yaml, for reports/findings.md."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ NOT_MEASURED = "not measured"
 
 
 def table(published: Published, results: Results, columns: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    """One line per end of a window of every row at paper scale, as of findings.table; nothing where there is none.
+    """Return a line for each test of a window, in the columns of findings.table; empty if no row is at paper scale.
 
-    `columns` are our attack columns over the threat model.
+    `columns` maps each of our attack columns to its settings, with eps and step of the threat model as defaults.
     """
     held = [
         RowInWindow(window, row, published, results, columns)
@@ -38,7 +38,7 @@ def table(published: Published, results: Results, columns: dict[str, dict[str, A
 
 @dataclass(frozen=True)
 class RowInWindow:
-    """A window and the row of our table that it is about."""
+    """An acceptance window and the row of our table to compare with it. `row` is the run of the first seed."""
 
     window: Window
     row: Run
@@ -48,7 +48,7 @@ class RowInWindow:
 
     @property
     def at_scale(self) -> bool:
-        """Whether all runs were trained and attacked as the window asks, and report the network that it is about."""
+        """Return whether all runs meet the window's epochs, images and choice of network."""
         return all(self._at_scale(run) for run in self.results.seeds(self.row))
 
     def _at_scale(self, run: Run) -> bool:
@@ -58,7 +58,7 @@ class RowInWindow:
         return not (self.window.best and result.epoch == trained) and self._averaged(run) == self.window.average
 
     def _averaged(self, run: Run) -> bool | None:
-        """Whether the evaluated network is the average of a run's weights; None where its epoch does not tell."""
+        """Return whether the evaluated network is a run's weight average; None if its epoch leaves this open."""
         curve = self.results.curve(run).set_index("epoch")
         if "val_average_pgd" not in curve:
             return False
@@ -68,7 +68,7 @@ class RowInWindow:
         return None if average == student else bool(average)
 
     def lines(self) -> Iterator[Line]:
-        """A line per measure of the window, then one per method that must lie above."""
+        """Yield a line for each measure of the window, then one for each method that must be more robust."""
         place = {"figure": "acceptance", "setting": setting(self.row), "source": f"Acceptance: {self.window.source}"}
         name = self.window.called or NAMES.get(self.window.method, self.window.method)
         name += ", weights averaged" if self.window.average else ""
@@ -80,7 +80,7 @@ class RowInWindow:
             yield place | {"said": said} | self._below(measure, above)
 
     def _outcomes(self, row: Run, measure: str) -> tuple[list[str], str]:
-        """Return the outcomes of our column for a measure, seed by seed, or why there are none to compare."""
+        """Return the outcomes of our column for a measure, one text per seed, or why none can be compared."""
         column, differences = measure, list[str]()
         if measure != "clean":
             under = self.published.attacks[self.window.under[measure]]
@@ -92,9 +92,9 @@ class RowInWindow:
         return (texts, "") if "-" not in "".join(texts) else ([], f"{heading(measure)} was not measured on all images")
 
     def _inside(self, measure: str, low: float, high: float) -> Line:
-        """`yes` inside the window, `no` where not even the 95 % interval of our number reaches it.
+        """Return `yes` if our accuracy is in the window, `no` if its whole 95 % interval is outside.
 
-        Of several seeds the interval covers other training runs, too; their variance is that of this row alone.
+        With several seeds the interval also covers other training runs; their variance is estimated from this row alone.
         """
         texts, why = self._outcomes(self.row, measure)
         if why:
@@ -110,7 +110,7 @@ class RowInWindow:
         return {"ours": ours, "agrees": "no" if bottom > high or top < low else "not told apart"}
 
     def _below(self, measure: str, above: str) -> Line:
-        """Whether another method of this setting is more robust on the same images, as findings are tested."""
+        """Test, as for a finding, whether another method of this setting is more robust on the same images."""
         name = NAMES.get(above, above)
         if self.row.of(above) not in self.results.rows:
             return {"ours": f"no row {name}", "agrees": NOT_MEASURED}

@@ -1,4 +1,7 @@
-"""attacks.md and attacks.csv: every attack column of every run, with intervals; survival.csv: accuracy by distance."""
+"""Write every attack column of every run with intervals (attacks.md, attacks.csv), and survival.csv.
+
+survival.csv holds the size of perturbation at which accuracy falls to given shares.
+"""
 
 from math import inf
 from typing import Any
@@ -18,7 +21,7 @@ SHARES = [k / 20 for k in range(1, 21)]
 
 
 def refuse_other(attacks: AttackResults, suite: AttackSuite) -> None:
-    """Refuse results without a column that the table shows, or on other numbers of images than the rest of a table."""
+    """Raise UserError for results that lack a column of the table, or differ in number of images within a setting."""
     for run, result in attacks.items():
         wanted = dict.fromkeys(["clean", *suite.table, suite.nrr, "worst"])
         missing = [name for name in wanted if name not in result.outcomes]
@@ -31,7 +34,7 @@ def refuse_other(attacks: AttackResults, suite: AttackSuite) -> None:
 
 
 def measured(attacks: AttackResults) -> pd.DataFrame:
-    """One line per run and column: images, correct ones, accuracy and NRR with their 95 % intervals; in percent."""
+    """Return a line per run and column: images, correct images, accuracy and NRR in percent with 95 % intervals."""
     return pd.DataFrame([line for run, result in attacks.items() for line in _lines(run, result)])
 
 
@@ -53,7 +56,7 @@ def _lines(run: Run, result: RunAttackResult) -> list[dict[str, Any]]:
 
 
 def survival(attacks: AttackResults) -> pd.DataFrame:
-    """Per run and norm: the perturbation at which accuracy on clean-correct images falls to each twentieth."""
+    """Return, per run and norm, the perturbation size that leaves 95 %, 90 %, ... 0 % of the clean-correct images."""
     lines = []
     for run, result in attacks.items():
         for name in result.minima:
@@ -64,12 +67,12 @@ def survival(attacks: AttackResults) -> pd.DataFrame:
 
 
 def problems(attacks: AttackResults) -> list[str]:
-    """What the evaluation of a run found wrong with itself."""
+    """Return the problems that the evaluations found in their own results, with the name of the run."""
     return [f"{run.name}: {said}" for run, result in attacks.items() for said in result.problems]
 
 
 def notes(attacks: AttackResults, suite: AttackSuite) -> list[str]:
-    """What the table must say of its columns: which AutoAttack, where fewer images were looked at, what precision."""
+    """Return the notes below the table: version of AutoAttack, columns on fewer images, precision of the attacks."""
     used = {result.precision for result in attacks.values()} - {"fp32"}
     titled = headings(attacks.values())
     said = [f"Attacks computed in {name}; the networks in fp32 judged what they found." for name in sorted(used)]
@@ -88,7 +91,7 @@ def _note(result: RunAttackResult, name: str) -> str:
 
 
 def page(attacks: AttackResults) -> str:
-    """attacks.md."""
+    """Return attacks.md: accuracies, NRR and smallest perturbations of every setting, then problems."""
     several = len({run.seed for run in attacks}) > 1
     lines = [
         "# Every attack",

@@ -1,4 +1,4 @@
-"""Our rows beside what others published, table by table, line by line and never in one cell."""
+"""Set our rows beside published ones: one table for each published table, never two sources in one cell."""
 
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,25 +13,26 @@ from cure.reporting import markdown, results
 
 Made = dict[tuple[str, str], str]
 Rows = dict[Any, pd.DataFrame]
-"""The lines of one setting, a line per seed, by method."""
+"""Method -> its lines of one setting, a line per seed."""
 OTHER = "§"
-"""Of a number that was measured under another attack than ours."""
+"""Marks a number that was measured under another attack than ours."""
 
 
 @dataclass(frozen=True)
 class Ours:
-    """Our settings, what our rows were attacked with, and what is said of those that were not run."""
+    """Our settings, a sentence about our attacks (`how`), and the text of each row that was not run (`todo`)."""
 
     settings: list[str]
     how: str
     todo: Made
-    columns: dict[str, dict[str, Any]]  # our attack columns, over the threat model
+    columns: dict[str, dict[str, Any]]  # our attack columns, with eps and step of the threat model
 
 
 def page(lines: pd.DataFrame, published: Published, made: Made, ours: Ours) -> str:
-    """claims.md: every published table about a setting of ours, and where others have any of these, all of theirs.
+    """Return claims.md: for each setting of ours its published tables, then those of other settings.
 
-    What papers print comes first in a setting, then what others reproduced. `made` says how each row was trained.
+    Other settings are left out if no published table is about a setting of ours. Within a setting, tables of papers
+    precede reproductions. `made` maps (setting, method) to a text about the training of our row.
     """
     seeds = lines["seed"].nunique() if len(lines) else 0
     text = [
@@ -65,7 +66,7 @@ def _unverified(published: Published) -> list[str]:
 
 
 def _table(title: str, claims: list[Claim], rows: Rows, made: Made, ours: Ours) -> list[str]:
-    """One published table with its own columns, and beneath each of its rows ours, where we have it."""
+    """Return a published table with its own columns; our row, if there is one, follows each of its rows."""
     measures = list(dict.fromkeys(measure for claim in claims for measure in claim.values))
     head, body = ["Method", "Source", *map(heading, measures), "Note"], []
     notes, others = list[str](), dict[str, list[tuple[str, str]]]()
@@ -114,14 +115,14 @@ def _mark(claim: Claim, measure: str, differences: list[str]) -> str:
 
 
 def _told(reason: str, where: list[tuple[str, str]], count: int) -> str:
-    """Return what is said below a table of numbers under another attack: of which columns, and of which rows."""
+    """Return the line below a table that names the columns and rows under another attack, and the difference."""
     measures, rows = (list(dict.fromkeys(part)) for part in zip(*where, strict=True))
     whose = f" of {', '.join(rows)}" if len(rows) < count else ""
     return f"- {OTHER} {', '.join(measures)}{whose}: {reason}."
 
 
 def _ours(own: pd.DataFrame, measure: str, column: str | None) -> str:
-    """Our number for a published measure; `ood` is the mean over corruptions, `sum` is clean + AutoAttack."""
+    """Return our number for a published measure. `ood` is the mean over corruptions, `sum` is clean + AutoAttack."""
     if column and measure == "sum":
         return markdown.spread(own["clean"] + own[column]) if column in own else ""
     if measure.startswith("nrr"):

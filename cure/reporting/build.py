@@ -1,4 +1,4 @@
-"""reports/, whole, from what lies in results/, curves/ and provenance/."""
+"""Build the folder reports/ from results/, curves/ and provenance/."""
 
 import json
 from pathlib import Path
@@ -38,10 +38,10 @@ READS = ["grid", "threat", "attack", "report"]
 
 
 def build(params: Params, whole: bool = True) -> list[str]:
-    """Write every page, table, figure and metric of the folder we are in, and return what is missing in them.
+    """Write every page, table, figure and metric of the working folder; return a line for each missing part.
 
-    Refuses if any result is missing. Unless the report must be `whole`, rows of which something is missing stand in the
-    tables with empty cells and what they would cost.
+    Raises UserError if `whole` and any result is missing. Otherwise a row with missing results gets empty cells and its
+    estimated cost in GPU-hours.
     """
     grid, suite, text = params.get("grid", Grid), params.get("attack", AttackSuite), params.get("report", ReportText)
     results, files = load_results(grid, whole), wanted(grid)
@@ -82,7 +82,7 @@ def measured(
     ours: beside.Ours,
     about: list[str],
 ) -> dict[str, str]:
-    """Write the report of the rows that were run; return the figures that were left out, with the reason."""
+    """Write the report of the rows that were run; return each figure that was left out, with the reason."""
     grid, suite, text = params.get("grid", Grid), params.get("attack", AttackSuite), params.get("report", ReportText)
     lines = rows.measured(results)
     means = rows.over_seeds(lines, grid)
@@ -129,7 +129,7 @@ def measured(
 def compared(
     results: Results, suite: AttackSuite, against: list[str]
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, str]]:
-    """Return every two rows compared, the ranks of methods, and the pages of both."""
+    """Return the comparisons of all pairs (pairs.csv), the ranks (ranks.csv), and the Markdown pages of both."""
     titled = headings(results.attacks.values())
     columns, nrr = ["clean", *suite.table], f"nrr_{suite.nrr}"
     outcomes = {run: result.outcomes for run, result in results.attacks.items()}
@@ -165,7 +165,7 @@ def _root(params: Params) -> str:
 
 
 def wanted(grid: Grid) -> list[Path]:
-    """Return every file that a whole report is made of."""
+    """Return every result file that a complete report requires."""
     whole = load_results(grid)
     return [
         *(path for row in whole.rows for path in whole.wanted(row)),
@@ -174,13 +174,13 @@ def wanted(grid: Grid) -> list[Path]:
 
 
 def lacking(todo: dict[tuple[str, str], str], expected: costs.Costs) -> list[str]:
-    """Return what the table says below itself of rows that were not run, if there are any."""
+    """Return the line below the table that counts the rows that were not run; empty if all were."""
     hours = f"; GPU-hours of all seeds, as `cure plan` estimates them at {expected.tflops:g} TFLOP/s"
     return [f"Not run yet: {len(todo)} rows{hours if expected.hours else ''}."] if todo else []
 
 
 def facts(params: Params, results: Results, note: dict[str, Any], todo: list[str]) -> list[str]:
-    """What the table says below itself: what was measured on what, how to read it, and what is wrong with it."""
+    """Return the facts below the table: images, threat model, seeds, how to read it, origin, and problems."""
     if not results.runs:
         return ["Nothing of this grid was run yet.", *todo]
     grid, suite = params.get("grid", Grid), params.get("attack", AttackSuite)
@@ -210,7 +210,7 @@ def facts(params: Params, results: Results, note: dict[str, Any], todo: list[str
 
 
 def unit(seeds: int, shown: str) -> str:
-    """Return what the table's marks and intervals are about: methods of several seeds, networks of one."""
+    """Return a sentence on what marks and intervals compare: methods if there are several seeds, else networks."""
     if seeds == 1:
         return (
             "One seed: each row is a single network, none is marked as better than another, and intervals (index.html) "
@@ -223,6 +223,6 @@ def unit(seeds: int, shown: str) -> str:
 
 
 def show(said: list[str]) -> None:
-    """Print what is missing in the report and why."""
+    """Print the missing parts of the report, with the reasons."""
     for line in said:
         print(f"report: {line}")

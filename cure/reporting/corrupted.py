@@ -1,4 +1,4 @@
-"""Common corruptions in the report: what the mean of the table runs over, and reports/corruptions.md."""
+"""Report accuracy under common corruptions: the mean in the table, and reports/corruptions.md."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ SEVERITIES = [1, 2, 3, 4, 5]
 
 
 def lines(results: CorruptResults) -> pd.DataFrame:
-    """Accuracy in percent per run, corruption and severity."""
+    """Return a line per run, corruption and severity, with the accuracy in percent."""
     return pd.DataFrame(
         {
             **place(run),
@@ -33,14 +33,14 @@ def lines(results: CorruptResults) -> pd.DataFrame:
 
 
 def benchmark(results: CorruptResults) -> list[str]:
-    """The 15 of CIFAR-10-C, measured or not; its other four are shown and stay out of every mean."""
+    """Return the 15 corruptions of CIFAR-10-C, measured or not. Its four extra ones are shown but enter no mean."""
     known = [name for found in results.values() for name in (*found.correct, *found.missing)]
     extra = {name for found in results.values() for name in found.extra}
     return [name for name in dict.fromkeys(known) if name not in extra]
 
 
 def counted(results: CorruptResults) -> list[str]:
-    """Those of the 15 that every run has, so that all rows are means over the same; refuses an empty mean."""
+    """Return those of the 15 that every run has, so that means are comparable; raise UserError if there are none."""
     names = benchmark(results)
     common = [name for name in names if all(name in found.correct for found in results.values())]
     if not common:
@@ -49,7 +49,7 @@ def counted(results: CorruptResults) -> list[str]:
 
 
 def refuse_other(results: CorruptResults) -> None:
-    """Refuse results at other severities than the first, or that leave out a corruption without a reason."""
+    """Raise UserError for results whose severities differ, or that lack a corruption without giving a reason."""
     for run, found in results.items():
         if lost := [name for name in benchmark(results) if name not in found.correct and name not in found.missing]:
             raise not_whole(run.result("corrupt"), f"it has neither counts of {', '.join(lost)} nor a reason")
@@ -62,13 +62,13 @@ def refuse_other(results: CorruptResults) -> None:
 
 
 def shared(results: CorruptResults) -> pd.DataFrame:
-    """The lines of the corruptions that are in the mean."""
+    """Return the lines of those corruptions that are in the mean."""
     found = lines(results)
     return found[found["corruption"].isin(counted(results))]
 
 
 def note(results: CorruptResults) -> str:
-    """What the mean runs over: never silently over fewer than 15 x 5."""
+    """Return a note on the corruptions and severities in the mean; it names any of the 15 x 5 that are absent."""
     names, all_names = counted(results), benchmark(results)
     missing = {name: why for found in results.values() for name, why in found.missing.items()}
     absent = [f"{name} ({missing[name]})" for name in all_names if name not in names]
@@ -81,7 +81,7 @@ def note(results: CorruptResults) -> str:
 
 
 def page(results: CorruptResults, order: list[str]) -> str:
-    """corruptions.md: mean and relative drop, category by severity, and every corruption, per setting and method."""
+    """Return corruptions.md: per setting the mean and relative drop, category by severity, and every corruption."""
     names, found, inside = counted(results), lines(results), shared(results)
     about = (
         "Accuracy in percent; of several seeds the mean ± the sample standard deviation. "
@@ -139,6 +139,6 @@ def _by_corruption(part: pd.DataFrame, names: list[str], rows: list[str]) -> lis
 
 
 def _of_seeds(part: pd.DataFrame, *by: str) -> dict[Any, "pd.Series[float]"]:
-    """Accuracy of every seed, a mean over the lines that agree in `by`."""
+    """Return the accuracy of every seed for each group of `by`, averaged over the lines of a group."""
     means = part.groupby([*by, "seed"], sort=False)["accuracy"].mean()
     return dict(list(means.groupby([*by])))

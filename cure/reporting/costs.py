@@ -1,4 +1,4 @@
-"""What rows that were not run would cost, from reports/costs.csv, which `make costs` writes."""
+"""Read the estimated cost of rows that were not run from reports/costs.csv, which `make costs` writes."""
 
 import csv
 from dataclasses import dataclass
@@ -18,18 +18,18 @@ class Costs:
     tflops: float
 
     def told(self, setting: str, method: str, seeds: int) -> str:
-        """Return `not run yet: 3.1 GPU-hours`, of all seeds together, or no more than that it was not run."""
+        """Return `not run yet: 3.1 GPU-hours` for all seeds together, or `not run yet` if there is no estimate."""
         found = self.hours.get((setting, method))
         return "not run yet" if found is None else f"not run yet: {digits(seeds * found)} GPU-hours"
 
 
 def digits(number: float) -> str:
-    """Return the number with two significant digits, never as a power of ten."""
+    """Format a number with two significant digits and without an exponent."""
     return f"{float(f'{number:.2g}'):.12g}"
 
 
 def load(path: Path) -> Costs:
-    """Read costs.csv; a folder without one has no estimates."""
+    """Read costs.csv; return no estimates if the file does not exist."""
     if not path.exists():
         return Costs({}, 0.0)
     refuse_special(path)

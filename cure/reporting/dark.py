@@ -1,4 +1,4 @@
-"""Turn a drawn figure into its dark form: the same hues with light and dark exchanged; photographs stay as they are."""
+"""Recolour a drawn figure for dark mode: invert the lightness of colours, keep their hues and all photographs."""
 
 import colorsys
 from typing import Any
@@ -13,16 +13,16 @@ from matplotlib.figure import Figure as Sheet
 from matplotlib.figure import FigureBase
 
 PAPER, INK = 0.097, 0.87
-"""Lightness of what was white, and of what was black."""
+"""Lightness in dark mode of what was white, and of what was black."""
 VIVID, TINT, BRIGHT = 0.2, 0.75, 0.5
-"""Above this saturation and below this lightness a colour is a method's, and is made at least as bright as the last."""
+"""A colour above the saturation VIVID and below the lightness TINT marks a method; its lightness is at least BRIGHT."""
 GREYS = LinearSegmentedColormap.from_list("DarkGreys", ["#17181a", "#a0a0a0"])
-"""In place of matplotlib's Greys, which lies behind black numbers."""
+"""Replaces matplotlib's colour map Greys, on which numbers are black."""
 PARTS = ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor")
 
 
 def darken(sheet: Sheet) -> None:
-    """Recolour every artist of a figure that was drawn before."""
+    """Recolour every artist of a drawn figure in place."""
     maps = {ax for ax in sheet.findobj(Axes) if any(isinstance(child, QuadMesh) for child in ax.get_children())}
     on_maps = {child for ax in maps for child in ax.get_children() if child in (*ax.lines, *ax.collections)}
     for artist in sheet.findobj():
@@ -34,21 +34,21 @@ def darken(sheet: Sheet) -> None:
 
 
 def _recolour(artist: Artist) -> None:
-    if isinstance(artist, (FigureBase, Axes)):  # their colour is that of their patch, an artist of its own
+    if isinstance(artist, (FigureBase, Axes)):  # their colour is that of their patch, which is an artist of its own
         return
     found = {
         part: getattr(artist, f"get_{part}")()
         for part in PARTS
         if hasattr(artist, f"set_{part}") and hasattr(artist, f"get_{part}")
     }
-    for part, colours in found.items():  # all are read before one is written: some follow another
+    for part, colours in found.items():  # all were read before the first is written, since some derive from others
         if not isinstance(colours, str) or colours not in ("none", "auto"):
             turned = np.array([turn(colour) for colour in to_rgba_array(colours)])
             getattr(artist, f"set_{part}")(tuple(turned[0]) if len(turned) == 1 else turned)
 
 
 def turn(colour: Any) -> tuple[float, float, float, float]:
-    """Return red, green, blue and alpha of a colour with its lightness turned round."""
+    """Invert the lightness of a colour; take and return red, green, blue and alpha in [0, 1]."""
     red, green, blue, alpha = colour
     hue, lightness, saturation = colorsys.rgb_to_hls(red, green, blue)
     vivid = saturation > VIVID and lightness < TINT
@@ -57,5 +57,5 @@ def turn(colour: Any) -> tuple[float, float, float, float]:
 
 
 def turned(colour: str) -> str:
-    """Return a named or hexadecimal colour turned round, as hexadecimal."""
+    """Return the dark form of a named or hexadecimal colour, as hexadecimal."""
     return to_hex(turn(to_rgba(colour)))

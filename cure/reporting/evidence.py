@@ -1,4 +1,4 @@
-"""What figures and their tables are drawn from: one table by name, for the runs that `grid` names."""
+"""Build the tables that figures are drawn from, by name, for the runs that `grid` names."""
 
 from collections.abc import Callable
 from math import inf
@@ -16,15 +16,18 @@ STEPS = 16  # radii between 0 and eps
 
 
 def table(name: str, results: Results, suite: AttackSuite) -> pd.DataFrame:
-    """The table of this name, or what the analysis of this name left; empty where the grid has no row for it."""
+    """Return the table of this name, or the arrays of the analysis of this name; empty if no row has data for it."""
     if name in OF_COLUMNS:
         return OF_COLUMNS[name](results, suite)
     return TABLES[name](results) if name in TABLES else analysed(name, results)
 
 
 def criticality(results: Results) -> pd.DataFrame:
-    """RiFT's modules, least critical first: criticality in nats, drop in percentage points, which was chosen, and by
-    what ascent on how many images this was found."""
+    """Return a line per run and module of RiFT, least critical first.
+
+    `mrc` is the criticality in nats, `drop` is in percentage points, and `chosen` marks the fine-tuned module. The
+    other columns are the settings of the ascent that measured them.
+    """
     lines: list[dict[str, Any]] = []
     for run, found in results.rift.items():
         for module, one in sorted(found.criticality.items(), key=lambda item: item[1].mrc):
@@ -36,8 +39,11 @@ def criticality(results: Results) -> pd.DataFrame:
 
 
 def interpolation(results: Results) -> pd.DataFrame:
-    """RiFT's points between the two networks: accuracies in percent, of how many images and draws, which is chosen and
-    which exported, and the chance in percent that another should be, or that the chosen one is too weak."""
+    """Return a line per run and point of RiFT's interpolation, with accuracies in percent.
+
+    `chosen` and `exported` mark a point. `another` and `weaker` are the percentages of resampled validation sets that
+    choose another point, or find the chosen one too weak.
+    """
     lines: list[dict[str, Any]] = []
     for run, found in results.rift.items():
         for variant, walk in found.interpolation.items():
@@ -53,7 +59,7 @@ def interpolation(results: Results) -> pd.DataFrame:
 
 
 def actions(results: Results) -> pd.DataFrame:
-    """The mean attack, and the mean beta of LAS-TRADES, that a learned strategy chose, per run and epoch."""
+    """Return a line per run and epoch with the mean choices of a learned attack strategy (LAS-AT, LAS-TRADES)."""
     frames = []
     for run in results.trained:
         curve = results.curve(run)
@@ -63,9 +69,9 @@ def actions(results: Results) -> pd.DataFrame:
 
 
 def curves(results: Results) -> pd.DataFrame:
-    """rows.curves with the outcomes of each run's evaluated and last network on the test split, where both are known.
+    """Return rows.curves, and the test outcomes of each run's evaluated and last network where both exist.
 
-    They are of the first attack column that the last network met, `tested`.
+    The outcomes are those of `tested`, the first attack column in which the last network was evaluated.
     """
     ends = []
     for run in results.trained:
@@ -80,14 +86,14 @@ def curves(results: Results) -> pd.DataFrame:
 
 
 def minima(results: Results) -> pd.DataFrame:
-    """attacks.survival with the norm of each column."""
+    """Return attacks.survival with the norm of each column."""
     norms = {name: about.norm for result in results.attacks.values() for name, about in result.minima.items()}
     found = attacks.survival(results.attacks)
     return found.assign(norm=found["column"].map(norms))
 
 
 def survival(results: Results) -> pd.DataFrame:
-    """Accuracy in percent of all images within each radius of an L-inf ball, up to twice eps."""
+    """Return a line per run and radius of the L-inf ball, up to twice eps: accuracy in percent over all images."""
     lines = []
     for run, result in results.attacks.items():
         for name, about in result.minima.items():
@@ -104,14 +110,14 @@ def survival(results: Results) -> pd.DataFrame:
 
 
 def tradeoff(results: Results) -> pd.DataFrame:
-    """Accuracies beside clean ones, of the first C&W column and the first AutoAttack column; intervals in percent."""
+    """Return clean and adversarial accuracy in percent, with intervals, of the first C&W and first AutoAttack column."""
     columns = dict.fromkeys(name for result in results.attacks.values() for name in result.outcomes)
     first = [next((name for name in columns if name.startswith(kind)), "") for kind in ("cw", "aa")]
     return _beside_clean(results, first)
 
 
 def ratio(results: Results, suite: AttackSuite) -> pd.DataFrame:
-    """Accuracies beside clean ones, of the column that the table's NRR is of; intervals in percent."""
+    """Return clean and adversarial accuracy in percent, with intervals, of the column that the table's NRR uses."""
     return _beside_clean(results, [suite.nrr])
 
 
@@ -135,14 +141,14 @@ TABLES: dict[str, Callable[[Results], pd.DataFrame]] = {
     "layers_curves": layers.curves,
 }
 OF_COLUMNS: dict[str, Callable[[Results, AttackSuite], pd.DataFrame]] = {"ratio": ratio, "ranks": ranks.drawn}
-"""Tables that depend on which columns params.yaml shows."""
+"""Tables that depend on the attack columns that params.yaml selects for the report."""
 
 
 def analysed(name: str, results: Results) -> pd.DataFrame:
-    """What an analysis found in every row that it suits.
+    """Return the arrays that an analysis wrote for the runs that it suits, with a column for each array.
 
-    With axes, a line for each run and combination of their labels, and a column for each array. Pictures: a line for
-    each run, with its class names and a column for each array.
+    Arrays with axes get a line for each run and combination of the axes' labels. Pictures get one line for each run,
+    with the class names.
     """
     frames = [_found(run, results.analysis(run, name)) for run in results.of(results.grid.analyse)]
     return pd.concat([frame for frame in frames if not frame.empty] or frames or [pd.DataFrame()], ignore_index=True)

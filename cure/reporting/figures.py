@@ -1,4 +1,4 @@
-"""Draw the figures that params.yaml names, write what they are drawn from, and say why where there is nothing."""
+"""Draw the figures that params.yaml names, write their tables, and record a reason for each that is left out."""
 
 import io
 import json
@@ -20,18 +20,17 @@ from cure.storage.files import replacing, write_text
 
 
 class Drawn(NamedTuple):
-    """What came of the figures that params.yaml names, by name."""
+    """The figures that were left out, and the dark forms of the others, by name."""
 
-    left_out: dict[str, str]  # why there is none
-    dark: dict[str, bytes]  # the dark form, as WebP, which only index.html shows
+    left_out: dict[str, str]  # the reason for each
+    dark: dict[str, bytes]  # as WebP; only index.html shows them
 
 
 def draw(folders: "Folders", names: list[str], results: Results, suite: AttackSuite) -> Drawn:
-    """Write NAME.png and NAME.pdf of every named figure that the results have data for, and captions.json.
+    """Write NAME.png, NAME.pdf and the table NAME.csv of every named figure that has data, and captions.json.
 
-    Beside them, in the folder of tables, NAME.csv: the table behind each figure, unless its cells are pictures.
-
-    Pictures carry no date and no version, and matplotlib's own defaults hold, so that they reproduce to the byte.
+    A table whose cells are arrays is not written. Files have no date and no version in their metadata, and matplotlib's
+    default style applies, so that the same results give the same bytes.
     """
     captions, left_out, dark = {}, {}, {}
     for name in names:
@@ -54,7 +53,7 @@ def draw(folders: "Folders", names: list[str], results: Results, suite: AttackSu
 
 
 class Folders(NamedTuple):
-    """Where figures, their vector form and their tables are written."""
+    """The folders for PNG files, PDF files and tables."""
 
     figures: Path
     vector: Path
@@ -62,7 +61,7 @@ class Folders(NamedTuple):
 
 
 def _saved(figure: Figure, data: pd.DataFrame, folders: Folders, name: str) -> bytes:
-    """Draw once, write PNG and PDF, and return the dark form."""
+    """Draw a figure, write it as PNG and PDF, and return its dark form as WebP."""
     from matplotlib import style
 
     with style.context(["default", LOOK]):
@@ -76,7 +75,7 @@ def _saved(figure: Figure, data: pd.DataFrame, folders: Folders, name: str) -> b
 
 
 def webp(picture: Image.Image) -> bytes:
-    """Return a picture as WebP: without loss, or, where that is smaller (of photographs), with little."""
+    """Encode a picture as WebP, lossless or at quality 90, whichever is smaller."""
     forms = []
     for how in ({"lossless": True}, {"quality": 90}):
         picture.convert("RGB").save(small := io.BytesIO(), "webp", **how)
@@ -91,12 +90,12 @@ def _pixels(drawn: Sheet) -> Image.Image:
 
 
 def draw_none(folder: Path, names: list[str], reason: str) -> None:
-    """Write a captions.json in which every named figure is left out for this reason."""
+    """Write a captions.json that gives this reason for every named figure."""
     figures: dict[str, Figure] = {name: catalogue.entry("figures", name).FIGURE for name in names}
     captions = {name: {"caption": figure.caption, "reason": reason} for name, figure in figures.items()}
     write_text(folder / "captions.json", json.dumps(captions, indent=1) + "\n")
 
 
 def _pictures(data: pd.DataFrame) -> bool:
-    """Whether any cell holds an array."""
+    """Return whether any cell of the first line holds an array."""
     return any(isinstance(cell, np.ndarray) for cell in data.iloc[0])

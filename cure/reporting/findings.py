@@ -1,4 +1,4 @@
-"""What the papers conclude from their figures, beside what our data say: reports/findings.md and findings.csv."""
+"""Test the papers' conclusions from their figures on our data: reports/findings.md and findings.csv."""
 
 from collections.abc import Iterator
 
@@ -33,7 +33,7 @@ UNIT_NETWORKS = (
 
 
 def table(names: list[str], results: Results, suite: AttackSuite) -> pd.DataFrame:
-    """One line per finding of the named figures and setting; `agrees` is one of ANSWERS."""
+    """Return a line per finding of the named figures and setting; `agrees` is one of ANSWERS."""
     return pd.DataFrame([line for name in names for line in _lines(name, results, suite)], columns=COLUMNS)
 
 
@@ -56,10 +56,10 @@ def _lines(name: str, results: Results, suite: AttackSuite) -> Iterator[dict[str
 
 
 def answer(verdict: bool | list[Claim]) -> str:
-    """`yes` where every claim holds at 95 %, `no` where the opposite of one does, else `not told apart`.
+    """Return `yes` if every claim holds at 95 %, `no` if the opposite of one holds, else `not told apart`.
 
-    All claims must hold, so none is adjusted for the others; that one of them is wrong is looked for among all, so
-    there p is multiplied by their number (Bonferroni).
+    `yes` requires all claims, so its p values are not adjusted. `no` requires one of several opposites, so its p values
+    are multiplied by their number (Bonferroni).
     """
     if isinstance(verdict, bool):
         return "yes" if verdict else "no"
@@ -70,11 +70,11 @@ def answer(verdict: bool | list[Claim]) -> str:
 
 
 def _test(claim: Claim) -> tuple[float, float]:
-    """First minus second, and p: of methods over several seeds (two_level.py), of two networks with one seed.
+    """Return the difference first - second, and its p value.
 
-    Networks are paired by image, or compared by Fisher's exact test on their counts where no outcomes were kept. The
-    counts are those of one network on its images whatever they are a mean over, which errs on the careful side. Of
-    several seeds the variance over training runs is pooled over the two sides alone.
+    With several seeds the two-level model (two_level.py) compares methods. Its variance over training runs is pooled
+    over the two sides alone. With one seed two networks are paired by image. Without outcomes per image, Fisher's exact
+    test compares counts. It treats each accuracy as one network's on its images, which is conservative for a mean.
     """
     first, second = claim.first, claim.second
     if isinstance(first, list) and isinstance(second, list):
@@ -95,7 +95,7 @@ def _test(claim: Claim) -> tuple[float, float]:
 
 
 def page(found: pd.DataFrame, seeds: int) -> str:
-    """findings.md: a line for each finding and setting; `seeds` says whether they are about methods."""
+    """Return findings.md: a line per finding and setting, about methods if `seeds` > 1, else about networks."""
     counts = found["agrees"].value_counts()
     told = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in ANSWERS)
     about = (

@@ -1,7 +1,7 @@
-"""The layer-wise study as tables: accuracies after the last epoch, and over the epochs, all of the validation split.
+"""Build the tables of the layer-wise study: validation accuracy after the last epoch, and after each epoch.
 
-A line's `method` is its block set, `natural` is the network that all of them start from, and its `setting` names the
-variant, so that every variant has panels and findings of its own.
+The column `method` holds the block set; `natural` is the network that all block sets start from. The column `setting`
+includes the variant, so that every variant has panels and findings of its own.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ CURVES = ["setting", "method", "seed", "blocks", "images", "epoch", "val_clean",
 
 
 def bars(results: Results) -> pd.DataFrame:
-    """One line per run and block set: accuracies in percent with their 95 % intervals, percent of weights updated."""
+    """Return a line per run and block set, in percent: accuracies with 95 % intervals, and share of updated weights."""
     lines: list[dict[str, Any]] = []
     for place, run in runs(results):
         found = results.layers(run)
@@ -35,7 +35,7 @@ def bars(results: Results) -> pd.DataFrame:
 
 
 def curves(results: Results) -> pd.DataFrame:
-    """One line per run, block set and validated epoch: accuracies in percent."""
+    """Return a line per run, block set and validated epoch, with accuracies in percent."""
     frames = [pd.DataFrame(columns=CURVES)]
     for place, run in runs(results):
         found = results.layers(run)
@@ -57,7 +57,7 @@ def _accuracy(name: str, outcome: str) -> dict[str, Any]:
 
 
 def runs(results: Results) -> Iterator[tuple[dict[str, Any], Run]]:
-    """Every process of the study and its place, those of one variant and seed one after the other."""
+    """Yield setting and seed of every run of the study with the run; runs of one variant and seed are adjacent."""
     grid = results.grid
     for dataset, model, variant in product(grid.datasets, grid.layers.models, grid.layers.variants):
         found = [

@@ -1,7 +1,7 @@
-"""When, where and by which code the numbers of a report were first produced.
+"""Record the commit, the devices and the software that first produced the numbers of a report, in reports/made.json.
 
-The note is kept as long as the results keep their digest, so that reproducing a committed report changes no byte of
-it, and is written anew, with the present commit, as soon as a number differs.
+The note stays while the digest of the results stays, so that reproducing a committed report changes no byte. As soon as
+a number differs, it is rewritten with the current commit.
 """
 
 import json
@@ -19,7 +19,7 @@ NOTE = Path("reports/made.json")
 
 
 class Note(Record):
-    """The digest of results, and what they were first made with."""
+    """The digest of the results, and the commit, devices and PyTorch versions that first produced them."""
 
     results: str
     commit: str
@@ -28,13 +28,13 @@ class Note(Record):
 
 
 def note(results: Results) -> dict[str, Any]:
-    """The commit, devices and software behind the results; read back if they are the recorded ones."""
+    """Return commit, devices and software behind the results: the recorded ones if the digest is unchanged."""
     try:
         known = parse(Note, read_bytes(NOTE))
         if known.results == results.digest:
             return known.document()
     except (OSError, ValueError):
-        pass  # none yet, or not one of ours: it is written anew
+        pass  # missing or not readable as a note: it is rewritten
     sidecars = [results.sidecar(run, stage) for run in results.runs for stage in ("pretrain", "update", "attack")]
     facts = [side for side in sidecars if side]
     fresh = {
@@ -48,7 +48,7 @@ def note(results: Results) -> dict[str, Any]:
 
 
 def epochs(results: Results, run: Run) -> int | None:
-    """How many epochs the run was trained or, having no training of its own, fine-tuned for, by its sidecar."""
+    """Return the epochs of training, or of fine-tuning if the run has no training; None if no file records them."""
     for stage in ("pretrain", "update", "revise"):
         if side := results.sidecar(run, stage):
             return side.epochs
@@ -56,7 +56,7 @@ def epochs(results: Results, run: Run) -> int | None:
 
 
 def commit() -> str:
-    """The commit of the code, `+ changes` if code or settings differ from it."""
+    """Return the commit of the code, with `+ changes` if code or settings differ from it."""
     root = catalogue.ROOT.parent
     sources = [str(root / name) for name in ("cure", "stages", "uv.lock")] + ["params.yaml", "dvc.yaml"]
     head = _git("rev-parse", "--short=12", "HEAD")

@@ -1,4 +1,4 @@
-"""overfitting.md and overfitting.csv: how far robust accuracy falls from the best epoch to the last one."""
+"""Report how far robust accuracy falls from the best epoch to the last: overfitting.md and overfitting.csv."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ NUMBERS = ("best", "last", "difference", "clean_best", "clean_last")
 
 
 def epochs(history: pd.DataFrame) -> pd.DataFrame:
-    """One line per run, in percent: the best epoch by PGD accuracy (the earlier of equals), the last, last - best."""
+    """Return a line per run, in percent: best epoch by PGD accuracy (the earliest if tied), last epoch, last - best."""
     lines = []
     for (setting, method, seed), curve in history.groupby(["setting", "method", "seed"], sort=False):
         known = curve.to_dict("records")
@@ -37,7 +37,7 @@ def epochs(history: pd.DataFrame) -> pd.DataFrame:
 
 
 def both(found: pd.DataFrame, tested: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """`found`, and behind it these columns on the test split as test_COLUMN_best, _last and _difference, in percent."""
+    """Add to `found` these columns on the test split, as test_COLUMN_best, _last and _difference in percent."""
     key = ["setting", "method", "seed"]
     names: dict[str, str] = {}
     for name in columns:
@@ -47,11 +47,12 @@ def both(found: pd.DataFrame, tested: pd.DataFrame, columns: list[str]) -> pd.Da
 
 
 def page(found: pd.DataFrame, tested: pd.DataFrame, columns: dict[str, str]) -> str:
-    """overfitting.md: of each setting these columns of `tested`, one line per run, and `found` as `epochs` makes it.
+    """Return overfitting.md; with several seeds its numbers are means and sample standard deviations.
 
-    `columns` are given with their titles.
-
-    Over several seeds the mean and the sample standard deviation.
+    Args:
+        found: Validation accuracies, as `epochs` returns them.
+        tested: Test accuracies, a line per run.
+        columns: The attack columns of `tested` to show, with their headings.
     """
     lines = ["# Best and last epoch", *ABOUT.splitlines()]
     for setting, part in found.groupby("setting", sort=False):

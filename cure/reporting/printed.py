@@ -1,4 +1,4 @@
-"""The table on a terminal, from the Markdown in git; it imports little, since `dvc repro` ends with it every time."""
+"""Print reports/table.md on a terminal. It imports little, since every `dvc repro` ends with it."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def _read(path: Path) -> str:
 
 
 def show(path: Path) -> None:
-    """Print the table of a table.md, whole on a terminal of any width, and where the page beside it is."""
+    """Print a table.md without cutting a cell, whatever the width, and the path of the index.html beside it."""
     text = _read(path)
     split = [[part.strip() for part in row.strip("|").split("|")] for row in text.splitlines() if row.startswith("|")]
     title, settings = text.splitlines()[0].removeprefix("# "), {row[0] for row in split[2:]}

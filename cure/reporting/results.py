@@ -1,4 +1,4 @@
-"""Everything that a report is made of: the files that the stages wrote for the runs of `grid`, each read once."""
+"""Read the files that the stages wrote for the runs of `grid`, each once, as input of a report."""
 
 import hashlib
 import io
@@ -38,15 +38,15 @@ CorruptResults = dict[Run, CorruptResult]
 
 @runtime_checkable
 class Placed(Protocol):
-    """A run of ours or a published claim."""
+    """A run of ours, or a published claim: either has a data set and a model."""
 
     @property
     def dataset(self) -> str:
-        """An entry of cure/datasets."""
+        """Return the name of an entry of cure/datasets."""
 
     @property
     def model(self) -> str:
-        """An entry of cure/models."""
+        """Return the name of an entry of cure/models."""
 
 
 def setting(placed: Placed) -> str:
@@ -55,7 +55,7 @@ def setting(placed: Placed) -> str:
 
 
 def place(run: Run) -> dict[str, Any]:
-    """Return the first columns of every table of runs."""
+    """Return the columns that every table of runs begins with: setting, method and seed."""
     return {"setting": setting(run), "method": run.method, "seed": run.seed}
 
 
@@ -74,7 +74,7 @@ class Sidecar(Record):
 
 @dataclass(frozen=True)
 class AnalysisFile:
-    """The arrays that an analysis left of one run, by name. Without axes they are pictures."""
+    """The arrays that an analysis wrote for one run, by name. Without axes they are pictures."""
 
     classes: list[str]
     axes: dict[str, list[Any]]
@@ -82,10 +82,10 @@ class AnalysisFile:
 
 
 class Results:
-    """The files behind a report. Each is opened when it is first asked for, and never again.
+    """The files behind a report. Each is read at its first use and cached.
 
-    The runs are those of `grid`, whatever else is on the disk. A file that is missing or unreadable is a UserError.
-    Unless the results must be `whole`, rows and studies of which anything is missing are left out.
+    Only runs of `grid` are read. A missing or unreadable file raises UserError. Without `whole`, rows and studies with
+    missing files are left out.
     """
 
     def __init__(self, grid: Grid, whole: bool = True) -> None:
@@ -94,7 +94,7 @@ class Results:
         self._parsed: dict[Path, Any] = {}
 
     def of(self, some: list[str]) -> list[Run]:
-        """Return the runs of some methods."""
+        """Return the runs of these methods, with all seeds."""
         found = (
             Run(dataset, model, method, self.grid.seeds[0])
             for dataset in self.grid.datasets
@@ -104,21 +104,21 @@ class Results:
         return [run for row in found if row in self.rows for run in self.seeds(row)]
 
     def seeds(self, row: Run) -> list[Run]:
-        """Return the runs that a row is the mean of."""
+        """Return the runs whose mean a row is: one per seed."""
         return [replace(row, seed=seed) for seed in self.grid.seeds]
 
     @cached_property
     def rows(self) -> list[Run]:
-        """Return the first run of every row of the table, in its order."""
+        """Return the first seed's run of every row, in the order of the table."""
         return [row for row in every_row(self.grid) if self.whole or all(path.exists() for path in self.wanted(row))]
 
     @cached_property
     def runs(self) -> list[Run]:
-        """Return every run of the table, in its order."""
+        """Return every run, in the order of the table."""
         return [run for row in self.rows for run in self.seeds(row)]
 
     def wanted(self, row: Run) -> list[Path]:
-        """Return the files that a row is made of."""
+        """Return the files that a row requires."""
         wanted = list[Path]()
         for run in self.seeds(row):
             wanted += [run.result("attack"), run.result("corrupt")]
@@ -144,16 +144,16 @@ class Results:
 
     @cached_property
     def rift(self) -> dict[Run, RiftResult]:
-        """Return what RiFT reports of its choice, of each run that consolidates by RiFT."""
+        """Return RiFT's report of its choice for each run that RiFT consolidates."""
         found = {run: self._once(run.result("revise"), parse_rift) for run in self.of(self.grid.revised)}
         return {run: one for run, one in found.items() if one}
 
     def layers(self, run: Run) -> LayersResult:
-        """Return the result of one process of the layer-wise study."""
+        """Return the result of one run of the stage layers."""
         return self._record(LayersResult, run.result("layers"))
 
     def curve(self, run: Run) -> pd.DataFrame:
-        """Return what training wrote down, one line per epoch."""
+        """Return the curve of a training, a line per epoch; raise UserError if epochs are missing."""
         sidecars = [self.sidecar(run, stage) for stage in ("pretrain", "update", "layers")]
         epochs = next((side.epochs for side in sidecars if side), None)
 
@@ -188,7 +188,7 @@ class Results:
         return self._once(path, partial(parse, kind))
 
     def _once(self, path: Path, read: Callable[[bytes], T]) -> T:
-        """Return what `read` makes of a file, at the first call; later calls return the same object."""
+        """Return `read` of a file's bytes; later calls return the same object. A ValueError becomes a UserError."""
         if path not in self._parsed:
             try:
                 self._parsed[path] = read(self._text(path))
@@ -209,7 +209,7 @@ class Results:
 
 
 def not_whole(path: Path, why: object) -> UserError:
-    """Return the refusal of a file that was cut, edited or replaced."""
+    """Return the error for a file that was cut, edited or replaced."""
     return UserError(f"{path}: not a whole result: {why}; delete it and run `dvc repro`")
 
 
@@ -232,7 +232,7 @@ def _opened(path: Path) -> AnalysisFile:
 
 
 def every_row(grid: Grid) -> list[Run]:
-    """Return the first run of every row that a grid names, in the order of the table."""
+    """Return the first seed's run of every row that a grid names, in the order of the table."""
     return [
         Run(dataset, model, method, grid.seeds[0])
         for dataset in grid.datasets

@@ -1,4 +1,4 @@
-"""The rows of the table, from the results of the runs that `grid` names."""
+"""Compute the rows of the table from the results of the runs that `grid` names."""
 
 from math import isfinite
 from typing import Any
@@ -14,14 +14,16 @@ from cure.storage.paths import Run
 
 
 def key(run: Run) -> tuple[str, str]:
-    """The setting and the method of a run, which name its row."""
+    """Return setting and method of a run, which identify its row."""
     return setting(run), run.method
 
 
 def measured(results: Results) -> pd.DataFrame:
-    """One line per run in percent: clean, each attack column, worst case, their NRR, corruptions' mean; for a column
-    of smallest perturbations their median in percent of the pixel range; of the last epoch, COLUMN_last and its
-    difference from the evaluated network, COLUMN_delta."""
+    """Return a line per run in percent: clean, each attack column, worst case, their NRR, mean over corruptions.
+
+    median_COLUMN is the median of the smallest perturbations in percent of the pixel range. COLUMN_last is the accuracy
+    of the last epoch's network, and COLUMN_delta its difference last - evaluated.
+    """
     found = results.corruptions
     counted = corrupted.counted(found)
     return pd.DataFrame(
@@ -51,7 +53,7 @@ def _last(attack: RunAttackResult) -> dict[str, float]:
 
 
 def over_seeds(lines: pd.DataFrame, grid: Grid) -> pd.DataFrame:
-    """Means over seeds, methods in the order of the table."""
+    """Return the mean over seeds of each row, in the order of the table."""
     means = lines.groupby(["setting", "method"], sort=False).mean(numeric_only=True).drop(columns="seed").reset_index()
     return means.sort_values(by="method", key=lambda names: names.map(methods(grid).index), kind="stable").sort_values(
         by="setting", kind="stable"
@@ -59,9 +61,9 @@ def over_seeds(lines: pd.DataFrame, grid: Grid) -> pd.DataFrame:
 
 
 def metrics(means: pd.DataFrame, suite: AttackSuite) -> dict[str, dict[str, dict[str, float]]]:
-    """setting -> method -> measure -> percent, rounded to two decimals, for DVC, which shows a column for each.
+    """Return metrics.json: setting -> method -> measure -> percent with two decimals; DVC shows a column for each.
 
-    Measures are clean accuracy, the columns of the table, and NRR in place of the column that it is of.
+    Measures are clean accuracy, the attack columns of the table, and NRR instead of the column that it is based on.
     """
     named = {"clean": "clean", **{name: name for name in suite.table if name != suite.nrr}, "nrr": f"nrr_{suite.nrr}"}
     nested: dict[str, dict[str, dict[str, float]]] = {}
@@ -72,7 +74,7 @@ def metrics(means: pd.DataFrame, suite: AttackSuite) -> dict[str, dict[str, dict
 
 
 def curves(results: Results) -> pd.DataFrame:
-    """Validation accuracy per epoch of every run with a training loop of its own, one line per run and epoch."""
+    """Return validation accuracies, a line per run and epoch, of every run that has a training loop."""
     frames = []
     for run in results.trained:
         frame = results.curve(run)[["epoch", "val_clean", "val_pgd"]].dropna()

@@ -1,4 +1,4 @@
-"""The table, as Markdown for git."""
+"""Build the table of results, and write it as Markdown."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,36 +14,36 @@ from cure.reporting.results import Results, every_row, setting
 from cure.settings.sections import AttackSuite, Grid, ReportText
 
 EARLIER = "‡"
-"""Marks the epoch of a row whose release evaluates the last one."""
+"""Marks an evaluated epoch that is earlier than the last one, which the method's release evaluates."""
 
 
 def columns(suite: AttackSuite) -> list[str]:
-    """The measures of a row, in the order of the table."""
+    """Return the measures of a row, in the order of the table."""
     return ["clean", *suite.table, f"nrr_{suite.nrr}", "corrupted"]
 
 
 @dataclass(frozen=True)
 class Number:
-    """One measure of one row in percent: mean over seeds, with their spread or one network's 95 % interval."""
+    """A measure in percent: the mean of several seeds with its spread, or one network's with its 95 % interval."""
 
     value: float
     spread: float | None  # sample standard deviation, of several seeds
     interval: tuple[float, float] | None  # over images, of one seed
-    mark: str  # `best`, `level` with it, or nothing
+    mark: str  # `best`, `level` (not told apart from the best), or empty
 
     @property
     def plain(self) -> str:
-        """86.76 or 86.76 ± 0.12."""
+        """Return 86.76 or 86.76 ± 0.12."""
         return f"{self.value:.2f}" + ("" if self.spread is None else f" ± {self.spread:.2f}")
 
     @property
     def text(self) -> str:
-        """The same as Markdown: bold where the best, with † where level with it."""
+        """Return `plain` as Markdown: bold for the best, with † for `level`."""
         return {"best": f"**{self.plain}**", "level": f"{self.plain}†"}.get(self.mark, self.plain)
 
     @property
     def ends(self) -> tuple[float, float] | None:
-        """How far the number can be trusted, in percent: its interval, or one deviation to either side."""
+        """Return the range to draw, in percent: the interval, or one standard deviation to either side."""
         if self.spread is None:
             return self.interval
         return max(0.0, self.value - self.spread), min(100.0, self.value + self.spread)
@@ -56,7 +56,7 @@ class Row:
     setting: str
     method: str
     numbers: list[Number | None]
-    words: list[str]  # where params ask for it, the last epoch's accuracy and its difference; the epoch
+    words: list[str]  # the last epoch's accuracy and its difference, if `attack.last` names a column; the epoch
 
 
 def rows(
@@ -67,7 +67,16 @@ def rows(
     epochs: dict[tuple[str, str], str],
     suite: AttackSuite,
 ) -> list[Row]:
-    """The rows in the order of `means`; intervals from the lines of attacks.csv, epochs by setting and method."""
+    """Return the rows, in the order of `means`.
+
+    Args:
+        lines: A line per run, as rows.measured returns them.
+        means: A line per row, as rows.over_seeds returns them.
+        attacked: The lines of attacks.csv, for the intervals.
+        marks: (setting, method, column) -> `best` or `level`.
+        epochs: (setting, method) -> the number of epochs of training.
+        suite: The section `attack`, which names the columns.
+    """
     deviations = lines.groupby(["setting", "method"]).std(numeric_only=True)
     several, own = lines["seed"].nunique() > 1, dict(list(lines.groupby(["setting", "method"])))
     spans = {}
@@ -96,12 +105,12 @@ def rows(
 
 
 def _epoch(method: str, evaluated: str, trained: str) -> str:
-    """22/25, with a mark where it is an earlier one than the method's release evaluates."""
+    """Return evaluated/trained epoch, such as 22/25, with EARLIER if the method's release evaluates the last epoch."""
     return f"{evaluated}/{trained}" + (EARLIER if method in RELEASED_LAST and evaluated != trained else "")
 
 
 def to_do(results: Results, costs: Costs) -> dict[tuple[str, str], str]:
-    """Return setting and method of every row that was not run -> what is said of it: that, and what it would cost."""
+    """Return (setting, method) -> text for every row that was not run: `not run yet`, with its estimated cost."""
     return {
         (setting(row), row.method): costs.told(setting(row), row.method, len(results.grid.seeds))
         for row in every_row(results.grid)
@@ -110,7 +119,7 @@ def to_do(results: Results, costs: Costs) -> dict[tuple[str, str], str]:
 
 
 def with_rows_to_do(body: list[Row], grid: Grid, suite: AttackSuite, todo: dict[tuple[str, str], str]) -> list[Row]:
-    """Return every row of the grid: those of `body`, and the others with empty cells and what is said of them."""
+    """Return every row of the grid: those of `body`, and the others with empty cells and their text of `todo`."""
     found = {(row.setting, row.method): row for row in body}
     empty: list[Number | None] = [None] * len(columns(suite))
     last = [""] * len(suite.last[:1])
@@ -122,20 +131,20 @@ def with_rows_to_do(body: list[Row], grid: Grid, suite: AttackSuite, todo: dict[
 
 
 def _last(own: pd.DataFrame, column: str) -> str:
-    """62.15 (-1.12): of the last epoch, and its difference from the evaluated network."""
+    """Return the last epoch's accuracy and its difference last - evaluated: 62.15 (-1.12)."""
     accuracy, difference = last(own, column)
     return accuracy if accuracy == difference else f"{accuracy} ({difference})"
 
 
 def head(suite: AttackSuite, titled: Callable[[str], str]) -> list[str]:
-    """The table's headings; a column that saw fewer images says how many."""
+    """Return the headings of the table; a column on fewer images includes their number."""
     mark = {name: f" ({count})" for name, count in suite.subset.items()}
     named = [titled(name) + mark.get(name, "") for name in columns(suite)]
     return ["Data / model", "Method", *named, *(f"{titled(name)}, last" for name in suite.last[:1]), "Epoch"]
 
 
 def markdown(body: list[Row], text: ReportText, head: list[str], about: list[str]) -> str:
-    """table.md: title, note, table, and what was measured on what."""
+    """Return table.md: title, note, table, and the facts of `about`."""
     cells = [[row.setting, row.method, *(one.text if one else "" for one in row.numbers), *row.words] for row in body]
     lines = ruled(head, cells, left=(0, 1))
     return "\n".join([f"# {text.title}", "", text.note, "", *lines, "", *(f"- {fact}" for fact in about)]) + "\n"

@@ -1,4 +1,4 @@
-"""Every two methods of several seeds, or every two networks of one, and what can be claimed of them: pairs.csv."""
+"""Test every pair of methods (several seeds) or of networks (one seed) for a difference: pairs.csv."""
 
 from collections.abc import Iterator
 from itertools import combinations
@@ -21,11 +21,11 @@ _HEAD = ("setting", "column", "images", "seeds", "first", "second", *_POINTS, "p
 
 
 def compared(tested: Tested, columns: list[str], sampled: Sampled) -> pd.DataFrame:
-    """One line per setting, column and pair, in the order of the runs; differences and intervals in points.
+    """Return a line per setting, column and pair, in the order of the runs; differences and intervals in points.
 
-    Of several seeds, which `sampled` holds, the methods are compared, and NRR is a column, too; `detectable` is the
-    difference in points that the test would find (Estimate.detectable) at the level of Holm's first step. Of one seed,
-    its networks are.
+    With several seeds (`sampled` is not empty) the lines compare methods, and NRR is one of the columns. `detectable`
+    is the difference in points that the test would find (Estimate.detectable) at the level of Holm's first step. With
+    one seed the lines compare networks.
     """
     parts = []
     for where in dict.fromkeys(map(setting, tested)):
@@ -64,7 +64,7 @@ def _of_networks(tested: Tested, columns: list[str]) -> Iterator[Line]:
 
 
 def _verdict(line: dict[Any, Any]) -> str:
-    """`A beats B` of methods, `differs` of two networks, or ALIKE."""
+    """Return `A beats B` for methods, `differs` for networks, or ALIKE if the adjusted p is LEVEL or more."""
     if line["adjusted"] >= LEVEL:
         return ALIKE
     if line["seeds"] == 1:
@@ -74,13 +74,13 @@ def _verdict(line: dict[Any, Any]) -> str:
 
 
 def rounded(found: pd.DataFrame) -> pd.DataFrame:
-    """For pairs.csv: percent and points with two decimals, degrees of freedom with one, p with three digits."""
+    """Round for pairs.csv: percent and points to two decimals, degrees of freedom to one, p to three digits."""
     decimals = dict.fromkeys((*_POINTS, "detectable"), 2) | {"degrees": 1}
     return found.round(decimals).assign(**{p: found[p].map("{:.3g}".format) for p in ("p", "adjusted")})
 
 
 def seen_from(found: pd.DataFrame, method: str) -> pd.DataFrame:
-    """The lines of a method, turned round where it comes second, so that it is always the first."""
+    """Return the lines of a method, with the sides swapped where needed, so that it is always the first."""
     turned = found[found["second"] == method].rename(columns=_SWAP)
     turned = turned.assign(**{name: -turned[name] for name in ("difference", "low", "high")})
     return pd.concat([turned, found[found["first"] == method]])[[*found.columns]]
@@ -91,21 +91,21 @@ _SWAP |= {"low": "high", "high": "low"}
 
 
 def accuracies(found: pd.DataFrame) -> dict[str, float]:
-    """method -> accuracy in percent, of the lines of one setting and column."""
+    """Return method -> accuracy in percent, from the lines of one setting and column."""
     sides = [found[[side, f"{side}_accuracy"]].set_axis(["method", "accuracy"], axis=1) for side in ("first", "second")]
     known = pd.concat(sides).drop_duplicates("method")
     return dict(zip(known["method"], known["accuracy"], strict=True))
 
 
 def alike(found: pd.DataFrame, method: str) -> list[str]:
-    """Those that a method is not told apart from, of the lines of one setting and column."""
+    """Return the methods with no significant difference from this one, from the lines of one setting and column."""
     return seen_from(found, method).query("adjusted >= @LEVEL", local_dict={"LEVEL": LEVEL})["second"].tolist()
 
 
 def marks(found: pd.DataFrame) -> dict[tuple[str, str, str], str]:
-    """(setting, method, column) -> `best`, or `level` where it cannot be told apart from the best.
+    """Return (setting, method, column) -> `best`, or `level` if it does not differ significantly from the best.
 
-    Nothing of one seed, whose networks rank no methods.
+    Lines of one seed are ignored: single networks do not rank methods.
     """
     said: dict[tuple[str, str, str], str] = {}
     for (where, column), part in found[found["seeds"] > 1].groupby(["setting", "column"], sort=False):

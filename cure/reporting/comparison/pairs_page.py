@@ -1,4 +1,4 @@
-"""pairs.md: who wins against whom among methods of several seeds, or among networks of one."""
+"""Write pairs.md: wins, ties and losses among methods (several seeds) or networks (one seed)."""
 
 from math import sqrt
 from typing import Any
@@ -35,7 +35,14 @@ networks, not methods.
 
 
 def page(found: pd.DataFrame, sampled: Sampled, against: list[str], titles: dict[str, str]) -> str:
-    """Every method against all, then against these rows and the best of each column, by its title."""
+    """Return pairs.md: for each column a matrix of all methods, then the differences from some of them.
+
+    Args:
+        found: The lines of pairs.csv, before rounding.
+        sampled: The methods of each column; empty with one seed.
+        against: Methods to compare with; the best of the column is added.
+        titles: The heading of each column.
+    """
     lines = [(METHODS if sampled else NETWORKS).format(level=LEVEL).rstrip()]
     for where, part in found.groupby("setting", sort=False):
         lines += ["", f"## {where}", "", f"{len(part)} tests are adjusted together."]
@@ -49,7 +56,7 @@ def page(found: pd.DataFrame, sampled: Sampled, against: list[str], titles: dict
 
 
 def limits(methods: TwoLevel, here: pd.DataFrame) -> str:
-    """How much training runs differ, and which differences so many seeds and images do not show."""
+    """Return the deviation between training runs, and the smallest difference that the test finds reliably."""
     pooled = methods.trainings
     single = {name: 100 * sqrt(one.between) for name, one in methods.scores.items() if name not in pooled.left_out}
     told = f"Standard deviation between seeds: {100 * sqrt(pooled.between):.2f} points, pooled"
@@ -69,11 +76,11 @@ def limits(methods: TwoLevel, here: pd.DataFrame) -> str:
 
 
 MATRIX = "Wins, ties, losses"
-"""The heading by which a matrix is told from other tables."""
+"""The heading that marks a matrix; html/page.py finds it by this text."""
 
 
 def _matrix(here: pd.DataFrame) -> list[str]:
-    """Every method against all, the most accurate first: + higher, - lower, = not told apart."""
+    """Return each method against all, the most accurate first: + higher, - lower, = no significant difference."""
     known, body = accuracies(here), []
     order = sorted(known, key=lambda method: -known[method])
     for method in order:

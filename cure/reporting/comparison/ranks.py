@@ -1,4 +1,4 @@
-"""ranks.md and ranks.csv: the rank of every method in every column, with its uncertainty; of several seeds only."""
+"""Write the rank of every method in every column, with its interval (ranks.md, ranks.csv); needs several seeds."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ Left out: with one seed there is one network of each method, which ranks no meth
 
 
 def table(sampled: Sampled) -> pd.DataFrame:
-    """One line per setting, column and method, in the order of the table; percent, and ranks from 1."""
+    """Return a line per setting, column and method, in the order of the table: means in percent, and ranks from 1."""
     lines: list[dict[str, Any]] = []
     for (where, column), methods in sampled.items():
         about = {"setting": where, "column": column, "images": methods.images, "seeds": methods.seeds}
@@ -43,9 +43,9 @@ def table(sampled: Sampled) -> pd.DataFrame:
 
 
 def drawn(results: Results, suite: AttackSuite) -> pd.DataFrame:
-    """Return `table` for the figure, a line per seed with its `own` mean; `alike` are the methods not told apart.
+    """Return `table` for the figure `ranks`, with a line per seed; empty if there is only one seed.
 
-    Empty where there is one seed.
+    `own` is the seed's value in percent. `alike` lists the methods without a significant difference.
     """
     columns = ["clean", *suite.table]
     tested = {run: result.outcomes for run, result in results.attacks.items()}
@@ -62,7 +62,7 @@ def drawn(results: Results, suite: AttackSuite) -> pd.DataFrame:
 
 
 def page(found: pd.DataFrame, titles: dict[str, str]) -> str:
-    """ranks.md, or why there are no ranks; `titles` are those of the columns."""
+    """Return ranks.md, or the reason why there are no ranks; `titles` are the headings of the columns."""
     if found.empty:
         return ONE_SEED
     lines = [ABOUT.rstrip()]

@@ -1,17 +1,17 @@
-"""The outcomes of several seeds as samples of methods: what pairs, ranks and marks of a report are computed from."""
+"""Group the outcomes of several seeds by method, as samples for the pairs, ranks and marks of a report."""
 
 from cure.evaluation.statistics.two_level import TwoLevel, accuracies, ratios
 from cure.reporting.results import setting
 from cure.storage.paths import Run
 
 Tested = dict[Run, dict[str, str]]
-"""The outcomes of each run, by column."""
+"""Run -> column -> its outcomes, a character per image."""
 Sampled = dict[tuple[str, str], TwoLevel]
-"""(setting, column) -> its methods, in the order of the runs."""
+"""(setting, column) -> the two-level model of its methods, in the order of the runs."""
 
 
 def sampled(tested: Tested, columns: list[str], nrr: str) -> Sampled:
-    """Return every column of every setting, and `nrr_COLUMN` of the column `nrr`; nothing where there is one seed."""
+    """Return the model of every setting and column, and of NRR as `nrr_COLUMN`; empty if there is only one seed."""
     if len({run.seed for run in tested}) == 1:
         return {}
     found: Sampled = {}
@@ -27,7 +27,7 @@ def sampled(tested: Tested, columns: list[str], nrr: str) -> Sampled:
 
 
 def by_method(tested: Tested) -> dict[str, list[dict[str, str]]]:
-    """method -> its outcomes by column, seed by seed."""
+    """Return method -> a list with the outcomes of each seed, by column."""
     found: dict[str, list[dict[str, str]]] = {}
     for run in sorted(tested, key=lambda run: run.seed):
         found.setdefault(run.method, []).append(tested[run])

@@ -1,4 +1,4 @@
-"""How far robust accuracy moves over seeds, from reports/seeds.csv, which `python -m tools.seeds` measures."""
+"""Report the deviation of robust accuracy over seeds from reports/seeds.csv, which `python -m tools.seeds` writes."""
 
 import csv
 from pathlib import Path
@@ -11,7 +11,7 @@ COLUMNS = ["dataset", "model", "method", "column", "seeds", "deviation", "commit
 
 
 def told(path: Path, column: str, title: str) -> list[str]:
-    """Return the line that a table of one seed gets, of the methods that were trained again; none without the file.
+    """Return a note for a table of one seed: the deviation of each method in seeds.csv; empty without the file.
 
     `column` is an attack column, and `title` its heading. A deviation is a sample standard deviation, in points.
     """

@@ -1,6 +1,6 @@
-"""The interactive figures: the templates of DVC's plots with the report's own tables in them.
+"""Build the interactive charts: Vega-Lite templates of DVC plots, filled with the report's tables.
 
-charts/NAME.json are the templates, of which .dvc/plots holds copies; a template's name is that of its figure.
+The templates are charts/NAME.json, named like their figures; .dvc/plots holds copies of them.
 """
 
 import io
@@ -24,7 +24,7 @@ SHAPES = {
     "P": "cross",
     "X": "M-1,-.5L-.5,-1L0,-.5L.5,-1L1,-.5L.5,0L1,.5L.5,1L0,.5L-.5,1L-1,.5L-.5,0Z",
 }
-"""matplotlib's markers as Vega draws them."""
+"""Marker of matplotlib -> shape of Vega."""
 OUTLINES = {
     "o": "M0,-1A1,1 0 1 1 0,1A1,1 0 1 1 0,-1Z",
     "s": "M-.9,-.9H.9V.9H-.9Z",
@@ -34,15 +34,15 @@ OUTLINES = {
     "P": "M-.35,-1H.35V-.35H1V.35H.35V1H-.35V.35H-1V-.35H-.35Z",
     "X": SHAPES["X"],
 }
-"""The same as SVG paths in a square from -1 to 1."""
+"""Marker of matplotlib -> SVG path in a square from -1 to 1."""
 VERSION = "6.4"
-"""Of Vega-Lite, which draws the templates; DVC's page takes its own."""
+"""The version of Vega-Lite in the page. The page of `dvc plots` uses its own."""
 OUT = 1 / 3
-"""Less than this share of the best robust accuracy is below the trade-off's first view; zooming out shows it."""
+"""The first view of the trade-off omits robust accuracies below this share of the best; zooming out shows them."""
 
 
 def charts(folder: Path) -> dict[str, tuple[str, str]]:
-    """Return caption and specification of every template with a table in `folder`; both are texts of the page."""
+    """Return caption and JSON specification of every template that has a table NAME.csv in `folder`, by name."""
     found = {path.stem: path for path in sorted(TEMPLATES.glob("*.json")) if (folder / f"{path.stem}.csv").exists()}
     made = {name: chart(name, path, pd.read_csv(folder / f"{name}.csv")) for name, path in found.items()}
     return {
@@ -52,7 +52,7 @@ def charts(folder: Path) -> dict[str, tuple[str, str]]:
 
 
 def chart(name: str, template: Path, data: pd.DataFrame) -> dict[str, Any]:
-    """Return a template filled with a table, whose methods and columns are spelt as in the report."""
+    """Fill a template with a table, in which methods and columns have their names of the report."""
     spec: dict[str, Any] = json.loads(template.read_text(encoding="utf-8"))
     methods = list(data["method"].unique())
     looks = {"color": [style(one)[0] for one in methods], "shape": [SHAPES[marker(one)] for one in methods]}
@@ -60,7 +60,7 @@ def chart(name: str, template: Path, data: pd.DataFrame) -> dict[str, Any]:
     text = _csv(_spelt(data), spec)
     spec["data"] = {"values": text, "format": {"type": "csv"}}
     spec["params"] = [{"name": "chosen", "value": None}]
-    del spec["title"], spec["$schema"]  # the bundle has one version
+    del spec["title"], spec["$schema"]  # the bundle has only one version of Vega-Lite
     for channels in _encodings(spec["spec"]):
         for channel, about in list(channels.items()):
             if isinstance(about, dict) and about.get("field") == "rev":
@@ -89,7 +89,7 @@ def _spelt(data: pd.DataFrame) -> pd.DataFrame:
 
 
 def _csv(data: pd.DataFrame, spec: dict[str, Any]) -> str:
-    """Return the columns that a specification names, as CSV."""
+    """Return as CSV those columns of a table that a specification names."""
     named = json.dumps(spec)
     out = io.StringIO()
     data[[one for one in data if f'"{one}"' in named]].to_csv(out, index=False, lineterminator="\n")
@@ -101,7 +101,7 @@ def _encodings(view: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def bundle() -> str:
-    """Return Vega, Vega-Lite and Vega-Embed as one script, which needs no network."""
+    """Return Vega, Vega-Lite and Vega-Embed as one script that works offline."""
     import vl_convert
 
     script: str = vl_convert.javascript_bundle(vl_version=VERSION)  # type: ignore[call-arg]  # its stub lacks a default

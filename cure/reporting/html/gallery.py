@@ -1,4 +1,4 @@
-"""Test images with each method's outcome, from what the result files hold: they have outcomes, and no pixels."""
+"""Show each method's outcome on test images, which are numbers here: result files hold no pixels."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from cure.evaluation.statistics.results import RunAttackResult
 from cure.reporting.results import AttackResults, setting
 
 MOST = 30
-"""Images of a setting."""
+"""The largest number of images for a setting."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one image: `kind` is correct (nothing broke it), broken, or wrong (misclassified clean)."""
+    """The outcome of one image: `kind` is correct (under every attack), broken, or wrong (misclassified clean)."""
 
     kind: str
     text: str
@@ -23,11 +23,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Wall:
-    """The first seed's networks of one setting on the same images, hardest image first."""
+    """The outcomes of all methods of a setting (first seed) on the same images, the hardest image first."""
 
     setting: str
     images: list[int]
-    norm: str  # of the smallest perturbations; empty where none was searched
+    norm: str  # heading of the column of smallest perturbations; empty if there is none
     lines: list[tuple[str, list[Outcome]]]
 
 
@@ -76,7 +76,7 @@ def _distance(result: RunAttackResult, image: int, column: str) -> float | None:
 
 
 def _breaker(result: RunAttackResult, image: int, titled: Callable[[str], str]) -> str:
-    """Return the first column, in the order of params.yaml, that loses the image, and its attack where it is known."""
+    """Return the first column of params.yaml that breaks the image, with the attack if the column has several."""
     lost = (name for name in result.columns if result.outcomes.get(name, "")[image : image + 1] == "0")
     if not (name := next(lost, "")):
         return "an attack that has no column"

@@ -1,4 +1,4 @@
-"""Who wins against whom as a matrix: methods of several seeds, networks of one."""
+"""Build the matrices of wins, ties and losses among methods (several seeds) or networks (one seed)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ SIGNS = {"win": "+", "loss": "\N{MINUS SIGN}", "even": "="}
 
 @dataclass(frozen=True)
 class Cell:
-    """A method against another: `kind` is win, loss, even, or self."""
+    """A method against another: `kind` is win, loss, even, or self; `said` is the text of the tooltip."""
 
     kind: str
     sign: str
@@ -23,7 +23,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """A method against all."""
+    """A method against all methods: its accuracy in percent, its cells, and its numbers of wins and losses."""
 
     method: str
     value: float
@@ -34,7 +34,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Matrix:
-    """All pairs of one setting and column; methods in the order of their accuracy."""
+    """All pairs of one setting and column; methods from the highest accuracy to the lowest."""
 
     title: str
     setting: str

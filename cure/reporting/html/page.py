@@ -1,4 +1,4 @@
-"""index.html: the whole report in one file that needs no network; page.html, page.css and page.js are its parts."""
+"""Build index.html: the report in one file that works offline, from page.html, page.css and page.js."""
 
 import base64
 import json
@@ -27,7 +27,7 @@ from cure.settings.sections import ReportText
 
 PARTS = {name: Path(__file__).with_name(name) for name in ("page.html", "page.css", "page.js", "matrix.html")}
 LONG = 25
-"""A table of more lines is folded, and scrolls."""
+"""A table of more lines than this is folded."""
 EMPTY = {
     "findings": "Findings",
     "claims": "Ours beside the papers'",
@@ -37,22 +37,22 @@ EMPTY = {
     "corruptions": "Common corruptions",
     "attacks": "Every attack",
 }
-"""The sections of a whole report; one that has no page says that nothing was run."""
+"""Name -> title of each section of a complete report. A section without a page shows NOTHING."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """One of the report's Markdown pages, as a part of this one."""
+    """A Markdown page of the report as a section of index.html."""
 
     name: str
     title: str
     html: str  # escaped already
-    table: str  # its CSV, if it has one
+    table: str  # name of its CSV; empty if it has none
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure with the text of captions.json; `source` is empty and `reason` given where it was left out."""
+    """A figure with the texts of captions.json. If it was left out, `source` is empty and `reason` is not."""
 
     name: str
     caption: str
@@ -64,34 +64,34 @@ class Picture:
 
     @property
     def title(self) -> str:
-        """rgp -> RGP, layers_curves -> Layers curves."""
+        """Return the heading: RGP for rgp, Layers curves for layers_curves."""
         return heading(self.name)
 
 
 @dataclass(frozen=True)
 class Head:
-    """The first part of the page: title and note, the table, and what was measured on what."""
+    """The first part of the page: title and note, the table, and the facts below it (`about`)."""
 
     text: ReportText
     names: list[str]
     rows: list[Row]
     about: list[str]
-    root: str  # of the project, from its folder
+    root: str  # path of the repository, relative to the pipeline folder
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What the page shows besides its Markdown pages; empty where nothing was run."""
+    """The data that the page shows in addition to its Markdown pages; empty if nothing was run."""
 
     attacks: AttackResults = field(default_factory=dict)
     pairs: pd.DataFrame = field(default_factory=pd.DataFrame)
     titles: dict[str, str] = field(default_factory=dict)  # of the columns in `pairs`
-    dark: dict[str, bytes] = field(default_factory=dict)  # figures for dark paper, as WebP
+    dark: dict[str, bytes] = field(default_factory=dict)  # name of a figure -> its dark form as WebP
 
 
 @dataclass(frozen=True)
 class Method:
-    """How a method is marked, and where it comes from."""
+    """The colours and the marker of a method, its paper, and its section of docs/methods.md."""
 
     name: str
     colour: str
@@ -102,7 +102,7 @@ class Method:
 
 
 def page(head: Head, measured: Measured, folder: Path, pages: dict[str, str]) -> str:
-    """Return the page of the report that lies in `folder`; `pages` are its Markdown pages in their order, by name."""
+    """Return index.html of the report in `folder`; `pages` maps the names of its Markdown pages to their texts."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = {name: path.read_text(encoding="utf-8") for name, path in PARTS.items()}
     frames = iter(matrix.matrices(measured.pairs, measured.titles) if measured.titles else [])
@@ -136,7 +136,7 @@ NOTHING = "<p>Empty: nothing of this grid was run yet.</p>"
 
 
 def methods(rows: list[Row], root: str) -> dict[str, Method]:
-    """Return every method of the table, by the name that it has there."""
+    """Return the methods of the table, by their names in it."""
     keys = {name: key for key, name in NAMES.items()}
     found = {}
     for name in dict.fromkeys(row.method for row in rows):
@@ -147,7 +147,7 @@ def methods(rows: list[Row], root: str) -> dict[str, Method]:
 
 
 def ranges(rows: list[Row]) -> list[tuple[float, float]]:
-    """Return the lowest and the highest end of each column's intervals, which its bars are scaled to."""
+    """Return the lowest and the highest end of the intervals of each column, to scale its bars."""
     columns = zip(*(row.numbers for row in rows), strict=True)
     return [_range([number for number in column if number]) for column in columns]
 
@@ -159,9 +159,9 @@ def _range(numbers: list[Number]) -> tuple[float, float]:
 
 
 def section(name: str, content: str, folder: Path, frames: Iterator[str]) -> Section:
-    """Markdown to HTML: its first heading is the title, the others move down, tables can scroll; HTML is escaped.
+    """Convert a Markdown page to a section: its first line becomes the title, other headings move down one level.
 
-    A matrix takes the place of its Markdown form, from `frames` in their order.
+    Tables get a frame that scrolls, and HTML is escaped. Each matrix in Markdown is replaced by the next of `frames`.
     """
     first, _, rest = content.partition("\n")
     reader = MarkdownIt("js-default")
@@ -184,15 +184,15 @@ def section(name: str, content: str, folder: Path, frames: Iterator[str]) -> Sec
 
 
 def _framed(table: str, label: str) -> str:
-    """A table that scrolls sideways where it is too wide, and is folded where it is long."""
+    """Wrap a table in a frame that scrolls sideways; fold it if it has more than LONG lines."""
     lines = table.count("<tr>") - 1
-    table = re.sub("<th(| [^>]*)></th>", "<td></td>", table)  # an empty heading is none
+    table = re.sub("<th(| [^>]*)></th>", "<td></td>", table)  # an empty cell is not a heading
     framed = f'<div class="wide" tabindex="0" role="region" aria-label="{escape(label)}">{table}</div>'
     return framed if lines <= LONG else f'<details class="long"><summary>Show {lines} lines</summary>{framed}</details>'
 
 
 def pictures(folder: Path, dark: dict[str, bytes]) -> list[Picture]:
-    """Return the figures that captions.json lists, in its order; nothing where no figure was drawn yet."""
+    """Return the figures that captions.json lists, in its order; empty if there is no captions.json."""
     path = folder / "captions.json"
     listed = json.loads(path.read_text()) if path.exists() else {}
     return [_picture(folder, name, said, dark.get(name, b"")) for name, said in listed.items()]
@@ -204,7 +204,7 @@ def _picture(folder: Path, name: str, said: dict[str, Any], dark: bytes) -> Pict
 
 
 def inlined(path: Path) -> tuple[str, tuple[int, int]]:
-    """Return a picture as a data URL, recoded as WebP, which takes a third of the bytes, and its size in pixels."""
+    """Return a picture as a data URL, and its size in pixels. WebP takes a third of the bytes of PNG."""
     with Image.open(path) as picture:
         return _url(webp(picture)), picture.size
 

@@ -1,4 +1,4 @@
-"""Where a method comes from: its paper, read from the docstring of its module, and its part of docs/methods.md."""
+"""Read the paper of a method from its module's docstring, and link its section of docs/methods.md."""
 
 import ast
 import posixpath
@@ -9,28 +9,28 @@ from cure import catalogue
 
 PAGE = "docs/methods.md"
 SOFTWARE = 'The cure authors, "cure: adversarial training in one pipeline, and the evaluation of any network"'
-"""As CITATION.cff has it, which an installed package lacks."""
+"""The citation of CITATION.cff, a file that an installed package lacks."""
 
 
 @dataclass(frozen=True)
 class Paper:
-    """What a method cites."""
+    """The citation of a method's paper."""
 
     citation: str
     url: str  # empty where the docstring names none
 
 
 def paper(method: str) -> Paper:
-    """Return the paper of an entry of cure/methods; the module is read, not imported."""
+    """Return the paper of an entry of cure/methods; parse the module without importing it."""
     said = _docstring(method).partition("\n\n")[2].partition("\n\n")[0]
     citation, url = re.match(r"(.*?)\s*(https?://[^\s;,]+|$)", " ".join(said.split())).groups()  # type: ignore[union-attr]
     return Paper(citation.strip(), url.rstrip(".")) if url else Paper("", "")
 
 
 def section(method: str, root: str) -> str:
-    """Return the address of a method's part of docs/methods.md, seen from reports/; `root` is that of params.yaml."""
+    """Return the URL of a method's section of docs/methods.md from reports/; `root` is that of params.yaml."""
     title = _docstring(method).partition("\n")[0]
-    anchor = re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")  # as GitHub makes it
+    anchor = re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")  # the anchor that GitHub generates
     return f"{posixpath.normpath(posixpath.join('..', root, PAGE))}#{anchor}"
 
 

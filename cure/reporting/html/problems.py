@@ -1,4 +1,4 @@
-"""What an evaluation found wrong with itself, in plain words."""
+"""Phrase the problems that an evaluation found in its own results for a reader of the page."""
 
 import re
 
@@ -9,7 +9,7 @@ from cure.reporting.results import AttackResults, setting
 MISSED = re.compile(
     r"(\w+) leaves \d+ of (\d+) images at eps \S+, (\w+) \d+: \w+ overestimates robustness, .* of (\d+)"
 )
-"""As evaluation/attack_columns.py writes it: a column, its images, another column, and the images that it missed."""
+"""The message of evaluation/attack_columns.py: stronger column, its images, weaker column, images that it missed."""
 
 
 def plain(attacks: AttackResults) -> list[str]:
