@@ -71,7 +71,7 @@ def given(settings: list[str]) -> dict[str, Any]:
 
 
 def write_params(path: Path, overrides: dict[str, Any]) -> None:
-    """Write pilot/params.yaml with `overrides`, by dotted key, to `path`; raise UserError if a file there differs."""
+    """Write pilot/params.yaml with `overrides`, by dotted key, to `path`; raise UserError if other values are there."""
     yaml = YAML()
     raw = yaml.load((ROOT / "pilot" / "params.yaml").read_text(encoding="utf-8"))
     for key, value in overrides.items():
@@ -86,8 +86,9 @@ def write_params(path: Path, overrides: dict[str, Any]) -> None:
         section[last] = value
     with replacing(path) as draft:
         yaml.dump(raw, draft)
-        check(read(draft)).refuse(path)
-        if path.exists() and path.read_bytes() != draft.read_bytes():
+        values = read(draft)
+        check(values).refuse(path)
+        if path.exists() and read(path) != values:
             raise UserError(f"{path}: belongs to a run with other settings; give them again, or name another --folder")
 
 
