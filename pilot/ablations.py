@@ -1,8 +1,8 @@
 """Report the ablations: `python -m pilot.ablations` writes pilot/evidence/ablations/ablations.md.
 
-Every variant of pilot/studies/ablations.yaml is compared with the method of which it changes a part, RiFT with the
-network that it starts from. The unit is the method: intervals cover other images and other training runs, and the
-variance over seeds is pooled over all variants.
+Each variant of pilot/studies/ablations.yaml is compared with the method of which it changes a part; RiFT is compared
+with the network that it starts from. Intervals cover other images and other training runs. The variance over seeds is
+pooled over all variants.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Provide a folder's settings on a device, a clock that waits for the device, and profiles of calls."""
+"""Provide the settings of a folder, its device, timing that waits for the device, and profiles of calls."""
 
 import time
 from collections.abc import Callable
@@ -27,19 +27,19 @@ SHOWN = 40  # lines of a profile
 
 @dataclass
 class Bench:
-    """A folder's settings on a device."""
+    """The settings of a pipeline folder, and the networks and images to measure on its device."""
 
     folder: Path
     steps: int = STEPS
 
     @cached_property
     def raw(self) -> dict[str, Any]:
-        """Return params.yaml."""
+        """Return the contents of params.yaml."""
         return read(self.folder / "params.yaml")
 
     @cached_property
     def run_settings(self) -> RunSettings:
-        """Return the section run."""
+        """Return the section `run`."""
         return self.params(["run"]).get("run", RunSettings)
 
     @cached_property
@@ -60,7 +60,7 @@ class Bench:
         return size
 
     def params(self, declared: list[str]) -> Params:
-        """Return the settings under these keys."""
+        """Return the settings under these keys of params.yaml."""
         return Params(self.raw, declared, "folder", self.model)
 
     def fresh(self) -> Network:
@@ -70,25 +70,25 @@ class Bench:
         return net.to(self.where).to(memory_format=torch.channels_last)
 
     def split(self, images: int) -> Split:
-        """Return random images."""
+        """Return random uint8 images and labels, on the device."""
         draws = torch.Generator().manual_seed(0)
         pixels = torch.randint(256, (images, 3, SIZE, SIZE), generator=draws, dtype=torch.uint8)
         return Split(pixels.to(self.where), torch.randint(CLASSES, (images,), generator=draws).to(self.where))
 
     def of(self, name: str) -> tuple[Method, Any, Any]:
-        """Return a method, its settings and its schedule."""
+        """Return a method, its settings and those of its training."""
         method: Method = catalogue.entry("methods", name).METHOD
         key = update_key(name, method)
         declared = [key, "train", "threat", *method.hyper.top_level]
         return method, *self.params(declared).method(key, method.hyper)
 
     def wait(self) -> None:
-        """Wait for the device."""
+        """Wait until the device has finished its work."""
         if self.where.type == "cuda":
             torch.cuda.synchronize()
 
     def seconds(self, act: Callable[[], object], times: int) -> float:
-        """Return the time of one call, as the mean over `times` calls between two waits."""
+        """Return the seconds of one call, as the mean over `times` calls between two waits."""
         self.wait()
         begin = time.perf_counter()
         for _ in range(times):
@@ -98,7 +98,7 @@ class Bench:
 
 
 def profiled(bench: Bench, act: Callable[[], object], name: str) -> dict[str, Any]:
-    """Return how many kernels a call starts, and how long they run; write the table to profiles/."""
+    """Return the number of kernels that a call starts, and their time; write the profile to profiles/NAME.txt."""
     cuda = bench.where.type == "cuda"
     with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]) as seen:
         for _ in range(PROFILED):

@@ -1,13 +1,13 @@
-"""Use half an hour on a lent GPU, with only Python and PyTorch there: tests, measurements, rows of the pilot.
+"""Run tests, measurements and rows of the pilot on a lent GPU for half an hour, with only Python and PyTorch there.
 
-A command on such a machine ends after some minutes; rerun it to continue. Every command leaves in `--out` the files to
-bring home: test output, measurements, all that the report reads, and networks that fit. `python -m pilot.merge` merges
-them at home.
+Such a machine ends each command after some minutes; rerun the command to continue. Each command writes to `--out` the
+files to bring home: test output, measurements, the files that the report reads, and as many networks as fit.
+`python -m pilot.merge` merges them at home.
 
-The steps of the rows are those of dvc.yaml, run by run: a run is trained, revised and attacked before the next one
-begins, so a lease that ends early leaves whole rows. A step runs if one of its outputs is absent and is needed by the
-report or by another step that runs: results that exist spare their training. An interrupted step continues from its
-resume file in $CURE_SCRATCH.
+The steps of the rows are those of dvc.yaml. A run is trained, revised and attacked before the next one begins, so a
+lease that ends early leaves complete rows. A step runs if one of its outputs is absent, and the report or another step
+that runs needs it. So a training is skipped if its results exist. An interrupted step continues from its resume file in
+$CURE_SCRATCH.
 """
 
 import json
@@ -35,8 +35,8 @@ ORDER = ("natural", "at", "cure", "trades", "mart", "arat", "rift", "hat", "lbga
 TESTS, MEASURES = 4 * 60.0, 6 * 60.0  # limits of the first two phases, in seconds
 TO_DO = 3  # exit code
 GRACE = 45  # seconds from SIGINT to SIGKILL
-ROOM = 54 * 2**20  # bytes of networks that one command brings home
-TOLD = ("tests.txt", "measured.json", "profiles")  # in the folder, besides results
+ROOM = 54 * 2**20  # most bytes of networks in the archive of one command
+TOLD = ("tests.txt", "measured.json", "profiles")  # files of the folder to bring home, in addition to results
 
 
 class Lease:
@@ -113,7 +113,7 @@ def run(command: list[str], folder: Path, seconds: float, output: Path | None = 
 
 
 def phase(name: str, command: list[str], where: Path, lease: Lease, seconds: float, output: Path | None = None) -> None:
-    """Run a phase once. It is not repeated, however it ends, since the rows need the time.
+    """Run a phase once. It is not repeated even if it fails, since the rows need the time.
 
     With less than a minute and a half left, it is left to the next command.
     """
@@ -143,25 +143,25 @@ def rows(ordered: list[Step], folder: Path, lease: Lease) -> int:
 
 
 def of_a_device() -> list[str]:
-    """Return the files with tests marked `cuda`; others import packages that a lent machine lacks."""
+    """Return the test files with the mark `cuda`; other files import packages that a lent machine lacks."""
     return [
         str(path) for path in sorted((ROOT / "tests" / "unit").rglob("test_*.py")) if "mark.cuda" in path.read_text()
     ]
 
 
 def tests() -> list[str]:
-    """Return the command of the first phase."""
+    """Return the command of the phase `tests`."""
     how = ["-q", "-m", "cuda", "-o", "addopts=", "--continue-on-collection-errors"]
     return [sys.executable, "-m", "pytest", *how, *of_a_device()]
 
 
 def measures(folder: Path, seconds: float) -> list[str]:
-    """Return the command of the second phase."""
+    """Return the command of the phase `measures`."""
     return [sys.executable, "-m", "pilot.measure", str(folder.resolve()), "--seconds", f"{seconds:.0f}"]
 
 
 def pack(folder: Path, out: Path, lease: Lease) -> None:
-    """Write results.tar.gz, all but networks, and networks.tar.gz, those that fit and were not brought home before."""
+    """Write results.tar.gz without networks, and networks.tar.gz with those that fit and were not packed before."""
     networks, room = list[Path](), ROOM
     for path in sorted(folder.glob("weights/**/*.safetensors"), key=lambda path: path.stat().st_mtime):
         name = str(path.relative_to(folder))

@@ -1,7 +1,7 @@
-"""Measure what a GPU achieves: steps, parts of a step, attacks, a validation, a save, with profiles.
+"""Measure the speed of a GPU: training steps, parts of a step, attacks, a validation and a save, with profiles.
 
 `python -m pilot.measure FOLDER` reads model, batch and methods from FOLDER/params.yaml. It rewrites measured.json after
-every measure, and writes profiles/*.txt. If a measure fails, its error is recorded and the next one begins.
+each measurement, and writes profiles/*.txt. If a measurement fails, its error is recorded and the next one begins.
 """
 
 import itertools
@@ -40,14 +40,14 @@ IMAGES = 50_000  # in an epoch
 METHODS = ("natural", "at", "cure", "trades")
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 WARM = 4
-LATE = 25  # an epoch after every warm-up
+LATE = 25  # an epoch after the warm-up of every method
 VALIDATION, ATTACKED = 1000, 200
 EVALUATED: tuple[AttackPrecision, ...] = ("fp32", "tf32", "bf16")
 WAYS = {False: "eager", True: "graphs"}
 
 
 def a_step(bench: Bench, name: str, precision: Precision, use_graphs: bool) -> dict[str, Any]:
-    """Return time, memory and kernels of a training step, and the resulting time of an epoch; write a profile."""
+    """Return time, peak memory and kernels of a training step, and the seconds of an epoch; write a profile."""
     method, hyper, fit = bench.of(name)
     nets = networks(method, hyper, bench.fresh).to(bench.where)
     step = Step(nets, method, hyper, sgd(nets, fit), precision)
@@ -75,7 +75,7 @@ def a_step(bench: Bench, name: str, precision: Precision, use_graphs: bool) -> d
 
 
 def a_mask(bench: Bench) -> dict[str, Any]:
-    """Return the time of CURE's mask and masked gradient of every weight."""
+    """Return the milliseconds of CURE's masks and masked gradients for all weights; write a profile."""
     scores = {name: torch.rand_like(weight) for name, weight in bench.fresh().named_parameters()}
     gradients = {name: torch.randn_like(score) for name, score in scores.items()}
 
@@ -88,7 +88,7 @@ def a_mask(bench: Bench) -> dict[str, Any]:
 
 
 def thresholds(bench: Bench, way: str) -> dict[str, Any]:
-    """Return the time of the mask's thresholds alone, by counting bits or by the kernel."""
+    """Return the milliseconds of the masks' thresholds, found by counting bits (`counted`) or the kernel (`radix`)."""
     scores = [torch.rand_like(weight) for weight in bench.fresh().parameters()]
     packing = order_statistics.packing_of(scores)
     keys = order_statistics._ordered(packing.packed(scores))
@@ -103,7 +103,7 @@ def thresholds(bench: Bench, way: str) -> dict[str, Any]:
 
 
 def an_attack(bench: Bench, precision: Precision, use_graphs: bool) -> dict[str, Any]:
-    """Return the time of the training attack, ten steps on the folded copy."""
+    """Return the milliseconds of AT's training attack, which has ten steps on the folded copy."""
     _, hyper, _ = bench.of("at")
     net, split = bench.fresh(), bench.split(bench.batch)
     x, y, index = next(split.batches(bench.batch))
@@ -121,7 +121,7 @@ def an_attack(bench: Bench, precision: Precision, use_graphs: bool) -> dict[str,
 
 
 def a_validation(bench: Bench, use_graphs: bool) -> dict[str, Any]:
-    """Return the time of a validation, after warm-up, and its number of images."""
+    """Return the seconds of a validation after warm-up, and its number of images."""
     _, _, fit = bench.of("at")
     net, split = bench.fresh(), bench.split(VALIDATION)
     with graphs(use_graphs):
@@ -131,7 +131,7 @@ def a_validation(bench: Bench, use_graphs: bool) -> dict[str, Any]:
 
 
 def a_save(bench: Bench) -> dict[str, Any]:
-    """Return how long a save of AT blocks the host, and how long it takes in total."""
+    """Return the milliseconds for which a save of AT blocks the host, and the seconds that it takes in total."""
     method, hyper, _ = bench.of("at")
     nets = networks(method, hyper, bench.fresh).to(bench.where)
     state = {"nets": nets.state_dict(), "momentum": [torch.zeros_like(w) for w in nets.weights().values()]}
@@ -152,7 +152,7 @@ def a_save(bench: Bench) -> dict[str, Any]:
 
 
 def an_evaluation(bench: Bench, column: str, precision: AttackPrecision, use_graphs: bool) -> dict[str, Any]:
-    """Return the time of a column on images labelled by a random network itself, so that nearly all survive."""
+    """Return the seconds of an attack column. A random network labels the images itself, so that nearly all survive."""
     net, split = bench.fresh().eval(), bench.split(ATTACKED)
     params = bench.params(["attack", "threat"])
     suite = params.get("attack", AttackSuite)
@@ -171,7 +171,7 @@ def an_evaluation(bench: Bench, column: str, precision: AttackPrecision, use_gra
 
 
 def measures(bench: Bench) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
-    """Yield every measure with a name, the most important first."""
+    """Yield name and function of each measurement, the most important first."""
     kinds = list(itertools.product((False, True), PRECISIONS))
     for name, (use_graphs, precision) in itertools.product(METHODS, kinds):
         yield f"step {name}, {precision}, {WAYS[use_graphs]}", partial(a_step, bench, name, precision, use_graphs)
@@ -184,13 +184,13 @@ def measures(bench: Bench) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]
     for use_graphs in (False, True):
         yield f"validation, {WAYS[use_graphs]}", partial(a_validation, bench, use_graphs)
     for column, use_graphs, of_attack in itertools.product(("pgd20", "aa"), (False, True), EVALUATED):
-        if use_graphs or column == "pgd20":  # AutoAttack's own classes are never captured as graphs
+        if use_graphs or column == "pgd20":  # AutoAttack's own classes cannot be captured as graphs
             label = f"{column}, {of_attack}, {WAYS[use_graphs]}"
             yield label, partial(an_evaluation, bench, column, of_attack, use_graphs)
 
 
 def facts(bench: Bench) -> dict[str, Any]:
-    """Return the device and the settings that are measured on it."""
+    """Return device, PyTorch version and settings of the measurements."""
     gpu = bench.where.type == "cuda"
     return {
         "device": torch.cuda.get_device_name() if gpu else "CPU",
@@ -214,7 +214,7 @@ def main(
             break
         try:
             found["measures"][name] = measure()
-        except Exception:  # brought home, to be fixed there
+        except Exception:  # recorded, to be fixed at home
             found["measures"][name] = {"error": traceback.format_exc()}
         print(f"{name}: {str(found['measures'][name])[-200:]}", flush=True)
         write_text(folder / "measured.json", json.dumps(found, indent=1) + "\n")

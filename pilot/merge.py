@@ -1,7 +1,7 @@
-"""Merge the work of a lent GPU: `python -m pilot.merge FOLDER`, the folder with the files of `pilot.gpu --out`.
+"""Merge the results of a lent GPU: `python -m pilot.merge FOLDER`, where FOLDER holds the files of `pilot.gpu --out`.
 
-Everything except networks goes to pilot/lent/DEVICE/, for git, with the report of its rows and a page of measurements.
-Networks go beside it, into weights/, which git ignores. A later command's results replace an earlier one's.
+The files are unpacked to pilot/lent/DEVICE/, together with the report of the rows and a page of measurements. Git
+ignores the networks, in weights/ there. Results of a later command replace those of an earlier one.
 """
 
 import contextlib
@@ -21,14 +21,14 @@ from cure.settings.check import load
 from cure.storage.files import write_text
 from pilot.pipeline import ROOT
 
-BARS = {  # for an H100: measure -> the number that is compared, and its bar in seconds
+BARS = {  # for an H100: measurement -> the key of its number, and the bar in seconds
     "step at, bf16, graphs": ("epoch_s", 5.0),
     "step cure, bf16, graphs": ("epoch_s", 6.0),
 }
 
 
 def extracted(archive: Path, place: Path) -> None:
-    """Unpack one of our archives into a folder, beside or over existing files."""
+    """Unpack an archive of `pilot.gpu` into a folder; replace files of the same names."""
     try:
         with tarfile.open(archive) as tar:
             tar.extractall(place, filter="data")
@@ -37,7 +37,7 @@ def extracted(archive: Path, place: Path) -> None:
 
 
 def device_of(archive: Path) -> str:
-    """Return the device that measured.json names, as the name of a folder."""
+    """Return the device of measured.json, as a name for a folder."""
     try:
         with tarfile.open(archive) as tar:
             file = tar.extractfile("measured.json")
@@ -49,7 +49,7 @@ def device_of(archive: Path) -> str:
 
 
 def page(found: dict[str, Any]) -> str:
-    """Return the page of measurements."""
+    """Return measured.md: a table of measurements, and whether they meet their bars."""
     lines = [
         f"# {found['device']}",
         "",
@@ -76,7 +76,7 @@ def _judged(measure: dict[str, Any], key: str, bar: float) -> str:
 
 
 def merge(home: Path, lent: Path) -> Path:
-    """Unpack the archives of a folder and return where they are."""
+    """Unpack the archives of a folder, write measured.md, and return the folder of the device."""
     archive = home / "results.tar.gz"
     if not archive.exists():
         raise UserError(f"{home}: has no results.tar.gz; name the folder into which `pilot.gpu --out` came home")

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from cure.settings import matrix
 
 ROOT = Path(__file__).parents[1]
-WANTED = ("results", "curves", "provenance")  # read by the report
-ENDS = ("report", "show")  # of the whole pipeline
+WANTED = ("results", "curves", "provenance")  # folders that the report reads
+ENDS = ("report", "show")  # stages at the end of the pipeline
 
 
 class Step(NamedTuple):
@@ -22,24 +22,25 @@ class Step(NamedTuple):
 
     @property
     def script(self) -> str:
-        """Return the stage: update."""
+        """Return the stage, such as update."""
         return Path(self.cmd[1]).stem
 
     @property
     def name(self) -> str:
-        """Return the stage and its arguments: update folder resnet18 at 0."""
+        """Return the stage and its arguments, such as update folder resnet18 at 0."""
         return " ".join([self.script, *self.cmd[2:]])
 
     def rank(self, methods: Sequence[str]) -> int:
-        """Return the place of the step's method among these, or the place after them."""
+        """Return the index of the step's method in `methods`, or their number if it is not among them."""
         return next((i for i, method in enumerate(methods) if method in self.cmd[2:]), len(methods))
 
 
 def steps(pipeline: dict[str, Any], params: dict[str, Any], first: Sequence[str] = ()) -> list[Step]:
-    """Return every step except those that report, each right before the first step that needs it.
+    """Return every step except `report` and `show`, each right before the first step that needs it.
 
-    A run is trained, revised and attacked before the next one begins, the methods `first` in their order; corruptions
-    come last. The texts of code/ are left out: DVC finds stale results by them, and here none is stale.
+    A run is trained, revised and attacked before the next one begins. The methods of `first` precede the others, and
+    corruptions come last. Dependencies in code/ are left out: DVC finds stale results by them, but here an existing
+    output counts as done.
     """
     names, found = params | {"root": str(ROOT)}, list[Step]()
     for name, (cmd, deps, outs, asked) in matrix.stages(pipeline, names, ("cmd", "deps", "outs", "params")):

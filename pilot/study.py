@@ -1,12 +1,12 @@
 """Produce the evidence: `python -m pilot.study ARCHIVE NAME...` runs studies of pilot/studies; rerun to resume.
 
-A study is the pilot with other settings: those of the files in `over`, then its `values`. With `variants` it is one
-pipeline for each. Only its `stages` run, by default all. Outputs of a pipeline are in pilot/evidence/STUDY[/VARIANT],
-in git except for data and training checkpoints.
+A study overrides settings of the pilot: first with the files in `over`, then with its `values`. It is one pipeline, or
+one for each of its `variants`. It runs its `stages`, by default all. The outputs of a pipeline are in
+pilot/evidence/STUDY[/VARIANT], in git except for data and training checkpoints.
 
-An existing output is never made again, whatever code made it; every result has its commit in its provenance. A step
-that another pipeline has run with the same settings is copied from there. DVC would do both, but with its cache, which
-a fresh clone lacks, and with digests of all code, which change with every commit during the weeks that this takes.
+An existing output is kept, whatever code produced it; its provenance records the commit. If another pipeline has run a
+step with the same settings, its outputs are copied. DVC could do both, but it needs its cache, which a fresh clone
+lacks, and it reruns stages whose code changed, which happens often in the weeks that the studies take.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ STUDIES, EVIDENCE = ROOT / "pilot" / "studies", ROOT / "pilot" / "evidence"
 
 @dataclass
 class Pipeline:
-    """One folder, its steps in their order, and the record of those that ran."""
+    """A pipeline folder, its steps in their order, and the record of the steps that ran."""
 
     name: str  # such as tuning/trades-1
     folder: Path
@@ -58,7 +58,7 @@ class Pipeline:
 
     @cached_property
     def keys(self) -> dict[str, str]:
-        """Return a digest of every step: its words, its settings, and the digests of the steps that it needs."""
+        """Return step -> digest of its name, its settings, and the digests of the steps that it needs."""
         maker = {out: step.name for step in self.steps for out in step.outs}
         found: dict[str, str] = {}
         for step in self.steps:
@@ -69,7 +69,7 @@ class Pipeline:
         return found
 
     def tell(self, step: Step, **news: Any) -> None:
-        """Record the time of a step, added to that before an interruption, or the pipeline from which it was copied."""
+        """Record the time of a step, added to that before an interruption, or the pipeline that it was copied from."""
         before = self.told.get(step.name, {})
         self.told[step.name] = {
             key: value + before.get(key, 0) if key in TOOK else value for key, value in news.items()
@@ -91,7 +91,7 @@ def pipelines(name: str, evidence: Path = EVIDENCE) -> list[Pipeline]:
 
 
 def overlays(study: dict[str, Any]) -> dict[str, Any]:
-    """Return the values with which all variants of a study override pilot/params.yaml, by dotted key."""
+    """Return dotted key -> value of pilot/params.yaml for all variants of a study."""
     found = dict[str, Any]()
     for file in study["over"]:
         found |= read(ROOT / "pilot" / file)
@@ -107,7 +107,7 @@ def _pipeline(name: str, folder: Path, values: dict[str, Any], stages: list[str]
     params, told = read(path), folder / "steps.json"
     ordered = steps(read(ROOT / "pilot" / "dvc.yaml"), params, ORDER)
     ordered = [step for step in ordered if stages is None or step.script in stages]
-    ordered.sort(key=lambda step: int(step.cmd[-1]) if step.cmd[-1].isdigit() else 0)  # all of one seed first
+    ordered.sort(key=lambda step: int(step.cmd[-1]) if step.cmd[-1].isdigit() else 0)  # all steps of one seed first
     asked = {one for step in ordered for one in step.params}
     for key, value in values.items():
         matters = any(f"{key}.".startswith(f"{one}.") or f"{one}.".startswith(f"{key}.") for one in asked)
@@ -124,7 +124,7 @@ def _found(params: dict[str, Any], key: str) -> Any:
 
 
 def shared(every: list[Pipeline]) -> None:
-    """Copy outputs that another pipeline has made with the same settings."""
+    """Copy the outputs of steps that another pipeline has run with the same settings."""
     made: dict[str, Pipeline] = {}
     for pipeline in every:
         for step in pipeline.steps:
@@ -157,7 +157,7 @@ class Running:
     begin: float
 
     def ended(self, wait: bool = False) -> int | None:
-        """Return the exit code of a step that ended, and record its time; None while it runs."""
+        """Return the exit code and record the time if the step has ended; return None while it runs."""
         pid, status, usage = os.wait4(self.process.pid, 0 if wait else os.WNOHANG)
         if not pid:
             return None
@@ -176,7 +176,7 @@ def started(pipeline: Pipeline, step: Step, key: str) -> Running:
 
 
 def ready(every: list[Pipeline], running: list[Running], failed: set[str]) -> Iterator[tuple[Pipeline, Step, str]]:
-    """Yield steps that could start now: inputs exist, and no step with the same settings runs or has failed."""
+    """Yield the steps that can start: inputs exist, and no step with the same settings is running or has failed."""
     busy = failed | {one.key for one in running}
     for pipeline in every:
         for step in pipeline.to_do():
@@ -201,7 +201,7 @@ def run(every: list[Pipeline], workers: int, seconds: float, commit: bool) -> bo
                 if commit and not code and (one.step.script == "attack" or not one.pipeline.to_do()):
                     keep(one.pipeline)
     finally:
-        for one in running:  # they write the state to resume from
+        for one in running:  # each writes its resume file
             one.process.send_signal(signal.SIGINT)
         for one in running:
             one.ended(wait=True)
@@ -211,7 +211,7 @@ def run(every: list[Pipeline], workers: int, seconds: float, commit: bool) -> bo
 
 
 def _next_to_end(running: list[Running], end: float) -> list[tuple[Running, int]]:
-    """Wait until a step ends or the time is up."""
+    """Wait until a step ends or the time is over; return the ended steps with their exit codes."""
     found = list[tuple[Running, int]]()
     while not found and time.monotonic() < end:
         time.sleep(0.5)
@@ -220,7 +220,7 @@ def _next_to_end(running: list[Running], end: float) -> list[tuple[Running, int]
 
 
 def keep(*some: Pipeline) -> None:
-    """Commit the folders of these pipelines."""
+    """Commit the folders of these pipelines, if they changed."""
     folders = [str(pipeline.folder) for pipeline in some]
     subprocess.run(["git", "add", "--", *folders], cwd=ROOT, check=True)
     if subprocess.run(["git", "diff", "--cached", "--quiet", "--", *folders], cwd=ROOT, check=False).returncode:

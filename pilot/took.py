@@ -17,7 +17,7 @@ ABOUT = (
 
 
 def steps(evidence: Path) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return the record of every step, by study, then by folder and step."""
+    """Return study -> `FOLDER STEP` -> record of the step."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for path in sorted(evidence.rglob("steps.json")):
         folder = path.parent.relative_to(evidence)

@@ -1,9 +1,8 @@
 """Report the choices of equal tuning: `python -m pilot.tuning` writes pilot/tuned.yaml and pilot/evidence/tuning.md.
 
-Every method of tier 1 had four configurations, two values of each of two numbers (pilot/studies/tuning.yaml), compared
-on the validation split alone. The best one has the highest NRR = 2 n r / (n + r) of the evaluated network's clean
-accuracy n and PGD-10 accuracy r there. For natural training, of which no image survives an attack, it has the highest
-n.
+Each method of tier 1 has four configurations: two values of each of two settings (pilot/studies/tuning.yaml). They are
+compared on the validation split alone. The best one has the highest NRR = 2 n r / (n + r) of the evaluated network's
+clean accuracy n and PGD-10 accuracy r. For natural training, whose r is near 0, it has the highest n.
 """
 
 from dataclasses import dataclass
@@ -26,12 +25,12 @@ from pilot.pipeline import ROOT
 from pilot.study import EVIDENCE, STUDIES, overlays
 
 TUNED = ROOT / "pilot" / "tuned.yaml"
-COMMON = "train."  # a number of the common schedule, which a method sets for itself under `matched`
+COMMON = "train."  # prefix of settings of the common schedule, which a method overrides under `matched`
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """One variant: its own settings, and its network's accuracies on the validation split."""
+    """A variant: its own settings, and the validation accuracies of its evaluated network, in [0, 1]."""
 
     name: str
     settings: dict[str, Any]
@@ -50,7 +49,7 @@ class Configuration:
 
 
 def accuracies(folder: Path, method: str) -> tuple[float, float]:
-    """Return clean and PGD accuracy of the evaluated network on the validation split."""
+    """Return clean and PGD accuracy of the evaluated network on the validation split, in [0, 1]."""
     where = Path("folder") / "small_resnet"
     report = folder / "results" / where / f"{method}-s0-revise.json"
     if report.exists() and (rift := parse_rift(report.read_text())):
@@ -75,7 +74,7 @@ def configurations(study: dict[str, Any], place: Path) -> list[Configuration]:
 
 
 def best(found: list[Configuration]) -> dict[str, Configuration]:
-    """Return the best configuration of each method; of equals the first."""
+    """Return the best configuration of each method; if tied, the first."""
     methods = dict.fromkeys(one.method for one in found)
     return {name: max((one for one in found if one.method == name), key=lambda one: one.score) for name in methods}
 
@@ -86,7 +85,7 @@ def section(method: str, params: dict[str, Any]) -> str:
 
 
 def values(chosen: dict[str, Configuration], params: dict[str, Any]) -> dict[str, Any]:
-    """Return the choices by dotted key of pilot/params.yaml."""
+    """Return dotted key of pilot/params.yaml -> chosen value."""
     found = dict[str, Any]()
     for method, one in chosen.items():
         own = {key.removeprefix(COMMON): value for key, value in one.settings.items() if key.startswith(COMMON)}

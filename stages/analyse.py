@@ -1,4 +1,4 @@
-"""Analyse: run the analyses on one run, its evaluated network and its training, with a few validation images.
+"""Analyse: run the analyses of a run on its evaluated network and its training, with a few validation images.
 
 Reads the prepared data, weights/DATASET/MODEL/METHOD-sSEED, its training checkpoint and its curve. Writes the folder
 results/DATASET/MODEL/METHOD-sSEED-analyse: a small file for each analysis of params.yaml that suits the method.

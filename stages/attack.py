@@ -1,7 +1,7 @@
 """Attack: measure clean and adversarial accuracy of one evaluated network on the test split.
 
 Reads the prepared data, weights/DATASET/MODEL/METHOD-sSEED and, for a method with a training of its own, the network of
-the last epoch in trajectories/DATASET/MODEL/METHOD-sSEED. Writes results/DATASET/MODEL/METHOD-sSEED-attack.json: each
+its last epoch in trajectories/DATASET/MODEL/METHOD-sSEED. Writes results/DATASET/MODEL/METHOD-sSEED-attack.json: each
 image's outcome in every column, the attack that broke it, the smallest perturbations, and the outcomes of the last
 epoch. An interrupted run continues at its last batch.
 """

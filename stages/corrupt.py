@@ -1,9 +1,9 @@
 """Corrupt: measure accuracy of one evaluated network under common corruptions of the test split.
 
 Reads the prepared data and weights/DATASET/MODEL/METHOD-sSEED. Writes results/DATASET/MODEL/METHOD-sSEED-corrupt.json:
-correct images, clean and per corruption and severity, whether the corrupted images are CIFAR-10-C's own or generated,
-and which corruptions could not be measured. Generated images are kept in $CURE_SCRATCH/corrupted for the other
-networks. An interrupted run continues at its last corruption and severity.
+the number of correct images, clean and per corruption and severity; the source of the corrupted images, CIFAR-10-C or
+generated; and the corruptions that could not be measured. Generated images are kept in $CURE_SCRATCH/corrupted for
+other networks. An interrupted run continues at its last corruption and severity.
 """
 
 import sys

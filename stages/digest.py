@@ -1,9 +1,9 @@
 """Digest: record the code that every stage and every catalogue entry runs.
 
 Reads the sources of cure/ and stages/, and in params.yaml the named attacks, corruptions, analyses and figures. Writes
-the folder code/, in git: stages/STAGE.txt and CATALOGUE/ENTRY.txt. Each has a line "digest path" for each module that
-the stage or entry imports, directly or not, and one for the images of a data set in a folder of the user's. Every other
-stage depends on its texts, so `git diff code/` shows why a run is stale.
+the folder code/, in git: stages/STAGE.txt and CATALOGUE/ENTRY.txt. Each file has a line "digest path" for each module
+that the stage or entry imports, directly or not. For a data set with images in a folder, it has a line for these too.
+Every other stage depends on its files in code/, so `git diff code/` shows why a run is stale.
 
 A digest leaves out comments, docstrings and blank lines: a change of prose retrains nothing.
 """
@@ -35,15 +35,15 @@ from cure.storage.paths import expanded
 
 FOLDER = Path("code")
 CACHE = Path(".dvc/tmp/code.json")
-CATALOGUES = ("datasets", "models", "methods")  # a run depends on the texts of its own entries
+CATALOGUES = ("datasets", "models", "methods")  # a run depends on the files of its own entries
 NAMED = ("attacks", "corruptions", "analyses", "figures")  # a stage depends on those that params.yaml names
-TEMPLATES = (".html", ".css", ".js")  # files beside a module that it opens by their name
+TEMPLATES = (".html", ".css", ".js")  # files that a module opens by name, in its folder
 LAYOUT = {tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
-STRING = re.compile(r"[rRbBuU]*['\"]")  # not an f-string, which computes
+STRING = re.compile(r"[rRbBuU]*['\"]")  # not an f-string, which runs code
 
 
 def digest(source: str) -> str:
-    """Return 16 hex digits of a source without comments, docstrings, blank lines and spaces at the ends of lines."""
+    """Hash a source without comments, docstrings, blank lines and trailing spaces; return 16 hex digits."""
     lines = source.split("\n")
     for (top, left), (bottom, right) in reversed(list(_prose(source))):
         head, tail = lines[top - 1][:left], lines[bottom - 1][right:]
@@ -54,7 +54,7 @@ def digest(source: str) -> str:
 
 def _prose(source: str) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
     """Yield the start and end of each comment and of each statement that is only a string."""
-    before, string = tokenize.NEWLINE, list[tokenize.TokenInfo]()  # string: the tokens of such a statement so far
+    before, string = tokenize.NEWLINE, list[tokenize.TokenInfo]()  # string: the tokens of a string statement so far
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             yield token.start, token.end
@@ -67,7 +67,7 @@ def _prose(source: str) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
 
 
 def read(path: Path) -> tuple[str, list[str]]:
-    """Return the digest of a file and the files that it may need: modules by name, templates beside it."""
+    """Return the digest of a file, and the paths that it may need: imported modules, and templates in its folder."""
     source = path.read_text(encoding="utf-8")
     if path.suffix != ".py":
         return hashlib.sha256(source.encode()).hexdigest()[:16], []
@@ -84,12 +84,12 @@ def read(path: Path) -> tuple[str, list[str]]:
 
 
 KNOWN: dict[str, tuple[int, int, str, list[str]]] = {}
-"""File -> its size and time of change, and the result of `read` then; DVC trusts these two as well."""
+"""File -> its size and modification time, and the result of `read`. Like DVC, reread a file only if these differ."""
 
 
 @cache
 def module(path: Path) -> tuple[str, frozenset[Path]]:
-    """Return the digest of a file and the project's files that it needs."""
+    """Return the digest of a file, and the existing files of the project that it needs directly."""
     name, stat = path.relative_to(ROOT).as_posix(), path.stat()
     if name not in KNOWN or tuple(KNOWN[name][:2]) != (stat.st_size, stat.st_mtime_ns):
         KNOWN[name] = (stat.st_size, stat.st_mtime_ns, *read(path))
@@ -114,7 +114,7 @@ def text(start: Path) -> str:
 
 
 def at(params: Any, *keys: str) -> Any:
-    """Return the value at these keys if it is a mapping or a list, else []; the other stages report mistakes."""
+    """Return the value at these keys if it is a mapping or a list, else []. The other stages report mistakes."""
     value = params
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
@@ -122,9 +122,9 @@ def at(params: Any, *keys: str) -> Any:
 
 
 def data(params: Any) -> dict[Path, str]:
-    """Map a text of code/ to a line for the files of a data set that has a path in params.yaml.
+    """Map a file of code/ to a line with the digest of the images of each data set that has a path in params.yaml.
 
-    A download never changes; images may be added to a folder or removed.
+    Downloads are left out since they have a checksum. Images in a user's folder may change.
     """
     found = {}
     for name in at(params, "grid", "datasets"):
@@ -136,7 +136,7 @@ def data(params: Any) -> dict[Path, str]:
 
 
 def _bytes(path: Path) -> str:
-    """Return the digest of a file's bytes; read it again only if its size or time of change differs."""
+    """Return the digest of a file's bytes; read it again only if its size or modification time differs."""
     name, stat = str(path.absolute()), path.stat()
     if name not in KNOWN or tuple(KNOWN[name][:2]) != (stat.st_size, stat.st_mtime_ns):
         KNOWN[name] = (stat.st_size, stat.st_mtime_ns, sha256(path), [])
@@ -156,7 +156,7 @@ def named(params: Any) -> dict[str, list[Any]]:
 
 
 def starts(params: Any) -> dict[Path, Path]:
-    """Map each text of code/ to the file at which its closure starts."""
+    """Map each file of code/ to the source file at which its closure starts."""
     found = [path for path in (ROOT / "stages").glob("*.py") if path != Path(__file__).resolve()]
     wanted = {folder: catalogue.names(folder) for folder in CATALOGUES} | named(params)
     for folder, names in wanted.items():
@@ -165,7 +165,7 @@ def starts(params: Any) -> dict[Path, Path]:
 
 
 def write(params: Any) -> None:
-    """Write code/ anew; do not touch a text that did not change."""
+    """Write code/; leave unchanged files untouched, and delete those of removed entries."""
     files = data(params)
     texts = {FOLDER / name: text(start) + files.get(name, "") for name, start in starts(params).items()}
     for path in FOLDER.rglob("*.txt"):
@@ -175,7 +175,7 @@ def write(params: Any) -> None:
         if not path.exists() or path.read_text(encoding="utf-8") != content:
             write_text(path, content)
     for folder in (*CATALOGUES, *NAMED):
-        (FOLDER / folder).mkdir(parents=True, exist_ok=True)  # a dependency, even if no entry is named
+        (FOLDER / folder).mkdir(parents=True, exist_ok=True)  # DVC requires the folder, even if no entry is named
 
 
 def main() -> None:
@@ -184,7 +184,7 @@ def main() -> None:
         params = YAML(typ="safe").load(Path("params.yaml").read_text(encoding="utf-8"))
     except (OSError, ValueError, YAMLError) as problem:
         refuse(f"params.yaml: cannot be read: {problem}; run this in a pipeline folder")
-    with contextlib.suppress(OSError, ValueError):  # a cache: without it, every file is read
+    with contextlib.suppress(OSError, ValueError):  # only a cache: without it, every file is read
         KNOWN.update(json.loads(CACHE.read_text(encoding="utf-8")))
     before = dict(KNOWN)
     try:

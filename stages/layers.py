@@ -1,4 +1,4 @@
-"""Layers: which blocks must be updated for robustness? Train some of them adversarially, from the natural network.
+"""Layers: train some blocks of the natural network adversarially, to show which of them robustness needs.
 
 Reads the prepared data and weights/DATASET/MODEL/natural-sSEED. Writes, for the block sets of one group,
 results/DATASET/MODEL/VARIANT-GROUP-sSEED-layers.json (each validation image's outcome, clean and under PGD, after the
@@ -48,7 +48,7 @@ def main(dataset: Dataset, model: Model, variant: VariantName, group: Group, see
     hyper, _ = params.method("methods.at", method.hyper)
     how, train = params.method("layers.update", Freezing)
     sets = params.get(f"layers.blocks.{group}", Blocks).sets
-    fit = train.model_copy(update={"snapshots": []})  # later stages do not use networks of the study
+    fit = train.model_copy(update={"snapshots": []})  # no later stage reads networks of the study
     return execute(Study(Job("layers", run, params, method, hyper, fit), variant, sets, how))
 
 

@@ -1,10 +1,10 @@
-"""Report: build the table, metrics, figures and the page of every run that `grid` names.
+"""Report: build the table, the metrics, the figures and the page for the runs that `grid` names.
 
-Reads results/, curves/, provenance/ and claims.yaml. Writes reports/, all in git: index.html, the page for people, and
-its content as Markdown and CSV. These are table, findings (the conclusions of the papers' figures, and our data on
-them), claims (our numbers beside the papers'), pairs (which methods differ), overfitting, corruptions and attacks
-(every attack, with intervals). metrics.json is for DVC; figures/ and, in data/, the table behind each of them;
-made.json records the commit and device with which the numbers were first made.
+Reads results/, curves/, provenance/ and claims.yaml. Writes reports/, all in git: the page index.html, and its content
+as Markdown and CSV. These files are table, findings (conclusions of the papers' figures, tested on our data), claims
+(our numbers beside the papers'), pairs (which methods differ), ranks, overfitting, corruptions and attacks (every
+attack, with intervals). metrics.json is for DVC. figures/ holds the figures, and data/ the table of each of them.
+made.json records the commit and device that first produced the numbers.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Show: print the table of the last report, and the path of its page.
 
-Reads reports/table.md. Writes nothing: DVC runs it every time, so that `dvc repro` ends with the table even if nothing
+Reads reports/table.md. Writes no file. DVC runs it every time, so that `dvc repro` ends with the table even if nothing
 changed.
 """
 

@@ -1,7 +1,8 @@
 """Write the estimates of `cure plan` for the root's grid: `python -m tools.costs`, `make costs`.
 
-It writes two tables of docs/reproducing.md, each between `<!-- costs: PART -->` and `<!-- end -->` in a text that is
-written by hand. It also writes reports/costs.csv, from which the report takes the cost of a row that was not run.
+It replaces two tables of docs/reproducing.md, each between `<!-- costs: PART -->` and `<!-- end -->`; the text around
+them is written by hand. It also writes reports/costs.csv, from which the report takes the cost of rows that were not
+run.
 """
 
 import re
@@ -20,7 +21,7 @@ from cure.storage.paths import Run
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "reproducing.md"
 SPEED = 60.0  # TFLOP/s
-BEYOND = (  # outside the root's grid, one edit away: those that cost most or least
+BEYOND = (  # not in the root's grid: data sets and models that cost most or least
     ("cifar10", "resnet34"),
     ("cifar10", "resnet50"),
     ("cifar10", "resnet101"),
@@ -50,7 +51,7 @@ def gib(found: Iterable[Estimate]) -> float:
 
 
 def grid(found: Costs) -> list[str]:
-    """Return the table of the root's grid, one line per method, and the sums below it."""
+    """Return the table of the root's grid, a line per method in GPU-hours and GiB, and the sums below it."""
     models = list(dict.fromkeys(task.run.model for task, _ in found))
     heads = [head for model in models for head in (f"{TITLES[model]}: training", "attack", "memory, GiB")]
     lines = [line(["method", *heads]), "|" + "---|" * (1 + len(heads))]
@@ -76,7 +77,7 @@ def rows(found: Costs) -> str:
 
 
 def sums(found: Costs, models: list[str]) -> list[str]:
-    """Return the sentence below the table: hours of each model, and hours, operations and disk of everything."""
+    """Return the sentence below the table: hours of each model, and the sums of hours, operations and disk."""
     each = [f"{hours(c for t, c in found if t.run.model == model):.0f} h for {TITLES[model]}" for model in models]
     study = hours(cost for task, cost in found if task.kind == "layers")
     flops, disk = (sum(getattr(cost, name) for _, cost in found) for name in ("flops", "disk"))
@@ -102,7 +103,7 @@ def beyond(on: CostModel) -> list[str]:
 
 
 def rewritten(text: str, parts: dict[str, Callable[[], list[str]]]) -> str:
-    """Return the page with each of these parts replaced."""
+    """Replace each of these parts of the page; return the new text."""
     for name, make in parts.items():
         around = re.split(rf"(?s)(?<=<!-- costs: {name} -->\n\n).*?(?=\n\n<!-- end -->)", text)
         assert len(around) == 2, f"{PAGE}: not one part {name}"

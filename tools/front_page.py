@@ -19,12 +19,12 @@ REPORTS = ROOT / "quickstart" / "reports"
 ROWS = ("natural", "at", "trades", "mart", "awp", "rift", "arat", "cure")
 COLUMNS = ("clean", "pgd20", "cw20", "aa")
 NRR = "cw20"
-OTHERWISE = {"ar_at": "arat", "las_awp": "las_at_awp", "las_trades": "las_at_trades"}  # vectors not named by the key
+OTHERWISE = {"ar_at": "arat", "las_awp": "las_at_awp", "las_trades": "las_at_trades"}  # files not named by the key
 Line = dict[str, str]
 
 
 def results(reports: Path) -> list[str]:
-    """Return the table of the main methods: percent with 95 % intervals, or mean and deviation of several seeds."""
+    """Return the table of the main methods in percent: with 95 % intervals, or mean and deviation of several seeds."""
     with (reports / "attacks.csv").open(newline="", encoding="utf-8") as file:
         found = list(csv.DictReader(file))
     heads = ["method", *(images(found, column) for column in COLUMNS), f"NRR ({heading(NRR)})"]
@@ -40,13 +40,13 @@ def results(reports: Path) -> list[str]:
 
 
 def images(found: list[Line], column: str) -> str:
-    """Return the name of a column, with its number of images where clean accuracy has more."""
+    """Return the heading of a column, with its number of images if that is smaller than for clean accuracy."""
     seen = {name: max(int(one["images"]) for one in found if one["column"] == name) for name in ("clean", column)}
     return heading(column) if seen[column] == seen["clean"] else f"{heading(column)} ({seen[column]})"
 
 
 def cell(seeds: list[Line], value: str, low: str, high: str) -> str:
-    """Return a number with its interval over images, or its deviation over seeds."""
+    """Format one seed's number with its interval over images, or the mean and standard deviation of several seeds."""
     numbers = [float(one[value]) for one in seeds]
     if len(numbers) > 1:
         return f"{mean(numbers):.2f} ± {stdev(numbers):.2f}"
@@ -54,7 +54,7 @@ def cell(seeds: list[Line], value: str, low: str, high: str) -> str:
 
 
 def methods() -> list[str]:
-    """Return the table of all methods: key, paper, passes of a step, and the golden vectors that it reproduces."""
+    """Return the table of all methods: key, paper, passes per image of a step, and golden vectors."""
     told = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
     vectors = {OTHERWISE.get(p.stem, p.stem): p.stem for p in (ROOT / "tests" / "golden").glob("*.json")}
     names = catalogue.names("methods")
@@ -84,7 +84,7 @@ def line(cells: list[str]) -> str:
 
 
 def rewritten(text: str) -> str:
-    """Return the page with both tables made again."""
+    """Replace both tables of the page; return the new text."""
     for name, made in (("results", results(REPORTS)), ("methods", methods())):
         before, start, rest = text.partition(f"<!-- front: {name} -->\n\n")
         _, end, after = rest.partition("<!-- end -->")
@@ -94,7 +94,7 @@ def rewritten(text: str) -> str:
 
 
 def main() -> None:
-    """Rewrite README.md."""
+    """Rewrite the tables of README.md."""
     PAGE.write_text(rewritten(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 

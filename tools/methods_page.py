@@ -1,4 +1,4 @@
-"""Write docs/methods.md from cure/methods: what each method is, cites, needs and costs.
+"""Write docs/methods.md from cure/methods: description, paper, requirements and cost of each method.
 
 `python -m tools.methods_page` rewrites the page. A test compares it with the methods.
 """
@@ -46,7 +46,7 @@ def page() -> str:
 
 
 def section(name: str) -> list[str]:
-    """Return a method's part: the docstring's first line, the facts, and the rest of the docstring."""
+    """Return the section of a method: the first line of its docstring, the facts, and the rest of the docstring."""
     module = catalogue.entry("methods", name)
     method: Method = module.METHOD
     title, _, rest = inspect.cleandoc(module.__doc__ or "").partition("\n")
@@ -60,7 +60,7 @@ def section(name: str) -> list[str]:
 
 
 def settings(name: str, method: Method) -> Any:
-    """Return the method's settings in the quickstart, and those of its training."""
+    """Return the settings of the method and of its training in the quickstart."""
     key = update_key(name, method)
     declared = [key, "train", "threat", *method.hyper.top_level]
     return Params(read(SCALE), declared, "digits", "small").method(key, method.hyper)

@@ -1,7 +1,7 @@
 """Count the cost of a step: passes per image through the trained network and others of its architecture.
 
-A forward pass, a gradient to the input and a gradient to the weights count 1 each. The count is exact: `Passes` watches
-the convolutions whose weights have a given shape, and a network in which one convolution has it counts once per pass.
+A forward pass, a gradient to the input and a gradient to the weights count 1 each. `Passes` counts calls of
+convolutions whose weights have a given shape. The count is exact if exactly one convolution of a network has it.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from cure.core.tensors import Tensor
 
 
 class Passes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Add up images x passes of the convolutions with this weight shape while the mode is active."""
+    """Sum images x passes over the convolutions with this weight shape while the mode is active."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

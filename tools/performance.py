@@ -108,28 +108,28 @@ def table(runs: list[Benchmark]) -> list[str]:
 
 
 def costs(ours: dict[str, float], theirs: dict[str, float]) -> list[str]:
-    """Return the cells with passes and operations of both codes, and our share of the held bytes."""
+    """Return the cells with passes and operations of both codes, and the ratio ours / theirs of the held bytes."""
     passes = f"{ours['passes']:.3g} / {theirs['passes']:.3g}"
     return [passes, f"{ours['operations']} / {theirs['operations']}", f"{ours['held'] / theirs['held']:.2f}"]
 
 
 def judged(bar: float | None, found: float) -> list[str]:
-    """Return the cells with the bar, and with whether it is met."""
+    """Return the cell with the bar, and the cell that tells whether the ratio meets it; both empty without a bar."""
     return ["", ""] if bar is None else [f"{bar:.2f}", met(round(found, 2) <= bar)]
 
 
 def met(holds: bool) -> str:
-    """Return the word for a bar that is met, or is not."""
+    """Return the word of the column `met`."""
     return "yes" if holds else "**no**"
 
 
 def rows(cells: list[str], rule: bool = False) -> list[str]:
-    """Return a line of a Markdown table, with the rule below it where the line is the head."""
+    """Return a line of a Markdown table; with `rule`, also the rule below a head."""
     return ["| " + " | ".join(cells) + " |", *(["|" + "---|" * len(cells)] if rule else [])]
 
 
 def peak(runs: list[Benchmark]) -> list[str]:
-    """Return a table of the fastest matrix product, and the share of its speed that a step achieves."""
+    """Return a table of the speed of the fastest matrix product, and the share of it that a step achieves."""
     lines = rows(["step", "network", "peak, GFLOP/s", "share"], rule=True)
     for run in runs:
         products = [

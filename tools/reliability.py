@@ -1,4 +1,4 @@
-"""Write docs/reliability.md: count what the tests marked `reliability(topic)` tried, and how often it succeeded.
+"""Write docs/reliability.md: count the tests marked `reliability(topic)` by topic, and those that passed.
 
 `make reliability` runs these tests and writes the page; tests/policy/test_reliability_page.py compares it with the
 tests that pytest collects.
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-TOPICS = {  # topic -> (what was tried, what happened)
+TOPICS = {  # topic -> (description of the attempts, description of their success)
     "moments": ("moments at which a stage is killed", "resumed to the same bytes"),
     "second process": ("second processes on one run or download", "waited, never two at once"),
     "faults of disk and memory": ("disk-full and out-of-memory faults", "reported, nothing half-written"),

@@ -1,7 +1,7 @@
 """Measure how far robust accuracy moves over seeds in the quickstart: `python -m tools.seeds`, `make seeds`.
 
-Trains and attacks a few of its methods with five seeds, in a clone of the last commit, and writes
-quickstart/reports/seeds.csv, from which the report says what a table of one seed can tell.
+It trains and attacks a few methods with five seeds in a clone of the last commit. It writes
+quickstart/reports/seeds.csv, from which the report of one seed states the deviation between seeds.
 """
 
 import csv
@@ -27,7 +27,7 @@ STAGES = [f"attack_{family}" for family in ("natural", *GRID)]
 
 
 def reduced(path: Path) -> None:
-    """Leave in params.yaml only the rows to measure, with all seeds."""
+    """Reduce the grid of a params.yaml to the methods to measure, with all seeds."""
     yaml = YAML(typ="safe", pure=True)
     params = yaml.load(path.read_text(encoding="utf-8"))
     families = [key for key in params["grid"] if key.startswith(("update", "revise", "analyse"))]
@@ -39,7 +39,7 @@ def reduced(path: Path) -> None:
 
 
 def measured(results: Path) -> pd.DataFrame:
-    """Return the accuracy in percent of every column of every result, a line each."""
+    """Return a line per result and column, with the accuracy in percent."""
     lines = list[dict[str, object]]()
     for path in sorted(results.rglob("*-attack.json")):
         dataset, model = path.relative_to(results).parts[:2]
@@ -51,7 +51,7 @@ def measured(results: Path) -> pd.DataFrame:
 
 
 def main() -> None:
-    """Clone, train, attack, and write the deviations."""
+    """Clone, train, attack, and write the sample standard deviations, in points."""
     commit = subprocess.run(
         ["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -1,4 +1,4 @@
-"""Draw what a command leaves on a terminal: `python -m tools.terminal_picture FILE.svg COMMAND ...`.
+"""Draw the output of a command on a terminal: `python -m tools.terminal_picture FILE.svg COMMAND ...`.
 
 The picture shows the command; docs/terminal.svg was drawn at the root after a run of the quickstart.
 """
@@ -21,11 +21,11 @@ from rich.console import Console
 from rich.text import Text
 
 ROWS, COLUMNS = 200, 100
-COLOURS = {"brown": "yellow"}  # what pyte calls them -> what rich does
+COLOURS = {"brown": "yellow"}  # names of pyte -> names of rich
 
 
 def screen(command: list[str]) -> pyte.Screen:
-    """Run the command on a terminal of its own; return what is left there."""
+    """Run the command on a pseudo-terminal; return the screen after it ends."""
     shown = pyte.Screen(COLUMNS, ROWS)
     stream = pyte.ByteStream(shown)
     child, terminal = pty.fork()
@@ -45,13 +45,13 @@ def screen(command: list[str]) -> pyte.Screen:
 
 
 def style(char: pyte.screens.Char) -> str:
-    """Return the style of a character, as rich spells it."""
+    """Return the style of a character in the notation of rich."""
     colour = "" if char.fg == "default" else COLOURS.get(char.fg, char.fg.replace("bright", "bright_"))
     return f"{'bold ' * char.bold}{colour}".strip()
 
 
 def text(shown: pyte.Screen) -> Text:
-    """Return the lines of a screen with their colours."""
+    """Return the text of a screen with its colours, without empty lines at the end."""
     lines = []
     for row in range(ROWS):
         chars = [shown.buffer[row][column] for column in range(COLUMNS)]
@@ -64,7 +64,7 @@ def text(shown: pyte.Screen) -> Text:
 
 
 def picture(drawn: Text, title: str) -> str:
-    """Return an SVG that loads no font from a network."""
+    """Return an SVG that does not load a font from the network."""
     console = Console(record=True, width=COLUMNS, file=StringIO(), force_terminal=True)
     console.print(drawn, soft_wrap=True)
     start, _, rest = CONSOLE_SVG_FORMAT.partition("    @font-face {{")

@@ -94,7 +94,7 @@ class RowInWindow:
     def _inside(self, measure: str, low: float, high: float) -> Line:
         """Return `yes` if our accuracy is in the window, `no` if its whole 95 % interval is outside.
 
-        With several seeds the interval also covers other training runs; their variance is estimated from this row alone.
+        With several seeds the interval also covers other training runs. Their variance is estimated from this row.
         """
         texts, why = self._outcomes(self.row, measure)
         if why:

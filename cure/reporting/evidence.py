@@ -110,7 +110,7 @@ def survival(results: Results) -> pd.DataFrame:
 
 
 def tradeoff(results: Results) -> pd.DataFrame:
-    """Return clean and adversarial accuracy in percent, with intervals, of the first C&W and first AutoAttack column."""
+    """Return clean and adversarial accuracy in percent, with intervals, of the first C&W and AutoAttack column."""
     columns = dict.fromkeys(name for result in results.attacks.values() for name in result.outcomes)
     first = [next((name for name in columns if name.startswith(kind)), "") for kind in ("cw", "aa")]
     return _beside_clean(results, first)

@@ -13,9 +13,9 @@ from rich.text import Text
 
 WITHOUT_TERMINAL = 160  # columns
 GAP = 2  # columns between two columns of a table
-PROSE = 24  # columns that the sentences of a column need at least
+PROSE = 24  # least width of a column of sentences
 UNBROKEN = re.compile(r"\[[^\[\]]{,40}\]|\d\S* to \d\S*|[pn] = \S+|\d\S* (?:%|points|images)")
-"""Parts of a sentence that stay on one line: intervals, and numbers with their unit."""
+"""Matches the parts of a sentence that stay on one line: intervals, and numbers with their unit."""
 
 
 def page() -> Console:
@@ -25,13 +25,13 @@ def page() -> Console:
 
 
 def say(console: Console, text: str, style: str = "") -> None:
-    """Print a sentence: on a terminal broken between words, elsewhere on one line."""
+    """Print a sentence. A terminal gets lines broken between words, a file or pipe gets one line."""
     shown = wrapped(text, console.width) if console.is_terminal else text
     console.print(Text(shown, style=style), soft_wrap=True)
 
 
 def wrapped(text: str, width: int) -> str:
-    """Break each line of a text into lines of at most `width` columns, between words and never within an interval."""
+    """Wrap a text at `width` columns, between words and never within an interval or between a number and its unit."""
     held = UNBROKEN.sub(lambda part: part[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
     fill = partial(textwrap.fill, width=width, break_long_words=False, break_on_hyphens=False)
     lines = []
@@ -79,7 +79,7 @@ class WholeTable:
 
     @property
     def width(self) -> int:
-        """Return how wide a terminal must be for all columns beside each other, with no heading broken."""
+        """Return the width at which all columns fit beside each other and no heading is broken."""
         return sum(map(self._whole, range(len(self.heads)))) + GAP * (len(self.heads) - 1)
 
     def _whole(self, column: int) -> int:
@@ -89,7 +89,7 @@ class WholeTable:
         return [line for cells, _ in self.rows for line in cells[column].plain.split("\n")]
 
     def _need(self, column: int) -> int:
-        """Return the least width of a column, whose heading may be broken between words."""
+        """Return the least width of a column. Its heading may be broken between words."""
         head, cells = self.heads[column], self._lines(column)
         if head in self.prose:
             widest = max((cell_len(word) for line in cells for word in line.split()), default=0)
@@ -97,7 +97,7 @@ class WholeTable:
         return max(map(cell_len, [*head.split(), *cells]), default=0)
 
     def _blocks(self, width: int) -> list[list[int]]:
-        """Divide the columns into those that fit beside each other; return none if one does not fit beside the names.
+        """Divide the columns into blocks that fit the width; return [] if a column does not fit beside the names.
 
         Each block begins with the columns that name the rows.
         """
@@ -113,7 +113,7 @@ class WholeTable:
         return blocks
 
     def _table(self, block: list[int], width: int) -> Table:
-        """Return the table of some columns: headings are broken, and sentences take what is left, if they must."""
+        """Return the table of a block; if it is too wide, break headings and let sentences share the remaining room."""
         wide = [self._whole(column) for column in block]
         room = width - GAP * (len(block) - 1)
         if sum(wide) > room:

@@ -1,7 +1,7 @@
-"""Several processes (ranks) that train one network, each on its rows of every batch; without a group, one rank.
+"""Train one network in several processes (ranks), each on its rows of every batch; without a group there is one rank.
 
-With n_r of n images on rank r of R, a mean over the batch is the mean over ranks of (R n_r / n) mean_r, and so is its
-gradient. Whatever a step decides by a whole batch, masks and rewards included, is decided after that mean.
+With n_r of n images on rank r of R, a mean over the batch is the mean over ranks of (R n_r / n) mean_r. The same holds
+for its gradient. Masks, rewards and other decisions about a whole batch are made after that mean.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,17 +21,17 @@ _images: ContextVar[int | None] = ContextVar("images", default=None)
 
 
 def count() -> int:
-    """R."""
+    """Return R, the number of ranks."""
     return group.get_world_size() if group.is_initialized() else 1
 
 
 def rank() -> int:
-    """r, from 0."""
+    """Return r, the rank of this process, from 0."""
     return group.get_rank() if group.is_initialized() else 0
 
 
 def rows(n: int) -> slice:
-    """This rank's rows of n: contiguous, and in number at most one apart between ranks."""
+    """Return this rank's rows of n: a contiguous slice, whose length differs by at most one between ranks."""
     size, more = divmod(n, count())
     start = rank() * size + min(rank(), more)
     return slice(start, start + size + (rank() < more))
@@ -39,7 +39,7 @@ def rows(n: int) -> slice:
 
 @contextmanager
 def batch_of(images: int) -> Iterator[None]:
-    """Inside, the values given to `part` are of a batch of so many images on all ranks."""
+    """Set the number of images of the batch on all ranks, for the calls of `part` inside."""
     token = _images.set(images)
     try:
         yield
@@ -48,7 +48,10 @@ def batch_of(images: int) -> Iterator[None]:
 
 
 def part(values: Tensor) -> Tensor:
-    """(R n_r / n) mean_r: the mean of one value per image, as far as it is this rank's; `mean` completes it."""
+    """Return (R n_r / n) mean_r of one value per image (n_r). Its `mean` over ranks is the mean over the batch.
+
+    With several ranks it must be called inside `batch_of`.
+    """
     if count() == 1:
         return values.mean()
     images = _images.get()
@@ -57,9 +60,9 @@ def part(values: Tensor) -> Tensor:
 
 
 def mean(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Each tensor's mean over ranks, in one collective; the same on every rank, and constant to autograd.
+    """Return the mean of each tensor over ranks, by one all-reduce; equal on every rank, and detached from autograd.
 
-    In the memory format of the tensor, since fused optimisers take gradients that lie as their weights do.
+    Each result keeps the memory format of its tensor, since fused optimisers require gradients in that of the weights.
     """
     if count() == 1 or not tensors:
         return list(tensors)
@@ -70,7 +73,7 @@ def mean(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def everywhere(flags: Tensor, places: slice, n: int) -> Tensor:
-    """(n) bool from every rank's flags at its places, none twice."""
+    """Gather flags (n_r) of all ranks into one bool tensor (n); the slices `places` of two ranks must not overlap."""
     if count() == 1:
         return flags
     whole = torch.zeros(n, dtype=torch.uint8, device=flags.device)
@@ -80,7 +83,7 @@ def everywhere(flags: Tensor, places: slice, n: int) -> Tensor:
 
 
 def agree(net: nn.Module) -> None:
-    """Replace running statistics, which each rank took from its own rows, by their mean over ranks."""
+    """Replace running statistics, which each rank computed from its own rows, by their mean over ranks, in place."""
     if count() > 1:
         norms = [module for module in net.modules() if isinstance(module, _BatchNorm)]
         known = [t for norm in norms for t in (norm.running_mean, norm.running_var) if t is not None]
@@ -90,7 +93,7 @@ def agree(net: nn.Module) -> None:
 
 
 def agreed(value: T) -> T:
-    """What the first rank says."""
+    """Return the value of the first rank on every rank."""
     said = [value]
     if count() > 1:
         group.broadcast_object_list(said)
@@ -98,6 +101,6 @@ def agreed(value: T) -> T:
 
 
 def wait() -> None:
-    """Until every rank is here."""
+    """Wait until every rank has called this."""
     if count() > 1:
         group.barrier()

@@ -1,4 +1,7 @@
-"""Memory that runs out, for which training names a batch to try and an evaluation takes it; memory that is kept."""
+"""Handle running out of memory, and keep freed memory for the next step.
+
+Training ends with an error that suggests a batch size. An evaluation continues with half the batch.
+"""
 
 import ctypes
 import sys
@@ -16,7 +19,7 @@ SIGNS = ("DefaultCPUAllocator", "ALLOC_FAILED")  # of PyTorch's CPU allocator; o
 
 
 def exhausted(problem: RuntimeError | MemoryError) -> bool:
-    """Whether the error says that a device or this machine has no memory left."""
+    """Return whether the error means that a device or this machine has no memory left."""
     named = isinstance(problem, torch.OutOfMemoryError | MemoryError)
     return named or any(sign in str(problem) for sign in SIGNS)
 
@@ -27,7 +30,7 @@ def _said(problem: Exception) -> str:
 
 @contextmanager
 def fitting(key: str, batch: int) -> Iterator[None]:
-    """Training inside: an end of the memory is refused with the batch size to try under `key` of params.yaml."""
+    """Turn an out-of-memory error of the block into a UserError that suggests half the batch for `key`."""
     try:
         yield
     except (RuntimeError, MemoryError) as problem:
@@ -41,9 +44,10 @@ def fitting(key: str, batch: int) -> Iterator[None]:
 
 
 def halving(batch: int, work: Callable[[int], T], label: str, shared: bool = False) -> T:
-    """`work(batch)`; as often as memory runs out, from the start with half the batch, which stderr is told.
+    """Return `work(batch)`; whenever memory runs out, print that to stderr and restart with half the batch.
 
-    Processes that share the work must have one batch: there an end of the memory is refused.
+    Raises UserError if one image does not fit. With `shared` work, all processes must use the same batch, so the first
+    out-of-memory error raises UserError.
     """
     while True:
         try:
@@ -66,10 +70,10 @@ def halving(batch: int, work: Callable[[int], T], label: str, shared: bool = Fal
 
 
 def keep_freed_memory() -> None:
-    """Let the GNU C library keep what a step frees for the next one: up to 1 GiB, and blocks of up to 1 GiB.
+    """Let the GNU C library keep freed memory for the next step: up to 1 GiB, in blocks of up to 1 GiB.
 
-    By default it returns such memory to the system, and a step spends a sixth of its time on getting it again; in a
-    child of Dask, whose environment asks for more returns, half of it. Other C libraries have no such settings.
+    By default it returns such memory to the system, and requesting it again takes a sixth of a step's time. In a child
+    of Dask, whose environment lowers the threshold, it takes half. Other C libraries do not have these settings.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     for setting, size in ((M_MMAP_THRESHOLD, 1 << 30), (M_TRIM_THRESHOLD, 1 << 30), (M_TOP_PAD, 1 << 26)):

@@ -1,4 +1,4 @@
-"""How far a command is: events of its steps, and the bar, live table, plain lines or file of JSON that show them."""
+"""Report progress: events of steps, shown by a bar, a live table or plain lines, or appended to a file of JSON."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-FILE = "CURE_PROGRESS"  # names the file to which a stage adds its events; `cure grid` sets it
+FILE = "CURE_PROGRESS"  # names the file to which a stage appends its events; `cure grid` sets it
 RECENT = 5  # steps from which the time to go is estimated
 NO_TIME = 0.01  # seconds
 INTERVAL = 60.0  # seconds between two lines about a task where there is no terminal
@@ -29,7 +29,7 @@ STYLES = ("green", "yellow", "cyan")  # of what is done, the time since the star
 
 @dataclass(frozen=True)
 class Event:
-    """A task has done this many of its steps, at this time of day in seconds; the note is about the last one."""
+    """The number of finished steps of a task at a time (Unix, seconds), with a note about the last step."""
 
     label: str
     done: int
@@ -40,12 +40,12 @@ class Event:
 
 @contextmanager
 def progress(label: str, total: int, done: int = 0, unit: str = "step") -> Iterator[Callable[[str], None]]:
-    """Show how far a task is, and yield a function that reports one more step with a note.
+    """Show the progress of a task, and yield a function that reports one more finished step with a note.
 
     A terminal shows a bar. Elsewhere stderr receives a line at most every `INTERVAL` seconds. In both cases every step
     is added to the file that `FILE` names.
     """
-    if int(os.environ.get("RANK", "0")) > 0:  # of the processes that torchrun started, the first one reports
+    if int(os.environ.get("RANK", "0")) > 0:  # only the first of the processes of torchrun reports
         yield lambda _: None
         return
     console, numbers, bar = Console(stderr=True), count(done), Bar(label, total, done)
@@ -59,7 +59,7 @@ def progress(label: str, total: int, done: int = 0, unit: str = "step") -> Itera
                 printed = event.time
                 console.print(Text(line(event, unit, bar.to_go)), soft_wrap=True)
             if path := os.environ.get(FILE):
-                with suppress(OSError):  # a file that cannot be written stops no training
+                with suppress(OSError):  # a file that cannot be written must not stop a training
                     append(Path(path), asdict(event))
 
         on_progress("")
@@ -67,18 +67,18 @@ def progress(label: str, total: int, done: int = 0, unit: str = "step") -> Itera
 
 
 def line(event: Event, unit: str, left: str) -> str:
-    """Return how far a task is in words: update digits/small/at-s0: epoch 7 of 25, val_pgd 0.512, 0:00:12 to go."""
+    """Format progress as a line: update digits/small/at-s0: epoch 7 of 25, val_pgd 0.512, 0:00:12 to go."""
     parts = [f"{unit} {event.done} of {event.total}", event.note, left and f"{left} to go"]
     return f"{event.label}: {', '.join(filter(None, parts))}"
 
 
 def drawing(console: Console) -> bool:
-    """Return whether a console can draw over what it has drawn."""
+    """Return whether a console can redraw in place."""
     return console.is_terminal and not console.is_dumb_terminal
 
 
 class Bar:
-    """The bar of a task: on a narrow terminal it leaves out its label first, then the bar itself, then its note."""
+    """The progress bar of a task. A narrow terminal omits first its label, then the bar itself, then its note."""
 
     def __init__(self, label: str, total: int, done: int = 0) -> None:
         self.label, self.total, self.done, self.begun = label, total, done, time.time()
@@ -86,7 +86,7 @@ class Bar:
         self.events = deque[Event](maxlen=10 * RECENT)
 
     def step(self, done: int, note: str) -> Event:
-        """Record that so many steps are done, with a note about the last one."""
+        """Record the number of finished steps, with a note about the last one, and return the event."""
         self.events.append(Event(self.label, done, self.total, note, time.time()))
         self.done, self.note, self.to_go = done, note, to_go(self.events)
         return self.events[-1]
@@ -112,25 +112,25 @@ class Bar:
 
 
 def append(path: Path, facts: dict[str, Any]) -> None:
-    """Add a line of JSON to a file of progress."""
+    """Append a line of JSON to a progress file."""
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(facts) + "\n")
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a file of progress, without a last one that is half written."""
+    """Return the lines of a progress file, without an incomplete last line; empty if the file does not exist."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
 
 def seconds_to_go(events: Sequence[Event]) -> float | None:
-    """Estimate the time to go from the last steps that took time; a resumed stage passes its first steps in none."""
+    """Estimate the remaining seconds from the last RECENT steps, without those that a resumed stage skips."""
     seconds = [b.time - a.time for a, b in pairwise(events) if b.time - a.time > NO_TIME][-RECENT:]
     return median(seconds) * (events[-1].total - events[-1].done) if seconds else None
 
 
 def to_go(events: Sequence[Event]) -> str:
-    """Format the estimated time to go; return nothing before there is an estimate."""
+    """Format the estimated time to go; return an empty text before there is an estimate."""
     seconds = seconds_to_go(events)
     return "" if seconds is None else clock(seconds, hours=True)
 
@@ -139,9 +139,9 @@ def to_go(events: Sequence[Event]) -> str:
 def shown(
     view: RenderableType, new_lines: Callable[[], Iterable[str]], console: Console
 ) -> Iterator[Callable[[], None]]:
-    """Show `view` while the block runs, and clear it at the end; where nothing can be drawn, print new lines instead.
+    """Show `view` while the block runs, then clear it. A console that cannot redraw prints new lines instead.
 
-    The block calls what is yielded after each change.
+    The block must call the yielded function after each change.
     """
     live = drawing(console)
 
@@ -157,6 +157,6 @@ def shown(
 
 
 def clock(seconds: float, *, hours: bool = False) -> str:
-    """Format 90 seconds as 1:30 or, in a table, with `hours` as 0:01:30."""
+    """Format 90 seconds as 1:30, or as 0:01:30 with `hours` (for a table)."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if hours or minutes >= 60 else f"{minutes}:{rest:02}"

@@ -1,4 +1,4 @@
-"""The line that a stage ends with: [17/66] update TRADES s0: best epoch 23 of 25, clean 95.6, PGD-10 75.0, 12 s."""
+"""Format the last line of a stage: [17/66] update TRADES s0: best epoch 23 of 25, clean 95.6, PGD-10 75.0, 12 s."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ FEW_SECONDS, FEW_MINUTES = 100, 100
 
 
 def stage_line(command: list[str], given: Mapping[str, object], facts: str, seconds: float) -> str:
-    """Return the line of the stage that `command`, a script and its arguments, has run; `given` are these by name."""
+    """Return the line of a stage. `command` is its script with arguments, `given` maps argument names to values."""
     own = [Path(command[0]).name, *command[1:]]
     commands = _commands()
     place = f"[{commands.index(own) + 1}/{len(commands)}] " if own in commands else ""
@@ -21,11 +21,11 @@ def stage_line(command: list[str], given: Mapping[str, object], facts: str, seco
 
 
 def _commands() -> list[list[str]]:
-    """Return script and arguments of every stage that makes something, in the order of this folder's dvc.yaml."""
+    """Return script and arguments of every stage except `show`, in the order of dvc.yaml; [] if it is unreadable."""
     try:
         stages = matrix.stages(read(Path("dvc.yaml")), read(), ["cmd", "always_changed"])
         lines = [str(cmd).split()[1:] for _, (cmd, shows) in stages if not shows]
-    except (UserError, LookupError, TypeError, AttributeError):  # whether it can be run is for DVC to say
+    except (UserError, LookupError, TypeError, AttributeError):  # DVC reports a broken dvc.yaml
         return []
     return [[Path(script).name, *arguments] for script, *arguments in lines]
 

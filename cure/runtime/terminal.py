@@ -1,4 +1,4 @@
-"""What commands have in common: their arguments, their exit codes, and errors in plain words."""
+"""Define what commands share: arguments, exit codes, and the output of errors."""
 
 import contextlib
 import errno
@@ -33,7 +33,7 @@ INTERRUPTED = 130
 def stage(main: Callable[..., str | None]) -> NoReturn:
     """Run a stage's main function as a command that exits with 2 after a UserError and with 130 after Ctrl-C.
 
-    What it returns is printed in the stage's last line.
+    The text that it returns becomes part of the stage's last line.
     """
     begin = time.monotonic()
 
@@ -53,9 +53,9 @@ def stage(main: Callable[..., str | None]) -> NoReturn:
 
 
 def run(app: Callable[[], object]) -> None:
-    """Run a command; exit with 2 and a line on stderr where a user, a path, the folder or the output is at fault."""
+    """Run a command; exit with 2 and a line on stderr if input, a path, the folder or the output is at fault."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # else a terminal of ASCII would end the command at the first ±
+        if isinstance(stream, io.TextIOWrapper):  # else an ASCII terminal would end the command at the first ±
             stream.reconfigure(errors="replace")
     try:
         _refuse_deleted_folder()
@@ -63,10 +63,10 @@ def run(app: Callable[[], object]) -> None:
             app()
         finally:
             if sys.stdout:
-                sys.stdout.flush()  # here, where it can still be told that nothing of it was written
+                sys.stdout.flush()  # here, so that a failed write can still be reported
     except UserError as error:
         refuse(error)
-    except BrokenPipeError:  # whoever read the output has gone, as `head` does
+    except BrokenPipeError:  # the reader closed the pipe, as `head` does
         _discard(sys.stdout)
         sys.exit(1)
     except OSError as problem:
@@ -79,11 +79,11 @@ def run(app: Callable[[], object]) -> None:
 
 
 UNWRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
-"""Of a print, which names no file."""
+"""Error numbers of a failed print. Such an error has no file name."""
 
 
 def _refuse_deleted_folder() -> None:
-    """Refuse to begin in a folder that is gone: PyTorch ends a process that has none."""
+    """Raise UserError if the working folder was deleted; PyTorch would abort the process."""
     try:
         Path.cwd()
     except OSError:
@@ -91,7 +91,7 @@ def _refuse_deleted_folder() -> None:
 
 
 def _discard(stream: TextIO) -> None:
-    """Send what `stream` holds to nowhere, so that the interpreter does not try to write it again at its end."""
+    """Redirect a stream to the null device, so that the interpreter does not fail to write its rest at exit."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
@@ -112,7 +112,7 @@ def refuse(error: UserError) -> NoReturn:
 
 
 def _lines(text: str) -> str:
-    """Return a text as stderr shows it: on a terminal its lines are broken between words."""
+    """Wrap a text at the width of the terminal if stderr is one."""
     if not (sys.stderr and sys.stderr.isatty()):
         return text
     from rich.console import Console
@@ -123,7 +123,7 @@ def _lines(text: str) -> str:
 
 
 def warn(path: object, lines: Sequence[str]) -> None:
-    """Print to stderr the mistakes in a params.yaml that stop nothing."""
+    """Print a warning to stderr about mistakes in sections of a params.yaml that no run uses."""
     if lines:
         said = "\n  ".join([f"warning: {path}: mistakes in what no run of the grid uses:", *lines])
         print(_lines(said), file=sys.stderr)

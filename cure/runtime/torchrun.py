@@ -1,7 +1,7 @@
-"""One run on several processes of this machine, by torchrun: `run.processes` in params.yaml, each with a GPU.
+"""Run a stage in `run.processes` processes of this machine, started by torchrun, each with a GPU of its own.
 
-Gradients are averaged by torch.distributed itself and not by DistributedDataParallel, whose hooks see .backward()
-alone: CURE's mask, AWP's perturbation and LAS-AT's reward need the mean over ranks of gradients taken apart.
+Gradients are averaged by torch.distributed directly. DistributedDataParallel averages only those of .backward(), by
+hooks, but CURE's mask, AWP's perturbation and LAS-AT's reward use the mean over ranks of separate gradients.
 """
 
 import atexit
@@ -20,16 +20,17 @@ from cure.errors import UserError
 from cure.runtime import device, distributed
 from cure.settings.sections import RunSettings
 
-PATIENCE = timedelta(days=7)  # of ranks for the first, which may wait for a run; torchrun ends them where one dies
+PATIENCE = timedelta(days=7)  # ranks wait for the first, which may wait for a lock; torchrun ends all if one dies
 
 
 def set_up(run_settings: RunSettings) -> torch.device:
-    """The device of this rank, in a group of all; the first to come here is replaced by torchrun, which starts them.
+    """Return the device of this rank, after joining the group of all ranks.
 
-    Refuses more processes than there are GPUs.
+    With several processes, the first call replaces this process by torchrun, which starts them. Raises UserError if
+    there are more processes than GPUs.
     """
     if run_settings.processes > 1 and "LOCAL_RANK" not in os.environ:
-        _refuse(run_settings)  # once, and not as torchrun tells of it
+        _refuse(run_settings)  # before torchrun starts, so that the message is printed once and without its report
         os.environ.setdefault("OMP_NUM_THREADS", str(run_settings.threads))
         many = f"--nproc-per-node={run_settings.processes}"
         os.execv(sys.executable, [sys.executable, "-m", "torch.distributed.run", "--standalone", many, *sys.argv])
@@ -39,14 +40,14 @@ def set_up(run_settings: RunSettings) -> torch.device:
     if where.type == "cuda":
         where = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(where)
-    backend = "cpu:gloo,cuda:nccl" if where.type == "cuda" else "gloo"  # flags lie on the host
+    backend = "cpu:gloo,cuda:nccl" if where.type == "cuda" else "gloo"  # flags are on the host
     group.init_process_group(backend, timeout=PATIENCE)
     atexit.register(group.destroy_process_group)
     return where
 
 
 def _refuse(run_settings: RunSettings) -> None:
-    """Refuse what no process could do."""
+    """Raise UserError for a missing device, for fewer GPUs than processes, or for SyncBatchNorm without a GPU."""
     if problem := device.missing_device(run_settings):
         raise UserError(problem)
     there = torch.cuda.device_count() if run_settings.device != "cpu" else 0
@@ -60,14 +61,14 @@ def _refuse(run_settings: RunSettings) -> None:
 
 @contextmanager
 def alone(lock: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
-    """The first rank holds the lock; the others come in when it does."""
+    """Hold the lock on the first rank; the other ranks enter the block after it is acquired."""
     with lock() if distributed.rank() == 0 else nullcontext():
         distributed.wait()
         yield
 
 
 def synchronised(nets: Networks, run_settings: RunSettings) -> Networks:
-    """`nets` with batch statistics over all ranks where `run.sync_batchnorm` asks for it."""
+    """Convert batch norms to SyncBatchNorm if `run.sync_batchnorm` is set and there are several processes."""
     if not run_settings.sync_batchnorm or run_settings.processes == 1:
         return nets
     synced: Networks = nn.SyncBatchNorm.convert_sync_batchnorm(nets)  # type: ignore[no-untyped-call]

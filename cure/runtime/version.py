@@ -1,4 +1,4 @@
-"""The version of this package, which is written down in pyproject.toml alone."""
+"""Return the version of this package; its only source is pyproject.toml."""
 
 import tomllib
 from importlib import metadata
@@ -7,7 +7,7 @@ from cure import catalogue
 
 
 def version() -> str:
-    """Return the version of the installed package; of a checkout that is not installed, that in its pyproject.toml."""
+    """Return the version of the installed package, or that in pyproject.toml if this checkout is not installed."""
     try:
         return metadata.version("cure")
     except metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""`cure --version`."""
+"""Define the option `cure --version`."""
 
 from typing import Annotated
 

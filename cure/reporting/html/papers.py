@@ -9,7 +9,7 @@ from cure import catalogue
 
 PAGE = "docs/methods.md"
 SOFTWARE = 'The cure authors, "cure: adversarial training in one pipeline, and the evaluation of any network"'
-"""The citation of CITATION.cff, a file that an installed package lacks."""
+"""The citation of CITATION.cff; an installed package lacks that file."""
 
 
 @dataclass(frozen=True)
