@@ -40,7 +40,7 @@ TOLD = ("tests.txt", "measured.json", "profiles")  # files of the folder to brin
 
 
 class Lease:
-    """The remaining lent time and the record of finished phases; a file in the folder, so that commands share it."""
+    """The remaining time of a lease and its finished phases, kept in a file that all commands share."""
 
     def __init__(self, path: Path, seconds: float, call: float) -> None:
         self.path, self.seconds, self.begin = path, seconds, time.monotonic()
@@ -115,7 +115,7 @@ def run(command: list[str], folder: Path, seconds: float, output: Path | None = 
 def phase(name: str, command: list[str], where: Path, lease: Lease, seconds: float, output: Path | None = None) -> None:
     """Run a phase once. It is not repeated even if it fails, since the rows need the time.
 
-    With less than a minute and a half left, it is left to the next command.
+    If less than a minute and a half remains, the next command runs it.
     """
     if name in lease.state["done"] or lease.left() < 2 * GRACE:
         return
@@ -190,7 +190,9 @@ def main(
     Exit codes: 0: all done; 1: a step failed; 2: wrong input; 3: more to do; 130: interrupted.
     """
     lease = Lease(folder / "lease.json", minutes * 60, call * 60)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell ignores it, and so would the steps
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a background shell ignores SIGINT, and its children inherit that
     if digest is not None and (found := sha256(archive)) != digest:
         raise UserError(f"{archive}: has sha256 {found}, not {digest}; fetch it again")
     if not archive.is_file():

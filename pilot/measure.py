@@ -36,7 +36,7 @@ from cure.training.step import Step
 from cure.training.validation import validated
 from pilot.bench import CLASSES, STEPS, Bench, profiled
 
-IMAGES = 50_000  # in an epoch
+IMAGES = 50_000  # images of an epoch, to convert the time of a step
 METHODS = ("natural", "at", "cure", "trades")
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 WARM = 4

@@ -1,4 +1,4 @@
-"""Read the steps of a dvc.yaml without DVC: their order, and which of them are still needed."""
+"""Read the steps of a dvc.yaml without DVC, order them, and select those that are still needed."""
 
 import sys
 from collections.abc import Sequence

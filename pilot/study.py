@@ -49,7 +49,7 @@ class Pipeline:
 
     @property
     def log(self) -> Path:
-        """Return the file of its steps' output."""
+        """Return the path of the file to which the steps' output is appended."""
         return self.folder / "log"
 
     def to_do(self) -> list[Step]:
@@ -240,7 +240,7 @@ def main(
     if not archive.is_file():
         raise UserError(f"{archive}: not found; name a tar archive of train/ and test/")
     os.environ["CURE_PILOT_IMAGES"] = str(archive.resolve())
-    for end in (signal.SIGINT, signal.SIGTERM):  # a background shell ignores the first, and so would the steps
+    for end in (signal.SIGINT, signal.SIGTERM):  # a background shell ignores SIGINT, and the steps would inherit that
         signal.signal(end, signal.default_int_handler)
     every = [pipeline for name in studies for pipeline in pipelines(name)]
     raise typer.Exit(0 if run(every, workers, minutes * 60, commit) else TO_DO)

@@ -48,7 +48,7 @@ class RowInWindow:
 
     @property
     def at_scale(self) -> bool:
-        """Return whether all runs meet the window's epochs, images and choice of network."""
+        """Return whether all runs match the window in epochs, images and choice of network."""
         return all(self._at_scale(run) for run in self.results.seeds(self.row))
 
     def _at_scale(self, run: Run) -> bool:

@@ -1,6 +1,6 @@
-"""Write every attack column of every run with intervals (attacks.md, attacks.csv), and survival.csv.
+"""Report every attack column of every run with intervals (attacks.md, attacks.csv), and survival.csv.
 
-survival.csv holds the size of perturbation at which accuracy falls to given shares.
+survival.csv holds the perturbation sizes at which accuracy falls to given shares of the clean-correct images.
 """
 
 from math import inf

@@ -1,4 +1,4 @@
-"""Set our rows beside published ones: one table for each published table, never two sources in one cell."""
+"""Set our rows beside published ones: a table for each published table, with a line of its own for each source."""
 
 from dataclasses import dataclass
 from itertools import groupby
@@ -29,7 +29,7 @@ class Ours:
 
 
 def page(lines: pd.DataFrame, published: Published, made: Made, ours: Ours) -> str:
-    """Return claims.md: for each setting of ours its published tables, then those of other settings.
+    """Return claims.md: the published tables of each of our settings, then those of other settings.
 
     Other settings are left out if no published table is about a setting of ours. Within a setting, tables of papers
     precede reproductions. `made` maps (setting, method) to a text about the training of our row.

@@ -1,4 +1,4 @@
-"""Recolour a drawn figure for dark mode: invert the lightness of colours, keep their hues and all photographs."""
+"""Recolour a drawn figure for dark mode: invert lightness and keep hues. Photographs stay unchanged."""
 
 import colorsys
 from typing import Any
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure as Sheet
 from matplotlib.figure import FigureBase
 
 PAPER, INK = 0.097, 0.87
-"""Lightness in dark mode of what was white, and of what was black."""
+"""The lightness in dark mode of white, and of black."""
 VIVID, TINT, BRIGHT = 0.2, 0.75, 0.5
 """A colour above the saturation VIVID and below the lightness TINT marks a method; its lightness is at least BRIGHT."""
 GREYS = LinearSegmentedColormap.from_list("DarkGreys", ["#17181a", "#a0a0a0"])

@@ -29,8 +29,8 @@ class Drawn(NamedTuple):
 def draw(folders: "Folders", names: list[str], results: Results, suite: AttackSuite) -> Drawn:
     """Write NAME.png, NAME.pdf and the table NAME.csv of every named figure that has data, and captions.json.
 
-    A table whose cells are arrays is not written. Files have no date and no version in their metadata, and matplotlib's
-    default style applies, so that the same results give the same bytes.
+    A table whose cells are arrays is not written. Files have no date and no version in their metadata, and a user's
+    matplotlibrc is ignored, so that the same results give the same bytes.
     """
     captions, left_out, dark = {}, {}, {}
     for name in names:
@@ -46,7 +46,9 @@ def draw(folders: "Folders", names: list[str], results: Results, suite: AttackSu
         dark[name] = _saved(figure, data, folders, name)
         if not _pictures(data):
             captions[name]["table"] = f"{name}.csv"
-            kept = [column for column in data if not str(column).endswith("outcome")]  # a character for each image
+            kept = [
+                column for column in data if not str(column).endswith("outcome")
+            ]  # these hold a character for each image
             write_text(folders.tables / f"{name}.csv", data.to_csv(columns=kept, index=False, float_format="%.6g"))
     write_text(folders.figures / "captions.json", json.dumps(captions, indent=1) + "\n")
     return Drawn(left_out, dark)

@@ -1,7 +1,7 @@
 """Record the commit, the devices and the software that first produced the numbers of a report, in reports/made.json.
 
-The note stays while the digest of the results stays, so that reproducing a committed report changes no byte. As soon as
-a number differs, it is rewritten with the current commit.
+The note is kept while the digest of the results is unchanged, so that reproducing a committed report changes no byte.
+As soon as a number differs, the note is rewritten with the current commit.
 """
 
 import json

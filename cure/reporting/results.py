@@ -38,7 +38,7 @@ CorruptResults = dict[Run, CorruptResult]
 
 @runtime_checkable
 class Placed(Protocol):
-    """A run of ours, or a published claim: either has a data set and a model."""
+    """A run of ours or a published claim: both have a data set and a model."""
 
     @property
     def dataset(self) -> str:
@@ -50,7 +50,7 @@ class Placed(Protocol):
 
 
 def setting(placed: Placed) -> str:
-    """Return the data set and model as digits/small."""
+    """Return data set and model, such as digits/small."""
     return f"{placed.dataset}/{placed.model}"
 
 
@@ -69,7 +69,7 @@ class Sidecar(Record):
 
     device: str
     torch: str
-    epochs: Annotated[int, Field(ge=1)] | None = None  # of a stage that trains
+    epochs: Annotated[int, Field(ge=1)] | None = None  # only of a stage that trains
 
 
 @dataclass(frozen=True)

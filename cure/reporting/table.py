@@ -51,7 +51,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the table."""
+    """A row of the table: setting, method, measures, and further cells as text. A measure that was not run is None."""
 
     setting: str
     method: str

@@ -1,4 +1,4 @@
-"""Printed tables and sentences that keep every name, number and interval whole on a terminal of any width."""
+"""Print tables and sentences without breaking a name, a number or an interval, whatever the width."""
 
 import re
 import textwrap

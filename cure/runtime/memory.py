@@ -15,7 +15,7 @@ from cure.errors import UserError
 
 T = TypeVar("T")
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # of malloc.h
-SIGNS = ("DefaultCPUAllocator", "ALLOC_FAILED")  # of PyTorch's CPU allocator; of cuBLAS and cuDNN
+SIGNS = ("DefaultCPUAllocator", "ALLOC_FAILED")  # in errors of PyTorch's CPU allocator; of cuBLAS and cuDNN
 
 
 def exhausted(problem: RuntimeError | MemoryError) -> bool:

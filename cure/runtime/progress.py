@@ -20,11 +20,11 @@ from rich.table import Column, Table
 from rich.text import Text
 
 FILE = "CURE_PROGRESS"  # names the file to which a stage appends its events; `cure grid` sets it
-RECENT = 5  # steps from which the time to go is estimated
+RECENT = 5  # number of steps from which the time to go is estimated
 NO_TIME = 0.01  # seconds
-INTERVAL = 60.0  # seconds between two lines about a task where there is no terminal
+INTERVAL = 60.0  # least seconds between two lines about a task without a terminal
 NARROWEST, WIDEST = 6, 40  # columns of a bar
-STYLES = ("green", "yellow", "cyan")  # of what is done, the time since the start and the time to go
+STYLES = ("green", "yellow", "cyan")  # of the finished steps, the elapsed time and the time to go
 
 
 @dataclass(frozen=True)

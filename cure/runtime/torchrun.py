@@ -1,4 +1,4 @@
-"""Run a stage in `run.processes` processes of this machine, started by torchrun, each with a GPU of its own.
+"""Run a stage in `run.processes` processes of this machine, started by torchrun, each on its own GPU (or on the CPU).
 
 Gradients are averaged by torch.distributed directly. DistributedDataParallel averages only those of .backward(), by
 hooks, but CURE's mask, AWP's perturbation and LAS-AT's reward use the mean over ranks of separate gradients.

@@ -17,4 +17,4 @@ Shown = Annotated[bool, typer.Option("--version", callback=_show, is_eager=True,
 
 
 def version_option(shown: Shown = False) -> None:
-    """Take the option of the command itself; the help of the command is its own."""
+    """Accept `--version` before any command. The help text of `cure` is that of its Typer app."""

@@ -64,7 +64,7 @@ def chart(name: str, template: Path, data: pd.DataFrame) -> dict[str, Any]:
     for channels in _encodings(spec["spec"]):
         for channel, about in list(channels.items()):
             if isinstance(about, dict) and about.get("field") == "rev":
-                del channels[channel]  # the page shows one revision
+                del channels[channel]  # the page shows no other git revision
             elif channel in looks and isinstance(about, dict):
                 about["scale"] = {"domain": names, "range": looks[channel]}
             elif channel == "tooltip":

@@ -1,4 +1,4 @@
-"""Show each method's outcome on test images, which are numbers here: result files hold no pixels."""
+"""Show each method's outcome on test images. Images are shown by number, since result files hold no pixels."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Wall:
 
 
 def gallery(attacks: AttackResults) -> list[Wall]:
-    """Return a wall for each setting."""
+    """Return the gallery of each setting, hardest image first, with at most MOST images evenly spaced over all."""
     first = min((run.seed for run in attacks), default=0)
     settings = dict.fromkeys(map(setting, attacks))
     return [

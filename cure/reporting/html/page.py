@@ -46,7 +46,7 @@ class Section:
 
     name: str
     title: str
-    html: str  # escaped already
+    html: str  # safe: HTML in the source is escaped
     table: str  # name of its CSV; empty if it has none
 
 
@@ -85,7 +85,7 @@ class Measured:
 
     attacks: AttackResults = field(default_factory=dict)
     pairs: pd.DataFrame = field(default_factory=pd.DataFrame)
-    titles: dict[str, str] = field(default_factory=dict)  # of the columns in `pairs`
+    titles: dict[str, str] = field(default_factory=dict)  # column in `pairs` -> its heading
     dark: dict[str, bytes] = field(default_factory=dict)  # name of a figure -> its dark form as WebP
 
 
