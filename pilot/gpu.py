@@ -190,9 +190,7 @@ def main(
     Exit codes: 0: all done; 1: a step failed; 2: wrong input; 3: more to do; 130: interrupted.
     """
     lease = Lease(folder / "lease.json", minutes * 60, call * 60)
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a background shell ignores SIGINT, and its children inherit that
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background, a shell's children ignore SIGINT
     if digest is not None and (found := sha256(archive)) != digest:
         raise UserError(f"{archive}: has sha256 {found}, not {digest}; fetch it again")
     if not archive.is_file():
