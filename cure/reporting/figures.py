@@ -46,9 +46,7 @@ def draw(folders: "Folders", names: list[str], results: Results, suite: AttackSu
         dark[name] = _saved(figure, data, folders, name)
         if not _pictures(data):
             captions[name]["table"] = f"{name}.csv"
-            kept = [
-                column for column in data if not str(column).endswith("outcome")
-            ]  # those hold a character per image
+            kept = [column for column in data if not str(column).endswith("outcome")]  # a character for each image
             write_text(folders.tables / f"{name}.csv", data.to_csv(columns=kept, index=False, float_format="%.6g"))
     write_text(folders.figures / "captions.json", json.dumps(captions, indent=1) + "\n")
     return Drawn(left_out, dark)
