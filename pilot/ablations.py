@@ -44,11 +44,10 @@ def outcomes(variants: list[str], place: Path) -> Tested:
         if not paths:
             raise UserError(f"{place / variant}: no results yet; `python -m pilot.study ARCHIVE ablations` makes them")
         for path in paths:
-            method, _, seed = path.name.removesuffix("-attack.json").rpartition("-s")
-            if method != "natural":
-                name = method if method in STARTS.values() else variant
-                dataset, model = path.parent.parts[-2:]
-                found[Run(dataset, model, name, int(seed))] = parse_attack(path.read_bytes()).outcomes
+            run = Run.of_result(path)
+            if run.method != "natural":
+                own = run if run.method in STARTS.values() else run.of(variant)
+                found[own] = parse_attack(path.read_bytes()).outcomes
     return found
 
 

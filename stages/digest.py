@@ -19,17 +19,17 @@ import tokenize
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the code of this copy of the project, not the installed one
 
-import typer
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from cure import catalogue
 from cure.errors import UserError
+from cure.runtime.terminal import stage
 from cure.storage.files import contents, sha256, write_text
 from cure.storage.paths import expanded
 
@@ -183,7 +183,7 @@ def main() -> None:
     try:
         params = YAML(typ="safe").load(Path("params.yaml").read_text(encoding="utf-8"))
     except (OSError, ValueError, YAMLError) as problem:
-        refuse(f"params.yaml: cannot be read: {problem}; run this in a pipeline folder")
+        raise UserError(f"params.yaml: cannot be read: {problem}; run this in a pipeline folder") from None
     with contextlib.suppress(OSError, ValueError):  # only a cache: without it, every file is read
         KNOWN.update(json.loads(CACHE.read_text(encoding="utf-8")))
     before = dict(KNOWN)
@@ -192,14 +192,8 @@ def main() -> None:
         if before != KNOWN and CACHE.parent.is_dir():
             write_text(CACHE, json.dumps(KNOWN))
     except (OSError, SyntaxError, tokenize.TokenError, UserError) as problem:
-        refuse(f"code: {problem}")
-
-
-def refuse(said: str) -> NoReturn:
-    """Print the error and exit with 2. Other stages use cure/runtime/terminal.py, which would import too much here."""
-    print(f"error: {said}", file=sys.stderr)
-    raise typer.Exit(2)
+        raise UserError(f"code: {problem}") from None
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    stage(main)

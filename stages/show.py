@@ -9,20 +9,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the code of this copy, not the installed one
 
-import typer
-
-from cure.errors import UserError
 from cure.reporting.printed import show
+from cure.runtime.terminal import stage
 
 
 def main() -> None:
     """Print reports/table.md of the current folder and the path of reports/index.html."""
-    try:
-        show(Path("reports/table.md"))
-    except UserError as error:  # other stages use cure/runtime/terminal.py, which imports too much
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(2) from None
+    show(Path("reports/table.md"))
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    stage(main)

@@ -9,6 +9,7 @@ import io
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,6 +20,7 @@ from cure.evaluation.statistics.contradictions import parse_attack
 from cure.pipeline.code_texts import search_path
 from cure.reporting.comparison.seeds import COLUMNS
 from cure.storage.files import write_text
+from cure.storage.paths import Run
 
 ROOT = Path(__file__).parents[1]
 SEEDS = [0, 1, 2, 3, 4]
@@ -42,10 +44,7 @@ def measured(results: Path) -> pd.DataFrame:
     """Return a line per result and column, with the accuracy in percent."""
     lines = list[dict[str, object]]()
     for path in sorted(results.rglob("*-attack.json")):
-        dataset, model = path.relative_to(results).parts[:2]
-        method, _, seed = path.name.removesuffix("-attack.json").rpartition("-s")
-        run = {"dataset": dataset, "model": model, "method": method, "seed": int(seed)}
-        shares = parse_attack(path.read_bytes()).shares()
+        run, shares = asdict(Run.of_result(path)), parse_attack(path.read_bytes()).shares()
         lines += [run | {"column": name, "hit": 100 * share} for name, share in shares.items()]
     return pd.DataFrame(lines)
 

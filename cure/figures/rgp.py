@@ -13,7 +13,6 @@ from cure.figures.parts.layout import legend_below, name_layers
 
 PANELS = {
     "network_wide": "updated by a step,\none threshold for the network",
-    "per_tensor": "updated by a step,\none threshold per tensor",
     "moved": "among those that move most\nuntil the next phase",
 }
 GREYS = ["#d9d9d9", "#8c8c8c", "#262626", "#737373", "#bdbdbd"]
@@ -69,9 +68,10 @@ def late_middle(data: pd.DataFrame) -> Verdict:
 
 
 FIGURE = Figure(
-    "Share of each layer's weights that a training step of CURE updates, under a threshold for the network and one per "
-    "tensor, and that are among the most moved weights until the next phase, at the start, the middle and the end of "
-    "the training, on validation images. A weight that is not updated still moves by momentum and weight decay.",
+    "Share of each layer's weights that a training step of CURE updates under one threshold for the network, and that "
+    "are among the most moved weights until the next phase, at the start, the middle and the end of the training, on "
+    "validation images. A threshold per tensor, CURE's own, updates the same share of every layer. A weight that is "
+    "not updated still moves by momentum and weight decay.",
     data="rgp",
     without="no analysed row has a gradient mask",
     draw=draw,

@@ -1,11 +1,9 @@
 """Read the estimated cost of rows that were not run from reports/costs.csv, which `make costs` writes."""
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from cure.errors import UserError
-from cure.storage.files import refuse_special
+from cure.reporting import measured
 
 COLUMNS = ["dataset", "model", "method", "tflops", "gpu_hours"]
 
@@ -30,16 +28,6 @@ def digits(number: float) -> str:
 
 def load(path: Path) -> Costs:
     """Read costs.csv; return no estimates if the file does not exist."""
-    if not path.exists():
-        return Costs({}, 0.0)
-    refuse_special(path)
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            read = csv.DictReader(file)
-            lines = list(read)
-        if missing := [name for name in COLUMNS if name not in (read.fieldnames or [])]:
-            raise ValueError(f"no column {', '.join(missing)}")
-        hours = {(f"{line['dataset']}/{line['model']}", line["method"]): float(line["gpu_hours"]) for line in lines}
-        return Costs(hours, float(lines[0]["tflops"]) if lines else 0.0)
-    except (OSError, KeyError, TypeError, ValueError, csv.Error) as problem:
-        raise UserError(f"{path}: not a list of costs ({problem}); `make costs` writes it anew") from None
+    lines = measured.load(path, COLUMNS, ["tflops", "gpu_hours"], "make costs")
+    hours = {(f"{line['dataset']}/{line['model']}", line["method"]): float(line["gpu_hours"]) for line in lines}
+    return Costs(hours, float(lines[0]["tflops"]) if lines else 0.0)

@@ -8,10 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-SEEDS = 2**31
-"""Seeds are below this bound, which every generator accepts, NumPy's 32-bit ones included."""
-COUNTS = 2**31
-"""Counts are below this bound, which PyTorch's splits and shapes accept on every platform."""
+from cure.core.bounds import COUNTS, SEEDS
+
 LONGEST_NAME = 64
 """Longest name in characters, since names are part of paths and headings."""
 

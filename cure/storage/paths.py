@@ -32,6 +32,13 @@ class Run:
     method: str
     seed: int
 
+    @classmethod
+    def of_result(cls, path: Path) -> "Run":
+        """Return the run of a file DATASET/MODEL/METHOD-sSEED-STAGE.json, as `result` spells it."""
+        dataset, model, name = path.parts[-3:]
+        method, _, seed = name.rpartition("-")[0].rpartition("-s")
+        return cls(dataset, model, method, int(seed))
+
     @property
     def name(self) -> str:
         """Return the run's name, such as digits/small/trades-s0."""

@@ -35,6 +35,8 @@ OUTLINES = {
     "X": SHAPES["X"],
 }
 """Marker of matplotlib -> SVG path in a square from -1 to 1."""
+DASHES: dict[str, list[float]] = {"-": [1, 0], "--": [6, 3], ":": [1.5, 2.5], "-.": [7, 2.5, 1.5, 2.5]}
+"""Line style of matplotlib -> lengths of strokes and gaps, in pixels."""
 VERSION = "6.4"
 """The version of Vega-Lite in the page. The page of `dvc plots` uses its own."""
 OUT = 1 / 3
@@ -57,6 +59,7 @@ def chart(name: str, template: Path, data: pd.DataFrame) -> dict[str, Any]:
     methods = list(data["method"].unique())
     looks = {"color": [style(one)[0] for one in methods], "shape": [SHAPES[marker(one)] for one in methods]}
     names = [NAMES.get(one, one) for one in methods]
+    dashes = {"domain": names, "range": [_dash(style(one)[1]) for one in methods]}
     text = _csv(_spelt(data), spec)
     spec["data"] = {"values": text, "format": {"type": "csv"}}
     spec["params"] = [{"name": "chosen", "value": None}]
@@ -65,6 +68,8 @@ def chart(name: str, template: Path, data: pd.DataFrame) -> dict[str, Any]:
         for channel, about in list(channels.items()):
             if isinstance(about, dict) and about.get("field") == "rev":
                 del channels[channel]  # the page shows no other git revision
+                if channel == "strokeDash":  # revisions in dvc plots, here methods of one colour
+                    channels[channel] = {"field": "method", "type": "nominal", "legend": None, "scale": dashes}
             elif channel in looks and isinstance(about, dict):
                 about["scale"] = {"domain": names, "range": looks[channel]}
             elif channel == "tooltip":
@@ -77,6 +82,11 @@ def chart(name: str, template: Path, data: pd.DataFrame) -> dict[str, Any]:
         "dark": [turned(colour) for colour in looks["color"]],
     }
     return spec
+
+
+def _dash(line: Any) -> list[float]:
+    """Return matplotlib's line style as Vega's lengths of strokes and gaps."""
+    return DASHES[line] if isinstance(line, str) else list(line[1])
 
 
 def _view(values: "pd.Series[float]") -> list[float]:

@@ -193,7 +193,7 @@ def test_a_list_of_costs_that_is_none_is_refused(folder: Path, tmp_path: Path) -
     shutil.copy(folder / "params.yaml", copy)
     (copy / "reports").mkdir()
     (copy / "reports/costs.csv").write_text("dataset,model,method,tflops,gpu_hours\ndigits,small,at,60,much\n")
-    with pytest.raises(UserError, match=r"costs\.csv: not a list of costs .* `make costs` writes it anew"):
+    with pytest.raises(UserError, match=r"costs\.csv: cannot be read .* `make costs` writes it anew"):
         report(copy)
 
 

@@ -204,7 +204,7 @@ def test_a_damaged_list_of_costs_is_refused(copy: Path, content: bytes | None) -
     path = copy / "reports" / "costs.csv"
     path.parent.mkdir()
     path.mkdir() if content is None else path.write_bytes(content)
-    assert refusal(copy, Path("reports/costs.csv")).startswith("not a list of costs (")
+    assert refusal(copy, Path("reports/costs.csv")).startswith("cannot be read (")
 
 
 # ---- what only a grid with a study, an analysis or RiFT reads

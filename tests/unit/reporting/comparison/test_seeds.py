@@ -46,7 +46,7 @@ def test_it_names_the_deviation_of_every_method_in_the_column(tmp_path: Path) ->
 @pytest.mark.parametrize("text", ["a,b\n1,2\n", LINES.replace("1.260", "x"), LINES.replace(",deviation", "")])
 def test_a_damaged_list_is_refused(tmp_path: Path, text: str) -> None:
     (path := tmp_path / "seeds.csv").write_text(text)
-    with pytest.raises(UserError, match=r"seeds.csv: not a list of deviations"):
+    with pytest.raises(UserError, match=r"seeds.csv: cannot be read"):
         told(path, "pgd20", "PGD-20")
 
 
