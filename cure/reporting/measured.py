@@ -1,4 +1,4 @@
-"""Read the CSV files of reports/ that a `make` command measured or estimated, and the report uses."""
+"""Read the CSV files of measurements and estimates that a `make` command wrote to reports/, for the report."""
 
 import csv
 from pathlib import Path
@@ -8,16 +8,16 @@ from cure.storage.files import refuse_special
 
 
 def load(path: Path, columns: list[str], numbers: list[str], made_by: str) -> list[dict[str, str]]:
-    """Return the lines of a CSV file, each a value by column; none without the file.
+    """Return the lines of a CSV file, each as column -> text; [] if the file does not exist.
 
     Args:
-        path: the file.
-        columns: the columns that every line must have.
-        numbers: those of them whose values must be numbers.
-        made_by: the command that writes the file anew, for the error.
+        path: The file.
+        columns: The columns that every line must have.
+        numbers: The columns whose values must be numbers.
+        made_by: The command that rewrites the file, for the error message.
 
     Raises:
-        UserError: the file cannot be read, lacks a column, or has another value where a number must be.
+        UserError: The file cannot be read, lacks a column, or has a value that is not a number.
     """
     if not path.exists():
         return []

@@ -85,7 +85,7 @@ def chart(name: str, template: Path, data: pd.DataFrame) -> dict[str, Any]:
 
 
 def _dash(line: Any) -> list[float]:
-    """Return matplotlib's line style as Vega's lengths of strokes and gaps."""
+    """Convert a line style of matplotlib to lengths of strokes and gaps for Vega."""
     return DASHES[line] if isinstance(line, str) else list(line[1])
 
 
