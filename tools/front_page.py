@@ -7,7 +7,6 @@ compares README with both.
 import csv
 import re
 from pathlib import Path
-from statistics import mean, stdev
 
 from cure import catalogue
 from cure.core.method import Method
@@ -20,37 +19,50 @@ ROWS = ("natural", "at", "trades", "mart", "awp", "rift", "arat", "cure")
 COLUMNS = ("clean", "pgd20", "cw20", "aa")
 NRR = "cw20"
 OTHERWISE = {"ar_at": "arat", "las_awp": "las_at_awp", "las_trades": "las_at_trades"}  # files not named by the key
-Line = dict[str, str]
+Span = tuple[float, float, float]
 
 
 def results(reports: Path) -> list[str]:
-    """Return the table of the main methods in percent: with 95 % intervals, or mean and deviation of several seeds."""
-    with (reports / "attacks.csv").open(newline="", encoding="utf-8") as file:
-        found = list(csv.DictReader(file))
-    heads = ["method", *(images(found, column) for column in COLUMNS), f"NRR ({heading(NRR)})"]
-    lines = [line(heads), line(["---", *["---:"] * (len(heads) - 1)])]
+    """Return the table of the main methods, in percent with 95 % intervals."""
+    spans, images = measured(reports)
+    columns = [*COLUMNS, f"nrr_{NRR}"]
+    less = {column: f" ({images[column]})" for column in COLUMNS if images[column] != images["clean"]}
+    heads = ["method", *(heading(column) + less.get(column, "") for column in COLUMNS), f"NRR ({heading(NRR)})"]
+    lines = [line(heads), line(["---", *["---:"] * len(columns)])]
     for method in ROWS:
-        own = {
-            column: [one for one in found if (one["method"], one["column"]) == (method, column)] for column in COLUMNS
-        }
-        if all(own.values()):
-            cells = [cell(own[column], "accuracy", "low", "high") for column in COLUMNS]
-            lines.append(line([NAMES[method], *cells, cell(own[NRR], "nrr", "nrr_low", "nrr_high")]))
+        if all((method, column) in spans for column in columns):
+            found = [spans[method, column] for column in columns]
+            lines.append(line([NAMES[method], *(f"{mean:.2f} ({low:.1f} to {high:.1f})" for mean, low, high in found)]))
     return lines
 
 
-def images(found: list[Line], column: str) -> str:
-    """Return the heading of a column, with its number of images if that is smaller than for clean accuracy."""
-    seen = {name: max(int(one["images"]) for one in found if one["column"] == name) for name in ("clean", column)}
-    return heading(column) if seen[column] == seen["clean"] else f"{heading(column)} ({seen[column]})"
+def measured(reports: Path) -> tuple[dict[tuple[str, str], Span], dict[str, int]]:
+    """Return (method, column) -> mean and interval in percent, and column -> number of images.
+
+    Several seeds are in ranks.csv, with intervals over images and training runs. One seed is in attacks.csv, with
+    intervals over images.
+    """
+    if found := read(reports / "ranks.csv"):
+        spans = {(one["method"], one["column"]): span(one, "mean", "low", "high") for one in found}
+    else:
+        found = read(reports / "attacks.csv")
+        spans = {(one["method"], one["column"]): span(one, "accuracy", "low", "high") for one in found}
+        spans |= {(one["method"], f"nrr_{one['column']}"): span(one, "nrr", "nrr_low", "nrr_high") for one in found}
+    return spans, {one["column"]: int(one["images"]) for one in found}
 
 
-def cell(seeds: list[Line], value: str, low: str, high: str) -> str:
-    """Format one seed's number with its interval over images, or the mean and standard deviation of several seeds."""
-    numbers = [float(one[value]) for one in seeds]
-    if len(numbers) > 1:
-        return f"{mean(numbers):.2f} ± {stdev(numbers):.2f}"
-    return f"{numbers[0]:.2f} ({float(seeds[0][low]):.1f} to {float(seeds[0][high]):.1f})"
+def read(path: Path) -> list[dict[str, str]]:
+    """Return the lines of a CSV file of a report, or [] if the report lacks it."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def span(found: dict[str, str], *columns: str) -> Span:
+    """Return a mean and the ends of its interval; a number that the column lacks is 0."""
+    mean, low, high = (float(found[column] or 0) for column in columns)
+    return mean, low, high
 
 
 def methods() -> list[str]:

@@ -1,5 +1,7 @@
 """README: short, its tables as the reports and the catalogue have them, its Python and that of docs/evaluate.md run."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from sklearn.datasets import load_digits
@@ -28,10 +30,15 @@ def test_a_part_that_is_not_there_is_an_error() -> None:
         front_page.rewritten("# cure\n")
 
 
-def test_several_seeds_have_a_mean_and_a_deviation() -> None:
-    seeds = [{"accuracy": value, "low": "0", "high": "1"} for value in ("50.0", "52.0", "54.0")]
-    assert front_page.cell(seeds, "accuracy", "low", "high") == "52.00 ± 2.00"
-    assert front_page.cell(seeds[:1], "accuracy", "low", "high") == "50.00 (0.0 to 1.0)"
+def test_several_seeds_have_intervals_over_images_and_training_runs(tmp_path: Path) -> None:
+    (tmp_path / "attacks.csv").write_text("method,column,images,accuracy,low,high,nrr,nrr_low,nrr_high\n")
+    names = [*front_page.COLUMNS, "nrr_cw20"]
+    lines = [f"{name},{60 if name == 'aa' else 539},cure,{50 + k},40,{60 + k}" for k, name in enumerate(names)]
+    (tmp_path / "ranks.csv").write_text("column,images,method,mean,low,high\n" + "\n".join(lines) + "\n")
+    head, _, row = front_page.results(tmp_path)
+    assert head == "| method | Clean | PGD-20 | C&W-20 | AA (60) | NRR (C&W-20) |"
+    assert row.startswith("| CURE | 50.00 (40.0 to 60.0) | 51.00 (40.0 to 61.0) |")
+    assert row.endswith("| 54.00 (40.0 to 64.0) |")
 
 
 def test_the_page_is_short() -> None:

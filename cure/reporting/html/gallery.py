@@ -23,7 +23,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Wall:
-    """The outcomes of all methods of a setting (first seed) on the same images, the hardest image first."""
+    """The outcomes of all methods of a setting (first seed) on the same images, the hardest image first.
+
+    At least half of the networks classify each image correctly when it is not attacked.
+    """
 
     setting: str
     images: list[int]
@@ -32,7 +35,7 @@ class Wall:
 
 
 def gallery(attacks: AttackResults) -> list[Wall]:
-    """Return the gallery of each setting, hardest image first, with at most MOST images evenly spaced over all."""
+    """Return the gallery of each setting, hardest image first, with at most MOST evenly spaced images."""
     first = min((run.seed for run in attacks), default=0)
     settings = dict.fromkeys(map(setting, attacks))
     return [
@@ -46,10 +49,13 @@ def _wall(where: str, attacks: AttackResults) -> Wall:
     titled = headings(results)
     column = next((name for name, about in results[0].minima.items() if about.norm == results[0].norm), "")
     needed = ["worst", *([column] if column else [])]
-    seen = [
-        i for i in range(results[0].images) if all(one.outcomes[name][i] != "-" for one in results for name in needed)
+    known = [
+        i
+        for i in range(results[0].images)
+        if all(one.outcomes[name][i] != "-" for one in results for name in needed)
+        and 2 * sum(one.outcomes["clean"][i] == "1" for one in results) >= len(results)
     ]
-    hardest = sorted(seen, key=lambda i: (sum(one.outcomes["worst"][i] == "1" for one in results), i))
+    hardest = sorted(known, key=lambda i: (sum(one.outcomes["worst"][i] == "1" for one in results), i))
     images = [hardest[k * len(hardest) // MOST] for k in range(MOST)] if len(hardest) > MOST else hardest
     lines = [
         (NAMES.get(run.method, run.method), [_outcome(result, i, column, titled) for i in images])
@@ -64,7 +70,7 @@ def _outcome(result: RunAttackResult, image: int, column: str, titled: Callable[
     distance = _distance(result, image, column)
     size = "none found" if distance is None else f"{distance:.4g}"
     found = f"; smallest perturbation {size} ({titled(column)})" if column else ""
-    text = "\N{MIDDLE DOT}" if distance is None else f"{distance:.2f}".lstrip("0")
+    text = "\N{MIDDLE DOT}" if distance is None else f"{distance / result.eps:.1f}"
     if result.outcomes["worst"][image] == "1":
         return Outcome("correct", text, f"correct under every attack within eps {result.eps:g}{found}")
     return Outcome("broken", text, f"broken first by {_breaker(result, image, titled)}{found}")

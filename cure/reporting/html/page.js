@@ -150,9 +150,9 @@ async function draw(box) {
   spec.spec.width = Math.floor(room / spec.columns) - 75;
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const channels = [spec.spec.encoding, ...spec.spec.layer.map((layer) => layer.encoding ?? {})];
-  for (const { color, shape } of channels) {
+  for (const { color, shape, strokeDash } of channels) {
     if (color && dark.matches) color.scale.range = spec.usermeta.dark;
-    for (const one of [color, shape]) if (one?.legend) one.legend.columns = Math.max(2, Math.floor(room / 170));
+    for (const one of [color, shape, strokeDash]) if (one?.legend) one.legend.columns = Math.max(2, Math.floor(room / 170));
   }
   const [ink, rule, font] = [colour("--ink"), colour("--rule"), "system-ui, sans-serif"];
   const text = { labelColor: ink, titleColor: ink, labelFontSize: 12, titleFontSize: 12, labelFont: font, titleFont: font };

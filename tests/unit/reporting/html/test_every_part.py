@@ -60,18 +60,24 @@ def test_another_problem_is_said_as_it_is_with_its_network() -> None:
 
 
 def test_the_images_tell_what_broke_them_first_and_the_smallest_perturbation() -> None:
-    (wall,) = gallery.gallery({run("at"): result(), run("trades"): result(), run("at", 1): result()})
-    assert wall.images == [0, 1, 2, 3]
+    other = result(outcomes={"clean": "1111", "aa": "1011", "min_linf": "1001", "worst": "1001"})
+    (wall,) = gallery.gallery({run("at"): result(), run("trades"): other, run("at", 1): result()})
+    assert wall.images == [1, 2, 0, 3]
     assert [name for name, _ in wall.lines] == ["AT", "TRADES"]
     kinds = [(one.kind, one.said.partition(";")[0]) for one in wall.lines[0][1]]
     assert kinds == [
-        ("wrong", "misclassified without an attack"),
         ("broken", "broken first by AA (apgd-ce)"),
         ("broken", "broken first by Min L-inf"),
+        ("wrong", "misclassified without an attack"),
         ("correct", "correct under every attack within eps 0.15"),
     ]
-    assert [one.text for one in wall.lines[0][1]] == ["×", ".10", ".14", "·"]  # noqa: RUF001
-    assert wall.lines[0][1][1].said.endswith("smallest perturbation 0.1 (Min L-inf)")
+    assert [one.text for one in wall.lines[0][1]] == ["0.7", "0.9", "×", "·"]  # noqa: RUF001
+    assert wall.lines[0][1][0].said.endswith("smallest perturbation 0.1 (Min L-inf)")
+
+
+def test_an_image_that_most_networks_misclassify_is_left_out() -> None:
+    (wall,) = gallery.gallery({run("at"): result(), run("trades"): result()})
+    assert wall.images == [1, 2, 3]
 
 
 def test_many_images_are_thinned_evenly_from_the_hardest_on() -> None:
