@@ -5,14 +5,23 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-Side = list[str] | tuple[list[float], int]
+
+@dataclass(frozen=True)
+class Ratio:
+    """The natural-robustness ratio 2 n r / (n + r) of a method, by the per-image outcomes of each seed."""
+
+    clean: list[str]
+    robust: list[str]
+
+
+Side = list[str] | tuple[list[float], int] | Ratio
 """One text of per-image outcomes (1 correct, 0 not) for each seed; where none were kept, (accuracies in percent,
 images)."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """The claim that one network is more accurate than another on the same images, seed by seed."""
+    """The claim that one network has a higher accuracy or ratio than another on the same images, seed by seed."""
 
     first: Side  # of the network that is claimed to be better
     second: Side  # of the other network: the same kind, the same seeds

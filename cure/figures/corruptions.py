@@ -41,6 +41,14 @@ def ahead(data: pd.DataFrame) -> Verdict:
     return f"at severity 3, {images} images: {told}", [Claim(cure, other) for other in others]
 
 
+def raised(data: pd.DataFrame) -> Verdict:
+    """Compare RiFT with the AT networks that it fine-tunes, over all severities."""
+    images, means = int(data["images"].iloc[0]), data.groupby("method")["accuracy"].mean()
+    rift, at = ((accuracies(data, method, "accuracy"), images) for method in ("rift", "at"))
+    told = f"mean over severities, {images} images: RiFT {means['rift']:.2f} %, AT {means['at']:.2f} %"
+    return told, [Claim(rift, at, same_runs=True)]
+
+
 FIGURE = Figure(
     "Accuracy on corrupted test images in percent, mean over severities; darker is better.",
     data="corruptions",
@@ -53,6 +61,12 @@ FIGURE = Figure(
             "CURE keeps more accuracy under common corruptions of severity 3 than AT, TRADES and MART.",
             ("cure", "at", "trades", "mart"),
             ahead,
+        ),
+        Finding(
+            "RiFT, Table 1",
+            "Fine-tuning AT's least critical module raises its accuracy under common corruptions, by about 1.5 points.",
+            ("rift", "at"),
+            raised,
         ),
     ),
 )

@@ -125,7 +125,13 @@ def _beside_clean(results: Results, columns: list[str]) -> pd.DataFrame:
     found, key = attacks.measured(results.attacks), ["setting", "method", "seed"]
     clean = found[found["column"] == "clean"][[*key, "accuracy", "low", "high"]]
     clean = clean.rename(columns={name: f"clean_{name}" for name in ("accuracy", "low", "high")})
-    return found[found["column"].isin(columns)].merge(clean, on=key)
+    texts = [
+        place(run) | {"column": name, "outcome": text, "clean_outcome": result.outcomes["clean"]}
+        for run, result in results.attacks.items()
+        for name, text in result.outcomes.items()
+    ]
+    beside = found[found["column"].isin(columns)].merge(clean, on=key)
+    return beside.merge(pd.DataFrame(texts, columns=[*key, "column", "outcome", "clean_outcome"]), on=[*key, "column"])
 
 
 TABLES: dict[str, Callable[[Results], pd.DataFrame]] = {

@@ -8,11 +8,11 @@ from scipy.stats import fisher_exact
 
 from cure import catalogue
 from cure.core.figure import Figure
-from cure.core.finding import Claim
+from cure.core.finding import Claim, Ratio
 from cure.core.names import NAMES
 from cure.evaluation.statistics.paired_outcomes import paired_outcomes
 from cure.evaluation.statistics.paired_tests import LEVEL
-from cure.evaluation.statistics.two_level import accuracies, of_counts, of_the_same_runs
+from cure.evaluation.statistics.two_level import accuracies, of_counts, of_the_same_runs, ratio_of_networks, ratios
 from cure.reporting import evidence, markdown
 from cure.reporting.results import Results
 from cure.settings.sections import AttackSuite
@@ -77,6 +77,12 @@ def _test(claim: Claim) -> tuple[float, float]:
     test compares counts. It treats each accuracy as one network's on its images, which is conservative for a mean.
     """
     first, second = claim.first, claim.second
+    if isinstance(first, Ratio) and isinstance(second, Ratio):
+        clean = {"first": first.clean, "second": second.clean}
+        robust = {"first": first.robust, "second": second.robust}
+        several = len(first.clean) > 1
+        found = ratios(clean, robust).difference(*clean) if several else ratio_of_networks(clean, robust)
+        return found.value, found.p()
     if isinstance(first, list) and isinstance(second, list):
         if len(first) == 1:
             paired = paired_outcomes(first[0], second[0])
@@ -99,10 +105,10 @@ def page(found: pd.DataFrame, seeds: int) -> str:
     counts = found["agrees"].value_counts()
     told = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in ANSWERS)
     about = (
-        "Each line is computed from the table of its figure (reports/data), means over seeds. Accuracies on the same "
-        "images are tested at 95 %, image by image where outcomes are kept, else by their counts: `yes` and `no` are "
-        "said where that holds, else `not told apart`; a fall that the numbers do not show is a `no`. Where a line "
-        "says `no interval`, its numbers are compared as they are."
+        "Each line is computed from the table of its figure (reports/data), means over seeds. Accuracies and ratios "
+        "on the same images are tested at 95 %, image by image where outcomes are kept, else by their counts. `yes` "
+        "and `no` are claimed where the test supports them, else `not told apart`; a fall that the numbers do not show "
+        "is a `no`. Where a line has `no interval`, its numbers are compared as they are."
     )
     unit = UNIT_METHODS.format(seeds) if seeds > 1 else UNIT_NETWORKS
     head = ["Source", "The paper says", "Setting", "Here", "Agrees"]

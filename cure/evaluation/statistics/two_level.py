@@ -229,9 +229,23 @@ def ratios(clean: dict[str, list[str]], robust: dict[str, list[str]]) -> TwoLeve
     By the delta method, the ratio of a seed is linearised at its own n and r. It is homogeneous of degree 1, so it is
     the mean over images of c dR/dn + x dR/dr, where c and x are 1 if the image is correct clean and under attack.
     """
+    return TwoLevel(_ratio_scores(clean, robust))
+
+
+def ratio_of_networks(clean: dict[str, list[str]], robust: dict[str, list[str]]) -> Estimate:
+    """Return the ratio of the first of two networks minus that of the second, over other images alone.
+
+    The ratios are linearised as in `ratios`, and images are paired.
+    """
+    first, second = _ratio_scores(clean, robust).values()
+    variance = _of_images(first.per_image - second.per_image, [(first.whole, 0.5), (-second.whole, 0.5)])
+    return Estimate(first.mean - second.mean, variance, float(len(first.per_image) - 1), -1.0, 1.0)
+
+
+def _ratio_scores(clean: dict[str, list[str]], robust: dict[str, list[str]]) -> dict[str, Scores]:
     both = {(name, side): texts for side, one in (("n", clean), ("r", robust)) for name, texts in one.items()}
     seen = looked_at({" ".join(key): texts for key, texts in both.items()})
-    return TwoLevel({name: _linear_ratio(seen[f"{name} n"], seen[f"{name} r"]) for name in clean})
+    return {name: _linear_ratio(seen[f"{name} n"], seen[f"{name} r"]) for name in clean}
 
 
 def _linear_ratio(clean: NDArray[np.float64], robust: NDArray[np.float64]) -> Scores:

@@ -104,10 +104,29 @@ def singles(first: float, second: float) -> Frame:
     return accuracies(natural=(95, 0), u1=(first, 30), u2=(second, 30), u3=(80, 40), u4=(90, 30))
 
 
+def beside(**pairs: tuple[float, float]) -> Frame:
+    """Clean accuracy and accuracy under C&W; a second column has the clean accuracies again."""
+    lines = [(name, clean, robust, 2 * clean * robust / (clean + robust)) for name, (clean, robust) in pairs.items()]
+    found = Frame(lines, columns=["method", "clean_accuracy", "accuracy", "nrr"]).assign(column="cw20")
+    texts = {"clean_outcome": "clean_accuracy", "outcome": "accuracy"}
+    return found.assign(**{name: [right(value) for value in found[of]] for name, of in texts.items()})
+
+
 CASES = {  # figure -> (bears the paper out, does not) for each of its findings
     "curves": [(on_test(at=(50, 45), cure=(50, 50)), on_test(at=(50, 50), cure=(50, 51)))],
     "corruptions": [
         (corrupted(cure=65, at=50, trades=55, mart=58), corrupted(cure=50, at=50, trades=55, mart=58)),
+        (corrupted(rift=60, at=50).query("severity == 3"), corrupted(rift=50, at=60).query("severity == 3")),
+    ],
+    "ratio": [
+        (
+            beside(natural=(95, 1), cure=(85, 54), at=(84, 50), trades=(82, 51), mart=(78, 52)),
+            beside(cure=(85, 50), at=(84, 50), trades=(82, 51), mart=(84, 55)),
+        )
+    ],
+    "tradeoff": [
+        (beside(natural=(95, 1), at=(84, 50)), beside(natural=(84, 1), at=(95, 50))),
+        (beside(rift=(86, 49), at=(84, 50)), beside(rift=(84, 51), at=(86, 50))),
     ],
     "survival": [
         (
@@ -163,7 +182,12 @@ def test_it_can_come_out_either_way(key: str) -> None:
 
 CLOSE = {  # figure -> a table for each of its findings whose accuracies differ as the paper says, but too little
     "curves": [on_test(at=(50, 49.9), cure=(50, 50))],
-    "corruptions": [corrupted(cure=60, at=50, trades=55, mart=58)],
+    "corruptions": [
+        corrupted(cure=60, at=50, trades=55, mart=58),
+        corrupted(rift=50.1, at=50).query("severity == 3"),
+    ],
+    "ratio": [beside(cure=(85, 52.1), at=(84, 50), trades=(82, 51), mart=(85, 52))],
+    "tradeoff": [beside(natural=(84.1, 1), at=(84, 50)), beside(rift=(84.1, 50), at=(84, 50))],
     "survival": [radii(cure=(60, 30), at=(50, 20), trades=(55, 25), mart=(58, 29.9))],
     "interpolation": [way(50.0, 50.3, 49.0)],
     "layers": [
@@ -263,8 +287,9 @@ def test_seeds_are_averaged_before_they_are_judged() -> None:
 def test_a_row_that_the_grid_lacks_is_named_and_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
     data = CASES["corruptions"][0][0].assign(setting="digits/small", seed=0)
     monkeypatch.setattr(evidence, "table", lambda name, results, suite: data[data["method"] != "cure"])
-    (line,) = findings.table(["corruptions"], loaded(), SUITE).to_dict("records")
+    line, other = findings.table(["corruptions"], loaded(), SUITE).to_dict("records")
     assert (line["agrees"], line["ours"]) == ("not measured", "no row CURE")
+    assert other["ours"] == "no row RiFT"
 
 
 def test_a_figure_without_data_says_what_it_lacks() -> None:
@@ -292,5 +317,5 @@ def test_the_page_has_a_line_for_each_setting_and_counts_them(monkeypatch: pytes
     data = pd.concat([good.assign(setting="digits/small"), bad.assign(setting="cifar10/resnet18")]).assign(seed=0)
     monkeypatch.setattr(evidence, "table", lambda name, results, suite: data)
     text = findings.page(findings.table(["corruptions"], loaded(), SUITE), 1)
-    assert "- 1 yes, 1 no, 0 not told apart, 0 not measured." in text
-    assert text.count("| digits/small |") == text.count("| cifar10/resnet18 |") == 1
+    assert "- 1 yes, 1 no, 0 not told apart, 2 not measured." in text  # RiFT's finding
+    assert text.count("| digits/small |") == text.count("| cifar10/resnet18 |") == 2
