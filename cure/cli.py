@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from cure.core.bounds import SEEDS
 from cure.errors import UserError
 from cure.evaluation.standalone import options
 from cure.pipeline.grid.cli import grid
 from cure.runtime.terminal import run, warn
 from cure.runtime.version_option import version_option
+from cure.settings.bounds import SEEDS
 
 app = typer.Typer(
     help="Evaluate and compare robust networks. `dvc repro`, in quickstart/ or at the root, runs the pipeline.",

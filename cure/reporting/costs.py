@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from cure.reporting import measured
+from cure.storage.files import csv_lines
 
 COLUMNS = ["dataset", "model", "method", "tflops", "gpu_hours"]
 
@@ -28,6 +28,6 @@ def digits(number: float) -> str:
 
 def load(path: Path) -> Costs:
     """Read costs.csv; return no estimates if the file does not exist."""
-    lines = measured.load(path, COLUMNS, ["tflops", "gpu_hours"], "make costs")
+    lines = csv_lines(path, COLUMNS, ["tflops", "gpu_hours"], "make costs")
     hours = {(f"{line['dataset']}/{line['model']}", line["method"]): float(line["gpu_hours"]) for line in lines}
     return Costs(hours, float(lines[0]["tflops"]) if lines else 0.0)

@@ -12,7 +12,8 @@ from cure.core.finding import Claim, Ratio
 from cure.core.names import NAMES
 from cure.evaluation.statistics.paired_outcomes import paired_outcomes
 from cure.evaluation.statistics.paired_tests import LEVEL
-from cure.evaluation.statistics.two_level import accuracies, of_counts, of_the_same_runs, ratio_of_networks, ratios
+from cure.evaluation.statistics.ratios import ratio_of_networks, ratios
+from cure.evaluation.statistics.two_level import accuracies, of_counts, of_the_same_runs
 from cure.reporting import evidence, markdown
 from cure.reporting.results import Results
 from cure.settings.sections import AttackSuite

@@ -13,9 +13,9 @@ from typing import Annotated, NoReturn, TextIO
 
 import typer
 
-from cure.core.bounds import SEEDS
 from cure.errors import UserError
 from cure.runtime.stage_line import stage_line
+from cure.settings.bounds import SEEDS
 
 Dataset = Annotated[
     str, typer.Argument(help="A data set of params.yaml: an entry of cure/datasets.", metavar="DATASET")

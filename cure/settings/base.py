@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from cure.core.bounds import COUNTS, SEEDS
+from cure.settings.bounds import COUNTS, SEEDS
 
 LONGEST_NAME = 64
 """Longest name in characters, since names are part of paths and headings."""

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from cure.core.bounds import SEEDS
 from cure.core.method import Batch, Method, Networks, TrainingPosition
 from cure.core.network import Network
 from cure.core.noise import Stream, seed_for
@@ -17,6 +16,7 @@ from cure.core.tensors import Images, Labels, Tensor
 from cure.errors import UserError
 from cure.runtime import distributed
 from cure.settings.base import DelayedSettings
+from cure.settings.bounds import SEEDS
 from cure.settings.problems import Problems, fill
 from cure.training.step import Step
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cure.core.bounds import COUNTS
 from cure.core.tensors import Labels
 from cure.data.loader import as_float
 from cure.errors import UserError, first_sentence
+from cure.settings.bounds import COUNTS
 
 Arrays = Tensor | np.ndarray | list[Any] | tuple[Any, ...]
 Given = Arrays | DataLoader[Any] | Dataset[Any]

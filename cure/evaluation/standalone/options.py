@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cure.core.bounds import COUNTS, SEEDS
 from cure.errors import UserError
 from cure.settings.base import Norm, number
+from cure.settings.bounds import COUNTS, SEEDS
 
 if TYPE_CHECKING:
     from cure.core.network import Normalisation

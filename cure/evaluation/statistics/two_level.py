@@ -145,13 +145,13 @@ class TwoLevel:
     def mean(self, method: str) -> Estimate:
         """Return the mean of a method."""
         one = self.scores[method]
-        images = _of_images(one.per_image, [(one.whole, 2.0), (0.0, 2.0)])
+        images = of_images(one.per_image, [(one.whole, 2.0), (0.0, 2.0)])
         return self._estimate(one.mean, images, 1, 0.0)
 
     def difference(self, first: str, second: str) -> Estimate:
         """Return the mean of the first method minus that of the second."""
         one, other = self.scores[first], self.scores[second]
-        images = _of_images(one.per_image - other.per_image, [(one.whole, 0.5), (-other.whole, 0.5)])
+        images = of_images(one.per_image - other.per_image, [(one.whole, 0.5), (-other.whole, 0.5)])
         return self._estimate(one.mean - other.mean, images, 2, -1.0)
 
     def _estimate(self, value: float, images: float, methods: int, least: float) -> Estimate:
@@ -161,7 +161,7 @@ class TwoLevel:
         return Estimate(value, variance, degrees, least, 1.0)
 
 
-def _of_images(each: NDArray[np.float64], more: list[tuple[float, float]]) -> float:
+def of_images(each: NDArray[np.float64], more: list[tuple[float, float]]) -> float:
     """Return MS_i / (S n) from the means per image and further (value, weight) pairs of unseen images.
 
     For a mean these are two more correct images and two more wrong ones (Agresti and Coull, American Statistician
@@ -198,7 +198,7 @@ def of_the_same_runs(first: list[str], second: list[str]) -> Estimate:
     one, other = looked_at({"first": first, "second": second}).values()
     gap = Scores(one - other)
     alone = TwoLevel({"difference": gap})
-    return alone._estimate(gap.mean, _of_images(gap.per_image, [(1.0, 0.5), (-1.0, 0.5)]), 1, -1.0)
+    return alone._estimate(gap.mean, of_images(gap.per_image, [(1.0, 0.5), (-1.0, 0.5)]), 1, -1.0)
 
 
 def of_counts(first: NDArray[np.float64], second: NDArray[np.float64], images: int, same_runs: bool) -> Estimate:
@@ -221,35 +221,3 @@ def of_counts(first: NDArray[np.float64], second: NDArray[np.float64], images: i
 def accuracies(outcomes: dict[str, list[str]]) -> TwoLevel:
     """Return the methods of a column from their outcomes, seed by seed."""
     return TwoLevel({name: Scores(values) for name, values in looked_at(outcomes).items()})
-
-
-def ratios(clean: dict[str, list[str]], robust: dict[str, list[str]]) -> TwoLevel:
-    """Return the methods of a column by their natural-robustness ratio 2 n r / (n + r), a mean over seeds.
-
-    By the delta method, the ratio of a seed is linearised at its own n and r. It is homogeneous of degree 1, so it is
-    the mean over images of c dR/dn + x dR/dr, where c and x are 1 if the image is correct clean and under attack.
-    """
-    return TwoLevel(_ratio_scores(clean, robust))
-
-
-def ratio_of_networks(clean: dict[str, list[str]], robust: dict[str, list[str]]) -> Estimate:
-    """Return the ratio of the first of two networks minus that of the second, over other images alone.
-
-    The ratios are linearised as in `ratios`, and images are paired.
-    """
-    first, second = _ratio_scores(clean, robust).values()
-    variance = _of_images(first.per_image - second.per_image, [(first.whole, 0.5), (-second.whole, 0.5)])
-    return Estimate(first.mean - second.mean, variance, float(len(first.per_image) - 1), -1.0, 1.0)
-
-
-def _ratio_scores(clean: dict[str, list[str]], robust: dict[str, list[str]]) -> dict[str, Scores]:
-    both = {(name, side): texts for side, one in (("n", clean), ("r", robust)) for name, texts in one.items()}
-    seen = looked_at({" ".join(key): texts for key, texts in both.items()})
-    return {name: _linear_ratio(seen[f"{name} n"], seen[f"{name} r"]) for name in clean}
-
-
-def _linear_ratio(clean: NDArray[np.float64], robust: NDArray[np.float64]) -> Scores:
-    n, r = (one.mean(axis=1, keepdims=True) for one in (clean, robust))
-    total = np.where(n + r > 0, n + r, 1.0)
-    by_n, by_r = 2 * (r / total) ** 2, 2 * (n / total) ** 2
-    return Scores(by_n * clean + by_r * robust, float((by_n + by_r).mean()))

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from cure.core.bounds import COUNTS
 from cure.errors import UserError
 from cure.runtime.terminal import interrupted
+from cure.settings.bounds import COUNTS
 
 MOST_WORKERS = 1024  # each is a process or a job of its own
 

@@ -1,6 +1,7 @@
 """Group the outcomes of several seeds by method, as samples for the pairs, ranks and marks of a report."""
 
-from cure.evaluation.statistics.two_level import TwoLevel, accuracies, ratios
+from cure.evaluation.statistics.ratios import ratios
+from cure.evaluation.statistics.two_level import TwoLevel, accuracies
 from cure.reporting.results import setting
 from cure.storage.paths import Run
 

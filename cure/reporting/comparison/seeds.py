@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from cure.core.names import NAMES
-from cure.reporting.measured import load
+from cure.storage.files import csv_lines
 
 COLUMNS = ["dataset", "model", "method", "column", "seeds", "deviation", "commit"]
 
@@ -13,7 +13,7 @@ def told(path: Path, column: str, title: str) -> list[str]:
 
     `column` is an attack column, and `title` its heading. A deviation is a sample standard deviation, in points.
     """
-    lines = [line for line in load(path, COLUMNS, ["deviation"], "make seeds") if line["column"] == column]
+    lines = [line for line in csv_lines(path, COLUMNS, ["deviation"], "make seeds") if line["column"] == column]
     if not lines:
         return []
     moved = ", ".join(f"{NAMES.get(one['method'], one['method'])} {float(one['deviation']):.1f}" for one in lines)

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from cure.core.bounds import COUNTS, SEEDS
 from cure.errors import UserError
 from cure.evaluation.standalone import options as command_options
 from cure.evaluation.standalone.python.own_attacks import OwnAttack
 from cure.settings import base
+from cure.settings.bounds import COUNTS, SEEDS
 from cure.settings.check import TAKEN
 
 USUAL = {"linf": "clean, pgd20, cw20, aa", "l2": "clean, pgd20, aa"}

@@ -7,8 +7,8 @@ import pytest
 from scipy.stats import binom, norm
 
 from cure.errors import UserError
-from cure.evaluation.statistics.intervals import NORMAL_95, nrr
-from cure.evaluation.statistics.two_level import Scores, TwoLevel, accuracies, of_counts, of_the_same_runs, ratios
+from cure.evaluation.statistics.intervals import NORMAL_95
+from cure.evaluation.statistics.two_level import Scores, TwoLevel, accuracies, of_counts, of_the_same_runs
 
 SEEDS, IMAGES = 3, 200
 RUNS, HARD, OWN = 0.2, 1.5, 0.5  # deviations of training runs, of images, and of images for a method, before the probit
@@ -128,25 +128,6 @@ def test_only_images_that_every_network_looked_at_count():
     assert found.images == 3
     assert found.scores["a"].per_image.tolist() == [1, 0.5, 1]
     assert found.difference("a", "b").value == pytest.approx(5 / 6)
-
-
-def test_ratios_are_means_over_seeds_and_their_variance_that_of_drawing_images_anew():
-    draws = np.random.default_rng(6)
-    clean = draws.random((2, 400)) < 0.9
-    robust = clean & (draws.random((2, 400)) < 0.5)
-    found = ratios({"a": texts(clean)}, {"a": texts(robust)})
-    each = [nrr(c.mean(), r.mean()) for c, r in zip(clean, robust, strict=True)]
-    assert found.scores["a"].per_seed == pytest.approx(each)
-    assert found.mean("a").value == pytest.approx(np.mean(each))
-    drawn = draws.integers(0, 400, (2000, 400))
-    again = [np.mean([nrr(c[i].mean(), r[i].mean()) for c, r in zip(clean, robust, strict=True)]) for i in drawn]
-    assert found.scores["a"].per_image.std(ddof=1) / 20 == pytest.approx(np.std(again), rel=0.1)
-
-
-def test_the_ratio_of_a_network_without_robust_images_is_0_and_has_an_interval():
-    found = ratios({"a": ["1" * 60] * 2}, {"a": ["0" * 60] * 2})
-    assert found.mean("a").value == 0
-    assert 0.05 < found.mean("a").interval()[1] < 0.15  # twice that of the accuracy under attack
 
 
 def test_networks_of_the_same_runs_are_paired_by_seed():
