@@ -55,7 +55,7 @@ def page(found: dict[str, Any]) -> str:
         "",
         f"PyTorch {found['torch']}, {found['model']}, batch {found['batch']}. Written by",
     ]
-    lines[-1] += " `python -m pilot.merge` from measured.json; profiles stand in profiles/."
+    lines[-1] += " `python -m pilot.merge` from measured.json; profiles are in profiles/."
     lines += ["", "| measure | found | bar |", "|---|---|---|"]
     for name, measure in found["measures"].items():
         error = str(measure.get("error", "")).strip().splitlines()
@@ -79,7 +79,7 @@ def merge(home: Path, lent: Path) -> Path:
     """Unpack the archives of a folder, write measured.md, and return the folder of the device."""
     archive = home / "results.tar.gz"
     if not archive.exists():
-        raise UserError(f"{home}: has no results.tar.gz; name the folder into which `pilot.gpu --out` came home")
+        raise UserError(f"{home}: has no results.tar.gz; name the folder with the files of `pilot.gpu --out`")
     place = lent / device_of(archive)
     extracted(archive, place)
     if (home / "networks.tar.gz").exists():

@@ -112,7 +112,7 @@ def _pipeline(name: str, folder: Path, values: dict[str, Any], stages: list[str]
     for key, value in values.items():
         matters = any(f"{key}.".startswith(f"{one}.") or f"{one}.".startswith(f"{key}.") for one in asked)
         if matters and _found(params, key) != value:
-            raise UserError(f"{path}: {key} is another one than in the study; delete what was made with it")
+            raise UserError(f"{path}: {key} differs from the study; delete this folder, or restore the study")
     return Pipeline(name, folder, params, ordered, json.loads(told.read_text()) if told.exists() else {})
 
 

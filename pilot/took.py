@@ -12,7 +12,7 @@ from pilot.study import EVIDENCE
 
 ABOUT = (
     "Core-hours: processor time of one core, training that was interrupted and resumed included, as "
-    "`python -m pilot.study` noted it. Steps that another study had run with the same settings count where they ran."
+    "`python -m pilot.study` recorded it. A step that two studies share is counted in the one that ran it."
 )
 
 
@@ -48,7 +48,7 @@ def page(evidence: Path) -> str:
     total = sum(one.total() for one in hours.values()) / 3600
     ruled = markdown.table(["Study", "Steps", *stages, "All"], body, left=(0,))
     where = f"{total:.1f} core-hours in all, on {'; '.join(devices(evidence))}."
-    return "\n".join(["# What it took", "", ABOUT, where, "", *ruled]) + "\n"
+    return "\n".join(["# Cost of the evidence", "", ABOUT, where, "", *ruled]) + "\n"
 
 
 def main() -> None:

@@ -108,7 +108,7 @@ def page(found: list[Configuration], chosen: dict[str, Configuration], images: i
         f"Written by `python -m pilot.tuning`. Percent of {images} validation images; one seed; {epochs} epochs. "
         "Score: NRR of clean and PGD-10, of natural training the clean accuracy. One accuracy has a standard error "
         f"of up to {worst:.1f} points, so neighbours are often not told apart: the rule takes the highest score all "
-        "the same, and the same for every method. What it took stands in took.md."
+        "the same, and the same for every method. The cost is in took.md."
     )
     head = ["Method", "Configuration", "Clean", "PGD-10", "Score", ""]
     return "\n".join(["# Equal tuning", "", about, "", *markdown.table(head, body, left=(0, 1, 5))]) + "\n"

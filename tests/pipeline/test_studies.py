@@ -118,7 +118,7 @@ def test_a_folder_that_began_with_other_settings_is_refused(sweep):
     path.write_text(whole.replace("precision: fp32", "precision: bf16"))  # of which the study says nothing
     assert pipelines("tuning", place)
     path.write_text(whole.replace("weight_decay: 0.0005", "weight_decay: 0.0007"))
-    with pytest.raises(UserError, match="weight_decay is another one than in the study"):
+    with pytest.raises(UserError, match="weight_decay differs from the study"):
         pipelines("tuning", place)
     path.write_text(whole)
 
