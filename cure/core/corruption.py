@@ -83,7 +83,14 @@ class Corruption:
 
 
 def refuse_empty_mean(names: list[str]) -> None:
-    """Raise `UserError` if none of these corruptions is among the 15 that the table's mean is taken over."""
+    """Refuse corruptions of which the table can make no mean.
+
+    Args:
+        names: Keys of corruptions.
+
+    Raises:
+        UserError: None of them is among the 15 of CIFAR-10-C.
+    """
     if not set(names) & set(BENCHMARK):
         raise UserError(
             f"corrupt.corruptions: none of the 15 of CIFAR-10-C, over which the table's mean runs; add one of "

@@ -67,7 +67,12 @@ class Batch:
         return found
 
     def show(self, name: str, value: Any) -> None:
-        """Pass `value` to `watch`, if it is set."""
+        """Pass a value to `watch`, if it is set.
+
+        Args:
+            name: The name of the value, such as x_adv.
+            value: A tensor or a mapping of tensors.
+        """
         if self.watch is not None:
             self.watch(name, value)
 

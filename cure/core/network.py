@@ -179,7 +179,15 @@ class PreActivation(nn.Module):
         self.conv2 = conv(outputs, outputs)
 
     def skip(self, x: Tensor, h: Tensor) -> Tensor:
-        """Return the tensor that is added to the convolutions' output, from the input x and its activation h."""
+        """Return the tensor that is added to the convolutions' output.
+
+        Args:
+            x: The input of the block (n, inputs, h, w).
+            h: relu(bn1(x)), of the same shape.
+
+        Raises:
+            TypeError: The subclass does not define it.
+        """
         raise TypeError(f"{type(self).__name__} does not define its skip")
 
     def forward(self, x: Tensor) -> Tensor:

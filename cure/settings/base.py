@@ -27,7 +27,15 @@ class Settings(BaseModel):
 
 
 def number(value: Any) -> Any:
-    """Convert 8/255, 5e-4 or 0.1 to the nearest float; return anything else unchanged, for pydantic to refuse."""
+    """Convert a number of params.yaml to the nearest float.
+
+    Args:
+        value: An integer, a float, or a text such as 8/255 or 5e-4. Anything else is returned unchanged, for pydantic to
+            refuse.
+
+    Raises:
+        ValueError: A text is not a number or a fraction, or the number is not finite.
+    """
     try:
         if isinstance(value, str):
             plain = value.replace(" ", "")
@@ -44,7 +52,14 @@ def number(value: Any) -> Any:
 
 
 def name(value: str) -> str:
-    """Return a name chosen by the user, which paths, tables and result files contain; refuse other characters."""
+    """Return a name chosen by the user, which paths, tables and result files contain.
+
+    Args:
+        value: Letters, digits, _ and -, at most LONGEST_NAME of them.
+
+    Raises:
+        ValueError: It has other characters, or is too long or empty.
+    """
     if not re.fullmatch(r"[A-Za-z0-9_-]+", value) or len(value) > LONGEST_NAME:
         raise ValueError(f"not a name of letters, digits, _ and - (up to {LONGEST_NAME} of them)")
     return value
@@ -67,7 +82,14 @@ Norm = Literal["linf", "l2"]
 
 
 def integer_keys(value: Any) -> Any:
-    """Convert the keys of a mapping by epoch to integers; an override with -S may have written them as strings."""
+    """Convert the keys of a mapping by epoch to integers; an override with -S may have written them as strings.
+
+    Args:
+        value: A mapping; anything else is returned unchanged, for pydantic to refuse.
+
+    Raises:
+        ValueError: Two keys are the same epoch.
+    """
     if not isinstance(value, dict):
         return value
     found = [(int(k) if is_epoch(k) else k, v) for k, v in value.items()]
