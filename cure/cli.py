@@ -103,7 +103,7 @@ def table(folder: Folder = Path()) -> None:
 
     path = folder / "reports" / "table.md"
     if not path.exists():
-        raise UserError(f"{path}: not there yet; `dvc repro` in {folder.resolve()} makes it")
+        raise UserError(f"{path}: does not exist yet; run `dvc repro` in {folder.resolve()}")
     show(path)
 
 

@@ -69,7 +69,7 @@ def configurations(study: dict[str, Any], place: Path) -> list[Configuration]:
         try:
             found.append(Configuration(name, own, *accuracies(place / name, name.rpartition("-")[0])))
         except FileNotFoundError as problem:
-            raise UserError(f"{problem.filename}: not there yet; `python -m pilot.study` makes it") from None
+            raise UserError(f"{problem.filename}: does not exist yet; run `python -m pilot.study`") from None
     return found
 
 

@@ -75,7 +75,9 @@ def notes(attacks: AttackResults, suite: AttackSuite) -> list[str]:
     """Return the notes below the table: version of AutoAttack, columns on fewer images, precision of the attacks."""
     used = {result.precision for result in attacks.values()} - {"fp32"}
     titled = headings(attacks.values())
-    said = [f"Attacks computed in {name}; the networks in fp32 judged what they found." for name in sorted(used)]
+    said = [
+        f"Attacks computed in {name}; their results were verified on the networks in fp32." for name in sorted(used)
+    ]
     for name in suite.table:
         told = {setting(run): _note(result, name) for run, result in attacks.items()}
         one = len(set(told.values())) == 1
@@ -96,12 +98,12 @@ def page(attacks: AttackResults) -> str:
     lines = [
         "# Every attack",
         "",
-        "Percent of images that stay correctly classified, with the Wilson 95 % interval over images; NRR pairs each",
-        "with clean accuracy on the same images, and its 95 % interval combines the Wilson intervals of clean accuracy",
-        "and of the share of clean-correct images that survive (MOVER). `Worst` counts an image as correct only if",
-        "nothing that was run broke it within eps; AutoAttack's number (AA) is its own. Smallest perturbations are",
+        "Percent of images that stay correctly classified, with the Wilson 95 % interval over images. NRR combines",
+        "each with clean accuracy on the same images; its 95 % interval combines the Wilson intervals of clean",
+        "accuracy and of the share of clean-correct images that survive (MOVER). `Worst` counts an image as correct",
+        "only if no attack that was run broke it within eps; AutoAttack's number (AA) is its own. Smallest perturbations are",
         "upper bounds, over the images that are correct clean, in units of [0, 1].",
-        *(["Each seed has lines of its own; means over seeds and their spread stand in table.md."] if several else []),
+        *(["Each seed has lines of its own; means over seeds and their spread are in table.md."] if several else []),
     ]
     for name in dict.fromkeys(map(setting, attacks)):
         mine = {run: result for run, result in attacks.items() if setting(run) == name}

@@ -39,7 +39,7 @@ def page(lines: pd.DataFrame, published: Published, made: Made, ours: Ours) -> s
         "# Ours beside the papers'",
         "",
         "Lines marked **ours** were measured by this pipeline; the others are printed in the papers (claims.yaml),",
-        "which name their own attacks, or, under *reproduced*, measured by others than a method's authors.",
+        "which name their own attacks. Those under *reproduced* were measured by people other than a method's authors.",
         f"{OTHER}: measured under another attack than ours, or under one that is not known in full.",
         f"Ours: {ours.how[:1].lower()}{ours.how[1:]}",
         *([f"Ours: mean ± sample standard deviation of {seeds} seeds."] if seeds > 1 else []),

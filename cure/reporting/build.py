@@ -67,7 +67,7 @@ def build(params: Params, whole: bool = True) -> list[str]:
         head = table.head(suite, heading)
         pages = {"table": table.markdown(body, text, head, about)}
         pages["claims"] = beside.page(pd.DataFrame(), published, {}, ours)
-        figures.draw_none(FOLDER / "figures", text.figures, "nothing of this grid was run yet")
+        figures.draw_none(FOLDER / "figures", text.figures, "no run of this grid is finished yet")
         lines = pd.DataFrame(columns=["setting", "method", "seed"])
         _write(pages, {"table": lines}, {}, page.Head(text, head, body, about, _root(params)), page.Measured())
     said = [f"figure {name} left out: {reason}" for name, reason in left_out.items()]
@@ -182,7 +182,7 @@ def lacking(todo: dict[tuple[str, str], str], expected: costs.Costs) -> list[str
 def facts(params: Params, results: Results, note: dict[str, Any], todo: list[str]) -> list[str]:
     """Return the facts below the table: images, threat model, seeds, how to read it, origin, and problems."""
     if not results.runs:
-        return ["Nothing of this grid was run yet.", *todo]
+        return ["No run of this grid is finished yet.", *todo]
     grid, suite = params.get("grid", Grid), params.get("attack", AttackSuite)
     threat, images = params.as_text()["threat"], results.attacks[results.runs[0]].images
     ball = f"eps {threat['eps']}, step {threat['step']}"

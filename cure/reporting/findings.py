@@ -23,12 +23,11 @@ ANSWERS = ("yes", "no", "not told apart", "not measured")
 
 
 UNIT_METHODS = (
-    "What is tested is about methods, as the papers' conclusions are: it holds for other images and other training "
-    "runs, by the two-level model of pairs.md, from {} seeds of each method. Lines with `no interval` are about these "
-    "networks."
+    "The tests compare methods, as the papers' conclusions do. They hold for other images and other training runs, by "
+    "the two-level model of pairs.md, from {} seeds of each method. Lines with `no interval` are about these networks."
 )
 UNIT_NETWORKS = (
-    "The papers' conclusions are about methods, and with one seed all this is about these networks: how another "
+    "The papers' conclusions are about methods. With one seed, the tests compare these networks only: how another "
     "training run would come out is not known. `grid.seeds` with several seeds tests methods."
 )
 
@@ -115,5 +114,5 @@ def page(found: pd.DataFrame, seeds: int) -> str:
     head = ["Source", "The paper says", "Setting", "Here", "Agrees"]
     body = found[["source", "said", "setting", "ours", "agrees"]].to_numpy().tolist()
     ruled = markdown.table(head, body, left=range(len(head)))
-    title = "# What the papers find, and what is found here"
+    title = "# The papers' findings, tested on our data"
     return "\n".join([title, "", f"- {about}", f"- {unit}", f"- {told}.", "", *ruled]) + "\n"

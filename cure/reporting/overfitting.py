@@ -8,7 +8,7 @@ from cure.core.names import NAMES
 from cure.reporting import markdown
 
 ABOUT = """
-Robust overfitting, in percent; Δ is last - best. Rows without a training loop of their own are not here.
+Robust overfitting, in percent; Δ is last - best. Methods without a training loop of their own are left out.
 """
 TEST = """
 On the test split: the evaluated network and that of the last epoch. The epoch was chosen on the validation split, so

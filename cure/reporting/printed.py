@@ -13,9 +13,11 @@ def _read(path: Path) -> str:
     try:
         text = read_bytes(path).decode("utf-8")
     except (OSError, UnicodeDecodeError) as problem:
-        raise UserError(f"{path}: not a whole table: {first_sentence(problem)}; `cure report` makes it anew") from None
+        raise UserError(
+            f"{path}: not a complete table: {first_sentence(problem)}; run `cure report` to rewrite it"
+        ) from None
     if sum(row.startswith("|") for row in text.splitlines()) < len(("head", "rule")):
-        raise UserError(f"{path}: not a whole table: it has no rows; `cure report` makes it anew")
+        raise UserError(f"{path}: not a complete table: it has no rows; run `cure report` to rewrite it")
     return text
 
 

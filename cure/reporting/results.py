@@ -200,7 +200,7 @@ class Results:
     def _text(self, path: Path) -> bytes:
         if path not in self._bytes:
             if not path.exists():
-                raise UserError(f"{path}: not there yet; `dvc repro` makes it")
+                raise UserError(f"{path}: does not exist yet; run `dvc repro`")
             try:
                 self._bytes[path] = read_bytes(path)
             except OSError as problem:
@@ -210,14 +210,14 @@ class Results:
 
 def not_whole(path: Path, why: object) -> UserError:
     """Return the error for a file that was cut, edited or replaced."""
-    return UserError(f"{path}: not a whole result: {why}; delete it and run `dvc repro`")
+    return UserError(f"{path}: a damaged or incomplete result: {why}; delete it and run `dvc repro`")
 
 
 def _opened(path: Path) -> AnalysisFile:
     from safetensors import SafetensorError, safe_open
 
     if not path.exists():
-        raise UserError(f"{path}: not there yet; `dvc repro` makes it")
+        raise UserError(f"{path}: does not exist yet; run `dvc repro`")
     try:
         refuse_special(path)
         with safe_open(path, framework="numpy") as file:

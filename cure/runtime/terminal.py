@@ -125,5 +125,5 @@ def _lines(text: str) -> str:
 def warn(path: object, lines: Sequence[str]) -> None:
     """Print a warning to stderr about mistakes in sections of a params.yaml that no run uses."""
     if lines:
-        said = "\n  ".join([f"warning: {path}: mistakes in what no run of the grid uses:", *lines])
+        said = "\n  ".join([f"warning: {path}: mistakes in settings that no run of the grid uses:", *lines])
         print(_lines(said), file=sys.stderr)

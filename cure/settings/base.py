@@ -30,8 +30,8 @@ def number(value: Any) -> Any:
     """Convert a number of params.yaml to the nearest float.
 
     Args:
-        value: An integer, a float, or a text such as 8/255 or 5e-4. Anything else is returned unchanged, for pydantic to
-            refuse.
+        value: An integer, a float, or a text such as 8/255 or 5e-4. Anything else is returned unchanged, for pydantic
+            to refuse.
 
     Raises:
         ValueError: A text is not a number or a fraction, or the number is not finite.

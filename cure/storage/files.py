@@ -120,5 +120,5 @@ def csv_lines(path: Path, columns: list[str], numbers: list[str], made_by: str) 
         for line in lines:
             [float(line[name]) for name in numbers]
     except (OSError, TypeError, ValueError, csv.Error) as problem:
-        raise UserError(f"{path}: cannot be read ({problem}); `{made_by}` writes it anew") from None
+        raise UserError(f"{path}: cannot be read ({problem}); run `{made_by}` to rewrite it") from None
     return lines

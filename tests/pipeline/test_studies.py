@@ -230,7 +230,7 @@ def test_the_page_marks_what_was_chosen():
 
 @pytest.mark.reliability("wrong inputs")
 def test_tuning_that_is_not_whole_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"at-s0.csv: not there yet; `python -m pilot.study` makes it"):
+    with pytest.raises(UserError, match=r"at-s0.csv: does not exist yet; run `python -m pilot.study`"):
         tuning.configurations({"variants": {"at-1": {}}}, tmp_path)
 
 

@@ -24,9 +24,9 @@ In a matrix a row against a column is + (its mean is higher), - (lower) or = (no
 """
 NETWORKS = """# Pairs of networks
 
-Each line is about two networks, one training run of either method, and ranks no method: how far another run of the
-same method would differ is not known. `grid.seeds` with several seeds compares methods. Difference: accuracy of the
-first network minus that of the second on the same test images in points, with a paired 95 % interval over images
+Each line compares two networks, one training run of each method, and does not rank methods: how far another run of
+the same method would differ is not known. `grid.seeds` with several seeds compares methods. Difference: accuracy of
+the first network minus that of the second on the same test images in points, with a paired 95 % interval over images
 (Agresti & Min 2005). p: exact McNemar test. Adjusted: Holm 1979 over all pairs and columns of a data set and model.
 `differs` is said only where the adjusted p is below {level:g}.
 In a matrix a row against a column is + (its network is more accurate), - (less) or = (not told apart). It compares
@@ -69,10 +69,9 @@ def limits(methods: TwoLevel, here: pd.DataFrame) -> str:
         names = ", ".join(NAMES.get(name, name) for name in pooled.left_out)
         told += f" Not in the pool, since all outcomes are alike: {names}."
     smallest = f"about {here['detectable'].median():.1f} points"
-    told += (
-        f" With so many seeds and images the test finds a true difference of {smallest} at {100 * POWER:.0f} % power"
-    )
-    return f"{told} (the median over pairs, at the level of Holm's first step); smaller ones may stay hidden."
+    told += f" With this number of seeds and images, the test detects a true difference of {smallest}"
+    told += f" at {100 * POWER:.0f} % power"
+    return f"{told} (the median over pairs, at the level of Holm's first step); smaller ones may not be detected."
 
 
 MATRIX = "Wins, ties, losses"

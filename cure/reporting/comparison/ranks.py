@@ -19,11 +19,11 @@ ABOUT = f"""# Ranks
 Methods by their mean over seeds, with its 95 % interval over other images and other training runs (two-level model, see
 pairs.md; of NRR by the delta method). Rank: of the measured mean, with its 95 % interval; first: in how many of
 {RESAMPLES} resamples of images and training runs the method has the highest mean (parametric bootstrap,
-cure/evaluation/statistics/ranks.py). Natural training is ranked under attack, too, and is no contender there.
+cure/evaluation/statistics/ranks.py). Natural training is ranked under attack as well, but is not a competitor there.
 """
 ONE_SEED = """# Ranks
 
-Left out: with one seed there is one network of each method, which ranks no methods. List three seeds or more under
+Left out: with one seed there is one network of each method, so methods cannot be ranked. List three seeds or more under
 `grid.seeds`, such as [0, 1, 2], and run `dvc repro`.
 """
 

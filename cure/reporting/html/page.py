@@ -132,7 +132,7 @@ def page(head: Head, measured: Measured, folder: Path, pages: dict[str, str]) ->
     return made + "\n"
 
 
-NOTHING = "<p>Empty: nothing of this grid was run yet.</p>"
+NOTHING = "<p>Empty: no run of this grid is finished yet.</p>"
 
 
 def methods(rows: list[Row], root: str) -> dict[str, Method]:

@@ -65,7 +65,7 @@ def test_one_seed_ranks_no_method_anywhere(folder: Path, tmp_path: Path) -> None
     assert set(pd.read_csv(one / "pairs.csv")["verdict"]) == {"differs", "not told apart"}
     assert "with one seed" in (one / "ranks.md").read_text()
     assert pd.read_csv(one / "ranks.csv").empty
-    assert "with one seed all this is about these networks" in (one / "findings.md").read_text()
+    assert "With one seed, the tests compare these networks only" in (one / "findings.md").read_text()
 
 
 def test_several_seeds_rank_methods_with_the_numbers_of_the_table(reports: Path) -> None:
@@ -168,9 +168,9 @@ def test_a_grid_of_which_nothing_was_run_has_its_tables(folder: Path, tmp_path: 
     report(copy)
     first = contents(copy / "reports")
     assert set(first) == {"table.md", "table.csv", "claims.md", "figures/captions.json", "index.html", "metrics.json"}
-    assert "nothing of this grid was run yet" in first["figures/captions.json"].decode()
+    assert "no run of this grid is finished yet" in first["figures/captions.json"].decode()
     assert json.loads(first["metrics.json"]) == {}
-    assert "Nothing of this grid was run yet." in first["table.md"].decode()
+    assert "No run of this grid is finished yet." in first["table.md"].decode()
     assert all(
         [cell for cell in cells(copy / "reports", name) if cell] == ["not run yet"] for name in ("AT", "Natural")
     )
@@ -193,7 +193,7 @@ def test_a_list_of_costs_that_is_none_is_refused(folder: Path, tmp_path: Path) -
     shutil.copy(folder / "params.yaml", copy)
     (copy / "reports").mkdir()
     (copy / "reports/costs.csv").write_text("dataset,model,method,tflops,gpu_hours\ndigits,small,at,60,much\n")
-    with pytest.raises(UserError, match=r"costs\.csv: cannot be read .* `make costs` writes it anew"):
+    with pytest.raises(UserError, match=r"costs\.csv: cannot be read .* run `make costs` to rewrite it"):
         report(copy)
 
 

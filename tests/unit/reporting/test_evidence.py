@@ -117,7 +117,7 @@ def left(path: Path, arrays: dict[str, torch.Tensor], axes: dict[str, list[Any]]
 
 
 def test_an_analysis_that_was_not_made_is_refused_with_its_path() -> None:
-    with pytest.raises(UserError, match=r"at-s0-analyse/masks\.safetensors: not there"):
+    with pytest.raises(UserError, match=r"at-s0-analyse/masks\.safetensors: does not exist yet"):
         evidence.table("masks", loaded(analyse=["at"]), SUITE)
 
 

@@ -307,8 +307,8 @@ def test_it_can_come_out_either_way_with_several_seeds(key: str) -> None:
 
 def test_the_page_says_which_unit_its_claims_have() -> None:
     found = findings.table(["criticality"], loaded(), SUITE)
-    assert "about these networks: how another training run would come out is not known" in findings.page(found, 1)
-    assert "What is tested is about methods" in findings.page(found, 3)
+    assert "the tests compare these networks only: how another training run would come out" in findings.page(found, 1)
+    assert "The tests compare methods" in findings.page(found, 3)
     assert "from 3 seeds of each method" in findings.page(found, 3)
 
 

@@ -38,7 +38,7 @@ def test_without_a_study_the_tables_are_empty(name: str) -> None:
 
 
 def test_a_process_that_has_not_run_is_named() -> None:
-    with pytest.raises(UserError, match=r"small_resnet/reinit-third-s0-layers\.json: not there yet"):
+    with pytest.raises(UserError, match=r"small_resnet/reinit-third-s0-layers\.json: does not exist yet"):
         evidence.table("layers", studied(groups=["first", "third"]), SUITE)
 
 

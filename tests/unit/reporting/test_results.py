@@ -89,7 +89,7 @@ def test_a_broken_result_is_named_with_what_to_do(text: str) -> None:
     results = results_of(text)
     for read in (lambda: results.attacks, lambda: results.sidecar(AT, "attack")):
         with pytest.raises(
-            UserError, match=r"at-s0-attack\.json: not a whole result: .*; delete it and run `dvc repro`"
+            UserError, match=r"at-s0-attack\.json: a damaged or incomplete result: .*; delete it and run `dvc repro`"
         ):
             read()
 
@@ -98,7 +98,7 @@ def test_a_broken_result_is_named_with_what_to_do(text: str) -> None:
 def test_a_missing_file_is_named_with_what_to_do_and_a_missing_sidecar_is_none() -> None:
     results = loaded()
     for read in (lambda: results.attacks, lambda: results.corruptions, lambda: results.curve(AT)):
-        with pytest.raises(UserError, match=r"-s0.*: not there yet; `dvc repro` makes it"):
+        with pytest.raises(UserError, match=r"-s0.*: does not exist yet; run `dvc repro`"):
             read()
     assert results.sidecar(AT, "attack") is None
 

@@ -168,7 +168,7 @@ DAMAGED: dict[str, tuple[Path, Damage, str]] = {
 def test_a_damaged_file_is_refused_with_the_reason(copy: Path, kind: str) -> None:
     path, damage, said = DAMAGED[kind]
     damage(copy)
-    assert refusal(copy, path).startswith(f"not a whole result: {said}")
+    assert refusal(copy, path).startswith(f"a damaged or incomplete result: {said}")
 
 
 @wrong_input
@@ -176,7 +176,7 @@ def test_a_damaged_file_is_refused_with_the_reason(copy: Path, kind: str) -> Non
 @pytest.mark.parametrize("kind", RESULTS)
 def test_a_file_of_something_else_is_refused(copy: Path, kind: str, text: bytes) -> None:
     (copy / RESULTS[kind]).write_bytes(text)
-    assert refusal(copy, RESULTS[kind]).startswith("not a whole result: ")
+    assert refusal(copy, RESULTS[kind]).startswith("a damaged or incomplete result: ")
 
 
 @wrong_input
@@ -185,7 +185,7 @@ def test_a_folder_or_a_pipe_in_place_of_a_file_is_refused_at_once(copy: Path, ki
     path = copy / RESULTS[kind]
     path.unlink()
     path.mkdir()
-    assert refusal(copy, RESULTS[kind]).startswith("not a whole result: Is a directory; delete it")
+    assert refusal(copy, RESULTS[kind]).startswith("a damaged or incomplete result: Is a directory; delete it")
     path.rmdir()
     os.mkfifo(path)
     assert refusal(copy, RESULTS[kind]) == "a device or a pipe, not a file"
@@ -238,7 +238,7 @@ NETWORKS = {"natural": {"parts": [], "updated": 0.0, "clean": "1111", "pgd": "00
 def test_a_damaged_result_of_the_layerwise_study_is_refused(changes: dict[str, Any], said: str) -> None:
     results = studied()
     write(STUDY.result("layers"), json.dumps({"images": 4, "epochs": 2, "networks": NETWORKS} | changes))
-    with pytest.raises(UserError, match="not a whole result: ") as refused:
+    with pytest.raises(UserError, match="a damaged or incomplete result: ") as refused:
         results.layers(STUDY)
     assert f": {said}" in str(refused.value)
 
@@ -250,7 +250,9 @@ def test_a_curve_with_block_sets_that_the_result_does_not_have_is_refused() -> N
 
     results = studied()
     write(STUDY.result("layers"), json.dumps({"images": 4, "epochs": 2, "networks": NETWORKS}))
-    with pytest.raises(UserError, match="not a whole result: it has the block sets u1, which the result does not name"):
+    with pytest.raises(
+        UserError, match="a damaged or incomplete result: it has the block sets u1, which the result does not name"
+    ):
         layers.curves(results)
 
 
@@ -288,7 +290,7 @@ def test_a_damaged_report_of_rift_is_refused(changes: dict[str, Any] | None, sai
     run = AT.of("rift")
     results = loaded(revise_from_robust=["rift"])
     write(run.result("revise"), json.dumps({} if changes is None else RIFT | changes))
-    with pytest.raises(UserError, match=r"rift-s0-revise\.json: not a whole result: ") as refused:
+    with pytest.raises(UserError, match=r"rift-s0-revise\.json: a damaged or incomplete result: ") as refused:
         _ = results.rift
     assert f": {said}" in str(refused.value)
     write(run.result("revise"), json.dumps(RIFT))
@@ -311,7 +313,7 @@ def test_a_damaged_report_of_rift_is_refused(changes: dict[str, Any] | None, sai
 def test_a_damaged_analysis_is_refused(facts: str) -> None:
     AT.analyses.mkdir(parents=True)
     save_file({"map": torch.ones(2)}, AT.analysis("masks"), metadata={"cure": facts})
-    with pytest.raises(UserError, match=r"masks\.safetensors: not a whole result: "):
+    with pytest.raises(UserError, match=r"masks\.safetensors: a damaged or incomplete result: "):
         loaded(analyse=["at"]).analysis(AT, "masks")
 
 
@@ -325,5 +327,5 @@ def test_half_an_analysis_is_refused_and_a_whole_one_is_read() -> None:
     assert found is not None
     assert np.array_equal(found.arrays["map"], np.ones(2))
     AT.analysis("masks").write_bytes(AT.analysis("masks").read_bytes()[:20])
-    with pytest.raises(UserError, match="not a whole result: "):
+    with pytest.raises(UserError, match="a damaged or incomplete result: "):
         loaded(analyse=["at"]).analysis(AT, "masks")

@@ -43,7 +43,7 @@ def test_mistakes_that_stop_nothing_are_told_below_each_other(capsys: pytest.Cap
     warn("params.yaml", [])
     assert capsys.readouterr().err == ""
     warn("params.yaml", ["a: b", "c: d"])
-    said = "warning: params.yaml: mistakes in what no run of the grid uses:\n  a: b\n  c: d\n"
+    said = "warning: params.yaml: mistakes in settings that no run of the grid uses:\n  a: b\n  c: d\n"
     assert capsys.readouterr().err == said
 
 

@@ -114,7 +114,7 @@ LINES = {  # command line -> what must be said
     "cure eval weights --data digits": "not a readable checkpoint",
     "cure eval params.yaml --data svhn": "datasets.svhn; name one by --params",  # options before the file
     "cure eval params.yaml --data digits --params no.yaml": "no.yaml: not found",
-    "cure table nowhere": "nowhere/reports/table.md: not there yet; `dvc repro`",
+    "cure table nowhere": "nowhere/reports/table.md: does not exist yet; run `dvc repro`",
     "cure compare params.yaml params.yaml": "not a result",
     "cure compare /dev/zero params.yaml": "/dev/zero: a device or a pipe, not a file",
     "cure eval /dev/zero": "/dev/zero: a device or a pipe, not a file",
@@ -159,7 +159,7 @@ def test_what_no_run_uses_is_told_before_any_work_and_stops_nothing(user, comman
     fewer(user, "at", "cure", train__epochs=3, train__drops={2: 0.1})
     code, said = user(*command.split())
     title, *lines = said.split("\n  ")
-    assert (code, title) == (0, "warning: params.yaml: mistakes in what no run of the grid uses:")
+    assert (code, title) == (0, "warning: params.yaml: mistakes in settings that no run of the grid uses:")
     told = {line.partition(":")[0] for line in lines}
     assert {"methods.part.begin", "methods.iad.begin", "report.against", "roles.teacher"} <= told
 
@@ -480,10 +480,10 @@ def test_a_name_without_end_or_of_other_characters_is_shown_in_short(user, subje
 
 
 TABLES = {  # reports/table.md -> what must be said
-    "empty": (b"", "it has no rows; `cure report` makes it anew"),
+    "empty": (b"", "it has no rows; run `cure report` to rewrite it"),
     "of another encoding": (b"| \xe9 |\n", "UnicodeDecodeError: 'utf-8' codec can't decode byte 0xe9"),
-    "without a table": (b"hello\n", "it has no rows; `cure report` makes it anew"),
-    "a head alone": (b"| a | b |\n", "it has no rows; `cure report` makes it anew"),
+    "without a table": (b"hello\n", "it has no rows; run `cure report` to rewrite it"),
+    "a head alone": (b"| a | b |\n", "it has no rows; run `cure report` to rewrite it"),
 }
 
 
@@ -493,14 +493,14 @@ def test_a_table_that_is_not_whole_is_refused(user, kind):
     content, said = TABLES[kind]
     (user.folder / "reports").mkdir()
     (user.folder / "reports/table.md").write_bytes(content)
-    assert f"reports/table.md: not a whole table: {said}" in refused(user, "cure", "table")
+    assert f"reports/table.md: not a complete table: {said}" in refused(user, "cure", "table")
 
 
 @wrong_input
 def test_a_folder_or_a_pipe_in_place_of_the_table_is_refused_at_once(user):
     path = user.folder / "reports/table.md"
     path.mkdir(parents=True)
-    assert "table.md: not a whole table: IsADirectoryError" in refused(user, "cure", "table")
+    assert "table.md: not a complete table: IsADirectoryError" in refused(user, "cure", "table")
     path.rmdir()
     os.mkfifo(path)
     assert "table.md: a device or a pipe, not a file" in refused(user, "cure", "table")

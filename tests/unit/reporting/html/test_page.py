@@ -102,7 +102,7 @@ def test_a_grid_without_results_says_so_in_every_section(tmp_path: Path) -> None
     rows = [Row("digits/small", name, [None] * 2, ["not run"]) for name in ("AT", "Natural")]
     head = Head(words, ["Data / model", "Method", "Clean", "NRR", "Epoch"], rows, ["a fact"], "..")
     made = page(head, Measured(), tmp_path, {"claims": "# Claims\n\nNone."})
-    assert made.count("Empty: nothing of this grid was run yet.") == len(EMPTY)  # all but claims, and the images
+    assert made.count("Empty: no run of this grid is finished yet.") == len(EMPTY)  # all but claims, and the images
     assert "vegaEmbed=" not in made
 
 
