@@ -101,8 +101,8 @@ def page(attacks: AttackResults) -> str:
         "Percent of images that stay correctly classified, with the Wilson 95 % interval over images. NRR combines",
         "each with clean accuracy on the same images; its 95 % interval combines the Wilson intervals of clean",
         "accuracy and of the share of clean-correct images that survive (MOVER). `Worst` counts an image as correct",
-        "only if no attack that was run broke it within eps; AutoAttack's number (AA) is its own. Smallest perturbations are",
-        "upper bounds, over the images that are correct clean, in units of [0, 1].",
+        "only if no attack that was run broke it within eps; AutoAttack's number (AA) is its own. Smallest",
+        "perturbations are upper bounds, over the images that are correct clean, in units of [0, 1].",
         *(["Each seed has lines of its own; means over seeds and their spread are in table.md."] if several else []),
     ]
     for name in dict.fromkeys(map(setting, attacks)):
