@@ -1,11 +1,12 @@
-"""Write the two tables of README.md: `python -m tools.front_page`.
+"""Write the made parts of README.md and docs/evidence.md: `python -m tools.front_page`.
 
-The results come from the reports that `REPORTS` names, the methods from the catalogue and docs/methods.md. A test
-compares README with both.
+Results and findings come from the reports that `REPORTS` names, the methods from the catalogue and docs/methods.md. A
+test compares the pages with both.
 """
 
 import csv
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from cure import catalogue
@@ -13,11 +14,15 @@ from cure.core.method import Method
 from cure.core.names import NAMES, ORDER, heading
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "README.md"
-REPORTS = ROOT / "quickstart" / "reports"
+REPORTS = ROOT / "pilot" / "evidence" / "tier1" / "reports"
 ROWS = ("natural", "at", "trades", "mart", "awp", "rift", "arat", "cure")
 COLUMNS = ("clean", "pgd20", "cw20", "aa")
 NRR = "cw20"
+ANSWERS = {
+    "yes": "Yes, at this scale.",
+    "no": "No, at this scale: at least one baseline is above it.",
+    "not told apart": "Not told apart at this scale.",
+}
 OTHERWISE = {"ar_at": "arat", "las_awp": "las_at_awp", "las_trades": "las_at_trades"}  # files not named by the key
 Span = tuple[float, float, float]
 
@@ -95,19 +100,44 @@ def line(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def rewritten(text: str) -> str:
-    """Replace both tables of the page; return the new text."""
-    for name, made in (("results", results(REPORTS)), ("methods", methods())):
+def verdict(reports: Path) -> list[str]:
+    """Return whether CURE's ratio is above that of every baseline of its paper: the finding of the figure `ratio`."""
+    (found,) = (one for one in read(reports / "findings.csv") if one["figure"] == "ratio")
+    return [f"**Is CURE above its baselines in NRR? {ANSWERS[found['agrees']]}** {found['ours']}."]
+
+
+def findings(reports: Path) -> list[str]:
+    """Return the findings of the papers with our answers, a line each."""
+    lines = [line(["source", "the paper's conclusion", "here", "agrees"]), line(["---"] * 4)]
+    return lines + [
+        line([one["source"], one["said"], one["ours"], one["agrees"]]) for one in read(reports / "findings.csv")
+    ]
+
+
+def rewritten(text: str, parts: tuple[str, ...]) -> str:
+    """Return a page with these parts made again."""
+    for name in parts:
         before, start, rest = text.partition(f"<!-- front: {name} -->\n\n")
         _, end, after = rest.partition("<!-- end -->")
-        assert end, f"{PAGE}: no part {name}"
-        text = before + start + "\n".join(made) + "\n\n" + end + after
+        assert end, f"no part {name}"
+        text = before + start + "\n".join(PARTS[name]()) + "\n\n" + end + after
     return text
 
 
+PARTS: dict[str, Callable[[], list[str]]] = {
+    "results": lambda: results(REPORTS),
+    "verdict": lambda: verdict(REPORTS),
+    "findings": lambda: findings(REPORTS),
+    "methods": methods,
+}
+PAGES = {"README.md": ("results", "verdict", "methods"), "docs/evidence.md": ("verdict", "findings")}
+
+
 def main() -> None:
-    """Rewrite the tables of README.md."""
-    PAGE.write_text(rewritten(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    """Rewrite the parts of each page."""
+    for name, parts in PAGES.items():
+        page = ROOT / name
+        page.write_text(rewritten(page.read_text(encoding="utf-8"), parts), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -21,13 +21,28 @@ def python(text: str) -> list[str]:
     return [block for kind, block in BLOCK.findall((ROOT / text).read_text()) if kind == "python"]
 
 
-def test_the_tables_are_as_reports_and_catalogue_have_them() -> None:
-    assert front_page.rewritten(README) == README
+@pytest.mark.parametrize("page", front_page.PAGES)
+def test_the_made_parts_are_as_reports_and_catalogue_have_them(page: str) -> None:
+    text = (ROOT / page).read_text()
+    assert front_page.rewritten(text, front_page.PAGES[page]) == text
 
 
 def test_a_part_that_is_not_there_is_an_error() -> None:
     with pytest.raises(AssertionError, match="no part results"):
-        front_page.rewritten("# cure\n")
+        front_page.rewritten("# cure\n", ("results",))
+
+
+@pytest.mark.parametrize(("agrees", "answer"), [("no", "No, at this scale"), ("not told apart", "Not told apart")])
+def test_the_verdict_on_cure_is_that_of_the_finding(tmp_path: Path, agrees: str, answer: str) -> None:
+    lines = [
+        "figure,source,said,ours,agrees",
+        "curves,a,b,c,yes",
+        f'ratio,CURE,it is above,"NRR: CURE 29, AT 33",{agrees}',
+    ]
+    (tmp_path / "findings.csv").write_text("\n".join(lines) + "\n")
+    (said,) = front_page.verdict(tmp_path)
+    assert said.startswith(f"**Is CURE above its baselines in NRR? {answer}")
+    assert said.endswith("NRR: CURE 29, AT 33.")
 
 
 def test_several_seeds_have_intervals_over_images_and_training_runs(tmp_path: Path) -> None:
