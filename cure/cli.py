@@ -24,14 +24,19 @@ app = typer.Typer(
 app.callback()(version_option)
 
 RunName = Annotated[
-    str, typer.Argument(help="A run, digits/small/at-s0, or a stage, update@digits-small-at-0.", metavar="RUN")
+    str,
+    typer.Argument(
+        help="A run, such as digits/small/at-s0, or a stage, such as update@digits-small-at-0.", metavar="RUN"
+    ),
 ]
 Published = Annotated[str, typer.Argument(help="cifar10-c or cifar100-c.")]
 Folder = Annotated[Path, typer.Argument(help="A pipeline folder, such as quickstart.")]
 Result = Annotated[Path, typer.Argument(help="Folder of `cure eval --out`, or results/...-attack.json.")]
 Places = Annotated[
     list[str] | None,
-    typer.Argument(help="A pipeline folder (default: .), then stages or runs (all).", metavar="[FOLDER] [RUN]..."),
+    typer.Argument(
+        help="A pipeline folder (default: .), then stages or runs (default: all).", metavar="[FOLDER] [RUN]..."
+    ),
 ]
 Where = Annotated[str, typer.Option("--device", help="cpu, cuda, or auto: cuda where there is one.")]
 Speed = Annotated[float | None, typer.Option(help="Compute hours at this speed in TFLOP/s; nothing is timed.")]
@@ -111,7 +116,7 @@ def table(folder: Folder = Path()) -> None:
 def report(folder: Folder = Path()) -> None:
     """Rebuild FOLDER/reports from the files in its results/, in seconds; open reports/index.html.
 
-    Rows that were not run yet have empty cells, and say what they would cost. The stage report wants all of them.
+    Rows that were not run have empty cells and an estimate of their cost. The stage report requires every row.
     """
     import contextlib
 

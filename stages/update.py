@@ -40,7 +40,7 @@ def main(dataset: Dataset, model: Model, method: MethodName, seed: Seed) -> str:
     if method == "natural":  # it has another schedule, and other methods start from its weights
         raise UserError("natural is trained by the stage pretrain")
     if not entry.updates:
-        raise UserError(f"{method} has no update: its stage is revise")
+        raise UserError(f"{method} has no stage update; run its stage revise")
     params = load(reads(run), dataset, model)
     hyper, train = params.method(update_key(method, entry), entry.hyper)
     return execute(Job("update", run, params, entry, hyper, train))

@@ -71,7 +71,7 @@ def apgd(
 def apgd_targeted(
     net: nn.Module, x: Images, y: Labels, *, targets: int, eps: float, norm: Norm, iterations: int, seed: int
 ) -> Images:
-    """Attack with APGD on the targeted DLR loss, towards the `targets` most likely wrong classes in turn."""
+    """Attack with APGD on the targeted DLR loss, towards each of the `targets` likeliest wrong classes."""
     how = {"n_iter": iterations, "n_restarts": 1, "eps": eps, "norm": SPELLED[norm], "seed": seed}
     attack = APGDAttack_targeted(net, n_target_classes=targets, **how)
     return _quietly(attack.perturb, x, y)

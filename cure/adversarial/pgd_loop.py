@@ -32,7 +32,7 @@ class Stop(Protocol):
 def all_rows() -> Iterator[None]:
     """Forward every row inside the block, including rows that have ended, as a GPU always does.
 
-    A step then costs the same for every network, so a step on stand-ins shows the cost of any other.
+    A step then costs the same for every network of a shape, so untrained networks show the cost.
     """
     before = _ALL_ROWS.set(True)
     try:

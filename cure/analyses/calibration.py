@@ -34,7 +34,7 @@ def reliability(p: Tensor, y: Labels, bins: int) -> Tensor:
 
 
 def measure(subject: Subject, hyper: Hyper) -> AnalysisResult:
-    """Compute both views on all images."""
+    """Return `images`, `accuracy` and `confidence`, each (view, bin), on all images."""
 
     def probabilities(images: Images) -> Tensor:
         with torch.no_grad():

@@ -22,7 +22,7 @@ class Hyper(Settings):
 
 
 def measure(subject: Subject, hyper: Hyper) -> AnalysisResult:
-    """Compute means over batches."""
+    """Return `cosine`, `opposed` and `dims`, each (layers), as means over batches."""
     weights, net = dict(subject.net.named_parameters()), subject.net
     cosines, opposed = [], []
     for x, x_adv, y in subject.pairs(subject.batch):

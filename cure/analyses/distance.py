@@ -26,7 +26,7 @@ def pooled(h: Tensor) -> Tensor:
 
 
 def measure(subject: Subject, hyper: Hyper) -> AnalysisResult:
-    """Compute means over all images."""
+    """Return `distance` and `relative`, each (layers), as means over all images."""
     net = subject.net
     names = [name for name, module in net.named_modules() if isinstance(module, _BatchNorm)]
 

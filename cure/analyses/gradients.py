@@ -25,7 +25,7 @@ def magnitudes(phase: Phase) -> Tensor:
 
 
 def measure(subject: Subject, hyper: Hyper) -> AnalysisResult:
-    """Compute one row of numbers for each phase."""
+    """Return `magnitude` and `dims`, each (phases, layers)."""
     phases, weights = subject.phases, subject.phases[0].weights
     dims = dimensions(weights).expand(len(phases), -1)
     found = {"magnitude": torch.stack([magnitudes(phase) for phase in phases]), "dims": dims}

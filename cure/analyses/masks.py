@@ -24,7 +24,7 @@ class Hyper(Settings):
 
 
 def suits(method: Method) -> bool:
-    """Accept methods that show masks in an attack that needs only their own network."""
+    """Accept methods whose attack needs only their own network and records masks."""
     return "masks" in method.shows and method.attack is not None and not method.teachers and method.companions is None
 
 

@@ -49,7 +49,7 @@ def updated(phase: Phase, conserved: float) -> Tensor | None:
 
 
 def measure(subject: Subject, hyper: Hyper) -> AnalysisResult:
-    """Compute one row of numbers for each phase."""
+    """Return the module's arrays, one row for each phase."""
     method, phases = subject.hyper, subject.phases
     reached = chosen(list(phases[0].weights), method.include, method.exclude)
     weights = [{name: phase.weights[name].detach() for name in reached} for phase in phases]

@@ -42,7 +42,7 @@ class L2Hyper(L2Ball):
 
 
 def attack_sequence(hyper: Hyper, classes: int, seed: int) -> AttackSequence:
-    """Return the attacks of the version for a network of so many classes; every batch is attacked with this seed."""
+    """Return the attacks of the version for a network of `classes` classes; every batch is attacked with `seed`."""
     return _sequence(hyper, classes, seed, "linf")
 
 

@@ -19,7 +19,7 @@ class Hyper(FixedSearch):
 
 
 def attack(net: nn.Module, batch: Batch, hyper: Hyper) -> Images:
-    """Return x' of every image."""
+    """Return the adversarial images x', (n, c, h, w) in [0, 1]."""
     return pgd(net, batch, hyper, margin_objective)
 
 

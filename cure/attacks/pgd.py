@@ -25,7 +25,7 @@ class L2Hyper(L2Search):
 
 
 def attack(net: nn.Module, batch: Batch, hyper: Hyper) -> Images:
-    """Return x' of every image."""
+    """Return the adversarial images x', (n, c, h, w) in [0, 1]."""
     return pgd(net, batch, hyper, ce_objective)
 
 

@@ -8,7 +8,7 @@ An entry cure/attacks/NAME.py defines `Hyper`, the settings of a column (a `Ball
 
     attack_sequence(hyper, classes, seed) -> AttackSequence
 
-for a network of so many classes. `L2Hyper` and `l2_attack_sequence` are the same for the L2 ball, and optional.
+for a network of `classes` classes. `L2Hyper` and `l2_attack_sequence` are the same for the L2 ball, and optional.
 """
 
 from collections.abc import Callable

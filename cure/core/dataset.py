@@ -40,9 +40,14 @@ class Raw:
                 found = f"{images.dtype} {images.shape}"
                 raise UserError(f"{self.source}: {name} images are {found}, not uint8 (n, 1 or 3, h, w)")
             if len(images) != len(labels) or not len(labels):
-                raise UserError(f"{self.source}: {name} has {len(images)} images and {len(labels)} labels")
+                raise UserError(
+                    f"{self.source}: {name} has {len(images)} images and {len(labels)} labels; it needs "
+                    f"the same number, one or more"
+                )
             if set(np.unique(labels)) != set(range(len(self.classes))):
-                raise UserError(f"{self.source}: {name} does not hold each of the {len(self.classes)} classes")
+                raise UserError(
+                    f"{self.source}: labels of {name} must be 0 to {len(self.classes) - 1}, each at least once"
+                )
         if len(self.classes) < 2:
             raise UserError(f"{self.source}: one class only; at least two are needed")
         if self.train[0].shape[1:] != self.test[0].shape[1:]:

@@ -62,7 +62,7 @@ class Batch:
 
     @property
     def x_adv(self) -> Images:
-        """Return the adversarial images that `attack` found."""
+        """Return the adversarial images (n, c, h, w) that `attack` found."""
         found: Images = self.points["adv"]
         return found
 

@@ -32,7 +32,9 @@ def download(wanted: Archive) -> bool:
         try:
             _unpack(wanted, tar)
         except (OSError, EOFError, tarfile.TarError) as problem:
-            raise UserError(f"{tar}: cannot be unpacked ({problem}); run the command again") from problem
+            raise UserError(
+                f"{tar}: cannot be unpacked ({problem}); fix that, such as a full disk, and run the command again"
+            ) from problem
     return True
 
 

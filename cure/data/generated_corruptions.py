@@ -30,7 +30,7 @@ LIBRARIES = ("numpy", "scipy", "pillow", "torch")
 
 
 def lacking(name: str) -> str | None:
-    """Return which optional packages of a corruption this machine lacks, or None."""
+    """Return why a corruption cannot be made here, naming its missing packages; None if it can."""
     needs = catalogue.entry("corruptions", name).CORRUPTION.needs
     absent = [module for module in needs if importlib.util.find_spec(module) is None]
     return f"needs the optional extra `corruptions`, no module {' or '.join(absent)}" if absent else None
@@ -96,7 +96,7 @@ def _version(module: str) -> list[str]:
 
 
 def photographs(corruption: Corruption) -> list[Path]:
-    """Return the picture files that a corruption lays over images, from the first package that it needs."""
+    """Return the picture files that a corruption adds to images, from the first package that it needs."""
     if not corruption.pictures:
         return []
     spec = importlib.util.find_spec(corruption.needs[0])  # found, not imported: the import of the package takes seconds

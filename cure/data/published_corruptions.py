@@ -83,7 +83,7 @@ class Archive:
 
     @property
     def command(self) -> str:
-        """Return its name for `cure download`, such as cifar10-c."""
+        """Return the archive's name for `cure download`, such as cifar10-c."""
         return f"{self.dataset}-c"
 
     def absent(self, corruptions: Iterable[str]) -> list[str]:

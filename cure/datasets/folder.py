@@ -127,7 +127,7 @@ def _split(found: dict[str, Files], hyper: Hyper, most: int | None) -> tuple[Pix
     for (name, _, _), image in zip(files, images, strict=True):
         if image.shape != images[0].shape:
             sizes = f"{image.shape[1:]} where others are {images[0].shape[1:]}"
-            raise UserError(f"{name}: is {sizes}; set datasets.folder.size")
+            raise UserError(f"{name}: is {sizes} pixels; set datasets.folder.size, to which all images are scaled")
     pixels = np.stack(images) if images else np.zeros((0, 1, 1, 1), np.uint8)
     return pixels, np.array([label for *_, label in files], dtype=np.int64)
 

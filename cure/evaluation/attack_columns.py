@@ -130,7 +130,7 @@ def seen_by_attacks(net: nn.Module, x: Images, suite: AttackSuite) -> nn.Module:
 
 
 def _layout(net: nn.Module, x: Images, suite: AttackSuite) -> Layout:
-    """Return the suite's layout. Several ranks, which must round alike, use the one that is faster on the first."""
+    """Return the suite's layout. For `probe`, several ranks use the one that is faster on the first rank."""
     if suite.layout != "probe" or distributed.count() == 1:
         return suite.layout
     return distributed.agreed(faster_layout(net, x))

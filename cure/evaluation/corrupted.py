@@ -147,7 +147,7 @@ def _official(archive: Archive, split: Split) -> Source:
     size = len(labels) // 5
     if int(split.index.max()) >= size or not np.array_equal(labels[:size][split.index.numpy()], split.labels.numpy()):
         raise UserError(
-            f"{archive.folder}: its labels are not those of the prepared test split, so its images are others; run "
+            f"{archive.folder}: its labels are not those of the prepared test split, so its images differ; run "
             "`dvc repro` anew, or set corrupt.source to generated"
         )
     return Source("official", f"{archive.name} {archive.md5}", split, archive)

@@ -188,7 +188,7 @@ def outermost(eps: float) -> float:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Compute float32 in full: no TF32, no autocast."""
+    """Compute in full float32 inside the block, without TF32 and autocast."""
     with multiplying(tf32=False), torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
         yield
 
@@ -205,5 +205,5 @@ def multiplying(*, tf32: bool) -> Iterator[None]:
 
 
 def effective(precision: AttackPrecision, device: torch.device) -> AttackPrecision:
-    """Return the precision in which a device computes: TF32 exists on CUDA alone."""
+    """Return the precision in which a device computes: TF32 exists on CUDA only."""
     return "fp32" if precision == "tf32" and device.type != "cuda" else precision

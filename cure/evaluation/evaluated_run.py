@@ -33,10 +33,10 @@ def evaluated(run: Run, params: Params, suite: Suite, set_up: Callable[[RunSetti
     where = set_up(run_settings)
     about, states = checkpoint.load(run.weights)
     if "" not in states:
-        raise UserError(f"{run.weights}: holds a trajectory, not one network")
+        raise UserError(f"{run.weights}: is a training checkpoint, not one network; run `dvc repro`")
     for what, found, wanted in (("model", about.model, run.model), ("method", about.method, run.method)):
         if found != wanted:
-            raise UserError(f"{run.weights}: its {what} is {found}, but {run.name} needs {wanted}")
+            raise UserError(f"{run.weights}: its {what} is {found}, but {run.name} needs {wanted}; run `dvc repro`")
     source = prepared.load(paths.data(run.dataset), ("test",), where)
     net = checkpoint.network(about, states[""], run.weights).to(where)
     return EvaluatedRun(about, net, test_split(about, source, suite.images), run_settings, where)
@@ -45,5 +45,8 @@ def evaluated(run: Run, params: Params, suite: Suite, set_up: Callable[[RunSetti
 def test_split(about: Description, source: prepared.Data, images: int) -> Split:
     """Return `images` evenly spaced test images; raise UserError for other data than the network was trained on."""
     if source.digest != about.data_digest:
-        raise UserError(f"{source.path}: not the file that these weights were trained with (its sha256 differs)")
+        raise UserError(
+            f"{source.path}: not the file that these weights were trained with (its sha256 differs); use that file, or "
+            f"train again"
+        )
     return source.splits["test"].evenly_spaced(images)

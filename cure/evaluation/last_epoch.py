@@ -33,8 +33,8 @@ class LastEpoch:
     def outcomes(self, best: AttackResult, on_progress: OnProgress, store: Store) -> LastEpochResult | None:
         """Attack the last epoch's network; reuse the outcomes in `best` if that is the evaluated network.
 
-        Return None for a method without a training of its own, or if the last network has another form than the
-        evaluated one.
+        Return None for a method without a training of its own, or if the shapes of the last network differ from those
+        of the         evaluated one.
         """
         if self.epoch is None:
             return None
@@ -48,7 +48,7 @@ class LastEpoch:
 
 
 def _network(run: Run, evaluated: EvaluatedRun) -> tuple[int | None, nn.Module | None]:
-    """Return the last epoch, and its network unless it is the evaluated one."""
+    """Return the last epoch and its network; None for a network that is evaluated already, is missing or misfits."""
     if not run.training_checkpoint.exists():  # the method consolidates another run's network
         return None, None
     about, states = load_training_checkpoint(run, evaluated.about.data_digest)

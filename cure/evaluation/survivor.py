@@ -52,7 +52,7 @@ class Unbeaten(nn.Module):
 
 
 def passes(attack: Attack, classes: int) -> Work:
-    """Run the attack on one image of a network with so many classes; preserve the caller's random state."""
+    """Run the attack on one image, for a network of `classes` classes; preserve the caller's random state."""
     net, place = Unbeaten(classes).eval(), torch.zeros(1, dtype=torch.long)
     with torch.random.fork_rng(_seeded()), torch.enable_grad(), full_precision():
         attack(net, Batch(torch.full((1, *SHAPE), 0.5), place, place, PerImage(0, place)))

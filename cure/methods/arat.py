@@ -73,7 +73,7 @@ def prepare(net: nn.Module, hyper: Hyper) -> None:
 
 
 def companions(hyper: Hyper) -> dict[str, Companion]:
-    """Return the predictors h_l."""
+    """Return the predictors h_l as one companion; none without `hyper.predictor`."""
     return {"predictor": over_taps(hyper.taps)} if hyper.predictor else {}
 
 

@@ -1,4 +1,4 @@
-"""AT: train on the adversarial images alone.
+"""AT: train on adversarial images only.
 
 Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks", ICLR 2018, Eq. (2.1).
 https://arxiv.org/abs/1706.06083

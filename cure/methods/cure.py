@@ -1,4 +1,4 @@
-"""CURE: conserve what matters, update what must adapt, revise towards the own past.
+"""CURE: conserve what matters, update what must adapt, revise towards its own past.
 
 Gowda, Zonooz, Arani, "Conserve-Update-Revise to Cure Generalization and Robustness Trade-off in Adversarial Training",
 ICLR 2024. https://arxiv.org/abs/2401.14948

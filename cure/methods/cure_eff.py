@@ -59,7 +59,7 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
 
 
 def combine_gradients(nets: Networks, batch: Batch, hyper: Hyper, means: Means) -> Gradients | None:
-    """Return grad L, masked in CURE's loop."""
+    """Return grad L masked in CURE's loop; None (plain backward pass) before `begin`."""
     return None if natural(batch, hyper) else masked_gradient(nets, batch, hyper, means)
 
 

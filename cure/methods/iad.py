@@ -49,7 +49,7 @@ class Hyper(DelayedSettings):
 
 
 def trust(teacher_adv: Logits, batch: Batch, beta: float) -> PerExample:
-    """Return w_i."""
+    """Return w (n), the teacher's probability of each label on x' to the power beta."""
     return teacher_adv.softmax(dim=1).gather(1, batch.y[:, None])[:, 0] ** beta
 
 

@@ -52,9 +52,11 @@ class Hyper(RewardSettings, Learning):
     @model_validator(mode="after")
     def _trades_has_beta(self) -> "Hyper":
         if self.loss == "trades" and not self.beta:
-            raise ValueError("beta has no value, but LAS-TRADES chooses among them")
+            raise ValueError("beta is empty, but LAS-TRADES chooses one of its values; list at least one")
         if self.forward_again and self.loss != "trades":
-            raise ValueError(f"forward_again is true, but loss is {self.loss}; only TRADES forwards x twice")
+            raise ValueError(
+                f"forward_again is true, but loss is {self.loss}; only TRADES forwards x twice, so set it to false"
+            )
         return self
 
 
@@ -73,7 +75,7 @@ def attack(nets: Networks, batch: Batch, hyper: Hyper) -> dict[str, Any]:
 
 
 def target_loss(net: nn.Module, batch: Batch, hyper: Hyper, x_adv: Images, actions: Actions) -> PerExample:
-    """Return L per example."""
+    """Return the loss L of each example (n)."""
     if hyper.loss == "at":
         return smoothed_cross_entropy(net(x_adv), batch.y, hyper.label)
     clean, adv = net(batch.x), net(x_adv)
@@ -94,7 +96,7 @@ loss, combine_gradients, restore = awp.perturbing(terms, lambda hyper, _epoch: h
 
 
 def reward(nets: Networks, batch: Batch, hyper: Hyper, actions: Actions) -> Tensor:
-    """Return r of these actions, for a new x'."""
+    """Return the reward r of these actions, one number, from a newly attacked x'."""
     x_adv = search(nets, batch, hyper, actions)
 
     def on_x_adv(net: nn.Module) -> Tensor:

@@ -55,7 +55,7 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
 
 
 def adversarial_set(net: nn.Module, batches: list[Batch], attack: Search) -> Fixed:
-    """Return images attacked once, against the network as it is."""
+    """Return (x', y) of every batch, attacked once on `net`."""
     return [(pgd(net, batch, attack, ce_objective), batch.y) for batch in batches]
 
 

@@ -43,7 +43,7 @@ def pick(points: Tensor, role: Labels) -> Tensor:
 
 
 def discrepancy(lowest: Logits, highest: Logits) -> PerExample:
-    """Return J; each direction pulls on one side only."""
+    """Return J (n); each of its two KL terms has gradients on one side only."""
     return 0.5 * (kl(highest.detach(), lowest) + kl(lowest.detach(), highest))
 
 

@@ -33,7 +33,7 @@ class Hyper(Wrapped):
 
 
 def distance(z: Tensor, target: Tensor, kind: str) -> PerExample:
-    """Return D: the mean squared difference, or one minus the cosine."""
+    """Return D of each example (n): the mean squared difference, or one minus the cosine."""
     if kind == "cosine":
         return 1 - F.cosine_similarity(z, target, dim=1)
     return (z - target).square().mean(dim=1)
@@ -54,7 +54,7 @@ def loss(nets: Networks, batch: Batch, hyper: Hyper) -> Terms:
 
 
 def start(hyper: Hyper) -> Role | None:
-    """Return `natural` if the student starts from N's weights."""
+    """Return `natural` if the student starts from N's weights, else None."""
     return "natural" if hyper.start == "natural" else None
 
 

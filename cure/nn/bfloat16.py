@@ -10,7 +10,7 @@ from cure.core.tensors import Images, Logits
 
 
 class BFloat16(nn.Module):
-    """A frozen copy with weights in bfloat16; it returns logits in the precision of the images.
+    """A network that computes in bfloat16 and returns logits in the precision of the images.
 
     The code of an external network may contain float32 constants, so PyTorch's autocast runs such a network instead.
     """

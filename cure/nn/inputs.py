@@ -11,7 +11,7 @@ MARGIN = 1e-6  # from 0 and 1: float32 resolves it, and it is far less than one 
 
 
 class KeptInside(nn.Module):
-    """The network on m + (1 - 2 m) x, so that no pixel of an attack is exactly 0 or 1.
+    """The network on m + (1 - 2 m) x with m = MARGIN, so that no pixel of an attack is exactly 0 or 1.
 
     A forward that clamps its input has no gradient at 0 and 1, so an attack could never move pixels that were clipped.
     """

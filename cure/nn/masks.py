@@ -50,7 +50,7 @@ def masks(scores: dict[str, Tensor], share: float, scope: Literal["layer", "glob
 
 
 def _packed_masks(scores: dict[str, Tensor], share: float, scope: Literal["layer", "global"]) -> Masks:
-    """Compute the same with a few kernels, however many tensors there are."""
+    """Compute `masks` with a few kernels, however many tensors there are."""
     packing = packing_of(list(scores.values()))
     rows, together = packing.packed(list(scores.values())), scope == "global"
     sizes = [sum(packing.sizes)] if together else packing.sizes

@@ -30,7 +30,7 @@ def order_statistics(values: list[Tensor], ranks: list[int]) -> list[Tensor]:
 
 
 def partitioned(values: list[Tensor], ranks: list[int]) -> list[Tensor]:
-    """Compute the same with numpy's introselect, which uses the processor's vector instructions."""
+    """Compute `order_statistics` with numpy's introselect, which uses the processor's vector instructions."""
 
     def one(value: Tensor, rank: int) -> Tensor:
         return torch.from_numpy(np.partition(value.detach().flatten().numpy(), rank)[rank : rank + 1])[0]
@@ -81,7 +81,7 @@ class Packing:
         return rows
 
     def order_statistics(self, rows: Tensor, ranks: list[int], *, together: bool = False) -> Tensor:
-        """Return the value of its rank of each tensor, or `together` the one value of the one rank of all tensors."""
+        """Return each tensor's value of its rank; with `together`, one value of one rank over all tensors."""
         owner = torch.zeros_like(self.owner) if together else self.owner
         keys, rank = _ordered(rows), self.ranks(*ranks)
         return _mirrored((selected if _triton() else counted)(keys, owner, rank)).view(self.dtype)
@@ -104,7 +104,7 @@ def counted(keys: Tensor, owner: Tensor, rank: Tensor) -> Tensor:
 
 
 def selected(keys: Tensor, owner: Tensor, rank: Tensor) -> Tensor:
-    """Compute the same by radix selection: a histogram of eight bits over the entries that share the higher ones."""
+    """Compute `counted` by radix selection: a histogram of eight bits over the entries that share the higher ones."""
     from cure.nn.radix import BINS, DIGIT, histogram
 
     sign = torch.iinfo(keys.dtype).min

@@ -101,7 +101,7 @@ def _repeated(stage: Any, folder: Path, known: dict[str, Any]) -> Iterator[Line]
 
 
 def _changed(dep: Any, where: Path) -> bool:
-    """Return whether an input is another than in dvc.lock; the texts of code/ are those of the copy."""
+    """Return whether an input differs from dvc.lock; texts of code/ are read in the copy."""
     return bool(dep.hash_info.value != _digest(where / dep.def_path) if _is_code(dep) else dep.status())
 
 

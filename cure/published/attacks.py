@@ -72,7 +72,7 @@ def attacked(measure: str) -> str | None:
 def ours(
     measure: str, under: PublishedAttack | None, known: Mapping[str, Mapping[str, Any]]
 ) -> tuple[str | None, list[str]]:
-    """Return our column to compare with an attacked measure, and how its attack differs from the published one.
+    """Return our column to compare with a measure, or None, and how its attack differs from the published one.
 
     A column with the same attack comes first, whatever its name. Otherwise it is the nearest of the columns that are
     named after the measure (pgd20, pgd20_trades). Another radius outweighs all other differences.

@@ -1,4 +1,4 @@
-"""Define acceptance windows: the range of a row that was trained and attacked as others did it."""
+"""Define acceptance windows: the accuracies that a row should have if it is trained and attacked as published."""
 
 from typing import Annotated, Literal
 
@@ -34,5 +34,5 @@ class Window(Settings):
             if not 0 <= low < high <= 100:
                 raise ValueError(f"{measure}: [{low:g}, {high:g}] is not a window; give its lower and upper end")
         for measure in {*self.ends, *self.below} - {"clean", *self.under}:
-            raise ValueError(f"under: names no attack for {measure}")
+            raise ValueError(f"under: names no attack for {measure}; add it")
         return self

@@ -30,7 +30,8 @@ def set_up(run_settings: RunSettings) -> torch.device:
         raise UserError(problem)
     if run_settings.compile and not shutil.which(os.environ.get("CXX", "g++")):
         raise UserError(
-            "run.compile: torch.compile needs a C++ compiler, and g++ is not here; install it or set it to false"
+            "run.compile: torch.compile needs a C++ compiler, and $CXX (or g++) was not found; install it or set the "
+            "key to false"
         )
     if run_settings.cpu_isa == "avx2":  # the libraries read these at their first call, which comes later
         os.environ.update(_PORTABLE)

@@ -58,8 +58,8 @@ def halving(batch: int, work: Callable[[int], T], label: str, shared: bool = Fal
             why = _said(problem)
         if shared:
             raise UserError(
-                f"{label}: a process has no memory for {batch} images at once ({why}), and all must have as many; "
-                f"try half as many in section attack, key batch, or one process"
+                f"{label}: a process has no memory for {batch} images at once ({why}), and all need the same number; "
+                f"try half as many in section attack, key batch, or set run.processes to 1"
             )
         if batch == 1:
             raise UserError(f"{label}: not even one image fits into the memory ({why}); take a device with more memory")

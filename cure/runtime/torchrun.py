@@ -56,7 +56,7 @@ def _refuse(run_settings: RunSettings) -> None:
             f"run.processes: {run_settings.processes}; this machine has {there} CUDA devices, and each takes one"
         )
     if run_settings.sync_batchnorm and not there:
-        raise UserError("run.sync_batchnorm: PyTorch has SyncBatchNorm on CUDA alone; set it to false on a CPU")
+        raise UserError("run.sync_batchnorm: PyTorch has SyncBatchNorm on CUDA only; set it to false on a CPU")
 
 
 @contextmanager

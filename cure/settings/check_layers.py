@@ -41,7 +41,7 @@ def check_layers(raw: dict[str, Any], problems: Problems) -> None:
 def refuse_outside(raw: dict[str, Any], model: str) -> None:
     """Raise `UserError` if a model is not in the layer-wise study, since layers.blocks names parts of other models."""
     if model not in (known := raw["grid"]["layers"]["models"]):
-        raise UserError(f"grid.layers.models: {model!r} is not among them{did_you_mean(model, known)}")
+        raise UserError(f"grid.layers.models: {model!r} is not one of these models{did_you_mean(model, known)}")
 
 
 def _check_schedule(raw: dict[str, Any], dataset: str, model: str, problems: Problems) -> None:

@@ -73,7 +73,7 @@ def check_lists(raw: dict[str, Any], problems: Problems) -> None:
     for section in ("attack", "corrupt", "report"):
         for key, named in raw[section].items() if isinstance(raw.get(section), dict) else ():
             if isinstance(named, list) and len({repr(name) for name in named}) != len(named):
-                problems.append(f"{section}.{key}: names something twice")
+                problems.append(f"{section}.{key}: names an entry twice; remove one")
 
 
 def _needs(method: str, role: str, roles: dict[str, Any]) -> bool:

@@ -14,7 +14,7 @@ def at(tree: Any, key: str) -> Any:
 
 
 def filled(value: Any, names: dict[str, Any]) -> Any:
-    """Replace every ${a.b} in `value` as DVC does: alone it keeps its type, inside a text it becomes text."""
+    """Replace every ${a.b} in `value` as DVC does. A value that is only ${a.b} keeps its type."""
     if isinstance(value, dict):
         return {key: filled(inner, names) for key, inner in value.items()}
     if isinstance(value, list):

@@ -71,7 +71,7 @@ Few = Annotated[Count, Field(le=1024)]  # a CPU library that is asked for a mill
 
 
 class RunSettings(Settings):
-    """Where and how to compute. These are part of every result, and so of every hash."""
+    """Where and how to compute. Every result depends on these settings, so every hash includes them."""
 
     device: Literal["cuda", "cpu", "auto"]  # auto: cuda if there is a GPU
     threads: Few  # of one CPU process; another number rounds differently
@@ -134,12 +134,14 @@ class Grid(Settings):
             )
         natural = dict.fromkeys([*self.models, *self.layers.models])
         if sorted(self.pretrain) != sorted(natural):
-            raise ValueError(f"pretrain must hold models and those of layers: {', '.join(natural)}")
+            raise ValueError(
+                f"pretrain must list all of grid.models and grid.layers.models, no others: {', '.join(natural)}"
+            )
         for name, values in [*self, *((f"layers.{name}", values) for name, values in self.layers)]:
             if isinstance(values, list) and len(set(values)) != len(values):
-                raise ValueError(f"{name} names something twice")
+                raise ValueError(f"{name} names an entry twice; remove one")
         if twice := [method for method in dict.fromkeys(self.methods) if self.methods.count(method) > 1]:
-            raise ValueError(f"{', '.join(twice)} is listed twice (natural is a method without being listed)")
+            raise ValueError(f"{', '.join(twice)} is listed twice (natural is always included; do not list it)")
         return self
 
 

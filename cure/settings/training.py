@@ -10,7 +10,8 @@ from cure.settings.base import Count, Drops, FixedSearch, Momentum, NonNegative,
 class OneCycle(Settings):
     """A learning rate that rises once and falls once, step by step along half cosines. Smith and Topin 2018.
 
-    Momentum moves in the opposite direction. The defaults of PyTorch's OneCycleLR are 0.04, 4e-6, 0.85 and 0.95.
+    Momentum moves in the opposite direction. In PyTorch's OneCycleLR, `first` is 0.04, `last`
+    is 4e-6, and momentum is between 0.85 and 0.95.
     """
 
     rise: Annotated[Number, Field(gt=0, lt=1)]  # share of the steps until the rate reaches lr
@@ -111,7 +112,7 @@ class Fit(Schedule):
     @model_validator(mode="after")
     def _an_average_begins_within(self) -> "Fit":
         if isinstance(self.average, Snapshots | EpochAverage) and self.average.begin > self.epochs:
-            raise ValueError(f"average.begin is {self.average.begin}, but there are {self.epochs} epochs")
+            raise ValueError(f"average.begin is {self.average.begin}, but there are {self.epochs} epochs; lower it")
         return self
 
     @model_validator(mode="after")

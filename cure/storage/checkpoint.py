@@ -101,7 +101,9 @@ def _damage_reported(path: Path) -> Iterator[None]:
         yield
     except (SafetensorError, OSError, ValueError, RecursionError) as problem:
         reason = " ".join(str(problem).split())[:200]
-        raise UserError(f"{path}: not a whole weight file of this pipeline ({reason})") from None
+        raise UserError(
+            f"{path}: not a whole weight file of this pipeline ({reason}); restore it, or run `dvc repro`"
+        ) from None
 
 
 def network(about: Description, state: State, path: Path) -> Network:
@@ -131,7 +133,7 @@ def described_network(about: Description, path: Path, prepare: Callable[[Network
             prepare(net)
     except (UserError, ValueError, TypeError, OverflowError, RuntimeError) as problem:
         reason = " ".join(str(problem).split())[:200]
-        raise UserError(f"{path}: its description is of no {about.model} that can be built ({reason})") from None
+        raise UserError(f"{path}: cannot build {about.model} from its description ({reason})") from None
     return net
 
 

@@ -26,7 +26,7 @@ def refuse_cut(text: bytes, epochs: int | None) -> None:
             raise ValueError(f"line {number} is of epoch {row['epoch']}, not {seen.get(own, 0) + 1}")
         for name in ACCURACIES:
             if (share := values[name]) is not None and not 0 <= share <= 1:
-                raise ValueError(f"line {number}, {name}: {share:g} is no accuracy")
+                raise ValueError(f"line {number}, {name}: {share:g} is not an accuracy in [0, 1]")
         seen[own] = seen.get(own, 0) + 1
     if any(not row for row in (lines[-1][head.index(name)] for name in ACCURACIES)):
         raise ValueError("its last epoch has no validation accuracies")
@@ -43,5 +43,5 @@ def _number(value: str, where: str) -> float | None:
     except ValueError:
         number = float("nan")
     if not isfinite(number):
-        raise ValueError(f"{where}: {value!r} is no number")
+        raise ValueError(f"{where}: {value!r} is not a number")
     return number

@@ -83,9 +83,9 @@ def network(
         UserError: the file or an option is wrong, or the file is a program that is not trusted.
     """
     if loading.factory_args and not loading.factory and _library(loading.model) is None:
-        raise UserError("--factory-args: belong to --factory, or to --model timm:NAME or torchvision:NAME")
+        raise UserError("--factory-args: only with --factory, or with --model timm:NAME or torchvision:NAME")
     if loading.key is not None and (checkpoint is None or checkpoint.is_program(loading.trust_code)):
-        raise UserError(f"--key {loading.key}: there is one network alone in {_place(checkpoint)}; leave it out")
+        raise UserError(f"--key {loading.key}: {_place(checkpoint)} has only one network; leave --key out")
     if checkpoint is None:
         found = ExternalNetwork(_factory_alone(loading))
     elif checkpoint.is_program(loading.trust_code):
@@ -108,7 +108,7 @@ def _normalise(found: ExternalNetwork, normalisation: Normalisation, shape: Shap
     if len(normalisation.mean) != shape.channels or len(normalisation.std) != shape.channels:
         raise UserError(f"--mean and --std need one value for each of the {shape.channels} channels")
     if any(isinstance(module, Normalise) for module in found.net.modules()):
-        raise UserError(f"{path}: brings a normalisation of its own, so leave --mean and --std out")
+        raise UserError(f"{path}: has its own normalisation; leave --mean and --std out")
     if twice := [name for name, _ in found.net.named_buffers() if name.rpartition(".")[2] in ("mean", "mu")]:
         found.notes.append(f"--mean and --std come before the network's own {twice[0]}: is it normalised twice?")
     found.net = nn.Sequential(Normalise(normalisation), found.net)

@@ -104,7 +104,7 @@ class ExternalCheckpoint:
         """
         if self._kind is not None and not trust_code:
             raise UserError(
-                f"{self.path}: a {self._kind} file is a program, and to load it is to run its code. If you trust who "
+                f"{self.path}: a {self._kind} file is a program: loading it runs its code. If you trust its author, "
                 "made it, say so by --trust-code (Python: trust_code=True); else ask for the network's state_dict()"
             )
         return self._kind is not None

@@ -31,14 +31,14 @@ def parse(kind: type[R], text: bytes | str) -> R:
     try:
         held = json.loads(text)
     except (ValueError, RecursionError):
-        raise ValueError("it is no JSON") from None
+        raise ValueError("it is not JSON") from None
     return validated(kind, held)
 
 
 def validated(kind: type[R], held: Any) -> R:
     """Read a record from JSON values; raise ValueError with the first mistake, in one line."""
     if not isinstance(held, dict):
-        raise ValueError("it is no JSON object")
+        raise ValueError("it is not a JSON object")
     try:
         return kind.model_validate(held)
     except ValidationError as failed:

@@ -164,7 +164,7 @@ def locked(path: Path, label: str, what: str) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             owner = file.read().strip() or "unknown"
-            print(f"{label}: process {owner} is at this {what}; waiting for its end", file=sys.stderr, flush=True)
+            print(f"{label}: process {owner} runs this {what}; waiting until it ends", file=sys.stderr, flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
         with contextlib.suppress(OSError):  # on a full disk the lock holds nevertheless
             os.truncate(file.fileno(), 0)

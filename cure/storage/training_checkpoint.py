@@ -60,7 +60,10 @@ def load_training_checkpoint(run: Run, digest: str) -> tuple[Description, dict[s
     about, states = load(path)
     for what, found, wanted in (("content", about.kind, "trajectory"), ("method", about.method, run.method)):
         if found != wanted:
-            raise UserError(f"{path}: its {what} is {found}, but {run.name} needs {wanted}")
+            raise UserError(f"{path}: its {what} is {found}, but {run.name} needs {wanted}; run `dvc repro`")
     if digest != about.data_digest:
-        raise UserError(f"{paths.data(run.dataset)}: not the file that {path} was trained with (its sha256 differs)")
+        raise UserError(
+            f"{paths.data(run.dataset)}: not the file that {path} was trained with (its sha256 differs); run "
+            f"`dvc repro`"
+        )
     return about, states

@@ -30,7 +30,7 @@ class Average:
         first = next((step for step in steps if self._decay(step) is not None), None)
         if first is None:
             raise UserError(
-                f"train.average: nothing of {len(steps)} steps enters it; lower begin, or every if it has one"
+                f"train.average: none of the {len(steps)} steps is averaged; lower `begin`, or `every` for snapshots"
             )
         self.first_epoch = 1 + first // steps_per_epoch
 

@@ -88,7 +88,9 @@ def parent(path: Path, run: Run, digest: str, role: str) -> tuple[Description, N
         ("data", about.data_digest, digest),
     ):
         if found != wanted:
-            raise UserError(f"{path}: its {what} is {found}, but {run.name} needs {wanted} in the role {role}")
+            raise UserError(
+                f"{path}: its {what} is {found}, but {run.name} needs {wanted} in the role {role}; run `dvc repro`"
+            )
     if "" not in states:
-        raise UserError(f"{path}: holds a trajectory, not one network, so it cannot take the role {role}")
+        raise UserError(f"{path}: is a training checkpoint, not one network, so it cannot take the role {role}")
     return about, checkpoint.network(about, states[""], path)

@@ -18,6 +18,7 @@ from cure.runtime import distributed
 from cure.settings.base import DelayedSettings
 from cure.settings.bounds import SEEDS
 from cure.settings.problems import Problems, fill
+from cure.training.loader_checks import check_batch, length
 from cure.training.step import Step
 
 
@@ -39,14 +40,19 @@ class TrainingStep:
         self._sums = dict[str, Tensor]()
 
     def begin_epoch(self, epoch: int, loader: Iterable[Any]) -> None:
-        """Begin an epoch (from 1): set modes, seed the noise, and run the method's `before_epoch`.
+        """Begin an epoch: set modes, seed the noise, and run the method's `before_epoch`.
 
-        `loader` gives (x, y) batches and has a length. Only methods with a `before_epoch` draw batches from it here.
+        Args:
+            epoch: The number of the epoch, from 1 to `epochs`.
+            loader: Gives (x, y) batches and has a length. Only methods with a `before_epoch` draw batches from it here.
+
+        Raises:
+            UserError: `epoch` is out of range, or `loader` has no length or no batch.
         """
         method, nets = self._step.method, self.nets
         if not isinstance(epoch, int) or not 1 <= epoch <= self._epochs:
-            raise UserError(f"epoch is {epoch!r}; a whole number from 1 to {self._epochs}, which `epochs` says")
-        steps = _length(loader)
+            raise UserError(f"epoch is {epoch!r}; a whole number from 1 to {self._epochs} (`epochs`)")
+        steps = length(loader)
         past, noise = self.means(), Stream(seed_for(self._seed, epoch, "noise"), self._device)
         nets.ready()
         found: dict[str, Any] = {}
@@ -67,7 +73,7 @@ class TrainingStep:
             had = f"epoch {now.epoch} had its {self._taken} batches"
             raise UserError(f"step: {had}; call step.begin_epoch(epoch, loader) before the next epoch")
         if not self._taken:
-            _check(x, y)
+            check_batch(x, y)
         lr = float(self._step.optimizer.param_groups[0]["lr"])
         means = self._step(self._batch(x, y, self._noise, replace(now, step=now.step + self._taken, lr=lr)))
         for name, mean in means.items():
@@ -87,10 +93,19 @@ class TrainingStep:
         return {"companions": own, "sums": dict(self._sums), "images": self._images}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore a `state_dict` that was taken at the end of an epoch; call `begin_epoch` next."""
+        """Restore a state that was taken at the end of an epoch; call `begin_epoch` next.
+
+        Args:
+            state: The result of `state_dict`.
+
+        Raises:
+            UserError: The state belongs to a method with other companions.
+        """
         if list(state["companions"]) != self._companions():
             found, wanted = (", ".join(names) or "none" for names in (state["companions"], self._companions()))
-            raise UserError(f"the state is of another method: its companions are {found}; this one's are {wanted}")
+            raise UserError(
+                f"the state is of another method: its companions are {found}, not {wanted}; load a state of this method"
+            )
         for name, own in state["companions"].items():
             self.nets[name].load_state_dict(own)
         self._sums, self._images = dict(state["sums"]), state["images"]
@@ -177,7 +192,9 @@ def _hyper(name: str, method: Method, settings: dict[str, Any], epochs: int) -> 
 def _fits(name: str, method: Method, net: nn.Module, teachers: dict[str, nn.Module]) -> None:
     """Raise UserError for networks that the method cannot use."""
     if distributed.count() > 1:
-        raise UserError(f"training_step: {distributed.count()} processes; it takes one (the pipeline: run.processes)")
+        raise UserError(
+            f"training_step: {distributed.count()} processes; it takes one. For more, set run.processes of a pipeline"
+        )
     if set(teachers) != set(method.teachers):
         found, wanted = (", ".join(sorted(roles)) or "none" for roles in (teachers, method.teachers))
         raise UserError(f"teachers: {found}, but {name} needs: {wanted}; pass them as teachers={{ROLE: network}}")
@@ -200,7 +217,9 @@ def _held(optimizer: Any, net: nn.Module) -> set[int]:
         raise UserError("optimizer: holds no weight of net; build a torch.optim.Optimizer from net.parameters()")
     closure = inspect.signature(optimizer.step).parameters.get("closure")
     if closure is not None and closure.default is closure.empty:
-        raise UserError(f"optimizer: a step of {type(optimizer).__name__} needs a closure; take one such as SGD")
+        raise UserError(
+            f"optimizer: {type(optimizer).__name__} needs a closure; use an optimiser without one, such as SGD"
+        )
     return held
 
 
@@ -227,24 +246,3 @@ def _add(optimizer: torch.optim.Optimizer, nets: Networks, held: set[int]) -> No
                 raise UserError("optimizer: has a scheduler already, but the method adds weights; build it afterwards")
             decay = {"weight_decay": nets.decays[name]} if name in nets.decays else {}
             optimizer.add_param_group({"params": added, **first, **decay})
-
-
-def _length(loader: Any) -> int:
-    try:
-        steps = len(loader)
-    except TypeError:
-        raise UserError("loader: has no length; pass a DataLoader of a data set with a length, or a list") from None
-    if steps < 1:
-        raise UserError("loader: has no batch")
-    return steps
-
-
-def _check(x: Images, y: Labels) -> None:
-    """Raise UserError for images outside [0, 1], such as normalised ones, and for labels that are not class numbers."""
-    if not x.is_floating_point() or x.ndim != 4:
-        raise UserError(f"x is {x.dtype} of shape {tuple(x.shape)}; images (n, c, h, w) as floats in [0, 1] are needed")
-    low, high = (float(t) for t in x.detach().aminmax())
-    if not (low >= 0 and high <= 1):
-        raise UserError(f"x has values from {low:g} to {high:g}; images are in [0, 1]: normalise inside the network")
-    if y.dtype != torch.int64 or y.shape != x.shape[:1]:
-        raise UserError(f"y is {y.dtype} of shape {tuple(y.shape)}; ({len(x)}) class numbers as int64 are needed")

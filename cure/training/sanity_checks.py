@@ -27,7 +27,7 @@ def check_finite(epoch: int, row: Row, nets: Networks, sound: bool) -> None:
         wrong = [f"{name} is not finite" for name, t in nets.state_dict().items() if not bool(t.isfinite().all())]
     if wrong:
         raise UserError(
-            f"epoch {epoch}: {wrong[0]}; the same command would end here again. Lower lr, or look at the data and the "
+            f"epoch {epoch}: {wrong[0]}; a rerun would fail here again. Lower lr, or check the data and the "
             "attack's step; a training with other settings begins at epoch 1"
         )
 

@@ -13,7 +13,7 @@ from tests.support.clone import AT, outs_of_update, set_param, update
 
 pytestmark = pytest.mark.reliability("second process")
 
-WAITS = re.compile(r"update digits/small/at-s0: process (\d+) is at this run; waiting for its end")
+WAITS = re.compile(r"update digits/small/at-s0: process (\d+) runs this run; waiting until it ends")
 
 
 @pytest.fixture(scope="module")

@@ -49,5 +49,5 @@ def test_what_they_cannot_do_is_said_once(tmp_path):
     (tmp_path / "data").mkdir()
     done = stage(tmp_path, tmp_path / "scratch", "update", *RUN)
     assert done.returncode == 2
-    assert done.stderr.count("SyncBatchNorm on CUDA alone") == 1
+    assert done.stderr.count("SyncBatchNorm on CUDA only") == 1
     assert "Traceback" not in done.stderr

@@ -48,7 +48,7 @@ def convergence(margins: Tensor, eps: float, rules: Masking, norm: Norm = "linf"
     """Return the checks `converged` and `progress`, from the margins (n, steps) of images that survived the attack.
 
     An attack can raise a margin less if its radius is smaller, so the threshold for a rise falls with the radius. A
-    check is red if more images than `rules.exceptions` are odd and, by the exact binomial test, not by chance.
+    check is red if the share of odd images exceeds `rules.exceptions`, by the exact binomial test too.
     """
     steps = margins.shape[1]
     late = steps // 4

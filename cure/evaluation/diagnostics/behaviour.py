@@ -38,7 +38,7 @@ def behaviour(net: nn.Module, shape: Sequence[int], device: torch.device) -> lis
 
 
 def alike(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Return whether both belong to one function, up to rounding."""
+    """Return whether two lists of `behaviour` come from one function, up to rounding."""
     if len(one) != len(other):
         return False
     largest = max(map(abs, (*one, *other)), default=0.0)

@@ -15,7 +15,7 @@ def clamps(lines: list[Check]) -> bool:
 
 
 def borders(context: PreflightContext) -> Verdict:
-    """Compare gradients on images of 0 and 1 alone with those slightly inside, and those a quarter inside."""
+    """Compare gradients at pixels of exactly 0 and 1, slightly inside [0, 1], and a quarter inside."""
     extreme = (context.few > context.few.mean()).to(context.few.dtype)
     views = {"at": extreme, "near": inside(extreme), "far from": 0.25 + 0.5 * extreme}
     try:

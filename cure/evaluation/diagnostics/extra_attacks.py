@@ -80,12 +80,12 @@ class Transfer:
     search: Search | L2Search
 
     def __call__(self, net: nn.Module, batch: Batch) -> Images:
-        """Return x' of every image, found on the surrogate."""
+        """Return adversarial images (n, c, h, w) of the surrogate."""
         with frozen(self.surrogate):
             return self.on(self.surrogate, batch)
 
     def on(self, net: nn.Module, batch: Batch) -> Images:
-        """Run the same PGD on a given network, which takes as many passes."""
+        """Run PGD on a given network, in the same number of passes."""
         return pgd_in_ball(net, batch, self.search, ce_objective)
 
 

@@ -59,12 +59,12 @@ class PreflightContext:
 
     @cached_property
     def repeats(self) -> list[Tensor]:
-        """Return the logits of repeated forward passes on the same images."""
+        """Return the logits (n, k) of several forward passes on the same images."""
         return [self.logits(self.few) for _ in range(REPEATS)]
 
     @cached_property
     def spread(self) -> float:
-        """Return the largest difference between them."""
+        """Return the largest difference between the logits of `repeats`."""
         return max(largest_difference(again, self.repeats[0]) for again in self.repeats[1:])
 
     @cached_property

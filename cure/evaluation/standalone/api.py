@@ -173,7 +173,7 @@ def _images(
     """Return the given images, or those of the named data set."""
     if isinstance(images, str | Path):
         if labels is not None:
-            raise UserError(f"labels: the data set {images} brings its own; give none")
+            raise UserError(f"labels: the data set {images} has its own; leave labels out")
         about = checkpoint.about if isinstance(checkpoint, OwnCheckpoint) else None
         found = sets.of_the_test_split(sets.prepared(str(images), params, published(), "images"), where, about)
         found = replace(found, classes=asked.classes or found.classes)

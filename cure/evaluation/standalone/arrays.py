@@ -25,7 +25,7 @@ def tensors(images: Any, labels: Any, device: torch.device) -> tuple[Tensor, Lab
     if labels is None:
         images, labels = _pairs(images)
     elif isinstance(images, DataLoader | Dataset):
-        raise UserError(f"labels: a {type(images).__name__} brings its own; give none")
+        raise UserError(f"labels: a {type(images).__name__} has its own; leave labels out")
     x, y = _tensor("images", images), _tensor("labels", labels)
     if x.ndim != 4 or y.shape != x.shape[:1]:
         raise UserError(f"images are {tuple(x.shape)} and labels {tuple(y.shape)}; needed: (n, c, h, w) and (n,)")
@@ -56,9 +56,7 @@ def _pairs(images: Any) -> tuple[Any, Any]:
             raise UserError(f"a {type(images).__name__} without a length; give a DataLoader of it") from problem
         items = [_item(images, i) for i in range(count)]
     else:
-        raise UserError(
-            f"labels: missing; only a DataLoader or a Dataset brings its own, not a {type(images).__name__}"
-        )
+        raise UserError(f"labels: missing; only a DataLoader or a Dataset has its own, not a {type(images).__name__}")
     return [image for image, _ in items], [label for _, label in items]
 
 

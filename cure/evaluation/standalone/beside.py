@@ -36,7 +36,7 @@ class Named:
     def on(self, images: str, model: str | None) -> list[tuple[Claim, int]]:
         """Return the rows about a data set, each with its number of test images; raise UserError for another model."""
         if model is not None and model != self.rows[0].model:
-            raise UserError(f"--claim {self.text!r}: is about a {self.rows[0].model}, but this network is a {model}")
+            raise UserError(f"--claim {self.text!r}: is about {self.rows[0].model}, but this network is {model}")
         return [(row, self.published.images[row.dataset]) for row in find.on(self.rows, self.text, images)]
 
 

@@ -77,7 +77,7 @@ def cases(
     asked = {"attack": changes, "threat": request.threat, "severities": request.severities}
     wanted = plan(params, request.attacks, images.classes, asked, "--attacks")
     if wanted.left_out:
-        say(f"--norm l2: without {', '.join(wanted.left_out)}, of the L-inf ball alone")
+        say(f"--norm l2: without {', '.join(wanted.left_out)}, which are for the L-inf ball only")
     images = images.some(request.images or wanted.suite.images)
     shape, seconds = Shape(images.channels, images.classes), wanted.preflight.program_seconds
     how = (request.loading, shape, model_settings(params), images.examples.x[:2], seconds)

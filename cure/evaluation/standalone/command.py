@@ -104,7 +104,7 @@ def _check_request(request: Request) -> None:
     if request.surrogate and request.attacks is not None and set(request.attacks) <= {"clean"}:
         raise UserError("--surrogate: nothing is attacked; name a column beside clean under --attacks, such as pgd20")
     if request.claim is not None and request.threat.get("norm") == "l2":
-        raise UserError("--claim: every published number here is of the L-inf ball; leave --claim or --norm l2 out")
+        raise UserError("--claim: all published numbers are for the L-inf ball; leave out --claim or --norm l2")
 
 
 def _writable(out: Path) -> None:

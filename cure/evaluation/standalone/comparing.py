@@ -101,7 +101,7 @@ def on_shared_images(first: Evaluated, second: Evaluated) -> tuple[Outcomes, Out
     for one in (first, second):
         if not one.known:
             raise UserError(
-                f"compare: {counts}, and {one.path} does not say which; `dvc pull` the data of its pipeline, or "
+                f"compare: {counts}, and {one.path} does not record which ones; `dvc pull` its pipeline's data, or "
                 "evaluate both with the same --n"
             )
     there = set(b.images)

@@ -73,7 +73,7 @@ class Evaluation:
 
     @property
     def corrupted_accuracy(self) -> float | None:
-        """Return the mean accuracy over those of CIFAR-10-C's 15 corruptions that were measured, with equal weights."""
+        """Return the mean accuracy in [0, 1] over the measured corruptions of CIFAR-10-C's 15, or None."""
         if self.corrupted is None:
             return None
         counts = [count for by in self.corrupted.correct.values() for count in by.values()]
@@ -81,7 +81,7 @@ class Evaluation:
 
     @property
     def corrupted_interval(self) -> tuple[float, float] | None:
-        """Return a 95 % interval of the mean, Wilson's for one share of as many images, which is wider than needed."""
+        """Return a 95 % interval of `corrupted_accuracy` or None: Wilson's for n images, wider than needed."""
         share = self.corrupted_accuracy
         if share is None or self.corrupted is None:
             return None
@@ -185,7 +185,7 @@ def measure(
 def _corrupted(
     subject: Subject, images: Images, plan: Plan, on_progress: OnProgress, store: Store
 ) -> CorruptResult | None:
-    """Evaluate the network on corrupted images, if the plan has any."""
+    """Evaluate the network on corrupted images; return None if the plan has none."""
     if plan.corrupt is None:
         return None
     split, rounded = images.in_levels()

@@ -29,7 +29,7 @@ ModelName = Annotated[
 Factory = Annotated[
     str | None,
     typer.Option(
-        help="package.module:function that returns the network; its code runs. Modules in this folder are found, too."
+        help="package.module:function that returns the network; its code runs. The working folder is searched as well."
     ),
 ]
 FactoryArgs = Annotated[
@@ -49,27 +49,32 @@ TrustCode = Annotated[
 Mean = Annotated[str | None, typer.Option(help="Per-channel mean for input normalisation: 0.49,0.48,0.45.")]
 Std = Annotated[str | None, typer.Option(help="Per-channel standard deviation for input normalisation.")]
 DataName = Annotated[
-    str | None, typer.Option(help="Entry of cure/datasets, or a prepared file. cure's own checkpoints record theirs.")
+    str | None, typer.Option(help="Entry of cure/datasets, or a prepared file. Default: that of cure's own checkpoint.")
 ]
 ParamsFile = Annotated[
     Path | None, typer.Option(help="params.yaml to read attack and threat from; default: the nearest.")
 ]
-Attacks = Annotated[str | None, typer.Option(help="Attacks, by commas: clean,pgd20,cw20,aa. Default: all of params.")]
-NormName = Annotated[
-    str, typer.Option("--norm", help="Norm of the ball: linf or l2. C&W and FGSM are of the L-inf ball alone.")
+Attacks = Annotated[
+    str | None, typer.Option(help="Attacks, separated by commas: clean,pgd20,cw20,aa. Default: all of params.yaml.")
 ]
+NormName = Annotated[str, typer.Option("--norm", help="Norm of the ball: linf or l2. C&W and FGSM are for linf only.")]
 Eps = Annotated[
-    str | None, typer.Option(help="Radius of the ball, such as 8/255. Default: that of params; 0.5 with --norm l2.")
+    str | None,
+    typer.Option(help="Radius of the ball, such as 8/255. Default: that of params.yaml; 0.5 with --norm l2."),
 ]
 Step = Annotated[
     str | None,
-    typer.Option(help="Step of PGD. Default: that of params, or 15/256 with --norm l2, in proportion to --eps."),
+    typer.Option(help="Step of PGD. Default: that of params.yaml (15/256 with --norm l2), scaled with --eps."),
 ]
 Corruptions = Annotated[
     str | None,
-    typer.Option(help="Measure the 15 corruptions of CIFAR-10-C, too, at these severities: all, or 1,3,5."),
+    typer.Option(
+        help="Also evaluate under CIFAR-10-C's 15 corruptions, at these severities: all, or some, such as 1,3,5."
+    ),
 ]
-Surrogate = Annotated[Path | None, typer.Option(help="Checkpoint whose adversarial images are tested, too.")]
+Surrogate = Annotated[
+    Path | None, typer.Option(help="Checkpoint whose adversarial images are also tested on the network.")
+]
 Images = Annotated[
     int | None, typer.Option("--n", "--images", min=1, max=COUNTS - 1, help="Number of test images, evenly spaced.")
 ]
@@ -93,16 +98,16 @@ SEVERITIES = [1, 2, 3, 4, 5]
 
 
 def names(attacks: str | None) -> list[str] | None:
-    """Read --attacks clean,pgd20."""
+    """Split --attacks clean,pgd20 into names; None without the option."""
     return None if attacks is None else [name.strip() for name in attacks.split(",") if name.strip()]
 
 
 def normalisation(mean: str | None, std: str | None) -> "Normalisation | None":
-    """Read --mean 0.49,0.48,0.45 --std 0.25,0.24,0.26."""
+    """Read --mean 0.49,0.48,0.45 --std 0.25,0.24,0.26; None without both."""
     from cure.core.network import Normalisation
 
     if (mean is None) != (std is None):
-        raise UserError("--mean and --std belong together")
+        raise UserError("--mean and --std: give both or neither")
     if mean is None or std is None:
         return None
     try:
@@ -112,7 +117,7 @@ def normalisation(mean: str | None, std: str | None) -> "Normalisation | None":
 
 
 def seconds(budget: str | None) -> float | None:
-    """Read 90, 90s, 10m or 2h as seconds."""
+    """Convert 90, 90s, 10m or 2h to seconds; None without the option."""
     if budget is None:
         return None
     unit = {"s": 1, "m": 60, "h": 3600}.get(budget[-1:])
@@ -155,7 +160,7 @@ def _positive(option: str, text: Any) -> float:
 
 
 def severities(corruptions: str | None, option: str = "--corruptions") -> list[int] | None:
-    """Read --corruptions all or 1,3,5 as sorted severities."""
+    """Return the sorted severities of --corruptions all or 1,3,5; None without the option."""
     if corruptions is None:
         return None
     parts = [part.strip() for part in corruptions.split(",") if part.strip()]
@@ -168,7 +173,7 @@ def severities(corruptions: str | None, option: str = "--corruptions") -> list[i
 
 
 def arguments(text: str | None) -> dict[str, Any]:
-    """Read --factory-args '{"num_classes": 10}'."""
+    """Read --factory-args '{"num_classes": 10}' as a dictionary, {} without the option."""
     try:
         found = json.loads("{}" if text is None else text)
     except (ValueError, RecursionError):

@@ -47,7 +47,7 @@ THREATS: dict[Norm, str] = {"linf": "Linf", "l2": "L2"}
 
 
 def document(found: Evaluation) -> dict[str, Any]:
-    """Return RobustBench's fields (strings, percent with two decimals; null if only an author knows), and ours."""
+    """Return RobustBench's fields (strings, percent with two decimals; null if only an author knows), then cure's."""
     about, subject, images = found.subject.about, found.subject, found.images
     told = {name: column.label for name, column in found.result.columns.items()}
     strong = [name for name, label in told.items() if label in ("standard", "standard, tf32")]  # as its authors run it

@@ -163,14 +163,14 @@ def threat_model(
 def plan(
     params: Params, attacks: list[str] | None, classes: int, changes: dict[str, Any], option: str = "attacks"
 ) -> Plan:
-    """Plan the named columns, by default those of the file; a missing column is taken from the published file.
+    """Plan the named columns, or all of the file. A column that the file lacks comes from the published params.yaml.
 
     Args:
         params: the params.yaml in use.
         attacks: names of columns.
         classes: the number of classes.
         changes: `attack` overrides settings of the section attack, `threat` has arguments of `threat_model`, and
-            `severities` asks for the file's corruptions among the 15 of CIFAR-10-C.
+            `severities` are the levels 1 to 5 at which CIFAR-10-C's corruptions in the file are measured.
         option: the option of `attacks` in messages.
     """
     if attacks is not None and not attacks:

@@ -34,7 +34,7 @@ class Owner:
         return TypeAdapter(cls).validate_json(text)
 
     def is_other(self, than: "Owner") -> bool:
-        """Return whether these are two networks."""
+        """Return whether `self` and `than` belong to different networks."""
         known = self.behaviour and than.behaviour and self.shape == than.shape
         return self.digest != than.digest or bool(known and not alike(self.behaviour, than.behaviour))
 

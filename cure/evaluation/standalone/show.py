@@ -1,4 +1,4 @@
-"""Print an evaluation at its end: the numbers, failed checks, a comparison."""
+"""Print the results of an evaluation: numbers, checks and a comparison."""
 
 from rich.console import Console
 
@@ -23,7 +23,7 @@ CORRUPTED = (
 
 
 def table(found: list[Evaluation]) -> WholeTable:
-    """One line per network, most robust first: accuracies and NRR in percent over their intervals."""
+    """Return a table with a line per network, most robust first: accuracies and NRR in percent, intervals below."""
     wanted = dict.fromkeys(name for one in found for name in ("clean", *one.plan.suite.table))
     columns = [name for name in (*wanted, "worst") if all(name in one.result.outcomes for one in found)]
     titled = headings(one.result for one in found)
@@ -84,7 +84,7 @@ def checks(console: Console, title: str, found: list[Check]) -> None:
 
 
 def comparison(a: str, b: str, found: list[Comparison], titles: dict[str, str]) -> None:
-    """Agreement, differences in points with 95 % intervals, and what can be claimed; `titles` are of the columns."""
+    """Print agreement, differences in points with 95 % intervals, and conclusions; `titles` are by column."""
     counts_title, spans_title = f"Images classified correctly by {a} and by {b}", f"Points by which {a} leads, 95 %"
     counts = WholeTable("Column", "both", f"only {a}", f"only {b}", "neither", title=counts_title)
     spans = WholeTable("Column", "difference", "of NRR", "p", title=spans_title)

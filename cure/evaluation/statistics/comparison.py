@@ -49,7 +49,7 @@ class Comparison:
 
 
 def compare(a: Table, b: Table, seed: int) -> list[Comparison]:
-    """Compare every column that both have.
+    """Compare every column that both tables have.
 
     Args:
         a, b: outcomes of two networks on the same images.

@@ -46,7 +46,7 @@ class PairedOutcomes:
 def digits(outcome: str) -> NDArray[np.int8]:
     """Return 1 and 0 as int8, and -1 where an image was not evaluated."""
     if strange := set(outcome) - set("01-"):
-        raise UserError(f"outcomes: {min(strange)!r} found where only 1 (correct), 0 and - (not looked at) may stand")
+        raise UserError(f"outcomes: {min(strange)!r} found; allowed are only 1 (correct), 0 and - (not evaluated)")
     codes = np.frombuffer(outcome.encode(), dtype=np.int8) - np.int8(ord("0"))
     return np.where(codes < 0, -1, codes).astype(np.int8)
 
@@ -58,7 +58,7 @@ def paired_outcomes(first: str, second: str) -> PairedOutcomes:
     a, b = digits(first), digits(second)
     seen = (a >= 0) & (b >= 0)
     if not seen.any():
-        raise UserError("outcomes: no image that both looked at; evaluate them on the same images")
+        raise UserError("outcomes: no image that both cover; evaluate both on the same images")
     neither, second_alone, first_alone, both = np.bincount(2 * a[seen] + b[seen], minlength=4).tolist()
     return PairedOutcomes(both, first_alone, second_alone, neither)
 

@@ -243,5 +243,5 @@ def parse_rift(text: bytes | str) -> RiftResult | None:
     """Read a result of the stage revise; return None if it is not RiFT's, raise ValueError if it is not a result."""
     document = json.loads(text)
     if not isinstance(document, dict) or not document:
-        raise ValueError("it is no report of a consolidation")
+        raise ValueError("it is not a report of a consolidation")
     return validated(RiftResult, document) if "criticality" in document else None

@@ -52,12 +52,12 @@ class Scores:
 
     @cached_property
     def per_image(self) -> NDArray[np.float64]:
-        """Return the mean over seeds of each image."""
+        """Return each image's mean over seeds, (images)."""
         return np.asarray(self.values.mean(axis=0))
 
     @cached_property
     def per_seed(self) -> NDArray[np.float64]:
-        """Return the mean over images of each seed."""
+        """Return each seed's mean over images, (seeds)."""
         return np.asarray(self.values.mean(axis=1))
 
     @property
@@ -72,7 +72,7 @@ class Scores:
 
     @property
     def residual(self) -> float:
-        """Return the part of it that is due to these images alone, MS_e / n."""
+        """Return the part of `between` that comes from e, MS_e / n."""
         seeds, images = self.values.shape
         rest = self.values - self.per_seed[:, None] - self.per_image + self.values.mean()
         return float((rest**2).sum()) / float((seeds - 1) * (images - 1) * images)

@@ -1,4 +1,4 @@
-"""Check that a result is whole: outcomes of all its images, existing rows, and possible counts.
+"""Check that a result is whole: outcomes for all images, row numbers in range, and counts in range.
 
 Each function raises ValueError with the mistake, so that a file which was cut or edited cannot enter a table.
 """
@@ -24,9 +24,11 @@ def refuse_odd_outcomes(outcomes: Mapping[str, str], images: int) -> None:
         if len(text) != images:
             raise ValueError(f"{column} has {len(text)} outcomes of {images} images")
         if strange := set(text) - set("01-"):
-            raise ValueError(f"{column} has {min(strange)!r} where only 1 (correct), 0 and - (not looked at) may stand")
+            raise ValueError(
+                f"{column} has {min(strange)!r} where only 1 (correct), 0 and - (not evaluated) are allowed"
+            )
         if set(text) <= {"-"} or (column == "clean" and "-" in text):
-            raise ValueError(f"{column} {'did not look at all images' if column == 'clean' else 'looked at no image'}")
+            raise ValueError(f"{column} {'does not cover all images' if column == 'clean' else 'covers no image'}")
 
 
 def refuse_odd_rows(rows: Sequence[int], images: int, where: str) -> None:

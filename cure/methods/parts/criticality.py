@@ -26,7 +26,7 @@ ball."""
 
 @dataclass
 class Criticality:
-    """The result of the ascent on one module: per epoch the loss, and the relative distance before projection."""
+    """The result of the ascent on one module: MRC, drop of accuracy, and each epoch's loss and distance."""
 
     value: float
     drop: float  # of accuracy, at the epoch of the highest loss

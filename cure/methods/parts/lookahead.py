@@ -1,4 +1,4 @@
-"""A copy of a network after one more step, and its accuracy there."""
+"""Copy a network, take one more step on the copy, and measure the copy's accuracy."""
 
 import copy
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from cure.settings.base import Count, MethodSettings, NonNegative, Positive, Sea
 
 
 class RewardSettings(MethodSettings):
-    """Settings of the reward of a step: c2 and c3 weight its accuracies, under PGD on the cross-entropy and clean."""
+    """Settings of a step's reward: c2 weights its accuracy under PGD on the cross-entropy, c3 its clean accuracy."""
 
     most: Positive  # upper bound of the loss in the reward
     c2: NonNegative
@@ -33,7 +33,7 @@ def ahead(
 ) -> tuple[nn.Module, Tensor]:
     """Return a copy of `net` after one SGD step without momentum on `loss`, and the loss before; `net` does not change.
 
-    `loss` is a mean over the batch, or with several ranks each one's part of it.
+    `loss` is a mean over the batch; with several ranks, a rank computes its part of the mean.
     """
     copied = copy.deepcopy(net)
     weights = [w for w in copied.parameters() if w.requires_grad]

@@ -24,7 +24,7 @@ class ClassPriors(nn.Module):
         self.register_buffer("sums", torch.zeros(k, k))
 
     def of(self, z: Logits, y: Labels) -> Tensor:
-        """Return the row of each label, for logits of as many classes."""
+        """Return the row of each label (n, classes); raise UserError if `z` has another number of classes."""
         if z.shape[1] != len(self.rows):
             raise UserError(
                 f"class priors: the last linear layer of the network has {len(self.rows)} outputs, but there are "

@@ -1,4 +1,4 @@
-"""Record attempts at a stage in its progress file: one line for each attempt, its steps, and why it was released."""
+"""Record attempts at a stage in its progress file: start and steps of each, and why it does not count as a failure."""
 
 import time
 from collections.abc import Iterable

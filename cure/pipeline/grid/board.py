@@ -174,7 +174,7 @@ class Board:
 def _fitting(rows: list[Row], width: int) -> WholeTable:
     """Return the rows in as many columns as fit: workers are left out first, then notes, then states beside steps.
 
-    Notes of failed stages are left out, since they stand above the table.
+    Notes of failed stages are left out, since they are printed above the table.
     """
     for heads in COLUMNS:
         table = WholeTable(*heads, names=2, prose=("worker", "last step"))

@@ -62,4 +62,4 @@ def closing(resource: Any) -> Iterator[Any]:
         try:
             resource.close()
         except Exception as problem:  # Dask closes with assertions of its own
-            print(f"warning: Dask did not close in order: {problem!r}", file=sys.stderr)
+            print(f"warning: Dask did not close cleanly: {problem!r}", file=sys.stderr)

@@ -28,4 +28,4 @@ class WorkerOptions:
         if self.cluster and self.workers:
             raise UserError("--workers: not with --cluster, which has workers of its own; start more of them there")
         if self.cpu_partition and not self.slurm:
-            raise UserError("--cpu-partition: only beside --slurm, whose partition takes the stages that need a GPU")
+            raise UserError("--cpu-partition: only with --slurm, whose partition takes the stages that need a GPU")

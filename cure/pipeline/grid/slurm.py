@@ -140,7 +140,9 @@ def _command(*words: str, option: str = "--slurm") -> str:
             f"{option}: {words[0]} is not on this machine; run cure grid where SLURM jobs are submitted"
         ) from None
     except subprocess.TimeoutExpired:
-        raise UserError(f"{option}: {words[0]} does not answer within {ANSWER_SECONDS:.0f} seconds") from None
+        raise UserError(
+            f"{option}: {words[0]} did not answer within {ANSWER_SECONDS:.0f} seconds; check SLURM and rerun to resume"
+        ) from None
     if done.returncode:
         lines = [line.removeprefix(f"{words[0]}: ").removeprefix("error: ") for line in done.stderr.splitlines()]
         said = "; ".join(filter(None, lines)) or f"exit code {done.returncode}"
@@ -158,7 +160,7 @@ def lifetime(script: str) -> list[str]:
 
 
 def _seconds(limit: str) -> int | None:
-    """Convert SLURM's minutes, minutes:seconds, hours:minutes:seconds, days-hours[:minutes[:seconds]] to seconds."""
+    """Convert SLURM's [days-]hours:minutes:seconds and its short forms to seconds; None for other text."""
     found = TIME.fullmatch(limit)
     if not found:
         return None

@@ -1,4 +1,4 @@
-"""Count the consolidation of a method: run its `select_network` on stand-ins of a few small images."""
+"""Count the consolidation of a method: run its `select_network` on untrained networks and a few small images."""
 
 import copy
 from collections.abc import Iterator

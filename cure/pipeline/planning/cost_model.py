@@ -1,4 +1,4 @@
-"""Define the cost model of a folder: counts and timings of stand-ins for the networks of a run, each made once."""
+"""Define the cost model of a folder: operations and timings of untrained networks, each measured once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from cure.storage.paths import Run
 
 @dataclass(frozen=True)
 class Estimate:
-    """The cost of one task. A pass is a forward of the run's network for one image, or as many operations."""
+    """The cost of one task. A pass is the number of operations of one forward of the run's network for one image."""
 
     passes: float
     flops: float
@@ -66,7 +66,7 @@ class CostModel:
         return self._timings(run.dataset, run.model, run.method)
 
     def attack_speed(self, run: Run) -> AttackSpeed:
-        """Time the attacks on a network like the run's."""
+        """Time the attacks on an untrained network of the run's model and data set."""
         return self._speeds(run.dataset, run.model)
 
     def flops(self, run: Run) -> int:

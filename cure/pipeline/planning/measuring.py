@@ -16,7 +16,7 @@ FORWARD, GRADIENT = PassTime(0.0, 1.0), PassTime(0.0, 2.0)  # in passes per imag
 def attacking(task: Task, cost_model: CostModel) -> Estimate:
     """Estimate every column, and the columns of the last epoch's network.
 
-    The section preflight says how many images survive an attack.
+    The share of images that survive an attack is taken from the section preflight.
     """
     run, suite = task.run, cost_model.suite(task.run, "attack", AttackSuite)
     images = min(suite.images, cost_model.facts.extent(run.dataset).test)

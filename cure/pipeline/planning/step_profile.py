@@ -46,7 +46,7 @@ Clock = Callable[[], float]
 
 
 class Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """While active, add up the operations of convolutions and products, two for each multiplication."""
+    """Count the operations of convolutions and matrix products inside the block, two for each multiplication."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -66,7 +66,7 @@ class Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @contextmanager
 def holding(images: int) -> Iterator[list[int]]:
-    """While active, [most bytes that graphs held at once] for tensors with this many rows, each storage once."""
+    """Yield [most bytes held at once by graphs in tensors of `images` rows], counting each storage once."""
     most, live = [0], dict[int, list[int]]()
 
     def pack(tensor: Tensor) -> Tensor:
@@ -99,7 +99,7 @@ def forward_flops(net: nn.Module, channels: int, size: int) -> int:
 
 
 def networks(method: Method, hyper: Any, fresh: Callable[[], Network]) -> Networks:
-    """Return a student with its companions, and stand-ins for its teachers."""
+    """Return a student with its companions, and untrained networks in place of its teachers."""
     student = fresh()
     if method.prepare:
         method.prepare(student, hyper)

@@ -56,7 +56,7 @@ def _done(stages: list[Any]) -> set[str]:
 
 
 def _task(stage: Any, done: bool) -> Task | None:
-    """Parse the stage's command: python stages/KIND.py DATASET MODEL ... SEED."""
+    """Parse python stages/KIND.py DATASET MODEL ... SEED; None for other stages."""
     _, script, *arguments = shlex.split(stage.cmd)
     kind = Path(script).stem
     if kind not in KINDS:

@@ -75,7 +75,7 @@ def _validation_passes(cost_model: CostModel, run: Run, fit: Fit) -> int:
 
 
 def _weights(nets: Networks) -> int:
-    """Return the bytes of everything that is trained; gradients and momentum take as many each."""
+    """Return the bytes of all trained weights. Gradients take the same number, and so does momentum."""
     return sum(weight.nbytes for weight in nets.weights().values())
 
 

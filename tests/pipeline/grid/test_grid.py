@@ -161,7 +161,7 @@ def test_what_goes_wrong_when_dask_closes_undoes_nothing(project, serial, monkey
     assert reproduce(project.root, WorkerOptions(2, [], None, None, 3)) == 0
     said = capsys.readouterr()
     assert "4 done" in said.out
-    assert "warning: Dask did not close in order: AssertionError('Status.running')" in said.err
+    assert "warning: Dask did not close cleanly: AssertionError('Status.running')" in said.err
     assert equal(project, serial)
 
 
@@ -242,7 +242,7 @@ def test_clones_that_share_nothing_but_a_remote_merge_in_a_third(project, serial
         ({"cluster": "tcp://127.0.0.1:9", "workers": 2}, "--workers: not with --cluster, which has workers of its own"),
         ({"cluster": "nonsense://x"}, "--cluster nonsense://x: no Dask scheduler answers"),
         ({"cluster": "tls://127.0.0.1:9"}, "set its certificates in ~/.config/dask/distributed.yaml"),
-        ({"cpu_partition": "cpu"}, "--cpu-partition: only beside --slurm"),
+        ({"cpu_partition": "cpu"}, "--cpu-partition: only with --slurm"),
         (
             {"slurm": "gpus"},
             "--slurm: cores and memory of a job: not found; write it into ~/.config/dask/jobqueue.yaml",

@@ -116,7 +116,7 @@ WRONG = {
     "no image at all": ({f"{ROOT}/val/images/val_0.JPEG": b""}, r"val_0\.JPEG is not a readable image"),
     "a class without images": (
         {f"{ROOT}/train/n01/images/n01_{i}.JPEG": None for i in range(2)},
-        "train does not hold each of the 3 classes",
+        "labels of train must be 0 to 2, each at least once",
     ),
     "nothing in val": ({ANNOTATIONS: b""}, "test has 0 images"),
     "another folder": (

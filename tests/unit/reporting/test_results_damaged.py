@@ -85,8 +85,8 @@ DAMAGED: dict[str, tuple[Path, Damage, str]] = {
     "a short outcome": (ATTACK, outcomes(pgd20=lambda text: text[:-3]), "pgd20 has 197 outcomes of 200 images"),
     "short clean": (ATTACK, outcomes(clean=lambda text: text[1:]), "clean has 199 outcomes of 200 images"),
     "another letter": (ATTACK, outcomes(pgd20=lambda text: "x" + text[1:]), "pgd20 has 'x' where only 1 (correct), 0"),
-    "nothing looked at": (ATTACK, outcomes(aa=lambda text: "-" * len(text)), "aa looked at no image"),
-    "clean in part": (ATTACK, outcomes(clean=lambda text: "-" + text[1:]), "clean did not look at all images"),
+    "nothing looked at": (ATTACK, outcomes(aa=lambda text: "-" * len(text)), "aa covers no image"),
+    "clean in part": (ATTACK, outcomes(clean=lambda text: "-" + text[1:]), "clean does not cover all images"),
     "an odd name": (ATTACK, edited(ATTACK, outcomes=lambda o: o | {"a|b": o["aa"]}), "the column 'a|b' is not a name"),
     "zero images": (
         ATTACK,
@@ -154,9 +154,9 @@ DAMAGED: dict[str, tuple[Path, Damage, str]] = {
     "a curve cut in its last number": (CURVE, lines(FIRST, "3,0.8,0."), "it is cut off within a line"),
     "a curve without its end": (CURVE, lines(FIRST), "it has 2 epochs of a training of 3"),
     "a curve with a gap": (CURVE, lines("1,0.5,0.3\n3,0.8,0.5\n"), "line 3 is of epoch 3, not 2"),
-    "words in a curve": (CURVE, lines(FIRST, "3,0.8,x\n"), "line 4, val_pgd: 'x' is no number"),
-    "no number in a curve": (CURVE, lines(FIRST, "3,nan,0.5\n"), "line 4, val_clean: 'nan' is no number"),
-    "more than all": (CURVE, lines(FIRST, "3,0.8,7\n"), "line 4, val_pgd: 7 is no accuracy"),
+    "words in a curve": (CURVE, lines(FIRST, "3,0.8,x\n"), "line 4, val_pgd: 'x' is not a number"),
+    "no number in a curve": (CURVE, lines(FIRST, "3,nan,0.5\n"), "line 4, val_clean: 'nan' is not a number"),
+    "more than all": (CURVE, lines(FIRST, "3,0.8,7\n"), "line 4, val_pgd: 7 is not an accuracy in [0, 1]"),
     "an end without accuracies": (CURVE, lines(FIRST, "3,,\n"), "its last epoch has no validation accuracies"),
     "a device of no name": (SIDECAR, edited(SIDECAR, device=3), "device: Input should be a valid string"),
     "epochs below zero": (SIDECAR, edited(SIDECAR, epochs=-3), "epochs: Input should be greater than or equal to 1"),
@@ -271,7 +271,7 @@ RIFT = {
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        (None, "it is no report of a consolidation"),
+        (None, "it is not a report of a consolidation"),
         ({"module": "stem"}, "it has no criticality of stem"),
         ({"bn": "freeze"}, "it has no interpolation freeze"),
         (

@@ -135,7 +135,7 @@ def test_a_mean_over_ranks_lies_as_its_tensor_does(monkeypatch: pytest.MonkeyPat
     [
         ({"device": "cuda", "processes": 4}, 2, "run.processes: 4; this machine has 2 CUDA devices"),
         ({"device": "cuda"}, 0, "run.device is cuda, but PyTorch finds no CUDA device"),
-        ({"sync_batchnorm": True}, 0, "SyncBatchNorm on CUDA alone"),
+        ({"sync_batchnorm": True}, 0, "SyncBatchNorm on CUDA only"),
     ],
 )
 def test_what_no_process_could_do_is_refused_before_any_starts(monkeypatch, changes, there, said) -> None:

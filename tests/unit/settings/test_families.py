@@ -79,7 +79,7 @@ def test_a_method_in_a_list_whose_stages_do_not_fit_it_is_refused_with_the_one_t
 @pytest.mark.parametrize(("listed", "row"), [("update", "natural"), ("update_from_natural", "trades")])
 def test_a_row_in_two_lists_is_refused(listed, row):
     found = check(with_lists(**{listed: [*QUICKSTART["grid"][listed], row]}))
-    assert f"grid: {row} is listed twice (natural is a method without being listed)" in found
+    assert f"grid: {row} is listed twice (natural is always included; do not list it)" in found
 
 
 def test_a_teacher_that_needs_the_teacher_is_refused_with_those_that_do_not():

@@ -132,7 +132,7 @@ def test_the_hyperparameters_of_lightning_are_read_as_nothing(net, x, tmp_path, 
 
 @pytest.mark.reliability("wrong inputs")
 def test_a_key_needs_a_file(package):
-    with pytest.raises(UserError, match="--key ema: there is one network alone in what a --factory returns"):
+    with pytest.raises(UserError, match="--key ema: what a --factory returns has only one network"):
         read(None, model=None, factory=f"{package}:make", key="ema")
 
 
@@ -258,7 +258,7 @@ def test_numbers_that_normalise_nothing_are_unknown_tensors(net, tmp_path, mean,
 
 def test_no_image_is_normalised_twice(net, tmp_path):
     state = net.state_dict() | {"mean": torch.tensor(MEAN), "std": torch.tensor(STD)}
-    with pytest.raises(UserError, match="brings a normalisation of its own, so leave --mean and --std out"):
+    with pytest.raises(UserError, match="has its own normalisation; leave --mean and --std out"):
         read(saved(tmp_path / "a.pt", state), normalisation=Normalisation(mean=MEAN, std=STD))
 
 

@@ -66,7 +66,7 @@ def with_member(source: Path, path: Path, name: str, content: bytes, called: str
 def test_a_program_that_is_not_trusted_is_refused_unread(files, unread, kind):
     with pytest.raises(UserError) as refused:
         read(files[kind])
-    assert f"a {kind} file is a program, and to load it is to run its code" in str(refused.value)
+    assert f"a {kind} file is a program: loading it runs its code" in str(refused.value)
     assert "--trust-code (Python: trust_code=True)" in str(refused.value)
 
 
@@ -220,7 +220,7 @@ def test_a_frozen_program_has_no_mode_and_is_in_eval_mode(net, tmp_path):
 
 
 def test_of_a_program_there_is_one(files):
-    with pytest.raises(UserError, match=r"--key ema: there is one network alone in .*script.pt; leave it out"):
+    with pytest.raises(UserError, match=r"--key ema: .*script.pt has only one network; leave --key out"):
         read(files["TorchScript"], trust=True, key="ema")
 
 

@@ -295,7 +295,7 @@ def test_scores_are_those_of_the_network_that_the_method_names(resume: Scratch, 
 def test_an_average_without_a_snapshot_is_refused_before_training(resume: Scratch, average: Any) -> None:
     work = task(average=average)
     before = states(work)
-    with pytest.raises(UserError, match=r"train\.average: nothing of 12 steps enters it"):
+    with pytest.raises(UserError, match=r"train\.average: none of the 12 steps is averaged"):
         train(work, resume, quiet)
     assert same(states(work), before)
 

@@ -387,7 +387,9 @@ class TestRefused:
         optimizer = torch.optim.LBFGS(net.parameters())
         if scheduled:  # which wraps the optimiser's step
             torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
-        with pytest.raises(UserError, match="optimizer: a step of LBFGS needs a closure; take one such as SGD"):
+        with pytest.raises(
+            UserError, match="optimizer: LBFGS needs a closure; use an optimiser without one, such as SGD"
+        ):
             training_step(trades, net, optimizer, epochs=1, **TRADES)
 
     def test_several_processes_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -412,7 +414,7 @@ class TestRefused:
         epoch_of(step, 1, loader)
         with pytest.raises(UserError, match="epoch 1 had its 2 batches"):
             step(*loader[0])
-        with pytest.raises(UserError, match="epoch is 2; a whole number from 1 to 1, which `epochs` says"):
+        with pytest.raises(UserError, match=r"epoch is 2; a whole number from 1 to 1 \(`epochs`\)"):
             step.begin_epoch(2, loader)
         with pytest.raises(UserError, match="loader: has no length"):
             step.begin_epoch(1, iter(loader))

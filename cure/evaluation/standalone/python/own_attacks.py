@@ -34,7 +34,7 @@ class CheckedAttack:
     threat: ThreatModel
 
     def __call__(self, net: nn.Module, batch: Batch) -> Images:
-        """Return x' of every image; raise UserError for anything else."""
+        """Return the attack's images (n, c, h, w); raise UserError if a shape or value is wrong."""
         x = batch.x
         found: Any = self.attack(net, x.clone(), batch.y.clone())
         if not isinstance(found, Tensor) or found.shape != x.shape or not found.is_floating_point():

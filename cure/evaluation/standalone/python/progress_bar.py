@@ -20,7 +20,7 @@ def batches(plan: Plan, images: int) -> int:
 
 @contextmanager
 def progress_bar(title: str, total: int, *, shown: bool) -> Iterator[OnProgress]:
-    """Yield what takes the events; the bar counts batches and names the attack of the last one."""
+    """Yield the function that receives the events; the bar counts batches and names the current attack."""
     console, bar, numbers = Console(stderr=True), Bar(title, total), count(1)
     with Live(bar, console=console) if shown and (drawing(console) or console.is_jupyter) else nullcontext():
 

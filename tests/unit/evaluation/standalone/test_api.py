@@ -444,7 +444,7 @@ def test_a_network_of_ours_is_not_shown_its_training_images(weights, pipeline, s
     ("images", "labels", "said"),
     [
         ("digts", None, "images digts: no such data set, did you mean digits?"),
-        ("digits", [1, 2], "labels: the data set digits brings its own; give none"),
+        ("digits", [1, 2], "labels: the data set digits has its own; leave labels out"),
         (Path("none.safetensors"), None, "none.safetensors: not found"),
     ],
 )

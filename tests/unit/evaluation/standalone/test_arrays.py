@@ -73,8 +73,8 @@ def test_the_callers_images_are_copied() -> None:
 
 
 REFUSED = {
-    "no labels": (X, None, "labels: missing; only a DataLoader or a Dataset brings its own, not a Tensor"),
-    "labels twice": (TensorDataset(X, Y), Y, "labels: a TensorDataset brings its own; give none"),
+    "no labels": (X, None, "labels: missing; only a DataLoader or a Dataset has its own, not a Tensor"),
+    "labels twice": (TensorDataset(X, Y), Y, "labels: a TensorDataset has its own; leave labels out"),
     "no whole labels": (X, Y + 0.7, "labels: 0.7 is not a whole number"),
     "labels that are no numbers": (X, Y * float("nan"), "labels: nan is not a whole number"),
     "labels of words": (X, list("abcdef"), "labels: cannot be read as numbers, from str"),

@@ -100,7 +100,7 @@ def test_our_own_network_of_another_data_set_or_model_is_refused(weights, monkey
     monkeypatch.chdir(weights.parents[3])
     code, _, said = call("eval", weights, *FEW, "--claim", CIFAR10)
     assert code == 2
-    assert "is about a resnet18, but this network is a small" in said
+    assert "is about resnet18, but this network is small" in said
 
 
 def test_a_checkpoint_of_vfd_says_that_it_is_a_reconstruction(weights, trained, monkeypatch, tmp_path):

@@ -414,7 +414,7 @@ REFUSALS = {
     "another width": (["{theirs}", "--data", "digits", "--model", "small"], "does not fit small"),
     "fits none": (["{theirs}", "--data", "digits"], "fits none of small, small_resnet; name its --model"),
     "ours with a model": (["{weights}", "--model", "small"], "describe themselves"),
-    "mean without std": (["{theirs}", "--data", "digits", "--mean", "0.5"], "--mean and --std belong together"),
+    "mean without std": (["{theirs}", "--data", "digits", "--mean", "0.5"], "--mean and --std: give both or neither"),
     "nothing": (["--data", "digits"], "nothing to evaluate"),
     "no budget": (["{weights}", "--budget", "0s"], "--budget 0s: not a time; allowed: 90s, 10m, 2h"),
     "nothing to transfer to": (

@@ -112,7 +112,7 @@ def test_a_radius_and_a_step_of_the_command_line_are_taken(run, weights):
 def test_what_has_no_meaning_in_l2_is_left_out_by_default_and_named(run, weights):
     code, shown, said = run("eval", weights, "--norm", "l2", "--n", "8", "--json")
     assert code in (0, 3)
-    left = re.search(r"--norm l2: without (.*), of the L-inf ball alone", said)
+    left = re.search(r"--norm l2: without (.*), which are for the L-inf ball only", said)
     assert left is not None
     assert left[1].split(", ") == ["cw20"]
     assert {"pgd20", "aa", "min_linf", "min_l2"} <= set(json.loads(shown)[0]["result"]["columns"])
@@ -131,7 +131,7 @@ def test_two_threat_models_are_not_compared(run, in_l2, in_linf):
 @pytest.mark.reliability("wrong inputs")
 def test_a_published_number_is_of_l_inf_alone(run, weights):
     code, _, said = run("eval", weights, "--norm", "l2", "--claim", "TRADES, ResNet-18")
-    assert (code, "--claim: every published number here is of the L-inf ball" in said) == (2, True), said
+    assert (code, "--claim: all published numbers are for the L-inf ball" in said) == (2, True), said
 
 
 @pytest.mark.reliability("wrong inputs")

@@ -80,7 +80,7 @@ LINES = {  # command line -> what must be said
     "update digits small at 0 1": "unexpected extra argument",
     "update digits small at 0 --fast": "No such option: --fast",
     "update digits small ../at 0": "methods: no entry '../at'",
-    "update digits small rift 0": "rift has no update: its stage is revise",
+    "update digits small rift 0": "rift has no stage update; run its stage revise",
     "update digits small natural 0": "natural is trained by the stage pretrain",
     "pretrain digits big 0": "models: no entry 'big'; known:",
     "prepare mnist": "datasets: no entry 'mnist'",
@@ -398,7 +398,7 @@ DESCRIPTIONS = {  # what the header says -> what must be said
     "a million classes": ({"classes": ["x"] * 1_000_000}, "is (10, 16), not (1000000, 16)"),
     "no class": ({"classes": []}, "not a whole weight file of this pipeline"),
     "another width": ({"settings": {"width": 4096}}, "is (8, 1, 3, 3), not (4096, 1, 3, 3)"),
-    "no width": ({"settings": {}}, "its description is of no small that can be built"),
+    "no width": ({"settings": {}}, "cannot build small from its description"),
     "no model": ({"model": "smal"}, "no entry 'smal', did you mean small?"),
     "no data set": ({"dataset": "../digits"}, "no such data set"),
 }
@@ -548,7 +548,7 @@ IMAGES = {  # what happens to a folder of images -> what must be said
     "no test split": (lambda root: shutil.rmtree(root / "test"), "has no folder test"),
     "no folder": (shutil.rmtree, "has no folder train and no folder test"),
     "a class more": (lambda root: (root / "test/bird").mkdir(), "differ in their class folders: bird"),
-    "an empty class": (lambda root: emptied(root / "train/dog"), "does not hold each of the 2 classes"),
+    "an empty class": (lambda root: emptied(root / "train/dog"), "labels of train must be 0 to 1, each at least once"),
     "an empty split": (lambda root: [emptied(root / "test" / name) for name in ("cat", "dog")], "test has 0 images"),
     "one class": (lambda root: [shutil.rmtree(root / part / "dog") for part in ("train", "test")], "one class only"),
     "another size in test": (

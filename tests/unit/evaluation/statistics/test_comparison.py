@@ -143,12 +143,12 @@ def test_the_seed_decides():
         (
             table("A", aa="1-"),
             table("B", aa="-1"),
-            "outcomes: no image that both looked at; evaluate them on the same images",
+            "outcomes: no image that both cover; evaluate both on the same images",
         ),
         (
             table("A", aa="1x"),
             table("B", aa="11"),
-            "outcomes: 'x' found where only 1 (correct), 0 and - (not looked at) may stand",
+            "outcomes: 'x' found; allowed are only 1 (correct), 0 and - (not evaluated)",
         ),
     ],
 )
