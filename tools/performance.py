@@ -34,8 +34,8 @@ Tests hold passes, operations and held bytes to their budgets (tests/methods/tes
 0.55. CURE meets it; TRADES needs two of the three forwards that theirs keeps.
 
 The aims for an H100, which nobody measured: an epoch of AT with ResNet-18 on 50,000 images in 5 s in bf16, of CURE in
-6 s, AutoAttack `standard` of 10,000 images in 9 minutes in tf32. `python -m pilot.merge` will write measurements of a
-GPU to a folder of pilot/lent.
+6 s, AutoAttack `standard` of 10,000 images in 9 minutes in tf32. pilot/merge.py will write measurements of a GPU to a
+folder of pilot/lent.
 """
 PEAK = """Floating-point operations per second of a step, as a share of those of a matrix product in the same run, the
 faster of `a @ b` and the same product as a 1x1 convolution (MKL's is slow on some CPUs). 3x3 convolutions may exceed
