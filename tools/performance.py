@@ -14,29 +14,39 @@ PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 Benchmark = dict[str, Any]  # the record of one benchmark
 HEAD = """# Performance
 
-Written by `make bench` from runs of tests/benchmarks; if runs overlap, the last wins. A ratio is our time over the
-other code's, lower is better: the median over rounds in which the two take turns, and the least and the greatest.
-Both do the same work on the same images; the other code is a common package, or a step written for the benchmark
-with the pass structure of the authors' code (tests/support/released) and our formulas. Weights and images are
-random, batches small. Passes are ours / theirs per image: a forward, a gradient to the images and a gradient to the
-weights are 1 each. Operations are aten's, about the kernels that a GPU would launch. Held: bytes that autograd
-keeps for backward passes at most, as a share of theirs; the aim is 0.55, which CURE meets, while TRADES needs two
-of the three forwards that theirs keeps. Budgets of all three are tests (tests/methods/test_budgets.py); bars are
-the project's aims.
+Our training steps were timed on one CPU thread, against steps written for the benchmark with the authors' passes and
+our formulas. **No GPU has been measured.** The ratios below are ours / theirs, so below 1 we are faster; where a bar
+is missed, the last section says why.
 
-Bars for an H100, which has not been measured yet: an epoch of AT with ResNet-18 on 50,000 images in at most 5 s in
-bf16, of CURE in 6 s, AutoAttack `standard` of 10,000 images in at most 9 minutes in tf32. Measurements of lent GPUs
-are in pilot/lent.
+`make bench` writes this page from runs of tests/benchmarks. Weights and images are random, and batches are small.
+
+| term | meaning |
+|---|---|
+| against | a common package, or a step with the pass structure of the authors' code (tests/support/released) |
+| ratio | our time / their time on the same work: the median over rounds in which the two take turns |
+| least - greatest | the smallest and the largest ratio of a round |
+| passes | ours / theirs per image; a forward, a gradient to the activations and one to the weights are 1 each |
+| operations | ours / theirs; PyTorch's (aten), about the kernels that a GPU would launch |
+| held | bytes that autograd keeps for backward passes at most, as a share of theirs |
+| bar, met | the ratio that the project set as its own aim, and whether it is reached |
+
+Tests hold passes, operations and held bytes to their budgets (tests/methods/test_budgets.py). The aim for held bytes is
+0.55. CURE meets it; TRADES needs two of the three forwards that theirs keeps.
+
+The aims for an H100, which nobody measured: an epoch of AT with ResNet-18 on 50,000 images in 5 s in bf16, of CURE in
+6 s, AutoAttack `standard` of 10,000 images in 9 minutes in tf32. pilot/merge.py will write measurements of a GPU to a
+folder of pilot/lent.
 """
 PEAK = """Floating-point operations per second of a step, as a share of those of a matrix product in the same run, the
 faster of `a @ b` and the same product as a 1x1 convolution (MKL's is slow on some CPUs). 3x3 convolutions may exceed
 100 % by algorithms that multiply less. Only convolutions of a step are counted."""
-HALF = """The effect of bfloat16, on networks and test images of the quickstart. Robust accuracy after ten steps of an
-attack, and after AutoAttack `standard` on fewer images, in full and in half precision, verified in full
-precision; images whose flags differ, and those that differ by chance: by the seed of the start or, for
-AutoAttack, by the size of the batch, on which the reference's own flags depend. And the distance of one
-training step from the full one, as a share of its length, with every forward (`bf16`) or the attack's alone
-(`bf16_attack`) in bfloat16."""
+HALF = """The effect of bfloat16, on networks and test images of the quickstart. fp32 and bf16: robust accuracy after
+ten steps of an attack, and after AutoAttack `standard` on fewer images, verified in fp32. By chance: the share of flags
+that differ under another seed of the start or, for AutoAttack, another batch size, on which the reference's own
+flags depend. Step: the distance between the update of one training step in bfloat16 and the one in fp32, divided by
+the length of the latter, with every forward (`bf16`) or the attack's alone (`bf16_attack`) in bfloat16. The two agree
+where nearly all of the distance comes from the attack: signs of small gradients differ, and TRADES' attack starts
+where its gradient is almost zero."""
 LIMITS = {
     "steps": """Passes are counted above, and code with as many passes cannot avoid their arithmetic: a step
 on ResNet-18 is almost only convolutions, at the share of the peak given above. On the small network batch
@@ -67,7 +77,7 @@ def part(files: list[dict[str, Any]]) -> str:
     each: list[Benchmark] = [one["extra_info"] for found in files for one in found["benchmarks"]]
     runs = list({(run["table"], run["row"], run["network"]): run for run in each}.values())
     of = {name: [run for run in runs if run["table"] == name] for name in (*SECTIONS, "peak", "precision")}
-    lines = [*about(files[0], runs[0])]
+    lines = [*about(files[0], runs[0]), "", *conclusion(of)]
     for name, title in SECTIONS.items():
         lines += ["", f"### {title}", "", *table(of[name])]
     lines += ["", "### Share of the peak", "", *PEAK.splitlines(), "", *peak(of["peak"]), *halves(of["precision"])]
@@ -87,6 +97,16 @@ def about(found: dict[str, Any], run: Benchmark) -> list[str]:
         machine["system"],
     ]
     return [f"## {where}", "", f"{', '.join(facts)}; {clock}; fp32 unless said."]
+
+
+def conclusion(of: dict[str, list[Benchmark]]) -> list[str]:
+    """Return the sentence with the range of the steps' ratios and the number of bars that are missed, if any is set."""
+    ratios = [median(found) for run in of["steps"] for found in run["ratios"].values()]
+    told = [f"A step takes {min(ratios):.2f} to {max(ratios):.2f} times the other code's time."] if ratios else []
+    compared = [run for name in SECTIONS for run in of[name] if run.get("limit") or any(run["bars"].values())]
+    if compared:
+        told += [f"{sum(map(misses, compared))} of {len(compared)} comparisons with a bar miss it."]
+    return [" ".join(told)] if told else []
 
 
 def table(runs: list[Benchmark]) -> list[str]:
@@ -162,7 +182,7 @@ def limits(of: dict[str, list[Benchmark]]) -> list[str]:
     for name, words in LIMITS.items():
         if missed := [run for run in of[name] if misses(run)]:
             which = "; ".join(f"{run['row']} ({run['network']})".removesuffix(" ()") for run in missed)
-            lines += [f"- **{which}.** " + words.format(own=own)]
+            lines += [f"- {which}.", *(f"  {line}" for line in words.format(own=own).splitlines())]
     return ["", "### Where a bar is not met", "", *lines] if lines else []
 
 

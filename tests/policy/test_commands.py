@@ -22,7 +22,7 @@ CURE = typer.main.get_command(app)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SCRIPTS = {"pilot.gpu": gpu.main, "pilot.merge": merge.main, "pilot.study": study.main}
 USAGE = (click.UsageError, typer.BadParameter.__base__)  # typer brings a click of its own
-SHELL = {"export", "rm", "source"}
+SHELL = {"cp", "export", "rm", "source"}
 INCOMPLETE = ("required", "expected", "requires an argument", "Missing")
 
 

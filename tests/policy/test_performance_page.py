@@ -44,7 +44,7 @@ def test_a_line_has_counts_the_median_ratio_its_spread_and_the_bar(made) -> None
 
 
 def test_a_bar_that_is_not_met_is_explained_and_no_other(made) -> None:
-    assert "- **CURE (resnet18).** Passes are counted" in made(STEP)
+    assert "- CURE (resnet18).\n  Passes are counted" in made(STEP)
     assert "Where a bar is not met" not in made(STEP | {"bars": {"four backward passes": 0.9}})
     assert "Where a bar is not met" not in made(STEP | {"bars": {"four backward passes": None}})
     assert "Where a bar is not met" in made(STEP | {"bars": {}, "limit": 1.5})
@@ -82,3 +82,10 @@ def test_a_later_run_replaces_a_line(made) -> None:
     found = made(STEP, STEP | {"ratios": {"four backward passes": [0.4]}})
     assert found.count("| CURE |") == 1
     assert "| 0.40 | 0.40 - 0.40 | 0.68 | yes |" in found
+
+
+def test_the_conclusion_has_the_range_of_ratios_and_counts_missed_bars(made) -> None:
+    other = STEP | {"row": "TRADES", "ratios": {"four backward passes": [0.5]}}
+    assert "A step takes 0.50 to 0.70 times the other code's time. 1 of 2 comparisons with a bar miss it." in made(
+        STEP, other
+    )

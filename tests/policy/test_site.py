@@ -97,3 +97,9 @@ def test_links_of_a_text_lead_to_files_and_headings_on_github(text: str) -> None
         if not re.match(r"https?://", link) and (not to.exists() or (place and place not in anchors(to))):
             dead.append(link)
     assert dead == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "decisions").glob("*.md")), ids=lambda path: path.stem)
+def test_a_page_of_decisions_begins_with_all_its_questions(path: Path) -> None:
+    text = path.read_text()
+    assert re.findall(r"^- \[(.+)\]\(#", text, re.MULTILINE) == re.findall(r"^## (.+)$", text, re.MULTILINE)
