@@ -1,4 +1,4 @@
-"""Check what a caller's own loop gives to a training step: a loader with a length, images in [0, 1] and class numbers."""
+"""Check what a loop of the caller gives to a training step: a loader with a length, images in [0, 1], class numbers."""
 
 from typing import Any
 
