@@ -440,5 +440,5 @@ class TestRefused:
             step(*change(*loader[0]))
 
     def test_the_state_of_another_method_is_refused(self) -> None:
-        with pytest.raises(UserError, match="its companions are none; this one's are natural_peer"):
+        with pytest.raises(UserError, match="its companions are none, not natural_peer"):
             step_of("act", small()).load_state_dict(step_of("trades", small()).state_dict())
