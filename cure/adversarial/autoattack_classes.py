@@ -80,7 +80,7 @@ def apgd_targeted(
 def fab_targeted(
     net: nn.Module, x: Images, y: Labels, *, targets: int, eps: float, norm: Norm, iterations: int, seed: int
 ) -> Images:
-    """Attack with FAB towards the `targets` most likely wrong classes in turn, until one result is within eps."""
+    """Attack with FAB towards each of the `targets` likeliest wrong classes, until one result is within eps."""
     how = {"n_iter": iterations, "n_restarts": 1, "eps": eps, "norm": SPELLED[norm], "seed": seed}
     attack = FABAttack_PT(net, targeted=True, n_target_classes=targets, **how)
     return _quietly(attack.perturb, x, y)

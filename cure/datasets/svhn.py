@@ -33,7 +33,7 @@ class Hyper(DataSettings):
 
 
 def missing(hyper: Hyper, downloads: Path) -> str | None:
-    """Return None, since it needs its downloads only."""
+    """Return None: apart from FILES, this data set needs nothing."""
     return None
 
 

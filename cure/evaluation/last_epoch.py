@@ -34,7 +34,7 @@ class LastEpoch:
         """Attack the last epoch's network; reuse the outcomes in `best` if that is the evaluated network.
 
         Return None for a method without a training of its own, or if the shapes of the last network differ from those
-        of the         evaluated one.
+        of the evaluated one.
         """
         if self.epoch is None:
             return None

@@ -12,7 +12,8 @@ from cure.core.tensors import Images, Logits
 class BFloat16(nn.Module):
     """A network that computes in bfloat16 and returns logits in the precision of the images.
 
-    The code of an external network may contain float32 constants, so PyTorch's autocast runs such a network instead.
+    A `Network` is copied, frozen, with bfloat16 weights. The code of an external network may contain float32 constants,
+    so it runs under PyTorch's autocast.
     """
 
     def __init__(self, net: nn.Module) -> None:

@@ -100,7 +100,7 @@ def network(
 
 
 def _place(checkpoint: ExternalCheckpoint | None) -> str:
-    return str(checkpoint.path) if checkpoint else "what a --factory returns"
+    return str(checkpoint.path) if checkpoint else "the result of --factory"
 
 
 def _normalise(found: ExternalNetwork, normalisation: Normalisation, shape: Shape, path: Path | None) -> None:

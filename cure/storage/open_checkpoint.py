@@ -105,7 +105,7 @@ class ExternalCheckpoint:
         if self._kind is not None and not trust_code:
             raise UserError(
                 f"{self.path}: a {self._kind} file is a program: loading it runs its code. If you trust its author, "
-                "made it, say so by --trust-code (Python: trust_code=True); else ask for the network's state_dict()"
+                "pass --trust-code (Python: trust_code=True); else ask for the network's state_dict()"
             )
         return self._kind is not None
 

@@ -132,7 +132,7 @@ def test_the_hyperparameters_of_lightning_are_read_as_nothing(net, x, tmp_path, 
 
 @pytest.mark.reliability("wrong inputs")
 def test_a_key_needs_a_file(package):
-    with pytest.raises(UserError, match="--key ema: what a --factory returns has only one network"):
+    with pytest.raises(UserError, match="--key ema: the result of --factory has only one network"):
         read(None, model=None, factory=f"{package}:make", key="ema")
 
 
