@@ -32,13 +32,16 @@ def page() -> str:
     parts = [
         "# Methods",
         "",
-        "Generated from cure/methods by `python -m tools.methods_page`. Cost: passes per image of one training step",
-        "with the quickstart's settings (10 attack steps, IKL-AT 5), counted over all networks of the student's",
-        "architecture; one forward, one gradient to the input and one gradient to the weights are 1 each. Images whose",
-        "attack has ended are left out (on a CPU), so FAT's and LAS-AT's cost is that of this untrained network.",
-        "Running statistics: how often such a step moves those of each network's batch norms.",
-        "A robust row is its best epoch by validation PGD (AR-AT: its last, and its best under `protocol: matched`).",
-        "Where a release evaluates the last epoch, its method says so. A method in your own loop: docs/own_loop.md.",
+        "`python -m tools.methods_page` makes this page from the docstrings of cure/methods.",
+        "",
+        "- Passes per image are those of one training step with the quickstart's settings (10 attack steps, IKL-AT 5),",
+        "  over all networks of the student's architecture. A pass is one forward, one gradient to the activations or",
+        "  one gradient to the weights. On a CPU, images whose attack has ended are left out, so the passes of FAT and",
+        "  LAS-AT depend on the network; here it is untrained.",
+        "- Running statistics are those of batch norms; the number counts how often one step updates them.",
+        "- Best validation PGD accuracy chooses the evaluated epoch. AR-AT is evaluated at its last epoch instead, except",
+        "  under `protocol: matched`. Where a release evaluates the last epoch, its method says so.",
+        "- docs/own_loop.md runs a method in your own loop.",
     ]
     for name in catalogue.names("methods"):
         parts += ["", *section(name)]
