@@ -101,9 +101,27 @@ def line(cells: list[str]) -> str:
 
 
 def verdict(reports: Path) -> list[str]:
-    """Return whether CURE's ratio is above that of every baseline of its paper: the finding of the figure `ratio`."""
+    """Return whether CURE's ratio is above that of every baseline of its paper, and the methods it differs from."""
     (found,) = (one for one in read(reports / "findings.csv") if one["figure"] == "ratio")
-    return [f"**Is CURE above its baselines in NRR? {ANSWERS[found['agrees']]}** {found['ours']}."]
+    (above, _), (_, under), (_, ratio) = (differing(reports, column) for column in ("clean", NRR, f"nrr_{NRR}"))
+    return [
+        f"**Is CURE above its baselines in NRR? {ANSWERS[found['agrees']]}** {found['ours']}. "
+        f"In clean accuracy CURE beats {listed(above)}. Under {heading(NRR)} it is beaten by {listed(under)}, and in NRR "
+        f"by {listed(ratio)}. From the other robust methods it is not told apart."
+    ]
+
+
+def differing(reports: Path, column: str) -> tuple[list[str], list[str]]:
+    """Return the robust methods that CURE beats in a column, and those that beat it, by pairs.csv."""
+    ours = NAMES["cure"]
+    found = [one["verdict"].split(" beats ") for one in read(reports / "pairs.csv") if one["column"] == column]
+    pairs = [pair for pair in found if len(pair) == 2 and NAMES["natural"] not in pair]
+    return [worse for better, worse in pairs if better == ours], [better for better, worse in pairs if worse == ours]
+
+
+def listed(names: list[str]) -> str:
+    """Return names as a phrase."""
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else (names[0] if names else "no robust method")
 
 
 def findings(reports: Path) -> list[str]:

@@ -39,8 +39,8 @@ def page() -> str:
         "  one gradient to the weights. On a CPU, images whose attack has ended are left out, so the passes of FAT and",
         "  LAS-AT depend on the network; here it is untrained.",
         "- Running statistics are those of batch norms; the number counts how often one step updates them.",
-        "- Best validation PGD accuracy chooses the evaluated epoch. AR-AT is evaluated at its last epoch instead, except",
-        "  under `protocol: matched`. Where a release evaluates the last epoch, its method says so.",
+        "- Best validation PGD accuracy chooses the evaluated epoch. AR-AT is evaluated at its last epoch instead,",
+        "  except under `protocol: matched`. Where a release evaluates the last epoch, its method says so.",
         "- docs/own_loop.md runs a method in your own loop.",
     ]
     for name in catalogue.names("methods"):

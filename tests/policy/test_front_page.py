@@ -40,9 +40,12 @@ def test_the_verdict_on_cure_is_that_of_the_finding(tmp_path: Path, agrees: str,
         f'ratio,CURE,it is above,"NRR: CURE 29, AT 33",{agrees}',
     ]
     (tmp_path / "findings.csv").write_text("\n".join(lines) + "\n")
+    verdicts = ["clean,CURE beats AT", "clean,CURE beats AWP", "clean,Natural beats CURE", "cw20,AT beats CURE"]
+    (tmp_path / "pairs.csv").write_text("\n".join(["column,verdict", *verdicts, "nrr_cw20,not told apart"]) + "\n")
     (said,) = front_page.verdict(tmp_path)
     assert said.startswith(f"**Is CURE above its baselines in NRR? {answer}")
-    assert said.endswith("NRR: CURE 29, AT 33.")
+    assert "NRR: CURE 29, AT 33. In clean accuracy CURE beats AT and AWP." in said
+    assert "Under C&W-20 it is beaten by AT, and in NRR by no robust method." in said
 
 
 def test_several_seeds_have_intervals_over_images_and_training_runs(tmp_path: Path) -> None:
