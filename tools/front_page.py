@@ -106,8 +106,8 @@ def verdict(reports: Path) -> list[str]:
     (above, _), (_, under), (_, ratio) = (differing(reports, column) for column in ("clean", NRR, f"nrr_{NRR}"))
     return [
         f"**Is CURE above its baselines in NRR? {ANSWERS[found['agrees']]}** {found['ours']}. "
-        f"In clean accuracy CURE beats {listed(above)}. Under {heading(NRR)} it is beaten by {listed(under)}, and in NRR "
-        f"by {listed(ratio)}. From the other robust methods it is not told apart."
+        f"In clean accuracy CURE beats {listed(above)}. Under {heading(NRR)} it is beaten by {listed(under)}, and in "
+        f"NRR by {listed(ratio)}. From the other robust methods it is not told apart."
     ]
 
 
