@@ -264,7 +264,10 @@ def test_functions_are_short():
 def test_contributing_has_these_rooms_and_lengths():
     rules = (ROOT / "CONTRIBUTING.md").read_text()
     assert "".join(f"      {', '.join(rooms)}\n" for rooms in FLOORS) in rules
-    assert f"up to about {MOST_LINES} lines, a function up to about {MOST_LINES_OF_A_FUNCTION} without its docstring." in rules
+    assert (
+        f"up to about {MOST_LINES} lines, a function up to about {MOST_LINES_OF_A_FUNCTION} without its docstring."
+        in rules
+    )
     assert f"up to about {MOST_FILES} files" in rules
 
 
