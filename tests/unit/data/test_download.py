@@ -264,10 +264,14 @@ def test_a_second_process_waits_and_finds_it_done(archive, server, capsys):
     answers = []
     second = threading.Thread(target=lambda: answers.append(download(archive)))
     second.start()
-    while "waiting for its end" not in (said := capsys.readouterr().err):
+    said = ""
+    for _ in range(60_000):  # a minute at most
+        if said := capsys.readouterr().err:
+            break
         time.sleep(0.001)
-    assert said.startswith("download CIFAR-10-C: process ")
     server.gate.set()
+    assert said.startswith("download CIFAR-10-C: process ")
+    assert said.endswith("waiting until it ends\n")
     for thread in (first, second):
         thread.join()
     assert answers == [False]
