@@ -645,7 +645,7 @@ AS_A_USER = {
     "loss explodes": (
         loss_explodes,
         UPDATE_TRADES,
-        ["error: epoch 1: the term ", " became nan; the same command would end here again. Lower lr, or look at"],
+        ["error: epoch 1: the term ", " became nan; a rerun would fail here again. Lower lr, or check"],
     ),
     "model unknown": (
         damaged(NATURAL, model="smal"),

@@ -23,6 +23,7 @@ LINES = {  # place in params.yaml, as docs/add.md names it -> the line there and
 def added(params: str) -> str:
     """The text of params.yaml with these lines."""
     for before, line in LINES.values():
-        assert f"\n{before}" in params
-        params = params.replace(f"\n{before}", f"\n{before}{line}", 1)
+        place = re.compile(rf"^{re.escape(before.rstrip())}(?: +#.*)?\n(?: *#.*\n)*", re.MULTILINE)
+        assert place.search(params)
+        params = place.sub(lambda found, line=line: found[0] + line, params, count=1)
     return params

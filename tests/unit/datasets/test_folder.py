@@ -205,7 +205,7 @@ def test_class_folders_that_differ_are_named(folder: Path) -> None:
 def test_a_class_without_images_is_refused(folder: Path) -> None:
     for split in ("train", "test"):
         (folder / split / "empty").mkdir()
-    with pytest.raises(UserError, match="each of the 3 classes"):
+    with pytest.raises(UserError, match="labels of train must be 0 to 2, each at least once"):
         load(folder)
 
 

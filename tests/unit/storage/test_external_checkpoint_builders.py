@@ -96,7 +96,7 @@ def test_timm_gets_classes_and_channels_of_the_data_and_downloads_nothing(packag
         ),
         (
             {"model": "small", "factory_args": {"width": 3}},
-            "--factory-args: belong to --factory, or to --model timm:NAME",
+            "--factory-args: only with --factory, or with --model timm:NAME",
         ),
         ({"factory": "of_a_user:make"}, "missing 1 required positional argument: 'classes'; it must be"),
         ({"factory": "of_a_user:make", "factory_args": {"classes": 7}}, "does not fit of_a_user:make"),

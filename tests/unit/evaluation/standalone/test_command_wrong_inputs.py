@@ -89,7 +89,7 @@ LINES = {  # command line -> what must be said
     "corrupt digits small at 0": "weights/digits/small/at-s0.safetensors: not found",
     "analyse digits small at 0": "at-s0.safetensors: not found",
     "layers digits small reinitt every 0": "Invalid value for 'VARIANT'",
-    "layers digits small reinit every 0": "grid.layers.models: 'small' is not among them; known: small_resnet",
+    "layers digits small reinit every 0": "grid.layers.models: 'small' is not one of these models; known: small_resnet",
     "cure evaluate": "No such command 'evaluate'",
     "cure eval": "error: nothing to evaluate: name a checkpoint, or a --factory",
     "cure eval {weights} --n 0": "Invalid value for '--n'",
@@ -536,7 +536,7 @@ def emptied(path):
 IMAGES = {  # what happens to a folder of images -> what must be said
     "another size": (
         lambda root: picture(root / "train/cat/z.png", (9, 8)),
-        "others are (8, 8); set datasets.folder",
+        "others are (8, 8) pixels; set datasets.folder",
     ),
     "16 bits": (lambda root: deep(root / "train/cat/z.png"), "more than 8 bits per channel"),
     "half an image": (

@@ -82,7 +82,7 @@ def test_a_result_that_does_not_say_of_which_images_it_is_is_not_guessed(tmp_pat
         (tmp_path / "project/data").mkdir()
         (tmp_path / "project/data/digits.safetensors").write_bytes(data)
     own = written(tmp_path / "b.json", result("110", "010", index=[2, 5, 9], subject="B"))
-    with pytest.raises(UserError, match=r"B of 3, and .*at-s0-attack.json does not say which; `dvc pull` the data"):
+    with pytest.raises(UserError, match=r"B of 3, and .*at-s0-attack.json does not record which ones; `dvc pull` its"):
         on_shared_images(evaluated(stage), evaluated(own))
 
 
