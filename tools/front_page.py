@@ -4,7 +4,6 @@ Results and findings come from the reports that `REPORTS` names, the methods fro
 test compares the pages with both.
 """
 
-import csv
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from cure import catalogue
 from cure.core.method import Method
 from cure.core.names import NAMES, ORDER, heading
+from cure.storage.files import csv_lines
 
 ROOT = Path(__file__).parents[1]
 REPORTS = ROOT / "pilot" / "evidence" / "tier1" / "reports"
@@ -24,7 +24,7 @@ ANSWERS = {
     "not told apart": "Not told apart at this scale.",
 }
 OTHERWISE = {"ar_at": "arat", "las_awp": "las_at_awp", "las_trades": "las_at_trades"}  # files not named by the key
-Span = tuple[float, float, float]
+Span = tuple[float, ...]  # mean, and the ends of its interval
 
 
 def results(reports: Path) -> list[str]:
@@ -44,30 +44,16 @@ def results(reports: Path) -> list[str]:
 def measured(reports: Path) -> tuple[dict[tuple[str, str], Span], dict[str, int]]:
     """Return (method, column) -> mean and interval in percent, and column -> number of images.
 
-    Several seeds are in ranks.csv, with intervals over images and training runs. One seed is in attacks.csv, with
-    intervals over images.
+    Both are in ranks.csv, whose intervals are over images and training runs.
     """
-    if found := read(reports / "ranks.csv"):
-        spans = {(one["method"], one["column"]): span(one, "mean", "low", "high") for one in found}
-    else:
-        found = read(reports / "attacks.csv")
-        spans = {(one["method"], one["column"]): span(one, "accuracy", "low", "high") for one in found}
-        spans |= {(one["method"], f"nrr_{one['column']}"): span(one, "nrr", "nrr_low", "nrr_high") for one in found}
+    found = read(reports / "ranks.csv")
+    spans = {(one["method"], one["column"]): tuple(float(one[key]) for key in ("mean", "low", "high")) for one in found}
     return spans, {one["column"]: int(one["images"]) for one in found}
 
 
 def read(path: Path) -> list[dict[str, str]]:
     """Return the lines of a CSV file of a report, or [] if the report lacks it."""
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def span(found: dict[str, str], *columns: str) -> Span:
-    """Return a mean and the ends of its interval; a number that the column lacks is 0."""
-    mean, low, high = (float(found[column] or 0) for column in columns)
-    return mean, low, high
+    return csv_lines(path, [], [], "cure report")
 
 
 def methods() -> list[str]:
