@@ -4,15 +4,14 @@ A study overrides settings of the pilot: first with the files in `over`, then wi
 one for each of its `variants`. It runs its `stages`, by default all. The outputs of a pipeline are in
 pilot/evidence/STUDY[/VARIANT], in git except for data and training checkpoints.
 
-An existing output is kept, whatever code produced it; its provenance records the commit. If another pipeline has run a
-step with the same settings, its outputs are copied. DVC could do both, but it needs its cache, which a fresh clone
-lacks, and it reruns stages whose code changed, which happens often in the weeks that the studies take.
+An existing output is kept, whatever code produced it; its provenance records the commit. If another pipeline of the
+named studies has run a step with the same settings, its outputs are copied. DVC could do both, but it needs its cache,
+which a fresh clone lacks, and it reruns stages whose code changed, often in the weeks that the studies take.
 """
 
 import hashlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -124,26 +123,21 @@ def _found(params: dict[str, Any], key: str) -> Any:
 
 
 def shared(every: list[Pipeline]) -> None:
-    """Copy the outputs of steps that another pipeline has run with the same settings."""
-    made: dict[str, Pipeline] = {}
+    """Copy outputs that another pipeline has of a step with the same settings, each for itself: git lacks some."""
+    made: dict[tuple[str, str], Pipeline] = {}
     for pipeline in every:
         for step in pipeline.steps:
-            if all((pipeline.folder / out).exists() for out in step.outs):
-                made.setdefault(pipeline.keys[step.name], pipeline)
+            for out in step.outs:
+                if (pipeline.folder / out).exists():
+                    made.setdefault((pipeline.keys[step.name], out), pipeline)
     for pipeline in every:
         for step in pipeline.to_do():
-            if source := made.get(pipeline.keys[step.name]):
-                for out in step.outs:
-                    _linked(source.folder / out, pipeline.folder / out)
+            absent = [out for out in step.outs if not (pipeline.folder / out).exists()]
+            found = {out: source for out in absent if (source := made.get((pipeline.keys[step.name], out)))}
+            for out, source in found.items():
+                (pipeline.folder / out).parent.mkdir(parents=True, exist_ok=True)
+                os.link(source.folder / out, pipeline.folder / out)
                 pipeline.tell(step, taken_from=source.name)
-
-
-def _linked(source: Path, place: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if source.is_dir():
-        shutil.copytree(source, place, dirs_exist_ok=True)
-    elif not place.exists():
-        os.link(source, place)
 
 
 @dataclass
@@ -231,7 +225,9 @@ def keep(*some: Pipeline) -> None:
 
 def main(
     archive: Annotated[Path, typer.Argument(help="A tar archive of train/CLASS/* and test/CLASS/*; never unpacked.")],
-    studies: Annotated[list[str], typer.Argument(help="Files of pilot/studies, by name, in this order.")],
+    studies: Annotated[
+        list[str], typer.Argument(help="Files of pilot/studies, by name, in this order; they share runs.")
+    ],
     workers: Annotated[int, typer.Option(help="Steps at a time, a core each.", min=1)] = 2,
     minutes: Annotated[float, typer.Option(help="Stop after so long; rerun to continue.", min=0)] = 1e6,
     commit: Annotated[bool, typer.Option("--commit", help="Commit each run as it ends.")] = False,

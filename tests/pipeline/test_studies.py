@@ -198,6 +198,24 @@ def test_shared_takes_nothing_where_nothing_is(tmp_path):
     assert one.told == {}
 
 
+def test_what_git_holds_of_a_step_is_shared(tmp_path):
+    """A clone has the network of a training and not its trajectory; its children need the network alone."""
+    outs = {"weights/a": "network", "trajectories/a": "all epochs", "results/a": "accuracy"}
+    one, two = (
+        pipeline(tmp_path, name, {}, step("update", list(outs)), step("attack", ["results/b"], ["weights/a"]))
+        for name in "ab"
+    )
+    for out, text in outs.items():
+        if not out.startswith("trajectories"):
+            (one.folder / out).parent.mkdir(exist_ok=True)
+            (one.folder / out).write_text(text)
+    (two.folder / "weights").mkdir()
+    assert run([one, two], 1, 60, commit=False)
+    assert [runs(each) for each in (one, two)] == [1, 0]  # the attack alone
+    assert (two.folder / "weights/a").read_text() == "network"
+    assert two.told[two.steps[0].name] == {"taken_from": "a"}
+
+
 FOUND = [
     Configuration("at-1", {"train.lr": 0.1, "train.weight_decay": 5e-4}, 0.5, 0.30),
     Configuration("at-2", {"train.lr": 0.1, "train.weight_decay": 1e-4}, 0.6, 0.29),
