@@ -2,26 +2,34 @@
 
 Each variant of pilot/studies/ablations.yaml is compared with the method of which it changes a part; RiFT is compared
 with the network that it starts from. Intervals cover other images and other training runs. The variance over seeds is
-pooled over all variants.
+pooled over all variants. The conflict that AR-AT's stop-gradient prevents is measured in the networks without it.
 """
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
 
+from cure import catalogue
 from cure.core.names import NAMES, heading
 from cure.errors import UserError
 from cure.evaluation.statistics.contradictions import parse_attack
 from cure.evaluation.statistics.paired_tests import LEVEL, holm
 from cure.reporting import markdown
 from cure.reporting.comparison.samples import Tested, sampled
+from cure.reporting.evidence import analysed
+from cure.reporting.findings import answer
+from cure.reporting.results import Results
 from cure.runtime.terminal import stage
+from cure.settings.check import load
 from cure.settings.params import read
+from cure.settings.sections import Grid
 from cure.storage.files import write_text
 from cure.storage.paths import Run
 from pilot.study import EVIDENCE, STUDIES
 
 COLUMNS, RATIO = ["clean", "pgd20", "aa"], "cw20"
+CONFLICT = "arat_no_stop_gradient"  # the variant whose networks are analysed
 STARTS = {"rift": "at", "rift_on_trades": "trades"}
 ABOUT = (
     "Written by `python -m pilot.ablations`. Percent of the test images (AutoAttack: of its subset), mean of {seeds} "
@@ -78,10 +86,22 @@ def page(tested: Tested, variants: list[str]) -> str:
     return "\n".join(["# Ablations", "", about, "", *markdown.table(head, body, left=(0, 1))]) + "\n"
 
 
+def conflict(folder: Path) -> str:
+    """Return a paragraph on the finding of the figure `invariance` in the networks of a variant."""
+    with contextlib.chdir(folder):
+        data = analysed("invariance", Results(load(["grid"]).get("grid", Grid)))
+    (finding,) = catalogue.entry("figures", "invariance").FIGURE.findings
+    ours, verdict = finding.judge(data)
+    return (
+        f"{finding.source}: {finding.said} In the networks without stop-gradient: {ours}. Agrees: {answer(verdict)}.\n"
+    )
+
+
 def main() -> None:
     """Write pilot/evidence/ablations/ablations.md."""
     variants, place = [*read(STUDIES / "ablations.yaml")["variants"]], EVIDENCE / "ablations"
-    write_text(place / "ablations.md", page(outcomes(variants, place), variants))
+    table = page(outcomes(variants, place), variants)
+    write_text(place / "ablations.md", f"{table}\n{conflict(place / CONFLICT)}")
 
 
 if __name__ == "__main__":

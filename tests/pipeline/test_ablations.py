@@ -1,14 +1,21 @@
 """The page of the ablations: what is compared with what, how the differences are marked, and what is refused."""
 
+import contextlib
 import json
 
 import numpy as np
 import pytest
+import torch
 
+from cure.analyses.invariance import PULLED
+from cure.core.analysis import AnalysisResult
 from cure.errors import UserError
 from cure.settings.params import read
-from pilot.ablations import STARTS, outcomes, page, reference
-from pilot.study import STUDIES
+from cure.storage.paths import Run
+from cure.training.run_analyses import write
+from pilot.ablations import CONFLICT, STARTS, conflict, outcomes, page, reference
+from pilot.study import STUDIES, pipelines
+from tests.support.descriptions import natural
 
 VARIANTS = [*read(STUDIES / "ablations.yaml")["variants"]]
 SHARES = {"cure_no_mask": 0.2, "natural": 0.0}  # of images that PGD-20 leaves right; others 0.5
@@ -62,6 +69,19 @@ def test_the_page_marks_the_difference_that_is_there(place):
     assert {name for name, line in rows.items() if r"\*" in line} == {"CURE no mask"}
     assert "| 20." in rows["CURE no mask"].replace("| 19.", "| 20.")
     assert rows["RiFT on trades"].split(" | ")[1] == "TRADES"
+
+
+def test_the_conflict_is_read_from_the_networks_without_stop_gradient(tmp_path):
+    (one,) = (each for each in pipelines("ablations", tmp_path) if each.name == f"ablations/{CONFLICT}")
+    cosine = torch.tensor([[0.25, -0.5, -0.125]])
+    for seed in (0, 1):
+        run = Run("folder", "small_resnet", "arat", seed)
+        with contextlib.chdir(one.folder):
+            found = AnalysisResult({"cosine": cosine, "opposed": cosine.abs()}, {"layer": ["bn1"], "pulled": PULLED})
+            write(run, "invariance", natural("small", {}, ["cat"], ""), found)
+    text = conflict(one.folder)
+    assert "clean side -0.50, adversarial side +0.25" in text
+    assert "mean of 2 networks, no interval. Agrees: yes." in text
 
 
 def test_results_that_are_not_there_yet_are_named(place, tmp_path):

@@ -64,6 +64,33 @@ def test_conflict_is_the_cosine_of_each_layers_whole_gradient() -> None:
     assert found.arrays["dims"].tolist() == [4, 1, 4, 1, 4, 1, 2]
 
 
+def test_invariance_is_split_by_the_side_that_is_pulled() -> None:
+    given = subject("at", batch=12)
+    found = measured("invariance", given)
+    assert found.axes == {"layer": LAYERS[1:-1:2], "pulled": ["adversarial", "clean", "both"]}
+    below = [list(given.net.get_submodule(name).parameters()) for name in LAYERS]
+
+    def z(x: torch.Tensor, layer: int) -> torch.Tensor:
+        h = x
+        for block in (given.net.stem, given.net.layer1, given.net.layer2)[: layer + 1]:
+            h = F.relu(block.bn1(block.conv1(h)))
+        return h.mean(dim=(2, 3))
+
+    for layer in range(3):
+        weights = [weight for module in below[: 2 * layer + 2] for weight in module]
+
+        def flat(value: torch.Tensor, weights: list[torch.Tensor] = weights) -> torch.Tensor:
+            return torch.cat([part.flatten() for part in torch.autograd.grad(value, weights, retain_graph=True)])
+
+        g = flat(sum(F.cross_entropy(given.net(x), given.y) for x in (given.x, given.x_adv)))
+        clean, adv = (z(x, layer) for x in (given.x, given.x_adv))
+        for column, (a, b) in enumerate([(adv, clean.detach()), (adv.detach(), clean), (adv, clean)]):
+            h = flat((1 - (a * b).sum(dim=1) / (a.norm(dim=1) * b.norm(dim=1))).mean())
+            cosine, opposed = (found.arrays[name][layer, column] for name in ("cosine", "opposed"))
+            assert float(cosine) == pytest.approx(float(g @ h / (g.norm() * h.norm())), abs=1e-4)
+            assert float(opposed) == pytest.approx(float((g * h < 0).float().mean()), abs=2 / len(g))
+
+
 def test_without_an_attack_nothing_conflicts_and_nothing_is_apart() -> None:
     given = subject("at", attack=ATTACK.model_copy(update={"eps": 0.0, "start": "zero"}))
     conflict, distance = measured("conflict", given).arrays, measured("distance", given).arrays

@@ -87,6 +87,14 @@ def updated(norm: float, *late: float) -> Frame:
     return Frame(lines, columns=["layer", "dims", "share", "network_wide"]).assign(method="cure")
 
 
+def pulled(adversarial: float, clean: float) -> Frame:
+    """Cosines of AR-AT's two sides at two batch norms; AT's are the other way round."""
+    sides = {"adversarial": adversarial, "clean": clean, "both": 0.0}
+    lines = [("arat", bn, side, value + i / 10) for i, bn in enumerate("ab") for side, value in sides.items()]
+    lines += [("at", "a", side, -value) for side, value in sides.items()]
+    return Frame(lines, columns=["method", "layer", "pulled", "cosine"]).assign(opposed=0.5)
+
+
 def accuracies(**pairs: tuple[float, float]) -> Frame:
     """Natural and PGD accuracy of block sets in percent."""
     found = Frame([(name, *pair) for name, pair in pairs.items()], columns=["method", "clean", "pgd"])
@@ -145,6 +153,7 @@ CASES = {  # figure -> (bears the paper out, does not) for each of its findings
         (updated(0.95, 0.7, 0.7, 0.7), updated(0.6, 0.7, 0.7, 0.7)),
         (updated(0.9, 0.6, 0.9, 0.7), updated(0.9, 0.8, 0.6, 0.7)),
     ],
+    "invariance": [(pulled(0.2, -0.3), pulled(0.2, 0.1))],
     "interpolation": [(way(50.0, 56.0, 49.0), way(50.0, 44.0, 51.0))],
     "layers": [
         (singles(45, 70), singles(70, 45)),
