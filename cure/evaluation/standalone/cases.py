@@ -94,9 +94,11 @@ def _settings(request: Request, path: Path | None, say: Callable[[str], None]) -
     """Return --params, else the nearest params.yaml of this pipeline."""
     if request.settings:
         return request.settings
-    found, notes = nearest(path)
-    for note in notes:
+    found, passed = nearest(path)
+    for note in passed:
         say(note)
+    here = Path.cwd()
+    say(f"settings: {found.relative_to(here) if found.is_relative_to(here) else found}")
     return found
 
 

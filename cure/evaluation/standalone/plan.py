@@ -137,7 +137,7 @@ def nearest(path: Path | None) -> tuple[Path, list[str]]:
             if OURS.search(file.read_text(encoding="utf-8", errors="replace")):
                 return file, passed
             passed.append(f"{file}: another project's (no section threat or attack), skipped")
-    return published(), [*passed, "using the published settings"] if passed else []
+    return published(), passed
 
 
 def opened(settings: Path, dataset: str, model: str) -> Params:

@@ -64,13 +64,13 @@ def chart(name: str, template: Path, data: pd.DataFrame) -> dict[str, Any]:
     spec["data"] = {"values": text, "format": {"type": "csv"}}
     spec["params"] = [{"name": "chosen", "value": None}]
     del spec["title"], spec["$schema"]  # the bundle has only one version of Vega-Lite
-    colours = dict(spec["spec"]["encoding"]["color"])  # one legend for all channels
+    colours = spec["spec"]["encoding"]["color"]
     for channels in _encodings(spec["spec"]):
         for channel, about in list(channels.items()):
             if isinstance(about, dict) and about.get("field") == "rev":
                 del channels[channel]  # the page shows no other git revision
                 if channel == "strokeDash":  # revisions in dvc plots, here methods of one colour
-                    channels[channel] = colours | {"scale": dashes}
+                    channels[channel] = colours | {"scale": dashes, "legend": None}
             elif channel in looks and isinstance(about, dict):
                 about["scale"] = {"domain": names, "range": looks[channel]}
             elif channel == "tooltip":

@@ -17,7 +17,7 @@ from torch import nn
 from cure.errors import UserError
 from cure.evaluation.standalone import command
 from cure.evaluation.standalone.options import normalisation, seconds
-from cure.evaluation.standalone.plan import Plan
+from cure.evaluation.standalone.plan import Plan, published
 from cure.evaluation.statistics.results import counts
 from cure.storage import resume
 from tests.support.command_line import FEW, call
@@ -554,6 +554,10 @@ def test_without_a_terminal_each_attack_leaves_a_line(ours):
     assert re.search(r"natural-s0: pgd20: \d+ of \d+ survive, \d+\.\d \(\d+\.\d to \d+\.\d\) %", ours.said)
 
 
+def test_the_file_of_the_settings_is_named(ours):
+    assert "settings: params.yaml" in ours.said.splitlines()
+
+
 def test_another_projects_params_are_passed_over(run, theirs, tmp_path, monkeypatch, pipeline):
     project = tmp_path / "project"
     project.mkdir()
@@ -565,7 +569,7 @@ def test_another_projects_params_are_passed_over(run, theirs, tmp_path, monkeypa
     )
     _, _, said = run("eval", "--factory", "a:b", *data, "--force")
     assert f"{project / 'params.yaml'}: another project's (no section threat or attack), skipped" in said
-    assert "using the published settings" in said
+    assert f"settings: {published()}" in said
     assert "eps 8/255" in said
 
 
