@@ -30,14 +30,16 @@ def draw(data: pd.DataFrame) -> Sheet:
 
 
 def conflicting(data: pd.DataFrame) -> Verdict:
-    """Compare the two sides of the pull in AR-AT's network, as means over its batch norms."""
+    """Compare the two sides of the pull in AR-AT's network, over the batch norms of its last stage, as AR-AT pulls."""
     own = data[data["method"] == "arat"]
-    cosine, opposed = (own.groupby("pulled")[column].mean() for column in ("cosine", "opposed"))
+    stage = own["layer"].str.partition(".")[0]
+    last = own[stage == stage.iloc[-1]].groupby("pulled")[["cosine", "opposed"]].mean()
+    clean, adversarial = last["cosine"][["clean", "adversarial"]]
     told = (
-        f"cosine with the gradient of classification: clean side {cosine['clean']:+.2f}, adversarial side "
-        f"{cosine['adversarial']:+.2f}; with both pulled {opposed['both']:.0%} of the weights differ in sign"
+        f"cosine with the gradient of classification, last stage: clean side {clean:+.2f}, adversarial side "
+        f"{adversarial:+.2f}; with both pulled {last['opposed']['both']:.0%} of the weights differ in sign"
     )
-    return untested(told, bool(cosine["clean"] < 0 <= cosine["adversarial"]), own)
+    return untested(told, bool(clean < 0 <= adversarial), own)
 
 
 FIGURE = Figure(

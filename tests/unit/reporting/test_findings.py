@@ -88,10 +88,11 @@ def updated(norm: float, *late: float) -> Frame:
 
 
 def pulled(adversarial: float, clean: float) -> Frame:
-    """Cosines of AR-AT's two sides at two batch norms; AT's are the other way round."""
+    """Cosines of AR-AT's two sides at the last stage; those of other stages and of AT are the other way round."""
     sides = {"adversarial": adversarial, "clean": clean, "both": 0.0}
-    lines = [("arat", bn, side, value + i / 10) for i, bn in enumerate("ab") for side, value in sides.items()]
-    lines += [("at", "a", side, -value) for side, value in sides.items()]
+    places = [("arat", "layer1.bn1", -3), ("arat", "layer2.0.bn1", 0.9), ("arat", "layer2.0.bn2", 1.1)]
+    places += [("at", "layer2.0.bn2", -1)]
+    lines = [(method, bn, side, sign * value) for method, bn, sign in places for side, value in sides.items()]
     return Frame(lines, columns=["method", "layer", "pulled", "cosine"]).assign(opposed=0.5)
 
 
