@@ -70,7 +70,7 @@ def chart(name: str, template: Path, data: pd.DataFrame) -> dict[str, Any]:
             if isinstance(about, dict) and about.get("field") == "rev":
                 del channels[channel]  # the page shows no other git revision
                 if channel == "strokeDash":  # revisions in dvc plots, here methods of one colour
-                    channels[channel] = colours | {"scale": dashes, "legend": None}
+                    channels[channel] = colours | {"scale": dashes}
             elif channel in looks and isinstance(about, dict):
                 about["scale"] = {"domain": names, "range": looks[channel]}
             elif channel == "tooltip":
