@@ -1,7 +1,7 @@
 """Write the made parts of README.md and docs/evidence.md: `python -m tools.front_page`.
 
-Results and findings come from the reports that `REPORTS` names, the methods from the catalogue and docs/methods.md. A
-test compares the pages with both.
+Results and findings come from the reports of the studies in pilot/evidence, the methods from the catalogue and
+docs/methods.md. A test compares the pages with both.
 """
 
 import re
@@ -14,7 +14,8 @@ from cure.core.names import NAMES, ORDER, heading
 from cure.storage.files import csv_lines
 
 ROOT = Path(__file__).parents[1]
-REPORTS = ROOT / "pilot" / "evidence" / "tier1" / "reports"
+EVIDENCE = ROOT / "pilot" / "evidence"
+TIER_1, TIER_2, LONGER = (EVIDENCE / study / "reports" for study in ("tier1", "tier2", "longer"))
 ROWS = ("natural", "at", "trades", "mart", "awp", "rift", "arat", "cure")
 COLUMNS = ("clean", "pgd20", "cw20", "aa")
 NRR = "cw20"
@@ -38,6 +39,19 @@ def results(reports: Path) -> list[str]:
         if all((method, column) in spans for column in columns):
             found = [spans[method, column] for column in columns]
             lines.append(line([NAMES[method], *(f"{mean:.2f} ({low:.1f} to {high:.1f})" for mean, low, high in found)]))
+    return lines
+
+
+def once(reports: Path) -> list[str]:
+    """Return the table of the methods that are not among the main ones, in percent, one network each."""
+    columns = [*COLUMNS, f"nrr_{NRR}"]
+    lines = [
+        line(["method", *map(heading, COLUMNS), f"NRR ({heading(NRR)})"]),
+        line(["---", *["---:"] * len(columns)]),
+    ]
+    for one in read(reports / "table.csv"):
+        if one["method"] not in ROWS:
+            lines.append(line([NAMES[one["method"]], *(f"{float(one[column]):.1f}" for column in columns)]))
     return lines
 
 
@@ -129,9 +143,11 @@ def rewritten(text: str, parts: tuple[str, ...]) -> str:
 
 
 PARTS: dict[str, Callable[[], list[str]]] = {
-    "results": lambda: results(REPORTS),
-    "verdict": lambda: verdict(REPORTS),
-    "findings": lambda: findings(REPORTS),
+    "results": lambda: results(TIER_1),
+    "verdict": lambda: verdict(TIER_1),
+    "findings": lambda: findings(TIER_1),
+    "once": lambda: once(TIER_2),
+    "longer": lambda: findings(LONGER),
     "methods": methods,
 }
 PAGES = {"README.md": ("results", "verdict", "methods"), "docs/evidence.md": ("verdict", "findings")}

@@ -59,6 +59,14 @@ def test_several_seeds_have_intervals_over_images_and_training_runs(tmp_path: Pa
     assert row.endswith("| 54.00 (40.0 to 64.0) |")
 
 
+def test_methods_of_one_seed_have_a_table_without_intervals(tmp_path: Path) -> None:
+    lines = ["method,clean,pgd20,cw20,aa,nrr_cw20", "at,1,2,3,4,5", "fat,84.44,50.06,40,30,54.321"]
+    (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
+    head, _, row = front_page.once(tmp_path)
+    assert head == "| method | Clean | PGD-20 | C&W-20 | AA | NRR (C&W-20) |"
+    assert row == "| FAT | 84.4 | 50.1 | 40.0 | 30.0 | 54.3 |"
+
+
 def test_the_page_is_short() -> None:
     assert len(README.splitlines()) <= 150
 
