@@ -7,6 +7,7 @@ docs/methods.md. A test compares the pages with both.
 import re
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 from cure import catalogue
 from cure.core.method import Method
@@ -124,6 +125,22 @@ def listed(names: list[str]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else (names[0] if names else "no robust method")
 
 
+def detected(reports: Path) -> list[str]:
+    """Return the true difference in points that the tests between methods detect at 80 % power, by column."""
+    found: dict[str, list[float]] = {column: [] for column in (*COLUMNS, f"nrr_{NRR}")}
+    images = dict[str, str]()
+    for one in read(reports / "pairs.csv"):
+        if one["column"] in found:
+            found[one["column"]].append(float(one["detectable"]))
+            images[one["column"]] = one["images"]
+    heads = [f"{heading(column)} ({images[column]} images)" for column in found]
+    return [
+        line(["column", *heads]),
+        line(["---", *["---:"] * len(found)]),
+        line(["points", *(f"{median(v):.1f}" for v in found.values())]),
+    ]
+
+
 def findings(reports: Path) -> list[str]:
     """Return the findings of the papers with our answers, a line each."""
     lines = [line(["source", "the paper's conclusion", "here", "agrees"]), line(["---"] * 4)]
@@ -146,11 +163,12 @@ PARTS: dict[str, Callable[[], list[str]]] = {
     "results": lambda: results(TIER_1),
     "verdict": lambda: verdict(TIER_1),
     "findings": lambda: findings(TIER_1),
+    "detected": lambda: detected(TIER_1),
     "once": lambda: once(TIER_2),
     "longer": lambda: findings(LONGER),
     "methods": methods,
 }
-PAGES = {"README.md": ("results", "verdict", "methods"), "docs/evidence.md": ("verdict", "findings")}
+PAGES = {"README.md": ("results", "verdict", "methods"), "docs/evidence.md": ("verdict", "findings", "detected")}
 
 
 def main() -> None:

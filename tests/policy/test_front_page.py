@@ -67,6 +67,16 @@ def test_methods_of_one_seed_have_a_table_without_intervals(tmp_path: Path) -> N
     assert row == "| FAT | 84.4 | 50.1 | 40.0 | 30.0 | 54.3 |"
 
 
+def test_the_detected_difference_is_the_median_over_pairs(tmp_path: Path) -> None:
+    lines = [
+        f"{name},{60 if name == 'aa' else 539},{k}" for name in (*front_page.COLUMNS, "nrr_cw20") for k in (1, 2, 4)
+    ]
+    (tmp_path / "pairs.csv").write_text("\n".join(["column,images,detectable", *lines, "worst,539,9"]) + "\n")
+    head, _, row = front_page.detected(tmp_path)
+    assert "AA (60 images) | NRR (539 images)" in head
+    assert row == "| points | 2.0 | 2.0 | 2.0 | 2.0 | 2.0 |"
+
+
 def test_the_page_is_short() -> None:
     assert len(README.splitlines()) <= 150
 

@@ -111,7 +111,7 @@ def _losses(outcomes: Outcomes, rules: Masking) -> Verdict | None:
 def _far(outcomes: Outcomes, rules: Masking) -> Verdict | None:
     if "far" not in outcomes:
         return None
-    return _leaves(f"PGD-20 at {rules.radius:g} eps", outcomes["far"], rules.remaining, rules)
+    return _leaves(f"PGD-20 at {rules.radius:g} eps or more", outcomes["far"], rules.remaining, rules)
 
 
 def _unbounded(outcomes: Outcomes, rules: Masking) -> Verdict | None:
