@@ -3,7 +3,9 @@
 Training is that of Madry et al., ICLR 2018, the average that of Gowal, Qin, Uesato, Mann, Kohli, "Uncovering the Limits
 of Adversarial Training against Norm-Bounded Adversarial Examples", 2020. https://arxiv.org/abs/2010.03593
 
-    min_theta  mean max_{|x' - x|_inf <= eps} CE(f(x'), y),        theta_avg <- tau theta_avg + (1 - tau) theta
+    min_theta  mean max_{|x' - x|_inf <= eps} CE(f(x'), y),        theta_avg <- tau_t theta_avg + (1 - tau_t) theta
+
+tau_t = min(tau, 1 - 1/(t + 1)) for the t-th step, so that early weights fade.
 
 The student is AT's. `train.average` sets the average, which has running statistics of its own (training/average.py),
 and `train.select` evaluates it. Under `protocol: matched` both settings stay, since they are the method; the rest is

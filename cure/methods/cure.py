@@ -13,8 +13,8 @@ ICLR 2024. https://arxiv.org/abs/2401.14948
 x' = PGD on KL(f(x) || f(x')), Eq. (4). Student and revision network both start from the naturally trained network
 (conservation), and both are forwarded in training mode. The paper reports the student.
 
-Choices that the paper leaves open, or that its released code contradicts, are parameters; docs/decisions.md gives the
-reasons for the defaults. The presets are:
+Choices that the paper leaves open, or that its released code contradicts, are parameters; docs/decisions/methods.md
+gives the reasons for the defaults. The presets are:
 
     paper               the defaults
     eq5_literal         beta 1

@@ -7,11 +7,12 @@ Zhu et al., "Reliable Adversarial Distillation with Unreliable Teachers", ICLR 2
     IAD-II = (1 - a_1 - a_2) CE(f(x'), y) + a_2 T^2 KL(natural(x') || f(x'))
              + a_1 { T^2 mean w_i KL(teacher(x') || f(x'))_i + T^2 mean (1 - w_i) KL(f(x) || f(x'))_i }
 
-Before epoch `begin` the self terms are left out and w is 1: IAD-I is then ARD at T = 1, and IAD-II is AKD2. The
-released IAD-I does not weight its teacher term by w, but IAD-II does (`weight_teacher`). f(x) is not detached in the
-self term. The released IAD-I forwards x' once and x once more than it uses, which moves running statistics
-(`spare_forwards`). The released schedule is ARD's: 0.1 for epochs 1 to 100 and 0.01 to the end, since its second drop
-repeats the first. `drops: {101: 0.1, 151: 0.01}` is the schedule that its names mean.
+T divides both logits of the teacher's and the natural terms, and no logits of the self terms. Before epoch `begin` the
+self terms are left out and w is 1: IAD-I is then ARD at T = 1, and IAD-II is AKD2. The released IAD-I does not weight
+its teacher term by w, but IAD-II does (`weight_teacher`). f(x) is not detached in the self term. The released IAD-I
+forwards x' once and x once more than it uses, which moves running statistics (`spare_forwards`). The released schedule
+is ARD's: 0.1 for epochs 1 to 100 and 0.01 to the end, since its second drop repeats the first.
+`drops: {101: 0.1, 151: 0.01}` is the schedule that its names mean.
 """
 
 from typing import Literal

@@ -2,14 +2,14 @@
 
 Jia et al., "LAS-AT: Adversarial Training with Learnable Attack Strategy", CVPR 2022. https://arxiv.org/abs/2203.06616
 
-    (eps_i, a_i, K_i) ~ pi(. | x_i);   x'_i = PGD-K_i on CE in the eps_i-ball with steps a_i
+    (eps_i, a_i, K_i) ~ pi(. | x_i);   x'_i = PGD-K_i on CE (LAS-TRADES: KL(f(x) || f(x'))), ball eps_i, step a_i
     L = CE(f(x'), smoothed y);   LAS-TRADES: CE(f(x), y) + beta_i KL(f(x) || f(x')), beta_i chosen too
     LAS-AWP: L at the weights perturbed by methods/parts/awp.py, y not smoothed, x' finally clipped to `outer`
-    every `every` steps: minimise -log pi(a | x) (r - b),   r = R1 + c2 R2 + c3 R3
+    every `every` steps: minimise -log pi(a | x) (r - b),   r = min(R1, most) + c2 R2 + c3 R3
 
 R1 is the loss on x'. R2 and R3 are the robust and clean accuracy of a copy of the network after one more SGD step on
 x'. As released, all use the same batch, so the reward is one positive number for the batch. `baseline` subtracts its
-running mean b, which the authors do not. The start is uniform in the ball of `attack.eps` whatever the image's own eps.
+running mean b, which the authors do not. The start is that of `attack`, whatever the image's own eps.
 The mean of each chosen action is recorded per epoch. Training radii reach 15/255, so a LAS-AT row is not trained under
 an 8/255 constraint.
 

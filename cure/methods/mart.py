@@ -7,6 +7,7 @@ https://openreview.net/forum?id=rklOg6EFwS
     BCE(f(x'), y) = -log q_y - log(1.0001 - max_{k != y} q_k)
 
 There is no clean cross-entropy: the clean branch learns through the weight and the KL, in which nothing is detached.
+The code adds the release's 1e-7 and 1e-12 against zeros.
 x' = PGD on CE from 0.001 N(0, 1), as in the released scripts, which set lambda to 5 for ResNet-18 and 6 for WRN-34-10.
 """
 

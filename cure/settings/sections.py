@@ -81,7 +81,7 @@ class RunSettings(Settings):
     cpu_isa: Literal["native", "avx2"]  # avx2: newer CPUs round as older ones do, so that hashes agree
     layout: Layout  # of networks in training, and so of their attacks; probe: the faster one on this machine
     precision: Precision  # of forwards in training: all in bfloat16, or the attack's alone; validation uses fp32
-    tf32: bool  # CUDA: whether training multiplies with 10-bit mantissas; attacks of an evaluation never do
+    tf32: bool  # CUDA: whether training multiplies with 10-bit mantissas; for an evaluation attack.precision says so
     compile: bool  # attacks of training by torch.compile: needs a C++ compiler and a minute for each network
     graphs: bool  # CUDA: attacks of a shape that occurs again are recorded once and replayed
 
