@@ -62,7 +62,7 @@ def outcomes(variants: list[str], place: Path) -> Tested:
 def page(tested: Tested, variants: list[str]) -> str:
     """Return ablations.md: a row for each variant that is compared with another method, in the order of the study."""
     compared = [name for name in variants if reference(name) != name]
-    columns = {column: methods for (_, column), methods in sampled(tested, COLUMNS, RATIO).items()}
+    columns = {column: methods for (_, column), methods in sampled(tested, COLUMNS, RATIO, STARTS).items()}
     found = {
         (name, column): methods.difference(name, reference(name))
         for name in compared

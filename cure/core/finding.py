@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 
 import pandas as pd
 
@@ -28,9 +29,9 @@ class Claim:
     same_runs: bool = False  # both are networks of the same training runs, such as best and last epoch
 
 
-Verdict = tuple[str, bool | list[Claim]]
-"""Our numbers as a phrase, and whether they agree with the paper. A list of claims about accuracies is tested by
-reporting/findings.py, and all of them must hold."""
+Verdict = tuple[str, bool | list[Claim] | None]
+"""Our numbers as a phrase, and whether they agree with the paper; None if networks differ. A list of claims about
+accuracies is tested by reporting/findings.py, and all of them must hold."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,16 @@ def accuracies(data: pd.DataFrame, method: str, column: str) -> list[float]:
     return own.tolist()
 
 
-def untested(told: str, holds: bool, data: pd.DataFrame) -> Verdict:
-    """Return a verdict on numbers that have no interval, and add this to the phrase."""
-    seeds = data["seed"].nunique()
-    return f"{told}; {'one network' if seeds == 1 else f'mean of {seeds} networks'}, no interval", holds
+def untested(judge: Callable[[pd.DataFrame], tuple[str, bool]]) -> Callable[[pd.DataFrame], Verdict]:
+    """Make a verdict of numbers that have no interval: the mean and the network of every seed must say the same."""
+
+    @wraps(judge)
+    def judged(data: pd.DataFrame) -> Verdict:
+        told, holds = judge(data)
+        each = [judge(part)[1] for _, part in data.groupby("seed")]
+        if len(each) == 1:
+            return f"{told}; one network, no interval", holds
+        said = f"{told}; so in {sum(each)} of {len(each)} networks, no interval"
+        return said, holds if all(one == holds for one in each) else None
+
+    return judged

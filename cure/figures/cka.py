@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure as Sheet
 
 from cure.core.figure import Figure
-from cure.core.finding import Finding, Verdict, untested
+from cure.core.finding import Finding, untested
 from cure.figures.parts.layout import name_layers, tiles
 
 
@@ -28,28 +28,31 @@ def same_layer(data: pd.DataFrame) -> pd.DataFrame:
     return own.pivot_table("cka", "method", "clean_layer", sort=False)
 
 
-def dissimilar(data: pd.DataFrame) -> Verdict:
+@untested
+def dissimilar(data: pd.DataFrame) -> tuple[str, bool]:
     """Compare the natural network's same-layer similarity with AT's."""
     mean = same_layer(data).mean(axis=1)
-    told = f"same-layer CKA, mean over layers: Natural {mean['natural']:.2f}, AT {mean['at']:.2f}"
-    return untested(told, bool(mean["natural"] < mean["at"]), data)
+    told = f"same-layer CKA, mean over layers: Natural {mean['natural']:.3f}, AT {mean['at']:.3f}"
+    return told, bool(mean["natural"] < mean["at"])
 
 
-def diverging(data: pd.DataFrame) -> Verdict:
+@untested
+def diverging(data: pd.DataFrame) -> tuple[str, bool]:
     """Compare the first third of AT's layers with its last third."""
     line = same_layer(data).loc["at"].to_numpy()
     third = max(1, len(line) // 3)
     early, late = np.mean(line[:third]), np.mean(line[-third:])
-    told = f"same-layer CKA of AT: first third of layers {early:.2f}, last third {late:.2f}"
-    return untested(told, bool(late < early), data)
+    told = f"same-layer CKA of AT: first third of layers {early:.3f}, last third {late:.3f}"
+    return told, bool(late < early)
 
 
-def between(data: pd.DataFrame) -> Verdict:
+@untested
+def between(data: pd.DataFrame) -> tuple[str, bool]:
     """Compare the same-layer similarity of natural training, CURE and AT, as a mean over layers."""
     mean = same_layer(data).mean(axis=1)
     natural, cure, at = mean[["natural", "cure", "at"]]
-    told = f"same-layer CKA, mean over layers: Natural {natural:.2f}, CURE {cure:.2f}, AT {at:.2f}"
-    return untested(told, bool(natural < cure < at), data)
+    told = f"same-layer CKA, mean over layers: Natural {natural:.3f}, CURE {cure:.3f}, AT {at:.3f}"
+    return told, bool(natural < cure < at)
 
 
 FIGURE = Figure(

@@ -51,14 +51,23 @@ def stable(data: pd.DataFrame) -> Verdict:
     """
     rows = data[data["method"].isin(["at", "cure"])]
     ends = rows.sort_values("epoch").groupby(["method", "seed"]).tail(1).dropna(subset=["best_outcome", "last_outcome"])
-    tested = len(ends) == rows.groupby(["method", "seed"]).ngroups
-    cure, at = (_fall_tested(ends, row) if tested else _fall_validated(rows, row) for row in ("cure", "at"))
-    told, holds = f"last minus best epoch: CURE {cure:+.2f} points, AT {at:+.2f}", at < 0 <= cure
-    if not tested:
-        return untested(f"on the validation split, {told}", holds, rows)
+    if len(ends) < rows.groupby(["method", "seed"]).ngroups:
+        return _validated(rows)
+    cure, at = (_fall_tested(ends, row) for row in ("cure", "at"))
+    told, holds = _said(cure, at)
     best, last = (outcomes(ends, "at", f"{end}_outcome") for end in ("best", "last"))
     told = f"on {sum(c != '-' for c in best[0])} test images under {heading(ends['tested'].iloc[0])}, {told}"
     return told, [Claim(best, last, same_runs=True)] if holds else False
+
+
+@untested
+def _validated(rows: pd.DataFrame) -> tuple[str, bool]:
+    told, holds = _said(*(_fall_validated(rows, row) for row in ("cure", "at")))
+    return f"on the validation split, {told}", holds
+
+
+def _said(cure: float, at: float) -> tuple[str, bool]:
+    return f"last minus best epoch: CURE {cure:+.2f} points, AT {at:+.2f}", at < 0 <= cure
 
 
 def _fall_tested(ends: pd.DataFrame, method: str) -> float:

@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure as Sheet
 
 from cure.core.figure import Figure, sheet
-from cure.core.finding import Finding, Verdict, untested
+from cure.core.finding import Finding, untested
 from cure.figures.parts.layout import legend_below, over_layers
 
 TITLES = {
@@ -29,7 +29,8 @@ def draw(data: pd.DataFrame) -> Sheet:
     return drawn
 
 
-def conflicting(data: pd.DataFrame) -> Verdict:
+@untested
+def conflicting(data: pd.DataFrame) -> tuple[str, bool]:
     """Compare the two sides of the pull in AR-AT's network, over the batch norms of its last stage, as AR-AT pulls."""
     own = data[data["method"] == "arat"]
     stage = own["layer"].str.partition(".")[0]
@@ -39,7 +40,7 @@ def conflicting(data: pd.DataFrame) -> Verdict:
         f"cosine with the gradient of classification, last stage: clean side {clean:+.2f}, adversarial side "
         f"{adversarial:+.2f}; with both pulled {last['opposed']['both']:.0%} of the weights differ in sign"
     )
-    return untested(told, bool(clean < 0 <= adversarial), own)
+    return told, bool(clean < 0 <= adversarial)
 
 
 FIGURE = Figure(

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Sheet
 
 from cure.core.figure import Figure, sheet, spread
-from cure.core.finding import Finding, Verdict, untested
+from cure.core.finding import Finding, untested
 from cure.core.names import NAMES
 from cure.figures.parts.layout import legend_below, name_layers
 
@@ -49,22 +49,25 @@ def _bars(ax: Axes, part: pd.DataFrame, value: str) -> None:
     ax.grid(axis="y", alpha=0.3)
 
 
-def kinds(data: pd.DataFrame) -> Verdict:
+@untested
+def kinds(data: pd.DataFrame) -> tuple[str, bool]:
     """Compare batch norms with convolutions under the network's threshold, as a mean over layers and phases."""
     own = data[data["method"] == "cure"]
     norm, conv = (100 * own[own["dims"] == dims]["network_wide"].mean() for dims in (1, 4))
     told = f"threshold of the network: batch norms {norm:.0f} %, convolutions {conv:.0f} %"
-    return untested(told, bool(norm > conv), data)
+    return told, bool(norm > conv)
 
 
-def late_middle(data: pd.DataFrame) -> Verdict:
-    """Compare the middle third of the convolutions with the others, in the last phase."""
+@untested
+def late_middle(data: pd.DataFrame) -> tuple[str, bool]:
+    """Compare the middle third of the convolutions with the first and the last third, in the last phase."""
     own = data[(data["method"] == "cure") & (data["dims"] == 4)]
     line = own[own["share"] == own["share"].max()].groupby("layer", sort=False)["network_wide"].mean()
-    third = len(line) // 3
-    middle, others = 100 * line[third : len(line) - third].mean(), 100 * line.drop(line.index[third:-third]).mean()
-    told = f"at the end, threshold of the network: middle convolutions {middle:.0f} %, the others {others:.0f} %"
-    return untested(told, bool(middle > others), data)
+    third = max(1, len(line) // 3)
+    ends = slice(third), slice(third, len(line) - third), slice(len(line) - third, None)
+    first, middle, last = (float(100 * line.iloc[part].mean()) for part in ends)
+    told = f"convolutions at the end, threshold of the network: first third {first:.0f} %, middle {middle:.0f} %, last "
+    return f"{told}{last:.0f} %", middle > max(first, last)
 
 
 FIGURE = Figure(

@@ -30,11 +30,11 @@ from cure.reporting.comparison.samples import sampled
 from cure.reporting.html import page
 from cure.reporting.results import Results, every_row, load_results, methods, setting
 from cure.settings.params import Params
-from cure.settings.sections import AttackSuite, Grid, ReportText, Threat
+from cure.settings.sections import AttackSuite, Grid, ReportText, Roles, Threat
 from cure.storage.files import write_text
 
 FOLDER = Path("reports")
-READS = ["grid", "threat", "attack", "report"]
+READS = ["grid", "roles", "threat", "attack", "report"]
 
 
 def build(params: Params, whole: bool = True) -> list[str]:
@@ -44,7 +44,7 @@ def build(params: Params, whole: bool = True) -> list[str]:
     estimated cost in GPU-hours.
     """
     grid, suite, text = params.get("grid", Grid), params.get("attack", AttackSuite), params.get("report", ReportText)
-    results, files = load_results(grid, whole), wanted(grid)
+    results, files = load_results(grid, whole, params.get("roles", Roles).robust), wanted(grid)
     missing = [path for path in files if not path.exists()]
     counted = f"{len(missing)} of {len(files)} results are not there yet"
     if whole and missing:
@@ -133,7 +133,7 @@ def compared(
     titled = headings(results.attacks.values())
     columns, nrr = ["clean", *suite.table], f"nrr_{suite.nrr}"
     outcomes = {run: result.outcomes for run, result in results.attacks.items()}
-    methods_of = sampled(outcomes, columns, suite.nrr)
+    methods_of = sampled(outcomes, columns, suite.nrr, results.starts)
     told, ranked = pairs.compared(outcomes, columns, methods_of), ranks.table(methods_of)
     titles = {name: titled(name) for name in (*columns, nrr)}
     pages = {

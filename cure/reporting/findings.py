@@ -55,12 +55,14 @@ def _lines(name: str, results: Results, suite: AttackSuite) -> Iterator[dict[str
             yield told | {"setting": str(setting), "ours": ours, "agrees": agrees}
 
 
-def answer(verdict: bool | list[Claim]) -> str:
+def answer(verdict: bool | list[Claim] | None) -> str:
     """Return `yes` if every claim holds at 95 %, `no` if the opposite of one holds, else `not told apart`.
 
     `yes` requires all claims, so its p values are not adjusted. `no` requires one of several opposites, so its p values
     are multiplied by their number (Bonferroni).
     """
+    if verdict is None:
+        return "not told apart"
     if isinstance(verdict, bool):
         return "yes" if verdict else "no"
     tested = [_test(claim) for claim in verdict]
@@ -108,7 +110,8 @@ def page(found: pd.DataFrame, seeds: int) -> str:
         "Each line is computed from the table of its figure (reports/data), means over seeds. Accuracies and ratios "
         "on the same images are tested at 95 %, image by image where outcomes are kept, else by their counts. `yes` "
         "and `no` are claimed where the test supports them, else `not told apart`; a fall that the numbers do not show "
-        "is a `no`. Where a line has `no interval`, its numbers are compared as they are."
+        "is a `no`. Where a line has `no interval`, its numbers are compared as they are, in their mean and in the "
+        "network of every seed; where these disagree, the answer is `not told apart`."
     )
     unit = UNIT_METHODS.format(seeds) if seeds > 1 else UNIT_NETWORKS
     head = ["Source", "The paper says", "Setting", "Here", "Agrees"]

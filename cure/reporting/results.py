@@ -85,11 +85,12 @@ class Results:
     """The files behind a report. Each is read at its first use and cached.
 
     Only runs of `grid` are read. A missing or unreadable file raises UserError. Without `whole`, rows and studies with
-    missing files are left out.
+    missing files are left out. `robust` is the method whose networks those of `grid.revise_from_robust` fine-tune.
     """
 
-    def __init__(self, grid: Grid, whole: bool = True) -> None:
+    def __init__(self, grid: Grid, whole: bool = True, robust: str = "") -> None:
         self.grid, self.whole = grid, whole
+        self.starts = dict.fromkeys(grid.revise_from_robust, robust)
         self._bytes: dict[Path, bytes] = {}
         self._parsed: dict[Path, Any] = {}
 
@@ -241,6 +242,6 @@ def every_row(grid: Grid) -> list[Run]:
     ]
 
 
-def load_results(grid: Grid, whole: bool = True) -> Results:
-    """Return the results of the runs of a grid."""
-    return Results(grid, whole)
+def load_results(grid: Grid, whole: bool = True, robust: str = "") -> Results:
+    """Return the results of the runs of a grid; arguments as in `Results`."""
+    return Results(grid, whole, robust)

@@ -81,7 +81,7 @@ def test_the_conflict_is_read_from_the_networks_without_stop_gradient(tmp_path):
             write(run, "invariance", natural("small", {}, ["cat"], ""), found)
     text = conflict(one.folder)
     assert "clean side -0.50, adversarial side +0.25" in text
-    assert "mean of 2 networks, no interval. Agrees: yes." in text
+    assert "so in 2 of 2 networks, no interval. Agrees: yes." in text
 
 
 def test_results_that_are_not_there_yet_are_named(place, tmp_path):

@@ -2,9 +2,10 @@
 
 A resample draws the mean of every method from a normal distribution around the measured one. Its covariance is that of
 the two-level model (two_level.py). Images, which all methods share, move all means together. Training runs move each
-mean separately. Their deviation is drawn anew in each resample, as far as the pooled variance leaves it open (its
-degrees of freedom over a chi-square). Seeds are not drawn with replacement: of S seeds that gives (S - 1) / S of their
-variance, which is two thirds with three seeds. On ranks from a bootstrap: Hall and Miller, Annals of Statistics 2009.
+mean separately, but a method that fine-tunes another's networks moves with it. Their deviation is drawn anew in each
+resample, as far as the pooled variance leaves it open (its degrees of freedom over a chi-square). Seeds are not drawn
+with replacement: of S seeds that gives (S - 1) / S of their variance, which is two thirds with three seeds. On ranks
+from a bootstrap: Hall and Miller, Annals of Statistics 2009.
 """
 
 from dataclasses import dataclass
@@ -48,7 +49,9 @@ def _resampled(methods: TwoLevel, means: NDArray[np.float64]) -> NDArray[np.floa
     runs = np.sqrt((variances - images.diagonal()).clip(min=0))
     draws, degrees = np.random.default_rng(SEED), methods.trainings.degrees
     shared = draws.standard_normal((RESAMPLES, len(means))) @ _root(images)
-    own = draws.standard_normal((RESAMPLES, len(means))) * runs
+    names = list(methods.scores)
+    apart = draws.standard_normal((RESAMPLES, len(means)))
+    own = apart[:, [names.index(methods.starts.get(name, name)) for name in names]] * runs
     return np.asarray(means + shared + own * np.sqrt(degrees / draws.chisquare(degrees, (RESAMPLES, 1))))
 
 

@@ -1,18 +1,20 @@
 """Estimate natural-robustness ratios of methods and of networks, by the delta method."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
-from cure.evaluation.statistics.two_level import Estimate, Scores, TwoLevel, looked_at, of_images
+from cure.evaluation.statistics.two_level import NONE, Estimate, Scores, TwoLevel, looked_at, of_images
 
 
-def ratios(clean: dict[str, list[str]], robust: dict[str, list[str]]) -> TwoLevel:
+def ratios(clean: dict[str, list[str]], robust: dict[str, list[str]], starts: Mapping[str, str] = NONE) -> TwoLevel:
     """Return the methods of a column by their natural-robustness ratio 2 n r / (n + r), a mean over seeds.
 
     By the delta method, the ratio of a seed is linearised at its own n and r. It is homogeneous of degree 1, so it is
     the mean over images of c dR/dn + x dR/dr, where c and x are 1 if the image is correct clean and under attack.
     """
-    return TwoLevel(_ratio_scores(clean, robust))
+    return TwoLevel(_ratio_scores(clean, robust), starts)
 
 
 def ratio_of_networks(clean: dict[str, list[str]], robust: dict[str, list[str]]) -> Estimate:

@@ -21,13 +21,17 @@ those of the seeds and those of the images, added like resistors in parallel.
 Three seeds estimate a variance with 2 degrees of freedom, so MS_s and MS_e are pooled over the k methods of a column,
 which gives k (S - 1). That assumes that training again moves the accuracy of every method by the same deviation. If one
 method is much less steady than the others, its intervals are too narrow and those of the others too wide. So a page
-that shows the pooled deviation also shows the smallest and the largest single one. A method whose outcomes are all
-alike is left out of the pool and named in `Trainings.left_out`; it is tested with the pool of the others.
+that shows the pooled deviation also shows the smallest and the largest single one. Two kinds of methods are left out of
+the pool, named in `Trainings.left_out`, and tested with the pool of the others: those with nearly all outcomes alike,
+since a share near 0 or 1 hardly varies; and those that fine-tune the networks of another method of the column, since
+they would count its training runs twice. A method and the one that it fine-tunes are compared run by run.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import sqrt
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +42,8 @@ from cure.evaluation.statistics.paired_outcomes import digits
 from cure.evaluation.statistics.paired_tests import LEVEL
 
 POWER = 0.8
+ALIKE = 0.01  # a mean this close to none or all correct says nothing about the variance of other methods
+NONE: Mapping[str, str] = MappingProxyType({})
 ONE_SEED = (
     "one seed does not represent other training runs; list several in grid.seeds, or compare networks (cure compare)"
 )
@@ -118,12 +124,13 @@ class TwoLevel:
 
     Args:
         scores: by method; every method has the same number of seeds and of images.
+        starts: method -> the method whose networks it fine-tunes, seed by seed.
 
     Raises:
         UserError: there is one seed, or one image, or methods differ in their numbers.
     """
 
-    def __init__(self, scores: dict[str, Scores]) -> None:
+    def __init__(self, scores: dict[str, Scores], starts: Mapping[str, str] = NONE) -> None:
         shapes = {one.values.shape for one in scores.values()}
         if len(shapes) != 1:
             raise UserError("outcomes: methods of different numbers of seeds or images; evaluate all on the same")
@@ -133,11 +140,13 @@ class TwoLevel:
         if self.images < 2:
             raise UserError("outcomes: one image does not represent other images; evaluate two or more (attack.images)")
         self.scores = scores
+        self.starts = {name: start for name, start in starts.items() if {name, start} <= set(scores)}
 
     @cached_property
     def trainings(self) -> Trainings:
-        """Return the pooled variance over seeds. Methods with constant outcomes enter it only if there is no other."""
-        left_out = tuple(name for name, one in self.scores.items() if not one.values.std())
+        """Return the pooled variance over seeds. Methods that are left out enter it only if there is no other."""
+        extreme = {name for name, one in self.scores.items() if min(one.mean, 1 - one.mean) < ALIKE}
+        left_out = tuple(name for name in self.scores if name in extreme or name in self.starts)
         pooled = [one for name, one in self.scores.items() if name not in left_out] or [*self.scores.values()]
         between, residual = (float(np.mean([getattr(one, of) for one in pooled])) for of in ("between", "residual"))
         return Trainings(between, residual, len(pooled) * (self.seeds - 1), left_out)
@@ -151,6 +160,8 @@ class TwoLevel:
     def difference(self, first: str, second: str) -> Estimate:
         """Return the mean of the first method minus that of the second."""
         one, other = self.scores[first], self.scores[second]
+        if first == self.starts.get(second) or second == self.starts.get(first):
+            return run_by_run(one, other)
         images = of_images(one.per_image - other.per_image, [(one.whole, 0.5), (-other.whole, 0.5)])
         return self._estimate(one.mean - other.mean, images, 2, -1.0)
 
@@ -191,14 +202,18 @@ def looked_at(outcomes: dict[str, list[str]]) -> dict[str, NDArray[np.float64]]:
 
 
 def of_the_same_runs(first: list[str], second: list[str]) -> Estimate:
-    """Return first minus second for two networks of each training run, such as its best and its last: seeds are paired.
+    """Return first minus second for two networks of each training run, such as its best and its last."""
+    return run_by_run(*map(Scores, looked_at({"first": first, "second": second}).values()))
+
+
+def run_by_run(one: Scores, other: Scores) -> Estimate:
+    """Return one minus other, with seeds paired.
 
     The difference has a crossed model of its own, and S - 1 degrees of freedom for its seeds.
     """
-    one, other = looked_at({"first": first, "second": second}).values()
-    gap = Scores(one - other)
+    gap = Scores(one.values - other.values)
     alone = TwoLevel({"difference": gap})
-    return alone._estimate(gap.mean, of_images(gap.per_image, [(1.0, 0.5), (-1.0, 0.5)]), 1, -1.0)
+    return alone._estimate(gap.mean, of_images(gap.per_image, [(one.whole, 0.5), (-other.whole, 0.5)]), 1, -1.0)
 
 
 def of_counts(first: NDArray[np.float64], second: NDArray[np.float64], images: int, same_runs: bool) -> Estimate:
@@ -218,6 +233,6 @@ def of_counts(first: NDArray[np.float64], second: NDArray[np.float64], images: i
     return Estimate(float(first.mean() - second.mean()), part + runs, freedom, -1.0, 1.0)
 
 
-def accuracies(outcomes: dict[str, list[str]]) -> TwoLevel:
-    """Return the methods of a column from their outcomes, seed by seed."""
-    return TwoLevel({name: Scores(values) for name, values in looked_at(outcomes).items()})
+def accuracies(outcomes: dict[str, list[str]], starts: Mapping[str, str] = NONE) -> TwoLevel:
+    """Return the methods of a column from their outcomes, seed by seed; `starts` as in `TwoLevel`."""
+    return TwoLevel({name: Scores(values) for name, values in looked_at(outcomes).items()}, starts)

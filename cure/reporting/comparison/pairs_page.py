@@ -18,7 +18,8 @@ The unit is the method: claims hold for other images of this kind and for other 
 seeds of the first minus that of the second in points, with its 95 % interval. Interval and p are those of the two-level
 model (cure/evaluation/statistics/two_level.py). There images and training runs are random, images are paired and seeds
 are not, and the variance over seeds is pooled over all methods of a column. That takes all methods to be equally
-steady; each column says how far they are not. NRR is linearised (delta method). Adjusted: Holm 1979 over all pairs and
+steady; each column says how far they are not. A method and the one whose networks it fine-tunes (RiFT) are compared run
+by run. NRR is linearised (delta method). Adjusted: Holm 1979 over all pairs and
 columns of a data set and model. `beats` is said only where the adjusted p is below {level:g}.
 In a matrix a row against a column is + (its mean is higher), - (lower) or = (not told apart).
 """
@@ -67,7 +68,7 @@ def limits(methods: TwoLevel, here: pd.DataFrame) -> str:
     told += "."
     if pooled.left_out:
         names = ", ".join(NAMES.get(name, name) for name in pooled.left_out)
-        told += f" Not in the pool, since all outcomes are alike: {names}."
+        told += f" Not in the pool, since nearly all outcomes are alike or another's runs are fine-tuned: {names}."
     smallest = f"about {here['detectable'].median():.1f} points"
     told += f" With this number of seeds and images, the test detects a true difference of {smallest}"
     told += f" at {100 * POWER:.0f} % power"

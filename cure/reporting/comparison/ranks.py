@@ -35,7 +35,7 @@ def table(sampled: Sampled) -> pd.DataFrame:
         about = {"setting": where, "column": column, "images": methods.images, "seeds": methods.seeds}
         for name, rank in ranks(methods).items():
             mean = methods.mean(name)
-            low, high = (round(100 * end, 2) for end in mean.interval())
+            low, high = (round(100 * end, 4) for end in mean.interval())
             numbers = {"mean": round(100 * mean.value, 2), "low": low, "high": high}
             placed = {"rank": rank.rank, "rank_low": rank.low, "rank_high": rank.high}
             lines.append(about | {"method": name} | numbers | placed | {"first": round(100 * rank.first)})
@@ -49,7 +49,7 @@ def drawn(results: Results, suite: AttackSuite) -> pd.DataFrame:
     """
     columns = ["clean", *suite.table]
     tested = {run: result.outcomes for run, result in results.attacks.items()}
-    methods = sampled(tested, columns, suite.nrr)
+    methods = sampled(tested, columns, suite.nrr, results.starts)
     found = pairs.compared(tested, columns, methods)
     lines: list[dict[Any, Any]] = []
     for one in table(methods).drop(columns="seeds").to_dict("records"):

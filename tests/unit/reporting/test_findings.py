@@ -225,7 +225,16 @@ def test_numbers_without_an_interval_say_so(key: str) -> None:
     frame = CASES[name][i][0].assign(setting="digits/small")
     assert finding.judge(frame.assign(seed=0))[0].endswith("; one network, no interval")
     two = pd.concat([frame.assign(seed=seed) for seed in (0, 1)])
-    assert finding.judge(two)[0].endswith("; mean of 2 networks, no interval")
+    assert finding.judge(two)[0].endswith("; so in 2 of 2 networks, no interval")
+
+
+@pytest.mark.parametrize("key", [key for key, (_, name, _) in FINDINGS.items() if name not in CLOSE])
+def test_networks_that_disagree_are_not_told_apart(key: str) -> None:
+    finding, name, i = FINDINGS[key]
+    good, bad = (frame.assign(setting="digits/small") for frame in CASES[name][i])
+    told, verdict = finding.judge(pd.concat([good.assign(seed=0), good.assign(seed=1), bad.assign(seed=2)]))
+    assert told.endswith("; so in 2 of 3 networks, no interval")
+    assert findings.answer(verdict) == "not told apart"
 
 
 def judged(frame: Frame) -> tuple[str, str]:

@@ -50,6 +50,15 @@ def test_equal_methods_share_a_rank_and_the_chance_to_be_first():
     assert found["a"].first + found["b"].first == pytest.approx(1)
 
 
+def test_a_method_that_fine_tunes_another_moves_with_it():
+    found = trained(np.random.default_rng(3), {"a": 0.0, "b": 0.0})
+    tuned = found.scores["a"].values.copy()
+    tuned[:, np.flatnonzero(~tuned.any(axis=0))[:6]] = 1  # a few images more in every run
+    scores = found.scores | {"tuned": Scores(tuned)}
+    apart, moved = (ranks(TwoLevel(scores, starts)) for starts in ({}, {"tuned": "a"}))
+    assert moved["a"].first < 0.02 < apart["a"].first
+
+
 def test_images_that_all_share_do_not_blur_the_order():
     draws = np.random.default_rng(2)
     hard = draws.random(60) < 0.5

@@ -1,5 +1,6 @@
 """The two-level model against formulas worked out otherwise, and its promise of 95 % against simulated methods."""
 
+from dataclasses import replace
 from math import sqrt
 
 import numpy as np
@@ -111,6 +112,24 @@ def test_seeds_are_pooled_over_methods_and_what_never_differs_is_left_out_and_na
     assert (more.trainings.degrees, more.trainings.left_out) == (6, ("none",))
     low, high = more.mean("none").interval()
     assert low == 0 < high
+    almost = np.zeros((SEEDS, IMAGES))
+    almost[0, :2] = 1  # the variance of a share near 0 says nothing about the others
+    assert TwoLevel(found.scores | {"almost": Scores(almost)}).trainings == replace(
+        more.trainings, left_out=("almost",)
+    )
+
+
+def test_a_method_that_fine_tunes_another_counts_no_runs_twice_and_is_compared_with_it_run_by_run():
+    found = trained(np.random.default_rng(8), methods=3)
+    tuned = found.scores["1"].values.copy()
+    tuned[:, :4] = 1  # four images more, whichever run
+    both = TwoLevel(found.scores | {"tuned": Scores(tuned)}, {"tuned": "1", "other": "absent"})
+    assert both.trainings == replace(found.trainings, left_out=("tuned",))
+    run_by_run = of_the_same_runs(texts(tuned), texts(found.scores["1"].values))
+    assert both.difference("tuned", "1") == run_by_run
+    assert both.difference("1", "tuned").variance == pytest.approx(run_by_run.variance)
+    assert run_by_run.variance < TwoLevel(both.scores).difference("tuned", "1").variance / 4
+    assert both.difference("tuned", "0").variance == pytest.approx(found.difference("1", "0").variance, rel=0.05)
 
 
 def test_where_all_outcomes_are_equal_the_interval_still_has_a_width():

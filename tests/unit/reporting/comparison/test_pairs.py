@@ -15,7 +15,7 @@ STEADY, MOVED = {"a": [70, 70, 70], "b": [60, 60, 60]}, {"a": [70, 80, 60], "b":
 
 def both(right: dict[str, list[int]]) -> tuple[Tested, Sampled]:
     tested = outcomes_of(right)
-    return tested, sampled(tested, ["clean", "pgd20"], "pgd20")
+    return tested, sampled(tested, ["clean", "pgd20"], "pgd20", {})
 
 
 def compared(right: dict[str, list[int]]) -> pd.DataFrame:

@@ -12,7 +12,7 @@ RIGHT = {"a": [60, 62, 61], "b": [95, 96, 94], "c": [61, 61, 62]}
 
 
 def test_every_column_ranks_every_method_with_intervals() -> None:
-    found = ranks.table(sampled(outcomes_of(RIGHT), ["clean"], "pgd20"))
+    found = ranks.table(sampled(outcomes_of(RIGHT), ["clean"], "pgd20", {}))
     assert found["column"].drop_duplicates().tolist() == ["clean", "nrr_pgd20"]
     clean = found[found["column"] == "clean"].set_index("method")
     assert clean["mean"].round(2).to_dict() == {"a": 61.0, "b": 95.0, "c": 61.33}
@@ -23,7 +23,7 @@ def test_every_column_ranks_every_method_with_intervals() -> None:
 
 
 def test_the_page_comes_by_rank() -> None:
-    found = ranks.table(sampled(outcomes_of(RIGHT), ["clean"], "pgd20"))
+    found = ranks.table(sampled(outcomes_of(RIGHT), ["clean"], "pgd20", {}))
     lines = ranks.page(found, {"clean": "Clean", "nrr_pgd20": "NRR"}).splitlines()
     first = lines.index("### Clean: 100 images, 3 seeds")
     assert [line.split(" | ")[0] for line in lines[first + 4 : first + 7]] == ["| b", "| c", "| a"]
@@ -31,7 +31,9 @@ def test_the_page_comes_by_rank() -> None:
 
 
 def test_one_seed_ranks_nothing_and_says_how_to_get_ranks() -> None:
-    found = ranks.table(sampled(outcomes_of({name: counts[:1] for name, counts in RIGHT.items()}), ["clean"], "pgd20"))
+    found = ranks.table(
+        sampled(outcomes_of({name: counts[:1] for name, counts in RIGHT.items()}), ["clean"], "pgd20", {})
+    )
     assert found.empty
     assert found.to_csv(index=False).startswith("setting,column,")
     said = " ".join(ranks.page(found, {}).split())

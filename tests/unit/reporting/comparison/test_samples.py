@@ -13,7 +13,7 @@ RIGHT = {"a": [60, 70], "b": [95, 96]}
 def test_each_setting_and_column_has_its_methods_seed_by_seed() -> None:
     tested = outcomes_of(RIGHT)
     tested |= {Run("svhn", "small", run.method, run.seed): one for run, one in tested.items()}
-    found = sampled(tested, ["clean"], "pgd20")
+    found = sampled(tested, ["clean"], "pgd20", {})
     columns = [(where, column) for where in ("digits/small", "svhn/small") for column in ("clean", "nrr_pgd20")]
     assert list(found) == columns
     assert found["svhn/small", "clean"].scores["a"].per_seed.tolist() == [0.6, 0.7]
@@ -28,4 +28,4 @@ def test_seeds_come_by_number_whatever_the_order_of_the_runs() -> None:
 
 
 def test_one_seed_is_no_sample() -> None:
-    assert sampled(outcomes_of({name: counts[:1] for name, counts in RIGHT.items()}), ["clean"], "pgd20") == {}
+    assert sampled(outcomes_of({name: counts[:1] for name, counts in RIGHT.items()}), ["clean"], "pgd20", {}) == {}
