@@ -13,7 +13,7 @@ from cure.storage.paths import Run
 from tests.support.project import ROOT
 from tests.support.results import ROWS
 
-SHARES = {"natural": (0.95, 0.02), "at": (0.8, 0.5), "trades": (0.85, 0.52)}  # clean, and under every attack
+SHARES = {"natural": (0.95, 0.05), "at": (0.8, 0.5), "trades": (0.85, 0.52)}  # clean, and under every attack
 IMAGES = 200
 TITLE = "<script>alert('title')</script> & others"
 
