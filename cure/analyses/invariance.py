@@ -40,7 +40,7 @@ def measure(subject: Subject, hyper: Hyper) -> AnalysisResult:
     net, weights = subject.net, list(subject.net.parameters())
     taps, found = list(batch_norms(net)), list[Tensor]()
 
-    def pull(moved: Tensor, towards: Tensor) -> tuple[Tensor, ...]:
+    def pull(moved: Tensor, towards: Tensor) -> tuple[Tensor | None, ...]:
         apart = 1 - F.cosine_similarity(moved, towards.detach(), dim=1)
         return grad(apart.mean(), weights, retain_graph=True, allow_unused=True)
 
@@ -51,7 +51,8 @@ def measure(subject: Subject, hyper: Hyper) -> AnalysisResult:
         for tap in taps:
             sides = pull(z_adv[tap], z[tap]), pull(z[tap], z_adv[tap])
             reached = [part is not None for part in sides[0]]
-            own, a, b = (torch.cat([v.flatten() for v in compress(parts, reached)]) for parts in (g, *sides))
+            own = torch.cat([part.flatten() for part in compress(g, reached)])
+            a, b = (torch.cat([part.flatten() for part in side if part is not None]) for side in sides)
             layers.append(torch.stack([compared(own, h) for h in (a, b, a + b)]))
         found.append(torch.stack(layers))
     cosine, opposed = torch.stack(found).mean(dim=0).unbind(dim=2)
