@@ -137,7 +137,8 @@ def shared(every: list[Pipeline]) -> None:
             for out, source in found.items():
                 (pipeline.folder / out).parent.mkdir(parents=True, exist_ok=True)
                 os.link(source.folder / out, pipeline.folder / out)
-                pipeline.tell(step, taken_from=source.name)
+            if found:
+                pipeline.tell(step, taken_from=next(iter(found.values())).name)
 
 
 @dataclass
