@@ -149,6 +149,17 @@ def findings(reports: Path) -> list[str]:
     ]
 
 
+def overfitting(reports: Path) -> list[str]:
+    """Return the robust accuracy of the best and of the last epoch on test images, in percent, of each run."""
+    ends = [f"test_pgd20_{end}" for end in ("best", "last", "difference")]
+    heads = ["method", "best epoch", "of", f"{heading('pgd20')}, best", "last", "last - best"]
+    lines = [line(heads), line(["---", *["---:"] * (len(heads) - 1)])]
+    for one in read(reports / "overfitting.csv"):
+        cells = [f"{float(one[end]):{sign}.2f}" for end, sign in zip(ends, ("", "", "+"), strict=True)]
+        lines.append(line([NAMES[one["method"]], one["best_epoch"], one["last_epoch"], *cells]))
+    return lines
+
+
 def rewritten(text: str, parts: tuple[str, ...]) -> str:
     """Return a page with these parts made again."""
     for name in parts:
@@ -166,6 +177,7 @@ PARTS: dict[str, Callable[[], list[str]]] = {
     "detected": lambda: detected(TIER_1),
     "once": lambda: once(TIER_2),
     "longer": lambda: findings(LONGER),
+    "overfitting": lambda: overfitting(LONGER),
     "methods": methods,
 }
 PAGES = {

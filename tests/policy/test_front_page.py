@@ -77,6 +77,14 @@ def test_the_detected_difference_is_the_median_over_pairs(tmp_path: Path) -> Non
     assert row == "| points | 2.0 | 2.0 | 2.0 | 2.0 | 2.0 |"
 
 
+def test_overfitting_is_a_line_for_each_run(tmp_path: Path) -> None:
+    head = "method,best_epoch,last_epoch,test_pgd20_best,test_pgd20_last,test_pgd20_difference"
+    (tmp_path / "overfitting.csv").write_text(f"{head}\nat,9,48,29.25,27.5,-1.75\n")
+    head, _, row = front_page.overfitting(tmp_path)
+    assert head == "| method | best epoch | of | PGD-20, best | last | last - best |"
+    assert row == "| AT | 9 | 48 | 29.25 | 27.50 | -1.75 |"
+
+
 def test_the_page_is_short() -> None:
     assert len(README.splitlines()) <= 150
 
