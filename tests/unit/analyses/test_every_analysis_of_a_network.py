@@ -171,7 +171,7 @@ def test_the_landscape_begins_at_the_images_and_passes_the_adversarial_ones() ->
     found = measured("landscape", given, images=12, points=5, reach=2.0)
     assert found.axes["adversarial"] == [0.0, 0.5, 1.0, 1.5, 2.0]
     assert found.axes["random"] == [-2.0, -1.0, 0.0, 1.0, 2.0]
-    clean, adv = (float(F.cross_entropy(given.net(x), given.y)) for x in (given.x, given.x_adv))
+    clean, adv = (F.cross_entropy(given.net(x), given.y).item() for x in (given.x, given.x_adv))
     assert float(found.arrays["loss"][0, 2]) == pytest.approx(clean, rel=1e-5)
     assert float(found.arrays["loss"][2, 2]) == pytest.approx(adv, rel=1e-4)
     wrong = float((given.net(given.x).argmax(dim=1) != given.y).float().mean())
