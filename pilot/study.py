@@ -47,9 +47,10 @@ class Pipeline:
     told: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
-    def log(self) -> Path:
-        """Return the path of the file to which the steps' output is appended."""
-        return self.folder / "log"
+    def began(self) -> bool:
+        """Return whether a step of which git keeps something has run here."""
+        ran = {name for name, told in self.told.items() if "taken_from" not in told}
+        return any(step.name in ran for step in self.steps if step.script != "prepare")
 
     def to_do(self) -> list[Step]:
         """Return the steps that are still needed."""
@@ -165,7 +166,7 @@ class Running:
 
 def started(pipeline: Pipeline, step: Step, key: str) -> Running:
     """Start a step; append its output to the log of its pipeline."""
-    with pipeline.log.open("ab") as log:
+    with (pipeline.folder / "log").open("ab") as log:
         process = subprocess.Popen(step.cmd, cwd=pipeline.folder, stdout=log, stderr=log, start_new_session=True)
     return Running(pipeline, step, key, process, time.monotonic())
 
@@ -215,13 +216,14 @@ def _next_to_end(running: list[Running], end: float) -> list[tuple[Running, int]
 
 
 def keep(*some: Pipeline) -> None:
-    """Commit the folders of these pipelines, if they changed."""
-    folders = [str(pipeline.folder) for pipeline in some]
+    """Commit the folders of these pipelines, if they changed; not those with only a part of what another has made."""
+    folders = [str(one.folder) for one in some if one.began or not one.to_do()]
+    if not folders:
+        return
     subprocess.run(["git", "add", "--", *folders], cwd=ROOT, check=True)
     if subprocess.run(["git", "diff", "--cached", "--quiet", "--", *folders], cwd=ROOT, check=False).returncode:
         one = some[0].name if len(some) == 1 else ", ".join(sorted({each.name.split("/")[0] for each in some}))
-        text = f"Evidence: {one}"
-        subprocess.run(["git", "commit", "-q", "-m", text, "--", *folders], cwd=ROOT, check=True)
+        subprocess.run(["git", "commit", "-q", "-m", f"Evidence: {one}", "--", *folders], cwd=ROOT, check=True)
 
 
 def main(

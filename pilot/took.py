@@ -11,8 +11,9 @@ from cure.storage.files import write_text
 from pilot.study import EVIDENCE
 
 ABOUT = (
-    "Core-hours: processor time of one core, training that was interrupted and resumed included, as "
-    "`python -m pilot.study` recorded it. A step that two studies share is counted in the one that ran it."
+    "Core-hours: processor time of one core, as `python -m pilot.study` recorded it. Training that was interrupted and "
+    "resumed is included, except for what came before a kill of `pilot.study` itself. A step that two studies share is "
+    "counted in the one that ran it."
 )
 
 

@@ -168,7 +168,10 @@ PARTS: dict[str, Callable[[], list[str]]] = {
     "longer": lambda: findings(LONGER),
     "methods": methods,
 }
-PAGES = {"README.md": ("results", "verdict", "methods"), "docs/evidence.md": ("verdict", "findings", "once", "detected")}
+PAGES = {
+    "README.md": ("results", "verdict", "methods"),
+    "docs/evidence.md": ("verdict", "findings", "once", "detected"),
+}
 
 
 def main() -> None:

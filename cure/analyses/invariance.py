@@ -20,7 +20,7 @@ from cure.core.analysis import Analysis, AnalysisResult, Subject, every
 from cure.core.tensors import Tensor
 from cure.nn.activations import pooled
 from cure.nn.batchnorm import batch_norms
-from cure.nn.losses import cross_entropy
+from cure.nn.losses import cosine_distance, cross_entropy
 from cure.settings.base import Settings
 
 PULLED = ["adversarial", "clean", "both"]
@@ -41,8 +41,8 @@ def measure(subject: Subject, hyper: Hyper) -> AnalysisResult:
     taps, found = list(batch_norms(net)), list[Tensor]()
 
     def pull(moved: Tensor, towards: Tensor) -> tuple[Tensor | None, ...]:
-        apart = 1 - F.cosine_similarity(moved, towards.detach(), dim=1)
-        return grad(apart.mean(), weights, retain_graph=True, allow_unused=True)
+        apart = cosine_distance(moved, towards.detach()).mean()
+        return grad(apart, weights, retain_graph=True, allow_unused=True)
 
     for x, x_adv, y in subject.pairs(subject.batch):
         (clean, z), (adv, z_adv) = (pooled(net, images, taps) for images in (x, x_adv))

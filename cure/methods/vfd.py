@@ -14,12 +14,12 @@ N's, which is another method (`start`).
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 
 from cure.core.method import Batch, Method, Networks, Role, Terms
 from cure.core.network import Network
 from cure.core.tensors import PerExample, Tensor
 from cure.methods.parts.base_losses import BASES, Wrapped, pgd_on_base
+from cure.nn.losses import cosine_distance
 from cure.settings.base import NonNegative
 
 
@@ -35,7 +35,7 @@ class Hyper(Wrapped):
 def distance(z: Tensor, target: Tensor, kind: str) -> PerExample:
     """Return D of each example (n): the mean squared difference, or one minus the cosine."""
     if kind == "cosine":
-        return 1 - F.cosine_similarity(z, target, dim=1)
+        return cosine_distance(z, target)
     return (z - target).square().mean(dim=1)
 
 

@@ -1,8 +1,8 @@
-"""Losses from logits (n, k) to one value per image (n); only the training engine averages."""
+"""Losses from logits (n, k) or representations (n, c) to one value per image (n); only the training engine averages."""
 
 import torch.nn.functional as F
 
-from cure.core.tensors import Labels, Logits, PerExample
+from cure.core.tensors import Labels, Logits, PerExample, Tensor
 
 
 def cross_entropy(z: Logits, y: Labels) -> PerExample:
@@ -32,6 +32,11 @@ def boosted_cross_entropy(z: Logits, y: Labels) -> PerExample:
     """Return -log q_y - log(1.0001 - max_{k != y} q_k + 1e-12), q = softmax(z). Wang et al., ICLR 2020 (MART)."""
     wrong = z.softmax(dim=1).scatter(1, y[:, None], 0.0).amax(dim=1)
     return cross_entropy(z, y) - (1.0001 - wrong + 1e-12).log()
+
+
+def cosine_distance(z: Tensor, towards: Tensor) -> PerExample:
+    """Return 1 - cos(z, towards), (n, c) each, in the second's dtype; gradients flow into both arguments."""
+    return 1 - F.cosine_similarity(z.to(towards.dtype), towards, dim=1)
 
 
 def margin(z: Logits, y: Labels) -> PerExample:

@@ -183,10 +183,10 @@ class Params:
         Under the protocol `paper` the method's `train:` overrides the common one. Under `matched` the common one holds,
         and the method's `matched:` overrides its settings. The `train:` inside may hold a learning rate and a weight
         decay that were tuned for the method, and a weight average if the method is one (`average`, `select`). It may
-        hold nothing else.
+        hold nothing else. The protocol speaks of methods: the `train:` of `layers.update` always overrides.
 
         Args:
-            key: key of the method's section, as `update_key` returns it.
+            key: key of the method's section, as `update_key` returns it, or `layers.update`.
             kind: settings class of the method.
 
         Raises:
@@ -194,10 +194,11 @@ class Params:
         """
         section = dict(mapping(self._section(key, kind), key))
         own = mapping(section.pop("train", None), f"{key}.train")
-        common = dict(mapping(section.pop("matched", None), f"{key}.matched"))
-        tuned = mapping(common.pop("train", None), f"{key}.matched.train")
         base = mapping(self._section("train", Train), "train")
-        problems, matched = Problems(), base.get("protocol") == "matched"
+        compared = key.startswith("methods.")
+        common = dict(mapping(section.pop("matched", None) if compared else None, f"{key}.matched"))
+        tuned = mapping(common.pop("train", None), f"{key}.matched.train")
+        problems, matched = Problems(), compared and base.get("protocol") == "matched"
         for name in tuned.keys() - set(OWN_UNDER_MATCHED) if matched else ():
             allowed = ", ".join(OWN_UNDER_MATCHED)
             problems.append(f"{key}.matched.train.{name}: common to all methods; allowed here: {allowed}")

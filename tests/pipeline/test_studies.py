@@ -183,13 +183,17 @@ def test_each_run_is_committed(tmp_path, monkeypatch):
     (tmp_path / "mine").write_text("not of the evidence")
     subprocess.run([*git, "add", "mine"], check=True)
     some = [pipeline(tmp_path, name, {"name": name}, prepare(), attack()) for name in ("tier/a", "tier/b")]
-    assert run(some, 1, 60, commit=True)
+    copied = pipeline(tmp_path, "tier/c", {"name": "tier/b"}, prepare(), attack())
+    lacking = step("attack again", ["results/c"], ["data/absent"])
+    partly = pipeline(tmp_path, "tier/d", {"name": "tier/b"}, prepare(), attack(), lacking)
+    assert not run([*some, copied, partly], 1, 60, commit=True)
+    assert (partly.folder / "results/a").exists()
     said = subprocess.run([*git, "log", "--format=%s"], capture_output=True, text=True, check=True).stdout.split("\n")
-    assert said[:2] == ["Evidence: tier/b", "Evidence: tier/a"]
+    assert said[:3] == ["Evidence: tier", "Evidence: tier/b", "Evidence: tier/a"]
     held = subprocess.run([*git, "ls-files"], capture_output=True, text=True, check=True).stdout.split()
-    assert {"tier/a/results/a", "tier/b/steps.json"} <= set(held)
+    assert {"tier/a/results/a", "tier/b/steps.json", "tier/c/results/a"} <= set(held)
     left = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
-    assert left.split("\n")[:-1] == ["A  mine"]
+    assert left.split("\n")[:-1] == ["A  mine", "?? tier/d/"]  # of what d needs it has a part, made elsewhere
 
 
 def test_shared_takes_nothing_where_nothing_is(tmp_path):

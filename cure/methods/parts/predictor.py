@@ -5,13 +5,13 @@
 Grill et al. 2020; Chen and He 2021.
 """
 
-import torch.nn.functional as F
 from torch import nn
 
 from cure.core.method import Companion, Terms
-from cure.core.tensors import PerExample, Tensor
+from cure.core.tensors import Tensor
 from cure.errors import UserError
 from cure.nn.batchnorm import SplitBatchNorm2d, batch_norms
+from cure.nn.losses import cosine_distance
 
 
 def key(tap: str) -> str:
@@ -51,10 +51,5 @@ def predicted(predictor: nn.Module, z: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def pulls(moved: dict[str, Tensor], towards: dict[str, Tensor], gamma: float) -> Terms:
-    """Return gamma / |S| sum_{l in S} distance(moved_l, towards_l), a term for each l."""
-    return {f"align_{tap}": (gamma / len(moved), distance(z, towards[tap])) for tap, z in moved.items()}
-
-
-def distance(moved: Tensor, target: Tensor) -> PerExample:
-    """Return 1 - cos(moved, target) of each example, (n, c) each; gradients reach both, unless one is detached."""
-    return 1 - F.cosine_similarity(moved.to(target.dtype), target, dim=1)
+    """Return gamma / |S| sum_{l in S} D_l, a term for each l; gradients reach both sides, unless one is detached."""
+    return {f"align_{tap}": (gamma / len(moved), cosine_distance(z, towards[tap])) for tap, z in moved.items()}

@@ -13,6 +13,7 @@ from cure import catalogue
 from cure.errors import UserError
 from cure.settings.base import Number, Search, Settings, number
 from cure.settings.check import check, load
+from cure.settings.layers import Freezing
 from cure.settings.params import Params, for_run, revise_key, update_key, with_threat_defaults
 from cure.settings.sections import Fit, RunSettings, Threat, Train
 from tests.support.project import ROOT
@@ -283,6 +284,14 @@ def test_under_paper_a_methods_train_is_laid_over_the_common_one():
 def test_under_matched_a_methods_train_is_left_out():
     raw = changed(changed(QUICKSTART, "train.protocol", "matched"), "methods.trades.train", OWN)
     assert of_method(raw, "methods.trades")[1] == of_method(raw, "methods.at")[1]
+
+
+def test_the_protocol_leaves_the_layer_wise_study_its_schedule():
+    """It compares blocks of one network and no methods; its numbers must not be written in vain."""
+    raw = changed(changed(QUICKSTART, "train.protocol", "matched"), "layers.update.train", OWN)
+    view = Params(raw, ["layers.update", "train", "threat"], "digits", "small")
+    assert view.method("layers.update", Freezing)[1] == view.get("train", Train).model_copy(update=OWN)
+    assert "layers.update.matched: unknown key" in " ".join(check(changed(raw, "layers.update.matched", {})))
 
 
 def test_under_matched_a_method_that_is_a_weight_average_stays_one():
