@@ -1,5 +1,7 @@
 """Draw the layer-wise study: natural and robust accuracy if adversarial training updates some blocks only."""
 
+import math
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Sheet
@@ -21,8 +23,9 @@ def draw(data: pd.DataFrame) -> Sheet:
         ax.set_xticks(range(len(names)), [block_set(name) for name in names])
         told = f"{part['images'].iloc[0]} images, {part['epochs'].iloc[0]} epochs"
         ax.set_title(f"{part['setting'].iloc[0]} ({told})")
-        ax.set(xlabel="blocks that adversarial training updates", ylabel="validation accuracy (%)", ylim=(0, 119))
-        ax.set_yticks(range(0, 101, 20))
+        ax.set(xlabel="blocks that adversarial training updates", ylabel="validation accuracy (%)")
+        highest = max(part[f"{measure}_high"].max() for measure in MEASURES)
+        ax.set(ylim=(0, 1.19 * highest), yticks=range(0, math.ceil(highest) + 1, 20))  # with room for the legend
         ax.grid(axis="y", alpha=0.3)
         ax.legend(loc="upper right", ncols=2, frameon=False)
     return drawn
