@@ -77,6 +77,12 @@ def test_the_detected_difference_is_the_median_over_pairs(tmp_path: Path) -> Non
     assert row == "| points | 2.0 | 2.0 | 2.0 | 2.0 | 2.0 |"
 
 
+def test_a_finding_says_which_variant_of_a_study_it_is_about(tmp_path: Path) -> None:
+    lines = ["figure,setting,source,said,ours,agrees", 'layers,"a/b, fine-tuned",CURE,s,o,no', "curves,a/b,CURE,s,o,no"]
+    (tmp_path / "findings.csv").write_text("\n".join(lines) + "\n")
+    assert front_page.findings(tmp_path)[2:] == ["| CURE | s | fine-tuned: o | no |", "| CURE | s | o | no |"]
+
+
 def test_overfitting_is_a_line_for_each_run(tmp_path: Path) -> None:
     head = "method,best_epoch,last_epoch,test_pgd20_best,test_pgd20_last,test_pgd20_difference"
     (tmp_path / "overfitting.csv").write_text(f"{head}\nat,9,48,29.25,27.5,-1.75\n")
