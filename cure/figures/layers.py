@@ -84,7 +84,7 @@ FIGURE = Figure(
     draw=draw,
     findings=(
         Finding(
-            SOURCE,
+            f"{SOURCE}, authors' replies",
             "Of single blocks, updating the first costs most natural accuracy: about 45 % remain of about 95 %.",
             ("natural", *SINGLE),
             first_block,

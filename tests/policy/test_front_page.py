@@ -85,7 +85,7 @@ def test_a_finding_says_which_variant_of_a_study_it_is_about(tmp_path: Path) -> 
 
 def test_overfitting_is_a_line_for_each_run(tmp_path: Path) -> None:
     head = "method,best_epoch,last_epoch,test_pgd20_best,test_pgd20_last,test_pgd20_difference"
-    (tmp_path / "overfitting.csv").write_text(f"{head}\nat,9,48,29.25,27.5,-1.75\n")
+    (tmp_path / "overfitting.csv").write_text(f"{head}\nnatural,1,24,0,0,0\nat,9,48,29.25,27.5,-1.75\n")
     head, _, row = front_page.overfitting(tmp_path)
     assert head == "| method | best epoch | of | PGD-20, best | last | last - best |"
     assert row == "| AT | 9 | 48 | 29.25 | 27.50 | -1.75 |"
