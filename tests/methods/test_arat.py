@@ -13,9 +13,9 @@ from cure.adversarial.pgd import ce_objective, pgd
 from cure.core.method import Batch, Consolidation, TrainingPosition
 from cure.core.noise import Stream
 from cure.errors import UserError
-from cure.methods.parts.predictor import distance, head, key
+from cure.methods.parts.predictor import head, key
 from cure.nn.batchnorm import SplitBatchNorm2d, branch, fold
-from cure.nn.losses import cross_entropy
+from cure.nn.losses import cosine_distance, cross_entropy
 from cure.settings.params import Params
 from cure.storage.checkpoint import build
 from tests.support.method_harness import MethodHarness, same, shipped, state
@@ -114,7 +114,7 @@ def test_the_search_leaves_the_clean_batch_norms_and_the_images() -> None:
 
 def test_a_fresh_predictor_is_about_orthogonal_to_its_target() -> None:
     z = torch.rand(128, 512)
-    assert float(distance(head(512)(z), z).detach().mean()) == pytest.approx(1, abs=0.1)
+    assert float(cosine_distance(head(512)(z), z).detach().mean()) == pytest.approx(1, abs=0.1)
 
 
 def test_a_predictor_has_a_quarter_of_its_width_inside() -> None:
