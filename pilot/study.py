@@ -217,12 +217,13 @@ def _next_to_end(running: list[Running], end: float) -> list[tuple[Running, int]
 
 def keep(*some: Pipeline) -> None:
     """Commit the folders of these pipelines, if they changed; not those with only a part of what another has made."""
-    folders = [str(one.folder) for one in some if one.began or not one.to_do()]
-    if not folders:
+    kept = [one for one in some if one.began or not one.to_do()]
+    if not kept:
         return
+    folders = [str(one.folder) for one in kept]
     subprocess.run(["git", "add", "--", *folders], cwd=ROOT, check=True)
     if subprocess.run(["git", "diff", "--cached", "--quiet", "--", *folders], cwd=ROOT, check=False).returncode:
-        one = some[0].name if len(some) == 1 else ", ".join(sorted({each.name.split("/")[0] for each in some}))
+        one = kept[0].name if len(kept) == 1 else ", ".join(sorted({each.name.split("/")[0] for each in kept}))
         subprocess.run(["git", "commit", "-q", "-m", f"Evidence: {one}", "--", *folders], cwd=ROOT, check=True)
 
 
