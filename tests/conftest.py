@@ -79,10 +79,10 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """A file stays on one worker, since its tests share what is expensive; those that take longest begin."""
-    from xdist.scheduler import LoadFileScheduling
+    from tests.support.whole_files import WholeFiles
 
     config.option.loadscopereorder = False
-    return LoadFileScheduling(config, log)
+    return WholeFiles(config, log)
 
 
 @pytest.fixture(autouse=True)
