@@ -7,12 +7,12 @@ from matplotlib.figure import SubFigure
 
 from cure.core.figure import Figure
 from cure.core.names import NAMES
-from cure.figures.parts.layout import Lines, album, picture_row
+from cure.figures.parts.layout import Lines, album, familiar, picture_row
 
 
 def draw(data: pd.DataFrame) -> Sheet:
     """Draw a block per data set and model: the images, then two rows per method with eps, for the first seed."""
-    return album(data, lambda methods: 1.0 * (1 + 2 * methods) + 0.4, _block, columns=2)
+    return album(familiar(data), lambda methods: 1.0 * (1 + 2 * methods) + 0.4, _block, columns=2)
 
 
 def _block(block: SubFigure, runs: Lines, room: int) -> None:
@@ -34,9 +34,9 @@ def _block(block: SubFigure, runs: Lines, room: int) -> None:
 
 
 FIGURE = Figure(
-    "Validation images, the smallest L-inf perturbation that FMN finds for each evaluated network, stretched to black "
-    "and white, with its size in units of the image range, and the image that it makes; an eps of 0 belongs to an "
-    "image that is misclassified as it is.",
+    "Validation images, of those analysed the ones that most methods classify correctly; the smallest L-inf "
+    "perturbation that FMN finds for each evaluated network, stretched to black and white, with its size in units of "
+    "the image range; and the image that it makes. An eps of 0 belongs to an image that is misclassified as it is.",
     data="pictures",
     without="no analysed row in this grid",
     draw=draw,

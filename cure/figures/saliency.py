@@ -7,12 +7,12 @@ from matplotlib.figure import SubFigure
 
 from cure.core.figure import Figure
 from cure.core.names import NAMES
-from cure.figures.parts.layout import Lines, album, picture_row
+from cure.figures.parts.layout import Lines, album, familiar, picture_row
 
 
 def draw(data: pd.DataFrame) -> Sheet:
     """Draw a block per data set and model: the images, then a row per method, for the first seed."""
-    return album(data, lambda methods: 0.95 * (1 + methods) + 0.4, _block, columns=2)
+    return album(familiar(data), lambda methods: 0.95 * (1 + methods) + 0.4, _block, columns=2)
 
 
 def _block(block: SubFigure, runs: Lines, room: int) -> None:
@@ -30,9 +30,9 @@ def _block(block: SubFigure, runs: Lines, room: int) -> None:
 
 
 FIGURE = Figure(
-    "Gradient of the cross-entropy with respect to validation images, each picture stretched to its largest value: "
-    "light pixels raise the loss of the evaluated network when they become brighter, dark ones when they become "
-    "darker, and those in the grey of zero leave it.",
+    "Gradient of the cross-entropy with respect to validation images, of those analysed the ones that most methods "
+    "classify correctly. Each picture is stretched to its largest value: light pixels raise the loss of the evaluated "
+    "network when they become brighter, dark ones when they become darker, and those in the grey of zero leave it.",
     data="pictures",
     without="no analysed row in this grid",
     draw=draw,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -11,6 +12,8 @@ from matplotlib.figure import SubFigure
 
 from cure.core.figure import FOREMOST, columns, leave, marker, sheet, spread, style
 from cure.core.names import NAMES
+
+MOST = 5  # images that stand side by side
 
 
 def name_layers(axis: Axis, names: list[str], most: int = 12) -> None:
@@ -54,6 +57,19 @@ def picture_row(row: Iterable[Axes], name: str, pictures: Any, low: float = 0.0)
         ax.set(xticks=[], yticks=[])
         if i == 0:
             ax.set_ylabel(name, rotation=0, ha="right", va="center")
+
+
+def familiar(data: pd.DataFrame) -> pd.DataFrame:
+    """Keep the first seed, and of each data set and model the MOST images that most methods classify correctly.
+
+    A misclassified image has no smallest perturbation, and its gradient shows a lost case.
+    """
+    parts = []
+    for _, part in data.drop_duplicates(["setting", "method"]).groupby("setting", sort=False):
+        correct = (np.stack(part["predicted"].to_list()) == np.stack(part["label"].to_list())).sum(axis=0)
+        rows = np.sort(np.argsort(-correct, kind="stable")[:MOST])
+        parts.append(part.map(lambda cell, rows=rows: cell[rows] if isinstance(cell, np.ndarray) else cell))
+    return pd.concat(parts)
 
 
 Lines = list[dict[Any, Any]]

@@ -244,6 +244,22 @@ def test_two_methods_have_a_bar_in_common_where_they_are_not_told_apart(alike: d
     assert [label.get_text().split()[0] for label in ax.get_yticklabels()] == ["AT", "TRADES", "CURE"]
 
 
+@pytest.mark.parametrize("name", ["perturbations", "saliency"])
+def test_the_images_shown_are_those_that_most_methods_classify_correctly(name: str) -> None:
+    draws, label = np.random.default_rng(0), np.arange(8)
+    found = {key: draws.random((8, 1, 4, 4)) for key in ("image", "adversarial", "gradient")}
+    found |= {"label": label, "fooled": label, "distance": np.ones(8), "classes": list("abcdefgh")}
+    wrong = {"at": [0, 2], "trades": [2], "cure": [2, 5, 7]}
+    rows = [
+        {"setting": "digits/small", "method": method, "seed": seed, "predicted": label + np.isin(label, these), **found}
+        for method, these in wrong.items()
+        for seed in (0, 1)
+    ]
+    rows[1]["predicted"] = label + 1  # the second seed is not shown
+    axes = catalogue.entry("figures", name).FIGURE.draw(pd.DataFrame(rows)).axes
+    assert [title for ax in axes if (title := ax.get_title())] == list("abdeg") * 2  # two columns of methods
+
+
 def test_the_ratio_names_the_attack_that_it_is_of() -> None:
     ratio = catalogue.entry("figures", "ratio").FIGURE
     axes = ratio.draw(table("ratio").assign(column="cw20")).axes
