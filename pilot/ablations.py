@@ -32,10 +32,10 @@ COLUMNS, RATIO = ["clean", "pgd20", "aa"], "cw20"
 CONFLICT = "arat_no_stop_gradient"  # the variant whose networks are analysed
 STARTS = {"rift": "at", "rift_on_trades": "trades"}
 ABOUT = (
-    "Written by `python -m pilot.ablations`. Percent of the test images (AutoAttack: of its subset), mean of {seeds} "
-    "seeds; then the difference from the row's reference in points with its 95 % interval over other images and other "
-    "training runs. \\*: not zero, by a test at 5 % after Holm over all {tests} differences of this table. Two seeds "
-    "show large effects alone; what is not marked was not shown to be zero."
+    "Written by `python -m pilot.ablations`. Percent of the test images (AA: of a subset; NRR: of clean accuracy and "
+    "{ratio}), mean of {seeds} seeds; then the difference from the row's reference in points with its 95 % interval "
+    "over other images and other training runs. \\*: not zero, by a test at 5 % after Holm over all {tests} "
+    "differences of this table. Two seeds show large effects alone; what is not marked was not shown to be zero."
 )
 
 
@@ -78,10 +78,9 @@ def page(tested: Tested, variants: list[str]) -> str:
             mark = r"\*" if adjusted[name, column] < LEVEL else ""
             mean = 100 * methods.scores[name].mean
             cells.append(f"{mean:.1f}, {100 * one.value:+.1f} [{low:+.1f}, {high:+.1f}]{mark}")
-        method, _, part = name.partition("_")
-        body.append([f"{NAMES[method]} {part.replace('_', ' ')}".strip(), NAMES[reference(name)], *cells])
+        body.append([" ".join(NAMES.get(word, word) for word in name.split("_")), NAMES[reference(name)], *cells])
     seeds = {methods.seeds for methods in columns.values()}
-    about = ABOUT.format(seeds=max(seeds), tests=len(found))
+    about = ABOUT.format(ratio=heading(RATIO), seeds=max(seeds), tests=len(found))
     head = ["Variant", "Reference", *(heading(column) for column in columns)]
     return "\n".join(["# Ablations", "", about, "", *markdown.table(head, body, left=(0, 1))]) + "\n"
 

@@ -17,6 +17,7 @@ from cure.storage.files import csv_lines
 ROOT = Path(__file__).parents[1]
 EVIDENCE = ROOT / "pilot" / "evidence"
 TIER_1, TIER_2, LONGER = (EVIDENCE / study / "reports" for study in ("tier1", "tier2", "longer"))
+ABLATIONS = EVIDENCE / "ablations" / "ablations.md"
 ROWS = ("natural", "at", "trades", "mart", "awp", "rift", "arat", "cure")
 COLUMNS = ("clean", "pgd20", "cw20", "aa")
 NRR = "cw20"
@@ -163,6 +164,11 @@ def overfitting(reports: Path) -> list[str]:
     return lines
 
 
+def ablations(page: Path) -> list[str]:
+    """Return what a page says below its heading."""
+    return page.read_text(encoding="utf-8").splitlines()[2:]
+
+
 def rewritten(text: str, parts: tuple[str, ...]) -> str:
     """Return a page with these parts made again."""
     for name in parts:
@@ -181,11 +187,12 @@ PARTS: dict[str, Callable[[], list[str]]] = {
     "once": lambda: once(TIER_2),
     "longer": lambda: findings(LONGER),
     "overfitting": lambda: overfitting(LONGER),
+    "ablations": lambda: ablations(ABLATIONS),
     "methods": methods,
 }
 PAGES = {
     "README.md": ("results", "verdict", "methods"),
-    "docs/evidence.md": ("verdict", "findings", "overfitting", "longer", "once", "detected"),
+    "docs/evidence.md": ("verdict", "findings", "overfitting", "longer", "ablations", "once", "detected"),
 }
 
 

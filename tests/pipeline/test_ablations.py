@@ -68,7 +68,7 @@ def test_the_page_marks_the_difference_that_is_there(place):
     assert len(rows) == 10
     assert {name for name, line in rows.items() if r"\*" in line} == {"CURE no mask"}
     assert "| 20." in rows["CURE no mask"].replace("| 19.", "| 20.")
-    assert rows["RiFT on trades"].split(" | ")[1] == "TRADES"
+    assert rows["RiFT on TRADES"].split(" | ")[1] == "TRADES"
 
 
 def test_the_conflict_is_read_from_the_networks_without_stop_gradient(tmp_path):
