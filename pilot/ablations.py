@@ -35,7 +35,7 @@ ABOUT = (
     "Written by `python -m pilot.ablations`. Percent of the test images (AA: of a subset; NRR: of clean accuracy and "
     "{ratio}), mean of {seeds} seeds; then the difference from the row's reference in points with its 95 % interval "
     "over other images and other training runs. \\*: not zero, by a test at 5 % after Holm over all {tests} "
-    "differences of this table. Two seeds show large effects alone; what is not marked was not shown to be zero."
+    "differences of this table. Two seeds can show only large effects; what is not marked was not shown to be zero."
 )
 
 
