@@ -81,7 +81,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """A file stays on one worker, since its tests share what is expensive; those that take longest begin."""
     from tests.support.whole_files import WholeFiles
 
-    config.option.loadscopereorder = False
     return WholeFiles(config, log)
 
 

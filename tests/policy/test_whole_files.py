@@ -11,7 +11,6 @@ CONFTEST = """
 from tests.support.whole_files import WholeFiles
 
 def pytest_xdist_make_scheduler(config, log):
-    config.option.loadscopereorder = False
     return WholeFiles(config, log)
 """
 FILE = """
